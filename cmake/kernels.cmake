@@ -1,0 +1,22 @@
+# One object library per instruction set, compiled with that set's flags and exporting only its kernel table, so that no
+# inline function compiled for a newer machine can be picked by the linker for an older one (tests/check_isa_symbols.sh).
+function(marlin_isa name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cpu/${name}/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(marlin_kernels_${name} OBJECT ${sources})
+  target_include_directories(marlin_kernels_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_compile_options(marlin_kernels_${name} PRIVATE ${ARGN})
+  target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_kernels_${name}>)
+endfunction()
+
+marlin_isa(scalar)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  marlin_isa(avx2 -mavx2 -mfma -mf16c)
+  marlin_isa(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)
+  target_compile_definitions(marlin_kernels PRIVATE MARLIN_X86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  marlin_isa(neon)
+  target_compile_definitions(marlin_kernels PRIVATE MARLIN_ARM64)
+endif()

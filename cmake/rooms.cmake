@@ -1,0 +1,30 @@
+# marlin_room(NAME [DEPENDS rooms...] [LIBRARIES targets...]): the library marlin_NAME from src/NAME/*.cc, and, when
+# tests are built, the test program marlin_NAME_test from src/NAME/*_test.cc. The folder is the list.
+function(marlin_room name)
+  cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(TRANSFORM ROOM_DEPENDS PREPEND marlin_ OUTPUT_VARIABLE rooms)
+
+  if(NOT sources)
+    set(sources ${CMAKE_SOURCE_DIR}/src/base/check.cc)
+  endif()
+  add_library(marlin_${name} STATIC ${sources})
+  target_include_directories(marlin_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(marlin_${name} PUBLIC ${rooms} ${ROOM_LIBRARIES})
+  if(MARLIN_TESTS AND tests)
+    marlin_test(marlin_${name}_test SOURCES ${tests} LIBRARIES marlin_${name})
+  endif()
+endfunction()
+
+# marlin_test(NAME SOURCES ... LIBRARIES ...): a GoogleTest program; every test case is one test of ctest.
+function(marlin_test name)
+  cmake_parse_arguments(TEST "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${TEST_SOURCES})
+  target_link_libraries(${name} PRIVATE ${TEST_LIBRARIES} GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE MARLIN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MARLIN_PROGRAM="$<TARGET_FILE:metal-marlin>")
+  add_dependencies(${name} metal-marlin)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120 PROPERTIES TIMEOUT 600)
+endfunction()

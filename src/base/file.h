@@ -1,0 +1,71 @@
+// Files that appear whole or not at all: written under a temporary name beside the target, synced, renamed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace marlin {
+
+// The whole file as a string. Errors: kInput (missing, unreadable, larger than max_bytes).
+Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{1} << 32);
+
+// A file being written. Nothing is visible under `path` before Commit; a destroyed writer leaves nothing behind.
+// Errors of every call: kResource when the disk is full or a size limit is hit, kInput when the place cannot be
+// written; each names the file.
+class AtomicFile {
+ public:
+  static Result<AtomicFile> Create(const std::filesystem::path& path);
+
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  Status Write(std::span<const std::uint8_t> bytes);
+  Status Write(std::string_view text);
+  // Overwrites bytes that were written before; the end of the file does not move.
+  Status WriteAt(std::uint64_t offset, std::string_view text);
+  Status Commit();
+
+ private:
+  AtomicFile() = default;
+  Error WriteError(int code) const;
+  int fd_ = -1;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+};
+
+// Create + Write + Commit.
+Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text);
+
+// A folder being filled under a temporary name beside `path`. Commit renames it; an existing folder at `path` is
+// replaced only when `overwrite` was given, and is kept until the new one is complete.
+class AtomicDir {
+ public:
+  // Errors: kInput when `path` exists and overwrite is false, or the parent cannot be written.
+  static Result<AtomicDir> Create(const std::filesystem::path& path, bool overwrite);
+
+  AtomicDir(AtomicDir&& other) noexcept;
+  AtomicDir& operator=(AtomicDir&& other) noexcept;
+  AtomicDir(const AtomicDir&) = delete;
+  AtomicDir& operator=(const AtomicDir&) = delete;
+  ~AtomicDir();
+
+  const std::filesystem::path& temporary() const { return temporary_; }
+  Status Commit();
+
+ private:
+  AtomicDir() = default;
+  bool overwrite_ = false;
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+};
+
+}  // namespace marlin

@@ -1,0 +1,68 @@
+// What a weight format is: how a group of weights becomes a scale, a zero point and codes, and back.
+//
+// A matrix [rows, cols] is cut into groups of `group` consecutive weights of one row; the last group of a row is
+// short when the group does not divide cols. Formats without groups (group == 0) store every weight by itself.
+// Everything here is a pure function; how codes are laid out in bytes stands in encoded_matrix.h.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace marlin {
+
+// A format's name as a template argument.
+template <std::size_t kSize>
+struct FormatName {
+  char text[kSize];
+  consteval FormatName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }  // NOLINT: literal to name
+  constexpr std::string_view view() const { return {text, kSize - 1}; }
+};
+
+// The parameters shared by the weights of one group.
+struct GroupParams {
+  std::uint16_t scale = 0;       // fp16 bits
+  std::uint8_t zero_point = 0;   // 0..15; formats without a zero point leave it 0
+};
+
+struct FormatInfo {
+  std::uint16_t id;          // on-disk id; never reused, never renumbered
+  std::string_view name;     // command line, files and report: "fp4-g128"
+  std::string_view family;   // kernels are chosen by family: "fp4", "int4", "int8", "bf16", ...
+  std::string_view label;    // the report's column "type": "FP4 E2M1"
+  int code_bits;             // 4, 8, 16 or 32
+  int group;                 // weights per scale; 0 = no groups
+  int scale_bits;            // 16, or 0 without groups
+  int zero_point_bits;       // 4, or 0 when symmetric
+  bool operator==(const FormatInfo&) const = default;
+};
+
+// Fit    weights of one group -> params. `importance` (E[x^2] per column) is empty or as long as `weights`; a format
+//        may ignore it. Weights are finite.
+// Round  one weight -> the code whose decoded value is nearest; ties go to the even code magnitude.
+// Decode one code -> weight. Exact in fp32 for every format here: codes have at most 8 significant bits, scales 11.
+template <class F>
+concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params) {
+  { F::kInfo } -> std::convertible_to<FormatInfo>;
+  { F::Fit(weights, weights) } noexcept -> std::same_as<GroupParams>;
+  { F::Round(weight, params) } noexcept -> std::same_as<std::uint32_t>;
+  { F::Decode(code, params) } noexcept -> std::same_as<float>;
+};
+
+// The same, with the type erased: one row per format, stamped from the list in formats.h. The loops are compiled with
+// the format known, so a call per group costs nothing that matters.
+struct FormatRow {
+  FormatInfo info;
+  GroupParams (*fit)(std::span<const float> weights, std::span<const float> importance) noexcept;
+  void (*round)(std::span<const float> weights, GroupParams params, std::span<std::uint32_t> codes) noexcept;
+  void (*decode)(std::span<const std::uint32_t> codes, GroupParams params, std::span<float> weights) noexcept;
+};
+
+constexpr std::size_t GroupsPerRow(const FormatInfo& info, std::size_t cols) {
+  return info.group == 0 ? 0 : (cols + static_cast<std::size_t>(info.group) - 1) / static_cast<std::size_t>(info.group);
+}
+
+}  // namespace marlin

@@ -1,0 +1,62 @@
+#include "formats/formats.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace marlin {
+namespace {
+
+template <Format F>
+void RoundAll(std::span<const float> weights, GroupParams params, std::span<std::uint32_t> codes) noexcept {
+  for (std::size_t i = 0; i < weights.size(); ++i) codes[i] = F::Round(weights[i], params);
+}
+
+template <Format F>
+void DecodeAll(std::span<const std::uint32_t> codes, GroupParams params, std::span<float> weights) noexcept {
+  for (std::size_t i = 0; i < codes.size(); ++i) weights[i] = F::Decode(codes[i], params);
+}
+
+template <Format... Fs>
+constexpr auto MakeRows(FormatList<Fs...>) {
+  return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &RoundAll<Fs>, &DecodeAll<Fs>}...};
+}
+
+constexpr auto kRows = MakeRows(AllFormats{});
+
+constexpr bool IdsAndNamesAreUnique() {
+  for (std::size_t i = 0; i < kRows.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (kRows[i].info.id == kRows[j].info.id || kRows[i].info.name == kRows[j].info.name) return false;
+    }
+  }
+  return true;
+}
+static_assert(IdsAndNamesAreUnique());
+
+}  // namespace
+
+std::span<const FormatRow> Formats() { return kRows; }
+
+const FormatRow* FindFormat(std::string_view name) {
+  for (const FormatRow& row : kRows) {
+    if (row.info.name == name) return &row;
+  }
+  return nullptr;
+}
+
+const FormatRow* FindFormat(std::uint16_t id) {
+  for (const FormatRow& row : kRows) {
+    if (row.info.id == id) return &row;
+  }
+  return nullptr;
+}
+
+Result<const FormatRow*> ParseFormat(std::string_view name) {
+  if (const FormatRow* row = FindFormat(name)) return row;
+  std::string known;
+  for (const FormatRow& row : kRows) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.info.name);
+  return Error{ErrorCode::kUsage, fmt::format("no weight format is called \"{}\"; there are {}", name, known)};
+}
+
+}  // namespace marlin

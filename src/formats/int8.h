@@ -1,0 +1,37 @@
+// INT8 symmetric: one fp16 scale per group of kGroup weights.
+//
+//   code, 8 bits:  two's complement, -127..127          weight = scale * code
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/half.h"
+#include "formats/format.h"
+#include "formats/int4.h"
+
+namespace marlin {
+
+template <std::uint16_t kId, FormatName kName, int kGroup>
+struct Int8 {
+  static constexpr FormatInfo kInfo{kId, kName.view(), "int8", "INT8 symmetric", 8, kGroup, 16, 0};
+
+  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+    float peak = 0;
+    for (const float w : weights) peak = std::max(peak, std::abs(w));
+    return {FloatToHalf(std::min(peak / 127.0f, kHalfMax)), 0};
+  }
+
+  static std::uint32_t Round(float weight, GroupParams params) noexcept {
+    const float step = HalfToFloat(params.scale);
+    if (step == 0) return 0;
+    const float code = std::clamp(RoundHalfEven(weight / step), -127.0f, 127.0f);
+    return static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
+  }
+
+  static float Decode(std::uint32_t code, GroupParams params) noexcept {
+    return static_cast<float>(static_cast<std::int8_t>(code)) * HalfToFloat(params.scale);
+  }
+};
+
+}  // namespace marlin

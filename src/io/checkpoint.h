@@ -1,0 +1,60 @@
+// A model as found on disk, whatever the container: a Hugging Face folder (safetensors, sharded or not, ours included)
+// or one GGUF file. Tensor names and configuration keys are Hugging Face's; a GGUF's are translated at this border
+// and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/result.h"
+#include "formats/encoded_matrix.h"
+#include "io/tensor.h"
+
+namespace marlin {
+
+enum class Container { kSafetensors, kGguf };
+
+struct Checkpoint {
+  std::filesystem::path path;       // folder, or GGUF file
+  std::string name;                 // for people: folder name, or the GGUF's file name without its ending
+  Container container = Container::kSafetensors;
+  nlohmann::json config;            // config.json, or the same keys made from GGUF metadata
+  std::vector<Tensor> tensors;      // in file order
+  std::vector<MappedFile> files;    // what the spans of `tensors` point into
+  std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
+
+  const Tensor* Find(std::string_view tensor_name) const;
+};
+
+// Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
+// (block type or container version this program does not read).
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path);
+
+// The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or in
+// the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").
+struct StoredWeight {
+  const Tensor* tensor = nullptr;               // set when plain
+  std::optional<EncodedMatrixView> encoded;     // set when quantized
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
+
+// Errors: kInput when the tensor is missing or its parts contradict each other, kUnsupported for other layouts.
+Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view stem);
+
+// SHA-256 over every file of the checkpoint that decides its numbers (config, weights, tokenizer), in name order.
+// Errors: kInput, kInterrupted.
+Result<std::string> HashCheckpoint(const Checkpoint& checkpoint);
+
+// Where most of the weights come from: "BF16", "F32", "Q4_1", "fp4-g128", ... (by elements, 2-d tensors, embedding
+// and head left out).
+std::string SourceType(const Checkpoint& checkpoint);
+
+}  // namespace marlin

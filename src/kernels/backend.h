@@ -1,0 +1,99 @@
+// Backend: everything that a forward pass asks of a machine, at operation granularity. The only virtual interface of
+// the project. Matrices are row-major fp32 in the backend's own memory (on a device: device pointers in a MatrixView).
+//
+// m tokens (rows of activations), n outputs, k reduction, everywhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/matrix.h"
+#include "base/result.h"
+#include "formats/encoded_matrix.h"
+
+namespace marlin {
+
+// A weight matrix [n, k] in the backend's compute layout. Made by Backend::Pack.
+class Weight {
+ public:
+  virtual ~Weight() = default;
+  virtual std::size_t rows() const = 0;              // n
+  virtual std::size_t cols() const = 0;              // k
+  virtual const FormatInfo& format() const = 0;
+  virtual std::size_t resident_bytes() const = 0;    // memory held, padding included
+  virtual std::string_view kernel() const = 0;       // which row of the kernel table serves it
+};
+
+// Memory of the backend; freed by the destructor.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual float* data() = 0;
+  virtual std::size_t size() const = 0;  // floats
+};
+
+enum class Activation { kSilu, kGeluTanh };
+
+// Keys and values of one layer, [context, kv_heads * head_dim] each; rows 0 .. position + m - 1 are valid.
+struct AttentionArgs {
+  MatrixView<const float> q;       // [m, heads * head_dim], rotated
+  MatrixView<const float> keys;    // [>= position + m, kv_heads * head_dim], rotated
+  MatrixView<const float> values;
+  std::size_t heads = 0;
+  std::size_t kv_heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t position = 0;        // of the first row of q; row i attends to positions 0 .. position + i
+  float scale = 0;                 // usually 1 / sqrt(head_dim)
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;    // "cpu", "reference"
+  virtual int threads() const = 0;
+
+  // Errors: kResource.
+  virtual Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) = 0;
+  virtual void Upload(std::span<const float> from, float* to) = 0;
+  virtual void Download(const float* from, std::span<float> to) = 0;
+
+  // Copies a weight into the compute layout. Errors: kResource, kUnsupported (no kernel takes it: says why).
+  virtual Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) = 0;
+
+  // out[i] = row tokens[i] of the table, decoded. Tokens are in range. out [tokens, k]
+  virtual void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) = 0;
+
+  // outs[i] = x * weights[i]^T (+ biases[i], which may be null) for weights that share their input: x [m, k],
+  // outs[i] [m, n_i]. The same bits for every number of threads, and for a row whatever m it came with.
+  virtual void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                      MatrixView<const float> x, std::span<const MatrixView<float>> outs) = 0;
+
+  // y = x / sqrt(mean(x^2) + eps) * weight, row by row; y may be x.
+  virtual void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) = 0;
+
+  // Rotates x [m, heads * head_dim] in place, halves layout: pair (i, i + d/2) of every head by the angle whose cosine
+  // and sine stand in cos/sin [m, d/2].
+  virtual void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
+                    MatrixView<const float> sin) = 0;
+
+  // Causal softmax attention; out [m, heads * head_dim].
+  virtual void Attention(const AttentionArgs& args, MatrixView<float> out) = 0;
+
+  // gate = activation(gate) * up
+  virtual void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) = 0;
+
+  // x += y
+  virtual void Add(MatrixView<float> x, MatrixView<const float> y) = 0;
+
+  // nll[i] = log(sum_j exp(logits[i, j])) - logits[i, targets[i]], in nats; sums in double. A row with a NaN or +inf
+  // gives NaN. nll has logits.rows elements, in host memory.
+  virtual void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
+                            std::span<double> nll) = 0;
+};
+
+}  // namespace marlin

@@ -1,0 +1,47 @@
+"""Fails when a file under src/ includes a room that its own room may not see (ARCHITECTURE.md, "Rooms")."""
+
+import pathlib
+import re
+import sys
+
+ALLOWED = {
+    "base": "",
+    "formats": "base",
+    "io": "base formats",
+    "kernels": "base formats",
+    "model": "base formats io kernels",
+    "quantize": "base formats io kernels model",
+    "eval": "base formats io kernels model",
+    "bench": "base formats io kernels model",
+    "report": "base",
+    "study": "base formats io kernels model quantize eval bench report",
+    "cli": "base formats io kernels model quantize eval bench report study",
+}
+
+
+def check(root: pathlib.Path) -> int:
+    bad = 0
+    for path in sorted(root.rglob("*")):
+        if path.suffix not in {".h", ".cc", ".cu", ".cuh", ".metal", ".mm", ".inc"}:
+            continue
+        room = path.relative_to(root).parts[0]
+        if room not in ALLOWED:
+            print(f"{path}: {room} is not a room of the house")
+            bad += 1
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = re.match(r'\s*#\s*include\s*"([^"]+)"', line)
+            if not found:
+                continue
+            target = found[1].split("/")[0]
+            if "/" not in found[1] and found[1] != "version_info.h":
+                print(f'{path}:{number}: write includes as "room/file.h", not "{found[1]}"')
+                bad += 1
+            elif "/" in found[1] and target != room and target not in ALLOWED[room].split():
+                print(f"{path}:{number}: {room} must not include {target}")
+                bad += 1
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(check(pathlib.Path(sys.argv[1])) != 0)
