@@ -13,10 +13,12 @@ endfunction()
 
 marlin_isa(scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  marlin_isa(avx2 -mavx2 -mfma -mf16c)
-  marlin_isa(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c)
-  target_compile_definitions(marlin_kernels PRIVATE MARLIN_X86)
+  marlin_isa(avx2 -fno-exceptions -mavx2 -mfma -mf16c)
+  # GCC 12's own AVX-512 header looks uninitialized to it (GCC bug 105593).
+  marlin_isa(avx512 -fno-exceptions -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  target_compile_definitions(marlin_kernels PUBLIC MARLIN_X86)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   marlin_isa(neon)
-  target_compile_definitions(marlin_kernels PRIVATE MARLIN_ARM64)
+  target_compile_definitions(marlin_kernels PUBLIC MARLIN_ARM64)
 endif()

@@ -65,6 +65,11 @@ Result<std::string> ReadFile(const fs::path& path, std::size_t max_bytes) {
 }
 
 Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    // A rename would replace the device or the folder itself.
+    return Error{ErrorCode::kInput, fmt::format("cannot write {}: it exists and is not a regular file", path.string())};
+  }
   AtomicFile file;
   std::vector<char> pattern = TemporaryPattern(path);
   file.path_ = path;

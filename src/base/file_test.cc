@@ -77,6 +77,14 @@ TEST_F(Files, MissingFolderIsNamed) {
   EXPECT_NE(status.error().message.find("a.txt"), std::string::npos);
 }
 
+TEST_F(Files, ReplacesNothingButRegularFiles) {
+  const Status device = WriteFileAtomic("/dev/full", "x");
+  ASSERT_FALSE(device.ok());
+  EXPECT_EQ(device.error().code, ErrorCode::kInput);
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+  EXPECT_EQ(WriteFileAtomic(folder_, "x").error().code, ErrorCode::kInput);
+}
+
 TEST_F(Files, FolderAppearsWhole) {
   const fs::path path = folder_ / "model";
   {

@@ -1,1 +1,90 @@
-int main() { return 0; }
+// metal-marlin: the program. Parses the command line, runs one verb, turns its Status into the exit code.
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <new>
+
+#include "base/progress.h"
+#include "cli/program_info.h"
+#include "cli/verb.h"
+
+namespace marlin {
+namespace {
+
+// The first interrupt asks the work to stop at its next safe place, the second one ends the program at once.
+void OnInterrupt(int) {
+  g_interrupted.store(true);
+  std::signal(SIGINT, SIG_DFL);
+}
+
+void PrepareSignals() {
+  std::signal(SIGINT, OnInterrupt);
+  std::signal(SIGTERM, OnInterrupt);
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that went away shows as an error of write
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shows as an error of write, which names the file
+}
+
+// As a shell would take it again.
+std::string Quote(const std::string& word) {
+  const bool plain = !word.empty() && word.find_first_of(" \t\n\"'\\$`|&;<>()*?#~![]{}") == std::string::npos;
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string JoinCommand(int argc, char** argv) {
+  std::string command = "metal-marlin";
+  for (int i = 1; i < argc; ++i) command += " " + Quote(argv[i]);
+  return command;
+}
+
+int Finish(const Status& status, Console& console) {
+  if (status.ok()) return 0;
+  console.Fail(status.error());
+  return static_cast<int>(status.error().code);
+}
+
+int Main(int argc, char** argv) {
+  PrepareSignals();
+  CLI::App app("What does a quantization cost in quality, how small does a model get, how fast does it run: measured on "
+               "your model and your machine.");
+  app.set_version_flag("--version", VersionText());
+  app.require_subcommand(1);
+  app.footer("Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
+             "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "
+             "interrupted");
+  Selection selection;
+  RegisterInspect(app, selection);
+  RegisterQuantize(app, selection);
+  RegisterVerify(app, selection);
+  RegisterGenerate(app, selection);
+  RegisterEval(app, selection);
+  RegisterBench(app, selection);
+  RegisterReport(app, selection);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : static_cast<int>(ErrorCode::kUsage);
+  }
+  const CommonOptions& common = selection.common;
+  const Verbosity verbosity = common.quiet     ? Verbosity::kQuiet
+                              : common.verbose ? Verbosity::kVerbose
+                                               : Verbosity::kNormal;
+  Console console(verbosity, common.json);
+  Invocation invocation{common, console, JoinCommand(argc, argv)};
+  try {
+    Status status = selection.run(invocation);
+    return Finish(status.ok() ? console.Finish() : status, console);
+  } catch (const std::bad_alloc&) {
+    return Finish(Error{ErrorCode::kResource, "not enough memory"}, console);
+  }
+}
+
+}  // namespace
+}  // namespace marlin
+
+int main(int argc, char** argv) { return marlin::Main(argc, argv); }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "base/progress.h"
 #include "base/result.h"
 #include "formats/encoded_matrix.h"
 #include "io/tensor.h"
@@ -22,26 +23,31 @@ namespace marlin {
 enum class Container { kSafetensors, kGguf };
 
 struct Checkpoint {
-  std::filesystem::path path;       // folder, or GGUF file
-  std::string name;                 // for people: folder name, or the GGUF's file name without its ending
+  std::filesystem::path path;  // folder, or GGUF file
+  std::string name;            // for people: folder name, or the GGUF's file name without its ending
   Container container = Container::kSafetensors;
-  nlohmann::json config;            // config.json, or the same keys made from GGUF metadata
-  std::vector<Tensor> tensors;      // in file order
-  std::vector<MappedFile> files;    // what the spans of `tensors` point into
+  nlohmann::json config;                               // config.json, or the same keys made from GGUF metadata
+  std::vector<Tensor> tensors;                         // in file order
+  std::vector<MappedFile> files;                       // what the spans of `tensors` point into
   std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
 
   const Tensor* Find(std::string_view tensor_name) const;
 };
 
-// Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
-// (block type or container version this program does not read).
-Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path);
+struct OpenOptions {
+  bool verify = false;  // check every hash first (VerifyFolder); only folders that this program wrote have them
+  ProgressFn progress;  // of the verification; may be empty
+};
 
-// The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or in
-// the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").
+// Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
+// (block type or container version this program does not read); with verify also those of VerifyFolder.
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, const OpenOptions& options = {});
+
+// The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or
+// in the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").
 struct StoredWeight {
-  const Tensor* tensor = nullptr;               // set when plain
-  std::optional<EncodedMatrixView> encoded;     // set when quantized
+  const Tensor* tensor = nullptr;            // set when plain
+  std::optional<EncodedMatrixView> encoded;  // set when quantized
   std::size_t rows = 0;
   std::size_t cols = 0;
 };

@@ -21,11 +21,11 @@ namespace marlin {
 class Weight {
  public:
   virtual ~Weight() = default;
-  virtual std::size_t rows() const = 0;              // n
-  virtual std::size_t cols() const = 0;              // k
+  virtual std::size_t rows() const = 0;  // n
+  virtual std::size_t cols() const = 0;  // k
   virtual const FormatInfo& format() const = 0;
-  virtual std::size_t resident_bytes() const = 0;    // memory held, padding included
-  virtual std::string_view kernel() const = 0;       // which row of the kernel table serves it
+  virtual std::size_t resident_bytes() const = 0;  // memory held, padding included
+  virtual std::string_view kernel() const = 0;     // which row of the kernel table serves it
 };
 
 // Memory of the backend; freed by the destructor.
@@ -38,23 +38,26 @@ class Buffer {
 
 enum class Activation { kSilu, kGeluTanh };
 
+// Wider heads are served by no backend.
+inline constexpr std::size_t kMaxHeadDim = 512;
+
 // Keys and values of one layer, [context, kv_heads * head_dim] each; rows 0 .. position + m - 1 are valid.
 struct AttentionArgs {
-  MatrixView<const float> q;       // [m, heads * head_dim], rotated
-  MatrixView<const float> keys;    // [>= position + m, kv_heads * head_dim], rotated
+  MatrixView<const float> q;     // [m, heads * head_dim], rotated
+  MatrixView<const float> keys;  // [>= position + m, kv_heads * head_dim], rotated
   MatrixView<const float> values;
   std::size_t heads = 0;
   std::size_t kv_heads = 0;
   std::size_t head_dim = 0;
-  std::size_t position = 0;        // of the first row of q; row i attends to positions 0 .. position + i
-  float scale = 0;                 // usually 1 / sqrt(head_dim)
+  std::size_t position = 0;  // of the first row of q; row i attends to positions 0 .. position + i
+  float scale = 0;           // usually 1 / sqrt(head_dim)
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual std::string_view name() const = 0;    // "cpu", "reference"
+  virtual std::string_view name() const = 0;  // "cpu", "reference"
   virtual int threads() const = 0;
 
   // Errors: kResource.

@@ -1,0 +1,43 @@
+# The front doors. Each one does its own set-up; everything it makes lies in build/.
+SHELL := /bin/bash
+.NOTPARALLEL:
+.PHONY: help build test demo test-dev install format clean
+PREFIX ?= /usr/local
+
+help:
+	@echo 'make build             compile build/release/metal-marlin'
+	@echo 'make test              compile and run every test'
+	@echo 'make demo              a benchmark report of a small real model, from nothing'
+	@echo 'make test-dev          every test under AddressSanitizer and UBSan, warnings are errors'
+	@echo 'make install PREFIX=P  install into P (default /usr/local; DESTDIR is honoured)'
+	@echo 'make format            clang-format all sources'
+	@echo 'make clean             delete build/'
+
+build:
+	@tools/bootstrap.sh
+	@cmake --preset release --log-level=NOTICE -DMARLIN_TESTS=ON
+	@cmake --build --preset release
+
+test: build
+	@python3 tools/run_tests.py build/release
+
+demo:
+	@tools/bootstrap.sh --demo
+	@cmake --preset release --log-level=NOTICE
+	@cmake --build --preset release --target metal-marlin
+	@tools/demo.sh $(DEMO)
+
+test-dev:
+	@tools/bootstrap.sh
+	@cmake --preset dev --log-level=NOTICE
+	@cmake --build --preset dev
+	@python3 tools/run_tests.py build/dev
+
+install: build
+	@cmake --install build/release --prefix '$(PREFIX)'
+
+format:
+	@find src tests -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs clang-format -i
+
+clean:
+	@rm -rf build

@@ -1,0 +1,120 @@
+#include "base/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/rng.h"
+
+namespace marlin {
+namespace {
+
+double Sum(std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+double SortedQuantile(std::span<const double> sorted, double fraction) {
+  const double position = fraction * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (position - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
+std::vector<double> Sorted(std::span<const double> values) {
+  std::vector<double> sorted(values.begin(), values.end());
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
+}
+
+void CheckScores(WindowScores scores) {
+  MARLIN_CHECK(!scores.nll.empty(), "at least one window");
+  MARLIN_CHECK(scores.nll.size() == scores.tokens.size(), "one token count per window");
+}
+
+}  // namespace
+
+std::vector<double> BootstrapMeans(std::span<const double> sums, std::span<const double> counts) {
+  MARLIN_CHECK(!sums.empty() && sums.size() == counts.size(), "one count per window, at least one window");
+  Rng rng(kBootstrapSeed);
+  std::vector<double> means(kBootstrapResamples);
+  for (double& mean : means) {
+    double sum = 0;
+    double count = 0;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const std::size_t drawn = rng.Below(sums.size());
+      sum += sums[drawn];
+      count += counts[drawn];
+    }
+    mean = sum / count;
+  }
+  return means;
+}
+
+double Quantile(std::span<const double> samples, double fraction) {
+  MARLIN_CHECK(!samples.empty(), "at least one sample");
+  return SortedQuantile(Sorted(samples), fraction);
+}
+
+MeanDeviation MeanAndDeviation(std::span<const double> samples) {
+  MARLIN_CHECK(!samples.empty(), "at least one sample");
+  const double mean = Sum(samples) / static_cast<double>(samples.size());
+  if (samples.size() == 1) return {mean, 0};
+  double squares = 0;
+  for (const double x : samples) squares += (x - mean) * (x - mean);
+  return {mean, std::sqrt(squares / static_cast<double>(samples.size() - 1))};
+}
+
+PerplexityEstimate EstimatePerplexity(WindowScores scores) {
+  CheckScores(scores);
+  PerplexityEstimate estimate;
+  estimate.mean_nll = Sum(scores.nll) / Sum(scores.tokens);
+  estimate.perplexity = std::exp(estimate.mean_nll);
+  if (scores.nll.size() < 2 || !std::isfinite(estimate.mean_nll)) return estimate;
+  std::vector<double> resampled = BootstrapMeans(scores.nll, scores.tokens);
+  for (double& x : resampled) x = std::exp(x);
+  estimate.standard_error = MeanAndDeviation(resampled).deviation;
+  return estimate;
+}
+
+PairedDelta EstimatePairedDelta(WindowScores base, WindowScores other) {
+  CheckScores(base);
+  CheckScores(other);
+  MARLIN_CHECK(std::ranges::equal(base.tokens, other.tokens), "paired windows have the same tokens");
+  std::vector<double> difference(base.nll.size());
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = other.nll[i] - base.nll[i];
+
+  const auto percent = [](double mean_difference) { return 100.0 * std::expm1(mean_difference); };
+  PairedDelta delta;
+  delta.percent = percent(Sum(difference) / Sum(base.tokens));
+  if (difference.size() < 2 || !std::isfinite(delta.percent)) return delta;
+  const std::vector<double> resampled = Sorted(BootstrapMeans(difference, base.tokens));
+  delta.percent_95 = Interval{percent(SortedQuantile(resampled, 0.025)), percent(SortedQuantile(resampled, 0.975))};
+  return delta;
+}
+
+bool Distinguished(WindowScores a, WindowScores b) { return EstimatePairedDelta(a, b).distinguished(); }
+
+TimingSummary SummarizeTimings(std::span<const double> samples, double sigma) {
+  const std::vector<double> sorted = Sorted(samples);
+  const MeanDeviation all = MeanAndDeviation(sorted);
+  std::vector<double> kept;
+  for (const double x : sorted) {
+    if (std::abs(x - all.mean) <= sigma * all.deviation) kept.push_back(x);
+  }
+  if (kept.empty()) kept = sorted;  // sigma so small that nothing is near the mean: two samples, far apart
+  const MeanDeviation trimmed = MeanAndDeviation(kept);
+
+  TimingSummary summary;
+  summary.samples = sorted.size();
+  summary.removed = sorted.size() - kept.size();
+  summary.mean = trimmed.mean;
+  summary.cv = trimmed.deviation / trimmed.mean;
+  summary.median = SortedQuantile(sorted, 0.5);
+  std::vector<double> distance(sorted);
+  for (double& x : distance) x = std::abs(x - summary.median);
+  summary.mad = Quantile(distance, 0.5);
+  summary.p5 = SortedQuantile(sorted, 0.05);
+  summary.p95 = SortedQuantile(sorted, 0.95);
+  return summary;
+}
+
+}  // namespace marlin

@@ -1,0 +1,193 @@
+#include "bench/kernel_throughput.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "base/rng.h"
+#include "base/thread_pool.h"
+#include "bench/limits.h"
+#include "formats/encoded_matrix.h"
+
+namespace marlin {
+namespace {
+
+// fp32 sums of k products of random sign stray by about sqrt(k) * 2^-24 of their size: 7e-6 at k = 14336.
+constexpr double kTolerance = 2e-5;
+
+// Outputs of one row that are compared: all up to here, else as many spread over the row, both ends included.
+constexpr std::size_t kCheckedColumns = 256;
+
+struct Candidate {
+  const FormatRow* format = nullptr;
+  EncodedMatrix encoded;
+  std::vector<std::unique_ptr<Weight>> copies;
+  std::size_t next = 0;
+  bool in_cache = false;
+};
+
+struct Activations {
+  std::unique_ptr<Buffer> x, y;  // [m, k], [m, n]
+  std::vector<float> host_x;
+};
+
+std::vector<float> RandomMatrix(std::size_t count, std::uint64_t seed, double scale, ThreadPool& pool) {
+  std::vector<float> values(count);
+  pool.Split(count, [&](std::size_t begin, std::size_t end, int) {
+    Rng rng(seed + begin);
+    // Sum of three uniforms: bell-shaped, and ten times cheaper than a true normal.
+    for (std::size_t i = begin; i < end; ++i) {
+      values[i] = static_cast<float>(scale * 2 * (rng.Uniform() + rng.Uniform() + rng.Uniform() - 1.5));
+    }
+  });
+  return values;
+}
+
+EncodedMatrix EncodeParallel(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool) {
+  EncodedMatrix matrix(format, weights.rows, weights.cols);
+  pool.Split((weights.rows + 7) / 8, [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t r = begin * 8; r < std::min(end * 8, weights.rows); ++r) EncodeRow(matrix, r, weights.Row(r));
+  });
+  return matrix;
+}
+
+Result<Candidate> MakeCandidate(Backend& backend, const FormatRow& format, MatrixView<const float> weights,
+                                std::size_t memory_bytes, ThreadPool& pool) {
+  Candidate candidate;
+  candidate.format = &format;
+  candidate.encoded = EncodeParallel(format, weights, pool);
+  const std::size_t wanted_bytes = 4 * LastLevelCacheBytes();
+  std::size_t held = 0;
+  do {
+    auto weight = backend.Pack(candidate.encoded.view());
+    if (!weight) return weight.error();
+    held += (*weight)->resident_bytes();
+    candidate.copies.push_back(std::move(*weight));
+  } while (held <= wanted_bytes && held + candidate.copies[0]->resident_bytes() <= memory_bytes);
+  candidate.in_cache = held <= wanted_bytes;
+  return candidate;
+}
+
+void Multiply(Backend& backend, const Weight& weight, const GemmShape& shape, Activations& act) {
+  const Weight* w = &weight;
+  const float* no_bias = nullptr;
+  const MatrixView<float> y(act.y->data(), shape.m, shape.n);
+  backend.Matmul({&w, 1}, {&no_bias, 1}, MatrixView<const float>(act.x->data(), shape.m, shape.k), {&y, 1});
+}
+
+struct Check {
+  double max_error = 0;
+  std::size_t outputs = 0;
+};
+
+// Every row of activations against kCheckedColumns weight rows, in fp64.
+Check CompareWithReference(Backend& backend, const Candidate& candidate, const GemmShape& shape, Activations& act,
+                           ThreadPool& pool) {
+  std::vector<float> got(shape.m * shape.n, NAN);
+  backend.Upload(got, act.y->data());  // poison: an output that is not written shows
+  Multiply(backend, *candidate.copies[0], shape, act);
+  backend.Download(act.y->data(), got);
+  const std::size_t columns = std::min(kCheckedColumns, shape.n);
+  std::vector<double> difference(columns, 0);
+  std::vector<double> peak(columns, 0);
+  pool.Split(columns, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> row(shape.k);
+    for (std::size_t c = begin; c < end; ++c) {
+      const std::size_t n = columns == 1 ? 0 : c * (shape.n - 1) / (columns - 1);
+      DecodeRow(candidate.encoded.view(), n, row);
+      for (std::size_t m = 0; m < shape.m; ++m) {
+        double want = 0;
+        const float* x = act.host_x.data() + m * shape.k;
+        for (std::size_t k = 0; k < shape.k; ++k) want += static_cast<double>(row[k]) * x[k];
+        const double off = std::abs(got[m * shape.n + n] - want);
+        difference[c] = std::isnan(off) ? INFINITY : std::max(difference[c], off);
+        peak[c] = std::max(peak[c], std::abs(want));
+      }
+    }
+  });
+  const double worst = *std::max_element(difference.begin(), difference.end());
+  return {worst / *std::max_element(peak.begin(), peak.end()), shape.m * columns};
+}
+
+std::uint64_t BytesMoved(const FormatInfo& format, const GemmShape& shape) {
+  return SizeOfEncoded(format, shape.n, shape.k).total() + (shape.m * shape.k + shape.m * shape.n) * sizeof(float);
+}
+
+Result<Activations> MakeActivations(Backend& backend, const GemmShape& shape, ThreadPool& pool) {
+  Activations act;
+  act.host_x = RandomMatrix(shape.m * shape.k, 2, 1.0, pool);
+  auto x = backend.Allocate(shape.m * shape.k);
+  if (!x) return x.error();
+  auto y = backend.Allocate(shape.m * shape.n);
+  if (!y) return y.error();
+  act.x = std::move(*x);
+  act.y = std::move(*y);
+  backend.Upload(act.host_x, act.x->data());
+  return act;
+}
+
+std::string Describe(const GemmShape& shape) { return fmt::format("m={} n={} k={}", shape.m, shape.n, shape.k); }
+
+}  // namespace
+
+std::vector<GemmShape> PageShapes() {
+  return {{"page", 1, 4096, 4096},   {"page", 1, 4096, 14336},   {"page", 1, 14336, 4096},
+          {"page", 32, 4096, 4096},  {"page", 32, 4096, 14336},  {"page", 128, 4096, 4096}};
+}
+
+std::vector<GemmShape> ModelShapes(const ModelConfig& config) {
+  std::vector<GemmShape> shapes;
+  for (const std::size_t m : {std::size_t{1}, std::size_t{512}}) {
+    for (const LinearSlot& slot : kLinearSlots) {
+      const GemmShape shape{"model", m, slot.rows(config), slot.cols(config)};
+      const auto same = [&](const GemmShape& s) { return s.m == shape.m && s.n == shape.n && s.k == shape.k; };
+      if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
+    }
+  }
+  return shapes;
+}
+
+Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape& shape,
+                                              std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
+                                              std::size_t memory_bytes, const ProgressFn& progress) {
+  ThreadPool pool(backend.threads());
+  auto act = MakeActivations(backend, shape, pool);
+  if (!act) return act.error();
+  std::vector<Candidate> candidates;
+  std::vector<KernelTiming> timings;
+  {
+    const std::vector<float> weights = RandomMatrix(shape.n * shape.k, 1, 0.02, pool);
+    for (const FormatRow* format : formats) {
+      if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      auto candidate = MakeCandidate(backend, *format, {weights.data(), shape.n, shape.k},
+                                     memory_bytes / formats.size(), pool);
+      if (!candidate) return candidate.error();
+      const Check check = CompareWithReference(backend, *candidate, shape, *act, pool);
+      const std::string kernel(candidate->copies[0]->kernel());
+      if (!(check.max_error <= kTolerance)) {
+        return Error{ErrorCode::kNumerical,
+                     fmt::format("kernel {} on {} {}: error {:.2e} against fp64, allowed {:.0e}; it is not timed", kernel,
+                                 format->info.name, Describe(shape), check.max_error, kTolerance)};
+      }
+      timings.push_back({shape, format, kernel, {}, 2ull * shape.m * shape.n * shape.k, BytesMoved(format->info, shape),
+                         check.max_error, kTolerance, check.outputs, candidate->in_cache});
+      candidate->encoded = {};
+      candidates.push_back(std::move(*candidate));
+    }
+  }
+  std::vector<std::function<void()>> runs;
+  for (Candidate& candidate : candidates) {
+    runs.push_back([&] {
+      Multiply(backend, *candidate.copies[candidate.next], shape, *act);
+      candidate.next = (candidate.next + 1) % candidate.copies.size();
+    });
+  }
+  auto samples = TimeInterleaved(runs, protocol, "kernels " + Describe(shape), progress);
+  if (!samples) return samples.error();
+  for (std::size_t i = 0; i < timings.size(); ++i) timings[i].samples_ns = std::move((*samples)[i]);
+  return timings;
+}
+
+}  // namespace marlin

@@ -1,0 +1,51 @@
+// Matrix products by themselves: every kernel is compared with an fp64 reference on fresh random inputs, then timed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "bench/timing.h"
+#include "formats/format.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+
+namespace marlin {
+
+struct GemmShape {
+  std::string set;  // "page": the shapes of the report page's specification; "model": a model's own
+  std::size_t m, n, k;
+};
+
+// (M, N, K) of the specification: (1,4096,4096) (1,4096,14336) (1,14336,4096) (32,4096,4096) (32,4096,14336)
+// (128,4096,4096).
+std::vector<GemmShape> PageShapes();
+
+// The distinct linear layers of a model, each at m = 1 and at m = 512.
+std::vector<GemmShape> ModelShapes(const ModelConfig& config);
+
+struct KernelTiming {
+  GemmShape shape;
+  const FormatRow* format = nullptr;
+  std::string kernel;                // row of the kernel table
+  std::vector<double> samples_ns;
+  std::uint64_t flops = 0;           // 2 m n k
+  std::uint64_t bytes_moved = 0;     // codes, scales, zero points, activations, outputs, once each
+  double max_error = 0;              // max |difference| / max |reference| against fp64
+  double tolerance = 0;
+  std::size_t checked_outputs = 0;   // how many of the m n outputs were compared
+  bool in_cache = false;             // the weights could not be rotated through four times the last-level cache
+};
+
+// One shape in several formats, interleaved. Weights rotate through copies so that no timing is a cache timing.
+// memory_bytes: what the copies may take together. Errors: kNumerical when an output is off by more than the tolerance
+// (nothing is timed then), kResource, kUnsupported, kInterrupted.
+Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape& shape,
+                                              std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
+                                              std::size_t memory_bytes, const ProgressFn& progress);
+
+}  // namespace marlin

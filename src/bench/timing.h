@@ -1,0 +1,32 @@
+// How things are timed: protocols, and several candidates interleaved so that a drifting machine is fair to all.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+
+namespace marlin {
+
+struct TimingProtocol {
+  std::string_view id;          // in records and as the report's column name
+  std::size_t warmup = 0;
+  std::size_t iterations = 0;
+};
+
+// The page's protocol, and a short one for demonstrations whose numbers are never shown in the former's column.
+inline constexpr TimingProtocol kStandardTiming{"15/100", 15, 100};
+inline constexpr TimingProtocol kQuickTiming{"quick-2/8", 2, 8};
+
+// Runs A B C A B C ...: protocol.warmup rounds unmeasured, protocol.iterations measured. Returns nanoseconds
+// [candidate][iteration]. Errors: kInterrupted.
+Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<void()>> candidates,
+                                                         const TimingProtocol& protocol, std::string_view stage,
+                                                         const ProgressFn& progress);
+
+}  // namespace marlin

@@ -1,0 +1,14 @@
+// bench: the comparison sweep, and kernels by themselves.
+
+#include "cli/bench.h"
+
+namespace marlin {
+
+void RegisterBench(CLI::App& parent, Selection& selection) {
+  CLI::App* bench = parent.add_subcommand("bench", "Measure quality, size and speed together, or kernels alone");
+  bench->require_subcommand(1);
+  RegisterBenchComparison(*bench, selection);
+  RegisterBenchKernels(*bench, selection);
+}
+
+}  // namespace marlin

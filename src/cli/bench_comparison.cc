@@ -1,0 +1,202 @@
+// bench comparison: for each model the baseline and every configuration, measured and recorded.
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/thread_pool.h"
+#include "bench/limits.h"
+#include "cli/bench.h"
+#include "cli/child.h"
+#include "cli/program_info.h"
+#include "cli/text.h"
+#include "formats/formats.h"
+#include "kernels/isa.h"
+#include "study/comparison.h"
+#include "study/machine.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::vector<std::string> models;
+  std::vector<std::string> configs;
+  TextOptions text;
+  std::string results = "benchmarks/results";
+  std::string work;
+  std::size_t samples = 0;
+  std::size_t ctx = 512;
+  bool quick_timing = false;
+  bool no_kernels = false;
+  bool keep_models = false;
+  bool dry_run = false;
+  BackendOptions backend;
+};
+
+// The six configurations of the page: every 4-bit format of the list.
+std::vector<std::string> DefaultConfigs() {
+  std::vector<std::string> names;
+  for (const FormatRow& row : Formats()) {
+    if (row.info.code_bits == 4) names.emplace_back(row.info.name);
+  }
+  return names;
+}
+
+Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> names) {
+  if (names.empty()) names = DefaultConfigs();
+  std::vector<const FormatRow*> formats;
+  for (const std::string& name : names) {
+    if (name == "f16") continue;  // the baseline is always measured
+    const auto format = ParseFormat(name);
+    if (!format) return format.error();
+    if ((*format)->info.group == 0) {
+      return Error{ErrorCode::kUsage, fmt::format("{} is not a quantization; the 16-bit baseline is measured anyway",
+                                                  name)};
+    }
+    formats.push_back(*format);
+  }
+  return formats;
+}
+
+Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& invocation, const Backend& backend) {
+  auto configs = ParseConfigs(options.configs);
+  if (!configs) return configs.error();
+  ComparisonOptions out;
+  out.models.assign(options.models.begin(), options.models.end());
+  out.configs = std::move(*configs);
+  out.ctx = options.ctx;
+  out.samples = options.samples;
+  out.timing = options.quick_timing ? kQuickTiming : kStandardTiming;
+  out.time_kernels = !options.no_kernels;
+  out.keep_models = options.keep_models;
+  out.results = options.results;
+  out.work = options.work.empty() ? out.results / ".work" : fs::path(options.work);
+  out.command = invocation.command;
+  const ProgramInfo& program = GetProgramInfo();
+  out.program = {program.version, program.commit, program.compiler, program.flags};
+  out.machine = DescribeMachine(backend.threads());
+  for (const IsaLevel& level : IsaLevels()) {
+    if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
+  }
+  out.machine.isa = options.backend.backend == "reference" ? "scalar"
+                    : options.backend.isa.empty()          ? out.machine.isa_available.back()
+                                                           : options.backend.isa;
+  out.backend_choice =
+      fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
+  return out;
+}
+
+void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text,
+               const MachineLimits& limits, Console& console) {
+  for (const ComparisonModel& model : plan.models) {
+    console.Say(fmt::format("{} ({}, {:.1f} million parameters): {} rows", model.name, BaselineName(model.source_type),
+                            static_cast<double>(model.parameters) / 1e6, model.rows.size()));
+    console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens", text.name, model.windows, options.ctx));
+    for (const ComparisonRow& row : model.rows) {
+      console.Say(fmt::format("  {:<12}{}", row.config_id, row.finished ? "measured already" : "to do"));
+    }
+  }
+  console.Say(fmt::format("timing          {}: {} warm-up, {} measured iterations{}", options.timing.id,
+                          options.timing.warmup, options.timing.iterations,
+                          options.time_kernels ? ", kernels too" : ""));
+  console.Say(fmt::format("this machine    {:.0f} GB/s read, {:.0f} GFLOP/s fp32 ({}), {} threads", limits.read_gbps,
+                          limits.fma_gflops, limits.fma_isa, options.machine.threads));
+  console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, {} of memory",
+                          plan.rows_total - plan.rows_finished, plan.rows_total, FormatDuration(plan.seconds),
+                          FormatBytes(static_cast<double>(plan.disk_bytes)), options.work.string(),
+                          FormatBytes(static_cast<double>(plan.memory_bytes))));
+  console.Say(fmt::format("records         {}", options.results.string()));
+}
+
+nlohmann::json PlanToJson(const ComparisonPlan& plan) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const ComparisonModel& model : plan.models) {
+    for (const ComparisonRow& row : model.rows) {
+      rows.push_back({{"model", model.name},
+                      {"config", row.config_id},
+                      {"key", row.key},
+                      {"windows", model.windows},
+                      {"finished", row.finished}});
+    }
+  }
+  return {{"rows", rows},
+          {"seconds", plan.seconds},
+          {"disk_bytes", plan.disk_bytes},
+          {"memory_bytes", plan.memory_bytes}};
+}
+
+// A fresh process decodes with the model and reports its peak.
+Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& options, int threads) {
+  std::vector<std::string> words = {"generate", model.string(), "--prompt",  "The",
+                                    "-n",       "16",           "--json",    "-q",
+                                    "--threads", std::to_string(threads), "--backend", options.backend.backend};
+  if (!options.backend.isa.empty()) words.insert(words.end(), {"--isa", options.backend.isa});
+  if (!options.backend.kernel.empty()) words.insert(words.end(), {"--kernel", options.backend.kernel});
+  const auto text = RunSelf(words);
+  if (!text) return text.error();
+  const auto document = nlohmann::json::parse(*text, nullptr, false);
+  if (!document.is_object() || !document.contains("peak_rss_bytes") ||
+      !document["peak_rss_bytes"].is_number_unsigned()) {
+    return Error{ErrorCode::kFailure, "a measuring process did not report its memory"};
+  }
+  return document["peak_rss_bytes"].get<std::uint64_t>();
+}
+
+Status RunComparisonVerb(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  if (!backend) return backend.error();
+  const auto comparison = MakeOptions(options, invocation, **backend);
+  if (!comparison) return comparison.error();
+  const auto text = FindText(options.text, console);
+  if (!text) return text.error();
+  MachineLimits limits;
+  {
+    ThreadPool pool((*backend)->threads());
+    limits = MeasureLimits(pool);
+  }
+  const auto plan = PlanComparison(*comparison, *text, limits);
+  if (!plan) return plan.error();
+  PrintPlan(*plan, *comparison, *text, limits, console);
+  console.Data(PlanToJson(*plan));
+  if (options.dry_run) return {};
+  ComparisonTools tools{**backend, *text,
+                        [&](const fs::path& model) {
+                          return MeasureMemory(model, options, (*backend)->threads());
+                        },
+                        console.progress(), [&](const std::string& line) { console.Say(line); }};
+  if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) {
+    if (status.error().code != ErrorCode::kInterrupted) return status;
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where this one stopped"};
+  }
+  console.Say(fmt::format("done; now: metal-marlin report generate {}", comparison->results.string()));
+  return {};
+}
+
+}  // namespace
+
+void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(bench, selection, "comparison", "Baseline and every configuration of each model, recorded row by row",
+                          "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
+  app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
+  app->add_option("-c,--config", options->configs,
+                  fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
+  AddTextOptions(*app, options->text);
+  app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all");
+  app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
+  app->add_option("-r,--results", options->results, "Folder of the records");
+  app->add_option("--work", options->work, "Folder for half-finished rows and quantized models; default: .work in the results");
+  app->add_flag("--quick-timing", options->quick_timing,
+                "2 warm-up and 8 measured iterations instead of 15 and 100; named so in every table");
+  app->add_flag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
+  app->add_flag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
+  app->add_flag("--dry-run", options->dry_run, "Say what would be done, how long it takes and what it needs; do nothing");
+  AddBackendOptions(*app, options->backend);
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

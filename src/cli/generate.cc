@@ -1,0 +1,131 @@
+// generate: greedy decoding, enough to see that a model speaks and what it needs in memory.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/memory.h"
+#include "cli/verb.h"
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "model/model.h"
+
+namespace marlin {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string prompt;
+  std::size_t max_tokens = 64;
+  bool verify = false;
+  BackendOptions backend;
+};
+
+struct Generation {
+  std::size_t prompt_tokens = 0;
+  std::vector<std::int32_t> tokens;
+  double decode_seconds = 0;
+};
+
+Result<std::int32_t> BestToken(Session& session, MatrixView<const float> hidden, Backend& backend, Buffer& logits,
+                               std::vector<float>& host) {
+  session.Logits(hidden.Rows(hidden.rows - 1, 1), {logits.data(), 1, host.size()});
+  backend.Download(logits.data(), host);
+  const auto best = std::max_element(host.begin(), host.end());
+  if (!std::isfinite(*best)) return Error{ErrorCode::kNumerical, "the model's logits are not finite"};
+  return static_cast<std::int32_t>(std::distance(host.begin(), best));
+}
+
+Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const Options& options,
+                                               const ModelConfig& config) {
+  auto ids = tokenizer.Encode(options.prompt, true);
+  if (!ids) return ids.error();
+  if (tokenizer.adds_bos()) ids->insert(ids->begin(), tokenizer.bos());
+  if (ids->empty()) return Error{ErrorCode::kUsage, "the prompt is empty; give some text with --prompt"};
+  if (ids->size() + options.max_tokens > config.max_context) {
+    return Error{ErrorCode::kUsage, fmt::format("{} prompt tokens and {} new ones exceed the model's context of {}",
+                                                ids->size(), options.max_tokens, config.max_context)};
+  }
+  for (const std::int32_t id : *ids) {
+    if (static_cast<std::size_t>(id) >= config.vocab_size) {
+      return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
+                                                  "not belong together", id, config.vocab_size)};
+    }
+  }
+  return ids;
+}
+
+Result<Generation> Generate(const Model& model, const Tokenizer& tokenizer, const Options& options,
+                            const std::function<void(std::int32_t)>& on_token) {
+  const auto prompt = PromptTokens(tokenizer, options, model.config);
+  if (!prompt) return prompt.error();
+  Generation out;
+  out.prompt_tokens = prompt->size();
+  auto session = Session::Create(model, prompt->size() + options.max_tokens, prompt->size());
+  if (!session) return session.error();
+  auto logits = model.backend->Allocate(model.config.vocab_size);
+  if (!logits) return logits.error();
+  std::vector<float> host(model.config.vocab_size);
+  auto hidden = session->Forward(*prompt);
+  const auto start = std::chrono::steady_clock::now();
+  while (out.tokens.size() < options.max_tokens && !Interrupted()) {
+    const auto token = BestToken(*session, hidden, *model.backend, **logits, host);
+    if (!token) return token.error();
+    if (*token == tokenizer.eos()) break;
+    out.tokens.push_back(*token);
+    on_token(*token);
+    if (out.tokens.size() < options.max_tokens) hidden = session->Forward({&*token, 1});
+  }
+  out.decode_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return out;
+}
+
+Status RunGenerate(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  if (!backend) return backend.error();
+  auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
+  if (!loaded) return loaded.error();
+  ResetPeakMemory();
+  console.EndProgress();
+  console.Raw(options.prompt);
+  const auto result = Generate(loaded->model, loaded->tokenizer, options, [&](std::int32_t token) {
+    console.Raw(loaded->tokenizer.Decode({&token, 1}));
+  });
+  console.Raw("\n");
+  if (!result) return result.error();
+  const double rate = static_cast<double>(result->tokens.size()) / result->decode_seconds;
+  const std::size_t peak = PeakMemoryBytes();
+  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {:.1f} tok/s, peak memory {}", result->prompt_tokens,
+                             result->tokens.size(), rate, FormatBytes(static_cast<double>(peak))));
+  console.Data({{"prompt", options.prompt},
+                {"text", loaded->tokenizer.Decode(result->tokens)},
+                {"tokens", result->tokens},
+                {"prompt_tokens", result->prompt_tokens},
+                {"decode_tok_s", rate},
+                {"peak_rss_bytes", peak}});
+  if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+  return {};
+}
+
+}  // namespace
+
+void RegisterGenerate(CLI::App& parent, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(parent, selection, "generate", "Continue a text, always with the likeliest token",
+                          "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
+  app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
+  app->add_option("-p,--prompt", options->prompt, "Text to continue; special tokens in it count")->required();
+  app->add_option("-n,--max-tokens", options->max_tokens, "New tokens at most")->check(CLI::Range(1, 1 << 20));
+  app->add_flag("--verify", options->verify, "Check every hash of the folder first");
+  AddBackendOptions(*app, options->backend);
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunGenerate(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

@@ -1,0 +1,188 @@
+// inspect: what a model is, and what each configuration would weigh and need in memory.
+
+#include <fmt/format.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "cli/verb.h"
+#include "formats/formats.h"
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "model/model.h"
+#include "model/sizes.h"
+
+namespace marlin {
+namespace {
+using nlohmann::json;
+
+constexpr std::size_t kContext = 512;  // of the memory estimate
+
+struct Options {
+  std::string model;
+  std::string tokenize;
+};
+
+struct Weighed {
+  std::string config;
+  std::uint64_t model_bytes = 0;
+  double bits_per_weight = 0;   // quantized tensors
+  std::uint64_t memory_bytes = 0;  // to decode with a context of kContext
+};
+
+std::vector<Weighed> Weigh(const ModelConfig& config) {
+  const std::uint64_t session = SessionBytes(config, kContext, kContext);
+  const std::uint64_t fp16 = ModelBytes(config, nullptr);
+  std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
+  for (const FormatRow& format : Formats()) {
+    if (format.info.group == 0) continue;
+    const std::uint64_t bytes = ModelBytes(config, &format);
+    const double bits = 8.0 * static_cast<double>(LinearBytes(config, format.info)) /
+                        static_cast<double>(LinearWeights(config));
+    rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});
+  }
+  return rows;
+}
+
+std::map<std::string, std::pair<std::size_t, std::uint64_t>> CountTypes(const Checkpoint& checkpoint) {
+  std::map<std::string, std::pair<std::size_t, std::uint64_t>> types;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    auto& [count, bytes] = types[std::string(Info(tensor.dtype).name)];
+    ++count;
+    bytes += tensor.bytes.size();
+  }
+  return types;
+}
+
+void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console& console) {
+  console.Result(fmt::format("{}", checkpoint.name));
+  console.Result(fmt::format("  architecture   {}, {} layers, hidden {}, {} heads ({} for keys and values) of {}, "
+                             "intermediate {}", config.architecture, config.layers, config.hidden_size, config.heads,
+                             config.kv_heads, config.head_dim, config.intermediate_size));
+  console.Result(fmt::format("  parameters     {}{}", CountParameters(config),
+                             config.tied_head ? " (the head is the embedding)" : ""));
+  console.Result(fmt::format("  vocabulary     {}, context {}", config.vocab_size, config.max_context));
+  console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint),
+                             checkpoint.container == Container::kGguf ? "GGUF" : "safetensors"));
+  for (const auto& [type, counted] : CountTypes(checkpoint)) {
+    console.Result(fmt::format("    {:<8} {:>4} tensors, {}", type, counted.first,
+                               FormatBytes(static_cast<double>(counted.second))));
+  }
+}
+
+void PrintWeighed(const std::vector<Weighed>& rows, bool quantized_already, Console& console) {
+  if (quantized_already) return;
+  console.Result(fmt::format("  {:<12} {:>10} {:>12} {:>16} {:>22}", "config", "size", "compression", "bits per weight",
+                             fmt::format("memory, {} tokens", kContext)));
+  const auto fp16 = static_cast<double>(rows[0].model_bytes);
+  for (const Weighed& row : rows) {
+    console.Result(fmt::format("  {:<12} {:>10} {:>12.3f} {:>16.4f} {:>22}", row.config,
+                               FormatBytes(static_cast<double>(row.model_bytes)),
+                               fp16 / static_cast<double>(row.model_bytes), row.bits_per_weight,
+                               FormatBytes(static_cast<double>(row.memory_bytes))));
+  }
+  console.Result("  sizes: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors");
+}
+
+json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
+  json types = json::object();
+  for (const auto& [type, counted] : CountTypes(checkpoint)) {
+    types[type] = {{"tensors", counted.first}, {"bytes", counted.second}};
+  }
+  json configurations = json::array();
+  for (const Weighed& row : rows) {
+    configurations.push_back({{"config", row.config},
+                              {"model_bytes", row.model_bytes},
+                              {"bits_per_weight", row.bits_per_weight},
+                              {"memory_bytes", row.memory_bytes}});
+  }
+  json document = {{"name", checkpoint.name},
+                   {"architecture", config.architecture},
+                   {"parameters", CountParameters(config)},
+                   {"layers", config.layers},
+                   {"hidden_size", config.hidden_size},
+                   {"heads", config.heads},
+                   {"kv_heads", config.kv_heads},
+                   {"head_dim", config.head_dim},
+                   {"intermediate_size", config.intermediate_size},
+                   {"vocab_size", config.vocab_size},
+                   {"context", config.max_context},
+                   {"tied_head", config.tied_head},
+                   {"source_type", SourceType(checkpoint)},
+                   {"types", types},
+                   {"configurations", configurations}};
+  if (!verbose) return document;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    document["tensors"].push_back({{"name", tensor.name},
+                                   {"type", Info(tensor.dtype).name},
+                                   {"shape", tensor.shape},
+                                   {"bytes", tensor.bytes.size()}});
+  }
+  return document;
+}
+
+// One id per line, for comparison with other tokenizers.
+Status PrintTokens(const Tokenizer& tokenizer, const std::string& path, Console& console) {
+  const auto text = ReadFile(path);
+  if (!text) return text.error();
+  const auto ids = tokenizer.Encode(*text);
+  if (!ids) return Error{ids.error().code, path + ": " + ids.error().message};
+  if (console.json()) {
+    console.Data(*ids);
+    return {};
+  }
+  std::string lines;
+  for (const std::int32_t id : *ids) lines += fmt::format("{}\n", id);
+  if (!lines.empty()) lines.pop_back();
+  console.Result(lines);
+  return {};
+}
+
+Status RunInspect(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  const auto checkpoint = OpenCheckpoint(options.model);
+  if (!checkpoint) return checkpoint.error();
+  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!options.tokenize.empty()) return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
+  const auto config = ParseModelConfig(checkpoint->config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  const bool quantized = checkpoint->config.contains("quantization_config");
+  const std::vector<Weighed> rows = Weigh(*config);
+  PrintModel(*checkpoint, *config, console);
+  if (tokenizer) {
+    console.Result(fmt::format("  tokenizer      byte-level BPE, {} tokens, BOS {}", tokenizer->vocab_size(),
+                               tokenizer->adds_bos() ? "added" : "not added"));
+  } else {
+    console.Result("  tokenizer      " + tokenizer.error().message);
+  }
+  if (console.verbose() && !console.json()) {
+    for (const Tensor& tensor : checkpoint->tensors) {
+      console.Result(fmt::format("    {:<52} {:<6} {:>12}", tensor.name, Info(tensor.dtype).name,
+                                 fmt::format("[{}]", fmt::join(tensor.shape, ", "))));
+    }
+  }
+  PrintWeighed(rows, quantized, console);
+  json document = ToJson(*checkpoint, *config, rows, console.verbose());
+  document["tokenizer"] = tokenizer ? json{{"tokens", tokenizer->vocab_size()},
+                                           {"adds_bos", tokenizer->adds_bos()},
+                                           {"sha256", tokenizer->sha256()}}
+                                    : json{{"error", tokenizer.error().message}};
+  console.Data(document);
+  return {};
+}
+
+}  // namespace
+
+void RegisterInspect(CLI::App& parent, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(parent, selection, "inspect", "What a model is, and what each configuration would weigh",
+                          "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
+  app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
+  app->add_option("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunInspect(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

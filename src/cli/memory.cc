@@ -1,0 +1,56 @@
+#include "cli/memory.h"
+
+#include <sys/resource.h>
+
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include "io/checkpoint.h"
+#include "io/verify_folder.h"
+
+namespace marlin {
+
+void ResetPeakMemory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+  std::ofstream("/proc/self/clear_refs") << "5";  // proc(5): resets the peak resident set size
+}
+
+std::size_t PeakMemoryBytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("VmHWM:")) continue;
+    std::istringstream field(line.substr(6));
+    std::size_t kib = 0;
+    field >> kib;
+    return kib * 1024;
+  }
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+#if defined(__APPLE__)
+  return static_cast<std::size_t>(usage.ru_maxrss);
+#else
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+#endif
+}
+
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, Backend& backend, Console& console) {
+  if (verify) {
+    if (auto status = VerifyFolder(path, console.progress()); !status) return status.error();
+  }
+  const auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint) return checkpoint.error();
+  auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  auto model = LoadModel(*checkpoint, backend, Precision::kSixteenBit, console.progress());
+  if (!model) return model.error();
+  return LoadedModel{std::move(*model), std::move(*tokenizer)};
+}
+
+}  // namespace marlin

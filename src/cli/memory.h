@@ -1,0 +1,30 @@
+// Memory of this process, as the operating system counts it; and loading a model so that only its weights stay.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "base/result.h"
+#include "cli/console.h"
+#include "io/tokenizer.h"
+#include "kernels/backend.h"
+#include "model/model.h"
+
+namespace marlin {
+
+// Starts a new peak: what was freed before does not count.
+void ResetPeakMemory();
+
+// Peak resident bytes since ResetPeakMemory (Linux; elsewhere since the start of the process).
+std::size_t PeakMemoryBytes();
+
+struct LoadedModel {
+  Model model;
+  Tokenizer tokenizer;
+};
+
+// The model's files are unmapped before this returns. Errors: those of OpenCheckpoint, LoadModel and Tokenizer; kCorrupt
+// with verify.
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, Backend& backend, Console& console);
+
+}  // namespace marlin

@@ -1,0 +1,62 @@
+// report generate: records to RESULTS.md and plots.
+
+#include "report/report.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/verb.h"
+#include "report/analysis.h"
+#include "report/store.h"
+#include "report/summary.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string results = "./benchmarks/results/";
+  std::string output;
+};
+
+Status RunReport(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  const auto loaded = LoadRecords(options.results);
+  if (!loaded) return loaded.error();
+  for (const std::string& warning : loaded->warnings) console.Warn(warning);
+  ReportOptions report;
+  report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);
+  report.results_folder = options.results;
+  report.records_link = RecordsLink(options.results, report.output);
+  report.left_out = loaded->warnings;
+  const auto written = GenerateReport(loaded->records, report);
+  if (!written) return written.error();
+  for (const std::string& warning : written->warnings) console.Warn(warning);
+  const Analysis analysis = Analyze(loaded->records);
+  console.Result(SummaryText(analysis));
+  nlohmann::ordered_json files = nlohmann::ordered_json::array();
+  for (const fs::path& file : written->files) {
+    console.Say(file.string());
+    files.push_back(file.string());
+  }
+  console.Data(nlohmann::json{{"summary", nlohmann::json(SummaryJson(analysis))}, {"files", nlohmann::json(files)}});
+  return {};
+}
+
+}  // namespace
+
+void RegisterReport(CLI::App& parent, Selection& selection) {
+  CLI::App* report = parent.add_subcommand("report", "Turn records into the report");
+  report->require_subcommand(1);
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(*report, selection, "generate", "RESULTS.md and plots from a folder of records",
+                          "metal-marlin report generate ./benchmarks/results/ -o docs/report");
+  app->add_option("results", options->results, "Folder of records");
+  app->add_option("-o,--output", options->output, "Folder of the report; default: the folder of the records");
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunReport(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

@@ -1,0 +1,21 @@
+// Options that choose the evaluation text.
+#pragma once
+
+#include <string>
+
+#include "cli/verb.h"
+#include "io/dataset.h"
+
+namespace marlin {
+
+struct TextOptions {
+  std::string data;
+  bool offline = false;
+};
+
+void AddTextOptions(CLI::App& app, TextOptions& options);
+
+// Prints the text's warnings. Errors: those of FindWikiText2.
+Result<EvalText> FindText(const TextOptions& options, Console& console);
+
+}  // namespace marlin

@@ -1,0 +1,63 @@
+// A verb of the program: registers its options, then runs. One file per verb; the list stands in main.cc.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/console.h"
+#include "kernels/backend.h"
+
+namespace marlin {
+
+// Options that every verb has.
+struct CommonOptions {
+  int threads = 0;   // 0 = all cores this process may use
+  bool json = false;
+  bool verbose = false;
+  bool quiet = false;
+};
+
+// Options of verbs that run models.
+struct BackendOptions {
+  std::string backend = "cpu";
+  std::string isa;      // empty = the best this machine has
+  std::string kernel;   // empty = the first row of the kernel table that fits
+};
+
+// What a verb needs while it runs.
+struct Invocation {
+  const CommonOptions& common;
+  Console& console;
+  std::string command;  // the command line, for records
+};
+
+using Run = std::function<Status(Invocation&)>;
+
+// Set by the verb that was named on the command line.
+struct Selection {
+  CommonOptions common;
+  Run run;
+};
+
+// Adds a subcommand with the common options and an example shown by --help.
+CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& name, const std::string& description,
+                  const std::string& example);
+
+void AddBackendOptions(CLI::App& app, BackendOptions& options);
+
+// Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
+Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
+
+void RegisterBench(CLI::App& app, Selection& selection);
+void RegisterEval(CLI::App& app, Selection& selection);
+void RegisterGenerate(CLI::App& app, Selection& selection);
+void RegisterInspect(CLI::App& app, Selection& selection);
+void RegisterQuantize(CLI::App& app, Selection& selection);
+void RegisterReport(CLI::App& app, Selection& selection);
+void RegisterVerify(CLI::App& app, Selection& selection);
+
+}  // namespace marlin

@@ -1,0 +1,27 @@
+// verify: every hash of a quantized folder, file by file and tensor by tensor.
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/verb.h"
+#include "io/verify_folder.h"
+
+namespace marlin {
+
+void RegisterVerify(CLI::App& parent, Selection& selection) {
+  auto folder = std::make_shared<std::string>();
+  CLI::App* app = AddVerb(parent, selection, "verify", "Check every hash of a folder made by quantize",
+                          "metal-marlin verify ./SmolLM2-135M-fp4-g128");
+  app->add_option("folder", *folder, "Folder made by metal-marlin quantize")->required();
+  app->callback([&selection, folder] {
+    selection.run = [folder](Invocation& invocation) -> Status {
+      if (auto status = VerifyFolder(*folder, invocation.console.progress()); !status) return status;
+      invocation.console.Result(fmt::format("{}: every file and tensor matches its hash", *folder));
+      invocation.console.Data({{"folder", *folder}, {"ok", true}});
+      return {};
+    };
+  });
+}
+
+}  // namespace marlin

@@ -1,0 +1,151 @@
+#include "eval/perplexity.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+#include "formats/formats.h"
+#include "kernels/reference_backend.h"
+
+namespace marlin {
+namespace {
+
+// A model of one layer with the given embedding and head; the block's weights are random and small.
+Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, double head_scale) {
+  Rng rng(1);
+  const auto matrix = [&](std::size_t rows, std::size_t cols, double scale) {
+    std::vector<float> values(rows * cols);
+    for (float& v : values) v = static_cast<float>(rng.Normal() * scale);
+    return std::move(*backend.Pack(Encode(*FindFormat("fp32"), {values.data(), rows, cols}).view()));
+  };
+  const auto ones = [&](std::size_t size) {
+    auto buffer = std::move(*backend.Allocate(size));
+    backend.Upload(std::vector<float>(size, 1.0f), buffer->data());
+    return buffer;
+  };
+  Model model;
+  ModelConfig& c = model.config;
+  c.vocab_size = vocab;
+  c.hidden_size = hidden;
+  c.layers = 1;
+  c.heads = c.kv_heads = 2;
+  c.head_dim = hidden / 2;
+  c.intermediate_size = 2 * hidden;
+  c.norm_eps = 1e-5f;
+  c.rope_frequencies.assign(hidden / 4, 0.1f);
+  model.weights.embedding = matrix(vocab, hidden, 1);
+  model.weights.own_head = matrix(vocab, hidden, head_scale);
+  model.weights.final_norm = ones(hidden);
+  Layer layer;
+  layer.attention_norm = ones(hidden);
+  layer.mlp_norm = ones(hidden);
+  for (std::size_t s = 0; s < kSlots; ++s) {
+    layer.linear[s].weight = matrix(kLinearSlots[s].rows(c), kLinearSlots[s].cols(c), 0.1);
+  }
+  model.weights.layers.push_back(std::move(layer));
+  model.backend = &backend;
+  return model;
+}
+
+TokenStream RandomStream(std::size_t count, std::size_t vocab) {
+  Rng rng(2);
+  TokenStream stream;
+  for (std::size_t i = 0; i < count; ++i) {
+    stream.tokens.push_back(static_cast<std::int32_t>(rng.Below(vocab)));
+    stream.token_bytes.push_back(3);
+  }
+  return stream;
+}
+
+TEST(Perplexity, UniformLogitsGiveTheVocabulary) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 50, 8, 0);  // a head of zeros
+  const auto result = EvaluatePerplexity(model, RandomStream(70, 50), {16, 0}, {});
+  ASSERT_TRUE(result.ok()) << result.error().message;
+  EXPECT_EQ(result->window_nll.size(), 4u);  // 70 / 16, the tail dropped
+  EXPECT_EQ(result->windows_total, 4u);
+  EXPECT_EQ(result->scored_per_window, 15u);
+  EXPECT_EQ(result->scored_per_window_half, 7u);
+  EXPECT_NEAR(std::exp(result->mean_nll()), 50, 1e-4);
+  EXPECT_NEAR(std::exp(result->mean_nll_half()), 50, 1e-4);
+  EXPECT_EQ(result->scored_bytes, 4u * 15 * 3);
+  EXPECT_NEAR(result->bits_per_byte(), std::log2(50.0) / 3, 1e-6);
+}
+
+// The same numbers from the logits themselves, in fp64: what is scored where.
+TEST(Perplexity, EqualsTheLogSoftmaxOfTheLogits) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 40, 8, 2);
+  const TokenStream stream = RandomStream(64, 40);
+  const std::size_t ctx = 16;
+  const auto result = EvaluatePerplexity(model, stream, {ctx, 3}, {});
+  ASSERT_TRUE(result.ok());
+  ASSERT_EQ(result->window_nll.size(), 3u);
+  EXPECT_EQ(result->windows_total, 4u);
+  for (std::size_t w = 0; w < 3; ++w) {
+    const auto logits = WindowLogits(model, stream, ctx, w);
+    ASSERT_TRUE(logits.ok());
+    double all = 0;
+    double half = 0;
+    for (std::size_t target = 1; target < ctx; ++target) {
+      const float* row = logits->data() + (target - 1) * 40;
+      double sum = 0;
+      for (std::size_t j = 0; j < 40; ++j) sum += std::exp(static_cast<double>(row[j]));
+      const double nll = std::log(sum) - row[stream.tokens[w * ctx + target]];
+      all += nll;
+      if (target >= ctx / 2 + 1) half += nll;
+    }
+    EXPECT_NEAR(result->window_nll[w], all, 1e-4);
+    EXPECT_NEAR(result->window_nll_half[w], half, 1e-4);
+  }
+}
+
+TEST(Perplexity, BosReplacesTheFirstTokenOfEveryWindow) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 40, 8, 2);
+  TokenStream stream = RandomStream(32, 40);
+  stream.window_bos = 7;
+  TokenStream overwritten = stream;
+  overwritten.window_bos = -1;
+  overwritten.tokens[0] = overwritten.tokens[16] = 7;
+  const auto a = EvaluatePerplexity(model, stream, {16, 0}, {});
+  const auto b = EvaluatePerplexity(model, overwritten, {16, 0}, {});
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_EQ(a->window_nll, b->window_nll);
+}
+
+TEST(Perplexity, RefusesWhatItCannotScore) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 40, 8, 2);
+  EXPECT_EQ(EvaluatePerplexity(model, RandomStream(15, 40), {16, 0}, {}).error().code, ErrorCode::kInput);
+  const auto foreign = EvaluatePerplexity(model, RandomStream(32, 60), {16, 0}, {});
+  ASSERT_FALSE(foreign.ok());
+  EXPECT_EQ(foreign.error().code, ErrorCode::kInput);
+  EXPECT_NE(foreign.error().message.find("vocabulary"), std::string::npos);
+}
+
+TEST(Perplexity, NaNIsAnErrorThatNamesTheWindow) {
+  const auto backend = MakeReferenceBackend();
+  Model model = MakeModel(*backend, 40, 8, 2);
+  model.weights.final_norm->data()[3] = NAN;
+  const auto result = EvaluatePerplexity(model, RandomStream(32, 40), {16, 0}, {});
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.error().code, ErrorCode::kNumerical);
+  EXPECT_NE(result.error().message.find("window 1 of 2"), std::string::npos);
+}
+
+TEST(Perplexity, InterruptionStopsBetweenWindows) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 40, 8, 2);
+  std::size_t windows = 0;
+  const auto result = EvaluatePerplexity(model, RandomStream(64, 40), {16, 0},
+                                         [&](const PerplexityResult&, std::size_t) { g_interrupted = ++windows == 2; });
+  g_interrupted = false;
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.error().code, ErrorCode::kInterrupted);
+  EXPECT_EQ(windows, 2u);
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,271 @@
+#include "io/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "io/gguf.h"
+#include "io/gguf_to_hf.h"
+#include "io/json_text.h"
+#include "io/quantized_layout.h"
+#include "io/safetensors.h"
+#include "io/verify_folder.h"
+
+namespace marlin {
+namespace fs = std::filesystem;
+namespace {
+using nlohmann::json;
+
+constexpr std::size_t kMaxConfig = std::size_t{1} << 24;  // bytes; real ones have a few thousand
+constexpr std::size_t kMaxIndex = std::size_t{1} << 27;   // about 100 bytes a tensor
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+// Beside config.json and the weights, what decides the tokens and so the numbers.
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json",   "vocab.json",
+                                           "merges.txt",     "special_tokens_map.json", "added_tokens.json"};
+
+Error Bad(const fs::path& path, const std::string& what) {
+  return {ErrorCode::kInput, fmt::format("{}: {}", path.string(), what)};
+}
+
+bool Exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+Result<json> ReadJson(const fs::path& path, std::size_t max_bytes) {
+  const auto text = ReadFile(path, max_bytes);
+  if (!text) return text.error();
+  auto value = ParseJson(*text, path.string());
+  if (value.ok() && !value->is_object()) return Bad(path, "not a JSON object");
+  return value;
+}
+
+Status AddTensor(Checkpoint& checkpoint, const fs::path& file, Tensor tensor) {
+  if (!checkpoint.index.emplace(tensor.name, checkpoint.tensors.size()).second) {
+    return Bad(file, fmt::format("tensor {} appears twice", tensor.name));
+  }
+  checkpoint.tensors.push_back(std::move(tensor));
+  return {};
+}
+
+// Maps one safetensors file. Tensors whose name is not in `wanted` are left out; null = all.
+Status AddSafetensors(Checkpoint& checkpoint, const fs::path& path, const std::set<std::string>* wanted) {
+  auto file = OpenSafetensors(path);
+  if (!file) return file.error();
+  for (Tensor& tensor : file->tensors) {
+    if (wanted != nullptr && !wanted->contains(tensor.name)) continue;
+    if (auto status = AddTensor(checkpoint, path, std::move(tensor)); !status) return status;
+  }
+  checkpoint.files.push_back(std::move(file->file));
+  return {};
+}
+
+// Shards lie beside the index; a name that leads elsewhere is an attack or an accident.
+bool IsPlainShardName(const std::string& name) {
+  return name.ends_with(".safetensors") && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+}
+
+// The index decides: each tensor is taken from the shard it names, and must be there. Shards may hold more.
+Status AddShards(Checkpoint& checkpoint) {
+  const fs::path path = checkpoint.path / kIndexFile;
+  const auto index = ReadJson(path, kMaxIndex);
+  if (!index) return index.error();
+  const auto map = index->find("weight_map");
+  if (map == index->end() || !map->is_object() || map->empty()) return Bad(path, "\"weight_map\" is missing or empty");
+  std::map<std::string, std::set<std::string>> shards;
+  for (const auto& [tensor, shard] : map->items()) {
+    if (!shard.is_string() || !IsPlainShardName(shard.get_ref<const std::string&>())) {
+      return Bad(path,
+                 fmt::format("tensor {} lies in {}, want the plain name of a .safetensors file in the same folder",
+                             tensor, shard.dump(-1, ' ', true)));
+    }
+    shards[shard.get<std::string>()].insert(tensor);
+  }
+  for (const auto& [shard, tensors] : shards) {
+    if (!Exists(checkpoint.path / shard)) {
+      return Bad(path, fmt::format("the shard {} is missing; download the model again", shard));
+    }
+    if (auto status = AddSafetensors(checkpoint, checkpoint.path / shard, &tensors); !status) return status;
+    for (const std::string& tensor : tensors) {
+      if (!checkpoint.index.contains(tensor))
+        return Bad(path, fmt::format("tensor {} is not in the shard {}", tensor, shard));
+    }
+  }
+  return {};
+}
+
+// The name of a folder however its path is written: "models/x", "models/x/", ".".
+std::string FolderName(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path whole = fs::absolute(path, ignored).lexically_normal();
+  return (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
+}
+
+Result<Checkpoint> OpenFolder(const fs::path& path) {
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  checkpoint.name = FolderName(path);
+  checkpoint.container = Container::kSafetensors;
+  if (!Exists(path / "config.json")) {
+    return Bad(path, "has no config.json; want a Hugging Face model folder or a GGUF file");
+  }
+  auto config = ReadJson(path / "config.json", kMaxConfig);
+  if (!config) return config.error();
+  checkpoint.config = std::move(*config);
+  Status status;
+  if (Exists(path / kSingleFile)) {
+    status = AddSafetensors(checkpoint, path / kSingleFile, nullptr);
+  } else if (Exists(path / kIndexFile)) {
+    status = AddShards(checkpoint);
+  } else if (Exists(path / "pytorch_model.bin") || Exists(path / "pytorch_model.bin.index.json")) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{}: its weights are in pytorch_model.bin, which this program does not "
+                             "read; convert them to safetensors",
+                             path.string())};
+  } else {
+    return Bad(path, fmt::format("has neither {} nor {}", kSingleFile, kIndexFile));
+  }
+  if (!status) return status.error();
+  return checkpoint;
+}
+
+Result<Checkpoint> OpenGguf(const fs::path& path) {
+  auto gguf = GgufFile::Open(path);
+  if (!gguf) return gguf.error();
+  auto view = TranslateGguf(*gguf);
+  if (!view) return view.error();
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  checkpoint.name = path.stem().string();
+  checkpoint.container = Container::kGguf;
+  checkpoint.config = std::move(view->config);
+  for (Tensor& tensor : view->tensors) {
+    if (auto status = AddTensor(checkpoint, path, std::move(tensor)); !status) return status.error();
+  }
+  checkpoint.files.push_back(std::move(gguf->file));
+  return checkpoint;
+}
+
+// SHA-256 of bytes, piece by piece so that an interrupt is heard.
+Result<std::string> HashBytes(std::span<const std::uint8_t> bytes) {
+  constexpr std::size_t kPiece = std::size_t{1} << 23;
+  Sha256 hash;
+  for (std::size_t begin = 0; begin < bytes.size(); begin += kPiece) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while hashing the model"};
+    hash.Update(bytes.subspan(begin, std::min(kPiece, bytes.size() - begin)));
+  }
+  return hash.HexDigest();
+}
+
+bool IsEmbeddingOrHead(std::string_view name) {
+  return name.find("embed_tokens") != std::string_view::npos || name.starts_with("lm_head");
+}
+
+// The type under which a tensor counts, and its weights; empty for tensors that do not count.
+struct Counted {
+  std::string type;
+  std::size_t weights = 0;
+};
+
+Counted CountedAs(const Checkpoint& checkpoint, const Tensor& tensor) {
+  if (IsEmbeddingOrHead(tensor.name)) return {};
+  const std::string_view name = tensor.name;
+  if (name.ends_with(kPackedSuffix)) {
+    const auto encoded = FindEncoded(checkpoint, name.substr(0, name.size() - kPackedSuffix.size()));
+    if (!encoded) return {};
+    return {std::string(encoded->format->info.name), encoded->rows * encoded->cols};
+  }
+  if (tensor.shape.size() != 2 || !Info(tensor.dtype).is_weight || !name.ends_with(".weight")) return {};
+  return {std::string(Info(tensor.dtype).name), tensor.elements()};
+}
+
+}  // namespace
+
+const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
+  const auto found = index.find(std::string(tensor_name));
+  return found == index.end() ? nullptr : &tensors[found->second];
+}
+
+Result<Checkpoint> OpenCheckpoint(const fs::path& path, const OpenOptions& options) {
+  std::error_code code;
+  if (!fs::exists(path, code)) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
+  if (options.verify) {
+    if (auto status = VerifyFolder(path, options.progress); !status) return status.error();
+  }
+  if (fs::is_directory(path, code)) return OpenFolder(path);
+  if (path.extension() == ".safetensors") {
+    return Bad(path, "a lone safetensors file does not describe a model; name the folder that it lies in");
+  }
+  return OpenGguf(path);
+}
+
+Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view stem) {
+  StoredWeight weight;
+  weight.tensor = checkpoint.Find(fmt::format("{}.weight", stem));
+  const bool is_encoded = checkpoint.Find(fmt::format("{}{}", stem, kPackedSuffix)) != nullptr;
+  if (weight.tensor != nullptr && is_encoded) {
+    return Bad(checkpoint.path, fmt::format("{} is there twice, plain and quantized", stem));
+  }
+  if (weight.tensor != nullptr) {
+    const Tensor& tensor = *weight.tensor;
+    if (tensor.shape.size() != 2 || tensor.elements() == 0 || !Info(tensor.dtype).is_weight) {
+      return Bad(checkpoint.path, fmt::format("tensor {} is {} [{}], want a matrix of weights", tensor.name,
+                                              Info(tensor.dtype).name, fmt::join(tensor.shape, ", ")));
+    }
+    weight.rows = tensor.rows();
+    weight.cols = tensor.cols();
+    return weight;
+  }
+  if (!is_encoded) return Bad(checkpoint.path, fmt::format("tensor {}.weight is missing", stem));
+  const auto encoded = FindEncoded(checkpoint, stem);
+  if (!encoded) return encoded.error();
+  weight.encoded = *encoded;
+  weight.rows = encoded->rows;
+  weight.cols = encoded->cols;
+  return weight;
+}
+
+Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
+  std::map<std::string, std::string> hashes;  // file -> digest
+  for (const MappedFile& file : checkpoint.files) {
+    const auto digest = HashBytes(file.bytes());
+    if (!digest) return digest.error();
+    // A GGUF is one file whose name says nothing.
+    hashes[checkpoint.container == Container::kGguf ? "gguf" : file.path().filename().string()] = *digest;
+  }
+  if (checkpoint.container == Container::kSafetensors) {
+    std::vector<std::string> names(std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
+    names.emplace_back("config.json");
+    for (const std::string& name : names) {
+      if (!Exists(checkpoint.path / name)) continue;
+      const auto file = MappedFile::Open(checkpoint.path / name);
+      if (!file) return file.error();
+      const auto digest = HashBytes(file->bytes());
+      if (!digest) return digest.error();
+      hashes[name] = *digest;
+    }
+  }
+  std::string list;
+  for (const auto& [name, digest] : hashes) list += fmt::format("{}  {}\n", digest, name);
+  return Sha256Hex(list);
+}
+
+std::string SourceType(const Checkpoint& checkpoint) {
+  std::map<std::string, std::size_t> weights;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const Counted counted = CountedAs(checkpoint, tensor);
+    if (counted.weights != 0) weights[counted.type] += counted.weights;
+  }
+  const auto most = std::max_element(weights.begin(), weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == weights.end() ? "unknown" : most->first;
+}
+
+}  // namespace marlin

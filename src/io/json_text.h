@@ -1,0 +1,14 @@
+// JSON that came from outside, parsed with bounds: no exceptions, no deep recursion, no key given twice.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace marlin {
+
+// `where` names the file in messages. Errors: kInput (not JSON, nested deeper than 64, a key twice in one object).
+Result<nlohmann::json> ParseJson(std::string_view text, std::string_view where);
+
+}  // namespace marlin

@@ -1,0 +1,46 @@
+// An encoded matrix as tensors of a checkpoint, written and read. The names and, for INT4 whose groups divide its rows,
+// the bytes are those of the compressed-tensors "pack-quantized" layout.
+//
+//   stem.weight_packed      codes: I32 [rows, cols / 8] for INT4 with cols % 8 == 0, else U8 [rows, bytes of a row];
+//                           I8 [rows, cols] for INT8
+//   stem.weight_scale       F16 [rows, groups]
+//   stem.weight_zero_point  I32 [ceil(rows / 8), groups], for formats with zero points
+//   stem.weight_shape       I64 [2]: rows, cols
+//
+// The format of each stem stands in config.json: quantization_config / metal_marlin / plan. A checkpoint of others has
+// no such plan; its compressed-tensors configuration tells the format.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/encoded_matrix.h"
+#include "io/safetensors_writer.h"
+
+namespace marlin {
+
+struct Checkpoint;
+
+inline constexpr std::string_view kPackedSuffix = ".weight_packed";
+inline constexpr std::string_view kScaleSuffix = ".weight_scale";
+inline constexpr std::string_view kZeroPointSuffix = ".weight_zero_point";
+inline constexpr std::string_view kShapeSuffix = ".weight_shape";
+
+// The tensors of an encoded matrix, in file order. The format has groups.
+std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
+                                          std::size_t cols);
+
+// The bytes of stem.weight_shape.
+std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols);
+
+// Whether other programs can read the matrix as compressed-tensors "pack-quantized".
+bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
+
+// Errors: kInput (parts missing, of other shapes or types than the format wants: each named with got and want),
+// kUnsupported (a quantization that this program does not compute).
+Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem);
+
+}  // namespace marlin

@@ -1,0 +1,30 @@
+// One safetensors file, read.
+//
+//   header length u64 | header, JSON: {"name": {"dtype": "F16", "shape": [n, k], "data_offsets": [begin, end]}, ...,
+//   "__metadata__": {"key": "value"}} | data: the tensors back to back, without holes
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/result.h"
+#include "io/tensor.h"
+
+namespace marlin {
+
+struct SafetensorsFile {
+  MappedFile file;                              // what the spans of `tensors` point into
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+  std::vector<Tensor> tensors;                  // in file order
+};
+
+// Errors: kInput (truncated, overlapping, holes, wrong sizes: names file and tensor), kUnsupported (dtype, named).
+Result<SafetensorsFile> OpenSafetensors(const std::filesystem::path& path);
+
+// What SafetensorsWriter records for a tensor in the metadata: its SHA-256 under this key.
+std::string HashKey(std::string_view tensor_name);
+
+}  // namespace marlin

@@ -1,0 +1,15 @@
+// The tokenizer inside a GGUF file, to TokenizerSpec.
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+#include "io/gguf.h"
+#include "io/tokenizer_spec.h"
+
+namespace marlin {
+
+// Errors: kInput (broken; names the key), kUnsupported (another kind of tokenizer, an unknown pre-tokenizer; names it).
+Result<TokenizerSpec> SpecFromGguf(const GgufFile& file, std::string_view where);
+
+}  // namespace marlin

@@ -1,0 +1,169 @@
+// Every row of the kernel table x every format it takes x edge shapes, against a product in double: weights, x and y
+// between unreadable pages, outputs poisoned, the space between the rows of y watched.
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/guard_memory.h"
+#include "kernels/kernel.h"
+#include "kernels/pack.h"
+#include "kernels/random_matrix.h"
+
+namespace marlin {
+namespace {
+
+struct Case {
+  const KernelRow* row;
+  const FormatRow* format;
+};
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const KernelRow& row : Kernels()) {
+    for (const FormatRow& format : Formats()) {
+      if (row.family == kAnyFamily || row.family == format.info.family) cases.push_back({&row, &format});
+    }
+  }
+  return cases;
+}
+
+std::string CaseName(const testing::TestParamInfo<Case>& info) {
+  std::string name = std::string(info.param.row->name) + "_" + std::string(info.param.format->info.name);
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
+}
+
+constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
+constexpr std::size_t kGap = 3;  // watched floats between the rows of y
+
+class Conformance : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (const IsaSet missing = GetParam().row->needs & ~HostIsa(); missing != 0) {
+      GTEST_SKIP() << "this machine lacks " << IsaNames(missing);
+    }
+  }
+
+  // One panel at a time, each buffer against a guard page.
+  static std::vector<float> Run(const PackedMatrix& packed, MatrixView<const float> x, GuardSide side) {
+    const PanelGeometry& geometry = packed.geometry;
+    GuardMemory<float> x_guarded(x.rows * x.cols, side);
+    for (std::size_t t = 0; t < x.rows; ++t) std::copy_n(x.Row(t).data(), x.cols, x_guarded.data() + t * x.cols);
+    GuardMemory<float> workspace(kMatmulWorkspace, side);
+    std::fill_n(workspace.data(), workspace.size(), kPoison);
+    std::vector<float> out(x.rows * geometry.rows, kPoison);
+    for (std::size_t panel = 0; panel < geometry.panels; ++panel) {
+      GuardMemory<std::uint8_t> weights(geometry.panel_bytes, side);
+      std::memcpy(weights.data(), packed.memory.data() + panel * geometry.panel_bytes, geometry.panel_bytes);
+      const std::size_t rows = std::min(kPanelRows, geometry.rows - panel * kPanelRows);
+      const std::size_t stride = rows + kGap;
+      GuardMemory<float> y((x.rows - 1) * stride + rows, side);
+      std::fill_n(y.data(), y.size(), kPoison);
+
+      MatmulTile tile{&geometry, packed.format, weights.data(), rows,   x_guarded.data(),
+                      x.cols,    x.rows,        y.data(),       stride, workspace.data()};
+      GetParam().row->matmul(tile);
+      for (std::size_t t = 0; t < x.rows; ++t) {
+        for (std::size_t r = 0; r < rows; ++r) out[t * geometry.rows + panel * kPanelRows + r] = y[t * stride + r];
+        for (std::size_t gap = rows; gap < stride && t + 1 < x.rows; ++gap) {
+          EXPECT_TRUE(std::isnan(y[t * stride + gap])) << "wrote between the rows of y";
+        }
+      }
+    }
+    return out;
+  }
+
+  static void Check(std::size_t m, std::size_t n, std::size_t k, GuardSide side, Rng& rng) {
+    SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k);
+    const EncodedMatrix matrix = RandomEncoded(*GetParam().format, n, k, rng);
+    const Result<PackedMatrix> packed = Pack(matrix.view());
+    ASSERT_TRUE(packed.ok());
+    std::vector<float> x(m * k);
+    for (float& value : x) value = static_cast<float>(rng.Normal());
+    const std::vector<float> y = Run(*packed, {x.data(), m, k}, side);
+
+    // One rounding per product and sum, two without FMA: (additions in a chain + folds + scale) x 2^-24 each.
+    const double roundings = static_cast<double>(std::min(k, kBlockLength) + k / 32 + 4) * 2;
+    std::vector<float> weights(k);
+    for (std::size_t r = 0; r < n; ++r) {
+      DecodeRow(matrix.view(), r, weights);
+      for (std::size_t t = 0; t < m; ++t) {
+        double want = 0;
+        double size = 0;
+        for (std::size_t i = 0; i < k; ++i) {
+          const double product = static_cast<double>(weights[i]) * static_cast<double>(x[t * k + i]);
+          want += product;
+          size += std::abs(product);
+        }
+        ASSERT_NEAR(y[t * n + r], want, size * roundings * 0x1p-24) << "token " << t << " row " << r;
+      }
+    }
+  }
+};
+
+TEST_P(Conformance, AgreesWithDoubleOnEdgeShapes) {
+  Rng rng(7);
+  constexpr std::size_t kEdges[] = {1, 3, 7, 17, 64, 65};
+  std::size_t count = 0;
+  for (const std::size_t m : kEdges) {
+    for (const std::size_t n : kEdges) {
+      for (const std::size_t k : {1, 3, 7, 17, 64, 65, 130, 172}) {
+        Check(m, n, k, ++count % 2 == 0 ? GuardSide::kBefore : GuardSide::kAfter, rng);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(Conformance, AgreesWithDoubleOnLargerShapes) {
+  Rng rng(8);
+  for (const std::size_t m : {1, 2, 4, 5, 100}) Check(m, 129, 576, GuardSide::kAfter, rng);
+  Check(kMaxTileTokens, 70, 257, GuardSide::kAfter, rng);
+}
+
+TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
+  Rng rng(9);
+  for (const std::size_t k : {7, 172, 576, 600}) {
+    const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
+    const Result<PackedMatrix> packed = Pack(matrix.view());
+    ASSERT_TRUE(packed.ok());
+    constexpr std::size_t kTokens = 13;
+    std::vector<float> x(kTokens * k);
+    for (float& value : x) value = static_cast<float>(rng.Normal());
+    const std::vector<float> together = Run(*packed, {x.data(), kTokens, k}, GuardSide::kAfter);
+    for (std::size_t m = 1; m < kTokens; ++m) {
+      for (std::size_t t = 0; t + m <= kTokens; t += m) {
+        const std::vector<float> part = Run(*packed, {x.data() + t * k, m, k}, GuardSide::kAfter);
+        ASSERT_EQ(std::memcmp(part.data(), together.data() + t * 70, part.size() * sizeof(float)), 0)
+            << "tokens " << t << " to " << t + m << " k " << k;
+      }
+    }
+  }
+}
+
+// A NaN or an infinity in x reaches its own token only, and always.
+TEST_P(Conformance, NotANumberStaysInItsToken) {
+  Rng rng(10);
+  const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 64, 172, rng);
+  const Result<PackedMatrix> packed = Pack(matrix.view());
+  ASSERT_TRUE(packed.ok());
+  for (const std::size_t m : {3, 8}) {
+    std::vector<float> x(m * 172, 1.0f);
+    x[1 * 172 + 171] = kPoison;
+    const std::vector<float> y = Run(*packed, {x.data(), m, 172}, GuardSide::kAfter);
+    for (std::size_t t = 0; t < m; ++t) {
+      for (std::size_t r = 0; r < 64; ++r) EXPECT_EQ(std::isnan(y[t * 64 + r]), t == 1) << "token " << t;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AllRows, Conformance, testing::ValuesIn(Cases()), CaseName);
+
+}  // namespace
+}  // namespace marlin

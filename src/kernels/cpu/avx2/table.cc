@@ -1,0 +1,20 @@
+// The kernels of AVX2 with FMA and F16C. Exports its table and nothing else.
+#include "kernels/cpu/avx2/codes.h"
+#include "kernels/cpu/avx2/vec.h"
+#include "kernels/cpu/direct_body.h"
+#include "kernels/cpu/ops_body.h"
+
+namespace marlin {
+
+const IsaTable kAvx2Table = {
+    .any = nullptr,
+    .fp4 = Matmul<Fp4Code>,
+    .int4 = Matmul<Int4Code>,
+    .int8 = Matmul<Int8Code>,
+    .bf16 = Matmul<Bf16Code>,
+    .fp16 = Matmul<Fp16Code>,
+    .fp32 = Matmul<Fp32Code>,
+    .ops = kOps,
+};
+
+}  // namespace marlin

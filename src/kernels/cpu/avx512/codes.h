@@ -1,0 +1,109 @@
+// How AVX-512 decodes the weights of each format family (layout.h has the picture, direct_body.h the interface).
+#pragma once
+
+#include "kernels/cpu/avx512/vec.h"
+
+namespace marlin {
+namespace {
+
+inline __m512i LoadBytes64(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
+inline __m256i LoadBytes32(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline __m128i LoadBytes16(const std::uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+inline Vec GroupScale(const std::uint8_t* header, int row) { return _mm512_cvtph_ps(LoadBytes32(header + 2 * row)); }
+
+// Where column kK of a step starts in a 32-bit word: 0 8 16 24 4 12 20 28.
+template <int kK>
+inline __m512i MoveNibbleDown(__m512i word) {
+  constexpr unsigned kShift = kK < 4 ? 8 * kK : 8 * (kK - 4) + 4;
+  if constexpr (kShift == 0) return word;
+  return _mm512_srli_epi32(word, kShift);
+}
+
+struct Fp4Code {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 64;
+  struct Zero {};
+  struct Step {
+    __m512i word;
+  };
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes64(p)}; }
+  // The permutation looks at the low 4 bits of an index only, so the nibbles above need no mask.
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const Vec table = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f,  //
+                                     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
+    return _mm512_permutexvar_ps(MoveNibbleDown<kK>(step.word), table);
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+struct Int4Code {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 64;
+  struct Zero {
+    Vec point;  // 2^23 + zero point
+  };
+  struct Step {
+    __m512i word;
+  };
+  static Zero LoadZero(const std::uint8_t* header, int row) {
+    const __m512i points = _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
+    return {_mm512_castsi512_ps(_mm512_or_si512(points, Bits2To23()))};
+  }
+  static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes64(p)}; }
+  // A nibble under the bits of 2^23 is the float 2^23 + code; minus 2^23 + zero point, exact. A table would be as
+  // short, but its permutation competes with the shift for a port.
+  template <int kK>
+  static Vec Value(const Step& step, const Zero& zero) {
+    constexpr int kAndOr = 0xea;  // (a & b) | c
+    const __m512i code =
+        _mm512_ternarylogic_epi32(MoveNibbleDown<kK>(step.word), _mm512_set1_epi32(15), Bits2To23(), kAndOr);
+    return Sub(_mm512_castsi512_ps(code), zero.point);
+  }
+  static __m512i Bits2To23() { return _mm512_set1_epi32(0x4b000000); }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+// Formats with one column per load.
+template <int kBytes>
+struct ColumnCode {
+  static constexpr int kStep = 1;
+  static constexpr int kStepBytes = 64 * kBytes;
+  static constexpr int kVectorBytes = kLanes * kBytes;
+  struct Zero {};
+  struct Step {
+    Vec value;
+  };
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    return step.value;
+  }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+};
+
+struct Int8Code : ColumnCode<1> {
+  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(LoadBytes16(p)))}; }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+struct Bf16Code : ColumnCode<2> {
+  static Step Load(const std::uint8_t* p, Zero) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LoadBytes32(p)), 16))};
+  }
+};
+
+struct Fp16Code : ColumnCode<2> {
+  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_cvtph_ps(LoadBytes32(p))}; }
+};
+
+struct Fp32Code : ColumnCode<4> {
+  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_castsi512_ps(LoadBytes64(p))}; }
+};
+
+}  // namespace
+}  // namespace marlin

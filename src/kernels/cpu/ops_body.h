@@ -1,0 +1,122 @@
+// Element-wise operations in terms of an instruction set's vectors; included once by each folder of cpu/, after
+// matmul_body.h. Everything has internal linkage.
+#pragma once
+
+#include "kernels/cpu/attention_body.h"
+#include "kernels/cpu/exp_body.h"
+#include "kernels/cpu/matmul_body.h"
+
+namespace marlin {
+namespace {
+
+// visit(i, count) over [0, n) in whole vectors, then once for the rest (count < kLanes) if there is one.
+template <class Whole, class Rest>
+inline void ForVectors(std::size_t n, Whole whole, Rest rest) {
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) whole(i);
+  if (i < n) rest(i, n - i);
+}
+
+// y[i] = f(y[i], x[i])
+template <class Function>
+inline void Combine(float* y, const float* x, std::size_t n, Function f) {
+  ForVectors(
+      n, [&](std::size_t i) { Store(y + i, f(Load(y + i), Load(x + i))); },
+      [&](std::size_t i, std::size_t count) {
+        StorePartial(y + i, count, f(LoadPartial(y + i, count, 0), LoadPartial(x + i, count, 0)));
+      });
+}
+
+void RmsNorm(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept {
+  Vec squares = Zero();
+  const auto square = [&](Vec a) { squares = Fma(a, a, squares); };
+  ForVectors(
+      n, [&](std::size_t i) { square(Load(x + i)); },
+      [&](std::size_t i, std::size_t count) { square(LoadPartial(x + i, count, 0)); });
+  const Vec factor = Set(1.0f / __builtin_sqrtf(ReduceAdd(squares) / static_cast<float>(n) + eps));
+  ForVectors(
+      n, [&](std::size_t i) { Store(y + i, Mul(Mul(Load(x + i), factor), Load(weight + i))); },
+      [&](std::size_t i, std::size_t count) {
+        const Vec a = Mul(Mul(LoadPartial(x + i, count, 0), factor), LoadPartial(weight + i, count, 0));
+        StorePartial(y + i, count, a);
+      });
+}
+
+void Rope(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin) noexcept {
+  const std::size_t half = head_dim / 2;
+  for (std::size_t h = 0; h < heads; ++h) {
+    float* a = x + h * head_dim;
+    float* b = a + half;
+    const auto first = [](Vec p, Vec q, Vec c, Vec s) { return Sub(Mul(p, c), Mul(q, s)); };
+    const auto second = [](Vec p, Vec q, Vec c, Vec s) { return Fma(q, c, Mul(p, s)); };
+    ForVectors(
+        half,
+        [&](std::size_t i) {
+          const Vec p = Load(a + i), q = Load(b + i), c = Load(cos + i), s = Load(sin + i);
+          Store(a + i, first(p, q, c, s));
+          Store(b + i, second(p, q, c, s));
+        },
+        [&](std::size_t i, std::size_t count) {
+          const Vec p = LoadPartial(a + i, count, 0), q = LoadPartial(b + i, count, 0);
+          const Vec c = LoadPartial(cos + i, count, 0), s = LoadPartial(sin + i, count, 0);
+          StorePartial(a + i, count, first(p, q, c, s));
+          StorePartial(b + i, count, second(p, q, c, s));
+        });
+  }
+}
+
+// a / (1 + exp(-z))
+inline Vec TimesSigmoid(Vec a, Vec z) { return Div(a, Add(Set(1.0f), Exp(Sub(Zero(), z)))); }
+
+void SiluGate(float* gate, const float* up, std::size_t n) noexcept {
+  Combine(gate, up, n, [](Vec g, Vec u) { return Mul(TimesSigmoid(g, g), u); });
+}
+
+// gelu(x) = x/2 (1 + tanh(t)) = x sigmoid(2 t), t = sqrt(2/pi) (x + 0.044715 x^3)
+void GeluGate(float* gate, const float* up, std::size_t n) noexcept {
+  constexpr float kTwiceRoot = 1.5957691216057308f;  // 2 sqrt(2/pi)
+  Combine(gate, up, n, [](Vec g, Vec u) {
+    const Vec inner = Fma(Mul(Set(0.044715f), g), Mul(g, g), g);
+    return Mul(TimesSigmoid(g, Mul(Set(kTwiceRoot), inner)), u);
+  });
+}
+
+void AddTo(float* x, const float* y, std::size_t n) noexcept {
+  Combine(x, y, n, [](Vec a, Vec b) { return Add(a, b); });
+}
+
+ExpSum SumOfExp(const float* x, std::size_t n) noexcept {
+  constexpr float kLowest = -__builtin_inff();
+  Vec peaks = Set(kLowest);
+  ForVectors(
+      n, [&](std::size_t i) { peaks = Max(Load(x + i), peaks); },
+      [&](std::size_t i, std::size_t count) { peaks = Max(LoadPartial(x + i, count, kLowest), peaks); });
+  ExpSum result{ReduceMax(peaks), 0};
+  const Vec peak = Set(result.max);
+  DoubleSum sum = ZeroDouble();
+  ForVectors(
+      n, [&](std::size_t i) { sum = AddDouble(sum, Exp(Sub(Load(x + i), peak))); },
+      [&](std::size_t i, std::size_t count) {
+        sum = AddDouble(sum, Exp(Sub(LoadPartial(x + i, count, kLowest), peak)));
+      });
+  result.sum = ReduceDouble(sum);
+  return result;
+}
+
+void ExpAll(const float* x, std::size_t n, float* y) noexcept {
+  ForVectors(
+      n, [&](std::size_t i) { Store(y + i, Exp(Load(x + i))); },
+      [&](std::size_t i, std::size_t count) { StorePartial(y + i, count, Exp(LoadPartial(x + i, count, 0))); });
+}
+
+constexpr OpsTable kOps = {.rms_norm = RmsNorm,
+                           .rope = Rope,
+                           .attention = Attention,
+                           .silu = SiluGate,
+                           .gelu_tanh = GeluGate,
+                           .add = AddTo,
+                           .exp_sum = SumOfExp,
+                           .exp = ExpAll};
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,59 @@
+// The "vectors" of portable C++: one float. The compiler may combine neighbours as it likes.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace marlin {
+namespace {
+
+using Vec = float;
+constexpr int kLanes = 1;
+constexpr int kTileVectors = 8;
+constexpr int kTileTokens = 4;
+
+inline Vec Zero() { return 0; }
+inline Vec Set(float x) { return x; }
+inline Vec Broadcast(const float* p) { return *p; }
+inline Vec Load(const float* p) { return *p; }
+inline void Store(float* p, Vec a) { *p = a; }
+inline Vec Fma(Vec a, Vec b, Vec c) { return a * b + c; }  // rounds twice: std::fma is a slow call without hardware
+inline Vec Add(Vec a, Vec b) { return a + b; }
+inline Vec Sub(Vec a, Vec b) { return a - b; }
+inline Vec Mul(Vec a, Vec b) { return a * b; }
+inline Vec Div(Vec a, Vec b) { return a / b; }
+// Both return b when one of them is NaN.
+inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec Min(Vec a, Vec b) { return a < b ? a : b; }
+// To the nearest whole number for |a| < 2^22: 1.5 * 2^23 leaves no bits for a fraction.
+inline Vec Round(Vec a) { return (a + 12582912.0f) - 12582912.0f; }
+
+inline float PowerOf2(int n) { return std::bit_cast<float>(static_cast<std::uint32_t>(n + 127) << 23); }
+// a * 2^n, n a whole number in -252..254. Two factors, so that neither leaves the range of normal floats.
+inline Vec ScaleByPowerOf2(Vec a, Vec n) {
+  if (n != n) return n;
+  const int whole = static_cast<int>(n);
+  const int half = whole / 2;
+  return a * PowerOf2(half) * PowerOf2(whole - half);
+}
+inline float ReduceAdd(Vec a) { return a; }
+inline float ReduceMax(Vec a) { return a; }
+inline float First(Vec a) { return a; }
+inline Vec LoadPartial(const float*, std::size_t, float rest) { return rest; }  // a vector of one has no parts
+inline void StorePartial(float*, std::size_t, Vec) {}
+
+using DoubleSum = double;
+inline DoubleSum ZeroDouble() { return 0; }
+inline DoubleSum AddDouble(DoubleSum s, Vec a) { return s + static_cast<double>(a); }
+inline double ReduceDouble(DoubleSum s) { return s; }
+
+// to[j][i] = from[i][j], 4 x 4.
+inline void Transpose4(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
+  for (std::size_t i = 0; i < 4; ++i) {
+    for (std::size_t j = 0; j < 4; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+  }
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,107 @@
+// What the CPU backend and the code of one instruction set tell each other: plain structs and function pointers,
+// nothing that could leave an inline function compiled for a newer machine in the program. All functions are noexcept,
+// do not allocate and cannot fail.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace marlin {
+
+struct FormatRow;
+struct PanelGeometry;
+
+// Tokens of one MatmulTile: with 64 rows the running totals are 128 KiB, which stay in any L2 cache.
+inline constexpr std::size_t kMaxTileTokens = 512;
+// k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
+inline constexpr std::size_t kBlockLength = 64;
+// Floats of a thread's work space: a block of unpacked weights, its scales, totals.
+inline constexpr std::size_t kMatmulWorkspace = 64 * kBlockLength + 64 + 64 * kMaxTileTokens;
+
+// One panel of weights times m rows of x: y[t][r] = sum_k w[r][k] x[t][k] for r < rows.
+//
+// Every kernel sums in the same order, whatever m: the blocks of at most 64 k of a group, one after the other; inside
+// a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum, total).
+struct MatmulTile {
+  const PanelGeometry* geometry = nullptr;
+  const FormatRow* format = nullptr;
+  const std::uint8_t* panel = nullptr;  // geometry->panel_bytes
+  std::size_t rows = 0;                 // 1..64 of the panel that exist
+  const float* x = nullptr;             // [m][k]
+  std::size_t x_stride = 0;
+  std::size_t m = 0;   // 1..kMaxTileTokens
+  float* y = nullptr;  // [m][rows]
+  std::size_t y_stride = 0;
+  float* workspace = nullptr;  // kMatmulWorkspace floats, 64-byte aligned
+};
+
+using MatmulFn = void (*)(const MatmulTile&) noexcept;
+
+// Queries of one kv head for some consecutive positions, against all keys that they may see.
+// Keys are taken in blocks of 64 counted from position 0, so a row's result does not depend on its neighbours.
+struct AttentionTile {
+  const float* q = nullptr;  // [positions][heads * head_dim], of the first row and of the first of these heads
+  std::size_t q_stride = 0;
+  std::size_t positions = 0;
+  std::size_t heads = 0;  // query heads that share the kv head
+  std::size_t head_dim = 0;
+  const float* keys = nullptr;  // [position + positions][head_dim], of this kv head
+  std::size_t key_stride = 0;
+  const float* values = nullptr;
+  std::size_t value_stride = 0;
+  std::size_t position = 0;  // of the first row of q
+  float scale = 0;
+  float* out = nullptr;  // as q
+  std::size_t out_stride = 0;
+  float* workspace = nullptr;  // AttentionWorkspace(positions * heads, head_dim) floats, 64-byte aligned
+};
+
+// Rows are position-major: (position, head).
+constexpr std::size_t AttentionWorkspace(std::size_t rows, std::size_t head_dim) {
+  const std::size_t padded = (head_dim + 63) / 64 * 64;
+  return rows * head_dim  // q, scaled
+         + rows * padded  // running output
+         + rows * 2       // running maximum and sum
+         + 64 * head_dim  // keys of a block, transposed
+         + 64 * padded    // values of a block
+         + 64 * 8         // scores of a register tile
+         + 64 * 7;        // alignment of the seven parts
+}
+
+// max x and sum exp(x - max); NaN in the sum when x holds a NaN or +inf.
+struct ExpSum {
+  float max;
+  double sum;
+};
+
+// The element-wise operations of one instruction set. All rows are contiguous.
+struct OpsTable {
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
+  // One row of heads * head_dim; cos and sin [head_dim / 2].
+  void (*rope)(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin) noexcept;
+  void (*attention)(const AttentionTile&) noexcept;
+  void (*silu)(float* gate, const float* up, std::size_t n) noexcept;       // gate = silu(gate) * up
+  void (*gelu_tanh)(float* gate, const float* up, std::size_t n) noexcept;  // gate = gelu(gate) * up
+  void (*add)(float* x, const float* y, std::size_t n) noexcept;            // x += y
+  ExpSum (*exp_sum)(const float* x, std::size_t n) noexcept;
+  void (*exp)(const float* x, std::size_t n, float* y) noexcept;  // what the others use; for the test of its accuracy
+};
+
+// What one instruction set exports; null where it has no kernel.
+struct IsaTable {
+  MatmulFn any;  // every format, through FormatRow
+  MatmulFn fp4;
+  MatmulFn int4;
+  MatmulFn int8;
+  MatmulFn bf16;
+  MatmulFn fp16;
+  MatmulFn fp32;
+  OpsTable ops;
+};
+
+// Defined where the build has their folder.
+extern const IsaTable kScalarTable;
+extern const IsaTable kAvx2Table;
+extern const IsaTable kAvx512Table;
+
+}  // namespace marlin

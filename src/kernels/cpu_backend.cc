@@ -1,0 +1,316 @@
+#include "kernels/cpu_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "base/thread_pool.h"
+#include "kernels/cpu/tile.h"
+#include "kernels/kernel.h"
+#include "kernels/pack.h"
+#include "kernels/region.h"
+#include "kernels/work_split.h"
+
+namespace marlin {
+namespace {
+
+// Elements that one thread handles before waking another one pays (a few microseconds).
+constexpr std::size_t kSerialElements = 16384;
+// Rows (position, head) of an attention tile: enough to pay for transposing the keys, few enough for the L2 cache.
+constexpr std::size_t kAttentionRows = 64;
+constexpr std::size_t kAttentionHeads = 16;
+
+class CpuWeight final : public Weight {
+ public:
+  CpuWeight(PackedMatrix matrix, const KernelRow& row) : packed(std::move(matrix)), kernel_row(row) {}
+  std::size_t rows() const override { return packed.geometry.rows; }
+  std::size_t cols() const override { return packed.geometry.cols; }
+  const FormatInfo& format() const override { return packed.format->info; }
+  std::size_t resident_bytes() const override { return packed.geometry.bytes(); }
+  std::string_view kernel() const override { return kernel_row.name; }
+
+  const PackedMatrix packed;
+  const KernelRow& kernel_row;
+};
+
+class CpuBuffer final : public Buffer {
+ public:
+  CpuBuffer(Region memory, std::size_t floats) : memory_(std::move(memory)), floats_(floats) {}
+  float* data() override { return reinterpret_cast<float*>(memory_.data()); }
+  std::size_t size() const override { return floats_; }
+
+ private:
+  Region memory_;
+  std::size_t floats_;
+};
+
+const CpuWeight& AsCpu(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
+
+const OpsTable& OpsFor([[maybe_unused]] IsaSet isa) {
+#if defined(MARLIN_X86)
+  if ((isa & kIsaAvx512) != 0) return kAvx512Table.ops;
+  if ((isa & kIsaAvx2) != 0) return kAvx2Table.ops;
+#endif
+  return kScalarTable.ops;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(int threads, KernelOptions options, std::string forced, std::vector<Region> workspaces)
+      : pool_(threads),
+        forced_(std::move(forced)),
+        options_(options),
+        ops_(OpsFor(options.isa)),
+        workspaces_(std::move(workspaces)) {
+    options_.forced = forced_;
+  }
+
+  std::string_view name() const override { return "cpu"; }
+  int threads() const override { return pool_.threads(); }
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override;
+  void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
+  void Download(const float* from, std::span<float> to) override { std::copy_n(from, to.size(), to.begin()); }
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override;
+  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override;
+  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
+              std::span<const MatrixView<float>> outs) override;
+  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override;
+  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
+            MatrixView<const float> sin) override;
+  void Attention(const AttentionArgs& args, MatrixView<float> out) override;
+  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override;
+  void Add(MatrixView<float> x, MatrixView<const float> y) override;
+  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
+                    std::span<double> nll) override;
+
+ private:
+  // job(row) for every row, on all threads when there is enough to do.
+  template <class Job>
+  void ForRows(std::size_t rows, std::size_t cols, Job job) {
+    const auto share = [&](std::size_t begin, std::size_t end, int) {
+      for (std::size_t row = begin; row < end; ++row) job(row);
+    };
+    if (rows * cols <= kSerialElements || rows == 1) return share(0, rows, 0);
+    pool_.Split(rows, share);
+  }
+
+  // job(piece, thread) for every piece, `grab` at a time to whoever is free.
+  template <class Job>
+  void ForPieces(std::size_t pieces, std::size_t grab, Job job) {
+    std::atomic<std::size_t> next{0};
+    pool_.Run([&](int thread) {
+      for (;;) {
+        const std::size_t begin = next.fetch_add(grab, std::memory_order_relaxed);
+        if (begin >= pieces) return;
+        for (std::size_t piece = begin; piece < std::min(begin + grab, pieces); ++piece) job(piece, thread);
+      }
+    });
+  }
+
+  float* Workspace(int thread) {
+    return reinterpret_cast<float*>(workspaces_[static_cast<std::size_t>(thread)].data());
+  }
+
+  ThreadPool pool_;
+  std::string forced_;
+  KernelOptions options_;  // its `forced` points into forced_
+  const OpsTable& ops_;
+  std::vector<Region> workspaces_;  // one per thread
+};
+
+Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t floats) {
+  // The largest request that fits a size_t fails by itself, with the system's own answer.
+  const std::size_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
+  Result<Region> memory = Region::Allocate(std::clamp<std::size_t>(floats, 1, most) * sizeof(float), "activations");
+  if (!memory) return memory.error();
+  return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(*std::move(memory), floats));
+}
+
+Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix) {
+  const Result<const KernelRow*> row =
+      SelectKernel(Kernels(), {&matrix.format->info, matrix.rows, matrix.cols}, options_);
+  if (!row) return row.error();
+  Result<PackedMatrix> packed = marlin::Pack(matrix);
+  if (!packed) return packed.error();
+  return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*std::move(packed), **row));
+}
+
+void CpuBackend::Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) {
+  const PackedMatrix& packed = AsCpu(table).packed;
+  MARLIN_CHECK(out.rows == tokens.size() && out.cols == packed.geometry.cols, "shape of embedded tokens");
+  ForRows(tokens.size(), out.cols,
+          [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(tokens[i]), out.Row(i)); });
+}
+
+void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                        MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
+  MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
+               "one output per weight");
+  std::size_t panels = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const PanelGeometry& geometry = AsCpu(*weights[i]).packed.geometry;
+    MARLIN_CHECK(geometry.cols == x.cols && outs[i].cols == geometry.rows && outs[i].rows == x.rows,
+                 "shapes of a matrix product");
+    panels += geometry.panels;
+  }
+  if (x.rows == 0 || panels == 0) return;
+  const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
+
+  ForPieces(panels * split.parts, split.grab, [&](std::size_t piece, int thread) {
+    std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once
+    std::size_t i = 0;
+    for (; panel >= AsCpu(*weights[i]).packed.geometry.panels; ++i) panel -= AsCpu(*weights[i]).packed.geometry.panels;
+    const CpuWeight& weight = AsCpu(*weights[i]);
+    const PanelGeometry& geometry = weight.packed.geometry;
+    const std::size_t row = panel * kPanelRows;
+    const std::size_t token = piece % split.parts * split.part_tokens;
+
+    MatmulTile tile;
+    tile.geometry = &geometry;
+    tile.format = weight.packed.format;
+    tile.panel = weight.packed.memory.data() + panel * geometry.panel_bytes;
+    tile.rows = std::min(kPanelRows, geometry.rows - row);
+    tile.x = x.data + token * x.stride;
+    tile.x_stride = x.stride;
+    tile.m = std::min(split.part_tokens, x.rows - token);
+    tile.y = outs[i].data + token * outs[i].stride + row;
+    tile.y_stride = outs[i].stride;
+    tile.workspace = Workspace(thread);
+    weight.kernel_row.matmul(tile);
+
+    if (biases.empty() || biases[i] == nullptr) return;
+    for (std::size_t t = 0; t < tile.m; ++t) {
+      for (std::size_t r = 0; r < tile.rows; ++r) tile.y[t * tile.y_stride + r] += biases[i][row + r];
+    }
+  });
+}
+
+void CpuBackend::RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) {
+  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.rms_norm(x.Row(i).data(), weight, eps, x.cols, y.Row(i).data()); });
+}
+
+void CpuBackend::Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
+                      MatrixView<const float> sin) {
+  MARLIN_CHECK(head_dim % 2 == 0 && x.cols % head_dim == 0 && cos.cols == head_dim / 2 && sin.cols == head_dim / 2,
+               "shapes of rotary embedding");
+  ForRows(x.rows, x.cols, [&](std::size_t i) {
+    ops_.rope(x.Row(i).data(), x.cols / head_dim, head_dim, cos.Row(i).data(), sin.Row(i).data());
+  });
+}
+
+void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
+  MARLIN_CHECK(args.head_dim > 0 && args.head_dim <= kMaxHeadDim && args.kv_heads > 0 &&
+                   args.heads % args.kv_heads == 0 && args.q.cols == args.heads * args.head_dim,
+               "shapes of attention");
+  const std::size_t sharing = args.heads / args.kv_heads;  // query heads per kv head
+  const std::size_t tile_heads = std::min(sharing, kAttentionHeads);
+  const std::size_t tile_positions = std::max<std::size_t>(1, kAttentionRows / tile_heads);
+  const std::size_t head_tiles = (sharing + tile_heads - 1) / tile_heads;
+  const std::size_t position_tiles = (args.q.rows + tile_positions - 1) / tile_positions;
+  const std::size_t per_position = args.kv_heads * head_tiles;
+
+  ForPieces(position_tiles * per_position, 1, [&](std::size_t piece, int thread) {
+    // Late positions see the most keys: they go first, so that the last pieces are small.
+    const std::size_t first = (position_tiles - 1 - piece / per_position) * tile_positions;
+    const std::size_t kv_head = piece % per_position / head_tiles;
+    const std::size_t shared = piece % head_tiles * tile_heads;
+    const std::size_t column = (kv_head * sharing + shared) * args.head_dim;
+
+    AttentionTile tile;
+    tile.q = args.q.data + first * args.q.stride + column;
+    tile.q_stride = args.q.stride;
+    tile.positions = std::min(tile_positions, args.q.rows - first);
+    tile.heads = std::min(tile_heads, sharing - shared);
+    tile.head_dim = args.head_dim;
+    tile.keys = args.keys.data + kv_head * args.head_dim;
+    tile.key_stride = args.keys.stride;
+    tile.values = args.values.data + kv_head * args.head_dim;
+    tile.value_stride = args.values.stride;
+    tile.position = args.position + first;
+    tile.scale = args.scale;
+    tile.out = out.data + first * out.stride + column;
+    tile.out_stride = out.stride;
+    tile.workspace = Workspace(thread);
+    ops_.attention(tile);
+  });
+}
+
+void CpuBackend::GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) {
+  const auto function = activation == Activation::kSilu ? ops_.silu : ops_.gelu_tanh;
+  ForRows(gate.rows, gate.cols, [&](std::size_t i) { function(gate.Row(i).data(), up.Row(i).data(), gate.cols); });
+}
+
+void CpuBackend::Add(MatrixView<float> x, MatrixView<const float> y) {
+  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), x.cols); });
+}
+
+void CpuBackend::CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
+                              std::span<double> nll) {
+  MARLIN_CHECK(targets.size() == logits.rows && nll.size() == logits.rows, "one target per row");
+  ForRows(logits.rows, logits.cols, [&](std::size_t i) {
+    const std::span<const float> row = logits.Row(i);
+    const ExpSum sum = ops_.exp_sum(row.data(), row.size());
+    nll[i] = std::log(sum.sum) + (static_cast<double>(sum.max) - row[static_cast<std::size_t>(targets[i])]);
+  });
+}
+
+std::string KernelNames() {
+  std::string names;
+  for (const KernelRow& row : Kernels()) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+  return names;
+}
+
+// Refuses what this machine or this build cannot do.
+Result<IsaSet> UsableIsa(const CpuOptions& options) {
+  const IsaSet host = HostIsa();
+  const IsaSet isa = options.isa.value_or(host);
+  if (const IsaSet missing = isa & ~host; missing != 0) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{} was asked for, but this machine has only {}", IsaNames(missing), IsaNames(host))};
+  }
+  if (options.kernel.empty()) return isa;
+  const KernelRow* row = FindKernel(options.kernel);
+  if (row == nullptr) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("no kernel is called \"{}\"; there are {}", options.kernel, KernelNames())};
+  }
+  if (const IsaSet missing = row->needs & ~isa; missing != 0) {
+    return Error{ErrorCode::kUnsupported, fmt::format("kernel {} needs {}, which this machine lacks or --isa excludes",
+                                                      row->name, IsaNames(missing))};
+  }
+  return isa;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
+  constexpr int kMostThreads = 1024;
+  const int threads = options.threads == 0 ? AvailableThreads() : options.threads;
+  if (threads < 1 || threads > kMostThreads) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{} threads were asked for; 1 to {} can be had", threads, kMostThreads)};
+  }
+  const Result<IsaSet> isa = UsableIsa(options);
+  if (!isa) return isa.error();
+  const std::size_t floats =
+      std::max(kMatmulWorkspace, AttentionWorkspace(std::max(kAttentionRows, kAttentionHeads), kMaxHeadDim));
+  std::vector<Region> workspaces;
+  for (int t = 0; t < threads; ++t) {
+    Result<Region> region = Region::Allocate(floats * sizeof(float), "the work space of a thread");
+    if (!region) return region.error();
+    workspaces.push_back(*std::move(region));
+  }
+  KernelOptions kernel_options;
+  kernel_options.isa = *isa;
+  return std::unique_ptr<Backend>(
+      std::make_unique<CpuBackend>(threads, kernel_options, options.kernel, std::move(workspaces)));
+}
+
+}  // namespace marlin

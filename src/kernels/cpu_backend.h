@@ -1,0 +1,25 @@
+// The production backend for CPUs: weights stay quantized in memory, activations and sums are fp32, the kernel of every
+// weight comes from the table in kernel.h, and work is spread over a pool of threads.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "kernels/isa.h"
+
+namespace marlin {
+
+struct CpuOptions {
+  int threads = 0;            // 0 = AvailableThreads()
+  std::optional<IsaSet> isa;  // nothing beyond it is used; unset = all that the host has
+  std::string kernel;         // a row that must serve the formats of its family; empty = the fastest
+};
+
+// Errors: kUsage (threads out of 1..1024, unknown kernel), kUnsupported (the host lacks the instruction set),
+// kResource.
+Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
+
+}  // namespace marlin

@@ -1,0 +1,345 @@
+// The CPU backend of every instruction set against the reference backend, and what it promises beyond it.
+#include "kernels/cpu_backend.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernel.h"
+#include "kernels/random_matrix.h"
+#include "kernels/reference_backend.h"
+
+namespace marlin {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// A matrix of its own with rows further apart than they are long; the gaps are poisoned.
+struct Matrix {
+  Matrix(std::size_t rows, std::size_t cols, float fill = kNan) : stride(cols + 5), data(rows * stride, kNan) {
+    view = {data.data(), rows, cols, stride};
+    for (std::size_t r = 0; r < rows; ++r) std::fill_n(view.Row(r).data(), cols, fill);
+  }
+  Matrix(const Matrix& other) : stride(other.stride), data(other.data), view(other.view) { view.data = data.data(); }
+  Matrix& operator=(const Matrix&) = delete;
+  std::size_t stride;
+  std::vector<float> data;
+  MatrixView<float> view;
+};
+
+Matrix RandomValues(std::size_t rows, std::size_t cols, Rng& rng, double size = 1) {
+  Matrix matrix(rows, cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (float& value : matrix.view.Row(r)) value = static_cast<float>(size * rng.Normal());
+  }
+  return matrix;
+}
+
+void ExpectNear(const Matrix& got, const Matrix& want, double tolerance) {
+  for (std::size_t r = 0; r < want.view.rows; ++r) {
+    for (std::size_t c = 0; c < want.view.cols; ++c) {
+      const double limit = tolerance * (1 + std::abs(want.view.Row(r)[c]));
+      ASSERT_NEAR(got.view.Row(r)[c], want.view.Row(r)[c], limit) << "row " << r << " column " << c;
+    }
+    for (std::size_t c = got.view.cols; c < got.stride; ++c) ASSERT_TRUE(std::isnan(got.data[r * got.stride + c]));
+  }
+}
+
+bool SameBits(const Matrix& a, const Matrix& b) {
+  return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
+}
+
+class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
+ protected:
+  void SetUp() override {
+    if (const IsaSet missing = GetParam().bits & ~HostIsa(); missing != 0) {
+      GTEST_SKIP() << "this machine lacks " << IsaNames(missing);
+    }
+    cpu_ = Make(2);
+  }
+  static std::unique_ptr<Backend> Make(int threads) {
+    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, ""});
+    EXPECT_TRUE(backend.ok());
+    return *std::move(backend);
+  }
+  std::unique_ptr<Backend> cpu_;
+  std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
+  Rng rng_{11};
+};
+
+TEST_P(CpuBackendTest, MatmulOfSeveralWeightsWithBiases) {
+  const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g128"), 192, 172, rng_);
+  const EncodedMatrix b = RandomEncoded(*FindFormat("int4-g64"), 65, 172, rng_);
+  const std::vector<float> bias(65, 0.5f);
+  for (const std::size_t m : {1, 4, 40, 600}) {
+    const Matrix x = RandomValues(m, 172, rng_);
+    std::vector<Matrix> results;
+    for (Backend* backend : {cpu_.get(), reference_.get()}) {
+      const auto weight_a = *backend->Pack(a.view());
+      const auto weight_b = *backend->Pack(b.view());
+      Matrix out_a(m, 192);
+      Matrix out_b(m, 65);
+      backend->Matmul(std::array<const Weight*, 2>{weight_a.get(), weight_b.get()},
+                      std::array<const float*, 2>{nullptr, bias.data()}, x.view, std::array{out_a.view, out_b.view});
+      results.push_back(out_a);
+      results.push_back(out_b);
+    }
+    ExpectNear(results[0], results[2], 1e-4);
+    ExpectNear(results[1], results[3], 1e-4);
+  }
+}
+
+TEST_P(CpuBackendTest, TheNumberOfThreadsDoesNotChangeABit) {
+  const EncodedMatrix weights = RandomEncoded(*FindFormat("fp4-g32"), 200, 172, rng_);
+  const std::size_t heads = 6;
+  const std::size_t kv_heads = 2;
+  const std::size_t dim = 20;
+  for (const std::size_t m : {1, 130}) {
+    const Matrix x = RandomValues(m, 172, rng_);
+    const Matrix q = RandomValues(m, heads * dim, rng_);
+    const Matrix keys = RandomValues(m + 70, kv_heads * dim, rng_);
+    std::vector<Matrix> products;
+    std::vector<Matrix> attended;
+    for (const int threads : {1, 2, 3, 8}) {
+      const auto backend = Make(threads);
+      const auto weight = *backend->Pack(weights.view());
+      products.emplace_back(m, 200);
+      backend->Matmul(std::array<const Weight*, 1>{weight.get()}, {}, x.view, std::array{products.back().view});
+      attended.emplace_back(m, heads * dim);
+      backend->Attention({q.view, keys.view, keys.view, heads, kv_heads, dim, 70, 0.2f}, attended.back().view);
+    }
+    for (std::size_t i = 1; i < products.size(); ++i) {
+      EXPECT_TRUE(SameBits(products[i], products[0]));
+      EXPECT_TRUE(SameBits(attended[i], attended[0]));
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, EmbedDecodesRows) {
+  const EncodedMatrix table = RandomEncoded(*FindFormat("int8-g128"), 130, 172, rng_);
+  const std::int32_t tokens[] = {129, 0, 64, 63, 64};
+  std::vector<Matrix> results;
+  for (Backend* backend : {cpu_.get(), reference_.get()}) {
+    const auto weight = *backend->Pack(table.view());
+    EXPECT_EQ(weight->rows(), 130u);
+    EXPECT_EQ(weight->cols(), 172u);
+    EXPECT_EQ(weight->format().name, "int8-g128");
+    EXPECT_GE(weight->resident_bytes(), 130u * 172u);
+    results.emplace_back(5, 172);
+    backend->Embed(*weight, tokens, results.back().view);
+  }
+  EXPECT_TRUE(SameBits(results[0], results[1]));
+}
+
+TEST_P(CpuBackendTest, RmsNorm) {
+  for (const std::size_t cols : {1, 7, 16, 172, 576}) {
+    const Matrix x = RandomValues(70, cols, rng_, 3);
+    const Matrix weight = RandomValues(1, cols, rng_);
+    Matrix got(70, cols);
+    Matrix want(70, cols);
+    cpu_->RmsNorm(x.view, weight.data.data(), 1e-5f, got.view);
+    reference_->RmsNorm(x.view, weight.data.data(), 1e-5f, want.view);
+    ExpectNear(got, want, 2e-6);
+    Matrix in_place(x);
+    cpu_->RmsNorm(in_place.view, weight.data.data(), 1e-5f, in_place.view);
+    EXPECT_TRUE(SameBits(in_place, got));
+  }
+}
+
+TEST_P(CpuBackendTest, Rope) {
+  for (const std::size_t dim : {2, 8, 20, 64}) {
+    const Matrix x = RandomValues(40, 9 * dim, rng_);
+    Matrix cos(40, dim / 2);
+    Matrix sin(40, dim / 2);
+    for (std::size_t t = 0; t < 40; ++t) {
+      for (std::size_t i = 0; i < dim / 2; ++i) {
+        const double angle = static_cast<double>(t) / static_cast<double>(i + 1);
+        cos.view.Row(t)[i] = static_cast<float>(std::cos(angle));
+        sin.view.Row(t)[i] = static_cast<float>(std::sin(angle));
+      }
+    }
+    Matrix got(x);
+    Matrix want(x);
+    cpu_->Rope(got.view, dim, cos.view, sin.view);
+    reference_->Rope(want.view, dim, cos.view, sin.view);
+    ExpectNear(got, want, 1e-6);
+  }
+}
+
+struct AttentionShape {
+  std::size_t m, position, heads, kv_heads, dim;
+};
+
+TEST_P(CpuBackendTest, Attention) {
+  constexpr AttentionShape kShapes[] = {
+      {1, 0, 9, 3, 64}, {1, 63, 9, 3, 64},   {1, 64, 9, 3, 64},   {70, 0, 9, 3, 64}, {33, 77, 9, 3, 64},
+      {5, 3, 8, 4, 8},  {130, 1, 2, 2, 100}, {7, 200, 40, 1, 12}, {3, 2, 1, 1, 1},   {20, 50, 4, 2, 128}};
+  for (const AttentionShape& s : kShapes) {
+    SCOPED_TRACE(testing::Message() << s.m << " at " << s.position << ", heads " << s.heads << "/" << s.kv_heads);
+    const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
+    const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
+    const Matrix values = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
+    for (const float scale : {0.125f, 20.0f}) {  // the second gives scores of hundreds
+      const AttentionArgs args{q.view, keys.view, values.view, s.heads, s.kv_heads, s.dim, s.position, scale};
+      Matrix got(s.m, s.heads * s.dim);
+      Matrix want(s.m, s.heads * s.dim);
+      cpu_->Attention(args, got.view);
+      reference_->Attention(args, want.view);
+      ExpectNear(got, want, scale < 1 ? 1e-5 : 3e-3);  // a score of 1000 has 6e-5 of rounding in fp32
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, ARowAttendsTheSameInPrefillAndDecode) {
+  constexpr std::size_t kRows = 100;
+  const Matrix q = RandomValues(kRows, 6 * 20, rng_);
+  const Matrix keys = RandomValues(kRows, 2 * 20, rng_);
+  const Matrix values = RandomValues(kRows, 2 * 20, rng_);
+  Matrix together(kRows, 6 * 20);
+  Matrix alone(kRows, 6 * 20);
+  cpu_->Attention({q.view, keys.view, values.view, 6, 2, 20, 0, 0.3f}, together.view);
+  for (std::size_t t = 0; t < kRows; ++t) {
+    cpu_->Attention({q.view.Rows(t, 1), keys.view, values.view, 6, 2, 20, t, 0.3f}, alone.view.Rows(t, 1));
+  }
+  EXPECT_TRUE(SameBits(alone, together));
+}
+
+TEST_P(CpuBackendTest, GatedActivationsAndAdd) {
+  for (const std::size_t cols : {1, 17, 1536}) {
+    const Matrix gate = RandomValues(33, cols, rng_, 20);
+    const Matrix up = RandomValues(33, cols, rng_);
+    for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+      Matrix got(gate);
+      Matrix want(gate);
+      cpu_->GatedActivation(activation, got.view, up.view);
+      reference_->GatedActivation(activation, want.view, up.view);
+      ExpectNear(got, want, 3e-6);
+    }
+    Matrix got(gate);
+    Matrix want(gate);
+    cpu_->Add(got.view, up.view);
+    reference_->Add(want.view, up.view);
+    EXPECT_TRUE(SameBits(got, want));
+  }
+}
+
+TEST_P(CpuBackendTest, SiluHasNoTrapFarFromZero) {
+  Matrix gate(1, 6);
+  const float inputs[] = {-1e30f, -200, -90, 90, 200, 1e30f};
+  std::copy_n(inputs, 6, gate.data.data());
+  const Matrix up(1, 6, 1.0f);
+  cpu_->GatedActivation(Activation::kSilu, gate.view, up.view);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(gate.data[i], 0, 1e-30) << inputs[i];
+  for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(gate.data[i], inputs[i]);
+}
+
+TEST_P(CpuBackendTest, CrossEntropy) {
+  for (const std::size_t vocabulary : {1, 7, 100, 5003}) {
+    const Matrix logits = RandomValues(9, vocabulary, rng_, 30);
+    std::vector<std::int32_t> targets(9);
+    for (std::int32_t& target : targets) target = static_cast<std::int32_t>(rng_.Below(vocabulary));
+    std::vector<double> got(9, NAN), want(9, NAN);
+    cpu_->CrossEntropy(logits.view, targets, got);
+    reference_->CrossEntropy(logits.view, targets, want);
+    for (std::size_t i = 0; i < 9; ++i) EXPECT_NEAR(got[i], want[i], 3e-7 * (1 + std::abs(want[i]))) << vocabulary;
+  }
+  const Matrix uniform(1, 49152, 1000.0f);
+  double nll = NAN;
+  cpu_->CrossEntropy(uniform.view, std::array{17}, {&nll, 1});
+  EXPECT_NEAR(nll, std::log(49152.0), 1e-12);
+}
+
+TEST_P(CpuBackendTest, CrossEntropyOfWhatIsNotANumber) {
+  for (const std::size_t where : {0, 50, 100}) {
+    Matrix logits(4, 101, 1.0f);
+    logits.view.Row(1)[where] = kNan;
+    logits.view.Row(2)[where] = kInfinity;
+    logits.view.Row(3)[where] = -kInfinity;
+    std::vector<double> nll(4, -1);
+    cpu_->CrossEntropy(logits.view, std::array{3, 3, 3, 3}, nll);
+    EXPECT_NEAR(nll[0], std::log(101.0), 1e-12);
+    EXPECT_TRUE(std::isnan(nll[1]));
+    EXPECT_TRUE(std::isnan(nll[2]));
+    EXPECT_NEAR(nll[3], std::log(100.0), 1e-12);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
+                         [](const auto& level) { return std::string(level.param.name); });
+
+// The exponential of an instruction set's table, against the C library in double.
+void CheckExp(const OpsTable& ops) {
+  std::vector<float> x;
+  for (float value = -110; value < 95; value += 0.00137f) x.push_back(value);
+  for (const float value : {0.0f, -0.0f, kInfinity, -kInfinity, 1e30f, -1e30f, 88.72f, -87.4f, -103.9f})
+    x.push_back(value);
+  std::vector<float> y(x.size(), kNan);
+  ops.exp(x.data(), x.size(), y.data());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double want = std::exp(static_cast<double>(x[i]));
+    if (want > std::numeric_limits<float>::max()) {
+      ASSERT_EQ(y[i], kInfinity) << x[i];
+    } else {
+      ASSERT_NEAR(y[i], want, std::max(2 * 0x1p-23 * want, 0x1p-149)) << x[i];
+    }
+  }
+  const float zero = 0;
+  float one = kNan;
+  ops.exp(&zero, 1, &one);
+  EXPECT_EQ(one, 1.0f);
+  ops.exp(&kNan, 1, &one);
+  EXPECT_TRUE(std::isnan(one));
+}
+
+TEST(Exp, Scalar) { CheckExp(kScalarTable.ops); }
+#if defined(MARLIN_X86)
+TEST(Exp, Avx2) {
+  if ((HostIsa() & kIsaAvx2) == 0) GTEST_SKIP() << "this machine lacks avx2";
+  CheckExp(kAvx2Table.ops);
+}
+TEST(Exp, Avx512) {
+  if ((HostIsa() & kIsaAvx512) == 0) GTEST_SKIP() << "this machine lacks avx512";
+  CheckExp(kAvx512Table.ops);
+}
+#endif
+
+TEST(MakeCpuBackend, RefusesWhatItCannotDo) {
+  EXPECT_EQ(MakeCpuBackend({-1, {}, ""}).error().code, ErrorCode::kUsage);
+  EXPECT_EQ(MakeCpuBackend({100000, {}, ""}).error().code, ErrorCode::kUsage);
+  const auto unknown = MakeCpuBackend({1, {}, "avx512/fp5"});
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
+  EXPECT_NE(unknown.error().message.find("scalar/any"), std::string::npos);
+  const auto lacking = MakeCpuBackend({1, HostIsa() | 1u << 30, ""});
+  ASSERT_FALSE(lacking.ok());
+  EXPECT_EQ(lacking.error().code, ErrorCode::kUnsupported);
+}
+
+TEST(MakeCpuBackend, AForcedKernelServes) {
+  Rng rng(3);
+  const EncodedMatrix matrix = RandomEncoded(*FindFormat("fp4-g64"), 3, 5, rng);
+  const auto backend = *MakeCpuBackend({1, {}, "scalar/any"});
+  EXPECT_EQ((*backend->Pack(matrix.view()))->kernel(), "scalar/any");
+  EXPECT_EQ(backend->threads(), 1);
+}
+
+TEST(MakeCpuBackend, AllocatesUploadsAndDownloads) {
+  for (const auto& backend : {*MakeCpuBackend({1, {}, ""}), MakeReferenceBackend()}) {
+    const auto buffer = *backend->Allocate(1000);
+    ASSERT_EQ(buffer->size(), 1000u);
+    const std::vector<float> from(1000, 2.5f);
+    std::vector<float> to(1000, kNan);
+    backend->Upload(from, buffer->data());
+    backend->Download(buffer->data(), to);
+    EXPECT_EQ(from, to);
+    EXPECT_EQ(backend->Allocate(SIZE_MAX).error().code, ErrorCode::kResource);
+  }
+}
+
+}  // namespace
+}  // namespace marlin

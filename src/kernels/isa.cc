@@ -1,0 +1,53 @@
+#include "kernels/isa.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace marlin {
+namespace {
+
+constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar}, IsaLevel{"avx2", kIsaAvx2},
+                                IsaLevel{"avx512", kIsaAvx2 | kIsaAvx512}};
+
+}  // namespace
+
+std::span<const IsaLevel> IsaLevels() { return kLevels; }
+
+IsaSet HostIsa() {
+  IsaSet set = kIsaScalar;
+#if defined(MARLIN_X86)
+  // The compiler's run-time library asks CPUID and XGETBV, so a register file that the system does not save is absent.
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    set |= kIsaAvx2;
+  }
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    set |= kIsaAvx512;
+  }
+#endif
+  return set;
+}
+
+std::string IsaNames(IsaSet set) {
+  std::string names;
+  IsaSet below = 0;
+  for (const IsaLevel& level : kLevels) {
+    const IsaSet own = level.bits & ~below;
+    below |= level.bits;
+    if (own != 0 && (set & own) == own) names += fmt::format("{}{}", names.empty() ? "" : ", ", level.name);
+  }
+  return names.empty() ? "scalar" : names;
+}
+
+Result<IsaSet> ParseIsa(std::string_view name) {
+  std::string known;
+  for (const IsaLevel& level : kLevels) {
+    if (level.name == name) return level.bits;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", level.name);
+  }
+  return Error{ErrorCode::kUsage, fmt::format("no instruction set is called \"{}\"; there are {}", name, known)};
+}
+
+}  // namespace marlin

@@ -1,0 +1,37 @@
+// Instruction sets as bits: what this machine has, what a kernel needs, what the user allows.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace marlin {
+
+using IsaSet = std::uint32_t;
+
+inline constexpr IsaSet kIsaScalar = 0;        // portable C++: needs nothing
+inline constexpr IsaSet kIsaAvx2 = 1u << 0;    // AVX2, FMA and F16C
+inline constexpr IsaSet kIsaAvx512 = 1u << 1;  // AVX-512 F, BW, VL and DQ
+
+// A level that `--isa=` can name: everything up to and including it.
+struct IsaLevel {
+  std::string_view name;
+  IsaSet bits;
+};
+
+// From the least to the most.
+std::span<const IsaLevel> IsaLevels();
+
+// What the processor has and the operating system saves on a context switch.
+IsaSet HostIsa();
+
+// "avx2, avx512"; "scalar" for the empty set.
+std::string IsaNames(IsaSet set);
+
+// Errors: kUsage, naming the levels there are.
+Result<IsaSet> ParseIsa(std::string_view name);
+
+}  // namespace marlin

@@ -1,0 +1,103 @@
+#include "kernels/kernel.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace marlin {
+namespace {
+
+// Every row here reads the 64-row panels and keeps x in fp32.
+constexpr KernelRow Fp32Row(std::string_view name, std::string_view family, IsaSet needs, MatmulFn matmul) {
+  return {name, family, Layout::kPanel64, needs, "fp32", {}, matmul};
+}
+
+// In a function, because the tables of the instruction sets stand in other files.
+std::span<const KernelRow> AllRows() {
+  static const std::array kRows = {
+#if defined(MARLIN_X86)
+    Fp32Row("avx512/fp4", "fp4", kIsaAvx512, kAvx512Table.fp4),
+    Fp32Row("avx512/int4", "int4", kIsaAvx512, kAvx512Table.int4),
+    Fp32Row("avx512/int8", "int8", kIsaAvx512, kAvx512Table.int8),
+    Fp32Row("avx512/bf16", "bf16", kIsaAvx512, kAvx512Table.bf16),
+    Fp32Row("avx512/fp16", "fp16", kIsaAvx512, kAvx512Table.fp16),
+    Fp32Row("avx512/fp32", "fp32", kIsaAvx512, kAvx512Table.fp32),
+    Fp32Row("avx2/fp4", "fp4", kIsaAvx2, kAvx2Table.fp4),
+    Fp32Row("avx2/int4", "int4", kIsaAvx2, kAvx2Table.int4),
+    Fp32Row("avx2/int8", "int8", kIsaAvx2, kAvx2Table.int8),
+    Fp32Row("avx2/bf16", "bf16", kIsaAvx2, kAvx2Table.bf16),
+    Fp32Row("avx2/fp16", "fp16", kIsaAvx2, kAvx2Table.fp16),
+    Fp32Row("avx2/fp32", "fp32", kIsaAvx2, kAvx2Table.fp32),
+#endif
+    Fp32Row("scalar/any", kAnyFamily, kIsaScalar, kScalarTable.any),
+  };
+  return kRows;
+}
+
+// Why the row cannot serve the request; empty when it can.
+std::string Refusal(const KernelRow& row, const KernelRequest& request, const KernelOptions& options,
+                    const KernelRow* forced) {
+  const FormatInfo& format = *request.format;
+  if (row.family != kAnyFamily && row.family != format.family) return fmt::format("takes {} only", row.family);
+  if (forced != nullptr && forced != &row && (forced->family == kAnyFamily || forced->family == format.family)) {
+    return fmt::format("{} was asked for", forced->name);
+  }
+  if (const IsaSet missing = row.needs & ~options.isa; missing != 0) {
+    return fmt::format("needs {}, may use {}", IsaNames(missing), IsaNames(options.isa));
+  }
+  if (row.activation != options.activation) {
+    return fmt::format("takes activations as {}, asked for {}", row.activation, options.activation);
+  }
+  if (request.cols % row.limits.k_multiple != 0) {
+    return fmt::format("k must be a multiple of {}, got {}", row.limits.k_multiple, request.cols);
+  }
+  if (format.group % row.limits.group_multiple != 0) {
+    return fmt::format("the group must be a multiple of {}, got {}", row.limits.group_multiple, format.group);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::span<const KernelRow> Kernels() { return AllRows(); }
+
+const KernelRow* FindKernel(std::string_view name) {
+  for (const KernelRow& row : AllRows()) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+std::vector<KernelVerdict> ExplainKernel(std::span<const KernelRow> rows, const KernelRequest& request,
+                                         const KernelOptions& options) {
+  const KernelRow* forced = nullptr;
+  for (const KernelRow& row : rows) {
+    if (!options.forced.empty() && row.name == options.forced) forced = &row;
+  }
+  std::vector<KernelVerdict> verdicts;
+  bool found = false;
+  for (const KernelRow& row : rows) {
+    KernelVerdict verdict{&row, false, Refusal(row, request, options, forced)};
+    if (verdict.reason.empty()) {
+      verdict.chosen = !found;
+      verdict.reason = found ? "would serve; a faster row comes first"
+                             : (forced == &row ? "asked for, and serves" : "the fastest row that serves");
+      found = true;
+    }
+    verdicts.push_back(std::move(verdict));
+  }
+  return verdicts;
+}
+
+Result<const KernelRow*> SelectKernel(std::span<const KernelRow> rows, const KernelRequest& request,
+                                      const KernelOptions& options) {
+  std::string refusals;
+  for (const KernelVerdict& verdict : ExplainKernel(rows, request, options)) {
+    if (verdict.chosen) return verdict.row;
+    refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", verdict.row->name, verdict.reason);
+  }
+  return Error{ErrorCode::kUnsupported, fmt::format("no kernel multiplies by {} weights of {} x {} ({})",
+                                                    request.format->name, request.rows, request.cols, refusals)};
+}
+
+}  // namespace marlin

@@ -1,0 +1,70 @@
+// The kernel table: one row per way to multiply by quantized weights, fastest first. Selection walks it in order and
+// every row that does not serve says why. The conformance test and the kernel bench go through the same rows.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/format.h"
+#include "kernels/cpu/tile.h"
+#include "kernels/isa.h"
+#include "kernels/layout.h"
+
+namespace marlin {
+
+inline constexpr std::string_view kAnyFamily = "any";
+
+struct ShapeLimits {
+  std::size_t k_multiple = 1;  // k must be a multiple of this
+  int group_multiple = 1;      // and so must the group of a format with groups
+};
+
+struct KernelRow {
+  std::string_view name;    // "avx512/fp4"; unique
+  std::string_view family;  // FormatInfo::family, or kAnyFamily
+  Layout layout;            // what Pack must produce
+  IsaSet needs;
+  std::string_view activation;  // precision that x is rounded to: "fp32" = not at all
+  ShapeLimits limits;
+  MatmulFn matmul;
+};
+
+// All rows of this build, fastest first.
+std::span<const KernelRow> Kernels();
+
+// nullptr when there is none.
+const KernelRow* FindKernel(std::string_view name);
+
+struct KernelOptions {
+  IsaSet isa = kIsaScalar;  // what may be used: the host's, or less
+  std::string_view activation = "fp32";
+  // Row that must serve the formats of its family; the other families choose as usual. Empty = none.
+  std::string_view forced;
+};
+
+struct KernelRequest {
+  const FormatInfo* format = nullptr;
+  std::size_t rows = 0;  // n
+  std::size_t cols = 0;  // k
+};
+
+// What one row answered.
+struct KernelVerdict {
+  const KernelRow* row = nullptr;
+  bool chosen = false;
+  std::string reason;  // "fastest row that serves", "int4 only", "needs avx512, which this machine lacks", ...
+};
+
+// The whole walk over `rows`, one verdict per row, at most one chosen.
+std::vector<KernelVerdict> ExplainKernel(std::span<const KernelRow> rows, const KernelRequest& request,
+                                         const KernelOptions& options);
+
+// Errors: kUnsupported, with the reason of every row.
+Result<const KernelRow*> SelectKernel(std::span<const KernelRow> rows, const KernelRequest& request,
+                                      const KernelOptions& options);
+
+}  // namespace marlin

@@ -1,0 +1,87 @@
+// Selection: the walk through the table, its reasons, and forcing.
+#include "kernels/kernel.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "formats/formats.h"
+
+namespace marlin {
+namespace {
+
+void NoMatmul(const MatmulTile&) noexcept {}
+
+constexpr KernelRow kTestRows[] = {
+    {"fast/fp4-bf16", "fp4", Layout::kPanel64, kIsaAvx512, "bf16", {}, NoMatmul},
+    {"fast/fp4", "fp4", Layout::kPanel64, kIsaAvx512, "fp32", {32, 64}, NoMatmul},
+    {"middle/fp4", "fp4", Layout::kPanel64, kIsaAvx2, "fp32", {}, NoMatmul},
+    {"middle/int4", "int4", Layout::kPanel64, kIsaAvx2, "fp32", {}, NoMatmul},
+    {"slow/any", kAnyFamily, Layout::kPanel64, kIsaScalar, "fp32", {}, NoMatmul},
+};
+
+std::string Chosen(std::string_view format, std::size_t cols, const KernelOptions& options) {
+  const Result<const KernelRow*> row = SelectKernel(kTestRows, {&FindFormat(format)->info, 64, cols}, options);
+  return row.ok() ? std::string((*row)->name) : row.error().message;
+}
+
+TEST(Kernel, TheFirstRowThatServesIsChosen) {
+  const KernelOptions all{kIsaAvx2 | kIsaAvx512, "fp32", ""};
+  EXPECT_EQ(Chosen("fp4-g64", 64, all), "fast/fp4");
+  EXPECT_EQ(Chosen("fp4-g64", 65, all), "middle/fp4");
+  EXPECT_EQ(Chosen("fp4-g32", 64, all), "middle/fp4");
+  EXPECT_EQ(Chosen("int4-g64", 64, all), "middle/int4");
+  EXPECT_EQ(Chosen("bf16", 64, all), "slow/any");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2, "fp32", ""}), "middle/fp4");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaScalar, "fp32", ""}), "slow/any");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2 | kIsaAvx512, "bf16", ""}), "fast/fp4-bf16");
+}
+
+TEST(Kernel, ForcingBindsTheFamiliesOfTheRow) {
+  const KernelOptions forced{kIsaAvx2 | kIsaAvx512, "fp32", "middle/fp4"};
+  EXPECT_EQ(Chosen("fp4-g64", 64, forced), "middle/fp4");
+  EXPECT_EQ(Chosen("int4-g64", 64, forced), "middle/int4");
+  EXPECT_EQ(Chosen("int4-g64", 64, {kIsaAvx2 | kIsaAvx512, "fp32", "slow/any"}), "slow/any");
+  const std::string refusal = Chosen("fp4-g64", 65, {kIsaAvx2 | kIsaAvx512, "fp32", "fast/fp4"});
+  EXPECT_NE(refusal.find("k must be a multiple of 32, got 65"), std::string::npos) << refusal;
+  EXPECT_NE(refusal.find("fast/fp4 was asked for"), std::string::npos) << refusal;
+}
+
+TEST(Kernel, EveryRefusalHasAReason) {
+  const auto walk = ExplainKernel(kTestRows, {&FindFormat("fp4-g32")->info, 64, 33}, {kIsaAvx2, "fp32", ""});
+  ASSERT_EQ(walk.size(), std::size(kTestRows));
+  EXPECT_EQ(walk[0].reason, "needs avx512, may use avx2");
+  EXPECT_EQ(walk[2].reason, "the fastest row that serves");
+  EXPECT_EQ(walk[3].reason, "takes int4 only");
+  EXPECT_EQ(walk[4].reason, "would serve; a faster row comes first");
+  for (std::size_t i = 0; i < walk.size(); ++i) EXPECT_EQ(walk[i].chosen, i == 2) << walk[i].row->name;
+}
+
+TEST(Kernel, TheTableIsSound) {
+  std::set<std::string_view> names;
+  for (const KernelRow& row : Kernels()) {
+    EXPECT_TRUE(names.insert(row.name).second) << row.name;
+    EXPECT_NE(row.matmul, nullptr) << row.name;
+    EXPECT_EQ(FindKernel(row.name), &row);
+  }
+  EXPECT_EQ(FindKernel("avx512/none"), nullptr);
+}
+
+TEST(Kernel, EveryFormatHasAKernelOnEveryMachine) {
+  for (const FormatRow& format : Formats()) {
+    EXPECT_TRUE(SelectKernel(Kernels(), {&format.info, 1, 1}, {}).ok()) << format.info.name;
+  }
+}
+
+TEST(Isa, NamesAndParsing) {
+  EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
+  EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
+  EXPECT_EQ(*ParseIsa("avx512"), kIsaAvx2 | kIsaAvx512);
+  const Result<IsaSet> unknown = ParseIsa("mmx");
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
+  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,68 @@
+// The compute layout of a weight matrix: the only place where tile order exists.
+//
+// A matrix [n, k] is cut into panels of 64 rows, one after the other. Inside a panel the groups follow each other:
+//
+//   group    [64 fp16 scales]      formats with groups
+//            [64 u8 zero points]   formats with zero points
+//            codes
+//
+//   codes, 4 bits    [ceil(len / 8)][4][64 B]   64 B = 16 rows x 8 k; as 16 words of 32 bits, word r = row r:
+//                      bit   0..3  4..7  8..11  12..15  16..19  20..23  24..27  28..31
+//                      k      0     4     1      5       2       6       3       7
+//                    so a shift and a 16-entry table give 16 rows of one k, and the low (high) nibbles of a word are
+//                    four consecutive k, as the byte dot products want them
+//   codes, 8 bits    [len][64] bytes
+//   codes, 16 bits   [len][64] little-endian
+//   codes, 32 bits   [len][64] little-endian
+//
+// len is the group's length; formats without groups have one group of length k. Missing rows have scale 0, zero
+// point 0 and code 0. The k that fill up the last 8 of a 4-bit group have the code of weight 0 (the zero point; 0 for
+// FP4). Panels and groups start at multiples of 64 bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "formats/format.h"
+
+namespace marlin {
+
+inline constexpr std::size_t kPanelRows = 64;
+
+enum class Layout { kPanel64 };
+
+// Sizes and distances of a matrix in this layout.
+struct PanelGeometry {
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t panels = 0;
+  std::size_t group = 0;  // weights per scale; cols when the format has no groups
+  std::size_t groups = 0;
+  std::size_t code_bits = 0;
+  std::size_t zero_offset = 0;  // of the zero points in a group
+  std::size_t code_offset = 0;  // of the codes in a group
+  bool has_scales = false;
+  bool has_zero_points = false;
+  std::size_t group_bytes = 0;  // from one group to the next
+  std::size_t panel_bytes = 0;  // from one panel to the next
+
+  std::size_t bytes() const { return panels * panel_bytes; }
+  std::size_t GroupLength(std::size_t g) const { return g + 1 < groups ? group : cols - g * group; }
+};
+
+// rows and cols at least 1.
+PanelGeometry MakeGeometry(const FormatInfo& info, std::size_t rows, std::size_t cols);
+
+// One group of one row of a packed matrix; `packed` has geometry.bytes() bytes. Codes: exactly GroupLength(group).
+GroupParams GetPackedParams(const PanelGeometry& geometry, const std::uint8_t* packed, std::size_t row,
+                            std::size_t group);
+void SetPackedParams(const PanelGeometry& geometry, std::uint8_t* packed, std::size_t row, std::size_t group,
+                     GroupParams params);
+void GetPackedCodes(const PanelGeometry& geometry, const std::uint8_t* packed, std::size_t row, std::size_t group,
+                    std::size_t begin, std::span<std::uint32_t> codes);
+// Codes [begin, begin + codes.size()) of the group. Nibbles are OR-ed in: the bytes were zero before.
+void SetPackedCodes(const PanelGeometry& geometry, std::uint8_t* packed, std::size_t row, std::size_t group,
+                    std::size_t begin, std::span<const std::uint32_t> codes);
+
+}  // namespace marlin

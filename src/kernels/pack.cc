@@ -1,0 +1,71 @@
+#include "kernels/pack.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+
+namespace marlin {
+
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix) {
+  const FormatInfo& info = matrix.format->info;
+  if (matrix.rows == 0 || matrix.cols == 0) {
+    return Error{ErrorCode::kUnsupported, fmt::format("cannot pack a {} matrix of {} x {}: it holds no weights",
+                                                      info.name, matrix.rows, matrix.cols)};
+  }
+  PackedMatrix packed;
+  packed.format = matrix.format;
+  packed.geometry = MakeGeometry(info, matrix.rows, matrix.cols);
+  const PanelGeometry& geometry = packed.geometry;
+  Result<Region> memory = Region::Allocate(geometry.bytes(), "packed weights");
+  if (!memory) return memory.error();
+  packed.memory = *std::move(memory);
+
+  std::uint8_t* bytes = packed.memory.data();
+  std::vector<std::uint32_t> codes;
+  for (std::size_t row = 0; row < matrix.rows; ++row) {
+    for (std::size_t g = 0; g < geometry.groups; ++g) {
+      const std::size_t length = geometry.GroupLength(g);
+      const GroupParams params = geometry.has_scales ? GetParams(matrix, row, g) : GroupParams{};
+      SetPackedParams(geometry, bytes, row, g, params);
+      codes.assign(geometry.code_bits == 4 ? (length + 7) / 8 * 8 : length, params.zero_point);
+      GetCodes(matrix, row, g * geometry.group, std::span(codes).first(length));
+      SetPackedCodes(geometry, bytes, row, g, 0, codes);
+    }
+  }
+  return packed;
+}
+
+EncodedMatrix Unpack(const PackedMatrix& packed) {
+  const PanelGeometry& geometry = packed.geometry;
+  EncodedMatrix matrix(*packed.format, geometry.rows, geometry.cols);
+  std::vector<std::uint32_t> codes(geometry.cols);
+  for (std::size_t row = 0; row < geometry.rows; ++row) {
+    for (std::size_t g = 0; g < geometry.groups; ++g) {
+      const std::span<std::uint32_t> part = std::span(codes).subspan(g * geometry.group, geometry.GroupLength(g));
+      GetPackedCodes(geometry, packed.memory.data(), row, g, 0, part);
+      if (geometry.has_scales) SetParams(matrix, row, g, GetPackedParams(geometry, packed.memory.data(), row, g));
+    }
+    SetCodes(matrix, row, 0, codes);
+  }
+  return matrix;
+}
+
+void DecodePackedRow(const PackedMatrix& packed, std::size_t row, std::span<float> out) {
+  const PanelGeometry& geometry = packed.geometry;
+  MARLIN_CHECK(row < geometry.rows && out.size() == geometry.cols, "row of a packed matrix");
+  std::uint32_t codes[256];
+  for (std::size_t g = 0; g < geometry.groups; ++g) {
+    const GroupParams params = GetPackedParams(geometry, packed.memory.data(), row, g);
+    const std::size_t length = geometry.GroupLength(g);
+    for (std::size_t begin = 0; begin < length; begin += std::size(codes)) {
+      const std::span<std::uint32_t> part(codes, std::min(length - begin, std::size(codes)));
+      GetPackedCodes(geometry, packed.memory.data(), row, g, begin, part);
+      packed.format->decode(part, params, out.subspan(g * geometry.group + begin, part.size()));
+    }
+  }
+}
+
+}  // namespace marlin

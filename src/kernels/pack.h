@@ -1,0 +1,29 @@
+// From the canonical byte layout of a weight matrix to the compute layout (layout.h), and back.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/result.h"
+#include "formats/encoded_matrix.h"
+#include "kernels/layout.h"
+#include "kernels/region.h"
+
+namespace marlin {
+
+struct PackedMatrix {
+  const FormatRow* format = nullptr;
+  PanelGeometry geometry;
+  Region memory;  // geometry.bytes()
+};
+
+// Errors: kUnsupported for an empty matrix, kResource.
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix);
+
+// The matrix that was packed, bit for bit.
+EncodedMatrix Unpack(const PackedMatrix& packed);
+
+// One row, decoded to fp32; out has cols elements.
+void DecodePackedRow(const PackedMatrix& packed, std::size_t row, std::span<float> out);
+
+}  // namespace marlin

@@ -1,0 +1,42 @@
+// For tests: encoded matrices with every code, zero point and kind of scale.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/half.h"
+#include "base/rng.h"
+#include "formats/encoded_matrix.h"
+#include "formats/formats.h"
+
+namespace marlin {
+
+// Codes are random bits (finite values for 16 and 32 bits); one scale in eight is 0 or subnormal.
+inline EncodedMatrix RandomEncoded(const FormatRow& format, std::size_t rows, std::size_t cols, Rng& rng) {
+  EncodedMatrix matrix(format, rows, cols);
+  const FormatInfo& info = format.info;
+  std::vector<std::uint32_t> codes(cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::uint32_t& code : codes) {
+      const auto weight = static_cast<float>(rng.Normal());
+      if (info.code_bits >= 16) {
+        format.round({&weight, 1}, {}, {&code, 1});
+      } else {
+        code = static_cast<std::uint32_t>(rng.Below(std::uint64_t{1} << info.code_bits));
+      }
+    }
+    SetCodes(matrix, r, 0, codes);
+    for (std::size_t g = 0; g < GroupsPerRow(info, cols); ++g) {
+      GroupParams params;
+      const std::uint64_t kind = rng.Below(16);
+      params.scale = kind == 0   ? 0
+                     : kind == 1 ? static_cast<std::uint16_t>(1 + rng.Below(1023))
+                                 : FloatToHalf(static_cast<float>(0.01 + 0.1 * rng.Uniform()));
+      if (info.zero_point_bits != 0) params.zero_point = static_cast<std::uint8_t>(rng.Below(16));
+      SetParams(matrix, r, g, params);
+    }
+  }
+  return matrix;
+}
+
+}  // namespace marlin

@@ -1,0 +1,192 @@
+#include "kernels/reference_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/region.h"
+
+namespace marlin {
+namespace {
+
+class ReferenceWeight final : public Weight {
+ public:
+  ReferenceWeight(const EncodedMatrixView& matrix, Region memory)
+      : info_(matrix.format->info), rows_(matrix.rows), cols_(matrix.cols), memory_(std::move(memory)) {
+    float* decoded = reinterpret_cast<float*>(memory_.data());
+    for (std::size_t r = 0; r < rows_; ++r) DecodeRow(matrix, r, {decoded + r * cols_, cols_});
+  }
+  std::size_t rows() const override { return rows_; }
+  std::size_t cols() const override { return cols_; }
+  const FormatInfo& format() const override { return info_; }
+  std::size_t resident_bytes() const override { return rows_ * cols_ * sizeof(float); }
+  std::string_view kernel() const override { return "reference"; }
+  const float* Row(std::size_t r) const { return reinterpret_cast<const float*>(memory_.data()) + r * cols_; }
+
+ private:
+  FormatInfo info_;
+  std::size_t rows_;
+  std::size_t cols_;
+  Region memory_;  // [rows][cols] fp32
+};
+
+class ReferenceBuffer final : public Buffer {
+ public:
+  ReferenceBuffer(Region memory, std::size_t floats) : memory_(std::move(memory)), floats_(floats) {}
+  float* data() override { return reinterpret_cast<float*>(memory_.data()); }
+  std::size_t size() const override { return floats_; }
+
+ private:
+  Region memory_;
+  std::size_t floats_;
+};
+
+const ReferenceWeight& AsReference(const Weight& weight) { return static_cast<const ReferenceWeight&>(weight); }
+
+double Dot(const float* a, const float* b, std::size_t n) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return sum;
+}
+
+double Activate(Activation activation, double x) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  const double t = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return 0.5 * x * (1 + std::tanh(t));
+}
+
+Result<Region> AllocateFloats(std::size_t floats, const char* what) {
+  const std::size_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
+  return Region::Allocate(floats > most ? most : std::max<std::size_t>(floats, 1) * sizeof(float), what);
+}
+
+class ReferenceBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "reference"; }
+  int threads() const override { return 1; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override {
+    Result<Region> memory = AllocateFloats(floats, "activations");
+    if (!memory) return memory.error();
+    return std::unique_ptr<Buffer>(std::make_unique<ReferenceBuffer>(*std::move(memory), floats));
+  }
+
+  void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
+  void Download(const float* from, std::span<float> to) override { std::copy_n(from, to.size(), to.begin()); }
+
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
+    Result<Region> memory = AllocateFloats(matrix.rows * matrix.cols, "decoded weights");
+    if (!memory) return memory.error();
+    return std::unique_ptr<Weight>(std::make_unique<ReferenceWeight>(matrix, *std::move(memory)));
+  }
+
+  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override {
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      std::copy_n(AsReference(table).Row(static_cast<std::size_t>(tokens[i])), out.cols, out.Row(i).data());
+    }
+  }
+
+  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
+              std::span<const MatrixView<float>> outs) override {
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const ReferenceWeight& weight = AsReference(*weights[i]);
+      const float* bias = biases.empty() ? nullptr : biases[i];
+      for (std::size_t t = 0; t < x.rows; ++t) {
+        for (std::size_t r = 0; r < weight.rows(); ++r) {
+          const double sum = Dot(weight.Row(r), x.Row(t).data(), x.cols) + (bias == nullptr ? 0.0 : bias[r]);
+          outs[i].Row(t)[r] = static_cast<float>(sum);
+        }
+      }
+    }
+  }
+
+  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override {
+    for (std::size_t t = 0; t < x.rows; ++t) {
+      const float* row = x.Row(t).data();
+      const double factor = 1 / std::sqrt(Dot(row, row, x.cols) / static_cast<double>(x.cols) + eps);
+      for (std::size_t i = 0; i < x.cols; ++i) y.Row(t)[i] = static_cast<float>(row[i] * factor * weight[i]);
+    }
+  }
+
+  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
+            MatrixView<const float> sin) override {
+    const std::size_t half = head_dim / 2;
+    for (std::size_t t = 0; t < x.rows; ++t) {
+      for (std::size_t head = 0; head < x.cols; head += head_dim) {
+        for (std::size_t i = 0; i < half; ++i) {
+          float& a = x.Row(t)[head + i];
+          float& b = x.Row(t)[head + half + i];
+          const double c = cos.Row(t)[i];
+          const double s = sin.Row(t)[i];
+          const double old_a = a;
+          const double old_b = b;
+          a = static_cast<float>(old_a * c - old_b * s);
+          b = static_cast<float>(old_b * c + old_a * s);
+        }
+      }
+    }
+  }
+
+  void Attention(const AttentionArgs& args, MatrixView<float> out) override {
+    for (std::size_t t = 0; t < args.q.rows; ++t) {
+      for (std::size_t h = 0; h < args.heads; ++h) AttendHead(args, t, h, out);
+    }
+  }
+
+  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {
+    for (std::size_t t = 0; t < gate.rows; ++t) {
+      for (std::size_t i = 0; i < gate.cols; ++i) {
+        float& g = gate.Row(t)[i];
+        g = static_cast<float>(Activate(activation, g) * up.Row(t)[i]);
+      }
+    }
+  }
+
+  void Add(MatrixView<float> x, MatrixView<const float> y) override {
+    for (std::size_t t = 0; t < x.rows; ++t) {
+      for (std::size_t i = 0; i < x.cols; ++i) x.Row(t)[i] += y.Row(t)[i];
+    }
+  }
+
+  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
+                    std::span<double> nll) override {
+    for (std::size_t t = 0; t < logits.rows; ++t) {
+      const std::span<const float> row = logits.Row(t);
+      double peak = -std::numeric_limits<double>::infinity();
+      for (const float x : row) peak = std::max(peak, static_cast<double>(x));
+      double sum = 0;
+      for (const float x : row) sum += std::exp(x - peak);
+      nll[t] = std::log(sum) + (peak - row[static_cast<std::size_t>(targets[t])]);
+    }
+  }
+
+ private:
+  static void AttendHead(const AttentionArgs& args, std::size_t t, std::size_t h, MatrixView<float> out) {
+    const std::size_t keys = args.position + t + 1;
+    const std::size_t kv = h / (args.heads / args.kv_heads) * args.head_dim;
+    const float* q = args.q.Row(t).data() + h * args.head_dim;
+    std::vector<double> scores(keys);
+    double peak = -std::numeric_limits<double>::infinity();
+    for (std::size_t j = 0; j < keys; ++j) {
+      scores[j] = Dot(q, args.keys.Row(j).data() + kv, args.head_dim) * args.scale;
+      peak = std::max(peak, scores[j]);
+    }
+    double sum = 0;
+    for (double& score : scores) sum += score = std::exp(score - peak);
+    for (std::size_t d = 0; d < args.head_dim; ++d) {
+      double value = 0;
+      for (std::size_t j = 0; j < keys; ++j) value += scores[j] * args.values.Row(j)[kv + d];
+      out.Row(t)[h * args.head_dim + d] = static_cast<float>(value / sum);
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeReferenceBackend() { return std::make_unique<ReferenceBackend>(); }
+
+}  // namespace marlin

@@ -1,0 +1,61 @@
+// ModelConfig: a model as data. Every way in which the supported families differ is a field here; the forward pass reads
+// the fields and knows no family. Filled from the Hugging Face configuration by the family table in config.cc.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+
+namespace marlin {
+
+struct ModelConfig {
+  std::string architecture;            // "LlamaForCausalLM"
+  std::size_t vocab_size = 0;
+  std::size_t hidden_size = 0;
+  std::size_t layers = 0;
+  std::size_t heads = 0;
+  std::size_t kv_heads = 0;            // divides heads
+  std::size_t head_dim = 0;            // even
+  std::size_t intermediate_size = 0;
+  std::size_t max_context = 0;         // positions the model was trained for
+  float norm_eps = 0;
+  Activation activation = Activation::kSilu;
+  bool tied_head = false;              // the head is the embedding
+  bool qkv_bias = false;
+  bool output_bias = false;            // on the attention's output projection
+  bool mlp_bias = false;
+  std::vector<float> rope_frequencies;  // [head_dim / 2] radians per position; every kind of scaling ends up here
+
+  std::size_t q_size() const { return heads * head_dim; }
+  std::size_t kv_size() const { return kv_heads * head_dim; }
+};
+
+// Errors: kInput (missing or impossible values, named), kUnsupported (another architecture, or a setting that this
+// program would compute wrongly: each is named; nothing is ignored silently).
+Result<ModelConfig> ParseModelConfig(const nlohmann::json& config);
+
+// The linear layers of a block, in execution order. Layers that share their input are neighbours.
+struct LinearSlot {
+  const char* name;                           // "self_attn.q_proj"
+  std::size_t (*rows)(const ModelConfig&);    // n
+  std::size_t (*cols)(const ModelConfig&);    // k
+  bool (*bias)(const ModelConfig&);
+};
+
+enum Slot : std::size_t { kQ, kK, kV, kO, kGate, kUp, kDown, kSlots };
+extern const LinearSlot kLinearSlots[kSlots];
+
+// "model.layers.3.self_attn.q_proj"
+std::string LinearStem(std::size_t layer, Slot slot);
+
+inline constexpr const char* kEmbeddingStem = "model.embed_tokens";
+inline constexpr const char* kHeadStem = "lm_head";
+
+// Parameters of the model, tied tensors once.
+std::size_t CountParameters(const ModelConfig& config);
+
+}  // namespace marlin

@@ -1,0 +1,64 @@
+// A model ready to run: configuration, weights, and the sessions that run them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+#include "model/weights.h"
+
+namespace marlin {
+
+struct Model {
+  ModelConfig config;
+  Weights weights;
+  Backend* backend = nullptr;  // outlives the model
+};
+
+// Errors: as ParseModelConfig and LoadWeights.
+Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision = Precision::kSixteenBit,
+                        const ProgressFn& progress = {});
+
+// One sequence: the KV cache and the scratch memory of the forward pass. The model outlives it.
+class Session {
+ public:
+  // context: positions the cache holds; max_batch: most tokens of one Forward. Errors: kResource.
+  static Result<Session> Create(const Model& model, std::size_t context, std::size_t max_batch);
+
+  // Runs `tokens` after what the cache holds and returns their final hidden states (after the last norm)
+  // [tokens, hidden], valid until the next call. The caller keeps to the limits: tokens.size() <= max_batch,
+  // position() + tokens.size() <= context, 0 <= token < vocab.
+  MatrixView<const float> Forward(std::span<const std::int32_t> tokens);
+
+  // logits [hidden.rows, vocab] = hidden * head^T; both in the backend's memory.
+  void Logits(MatrixView<const float> hidden, MatrixView<float> logits);
+
+  std::size_t position() const { return position_; }
+  void Reset() { position_ = 0; }
+  void Rewind(std::size_t position);  // forgets what came after; position <= position()
+  std::size_t resident_bytes() const;  // cache and scratch
+
+ private:
+  struct Scratch {
+    std::unique_ptr<Buffer> hidden, normed, q, attention, gate, up, projected, cos, sin;
+  };
+  void Block(const Layer& layer, std::size_t index, std::size_t m);
+  void PrepareRotation(std::size_t m);
+
+  const Model* model_ = nullptr;
+  std::size_t context_ = 0;
+  std::size_t max_batch_ = 0;
+  std::size_t position_ = 0;
+  std::unique_ptr<Buffer> keys_, values_;  // [layers][context][kv_heads * head_dim]
+  Scratch scratch_;
+};
+
+// Peak bytes of cache and scratch for a session, known before it is made.
+std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::size_t max_batch);
+
+}  // namespace marlin

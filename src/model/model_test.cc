@@ -1,0 +1,159 @@
+// The forward pass against Hugging Face transformers, on tiny random checkpoints (tools/make_tiny_checkpoints.py).
+#include "model/model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "io/safetensors.h"
+#include "kernels/cpu_backend.h"
+#include "kernels/reference_backend.h"
+
+namespace marlin {
+namespace {
+
+struct Expected {
+  std::vector<std::int32_t> tokens;
+  std::vector<float> prefill, decode;  // [tokens, vocab]
+};
+
+std::filesystem::path Folder(const std::string& name) {
+  return std::filesystem::path(MARLIN_SOURCE_DIR) / "src/model/testdata" / name;
+}
+
+template <class T>
+std::vector<T> Copy(const Tensor& tensor) {
+  std::vector<T> values(tensor.elements());
+  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
+}
+
+Expected LoadExpected(const std::string& name) {
+  auto file = OpenSafetensors(Folder(name) / "expected.safetensors");
+  MARLIN_CHECK(file.ok(), "test data");
+  Expected expected;
+  for (const Tensor& tensor : file->tensors) {
+    if (tensor.name == "tokens") expected.tokens = Copy<std::int32_t>(tensor);
+    if (tensor.name == "prefill") expected.prefill = Copy<float>(tensor);
+    if (tensor.name == "decode") expected.decode = Copy<float>(tensor);
+  }
+  return expected;
+}
+
+// max |difference| / max |logit|, the measure of methodology.md.
+double RelativeError(std::span<const float> got, std::span<const float> want) {
+  double difference = 0;
+  double peak = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    if (std::isnan(got[i])) return INFINITY;
+    difference = std::max(difference, std::abs(static_cast<double>(got[i]) - want[i]));
+    peak = std::max(peak, std::abs(static_cast<double>(want[i])));
+  }
+  return difference / peak;
+}
+
+// Logits of `tokens` fed in pieces of `step` tokens.
+std::vector<float> Logits(const Model& model, std::span<const std::int32_t> tokens, std::size_t step) {
+  const std::size_t vocab = model.config.vocab_size;
+  std::vector<float> logits(tokens.size() * vocab, NAN);
+  auto session = Session::Create(model, tokens.size(), step);
+  MARLIN_CHECK(session.ok(), "session");
+  for (std::size_t i = 0; i < tokens.size(); i += step) {
+    const auto part = tokens.subspan(i, std::min(step, tokens.size() - i));
+    const auto hidden = session->Forward(part);
+    session->Logits(hidden, {logits.data() + i * vocab, part.size(), vocab});
+  }
+  return logits;
+}
+
+std::unique_ptr<Backend> MakeBackend(bool reference) {
+  if (reference) return MakeReferenceBackend();
+  auto backend = MakeCpuBackend({});
+  MARLIN_CHECK(backend.ok(), "cpu backend");
+  return std::move(*backend);
+}
+
+struct Case {
+  const char* model;
+  bool reference;
+};
+
+class AgainstTransformers : public testing::TestWithParam<Case> {};
+
+TEST_P(AgainstTransformers, PrefillAndDecode) {
+  const Expected expected = LoadExpected(GetParam().model);
+  const auto backend = MakeBackend(GetParam().reference);
+  const auto checkpoint = OpenCheckpoint(Folder(GetParam().model));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+  const auto model = LoadModel(*checkpoint, *backend);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_LE(RelativeError(Logits(*model, expected.tokens, expected.tokens.size()), expected.prefill), 1e-5);
+  EXPECT_LE(RelativeError(Logits(*model, expected.tokens, 1), expected.decode), 1e-5);
+  EXPECT_LE(RelativeError(Logits(*model, expected.tokens, 7), expected.decode), 1e-5);
+}
+
+TEST_P(AgainstTransformers, ResetForgetsTheSequence) {
+  const Expected expected = LoadExpected(GetParam().model);
+  const auto backend = MakeBackend(GetParam().reference);
+  const auto checkpoint = OpenCheckpoint(Folder(GetParam().model));
+  const auto model = LoadModel(*checkpoint, *backend);
+  ASSERT_TRUE(model.ok());
+  auto session = Session::Create(*model, 40, 40);
+  const std::vector<std::int32_t> other(40, 5);
+  session->Forward(other);
+  session->Reset();
+  std::vector<float> logits(expected.prefill.size(), NAN);
+  session->Logits(session->Forward(expected.tokens), {logits.data(), 40, model->config.vocab_size});
+  EXPECT_LE(RelativeError(logits, expected.prefill), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers,
+                         testing::Values(Case{"tiny-llama", true}, Case{"tiny-qwen2", true}, Case{"tiny-llama", false},
+                                         Case{"tiny-qwen2", false}),
+                         [](const auto& info) {
+                           std::string name = std::string(info.param.model) + (info.param.reference ? "_ref" : "_cpu");
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(LoadModel, NamesTheTensorThatDoesNotFit) {
+  auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
+  ASSERT_TRUE(checkpoint.ok());
+  const auto backend = MakeReferenceBackend();
+  checkpoint->config["intermediate_size"] = 96;
+  const auto wrong_shape = LoadModel(*checkpoint, *backend);
+  ASSERT_FALSE(wrong_shape.ok());
+  EXPECT_EQ(wrong_shape.error().code, ErrorCode::kInput);
+  EXPECT_NE(wrong_shape.error().message.find("model.layers.0.mlp.gate_proj.weight"), std::string::npos);
+  EXPECT_NE(wrong_shape.error().message.find("[88, 32]"), std::string::npos);
+  EXPECT_NE(wrong_shape.error().message.find("[96, 32]"), std::string::npos);
+
+  checkpoint->config["intermediate_size"] = 88;
+  checkpoint->config["num_hidden_layers"] = 3;
+  const auto missing = LoadModel(*checkpoint, *backend);
+  ASSERT_FALSE(missing.ok());
+  EXPECT_NE(missing.error().message.find("model.layers.2."), std::string::npos);
+}
+
+TEST(LoadModel, RefusesNaN) {
+  auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
+  ASSERT_TRUE(checkpoint.ok());
+  std::vector<std::uint8_t> poisoned;
+  for (Tensor& tensor : checkpoint->tensors) {
+    if (tensor.name != "model.layers.1.mlp.up_proj.weight") continue;
+    poisoned.assign(tensor.bytes.begin(), tensor.bytes.end());
+    poisoned[2 * 32 * 5] = 0xc0;  // row 5, first weight: bf16 NaN 0x7fc0
+    poisoned[2 * 32 * 5 + 1] = 0x7f;
+    tensor.bytes = poisoned;
+  }
+  const auto backend = MakeReferenceBackend();
+  const auto model = LoadModel(*checkpoint, *backend);
+  ASSERT_FALSE(model.ok());
+  EXPECT_EQ(model.error().code, ErrorCode::kNumerical);
+  EXPECT_NE(model.error().message.find("model.layers.1.mlp.up_proj.weight: row 5"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,227 @@
+#include "model/weights.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cmath>
+
+#include "base/half.h"
+#include "base/thread_pool.h"
+#include "formats/formats.h"
+
+namespace marlin {
+namespace {
+
+std::string Shape(std::size_t rows, std::size_t cols) { return fmt::format("[{}, {}]", rows, cols); }
+
+// What a plain tensor would lose in 16 bits; scanned once over all values.
+struct Scan {
+  bool finite = true;
+  bool exact_in_bf16 = true;
+  bool fits_fp16 = true;
+  std::size_t bad_row = 0;  // first row with a NaN or an infinity
+};
+
+Scan ScanRow(std::span<const float> row) {
+  Scan scan;
+  for (const float value : row) {
+    scan.finite &= std::isfinite(value);
+    scan.exact_in_bf16 &= Bf16ToFloat(FloatToBf16(value)) == value;
+    scan.fits_fp16 &= std::abs(value) <= kHalfMax;
+  }
+  return scan;
+}
+
+constexpr std::size_t kRowsPerStep = 16;  // rows decoded at once per thread; a step is one poll for interruption
+
+// Calls visit(begin, rows [count, cols]) for the whole tensor, in parallel, each thread with its own buffer.
+Status ForEachRows(const Tensor& tensor, ThreadPool& pool,
+                   const std::function<void(std::size_t begin, MatrixView<const float> rows)>& visit) {
+  const std::size_t rows = tensor.rows();
+  const std::size_t steps = (rows + kRowsPerStep - 1) / kRowsPerStep;
+  std::vector<Status> failures(static_cast<std::size_t>(pool.threads()));
+  pool.Split(steps, [&](std::size_t first, std::size_t last, int thread) {
+    std::vector<float> buffer(kRowsPerStep * tensor.cols());
+    Status& failure = failures[static_cast<std::size_t>(thread)];
+    for (std::size_t step = first; step < last && failure.ok(); ++step) {
+      if (Interrupted()) {
+        failure = Error{ErrorCode::kInterrupted, "interrupted"};
+        return;
+      }
+      const std::size_t begin = step * kRowsPerStep;
+      const MatrixView<float> part(buffer.data(), std::min(kRowsPerStep, rows - begin), tensor.cols());
+      failure = DecodeRows(tensor, begin, part);
+      if (failure.ok()) visit(begin, part);
+    }
+  });
+  for (const Status& failure : failures) {
+    if (!failure) return failure.error();
+  }
+  return {};
+}
+
+Result<Scan> ScanTensor(const Tensor& tensor, ThreadPool& pool) {
+  std::vector<Scan> scans(tensor.rows());
+  auto status = ForEachRows(tensor, pool, [&](std::size_t begin, MatrixView<const float> rows) {
+    for (std::size_t r = 0; r < rows.rows; ++r) scans[begin + r] = ScanRow(rows.Row(r));
+  });
+  if (!status) return status.error();
+  Scan all;
+  for (std::size_t r = 0; r < scans.size(); ++r) {
+    if (all.finite && !scans[r].finite) all.bad_row = r;
+    all.finite &= scans[r].finite;
+    all.exact_in_bf16 &= scans[r].exact_in_bf16;
+    all.fits_fp16 &= scans[r].fits_fp16;
+  }
+  return all;
+}
+
+// Loads tensor after tensor; remembers nothing but where it is.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,
+         std::size_t total)
+      : checkpoint_(checkpoint),
+        backend_(backend),
+        precision_(precision),
+        progress_(progress),
+        pool_(backend.threads()),
+        total_(total) {}
+
+  // The weight of a linear layer, of the embedding or of the head: [rows, cols].
+  Result<std::unique_ptr<Weight>> Matrix(const std::string& stem, std::size_t rows, std::size_t cols) {
+    Report(stem);
+    const auto stored = FindWeight(checkpoint_, stem);
+    if (!stored) return stored.error();
+    if (stored->rows != rows || stored->cols != cols) {
+      return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight has shape {}, the configuration wants {}",
+                                                  Where(), stem, Shape(stored->rows, stored->cols), Shape(rows, cols))};
+    }
+    if (stored->encoded) return backend_.Pack(*stored->encoded);
+    const auto matrix = EncodePlain(*stored->tensor, precision_, pool_);
+    if (!matrix) return Located(matrix.error());
+    return backend_.Pack(matrix->view());
+  }
+
+  // A norm or a bias as fp32, rounded to 16 bits first like everything else: [size].
+  Result<std::unique_ptr<Buffer>> Vector(const std::string& name, std::size_t size) {
+    Report(name);
+    const Tensor* tensor = checkpoint_.Find(name);
+    if (tensor == nullptr) {
+      return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", Where(), name)};
+    }
+    if (tensor->elements() != size || tensor->rows() != 1) {
+      return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape {}, the configuration wants [{}]", Where(),
+                                                  name, Shape(tensor->rows(), tensor->cols()), size)};
+    }
+    const auto matrix = EncodePlain(*tensor, precision_, pool_);
+    if (!matrix) return Located(matrix.error());
+    std::vector<float> values(size);
+    DecodeRow(matrix->view(), 0, values);
+    auto buffer = backend_.Allocate(size);
+    if (!buffer) return buffer.error();
+    backend_.Upload(values, (*buffer)->data());
+    return buffer;
+  }
+
+ private:
+  std::string Where() const { return checkpoint_.path.string(); }
+  Error Located(const Error& error) const { return {error.code, Where() + ": " + error.message}; }
+  void Report(const std::string& name) {
+    if (progress_) progress_({"load", done_++, total_, "tensors", name});
+  }
+
+  const Checkpoint& checkpoint_;
+  Backend& backend_;
+  Precision precision_;
+  const ProgressFn& progress_;
+  ThreadPool pool_;
+  std::size_t done_ = 0;
+  std::size_t total_ = 0;
+};
+
+Result<Layer> LoadLayer(Loader& loader, const ModelConfig& config, std::size_t index) {
+  Layer layer;
+  const std::string prefix = fmt::format("model.layers.{}.", index);
+  auto attention_norm = loader.Vector(prefix + "input_layernorm.weight", config.hidden_size);
+  if (!attention_norm) return attention_norm.error();
+  layer.attention_norm = std::move(*attention_norm);
+  auto mlp_norm = loader.Vector(prefix + "post_attention_layernorm.weight", config.hidden_size);
+  if (!mlp_norm) return mlp_norm.error();
+  layer.mlp_norm = std::move(*mlp_norm);
+  for (std::size_t s = 0; s < kSlots; ++s) {
+    const std::string stem = LinearStem(index, static_cast<Slot>(s));
+    const std::size_t rows = kLinearSlots[s].rows(config);
+    auto weight = loader.Matrix(stem, rows, kLinearSlots[s].cols(config));
+    if (!weight) return weight.error();
+    layer.linear[s].weight = std::move(*weight);
+    if (!kLinearSlots[s].bias(config)) continue;
+    auto bias = loader.Vector(stem + ".bias", rows);
+    if (!bias) return bias.error();
+    layer.linear[s].bias = std::move(*bias);
+  }
+  return layer;
+}
+
+}  // namespace
+
+Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision precision, ThreadPool& pool) {
+  const auto scan = ScanTensor(tensor, pool);
+  if (!scan) return scan.error();
+  if (!scan->finite) {
+    return Error{ErrorCode::kNumerical,
+                 fmt::format("tensor {}: row {} holds a NaN or an infinity", tensor.name, scan->bad_row)};
+  }
+  if (tensor.dtype == DType::kBF16) return FindFormat("bf16");
+  if (tensor.dtype == DType::kF16) return FindFormat("fp16");
+  if (precision == Precision::kSource) return FindFormat("fp32");
+  return FindFormat(scan->exact_in_bf16 || !scan->fits_fp16 ? "bf16" : "fp16");
+}
+
+Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool) {
+  auto format = ChoosePlainFormat(tensor, precision, pool);
+  if (!format) return format.error();
+  EncodedMatrix matrix(**format, tensor.rows(), tensor.cols());
+  auto status = ForEachRows(tensor, pool, [&](std::size_t begin, MatrixView<const float> rows) {
+    for (std::size_t r = 0; r < rows.rows; ++r) EncodeRow(matrix, begin + r, rows.Row(r));
+  });
+  if (!status) return status.error();
+  return matrix;
+}
+
+std::size_t Weights::resident_bytes() const {
+  std::size_t bytes = embedding->resident_bytes() + (own_head ? own_head->resident_bytes() : 0);
+  bytes += final_norm->size() * sizeof(float);
+  for (const Layer& layer : layers) {
+    bytes += (layer.attention_norm->size() + layer.mlp_norm->size()) * sizeof(float);
+    for (const Linear& linear : layer.linear) {
+      bytes += linear.weight->resident_bytes() + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
+    }
+  }
+  return bytes;
+}
+
+Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                            Precision precision, const ProgressFn& progress) {
+  Loader loader(checkpoint, backend, precision, progress, config.layers * (2 + kSlots) + 2);
+  Weights weights;
+  auto embedding = loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
+  if (!embedding) return embedding.error();
+  weights.embedding = std::move(*embedding);
+  for (std::size_t i = 0; i < config.layers; ++i) {
+    auto layer = LoadLayer(loader, config, i);
+    if (!layer) return layer.error();
+    weights.layers.push_back(std::move(*layer));
+  }
+  auto final_norm = loader.Vector("model.norm.weight", config.hidden_size);
+  if (!final_norm) return final_norm.error();
+  weights.final_norm = std::move(*final_norm);
+  if (!config.tied_head) {
+    auto head = loader.Matrix(kHeadStem, config.vocab_size, config.hidden_size);
+    if (!head) return head.error();
+    weights.own_head = std::move(*head);
+  }
+  return weights;
+}
+
+}  // namespace marlin

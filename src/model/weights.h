@@ -1,0 +1,54 @@
+// Weights of a model, checked against its configuration and packed for a backend.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "io/checkpoint.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+
+namespace marlin {
+
+enum class Precision {
+  kSixteenBit,  // every plain tensor rounded to 16 bits, as it would be published: the baseline of every comparison
+  kSource       // plain tensors as exact as their source (fp32 for F32 and for block types)
+};
+
+// The format that a plain tensor is kept in, and the tensor in it. Precision::kSixteenBit: BF16 and F16 stay; everything else becomes BF16 when
+// that is exact or when a value exceeds fp16's range, else FP16.
+// Errors: kNumerical (NaN or infinity, naming tensor and place), kUnsupported (integers), kInterrupted.
+Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision precision, ThreadPool& pool);
+Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool);
+
+struct Linear {
+  std::unique_ptr<Weight> weight;
+  std::unique_ptr<Buffer> bias;  // null when there is none
+};
+
+struct Layer {
+  std::unique_ptr<Buffer> attention_norm;  // [hidden]
+  std::unique_ptr<Buffer> mlp_norm;        // [hidden]
+  Linear linear[kSlots];
+};
+
+struct Weights {
+  std::unique_ptr<Weight> embedding;   // [vocab, hidden]
+  std::vector<Layer> layers;
+  std::unique_ptr<Buffer> final_norm;  // [hidden]
+  std::unique_ptr<Weight> own_head;    // null when the head is the embedding
+
+  const Weight& head() const { return own_head ? *own_head : *embedding; }
+  std::size_t resident_bytes() const;
+};
+
+// Errors: kInput (missing tensor, wrong shape: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported,
+// kInterrupted.
+Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                            Precision precision, const ProgressFn& progress);
+
+}  // namespace marlin

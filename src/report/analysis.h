@@ -1,0 +1,80 @@
+// Records put in order: by model, by what may be compared, by rank. Everything the page, the plots and the terminal
+// show is read from here.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/statistics.h"
+#include "report/derive.h"
+#include "report/record.h"
+#include "report/store.h"
+
+namespace marlin {
+
+struct ResultRow {
+  const StoredRecord* stored = nullptr;
+  std::string name;  // display name and what sets the row apart: method, calibration, quantized embeddings
+  std::optional<PerplexityEstimate> perplexity;
+  std::optional<PerplexityEstimate> base_perplexity;
+  std::optional<PairedDelta> delta;  // never for a baseline
+  std::string why_no_delta;          // set when a row that is no baseline has no delta
+  std::optional<Speed> prefill;
+  std::optional<Speed> decode;
+  std::optional<std::size_t> rank;  // 1 = least delta; shared with the row above unless distinguished from it
+  bool best = false;
+
+  const Record& record() const { return stored->record; }
+  bool is_baseline() const { return record().config.kind == record::Kind::kBaseline; }
+  bool few() const { return record().perplexity && record().perplexity->windows < kFewWindows; }
+};
+
+// Rows whose perplexities may stand in one column: one model, protocol, text, tokenization and set of windows.
+struct ResultGroup {
+  std::vector<ResultRow> rows;  // baselines first, then by rank, then those without a delta
+
+  // Of the first row; null when the group holds the rows without a perplexity.
+  const record::Perplexity* perplexity() const;
+  const ResultRow* best() const;
+};
+
+struct ModelResults {
+  std::string name;  // unique: a name that two files share is followed by a hash
+  std::vector<ResultGroup> groups;
+
+  const record::Model& model() const { return groups.front().rows.front().record().model; }
+};
+
+struct Analysis {
+  std::vector<ModelResults> models;             // by name
+  std::vector<const StoredRecord*> shown;       // in the order of the page
+  std::vector<const StoredRecord*> superseded;  // a newer record holds the same measurement by a newer program
+};
+
+// The records must outlive the analysis. Their order makes no difference.
+Analysis Analyze(std::span<const StoredRecord> records);
+
+// Timings may stand in one column when all of this is equal.
+struct TimingSetting {
+  std::string protocol;
+  std::uint64_t warmup = 0;
+  std::uint64_t iterations = 0;
+  double trim_sigma = 0;
+  std::uint64_t prefill_tokens = 0;  // 0 = none
+  std::uint64_t decode_prompt = 0;
+  std::string cpu;
+  std::uint64_t threads = 0;
+  auto operator<=>(const TimingSetting&) const = default;
+};
+
+std::optional<TimingSetting> TimingOf(const Record& record);
+std::optional<TimingSetting> KernelTimingOf(const Record& record);
+
+// Rows that share protocol, text and number of windows may be set side by side although the models differ.
+std::string CrossModelKey(const record::Perplexity& measured);
+
+}  // namespace marlin

@@ -1,0 +1,77 @@
+#include "report/figures.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace marlin {
+
+std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x) {
+  if (!x) return kNotMeasured;
+  const int decimals = x->perplexity < 100 ? 3 : x->perplexity < 1000 ? 2 : 1;
+  if (!x->standard_error) return fmt::format("{:.{}f}", x->perplexity, decimals);
+  return fmt::format("{:.{}f} ± {:.{}f}", x->perplexity, decimals, *x->standard_error, decimals);
+}
+
+std::string FigurePercent(double x) {
+  const std::string text = fmt::format("{:+.2f}", x);
+  return text == "-0.00" ? "+0.00" : text;
+}
+
+std::string FigureDelta(const PairedDelta& x) {
+  if (!x.percent_95) return FigurePercent(x.percent) + " (one window: no interval)";
+  return fmt::format("{} [{}, {}]", FigurePercent(x.percent), FigurePercent(x.percent_95->low),
+                     FigurePercent(x.percent_95->high));
+}
+
+std::string FigureDelta(const ResultRow& row) {
+  if (row.is_baseline()) return "baseline";
+  if (!row.delta) return fmt::format("{} ({})", kNotMeasured, row.why_no_delta);
+  return FigureDelta(*row.delta) + (row.few() ? " few" : "");
+}
+
+std::string FigureSpeed(const std::optional<Speed>& x) {
+  if (!x) return kNotMeasured;
+  return FigureThreeDigits(x->tok_s) + (x->unstable() ? " unstable" : "");
+}
+
+std::string FigureRatio(std::optional<double> x) { return x ? fmt::format("{:.2f}x", *x) : kNotMeasured; }
+
+std::string FigureThreeDigits(double x) {
+  if (x == 0 || !std::isfinite(x)) return fmt::format("{}", x);
+  const int decimals = std::max(0, 2 - static_cast<int>(std::floor(std::log10(std::abs(x)))));
+  return decimals > 6 ? fmt::format("{:.2e}", x) : fmt::format("{:.{}f}", x, decimals);
+}
+
+std::string FigureFixed(std::optional<double> x, int decimals) {
+  return x ? fmt::format("{:.{}f}", *x, decimals) : kNotMeasured;
+}
+
+std::string FigureMegabytes(std::optional<std::uint64_t> bytes) {
+  return bytes ? fmt::format("{:.1f}", static_cast<double>(*bytes) / 1e6) : kNotMeasured;
+}
+
+std::string FigureBitsPerWeight(const Record& record) {
+  if (const auto bits = BitsPerWeight(record.size)) return fmt::format("{:.3f}", *bits);
+  return record.config.bits == 0 ? "mixed" : fmt::format("{}", record.config.bits);
+}
+
+std::string FigureGroup(const record::Config& config) {
+  if (config.kind == record::Kind::kMixed) return "mixed";
+  return config.group == 0 ? "none" : fmt::format("{}", config.group);
+}
+
+std::string FigureRank(const ResultRow& row) {
+  if (row.is_baseline()) return "baseline";
+  return row.rank ? fmt::format("{}", *row.rank) : "not ranked";
+}
+
+std::string FigureCount(std::uint64_t x) {
+  std::string digits = fmt::format("{}", x);
+  for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+  return digits;
+}
+
+std::string ShortHash(const std::string& hash) { return hash.substr(0, 12); }
+
+}  // namespace marlin

@@ -1,0 +1,31 @@
+// How numbers are written on the page and the terminal; the one place that decides digits.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/statistics.h"
+#include "report/analysis.h"
+#include "report/derive.h"
+
+namespace marlin {
+
+inline constexpr const char* kNotMeasured = "not measured";
+
+std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x);  // "17.234 ± 0.112"
+std::string FigurePercent(double x);                                       // "+2.31", "-0.05"
+std::string FigureDelta(const PairedDelta& x);                             // "+2.31 [+1.80, +2.85]"
+std::string FigureDelta(const ResultRow& row);           // the same with "few", "baseline", or why it is not measured
+std::string FigureSpeed(const std::optional<Speed>& x);  // "61.3", "61.3 unstable"
+std::string FigureRatio(std::optional<double> x);        // "3.48x"
+std::string FigureThreeDigits(double x);                 // at least three significant digits: "1234", "61.3", "0.0123"
+std::string FigureFixed(std::optional<double> x, int decimals);
+std::string FigureMegabytes(std::optional<std::uint64_t> bytes);  // 10^6 bytes: "78.4"
+std::string FigureBitsPerWeight(const Record& record);            // "4.139", "16" for a baseline
+std::string FigureGroup(const record::Config& config);            // "128", "mixed", "none"
+std::string FigureRank(const ResultRow& row);                     // "1", "baseline", "not ranked"
+std::string FigureCount(std::uint64_t x);                         // "1,290,590"
+std::string ShortHash(const std::string& hash);                   // first 12 digits
+
+}  // namespace marlin

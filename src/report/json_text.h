@@ -1,0 +1,16 @@
+// JSON laid out for people and for diffs: objects one field a line, lists of plain values in filled lines.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace marlin {
+
+// Ends with a newline. Text that is not UTF-8 is written with replacement characters.
+std::string FormatJson(const nlohmann::ordered_json& json);
+
+// One line, at most `longest` bytes, for messages.
+std::string FormatJson(const nlohmann::ordered_json& json, std::size_t longest);
+
+}  // namespace marlin

@@ -1,0 +1,71 @@
+// Section 7: the fixed list of configurations, and which of them were measured.
+#include <fmt/format.h>
+
+#include <array>
+#include <map>
+#include <set>
+#include <string_view>
+
+#include "report/page_sections.h"
+
+namespace marlin {
+namespace {
+
+struct Configuration {
+  std::string_view id;
+  std::string_view type;
+  std::string_view group;
+  std::string_view words;
+};
+
+// Names and words of the page that this project fills; ids never change their meaning.
+constexpr std::array<Configuration, 8> kConfigurations = {{
+    {"fp4-g32", "FP4 E2M1", "32", "tightest"},
+    {"fp4-g64", "FP4 E2M1", "64", "balanced"},
+    {"fp4-g128", "FP4 E2M1", "128", "standard (default)"},
+    {"fp4-g256", "FP4 E2M1", "256", "aggressive"},
+    {"int4-g64", "INT4 asymmetric", "64", "integer"},
+    {"int4-g128", "INT4 asymmetric", "128", "standard INT4"},
+    {"uniform", "mixed", "varies", "same precision in all layers"},
+    {"mixed", "mixed", "varies", "layer-sensitive precision"},
+}};
+
+std::string Names(const std::set<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out.empty() ? "not measured" : out;
+}
+
+}  // namespace
+
+std::string ConfigurationsSection(const Analysis& analysis) {
+  std::map<std::string, std::set<std::string>, std::less<>> models;  // configuration -> models
+  std::map<std::string, const record::Config*> others;
+  for (const ModelResults& model : analysis.models) {
+    for (const ResultGroup& group : model.groups) {
+      for (const ResultRow& row : group.rows) {
+        const record::Config& config = row.record().config;
+        models[config.id].insert(model.name);
+        // "uniform" stands for the best single configuration beside a mixed one.
+        if (config.kind == record::Kind::kMixed) models["uniform"].insert(model.name);
+        others.emplace(config.id, &config);
+      }
+    }
+  }
+  Table table;
+  table.columns = {
+      {"ID", Align::kLeft}, {"Type", Align::kLeft}, {"Group"}, {"Words", Align::kLeft}, {"Measured on", Align::kLeft}};
+  for (const Configuration& x : kConfigurations) {
+    const auto found = models.find(x.id);
+    table.Add({std::string(x.id), std::string(x.type), std::string(x.group), std::string(x.words),
+               found == models.end() ? Names({}) : Names(found->second)});
+    others.erase(std::string(x.id));
+  }
+  for (const auto& [id, config] : others) {
+    table.Add({id, config->label, config->group == 0 ? "none" : fmt::format("{}", config->group),
+               config->kind == record::Kind::kBaseline ? "baseline" : "beyond the page's list", Names(models[id])});
+  }
+  return "## 7. Benchmark configurations\n\n" + ToMarkdown(table);
+}
+
+}  // namespace marlin

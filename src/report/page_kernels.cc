@@ -1,0 +1,73 @@
+// Section 2, folded: every kernel that was timed, as a share of what the machine can do.
+#include <fmt/format.h>
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+#include "report/timing_columns.h"
+
+namespace marlin {
+namespace {
+
+std::string Share(double value, std::optional<double> limit) {
+  return limit ? fmt::format("{:.0f} %", 100 * value / *limit) : kNotMeasured;
+}
+
+void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) {
+  const Record& record = row.record();
+  std::optional<double> read_gbps;
+  std::optional<double> fma_gflops;
+  if (record.limits) {
+    read_gbps = record.limits->read_gbps;
+    fma_gflops = record.limits->fma_gflops;
+  }
+  for (const record::Kernel& x : record.kernels->shapes) {
+    const TimingSummary time = SummarizeTimings(x.samples_ns, record.kernels->protocol.trim_sigma);
+    const double gflops = static_cast<double>(x.flops) / time.mean;
+    const double gbps = static_cast<double>(x.bytes_moved) / time.mean;
+    table.Add({row.name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
+               FigureThreeDigits(time.mean / 1e3) + (time.cv > kUnstableCv ? " unstable" : ""),
+               FigureThreeDigits(gflops), Share(gflops, fma_gflops), FigureThreeDigits(gbps),
+               // Bytes that stay in the cache are not read from memory.
+               x.in_cache ? "in cache" : Share(gbps, read_gbps),
+               fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance),
+               RecordCell(*row.stored, options)});
+  }
+}
+
+}  // namespace
+
+std::string KernelTables(const ModelResults& model, const PageOptions& options) {
+  std::vector<const ResultRow*> rows;
+  for (const ResultGroup& group : model.groups) {
+    for (const ResultRow& row : group.rows) {
+      if (row.record().kernels) rows.push_back(&row);
+    }
+  }
+  const TimingColumns settings(rows, KernelTimingOf);
+  std::string out;
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    Table table;
+    table.columns = {{"Config", Align::kLeft},
+                     {"Shapes", Align::kLeft},
+                     {"m x n x k"},
+                     {"Kernel", Align::kLeft},
+                     {"Time µs"},
+                     {"GFLOP/s"},
+                     {"of FMA peak"},
+                     {"GB/s"},
+                     {"of read bandwidth"},
+                     {"Max error"},
+                     {"Record", Align::kLeft}};
+    for (const ResultRow* row : rows) {
+      if (settings.Holds(i, *row)) AddKernels(table, *row, options);
+    }
+    if (!table.rows.empty()) out += "\n" + EscapeMarkdown(settings.Describe(i)) + "\n\n" + ToMarkdown(table);
+  }
+  return out;
+}
+
+}  // namespace marlin

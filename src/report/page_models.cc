@@ -1,0 +1,203 @@
+// Section 2: every tested configuration of every model.
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+#include "report/timing_columns.h"
+
+namespace marlin {
+namespace {
+
+constexpr const char* kSameGrid = " †";
+
+std::string MarkedName(const ResultRow& row) {
+  return row.name + (row.record().config.same_grid_as_source ? kSameGrid : "");
+}
+
+Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const TimingColumns& kernels,
+                   const PageOptions& options) {
+  Table table;
+  table.columns = {{"Rank"},     {"Config", Align::kLeft}, {"Type", Align::kLeft}, {"Group"},      {"Bits/weight"},
+                   {"PPL base"}, {"PPL quant ± s.e."},     {"Delta % [95 %]"},     {"Compression"}};
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+  }
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    table.columns.push_back({fmt::format("Layers GFLOP/s ({})", kernels.label(i))});
+  }
+  table.columns.push_back({"Record", Align::kLeft});
+  for (const ResultRow& row : group.rows) {
+    const Record& record = row.record();
+    Cell name = MarkedName(row);
+    name.strong = row.best;
+    const bool has_base = row.base_perplexity && !row.is_baseline();
+    std::vector<Cell> cells = {FigureRank(row),
+                               name,
+                               record.config.label,
+                               FigureGroup(record.config),
+                               FigureBitsPerWeight(record),
+                               has_base            ? FigureFixed(row.base_perplexity->perplexity, 3)
+                               : row.is_baseline() ? "-"
+                                                   : kNotMeasured,
+                               FigurePerplexity(row.perplexity),
+                               FigureDelta(row),
+                               FigureRatio(Compression(record.size))};
+    for (std::size_t i = 0; i < timings.size(); ++i) {
+      const bool here = timings.Holds(i, row);
+      cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
+      cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
+    }
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      const auto gflops = kernels.Holds(i, row) ? LayerGflops(record) : std::nullopt;
+      cells.push_back(gflops ? FigureThreeDigits(*gflops) : kNotMeasured);
+    }
+    cells.push_back(RecordCell(*row.stored, options));
+    table.Add(std::move(cells));
+  }
+  return table;
+}
+
+std::string HalfTitle(const ResultGroup& group) {
+  for (const ResultRow& row : group.rows) {
+    if (row.record().perplexity && row.record().perplexity->half) return row.record().perplexity->half->protocol;
+  }
+  return "PPL of half windows";
+}
+
+Table SizeTable(const ResultGroup& group, const PageOptions& options) {
+  const std::string half_title = HalfTitle(group);
+  Table table;
+  table.columns = {{"Config", Align::kLeft},
+                   {"Model MB"},
+                   {"Quantized tensors MB"},
+                   {"Quantized tensors ratio"},
+                   {"Peak memory MB"},
+                   {half_title},
+                   {"Bits/byte"},
+                   {"Record", Align::kLeft}};
+  for (const ResultRow& row : group.rows) {
+    const Record& record = row.record();
+    const bool quantized = record.size.quantized_parameters > 0;
+    std::optional<PerplexityEstimate> half;
+    if (record.perplexity && record.perplexity->half && record.perplexity->half->protocol == half_title) {
+      half = PerplexityOf(*record.perplexity->half);
+    }
+    table.Add({MarkedName(row), FigureMegabytes(record.size.model_bytes),
+               quantized ? FigureMegabytes(record.size.quantized_tensor_bytes) : "none",
+               quantized ? FigureRatio(QuantizedCompression(record.size)) : "none",
+               FigureMegabytes(record.size.peak_rss_decode_bytes), FigurePerplexity(half),
+               record.perplexity ? FigureFixed(BitsPerByte(*record.perplexity), 4) : kNotMeasured,
+               RecordCell(*row.stored, options)});
+  }
+  return table;
+}
+
+void AddTiming(Table& table, const ResultRow& row, const char* what, const std::optional<Speed>& speed,
+               const PageOptions& options) {
+  if (!speed) return;
+  table.Add({MarkedName(row), what, FigureSpeed(speed), FigureThreeDigits(speed->median_tok_s),
+             FigureThreeDigits(speed->p5_tok_s), FigureThreeDigits(speed->p95_tok_s),
+             FigureThreeDigits(speed->time_ns.mean / 1e6), FigureThreeDigits(speed->time_ns.mad / 1e6),
+             fmt::format("{:.1f}", 100 * speed->time_ns.cv),
+             fmt::format("{} of {}", speed->time_ns.removed, speed->time_ns.samples),
+             RecordCell(*row.stored, options)});
+}
+
+// One table per setting; empty when nothing was timed.
+std::string TimingTables(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
+  std::string out;
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    Table table;
+    table.columns = {{"Config", Align::kLeft},
+                     {"What", Align::kLeft},
+                     {"Mean tok/s"},
+                     {"Median"},
+                     {"p5"},
+                     {"p95"},
+                     {"Mean ms"},
+                     {"MAD ms"},
+                     {"CV %"},
+                     {"Removed"},
+                     {"Record", Align::kLeft}};
+    for (const ResultRow& row : group.rows) {
+      if (!timings.Holds(i, row)) continue;
+      AddTiming(table, row, "prefill", row.prefill, options);
+      AddTiming(table, row, "decode", row.decode, options);
+    }
+    if (!table.rows.empty()) out += "\n" + EscapeMarkdown(timings.Describe(i)) + "\n\n" + ToMarkdown(table);
+  }
+  return out;
+}
+
+std::string Fold(const char* title, const std::string& content) {
+  if (content.empty()) return "";
+  return fmt::format("\n<details><summary>{}</summary>\n{}\n</details>\n", title, content);
+}
+
+std::string GroupText(const ResultGroup& group, const PageOptions& options) {
+  const TimingColumns timings(group.rows, TimingOf);
+  const TimingColumns kernels(group.rows, KernelTimingOf);
+  const record::Perplexity* measured = group.perplexity();
+  std::string out = "\n";
+  out += measured == nullptr ? "Perplexity is not measured for these rows."
+                             : EscapeMarkdown(DescribeText(*measured)) + ".";
+  if (measured != nullptr && measured->windows < kFewWindows) {
+    out += fmt::format(" Few windows: below {}, the intervals themselves are uncertain.", kFewWindows);
+  }
+  out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options));
+  if (timings.size() == 0) {
+    out += fmt::format("\nThroughput is not measured; {} would.\n", CodeSpan("metal-marlin bench comparison"));
+  }
+  std::string sizes = "\n" + ToMarkdown(SizeTable(group, options));
+  return out + Fold("Sizes, memory and further measures of the same rows", sizes) +
+         Fold("Timings in detail", TimingTables(group, timings, options));
+}
+
+bool HasSameGrid(const ModelResults& model) {
+  for (const ResultGroup& group : model.groups) {
+    for (const ResultRow& row : group.rows) {
+      if (row.record().config.same_grid_as_source) return true;
+    }
+  }
+  return false;
+}
+
+std::string ModelText(const ModelResults& model, const PageOptions& options) {
+  const record::Model& x = model.model();
+  std::string out =
+      fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}), sha256 {}.\n",
+                  EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
+                  EscapeMarkdown(x.source_type), EscapeMarkdown(x.container), CodeSpan(ShortHash(x.sha256)));
+  for (const ResultGroup& group : model.groups) out += GroupText(group, options);
+  if (HasSameGrid(model)) {
+    out += fmt::format(
+        "\n† same grid as source: the weights come from a {} file and already lie on a grid like this "
+        "row's, which flatters it.\n",
+        EscapeMarkdown(x.source_type));
+  }
+  return out + Fold("Kernels on the model's and the page's shapes", KernelTables(model, options));
+}
+
+}  // namespace
+
+std::string DescribeText(const record::Perplexity& x) {
+  const std::string windows = x.windows == x.windows_total
+                                  ? fmt::format("all {} windows", x.windows)
+                                  : fmt::format("first {} of {} windows", x.windows, x.windows_total);
+  return fmt::format("{}, protocol {} v{}, {} of {} tokens", x.text.name, x.protocol, x.metric_version, windows, x.ctx);
+}
+
+std::string ModelsSection(const Analysis& analysis, const PageOptions& options) {
+  std::string out =
+      "## 2. Per-model detail\n\nSorted by perplexity delta, best in bold. Bits per weight count codes, scales and "
+      "zero "
+      "points of the quantized tensors; compression counts the whole model.\n";
+  for (const ModelResults& model : analysis.models) out += ModelText(model, options);
+  return out;
+}
+
+}  // namespace marlin

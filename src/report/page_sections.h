@@ -1,0 +1,28 @@
+// The sections of RESULTS.md, one function each; page.cc puts them in order. Each ends with a newline.
+#pragma once
+
+#include <string>
+
+#include "report/page.h"
+#include "report/table.h"
+
+namespace marlin {
+
+std::string SummarySection(const Analysis& analysis, const PageOptions& options);
+std::string ModelsSection(const Analysis& analysis, const PageOptions& options);
+std::string KernelTables(const ModelResults& model, const PageOptions& options);  // empty without kernel timings
+std::string MixedSection(const Analysis& analysis, const PageOptions& options);
+std::string CalibrationSection(const Analysis& analysis, const PageOptions& options);
+std::string PlotsSection(const PageOptions& options);
+std::string MethodologySection(const Analysis& analysis);
+std::string HardwareSection(const Analysis& analysis);
+std::string ConfigurationsSection(const Analysis& analysis);
+std::string RecordsSection(const Analysis& analysis, const PageOptions& options);
+
+// The record that a line stands on: its short id, linked to its file.
+Cell RecordCell(const StoredRecord& stored, const PageOptions& options);
+
+// "WikiText-2 test, protocol ppl-512 v1, all 562 windows of 512 tokens"
+std::string DescribeText(const record::Perplexity& measured);
+
+}  // namespace marlin

@@ -1,0 +1,91 @@
+// Section 1: the best configuration of each model.
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+#include "report/ranking.h"
+#include "report/timing_columns.h"
+
+namespace marlin {
+namespace {
+
+struct Entry {
+  const ModelResults* model;
+  const ResultGroup* group;
+};
+
+// Empty when it has; else why, for the cell.
+std::string WhyNoBest(const ResultGroup& group) {
+  bool ranked = false;
+  for (const ResultRow& row : group.rows) ranked = ranked || row.rank.has_value();
+  return ranked ? fmt::format("none (no row's quantized tensors are {} times smaller)", kBestCompression)
+                : fmt::format("{} (no row has a delta)", kNotMeasured);
+}
+
+Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings, const PageOptions& options) {
+  Table table;
+  table.columns = {{"Model", Align::kLeft}, {"Best config", Align::kLeft}, {"PPL delta % [95 %]"}, {"Compression"}};
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+  }
+  table.columns.push_back({"Record", Align::kLeft});
+  for (const Entry& entry : entries) {
+    const ResultRow* best = entry.group->best();
+    std::vector<Cell> cells = {entry.model->name};
+    if (best == nullptr) {
+      cells.push_back(WhyNoBest(*entry.group));
+      while (cells.size() < table.columns.size()) cells.push_back("-");
+      table.Add(std::move(cells));
+      continue;
+    }
+    cells.push_back(best->name + (best->record().config.same_grid_as_source ? " †" : ""));
+    cells.push_back(FigureDelta(*best));
+    cells.push_back(FigureRatio(Compression(best->record().size)));
+    for (std::size_t i = 0; i < timings.size(); ++i) {
+      const bool here = timings.Holds(i, *best);
+      cells.push_back(here ? FigureSpeed(best->prefill) : kNotMeasured);
+      cells.push_back(here ? FigureSpeed(best->decode) : kNotMeasured);
+    }
+    cells.push_back(RecordCell(*best->stored, options));
+    table.Add(std::move(cells));
+  }
+  return table;
+}
+
+}  // namespace
+
+std::string SummarySection(const Analysis& analysis, const PageOptions& options) {
+  std::string out = "## 1. Summary\n\n";
+  // Only models whose numbers may share a column share a table.
+  std::map<std::string, std::vector<Entry>> tables;
+  for (const ModelResults& model : analysis.models) {
+    for (const ResultGroup& group : model.groups) {
+      if (group.perplexity() != nullptr) tables[CrossModelKey(*group.perplexity())].push_back({&model, &group});
+    }
+  }
+  if (tables.empty()) return out + "No perplexity is measured yet, so no configuration is the best.\n";
+  std::string separator;
+  for (const auto& [key, entries] : tables) {
+    std::vector<const ResultRow*> best;
+    for (const Entry& entry : entries) {
+      if (entry.group->best() != nullptr) best.push_back(entry.group->best());
+    }
+    const TimingColumns timings(best, TimingOf);
+    out += separator + EscapeMarkdown(DescribeText(*entries.front().group->perplexity())) + "\n\n";
+    out += ToMarkdown(MakeTable(entries, timings, options));
+    separator = "\n";
+  }
+  return out + fmt::format(
+                   "\nBest: least delta among rows whose quantized tensors are at least {} times smaller; among "
+                   "rows not distinguished from it the smallest, then the fastest in decode. Compression: FP16 "
+                   "bytes of the original / bytes of the quantized model, everything included.\n",
+                   kBestCompression);
+}
+
+}  // namespace marlin

@@ -1,0 +1,345 @@
+#include "report/page.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+#include "report/summary.h"
+#include "report/test_records.h"
+
+namespace marlin {
+namespace {
+
+using test::Scene;
+using test::Shape;
+
+std::string PageOf(const std::vector<StoredRecord>& records, PageOptions options = {}) {
+  return RenderPage(Analyze(records), options);
+}
+
+bool Contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+int Count(const std::string& text, const std::string& part) {
+  int count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+// The cells of the first table line that starts with these words.
+std::vector<std::string> CellsOf(const std::string& page, const std::string& start) {
+  std::vector<std::string> cells;
+  const std::size_t at = page.find("\n" + start);
+  if (at == std::string::npos) return cells;
+  std::stringstream line(page.substr(at + 1, page.find('\n', at + 1) - at - 1));
+  for (std::string cell; std::getline(line, cell, '|');) cells.push_back(cell);
+  return cells;
+}
+
+// Compares with src/report/testdata/<name>; with UPDATE_GOLDEN set in the environment it writes the file instead.
+void ExpectGolden(const std::string& name, const std::string& page) {
+  const std::string path = std::string(MARLIN_SOURCE_DIR) + "/src/report/testdata/" + name;
+  if (std::getenv("UPDATE_GOLDEN") != nullptr) {
+    std::ofstream(path) << page;
+    GTEST_SKIP() << "wrote " << path;
+  }
+  std::ifstream file(path);
+  std::stringstream golden;
+  golden << file.rdbuf();
+  EXPECT_EQ(page, golden.str()) << "if the change is meant: UPDATE_GOLDEN=1 marlin_report_test, then read the diff";
+}
+
+// A few windows with sums one can check by hand: every PPL is a power, every time a round number.
+std::vector<StoredRecord> HandMadeRecords() {
+  Scene scene;
+  scene.windows = 4;
+  scene.windows_total = 4;
+  std::vector<StoredRecord> records = test::SevenRecords(scene);
+  records.resize(3);
+  const double nll[] = {std::log(20.0), std::log(21.0), std::log(22.0)};
+  const double ms[] = {10, 5, 4};
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    Record& record = records[i].record;
+    record.perplexity->window_nll.assign(4, 511 * nll[i]);
+    record.perplexity->half->window_nll.assign(4, 255 * nll[i]);
+    record.throughput->prefill->samples_ns.assign(100, 512e6);
+    record.throughput->decode->samples_ns.assign(100, ms[i] * 1e6);
+  }
+  records[1].record.kernels = test::MakeKernels("fp4-g32");
+  for (record::Kernel& kernel : records[1].record.kernels->shapes) {
+    kernel.samples_ns.assign(100, static_cast<double>(kernel.flops) / 200);
+  }
+  records[1].record.limits = record::Limits{50, 400, "avx512"};
+  return records;
+}
+
+TEST(Page, GoldenSmall) {
+  PageOptions options;
+  options.records_link = "results/";
+  options.scatter = options.throughput = true;
+  ExpectGolden("small.md", PageOf(HandMadeRecords(), options));
+}
+
+TEST(Page, GoldenEmpty) { ExpectGolden("empty.md", PageOf({})); }
+
+TEST(Page, EmptyFolderGivesTheThreeCommands) {
+  PageOptions options;
+  options.left_out = {"broken.json: this is not JSON, or it is cut off; the file is left out"};
+  const std::string page = PageOf({}, options);
+  EXPECT_TRUE(Contains(page, "No benchmark results found yet"));
+  EXPECT_TRUE(Contains(page, "metal-marlin bench comparison"));
+  EXPECT_TRUE(Contains(page, "metal-marlin eval perplexity ./path/to/model --samples 100"));
+  EXPECT_TRUE(Contains(page, "metal-marlin report generate ./benchmarks/results/"));
+  EXPECT_TRUE(Contains(page, "broken.json: this is not JSON"));
+}
+
+TEST(Page, SameRecordsSameBytesInAnyOrder) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  const std::string page = PageOf(records);
+  EXPECT_EQ(PageOf(records), page);
+  std::reverse(records.begin(), records.end());
+  EXPECT_EQ(PageOf(records), page);
+}
+
+// The numbers of one line, worked out here from the raw data by other means.
+TEST(Page, TheCellsAreTheRecordsNumbers) {
+  const std::vector<std::string> cells = CellsOf(PageOf(HandMadeRecords()), "| 1 | **fp4-g32** |");
+  ASSERT_EQ(cells.size(), 14u);
+  EXPECT_EQ(cells[3], " FP4 E2M1 ");
+  EXPECT_EQ(cells[4], " 32 ");
+  EXPECT_EQ(cells[5], " 4.500 ");
+  EXPECT_EQ(cells[6], " 20.000 ");                    // exp(log 20)
+  EXPECT_EQ(cells[7], " 21.000 ± 0.000 ");            // all windows alike
+  EXPECT_EQ(cells[8], " +5.00 [+5.00, +5.00] few ");  // 21 / 20
+  EXPECT_EQ(cells[9], " 2.31x ");                     // 269.03 MB / 116.41 MB
+  EXPECT_EQ(cells[10], " 1000 ");                     // 512 tokens in 512 ms
+  EXPECT_EQ(cells[11], " 200 ");                      // 5 ms
+  EXPECT_EQ(cells[12], " 200 ");                      // GFLOP/s of the kernels at m = 512
+}
+
+TEST(Page, EveryLineOfATableNamesItsRecord) {
+  const std::vector<StoredRecord> records = test::SevenRecords();
+  const std::string page = PageOf(records);
+  for (const StoredRecord& stored : records) {
+    const std::string link = "[" + stored.record.id.substr(0, 12) + "](" + stored.file + ")";
+    EXPECT_GE(Count(page, link), 4) << stored.file;  // detail, sizes, two timings, appendix
+    EXPECT_TRUE(Contains(page, stored.record.command));
+  }
+}
+
+// Changing a record changes the lines that name it and no other line with numbers in the detail table.
+TEST(Page, ARecordDecidesItsOwnLineOnly) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  const auto details = [](const std::string& page) {
+    std::vector<std::string> lines;
+    std::stringstream stream(page.substr(page.find("## 2."), page.find("## 3.") - page.find("## 2.")));
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    return lines;
+  };
+  const std::vector<std::string> before = details(PageOf(records));
+  for (double& x : records[6].record.throughput->decode->samples_ns) x *= 2;
+  const std::vector<std::string> after = details(PageOf(records));
+  ASSERT_EQ(before.size(), after.size());
+  int changed = 0;
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    if (before[i] == after[i]) continue;
+    ++changed;
+    EXPECT_TRUE(Contains(after[i], records[6].record.id.substr(0, 12))) << after[i];
+  }
+  EXPECT_EQ(changed, 2);  // the detail line and the decode timing
+}
+
+TEST(Page, WhatIsNotMeasuredSaysSoAndIsNeverZero) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) {
+    stored.record.perplexity.reset();
+    stored.record.throughput.reset();
+    stored.record.size.peak_rss_decode_bytes.reset();
+    stored.record.machine.load_before.reset();
+    stored.record.machine.load_after.reset();
+    stored.record.machine.clock_mhz_before.reset();
+    stored.record.machine.clock_mhz_after.reset();
+  }
+  const std::string page = PageOf(records);
+  EXPECT_TRUE(Contains(page, "No perplexity is measured yet"));
+  EXPECT_TRUE(Contains(page, "Throughput is not measured"));
+  EXPECT_EQ(Count(page, "| not measured (no perplexity) |"), 6);
+  EXPECT_FALSE(std::regex_search(page, std::regex("\\| [+-]?0(\\.0+)?( |x)")));
+}
+
+TEST(Page, SectionsWithoutDataNameTheCommand) {
+  const std::string page = PageOf(test::SevenRecords());
+  EXPECT_TRUE(Contains(page, "## 3. Uniform and mixed precision\n\nNot measured. `metal-marlin"));
+  EXPECT_TRUE(Contains(page, "## 4. WikiText-2 and Bartowski v3 calibration\n\nNot measured. `metal-marlin"));
+  EXPECT_TRUE(Contains(page, "## 5. Plots\n\nPerplexity delta against compression: not measured."));
+}
+
+TEST(Page, MissingGnuplotIsExplained) {
+  PageOptions options;
+  options.why_no_plots = "gnuplot cannot be started; install it";
+  EXPECT_TRUE(Contains(PageOf(test::SevenRecords(), options), "not drawn. gnuplot cannot be started; install it"));
+}
+
+TEST(Page, WithoutABaselineThereIsNoDelta) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records.erase(records.begin());
+  const std::string page = PageOf(records);
+  EXPECT_EQ(Count(page, "not measured (no baseline of this model was measured)"), 6);
+  EXPECT_TRUE(Contains(page, "not measured (no row has a delta)"));
+}
+
+TEST(Page, QuickTimingsHaveTheirOwnColumns) {
+  Scene quick;
+  quick.timing = "quick-2/8";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records[2] = test::Stored(test::MakeRecord(quick, test::SevenShapes()[2]));
+  const std::string page = PageOf(records);
+  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100) | Prefill tok/s (quick-2/8) | Decode tok/s (quick-2/8)"));
+  const std::vector<std::string> cells = CellsOf(page, "| 4 | fp4-g64 |");
+  ASSERT_EQ(cells.size(), 15u);
+  EXPECT_EQ(cells[10], " not measured ");
+  EXPECT_EQ(cells[11], " not measured ");
+  EXPECT_NE(cells[12], " not measured ");
+}
+
+TEST(Page, OneProtocolOnTwoMachinesHasTwoColumns) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records[2].record.machine.cpu = "Other CPU";
+  const std::string page = PageOf(records);
+  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100, setting 1)"));
+  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100, setting 2)"));
+}
+
+TEST(Page, TwoModelsAndTwoProtocolsHaveTheirOwnTables) {
+  Scene other;
+  other.model = "Another-1B";
+  other.windows = 20;
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : test::SevenRecords(other)) records.push_back(std::move(stored));
+  const std::string page = PageOf(records);
+  EXPECT_TRUE(Contains(page, "### Another-1B\n"));
+  EXPECT_TRUE(Contains(page, "### SmolLM2-135M-Instruct\n"));
+  EXPECT_EQ(Count(page, "| Model | Best config |"), 2);
+  other.windows = 40;
+  records.resize(7);
+  for (StoredRecord& stored : test::SevenRecords(other)) records.push_back(std::move(stored));
+  EXPECT_EQ(Count(PageOf(records), "| Model | Best config |"), 1);
+}
+
+TEST(Page, UnstableTimingsAreMarked) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i % 2 == 0 ? 4e6 : 6e6;
+  EXPECT_TRUE(Contains(PageOf(records), "| 200 unstable |"));
+}
+
+StoredRecord MixedRecord(double delta_nll) {
+  Shape shape{"mixed", "mixed", 0, 4.25, delta_nll, 0.0};
+  Record record = test::MakeRecord({}, shape);
+  record.config.kind = record::Kind::kMixed;
+  record.config.bits = 0;
+  record.config.budget_bytes = record.size.quantized_tensor_bytes;
+  return test::Stored(std::move(record));
+}
+
+TEST(Page, MixedIsComparedWithTheBestUniformRowOfItsBudget) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records.push_back(MixedRecord(0.01));
+  std::string page = PageOf(records);
+  const std::string section = page.substr(page.find("## 3."), page.find("## 4.") - page.find("## 3."));
+  EXPECT_TRUE(Contains(section, "| int4-g128 |")) << section;  // int4-g64 is better but does not fit 4.25 bits
+  EXPECT_TRUE(Contains(section, "mixed is better"));
+  records.back() = MixedRecord(0.4);
+  EXPECT_TRUE(Contains(PageOf(records), "mixed is worse"));
+}
+
+StoredRecord CalibratedRecord(const std::string& text, double delta_nll) {
+  Record record = test::MakeRecord({}, {"fp4-g128", "FP4 E2M1", 128, 4.139, delta_nll, 0.0});
+  record.config.method = "gptq";
+  record.config.calibration = record::Calibration{text, Sha256Hex(text), 128, 512};
+  record.id = Sha256Hex(text);
+  return test::Stored(std::move(record));
+}
+
+TEST(Page, CalibrationTextsAreComparedUnderTheirOwnNames) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records.push_back(CalibratedRecord("wikitext2", 0.05));
+  records.push_back(CalibratedRecord("bartowski-v3", 0.06));
+  records.push_back(CalibratedRecord("c4", 0.07));
+  std::string page = PageOf(records);
+  std::string section = page.substr(page.find("## 4."), page.find("## 5.") - page.find("## 4."));
+  EXPECT_TRUE(Contains(section, "| +5.13 [+5.13, +5.13] | +6.18 [+6.18, +6.18] | +1.01 [+1.01, +1.01] |")) << section;
+  EXPECT_TRUE(Contains(section, "| c4 | +7.25 [+7.25, +7.25] |")) << section;
+
+  records[8].record.perplexity->window_nll = records[7].record.perplexity->window_nll;
+  EXPECT_TRUE(Contains(PageOf(records), "calibration made no difference"));
+  records.erase(records.begin() + 7, records.begin() + 9);
+  page = PageOf(records);
+  EXPECT_TRUE(Contains(page, "calibration\n\nNot measured."));
+  EXPECT_TRUE(Contains(page, "| c4 | +7.25"));
+}
+
+TEST(Page, HostileNamesStayInTheirCells) {
+  const std::string evil = "a|b`c'd\"\n# e\\f<script>@g$h$ [x](javascript:y) **z** %s";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) {
+    stored.record.model.name = evil;
+    stored.record.machine.cpu = evil;
+    stored.record.command = "metal-marlin ```\n# " + evil;
+    stored.file = "a b|c).json";
+  }
+  const std::string whole = PageOf(records);
+  EXPECT_TRUE(Contains(whole, "\n````\nmetal-marlin ``` # a|b"));
+  const std::string page = whole.substr(0, whole.find("\n````\n"));  // in the command block all of it is only text
+  EXPECT_FALSE(Contains(page, "<script>@"));
+  EXPECT_FALSE(Contains(page, "\n# e"));
+  EXPECT_FALSE(Contains(page, "[x](javascript"));
+  EXPECT_FALSE(Contains(page, "**z**\n"));
+  EXPECT_TRUE(Contains(page, "(a%20b%7Cc%29.json)"));
+  // Every table line has as many cells as its head.
+  std::size_t columns = 0;
+  std::stringstream stream(page);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.starts_with("|")) {
+      columns = 0;
+      continue;
+    }
+    const auto cells = static_cast<std::size_t>(std::count(line.begin(), line.end(), '|'));
+    if (columns == 0) columns = cells;
+    EXPECT_EQ(cells, columns) << line;
+  }
+}
+
+TEST(Page, NothingOfTheClockIsOnIt) {
+  const std::string page = PageOf(test::SevenRecords());
+  EXPECT_TRUE(Contains(page, "the newest of 2025-03-01T10:00:00Z"));
+  EXPECT_FALSE(std::regex_search(page, std::regex("20(2[6-9]|[3-9]\\d)-\\d\\d-\\d\\d")));
+}
+
+TEST(Summary, TextHasTheRowsAndMarksTheBest) {
+  const std::string text = SummaryText(Analyze(test::SevenRecords()));
+  EXPECT_TRUE(Contains(text, "SmolLM2-135M-Instruct: WikiText-2 test, protocol ppl-512 v1"));
+  EXPECT_TRUE(std::regex_search(text, std::regex("\n\\* +1  int4-g64 ")));
+  EXPECT_TRUE(Contains(text, "f16 (dequantized from Q4_1)"));
+  EXPECT_EQ(SummaryText(Analyze({})), "No benchmark results found yet.\n");
+}
+
+TEST(Summary, JsonHasNullForWhatIsNotMeasured) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records[3].record.throughput.reset();
+  const nlohmann::ordered_json json = SummaryJson(Analyze(records));
+  const auto& rows = json["models"][0]["results"][0]["rows"];
+  ASSERT_EQ(rows.size(), 7u);
+  EXPECT_TRUE(rows[0]["delta_percent"].is_null());
+  EXPECT_EQ(rows[1]["rank"], 1);
+  EXPECT_EQ(rows[1]["best"], true);
+  int without = 0;
+  for (const auto& row : rows) without += row["decode_tok_s"].is_null() ? 1 : 0;
+  EXPECT_EQ(without, 1);
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,63 @@
+#include "report/plot_parts.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <set>
+
+namespace marlin {
+namespace {
+
+std::string Screen(const Figure& figure, double x, double y) {
+  return fmt::format("screen {:.5f},{:.5f}", x / figure.width_px, y / figure.height_px);
+}
+
+}  // namespace
+
+std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
+  // Okabe and Ito's colours, darkest first; black is for baselines. Point types: filled circle, square, triangle up,
+  // diamond, triangle down, pentagon.
+  constexpr std::array<const char*, 6> kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
+  constexpr std::array<int, 6> kPoints = {7, 5, 9, 13, 11, 15};
+  std::set<std::string> labels;
+  for (const StoredRecord* stored : analysis.shown) {
+    const record::Config& config = stored->record.config;
+    if (config.kind != record::Kind::kBaseline) labels.insert(config.label);
+  }
+  std::vector<SeriesStyle> styles;
+  for (const std::string& label : labels) {
+    const std::size_t i = styles.size() % kColors.size();
+    styles.push_back({label, kColors[i], kPoints[i]});
+  }
+  return styles;
+}
+
+std::string TextAt(const Figure& figure, double x, double y, std::string_view text, TextStyle style) {
+  return fmt::format("set label {} at {} {} front textcolor rgb '{}'{}\n", GnuplotString(text), Screen(figure, x, y),
+                     style.align, style.color, style.bold ? " font 'DejaVu Sans:Bold'" : "");
+}
+
+std::string LineAt(const Figure& figure, double x0, double y0, double x1, double y1, std::string_view look) {
+  return fmt::format("set arrow from {} to {} nohead back {}\n", Screen(figure, x0, y0), Screen(figure, x1, y1), look);
+}
+
+std::string PlotArea(const Figure& figure, const Box& area) {
+  return fmt::format(
+      "set lmargin at screen {:.5f}\nset rmargin at screen {:.5f}\nset bmargin at screen {:.5f}\n"
+      "set tmargin at screen {:.5f}\n",
+      area.left / figure.width_px, area.right / figure.width_px, area.bottom / figure.height_px,
+      area.top / figure.height_px);
+}
+
+std::string LegendAt(const Figure& figure, double x, double y, const std::vector<SeriesStyle>& series) {
+  std::string out;
+  for (const SeriesStyle& style : series) {
+    out += fmt::format("set label '' at {} point pointtype {} pointsize 1.2 linecolor rgb '{}'\n",
+                       Screen(figure, x + 6, y), style.point_type, style.color);
+    out += TextAt(figure, x + 18, y, style.label, {});
+    x += 18 + TextWidth(style.label, kFontPx) + 22;
+  }
+  return out;
+}
+
+}  // namespace marlin

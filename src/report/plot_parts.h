@@ -1,0 +1,43 @@
+// What the figures have in common: texts at pixel positions, plot areas, the look of the series. The origin of all
+// positions is at the bottom left.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "report/analysis.h"
+#include "report/gnuplot.h"
+#include "report/labels.h"
+
+namespace marlin {
+
+// How a type of quantization looks in every figure: a colour that colour-blind people tell apart (Okabe and Ito 2008)
+// and a shape of its own.
+struct SeriesStyle {
+  std::string label;
+  std::string color;  // "#0072B2"
+  int point_type = 0;
+};
+
+inline constexpr const char* kBaselineColor = "#777777";
+
+// One style per type in the analysis, in the order of the types' names; baselines have none.
+std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
+
+struct TextStyle {
+  std::string_view align = "left";  // "left", "center", "right"
+  std::string_view color = "#333333";
+  bool bold = false;
+};
+std::string TextAt(const Figure& figure, double x, double y, std::string_view text, TextStyle style);
+
+std::string LineAt(const Figure& figure, double x0, double y0, double x1, double y1, std::string_view look);
+
+// Fixes the next plot to these pixels.
+std::string PlotArea(const Figure& figure, const Box& area);
+
+// A line of marks and their meaning that starts at (x, y).
+std::string LegendAt(const Figure& figure, double x, double y, const std::vector<SeriesStyle>& series);
+
+}  // namespace marlin

@@ -1,0 +1,193 @@
+// The result record: what was measured on one model in one configuration, and everything needed to judge or repeat it.
+// One JSON file each; docs/results_schema.md explains every field. Raw windows and samples are kept; whatever follows
+// from them (derive.h) is computed again by every reader.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace marlin {
+
+// In every file. The version is raised when the meaning of a field changes or a field goes; a new optional field does
+// not raise it.
+inline constexpr std::string_view kRecordSchema = "metal-marlin.result";
+inline constexpr std::uint64_t kRecordVersion = 1;
+
+// The sections of a record. Optional = may be not measured; everything else is always there.
+namespace record {
+
+struct Program {
+  std::string version;
+  std::string commit;
+  std::string compiler;
+  std::string flags;
+};
+
+struct Machine {
+  std::string cpu;
+  std::uint64_t cores = 0;    // usable by the process
+  std::uint64_t threads = 0;  // used
+  std::vector<std::string> isa_available;
+  std::string isa;  // used
+  std::uint64_t memory_bytes = 0;
+  std::string os;
+  std::string affinity;               // "0-1", the cores the process may run on
+  std::optional<double> load_before;  // 1-minute average
+  std::optional<double> load_after;
+  std::optional<double> clock_mhz_before;
+  std::optional<double> clock_mhz_after;
+};
+
+struct Model {
+  std::string name;              // for people, without a path
+  std::string source_type;       // of most weights: "BF16", "Q4_1"
+  std::string container;         // "safetensors", "gguf"
+  std::string sha256;            // of everything that decides its numbers
+  std::uint64_t parameters = 0;  // tied tensors once
+  std::string architecture;
+};
+
+enum class Kind { kBaseline, kUniform, kMixed };
+
+struct Calibration {
+  std::string name;  // "wikitext2", "bartowski-v3", or the file's own name
+  std::string sha256;
+  std::uint64_t windows = 0;
+  std::uint64_t ctx = 0;
+};
+
+struct Config {
+  std::string id;  // "f16", "fp4-g128", "mixed"
+  Kind kind = Kind::kUniform;
+  std::string display_name;  // "fp4-g128"; a baseline says where it comes from: "f16 (dequantized from Q4_1)"
+  std::string label;         // the report's column "type": "FP4 E2M1"
+  std::uint64_t group = 0;   // weights per scale; 0 = none, or more than one
+  std::uint64_t bits = 0;    // per code; 0 = more than one
+  std::string method;        // "rtn"; "none" for a baseline
+  std::optional<Calibration> calibration;
+  std::optional<std::string> plan_sha256;     // of the map tensor -> format, when it is not the same everywhere
+  std::optional<std::uint64_t> budget_bytes;  // what quantized_tensor_bytes had to stay within
+  bool quantized_embeddings = false;
+  bool quantized_head = false;
+  bool same_grid_as_source = false;  // the source's weights already lie on a grid like this one's
+};
+
+struct Size {
+  std::uint64_t fp16_bytes = 0;              // 2 bytes x parameters
+  std::uint64_t model_bytes = 0;             // tensors as written
+  std::uint64_t quantized_parameters = 0;    // in quantized tensors; 0 for a baseline
+  std::uint64_t quantized_tensor_bytes = 0;  // codes, scales, zero points
+  std::optional<std::uint64_t> peak_rss_decode_bytes;
+};
+
+struct Text {
+  std::string name;  // "WikiText-2 test", "built-in sample", or the file's own name
+  std::string sha256;
+  bool standard = false;  // the hash is the one methodology.md names
+};
+
+// The second number of the same pass: a part of every window.
+struct HalfWindows {
+  std::string protocol;  // "ppl-512-half"
+  std::uint64_t scored_per_window = 0;
+  std::vector<double> window_nll;
+};
+
+struct Perplexity {
+  std::string protocol;  // "ppl-512"
+  std::uint64_t metric_version = 0;
+  Text text;
+  std::string tokenizer_sha256;
+  std::string bos;  // "none", "prepended and at every window start"
+  std::uint64_t ctx = 0;
+  std::uint64_t windows = 0;        // evaluated: the first ones
+  std::uint64_t windows_total = 0;  // in the text
+  std::uint64_t tokens = 0;         // in the evaluated windows
+  std::uint64_t scored_tokens = 0;
+  std::uint64_t scored_bytes = 0;  // of text, behind the scored tokens
+  std::uint64_t scored_per_window = 0;
+  std::vector<double> window_nll;  // sum over the scored tokens of each window, nats
+  std::optional<HalfWindows> half;
+  std::string backend;
+  std::vector<std::string> kernels;
+  double seconds = 0;
+  std::optional<std::string> baseline_id;  // record that a delta is taken against
+};
+
+struct TimingProtocol {
+  std::string id;  // "15/100"; another id for anything shorter
+  std::uint64_t warmup = 0;
+  std::uint64_t iterations = 0;
+  double trim_sigma = 0;
+};
+
+struct Prefill {
+  std::uint64_t tokens = 0;  // per sample
+  std::vector<double> samples_ns;
+};
+
+struct Decode {
+  std::uint64_t prompt_tokens = 0;  // in the cache before the timed token
+  std::vector<double> samples_ns;   // one token each
+};
+
+struct Throughput {
+  TimingProtocol protocol;
+  bool interleaved = false;  // with the other configurations of the same run
+  std::string backend;
+  std::vector<std::string> kernels;
+  std::optional<Prefill> prefill;
+  std::optional<Decode> decode;
+};
+
+struct Kernel {
+  std::string kernel;
+  std::string format;
+  std::string shape_set;  // "model", "page"
+  std::uint64_t m = 0;
+  std::uint64_t n = 0;
+  std::uint64_t k = 0;
+  std::vector<double> samples_ns;
+  std::uint64_t flops = 0;        // 2 m n k
+  std::uint64_t bytes_moved = 0;  // codes, scales, zero points, activations, outputs
+  double max_relative_error = 0;  // against fp64, checked before timing
+  double tolerance = 0;
+  std::uint64_t checked_outputs = 0;
+  bool in_cache = false;  // the weights stayed in the cache between samples
+};
+
+// All kernels of a record were timed by one protocol.
+struct Kernels {
+  TimingProtocol protocol;
+  std::vector<Kernel> shapes;
+};
+
+// What the machine can do at most, measured in the same run.
+struct Limits {
+  double read_gbps = 0;
+  double fma_gflops = 0;
+  std::string fma_isa;
+};
+
+}  // namespace record
+
+struct Record {
+  std::string id;       // lower-case hexadecimal, 12 to 64 digits
+  std::string key;      // hash of everything that went in; equal keys mean the same measurement made again
+  std::string created;  // UTC, "2025-01-31T23:59:59Z"
+  std::string command;  // that made it
+  record::Program program;
+  record::Machine machine;
+  record::Model model;
+  record::Config config;
+  record::Size size;
+  std::optional<record::Perplexity> perplexity;
+  std::optional<record::Throughput> throughput;
+  std::optional<record::Kernels> kernels;
+  std::optional<record::Limits> limits;
+};
+
+}  // namespace marlin

@@ -1,0 +1,145 @@
+#include "report/record_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace marlin {
+namespace {
+
+// Collects the first broken rule; later ones are not looked at.
+class Rules {
+ public:
+  explicit Rules(std::string_view where) : where_(where) {}
+
+  void Want(bool holds, std::string_view field, const std::string& what) {
+    if (holds || !status_.ok()) return;
+    status_ = Error{ErrorCode::kInput, fmt::format("{}: field \"{}\" {}; measure this row again", where_, field, what)};
+  }
+
+  void WantSamples(const std::vector<double>& samples, std::string_view field) {
+    Want(!samples.empty(), field, "is empty");
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      Want(std::isfinite(samples[i]) && samples[i] > 0, fmt::format("{}[{}]", field, i),
+           fmt::format("is {}, a time above 0 was wanted", samples[i]));
+    }
+  }
+
+  void WantWindows(const std::vector<double>& nll, std::uint64_t windows, std::string_view field) {
+    Want(nll.size() == windows, field, fmt::format("has {} values for {} windows", nll.size(), windows));
+    for (std::size_t i = 0; i < nll.size(); ++i) {
+      Want(std::isfinite(nll[i]) && nll[i] >= 0, fmt::format("{}[{}]", field, i),
+           fmt::format("is {}, a sum of at least 0 nats was wanted", nll[i]));
+    }
+  }
+
+  Status status() const { return status_; }
+
+ private:
+  std::string_view where_;
+  Status status_;
+};
+
+bool IsHex(std::string_view text, std::size_t shortest, std::size_t longest) {
+  return text.size() >= shortest && text.size() <= longest &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool IsUtcTime(std::string_view text) {
+  constexpr std::string_view kShape = "0000-00-00T00:00:00Z";
+  return text.size() == kShape.size() && std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
+           return shape == '0' ? c >= '0' && c <= '9' : c == shape;
+         });
+}
+
+void CheckIdentity(const Record& record, Rules& rules) {
+  rules.Want(IsHex(record.id, 12, 64), "id", "is not 12 to 64 hexadecimal digits");
+  rules.Want(!record.key.empty(), "key", "is empty");
+  rules.Want(IsUtcTime(record.created), "created", "is not a time like 2025-01-31T23:59:59Z");
+  rules.Want(!record.model.name.empty(), "model.name", "is empty");
+  rules.Want(record.model.parameters > 0, "model.parameters", "is 0");
+  rules.Want(!record.config.id.empty(), "config.id", "is empty");
+}
+
+void CheckSize(const record::Size& size, Rules& rules) {
+  rules.Want(size.fp16_bytes > 0, "size.fp16_bytes", "is 0");
+  rules.Want(size.model_bytes > 0, "size.model_bytes", "is 0");
+  rules.Want((size.quantized_parameters == 0) == (size.quantized_tensor_bytes == 0), "size.quantized_tensor_bytes",
+             "and size.quantized_parameters contradict each other: one of them is 0");
+  rules.Want(size.quantized_tensor_bytes <= size.model_bytes, "size.quantized_tensor_bytes",
+             "is larger than size.model_bytes");
+  rules.Want(!size.peak_rss_decode_bytes || *size.peak_rss_decode_bytes > 0, "size.peak_rss_decode_bytes", "is 0");
+}
+
+void CheckPerplexity(const record::Perplexity& measured, Rules& rules) {
+  rules.Want(measured.windows > 0, "perplexity.windows", "is 0");
+  rules.Want(measured.windows <= measured.windows_total, "perplexity.windows", "is more than windows_total");
+  rules.Want(measured.ctx > 1, "perplexity.ctx", "is below 2");
+  rules.Want(measured.scored_per_window > 0 && measured.scored_per_window <= measured.ctx,
+             "perplexity.scored_per_window", "is not in 1 .. ctx");
+  rules.WantWindows(measured.window_nll, measured.windows, "perplexity.window_nll");
+  // A division, not a product: the product of two hostile counts can overflow.
+  rules.Want(
+      measured.scored_per_window == 0 || (measured.scored_tokens % measured.scored_per_window == 0 &&
+                                          measured.scored_tokens / measured.scored_per_window == measured.windows),
+      "perplexity.scored_tokens", "is not windows x scored_per_window");
+  rules.Want(measured.scored_bytes > 0, "perplexity.scored_bytes", "is 0");
+  if (!measured.half) return;
+  rules.Want(measured.half->scored_per_window > 0 && measured.half->scored_per_window <= measured.scored_per_window,
+             "perplexity.half.scored_per_window", "is not in 1 .. scored_per_window");
+  rules.WantWindows(measured.half->window_nll, measured.windows, "perplexity.half.window_nll");
+}
+
+void CheckProtocol(const record::TimingProtocol& protocol, const std::string& field, Rules& rules) {
+  rules.Want(!protocol.id.empty(), field + ".id", "is empty");
+  rules.Want(protocol.trim_sigma > 0, field + ".trim_sigma", "is not above 0");
+}
+
+void CheckThroughput(const record::Throughput& measured, Rules& rules) {
+  CheckProtocol(measured.protocol, "throughput.protocol", rules);
+  if (measured.prefill) {
+    rules.Want(measured.prefill->tokens > 0, "throughput.prefill.tokens", "is 0");
+    rules.WantSamples(measured.prefill->samples_ns, "throughput.prefill.samples_ns");
+    rules.Want(measured.prefill->samples_ns.size() == measured.protocol.iterations, "throughput.prefill.samples_ns",
+               "does not have one value per iteration of the protocol");
+  }
+  if (measured.decode) {
+    rules.WantSamples(measured.decode->samples_ns, "throughput.decode.samples_ns");
+    rules.Want(measured.decode->samples_ns.size() == measured.protocol.iterations, "throughput.decode.samples_ns",
+               "does not have one value per iteration of the protocol");
+  }
+}
+
+void CheckKernels(const record::Kernels& measured, Rules& rules) {
+  CheckProtocol(measured.protocol, "kernels.protocol", rules);
+  for (std::size_t i = 0; i < measured.shapes.size(); ++i) {
+    const record::Kernel& kernel = measured.shapes[i];
+    const std::string field = fmt::format("kernels.shapes[{}]", i);
+    rules.WantSamples(kernel.samples_ns, field + ".samples_ns");
+    rules.Want(kernel.flops > 0, field + ".flops", "is 0");
+    rules.Want(kernel.bytes_moved > 0, field + ".bytes_moved", "is 0");
+    rules.Want(kernel.checked_outputs > 0, field + ".checked_outputs", "is 0: the kernel was not checked");
+    rules.Want(kernel.max_relative_error >= 0 && kernel.max_relative_error <= kernel.tolerance,
+               field + ".max_relative_error", "is above the tolerance");
+  }
+}
+
+}  // namespace
+
+Status CheckRecord(const Record& record, std::string_view where) {
+  Rules rules(where);
+  CheckIdentity(record, rules);
+  CheckSize(record.size, rules);
+  if (record.perplexity) CheckPerplexity(*record.perplexity, rules);
+  if (record.throughput) CheckThroughput(*record.throughput, rules);
+  if (record.kernels) CheckKernels(*record.kernels, rules);
+  if (record.limits) {
+    rules.Want(record.limits->read_gbps > 0, "limits.read_gbps", "is not above 0");
+    rules.Want(record.limits->fma_gflops > 0, "limits.fma_gflops", "is not above 0");
+  }
+  return rules.status();
+}
+
+}  // namespace marlin

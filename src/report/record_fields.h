@@ -1,0 +1,198 @@
+// The one list of the fields of a record, in file order: reading, writing, and the check that the schema page names
+// every field walk it. visit(name, field) is called once per field.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+#include "report/derive.h"
+#include "report/record.h"
+
+namespace marlin {
+
+template <class T, class U>
+concept ConstOrNot = std::same_as<std::remove_const_t<T>, U>;
+
+void VisitFields(auto& visit, ConstOrNot<record::Program> auto& x) {
+  visit("version", x.version);
+  visit("commit", x.commit);
+  visit("compiler", x.compiler);
+  visit("flags", x.flags);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Machine> auto& x) {
+  visit("cpu", x.cpu);
+  visit("cores", x.cores);
+  visit("threads", x.threads);
+  visit("isa_available", x.isa_available);
+  visit("isa", x.isa);
+  visit("memory_bytes", x.memory_bytes);
+  visit("os", x.os);
+  visit("affinity", x.affinity);
+  visit("load_before", x.load_before);
+  visit("load_after", x.load_after);
+  visit("clock_mhz_before", x.clock_mhz_before);
+  visit("clock_mhz_after", x.clock_mhz_after);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Model> auto& x) {
+  visit("name", x.name);
+  visit("source_type", x.source_type);
+  visit("container", x.container);
+  visit("sha256", x.sha256);
+  visit("parameters", x.parameters);
+  visit("architecture", x.architecture);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Calibration> auto& x) {
+  visit("name", x.name);
+  visit("sha256", x.sha256);
+  visit("windows", x.windows);
+  visit("ctx", x.ctx);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Config> auto& x) {
+  visit("id", x.id);
+  visit("kind", x.kind);
+  visit("display_name", x.display_name);
+  visit("label", x.label);
+  visit("group", x.group);
+  visit("bits", x.bits);
+  visit("method", x.method);
+  visit("calibration", x.calibration);
+  visit("plan_sha256", x.plan_sha256);
+  visit("budget_bytes", x.budget_bytes);
+  visit("quantized_embeddings", x.quantized_embeddings);
+  visit("quantized_head", x.quantized_head);
+  visit("same_grid_as_source", x.same_grid_as_source);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Size> auto& x) {
+  visit("fp16_bytes", x.fp16_bytes);
+  visit("model_bytes", x.model_bytes);
+  visit("quantized_parameters", x.quantized_parameters);
+  visit("quantized_tensor_bytes", x.quantized_tensor_bytes);
+  visit("peak_rss_decode_bytes", x.peak_rss_decode_bytes);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Text> auto& x) {
+  visit("name", x.name);
+  visit("sha256", x.sha256);
+  visit("standard", x.standard);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::HalfWindows> auto& x) {
+  visit("protocol", x.protocol);
+  visit("scored_per_window", x.scored_per_window);
+  visit("window_nll", x.window_nll);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Perplexity> auto& x) {
+  visit("protocol", x.protocol);
+  visit("metric_version", x.metric_version);
+  visit("text", x.text);
+  visit("tokenizer_sha256", x.tokenizer_sha256);
+  visit("bos", x.bos);
+  visit("ctx", x.ctx);
+  visit("windows", x.windows);
+  visit("windows_total", x.windows_total);
+  visit("tokens", x.tokens);
+  visit("scored_tokens", x.scored_tokens);
+  visit("scored_bytes", x.scored_bytes);
+  visit("scored_per_window", x.scored_per_window);
+  visit("window_nll", x.window_nll);
+  visit("half", x.half);
+  visit("backend", x.backend);
+  visit("kernels", x.kernels);
+  visit("seconds", x.seconds);
+  visit("baseline_id", x.baseline_id);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::TimingProtocol> auto& x) {
+  visit("id", x.id);
+  visit("warmup", x.warmup);
+  visit("iterations", x.iterations);
+  visit("trim_sigma", x.trim_sigma);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Prefill> auto& x) {
+  visit("tokens", x.tokens);
+  visit("samples_ns", x.samples_ns);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Decode> auto& x) {
+  visit("prompt_tokens", x.prompt_tokens);
+  visit("samples_ns", x.samples_ns);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Throughput> auto& x) {
+  visit("protocol", x.protocol);
+  visit("interleaved", x.interleaved);
+  visit("backend", x.backend);
+  visit("kernels", x.kernels);
+  visit("prefill", x.prefill);
+  visit("decode", x.decode);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Kernel> auto& x) {
+  visit("kernel", x.kernel);
+  visit("format", x.format);
+  visit("shape_set", x.shape_set);
+  visit("m", x.m);
+  visit("n", x.n);
+  visit("k", x.k);
+  visit("samples_ns", x.samples_ns);
+  visit("flops", x.flops);
+  visit("bytes_moved", x.bytes_moved);
+  visit("max_relative_error", x.max_relative_error);
+  visit("tolerance", x.tolerance);
+  visit("checked_outputs", x.checked_outputs);
+  visit("in_cache", x.in_cache);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Kernels> auto& x) {
+  visit("protocol", x.protocol);
+  visit("shapes", x.shapes);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Limits> auto& x) {
+  visit("read_gbps", x.read_gbps);
+  visit("fma_gflops", x.fma_gflops);
+  visit("fma_isa", x.fma_isa);
+}
+
+void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
+  visit("id", x.id);
+  visit("key", x.key);
+  visit("created", x.created);
+  visit("command", x.command);
+  visit("program", x.program);
+  visit("machine", x.machine);
+  visit("model", x.model);
+  visit("config", x.config);
+  visit("size", x.size);
+  visit("perplexity", x.perplexity);
+  visit("throughput", x.throughput);
+  visit("kernels", x.kernels);
+  visit("limits", x.limits);
+}
+
+void VisitFields(auto& visit, ConstOrNot<RecordSummary> auto& x) {
+  visit("perplexity", x.perplexity);
+  visit("perplexity_standard_error", x.perplexity_standard_error);
+  visit("perplexity_half", x.perplexity_half);
+  visit("perplexity_half_standard_error", x.perplexity_half_standard_error);
+  visit("bits_per_byte", x.bits_per_byte);
+  visit("delta_percent", x.delta_percent);
+  visit("delta_percent_low", x.delta_percent_low);
+  visit("delta_percent_high", x.delta_percent_high);
+  visit("compression", x.compression);
+  visit("quantized_compression", x.quantized_compression);
+  visit("bits_per_weight", x.bits_per_weight);
+  visit("prefill_tok_s", x.prefill_tok_s);
+  visit("decode_tok_s", x.decode_tok_s);
+  visit("bootstrap_resamples", x.bootstrap_resamples);
+  visit("bootstrap_seed", x.bootstrap_seed);
+}
+
+}  // namespace marlin

@@ -1,0 +1,223 @@
+#include "report/record_json.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "report/record_fields.h"
+#include "report/test_records.h"
+
+namespace marlin {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Record FullRecord() {
+  Record record = test::MakeRecord({}, test::SevenShapes()[3]);
+  record.config.calibration = record::Calibration{"wikitext2", "abc", 128, 512};
+  record.config.plan_sha256 = "def";
+  record.config.budget_bytes = 60'000'000;
+  record.perplexity->baseline_id = "0123456789ab";
+  record.kernels = test::MakeKernels("fp4-g128");
+  record.limits = record::Limits{40.5, 446, "avx512"};
+  return record;
+}
+
+Json FullJson() { return Json::parse(*ToJson(FullRecord())); }
+
+std::string Refusal(const std::string& text) {
+  const Result<ParsedRecord> parsed = FromJson(text, "some/file.json");
+  return parsed ? "" : parsed.error().message;
+}
+
+// The paths of all fields, "perplexity.text.sha256".
+class FieldPaths {
+ public:
+  template <class T>
+  void operator()(std::string_view name, const T& field) {
+    const std::string outer = path_;
+    path_ += (path_.empty() ? "" : ".") + std::string(name);
+    Visit(field);
+    path_ = outer;
+  }
+  const std::vector<std::string>& paths() const { return paths_; }
+
+ private:
+  template <class T>
+  void Visit(const std::optional<T>& field) {
+    Visit(field ? *field : T{});
+  }
+  template <class T>
+  void Visit(const std::vector<T>&) {
+    Visit(T{});
+  }
+  template <class T>
+  void Visit(const T& field) {
+    if constexpr (requires { VisitFields(*this, field); }) {
+      VisitFields(*this, field);
+    } else {
+      paths_.push_back(path_);
+    }
+  }
+  std::string path_;
+  std::vector<std::string> paths_;
+};
+
+TEST(RecordJson, RoundTripKeepsEveryField) {
+  const std::string text = *ToJson(FullRecord());
+  const Result<ParsedRecord> parsed = FromJson(text, "file");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(*ToJson(parsed->record), text);
+  EXPECT_EQ(parsed->record.perplexity->window_nll, FullRecord().perplexity->window_nll);
+  ASSERT_TRUE(parsed->summary.has_value());
+  EXPECT_EQ(DescribeMismatch(*parsed->summary, Summarize(parsed->record, nullptr)), "");
+}
+
+TEST(RecordJson, WhatIsNotMeasuredIsNullOrAbsent) {
+  Record record = FullRecord();
+  record.perplexity.reset();
+  record.throughput.reset();
+  record.kernels.reset();
+  record.limits.reset();
+  record.machine.load_before.reset();
+  Json json = Json::parse(*ToJson(record));
+  EXPECT_TRUE(json["perplexity"].is_null());
+  EXPECT_TRUE(json["summary"]["perplexity"].is_null());
+  json.erase("perplexity");
+  json["machine"].erase("load_before");
+  const Result<ParsedRecord> parsed = FromJson(json.dump(), "file");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_FALSE(parsed->record.perplexity.has_value());
+  EXPECT_FALSE(parsed->record.machine.load_before.has_value());
+}
+
+TEST(RecordJson, UnknownFieldsAreIgnored) {
+  Json json = FullJson();
+  json["divergence"] = {{"kl", 0.1}};
+  json["machine"]["fan_rpm"] = 1200;
+  EXPECT_EQ(Refusal(json.dump()), "");
+}
+
+TEST(RecordJson, NumbersThatJsonCannotHoldAreRefusedWhenWriting) {
+  Record record = FullRecord();
+  record.perplexity->window_nll[3] = std::numeric_limits<double>::quiet_NaN();
+  const Result<std::string> text = ToJson(record);
+  ASSERT_FALSE(text.ok());
+  EXPECT_EQ(text.error().code, ErrorCode::kNumerical);
+  EXPECT_NE(text.error().message.find("perplexity.window_nll[3]"), std::string::npos) << text.error().message;
+
+  record = FullRecord();
+  record.throughput->decode->samples_ns[0] = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(ToJson(record).error().code, ErrorCode::kNumerical);
+}
+
+struct BrokenCase {
+  const char* name;
+  std::function<void(Json&)> change;
+  const char* says;  // a part of the message
+};
+
+TEST(RecordJson, BrokenRecordsAreRefusedWithFileAndField) {
+  const std::vector<BrokenCase> cases = {
+      {"missing field", [](Json& j) { j["model"].erase("sha256"); }, "\"model.sha256\" is missing"},
+      {"missing section", [](Json& j) { j.erase("size"); }, "\"size\" is missing"},
+      {"null where needed", [](Json& j) { j["id"] = nullptr; }, "\"id\" is null, a string was wanted"},
+      {"NaN became null", [](Json& j) { j["perplexity"]["window_nll"][2] = nullptr; },
+       "\"perplexity.window_nll[2]\" is null, a number was wanted"},
+      {"string for number", [](Json& j) { j["perplexity"]["window_nll"][2] = "1"; }, "is string, a number"},
+      {"number for string", [](Json& j) { j["model"]["name"] = 7; }, "\"model.name\" is number, a string"},
+      {"negative count", [](Json& j) { j["perplexity"]["windows"] = -1; }, "an integer of at least 0"},
+      {"fraction for count", [](Json& j) { j["size"]["model_bytes"] = 1.5; }, "an integer of at least 0"},
+      {"object for list", [](Json& j) { j["throughput"]["kernels"] = Json::object(); }, "an array was wanted"},
+      {"list for object", [](Json& j) { j["machine"] = Json::array(); }, "an object was wanted"},
+      {"bool for number", [](Json& j) { j["limits"]["read_gbps"] = true; }, "a number was wanted"},
+      {"unknown kind", [](Json& j) { j["config"]["kind"] = "other"; }, "none of baseline, uniform, mixed"},
+      {"kernel field", [](Json& j) { j["kernels"]["shapes"][1].erase("m"); }, "\"kernels.shapes[1].m\" is missing"},
+      {"windows do not match", [](Json& j) { j["perplexity"]["windows"] = 39; }, "40 values for 39 windows"},
+      {"half windows do not match", [](Json& j) { j["perplexity"]["half"]["window_nll"].erase(0); },
+       "perplexity.half.window_nll"},
+      {"negative nll", [](Json& j) { j["perplexity"]["window_nll"][0] = -1; }, "at least 0 nats"},
+      {"scored tokens", [](Json& j) { j["perplexity"]["scored_tokens"] = 5; }, "scored_tokens"},
+      {"no text scored", [](Json& j) { j["perplexity"]["scored_bytes"] = 0; }, "scored_bytes"},
+      {"sample of 0", [](Json& j) { j["throughput"]["decode"]["samples_ns"][0] = 0; }, "a time above 0"},
+      {"samples missing", [](Json& j) { j["throughput"]["decode"]["samples_ns"].erase(0); }, "one value per iteration"},
+      {"bytes of 0", [](Json& j) { j["size"]["model_bytes"] = 0; }, "\"size.model_bytes\" is 0"},
+      {"id", [](Json& j) { j["id"] = "../../etc"; }, "hexadecimal"},
+      {"date", [](Json& j) { j["created"] = "yesterday"; }, "\"created\""},
+      {"wrong kernel", [](Json& j) { j["kernels"]["shapes"][0]["max_relative_error"] = 0.5; }, "above the tolerance"},
+      {"unchecked kernel", [](Json& j) { j["kernels"]["shapes"][0]["checked_outputs"] = 0; }, "not checked"},
+      {"broken summary", [](Json& j) { j["summary"]["perplexity"] = "low"; }, "\"summary.perplexity\" is string"},
+      {"no version", [](Json& j) { j.erase("version"); }, "\"version\" is missing"},
+      {"later version", [](Json& j) { j["version"] = 2; }, "\"version\" is 2"},
+      {"strange version", [](Json& j) { j["version"] = "1"; }, "\"version\" is \"1\""},
+      {"foreign schema", [](Json& j) { j["schema"] = "lm-eval"; }, "\"schema\" is not"},
+      {"no schema", [](Json& j) { j.erase("schema"); }, "no field \"schema\""},
+  };
+  for (const BrokenCase& broken : cases) {
+    Json json = FullJson();
+    broken.change(json);
+    const std::string message = Refusal(json.dump());
+    EXPECT_TRUE(message.starts_with("some/file.json: ")) << broken.name << ": " << message;
+    EXPECT_NE(message.find(broken.says), std::string::npos) << broken.name << ": " << message;
+  }
+}
+
+TEST(RecordJson, VersionHasItsOwnCode) {
+  Json json = FullJson();
+  json["version"] = 99;
+  EXPECT_EQ(FromJson(json.dump(), "file").error().code, ErrorCode::kUnsupported);
+}
+
+TEST(RecordJson, ForeignTextsAreRefused) {
+  const std::string deep(100'000, '[');
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("null"), std::string("[1, 2]"), std::string("{\"schema\": 1}"),
+        std::string("{\"a\": 1e999}"), std::string("\xff\xfe"), std::string("{\"a\": NaN}"), std::string("plain words"),
+        std::string(3, '\0'), deep}) {
+    EXPECT_TRUE(Refusal(text).starts_with("some/file.json: ")) << text.substr(0, 40);
+  }
+  // The input shapes of the page that this project fills: they carry no measured windows.
+  EXPECT_NE(Refusal(R"({"timestamp": "t", "config": {}, "results": [{"ppl": 8.0}]})").find("without measured windows"),
+            std::string::npos);
+  EXPECT_NE(Refusal(R"({"model": "m", "ppl_quant": 8.0})").find("no measured windows"), std::string::npos);
+}
+
+TEST(RecordJson, EveryTruncationIsRefused) {
+  const std::string text = *ToJson(FullRecord());
+  for (std::size_t length = 0; length + 2 < text.size(); length += 97) {
+    EXPECT_NE(Refusal(text.substr(0, length)), "") << length;
+  }
+}
+
+TEST(RecordJson, TheSchemaPageNamesEveryField) {
+  FieldPaths fields;
+  const Record record = FullRecord();
+  VisitFields(fields, record);
+  const RecordSummary summary;
+  fields("summary", summary);
+  std::ifstream file(std::string(MARLIN_SOURCE_DIR) + "/docs/results_schema.md");
+  ASSERT_TRUE(file.good());
+  std::stringstream page;
+  page << file.rdbuf();
+  for (const std::string& path : fields.paths()) {
+    EXPECT_NE(page.str().find("`" + path + "`"), std::string::npos) << "docs/results_schema.md does not name " << path;
+  }
+  EXPECT_GT(fields.paths().size(), 90u);
+}
+
+TEST(RecordJson, StrangeNamesSurvive) {
+  Record record = FullRecord();
+  record.model.name = "a|b`c'd\"e\nf%g@h\\i\t\u00e4";
+  const Result<ParsedRecord> parsed = FromJson(*ToJson(record), "file");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->record.model.name, record.model.name);
+  record.model.name = "not UTF-8: \xff";
+  EXPECT_TRUE(FromJson(*ToJson(record), "file").ok());
+}
+
+}  // namespace
+}  // namespace marlin

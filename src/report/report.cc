@@ -1,0 +1,103 @@
+#include "report/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+#include "report/analysis.h"
+#include "report/page.h"
+#include "report/plots.h"
+
+namespace marlin {
+namespace fs = std::filesystem;
+namespace {
+
+Status MakeFolder(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (!code) return {};
+  return Error{ErrorCode::kInput, fmt::format("cannot make the folder {}: {}", folder.string(), code.message())};
+}
+
+struct Picture {
+  const char* file;
+  PictureType type;
+  std::optional<Figure> figure;
+  std::string bytes;  // empty = not drawn
+};
+
+// Fills in the bytes; on the first failure says why and draws no more.
+std::string DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) {
+  for (Picture& picture : pictures) {
+    if (!picture.figure) continue;
+    Result<std::string> drawn = DrawFigure(*picture.figure, picture.type, gnuplot);
+    if (!drawn) {
+      for (Picture& other : pictures) other.bytes.clear();
+      return drawn.error().message;
+    }
+    picture.bytes = std::move(*drawn);
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options) {
+  const Analysis analysis = Analyze(records);
+  const std::optional<Figure> scatter = ScatterFigure(analysis);
+  const std::optional<Figure> throughput = ThroughputFigure(analysis);
+  std::vector<Picture> pictures = {{"ppl_vs_compression.png", PictureType::kPng, scatter, {}},
+                                   {"ppl_vs_compression.svg", PictureType::kSvg, scatter, {}},
+                                   {"throughput_comparison.png", PictureType::kPng, throughput, {}},
+                                   {"throughput_comparison.svg", PictureType::kSvg, throughput, {}}};
+  ReportOutput output;
+  const std::string why_no_plots = DrawAll(pictures, options.gnuplot);
+  if (!why_no_plots.empty()) output.warnings.push_back("the plots are not drawn: " + why_no_plots);
+
+  PageOptions page;
+  page.results_folder = options.results_folder;
+  page.records_link = options.records_link;
+  page.left_out = options.left_out;
+  page.why_no_plots = why_no_plots;
+  page.scatter = !pictures[0].bytes.empty();
+  page.throughput = !pictures[2].bytes.empty();
+
+  const fs::path plots = options.output / "plots";
+  if (Status made = MakeFolder(page.scatter || page.throughput ? plots : options.output); !made.ok()) {
+    return made.error();
+  }
+  // Plots first: a page never shows pictures that are not there.
+  std::vector<fs::path> drawn;
+  for (const Picture& picture : pictures) {
+    const fs::path path = plots / picture.file;
+    if (picture.bytes.empty()) continue;
+    if (Status written = WriteFileAtomic(path, picture.bytes); !written.ok()) return written.error();
+    drawn.push_back(path);
+  }
+  const fs::path path = options.output / "RESULTS.md";
+  if (Status written = WriteFileAtomic(path, RenderPage(analysis, page)); !written.ok()) return written.error();
+  for (const Picture& picture : pictures) {
+    std::error_code ignored;  // an old plot that stays is not shown by the page
+    if (picture.bytes.empty()) fs::remove(plots / picture.file, ignored);
+  }
+  output.files = {path};
+  output.files.insert(output.files.end(), drawn.begin(), drawn.end());
+  return output;
+}
+
+std::string RecordsLink(const fs::path& records, const fs::path& page) {
+  std::error_code code;
+  const fs::path from = fs::weakly_canonical(page.empty() ? "." : page, code);
+  if (code) return "";
+  const fs::path to = fs::weakly_canonical(records.empty() ? "." : records, code);
+  if (code) return "";
+  const std::string link = to.lexically_relative(from).generic_string();
+  if (link.empty() || link == ".") return "";
+  return link.ends_with('/') ? link : link + "/";
+}
+
+}  // namespace marlin

@@ -1,0 +1,178 @@
+#include "report/report.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "base/file.h"
+#include "report/gnuplot.h"
+#include "report/plots.h"
+#include "report/test_records.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+bool HaveGnuplot() { return DrawFigure({100, 100, "plot 0\n"}, PictureType::kSvg, "gnuplot").ok(); }
+
+class Report : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ("report-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+    fs::remove_all(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Result<ReportOutput> Generate(const std::vector<StoredRecord>& records, const std::string& gnuplot = "gnuplot") {
+    ReportOptions options;
+    options.output = folder_;
+    options.gnuplot = gnuplot;
+    return GenerateReport(records, options);
+  }
+  // name -> bytes of everything in the folder
+  std::map<std::string, std::string> Files() const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_)) {
+      if (entry.is_regular_file()) files[entry.path().lexically_relative(folder_)] = *ReadFile(entry.path());
+    }
+    return files;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Report, PageAndPlotsAreTheSameBytesEveryTime) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  const Result<ReportOutput> output = Generate(records);
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
+  const auto first = Files();
+  EXPECT_EQ(first.size(), 5u);
+  EXPECT_TRUE(first.contains("plots/ppl_vs_compression.png"));
+  EXPECT_TRUE(first.contains("plots/throughput_comparison.svg"));
+  std::reverse(records.begin(), records.end());
+  ::setenv("LC_ALL", "de_DE.UTF-8", 1);
+  ASSERT_TRUE(Generate(records).ok());
+  ::unsetenv("LC_ALL");
+  EXPECT_EQ(Files(), first);
+}
+
+TEST_F(Report, WithoutGnuplotThereIsAPageAndAWarning) {
+  const Result<ReportOutput> output = Generate(test::SevenRecords(), "no-such-gnuplot");
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  ASSERT_EQ(output->warnings.size(), 1u);
+  const auto files = Files();
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_NE(files.at("RESULTS.md").find("not drawn. no-such-gnuplot cannot be started"), std::string::npos);
+}
+
+TEST_F(Report, AProgramThatIsNotGnuplotIsAWarning) {
+  const Result<ReportOutput> output = Generate(test::SevenRecords(), "true");
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  EXPECT_EQ(output->warnings.size(), 1u);
+}
+
+TEST_F(Report, AnEmptyFolderHasAPageAndNoPlots) {
+  const Result<ReportOutput> output = Generate({});
+  ASSERT_TRUE(output.ok());
+  EXPECT_TRUE(output->warnings.empty());
+  EXPECT_EQ(Files().size(), 1u);
+}
+
+TEST_F(Report, PlotsThatNoLongerBelongAreRemoved) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  ASSERT_TRUE(Generate(test::SevenRecords()).ok());
+  ASSERT_TRUE(Generate({}).ok());
+  EXPECT_EQ(Files().size(), 1u);
+}
+
+TEST_F(Report, APlaceThatCannotBeWrittenIsAnError) {
+  fs::create_directories(folder_.parent_path());
+  ASSERT_TRUE(WriteFileAtomic(folder_, "a file in the way").ok());
+  const Result<ReportOutput> output = Generate({});
+  ASSERT_FALSE(output.ok());
+  EXPECT_EQ(output.error().code, ErrorCode::kInput);
+}
+
+TEST_F(Report, HostileNamesAreOnlyText) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  const fs::path trap = folder_ / "trap";
+  const std::string evil = "x'; system('touch " + trap.string() + "') `touch " + trap.string() +
+                           "` \"a\" %g @b \\n {/Bold c} <d> & ^e_f\n!touch " + trap.string() + "\nEOD\n";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) {
+    stored.record.model.name = evil;
+    stored.record.config.label = evil;
+    stored.record.config.display_name = evil + stored.record.config.id;
+    stored.record.machine.cpu = evil;
+    stored.record.perplexity->text.name = evil;
+  }
+  const Result<ReportOutput> output = Generate(records);
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
+  EXPECT_FALSE(fs::exists(trap));
+  EXPECT_NE(Files().at("plots/ppl_vs_compression.svg").find("%g @b \\n {/Bold c} &lt;d> &amp; ^e_f"),
+            std::string::npos);
+}
+
+TEST_F(Report, OneWindowOnePointAndEqualPointsCanBeDrawn) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  test::Scene scene;
+  scene.windows = 1;
+  std::vector<StoredRecord> records = test::SevenRecords(scene);
+  records.resize(2);
+  Result<ReportOutput> output = Generate(records);
+  ASSERT_TRUE(output.ok());
+  EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
+
+  records = test::SevenRecords();
+  for (std::size_t i = 1; i < records.size(); ++i) {
+    records[i].record.perplexity->window_nll = records[0].record.perplexity->window_nll;
+    records[i].record.size = records[1].record.size;
+  }
+  output = Generate(records);
+  ASSERT_TRUE(output.ok());
+  EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
+}
+
+TEST(Plots, NothingToShowMeansNoFigure) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) {
+    stored.record.perplexity.reset();
+    stored.record.throughput.reset();
+  }
+  const Analysis analysis = Analyze(records);
+  EXPECT_FALSE(ScatterFigure(analysis).has_value());
+  EXPECT_FALSE(ThroughputFigure(analysis).has_value());
+}
+
+TEST(Plots, QuickAndStandardTimingsHaveTheirOwnPanels) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  const int height = ThroughputFigure(Analyze(records))->height_px;
+  test::Scene quick;
+  quick.timing = "quick-2/8";
+  for (StoredRecord& stored : test::SevenRecords(quick)) records.push_back(std::move(stored));
+  const std::optional<Figure> figure = ThroughputFigure(Analyze(records));
+  EXPECT_GT(figure->height_px, height);
+  EXPECT_NE(figure->script.find("'timing protocol 15/100; "), std::string::npos);
+  EXPECT_NE(figure->script.find("'timing protocol quick-2/8; "), std::string::npos);
+}
+
+TEST(Gnuplot, TextsCannotEndTheirString) {
+  EXPECT_EQ(GnuplotString("it's"), "'it''s'");
+  EXPECT_EQ(GnuplotString("a\nb\\"), "'a b\\'");
+}
+
+TEST(ReportLinks, RecordsLinkIsRelative) {
+  EXPECT_EQ(RecordsLink("/a/b/results", "/a/b"), "results/");
+  EXPECT_EQ(RecordsLink("/a/results", "/a/docs"), "../results/");
+  EXPECT_EQ(RecordsLink("/a/results", "/a/results"), "");
+  EXPECT_EQ(RecordsLink("/a/results/", "/a/results"), "");
+}
+
+}  // namespace
+}  // namespace marlin

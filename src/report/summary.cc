@@ -1,0 +1,118 @@
+#include "report/summary.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+#include "report/table.h"
+#include "report/timing_columns.h"
+
+namespace marlin {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json OrNull(const std::optional<double>& x) { return x ? Json(*x) : Json(nullptr); }
+
+std::string GroupText(const ModelResults& model, const ResultGroup& group) {
+  const TimingColumns timings(group.rows, TimingOf);
+  Table table;
+  table.columns = {{""},    {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
+                   {"PPL"}, {"Delta % [95 %]"}, {"Compression"}};
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+  }
+  for (const ResultRow& row : group.rows) {
+    std::vector<Cell> cells = {row.best ? "*" : "",
+                               FigureRank(row),
+                               row.name,
+                               FigureBitsPerWeight(row.record()),
+                               FigurePerplexity(row.perplexity),
+                               FigureDelta(row),
+                               FigureRatio(Compression(row.record().size))};
+    for (std::size_t i = 0; i < timings.size(); ++i) {
+      const bool here = timings.Holds(i, row);
+      cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
+      cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
+    }
+    table.Add(std::move(cells));
+  }
+  const std::string text =
+      group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
+  return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) +
+         (group.best() != nullptr ? "\n* best\n" : "");
+}
+
+Json RowJson(const ResultRow& row) {
+  const RecordSummary figures = Summarize(row.record(), nullptr);
+  Json json = Json::object();
+  json["record"] = row.record().id;
+  json["file"] = row.stored->file;
+  json["config"] = row.record().config.id;
+  json["name"] = row.name;
+  json["baseline"] = row.is_baseline();
+  json["best"] = row.best;
+  json["rank"] = row.rank ? Json(*row.rank) : Json(nullptr);
+  json["perplexity"] = OrNull(figures.perplexity);
+  json["perplexity_standard_error"] = OrNull(figures.perplexity_standard_error);
+  json["delta_percent"] = row.delta ? Json(row.delta->percent) : Json(nullptr);
+  const bool interval = row.delta && row.delta->percent_95;
+  json["delta_percent_95"] =
+      interval ? Json::array({row.delta->percent_95->low, row.delta->percent_95->high}) : Json(nullptr);
+  if (!row.why_no_delta.empty()) json["why_no_delta"] = row.why_no_delta;
+  json["few_windows"] = row.few();
+  json["bits_per_byte"] = OrNull(figures.bits_per_byte);
+  json["bits_per_weight"] = OrNull(figures.bits_per_weight);
+  json["compression"] = OrNull(figures.compression);
+  json["timing_protocol"] = row.record().throughput ? Json(row.record().throughput->protocol.id) : Json(nullptr);
+  json["prefill_tok_s"] = OrNull(figures.prefill_tok_s);
+  json["decode_tok_s"] = OrNull(figures.decode_tok_s);
+  json["same_grid_as_source"] = row.record().config.same_grid_as_source;
+  return json;
+}
+
+Json GroupJson(const ResultGroup& group) {
+  Json json = Json::object();
+  if (const record::Perplexity* measured = group.perplexity()) {
+    json["protocol"] = measured->protocol;
+    json["metric_version"] = measured->metric_version;
+    json["text"] = measured->text.name;
+    json["text_sha256"] = measured->text.sha256;
+    json["ctx"] = measured->ctx;
+    json["windows"] = measured->windows;
+    json["windows_total"] = measured->windows_total;
+  } else {
+    json["protocol"] = nullptr;
+  }
+  json["rows"] = Json::array();
+  for (const ResultRow& row : group.rows) json["rows"].push_back(RowJson(row));
+  return json;
+}
+
+}  // namespace
+
+std::string SummaryText(const Analysis& analysis) {
+  std::string out;
+  for (const ModelResults& model : analysis.models) {
+    for (const ResultGroup& group : model.groups) out += (out.empty() ? "" : "\n") + GroupText(model, group);
+  }
+  return out.empty() ? "No benchmark results found yet.\n" : out;
+}
+
+Json SummaryJson(const Analysis& analysis) {
+  Json json = Json::object();
+  json["models"] = Json::array();
+  for (const ModelResults& model : analysis.models) {
+    Json groups = Json::array();
+    for (const ResultGroup& group : model.groups) groups.push_back(GroupJson(group));
+    json["models"].push_back(
+        Json{{"model", model.name}, {"sha256", model.model().sha256}, {"results", std::move(groups)}});
+  }
+  return json;
+}
+
+}  // namespace marlin

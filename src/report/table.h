@@ -1,0 +1,49 @@
+// A table of plain text that can be shown as Markdown and on a terminal, and the escaping that both need.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace marlin {
+
+enum class Align { kLeft, kRight };
+
+struct Cell {
+  Cell(std::string t = {}) : text(std::move(t)) {}  // NOLINT: text is a cell
+  Cell(const char* t) : text(t) {}                  // NOLINT: text is a cell
+  Cell(std::string t, std::string l) : text(std::move(t)), link(std::move(l)) {}
+
+  std::string text;  // as it is; escaped when shown
+  std::string link;  // a relative address, "" = none
+  bool strong = false;
+};
+
+struct Column {
+  std::string title;
+  Align align = Align::kRight;
+};
+
+struct Table {
+  std::vector<Column> columns;
+  std::vector<std::vector<Cell>> rows;  // as many cells as columns each
+
+  void Add(std::vector<Cell> row);
+};
+
+std::string ToMarkdown(const Table& table);  // GitHub's dialect
+std::string ToPlainText(const Table& table);
+
+// Text that Markdown and HTML leave as it is, on one line.
+std::string EscapeMarkdown(std::string_view text);
+
+// Text between code marks that it cannot end: `text`.
+std::string CodeSpan(std::string_view text);
+
+// A relative path as an address.
+std::string EscapeAddress(std::string_view path);
+
+// Control characters, line ends among them, become spaces.
+std::string OneLine(std::string_view text);
+
+}  // namespace marlin

@@ -1,0 +1,198 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/labels.h"
+#include "report/plot_parts.h"
+#include "report/plots.h"
+#include "report/table.h"
+#include "report/timing_columns.h"
+
+namespace marlin {
+namespace {
+
+// All in pixels.
+constexpr double kWidth = 1080;
+constexpr double kLegendHeight = 40;
+constexpr double kBarHeight = 26;
+constexpr double kTop = 52;
+constexpr double kBottom = 56;
+constexpr double kValueRoom = 76;  // for the number behind the longest bar
+
+// One model in one timing setting: a line of two panels.
+struct PanelLine {
+  std::string title;
+  std::string subtitle;
+  std::vector<const ResultRow*> rows;  // from top to bottom
+};
+
+// "fp4-g64" before "fp4-g128": digits compare as numbers.
+bool NaturalLess(const std::string& a, const std::string& b) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::size_t i = 0;
+  std::size_t j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (digit(a[i]) && digit(b[j])) {
+      const std::size_t i_end = std::min(a.find_first_not_of("0123456789", i), a.size());
+      const std::size_t j_end = std::min(b.find_first_not_of("0123456789", j), b.size());
+      if (i_end - i != j_end - j) return i_end - i < j_end - j;
+      if (const int order = a.compare(i, i_end - i, b, j, j_end - j); order != 0) return order < 0;
+      i = i_end;
+      j = j_end;
+    } else {
+      if (a[i] != b[j]) return a[i] < b[j];
+      ++i;
+      ++j;
+    }
+  }
+  return a.size() - i < b.size() - j;
+}
+
+// Rows of one setting; of two by the same name the newer.
+std::vector<const ResultRow*> RowsOf(const std::vector<const ResultRow*>& all, const TimingColumns& timings,
+                                     std::size_t setting) {
+  std::map<std::string, const ResultRow*> newest;
+  for (const ResultRow* row : all) {
+    if (!timings.Holds(setting, *row) || !(row->prefill || row->decode)) continue;
+    const ResultRow*& slot = newest[row->name];
+    if (slot == nullptr || slot->record().created < row->record().created) slot = row;
+  }
+  std::vector<const ResultRow*> rows;
+  for (const auto& [name, row] : newest) rows.push_back(row);
+  std::sort(rows.begin(), rows.end(), [](const ResultRow* a, const ResultRow* b) {
+    if (a->is_baseline() != b->is_baseline()) return a->is_baseline();
+    return NaturalLess(a->name, b->name);
+  });
+  return rows;
+}
+
+std::vector<PanelLine> CollectLines(const Analysis& analysis) {
+  std::vector<PanelLine> lines;
+  for (const ModelResults& model : analysis.models) {
+    std::vector<const ResultRow*> all;
+    for (const ResultGroup& group : model.groups) {
+      for (const ResultRow& row : group.rows) all.push_back(&row);
+    }
+    const TimingColumns timings(all, TimingOf);
+    for (std::size_t i = 0; i < timings.size(); ++i) {
+      const TimingSetting& x = timings.settings()[i];
+      PanelLine line{model.name,
+                     fmt::format("timing protocol {}; {}, {} {}", x.protocol, x.cpu, x.threads,
+                                 x.threads == 1 ? "thread" : "threads"),
+                     RowsOf(all, timings, i)};
+      if (!line.rows.empty()) lines.push_back(std::move(line));
+    }
+  }
+  return lines;
+}
+
+double LineHeight(const PanelLine& line) { return kTop + kBottom + kBarHeight * static_cast<double>(line.rows.size()); }
+
+struct Panel {
+  const PanelLine* line;
+  const char* name;  // "prefill"
+  std::optional<Speed> ResultRow::*speed;
+  Box area;
+  bool with_names;
+  std::string extra;  // drawn with the panel: gnuplot draws labels only beside a plot
+};
+
+std::string_view ColorOf(const ResultRow& row, const std::vector<SeriesStyle>& styles) {
+  for (const SeriesStyle& style : styles) {
+    if (!row.is_baseline() && style.label == row.record().config.label) return style.color;
+  }
+  return kBaselineColor;
+}
+
+void DrawPanel(Figure& figure, const Panel& panel, const std::vector<SeriesStyle>& styles) {
+  const std::vector<const ResultRow*>& rows = panel.line->rows;
+  const Box& area = panel.area;
+  std::string& script = figure.script;
+  script += "unset label\n" + PlotArea(figure, area) + panel.extra;
+  double longest = 0;
+  for (const ResultRow* row : rows) {
+    if (const auto& speed = row->*panel.speed) longest = std::max({longest, speed->tok_s, speed->p95_tok_s});
+  }
+  const double width = area.right - area.left;
+  const double x_max = longest > 0 ? longest * width / (width - kValueRoom) : 1;
+  script += fmt::format("set xrange [0:{}]\nset yrange [0:{}]\n", x_max, rows.size());
+  script += fmt::format("set xlabel '{}, tok/s' textcolor rgb '#333333'\n", panel.name);
+
+  std::string bars;
+  std::string errors;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const double y = static_cast<double>(rows.size() - i) - 0.5;
+    const double y_px = area.bottom + y * kBarHeight;
+    if (panel.with_names) script += TextAt(figure, area.left - 8, y_px, rows[i]->name, {.align = "right"});
+    const std::optional<Speed>& speed = rows[i]->*panel.speed;
+    if (!speed) {
+      script += TextAt(figure, area.left + 6, y_px, kNotMeasured, {.color = "#777777"});
+      continue;
+    }
+    // Colours as 0xRRGGBB for "linecolor rgb variable".
+    bars += fmt::format("{} {} 0 {} {} {} 0x{}\n", speed->tok_s / 2, y, speed->tok_s, y - 0.36, y + 0.36,
+                        ColorOf(*rows[i], styles).substr(1));
+    errors += fmt::format("{} {} {} {}\n", speed->tok_s, y, speed->p5_tok_s, speed->p95_tok_s);
+    const double end_px = area.left + std::max(speed->tok_s, speed->p95_tok_s) / x_max * width;
+    script += TextAt(figure, end_px + 6, y_px, FigureSpeed(speed), {});
+  }
+  if (bars.empty()) bars = errors = "0 -1 0 0 -1 -1 0\n";  // an empty panel, said so by its texts
+  script += "$bars << EOD\n" + bars + "EOD\n$errors << EOD\n" + errors + "EOD\n";
+  script +=
+      "plot $bars using 1:2:3:4:5:6:7 with boxxyerror fillstyle solid 1 noborder linecolor rgb variable notitle, "
+      "$errors using 1:2:3:4 with xerrorbars pointtype 0 linewidth 1.2 linecolor rgb '#222222' notitle\n";
+}
+
+// Bars have colours but no shapes.
+std::vector<SeriesStyle> Squares(std::vector<SeriesStyle> styles) {
+  constexpr int kFilledSquare = 5;
+  styles.insert(styles.begin(), {"baseline", kBaselineColor, kFilledSquare});
+  for (SeriesStyle& style : styles) style.point_type = kFilledSquare;
+  return styles;
+}
+
+double NamesWidth(const std::vector<PanelLine>& lines) {
+  double width = 0;
+  for (const PanelLine& line : lines) {
+    for (const ResultRow* row : line.rows) width = std::max(width, TextWidth(row->name, kFontPx));
+  }
+  return std::min(width, kWidth / 3);
+}
+
+}  // namespace
+
+std::optional<Figure> ThroughputFigure(const Analysis& analysis) {
+  const std::vector<PanelLine> lines = CollectLines(analysis);
+  if (lines.empty()) return std::nullopt;
+  double height = kLegendHeight;
+  for (const PanelLine& line : lines) height += LineHeight(line);
+  const std::vector<SeriesStyle> styles = StylesOf(analysis);
+  Figure figure;
+  figure.width_px = static_cast<int>(kWidth);
+  figure.height_px = static_cast<int>(height);
+  figure.script =
+      "set multiplot\nunset key\nunset ytics\nset border 3 linecolor rgb '#555555'\nset bars small\n"
+      "set xtics nomirror out scale 0.6 textcolor rgb '#333333'\nset grid xtics linecolor rgb '#eeeeee' linetype 1 "
+      "linewidth 1\n";
+  const double left = NamesWidth(lines) + 24;
+  const double panel_width = (kWidth - left - 40) / 2;
+  double top = height - kLegendHeight;
+  std::string titles = LegendAt(figure, left, height - kLegendHeight / 2, Squares(styles));
+  for (const PanelLine& line : lines) {
+    titles += TextAt(figure, left, top - 18, line.title, {.bold = true});
+    titles += TextAt(figure, left, top - 36, line.subtitle, {.color = "#555555"});
+    const double bottom = top - LineHeight(line) + kBottom;
+    const Box first = {left, bottom, left + panel_width, top - kTop};
+    const Box second = {left + panel_width + 28, bottom, left + 2 * panel_width + 28, top - kTop};
+    DrawPanel(figure, {&line, "prefill", &ResultRow::prefill, first, true, titles}, styles);
+    DrawPanel(figure, {&line, "decode", &ResultRow::decode, second, false, ""}, styles);
+    titles.clear();
+    top -= LineHeight(line);
+  }
+  return figure;
+}
+
+}  // namespace marlin

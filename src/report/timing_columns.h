@@ -1,0 +1,38 @@
+// Columns for timings: one per setting, so that numbers of two protocols or machines never share one.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "report/analysis.h"
+
+namespace marlin {
+
+// The settings of some rows, as columns.
+class TimingColumns {
+ public:
+  using SettingOf = std::optional<TimingSetting> (*)(const Record&);
+
+  TimingColumns(const std::vector<const ResultRow*>& rows, SettingOf setting_of);
+  TimingColumns(const std::vector<ResultRow>& rows, SettingOf setting_of);
+
+  std::size_t size() const { return settings_.size(); }
+  const std::vector<TimingSetting>& settings() const { return settings_; }
+
+  // "15/100"; followed by a letter when several settings go by that name.
+  const std::string& label(std::size_t i) const { return labels_[i]; }
+
+  // Whether the row's timings belong into column i.
+  bool Holds(std::size_t i, const ResultRow& row) const;
+
+  // One sentence for column i: what was timed, how often, where.
+  std::string Describe(std::size_t i) const;
+
+ private:
+  SettingOf setting_of_;
+  std::vector<TimingSetting> settings_;  // sorted
+  std::vector<std::string> labels_;
+};
+
+}  // namespace marlin

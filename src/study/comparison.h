@@ -1,0 +1,99 @@
+// The comparison sweep: for each model the 16-bit baseline and every configuration, quantized, evaluated on the same windows,
+// timed in turn, and written as one record per row.
+//
+// The sweep can be killed at any moment. What is finished is recognised by its key, a hash of everything that went in; what is
+// half finished waits in the work folder, stage by stage, and is picked up by the next run with the same key.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "bench/limits.h"
+#include "bench/timing.h"
+#include "formats/format.h"
+#include "io/dataset.h"
+#include "kernels/backend.h"
+#include "report/record.h"
+
+namespace marlin {
+
+struct ComparisonOptions {
+  std::vector<std::filesystem::path> models;
+  std::vector<const FormatRow*> configs;  // the baseline is always part of it
+  std::size_t ctx = 512;
+  std::size_t samples = 0;                // windows; 0 = all
+  TimingProtocol timing = kStandardTiming;
+  bool time_kernels = true;
+  bool keep_models = false;               // quantized folders stay in the work folder
+  std::filesystem::path results;          // records go here
+  std::filesystem::path work;             // half-finished rows and quantized models
+  std::string command;                    // for the records
+  record::Program program;
+  record::Machine machine;                // instruction sets filled in
+  std::string backend_choice;             // everything that chose the backend, part of the key
+};
+
+// What the sweep is given to work with.
+struct ComparisonTools {
+  Backend& backend;
+  const EvalText& text;
+  // Peak resident bytes of a fresh process that decodes with this model.
+  std::function<Result<std::uint64_t>(const std::filesystem::path& model)> measure_memory;
+  ProgressFn progress;
+  std::function<void(const std::string&)> say;  // one line per finished step
+};
+
+// One row of the sweep.
+struct ComparisonRow {
+  std::string config_id;              // "f16", "fp4-g128"
+  const FormatRow* format = nullptr;  // null = baseline
+  std::string key;                    // 64 hexadecimal digits
+  bool finished = false;              // a record with this key exists
+  std::uint64_t model_bytes = 0;      // that will be written to the work folder
+};
+
+struct ComparisonModel {
+  std::filesystem::path path;
+  std::string name;
+  std::string source_type;
+  std::string sha256;
+  std::string tokenizer_sha256;
+  std::uint64_t parameters = 0;
+  std::string architecture;
+  std::string container;
+  std::size_t windows = 0;  // to evaluate
+  std::vector<ComparisonRow> rows;
+};
+
+struct ComparisonPlan {
+  std::vector<ComparisonModel> models;
+  std::uint64_t disk_bytes = 0;      // needed at once
+  std::uint64_t memory_bytes = 0;    // needed at once for interleaved timing
+  double seconds = 0;                // estimate for what is not finished, from the machine's measured limits
+  std::size_t rows_total = 0;
+  std::size_t rows_finished = 0;
+};
+
+// Looks at models, text and finished records; computes nothing and writes nothing. Errors: those of opening a model,
+// kInput (text too short).
+Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
+                                      const MachineLimits& limits);
+
+// Carries the plan out. Errors: kResource (disk or memory too small: said before anything is computed), kInterrupted
+// (run it again to go on), and those of quantizing, evaluating and timing.
+Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
+                     const MachineLimits& limits);
+
+// "f16 (dequantized from Q4_1)": a baseline is named after its source.
+std::string BaselineName(const std::string& source_type);
+
+// True when the source's weights already lie on a grid like the format's, which flatters it.
+bool SameGridAsSource(const std::string& source_type, const FormatInfo& format);
+
+}  // namespace marlin

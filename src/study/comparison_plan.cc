@@ -1,0 +1,159 @@
+// What a sweep will do, how long it takes and what it needs, before anything is computed.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/sha256.h"
+#include "eval/perplexity.h"
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "model/config.h"
+#include "model/sizes.h"
+#include "report/store.h"
+#include "study/comparison.h"
+
+namespace marlin {
+namespace {
+
+// The share of the measured FMA peak that evaluation reaches, attention and softmax included; only for estimates.
+constexpr double kExpectedEfficiency = 0.6;
+// Decode and small products are bound by memory, which prefill's flops do not show: seconds added per row and round.
+constexpr double kSecondsPerKernelRound = 0.25;
+
+// Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again.
+std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
+                   const FormatRow* format) {
+  const nlohmann::json inputs = {
+      {"schema", kRecordVersion},
+      {"metric", kPerplexityMetricVersion},
+      {"commit", options.program.commit},
+      {"version", options.program.version},
+      {"compiler", options.program.compiler + " " + options.program.flags},
+      {"machine", {options.machine.cpu, options.machine.threads, options.machine.isa, options.machine.affinity}},
+      {"backend", options.backend_choice},
+      {"model", model.sha256},
+      {"model_name", model.name},
+      {"tokenizer", model.tokenizer_sha256},
+      {"config", format == nullptr ? "f16" : std::string(format->info.name)},
+      {"method", format == nullptr ? "none" : "rtn"},
+      {"text", {text.name, text.sha256}},
+      {"ctx", options.ctx},
+      {"samples", model.windows},
+      {"timing", {options.timing.id, options.timing.warmup, options.timing.iterations}},
+      {"kernels", options.time_kernels}};
+  return Sha256Hex(inputs.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+// Keys of the records that are there. A folder that does not exist yet has none.
+std::set<std::string> FinishedKeys(const std::filesystem::path& folder) {
+  std::set<std::string> keys;
+  const auto loaded = LoadRecords(folder);
+  if (!loaded) return keys;
+  for (const StoredRecord& stored : loaded->records) keys.insert(stored.record.key);
+  return keys;
+}
+
+struct Opened {
+  ComparisonModel model;
+  ModelConfig config;
+};
+
+Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOptions& options, const EvalText& text) {
+  const auto checkpoint = OpenCheckpoint(path);
+  if (!checkpoint) return checkpoint.error();
+  auto config = ParseModelConfig(checkpoint->config);
+  if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
+  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  const auto sha256 = HashCheckpoint(*checkpoint);
+  if (!sha256) return sha256.error();
+  const auto stream = MakeTokenStream(*tokenizer, text.text);
+  if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
+  const std::size_t windows = stream->tokens.size() / options.ctx;
+  if (windows == 0) {
+    return Error{ErrorCode::kInput, fmt::format("{} has {} tokens for {}, less than one window of {}", text.name,
+                                                stream->tokens.size(), checkpoint->name, options.ctx)};
+  }
+  ComparisonModel model;
+  model.path = path;
+  model.name = checkpoint->name;
+  model.source_type = SourceType(*checkpoint);
+  model.sha256 = *sha256;
+  model.tokenizer_sha256 = tokenizer->sha256();
+  model.parameters = CountParameters(*config);
+  model.architecture = config->architecture;
+  model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";
+  model.windows = options.samples == 0 ? windows : std::min(options.samples, windows);
+  return Opened{std::move(model), std::move(*config)};
+}
+
+// Seconds that one unfinished row takes: evaluation, prefill rounds, decode rounds, kernels.
+double RowSeconds(const Opened& opened, const ComparisonOptions& options, const FormatRow* format,
+                  const MachineLimits& limits) {
+  const double rounds = static_cast<double>(options.timing.warmup + options.timing.iterations);
+  const double flops_per_token = 2.0 * static_cast<double>(LinearWeights(opened.config) + opened.config.vocab_size * opened.config.hidden_size);
+  const double tokens = static_cast<double>(opened.model.windows * options.ctx);
+  const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
+  double seconds = tokens * flops_per_token / rate;
+  const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
+  seconds += rounds * 512.0 * block_flops / rate;
+  seconds += rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
+  if (options.time_kernels) seconds += rounds * kSecondsPerKernelRound + 8;
+  return seconds;
+}
+
+}  // namespace
+
+std::string BaselineName(const std::string& source_type) {
+  if (source_type == "F16") return "f16";
+  if (source_type == "BF16") return "f16 (BF16 weights)";
+  if (source_type == "F32") return "f16 (rounded from F32)";
+  return fmt::format("f16 (dequantized from {})", source_type);
+}
+
+bool SameGridAsSource(const std::string& source_type, const FormatInfo& format) {
+  // Integer grids with a scale per small group: codes of the one fall near codes of the other.
+  const bool four_bit_integers = source_type.starts_with("Q4_") || source_type.starts_with("int4");
+  const bool eight_bit_integers = source_type.starts_with("Q8_") || source_type.starts_with("int8");
+  return (format.family == "int4" && four_bit_integers) || (format.family == "int8" && eight_bit_integers) ||
+         (format.family == "fp4" && source_type.starts_with("fp4"));
+}
+
+Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
+                                      const MachineLimits& limits) {
+  const auto finished = FinishedKeys(options.results);
+  std::vector<const FormatRow*> formats = {nullptr};
+  formats.insert(formats.end(), options.configs.begin(), options.configs.end());
+  ComparisonPlan plan;
+  for (const std::filesystem::path& path : options.models) {
+    auto opened = OpenModel(path, options, text);
+    if (!opened) return opened.error();
+    std::uint64_t disk = 0;
+    std::uint64_t memory = 0;
+    for (const FormatRow* format : formats) {
+      ComparisonRow row;
+      row.config_id = format == nullptr ? "f16" : std::string(format->info.name);
+      row.format = format;
+      row.key = RowKey(opened->model, options, text, format);
+      row.finished = finished.contains(row.key);
+      row.model_bytes = ModelBytes(opened->config, format);
+      if (!row.finished) {
+        plan.seconds += RowSeconds(*opened, options, format, limits);
+        if (format != nullptr) disk += row.model_bytes;
+        memory += row.model_bytes;
+      }
+      plan.rows_total += 1;
+      plan.rows_finished += row.finished ? 1 : 0;
+      opened->model.rows.push_back(std::move(row));
+    }
+    plan.disk_bytes = std::max(plan.disk_bytes, disk);
+    plan.memory_bytes = std::max(plan.memory_bytes, memory);
+    plan.models.push_back(std::move(opened->model));
+  }
+  return plan;
+}
+
+}  // namespace marlin

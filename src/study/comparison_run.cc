@@ -1,0 +1,404 @@
+// The sweep itself, stage by stage. Every stage leaves its result in the row's record in the work folder before the next one
+// starts; only complete records move to the results folder.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <system_error>
+
+#include "base/file.h"
+#include "bench/kernel_throughput.h"
+#include "bench/model_throughput.h"
+#include "eval/perplexity.h"
+#include "formats/formats.h"
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "quantize/quantize_model.h"
+#include "report/record_json.h"
+#include "report/store.h"
+#include "study/comparison.h"
+#include "study/machine.h"
+#include "study/utc.h"
+#include "study/work_folder.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+constexpr std::size_t kPrefillTokens = 512;
+// Share of the memory that was free when the sweep began which it may fill.
+constexpr double kMemoryShare = 0.8;
+
+// A row on its way: its plan, its record so far.
+struct Row {
+  const ComparisonRow* plan = nullptr;
+  Record record;
+};
+
+class ModelSweep {
+ public:
+  ModelSweep(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
+             const MachineLimits& limits)
+      : model_(model), options_(options), tools_(tools), limits_(limits) {}
+
+  Status Run() {
+    for (const ComparisonRow& row : model_.rows) {
+      // The baseline is needed for deltas even when its own record is finished; its scores are in that record.
+      rows_.push_back({&row, LoadState(row)});
+    }
+    using Stage = Status (ModelSweep::*)();
+    for (const Stage stage : {&ModelSweep::EvaluateRows, &ModelSweep::MeasureMemory, &ModelSweep::TimeRows,
+                        &ModelSweep::TimeRowKernels, &ModelSweep::Finish}) {
+      if (auto status = (this->*stage)(); !status) return status;
+    }
+    return {};
+  }
+
+ private:
+  fs::path StatePath(const ComparisonRow& row) const { return options_.work / (row.key + ".json"); }
+
+  fs::path ModelPath(const ComparisonRow& row) const {
+    return row.format == nullptr ? model_.path : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
+  }
+
+  Record LoadState(const ComparisonRow& row) const {
+    // A state that cannot be read is measured again.
+    if (const auto text = ReadFile(StatePath(row)); text.ok()) {
+      auto state = FromJson(*text, StatePath(row).string());
+      if (state.ok() && state->record.key == row.key) return std::move(state->record);
+    }
+    Record record;
+    record.id = row.key.substr(0, 16);
+    record.key = row.key;
+    record.created = UtcNow();
+    record.command = options_.command;
+    record.program = options_.program;
+    record.machine = options_.machine;
+    record.model = {model_.name, model_.source_type, model_.container, model_.sha256, model_.parameters,
+                    model_.architecture};
+    record::Config& config = record.config;
+    config.id = row.config_id;
+    if (row.format == nullptr) {
+      config.kind = record::Kind::kBaseline;
+      config.display_name = BaselineName(model_.source_type);
+      config.label = "FP16";
+      config.bits = 16;
+      config.method = "none";
+    } else {
+      const FormatInfo& info = row.format->info;
+      config.kind = record::Kind::kUniform;
+      config.display_name = row.config_id;
+      config.label = info.label;
+      config.group = static_cast<std::uint64_t>(info.group);
+      config.bits = static_cast<std::uint64_t>(info.code_bits);
+      config.method = "rtn";
+      config.same_grid_as_source = SameGridAsSource(model_.source_type, info);
+    }
+    record.size.fp16_bytes = 2 * model_.parameters;
+    if (row.format == nullptr) record.size.model_bytes = record.size.fp16_bytes;
+    return record;
+  }
+
+  Status SaveState(const Row& row) const {
+    const auto text = ToJson(row.record);
+    if (!text) return text.error();
+    return WriteFileAtomic(StatePath(*row.plan), *text);
+  }
+
+  void Say(const std::string& text) const {
+    if (tools_.say) tools_.say(text);
+  }
+
+  std::string Label(const Row& row) const { return fmt::format("{} {}", model_.name, row.plan->config_id); }
+
+  // The row's model on disk; quantized now if it is not there. An existing folder is complete: it appeared by rename.
+  Status EnsureModel(Row& row) {
+    if (row.plan->format == nullptr) return {};
+    const fs::path folder = ModelPath(*row.plan);
+    std::error_code code;
+    if (!fs::exists(folder, code)) {
+      const auto checkpoint = OpenCheckpoint(model_.path);
+      if (!checkpoint) return checkpoint.error();
+      QuantizeOptions quantize;
+      quantize.format = row.plan->format;
+      quantize.source_sha256 = model_.sha256;
+      quantize.program = options_.program.version + " " + options_.program.commit;
+      quantize.command = options_.command;
+      const auto summary = QuantizeModel(*checkpoint, quantize, folder, tools_.progress);
+      if (!summary) return summary.error();
+    }
+    const auto sizes = MeasureQuantizedFolder(folder);
+    if (!sizes) return sizes.error();
+    row.record.size.model_bytes = sizes->model_bytes;
+    row.record.size.quantized_parameters = sizes->quantized_parameters;
+    row.record.size.quantized_tensor_bytes = sizes->quantized_bytes;
+    return {};
+  }
+
+  Result<Model> Load(Row& row) {
+    if (auto status = EnsureModel(row); !status) return status.error();
+    const auto checkpoint = OpenCheckpoint(ModelPath(*row.plan));
+    if (!checkpoint) return checkpoint.error();
+    return LoadModel(*checkpoint, tools_.backend, Precision::kSixteenBit, tools_.progress);
+  }
+
+  Status EvaluateRows() {
+    std::optional<TokenStream> stream;
+    std::string bos;
+    for (Row& row : rows_) {
+      if (row.plan->finished || row.record.perplexity) continue;
+      if (!stream) {
+        auto made = Tokens(bos);
+        if (!made) return made.error();
+        stream = std::move(*made);
+      }
+      auto model = Load(row);
+      if (!model) return model.error();
+      const auto on_window = [&](const PerplexityResult& so_far, std::size_t windows) {
+        if (!tools_.progress) return;
+        tools_.progress({"perplexity of " + Label(row), so_far.window_nll.size(), windows, "windows",
+                         fmt::format("ppl {:.4f}", std::exp(so_far.mean_nll()))});
+      };
+      const auto result = EvaluatePerplexity(*model, *stream, {options_.ctx, options_.samples}, on_window);
+      if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
+      row.record.perplexity = PerplexityRecord(*result, bos, KernelNames(*model));
+      if (auto status = SaveState(row); !status) return status;
+      Say(fmt::format("{}: ppl {:.4f} over {} windows in {:.0f} s", Label(row), std::exp(result->mean_nll()),
+                      result->window_nll.size(), result->seconds));
+    }
+    return {};
+  }
+
+  Result<TokenStream> Tokens(std::string& bos) const {
+    const auto checkpoint = OpenCheckpoint(model_.path);
+    if (!checkpoint) return checkpoint.error();
+    const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+    if (!tokenizer) return tokenizer.error();
+    bos = tokenizer->adds_bos() ? "prepended and at every window start" : "none";
+    return MakeTokenStream(*tokenizer, tools_.text.text);
+  }
+
+  std::vector<std::string> KernelNames(const Model& model) const {
+    std::set<std::string> names{std::string(model.weights.head().kernel())};
+    for (const Layer& layer : model.weights.layers) {
+      for (const Linear& linear : layer.linear) names.insert(std::string(linear.weight->kernel()));
+    }
+    return {names.begin(), names.end()};
+  }
+
+  record::Perplexity PerplexityRecord(const PerplexityResult& result, const std::string& bos,
+                                      std::vector<std::string> kernels) const {
+    const std::string protocol = fmt::format("ppl-{}", result.ctx);
+    record::Perplexity p;
+    p.protocol = protocol;
+    p.metric_version = kPerplexityMetricVersion;
+    p.text = {tools_.text.name, tools_.text.sha256, tools_.text.is_standard};
+    p.tokenizer_sha256 = model_.tokenizer_sha256;
+    p.bos = bos;
+    p.ctx = result.ctx;
+    p.windows = result.window_nll.size();
+    p.windows_total = result.windows_total;
+    p.tokens = p.windows * result.ctx;
+    p.scored_tokens = p.windows * result.scored_per_window;
+    p.scored_bytes = result.scored_bytes;
+    p.scored_per_window = result.scored_per_window;
+    p.window_nll = result.window_nll;
+    p.half = record::HalfWindows{protocol + "-half", result.scored_per_window_half, result.window_nll_half};
+    p.backend = tools_.backend.name();
+    p.kernels = std::move(kernels);
+    p.seconds = result.seconds;
+    if (model_.rows[0].key.size() >= 16) p.baseline_id = model_.rows[0].key.substr(0, 16);
+    return p;
+  }
+
+  Status MeasureMemory() {
+    for (Row& row : rows_) {
+      if (row.plan->finished || row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) continue;
+      if (auto status = EnsureModel(row); !status) return status;
+      const auto bytes = tools_.measure_memory(ModelPath(*row.plan));
+      if (!bytes) return bytes.error();
+      row.record.size.peak_rss_decode_bytes = *bytes;
+      if (auto status = SaveState(row); !status) return status;
+    }
+    return {};
+  }
+
+  // Rows whose timing is missing. Timing is interleaved, so one missing row means that all unfinished rows are timed again.
+  std::vector<Row*> RowsToTime(bool (*has)(const Record&)) {
+    std::vector<Row*> rows;
+    bool missing = false;
+    for (Row& row : rows_) {
+      if (row.plan->finished) continue;
+      rows.push_back(&row);
+      missing |= !has(row.record);
+    }
+    if (!missing) rows.clear();
+    return rows;
+  }
+
+  Status TimeRows() {
+    const auto rows = RowsToTime([](const Record& record) { return record.throughput.has_value(); });
+    if (rows.empty()) return {};
+    std::uint64_t bytes = 0;
+    for (const Row* row : rows) bytes += row->plan->model_bytes;
+    const bool together = static_cast<double>(bytes) < kMemoryShare * static_cast<double>(AvailableMemoryBytes());
+    if (together) return TimeTogether(rows, true);
+    for (Row* row : rows) {
+      if (auto status = TimeTogether({row}, false); !status) return status;
+    }
+    return {};
+  }
+
+  Status TimeTogether(const std::vector<Row*>& rows, bool interleaved) {
+    std::vector<Model> models;
+    for (Row* row : rows) {
+      auto model = Load(*row);
+      if (!model) return model.error();
+      models.push_back(std::move(*model));
+    }
+    std::vector<const Model*> pointers;
+    for (const Model& model : models) pointers.push_back(&model);
+    const MachineState before = ObserveMachine();
+    const auto timings = TimeModels(pointers, options_.timing, kPrefillTokens, tools_.progress);
+    if (!timings) return timings.error();
+    const MachineState after = ObserveMachine();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const ModelTiming& timing = (*timings)[i];
+      record::Throughput throughput;
+      throughput.protocol = Protocol();
+      throughput.interleaved = interleaved && rows.size() > 1;
+      throughput.backend = tools_.backend.name();
+      throughput.kernels = KernelNames(models[i]);
+      throughput.prefill = record::Prefill{timing.prefill_tokens, timing.prefill_ns};
+      throughput.decode = record::Decode{timing.decode_prompt, timing.decode_ns};
+      Record& record = rows[i]->record;
+      record.throughput = std::move(throughput);
+      record.limits = record::Limits{limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa};
+      record.machine.load_before = before.load;
+      record.machine.load_after = after.load;
+      record.machine.clock_mhz_before = before.clock_mhz;
+      record.machine.clock_mhz_after = after.clock_mhz;
+    }
+    for (const Row* row : rows) {
+      if (auto status = SaveState(*row); !status) return status;
+    }
+    Say(fmt::format("{}: prefill and decode of {} configurations timed ({}{})", model_.name, rows.size(),
+                    options_.timing.id, interleaved ? ", interleaved" : ""));
+    return {};
+  }
+
+  record::TimingProtocol Protocol() const {
+    return {std::string(options_.timing.id), options_.timing.warmup, options_.timing.iterations, kTrimSigma};
+  }
+
+  // The format in which a row's linear layers are multiplied.
+  const FormatRow* KernelFormat(const Row& row) const {
+    if (row.plan->format != nullptr) return row.plan->format;
+    return FindFormat(model_.source_type == "BF16" ? "bf16" : "fp16");
+  }
+
+  Status TimeRowKernels() {
+    if (!options_.time_kernels) return {};
+    const auto rows = RowsToTime([](const Record& record) { return record.kernels.has_value(); });
+    if (rows.empty()) return {};
+    const auto checkpoint = OpenCheckpoint(model_.path);
+    if (!checkpoint) return checkpoint.error();
+    const auto config = ParseModelConfig(checkpoint->config);
+    if (!config) return config.error();
+    std::vector<GemmShape> shapes = ModelShapes(*config);
+    for (GemmShape& shape : PageShapes()) shapes.push_back(std::move(shape));
+    std::vector<const FormatRow*> formats;
+    for (const Row* row : rows) formats.push_back(KernelFormat(*row));
+    const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
+    for (Row* row : rows) row->record.kernels = record::Kernels{Protocol(), {}};
+    for (const GemmShape& shape : shapes) {
+      const auto timings = TimeKernels(tools_.backend, shape, formats, options_.timing, memory, tools_.progress);
+      if (!timings) return timings.error();
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        rows[i]->record.kernels->shapes.push_back(KernelRecord((*timings)[i]));
+      }
+    }
+    for (const Row* row : rows) {
+      if (auto status = SaveState(*row); !status) return status;
+    }
+    Say(fmt::format("{}: kernels of {} formats checked against fp64 and timed on {} shapes", model_.name,
+                    formats.size(), shapes.size()));
+    return {};
+  }
+
+  static record::Kernel KernelRecord(const KernelTiming& timing) {
+    record::Kernel kernel;
+    kernel.kernel = timing.kernel;
+    kernel.format = timing.format->info.name;
+    kernel.shape_set = timing.shape.set;
+    kernel.m = timing.shape.m;
+    kernel.n = timing.shape.n;
+    kernel.k = timing.shape.k;
+    kernel.samples_ns = timing.samples_ns;
+    kernel.flops = timing.flops;
+    kernel.bytes_moved = timing.bytes_moved;
+    kernel.max_relative_error = timing.max_error;
+    kernel.tolerance = timing.tolerance;
+    kernel.checked_outputs = timing.checked_outputs;
+    kernel.in_cache = timing.in_cache;
+    return kernel;
+  }
+
+  // Complete records move to the results folder; then what they were made from may go.
+  Status Finish() {
+    for (const Row& row : rows_) {
+      if (row.plan->finished) continue;
+      const auto saved = SaveRecord(options_.results, row.record, BaselineRecord());
+      if (!saved) return saved.error();
+      Say(fmt::format("{}: record {}", Label(row), saved->string()));
+    }
+    for (const Row& row : rows_) {
+      std::error_code ignored;
+      fs::remove(StatePath(*row.plan), ignored);
+      if (row.plan->format != nullptr && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
+    }
+    return {};
+  }
+
+  // For the delta that a record's file repeats; null when the baseline's scores are only in its finished record.
+  const Record* BaselineRecord() const { return rows_[0].record.perplexity ? &rows_[0].record : nullptr; }
+
+  const ComparisonModel& model_;
+  const ComparisonOptions& options_;
+  const ComparisonTools& tools_;
+  const MachineLimits& limits_;
+  std::vector<Row> rows_;
+};
+
+Status CheckDisk(const ComparisonPlan& plan, const fs::path& work) {
+  std::error_code code;
+  const fs::space_info space = fs::space(work, code);
+  if (!code && space.available < plan.disk_bytes) {
+    return Error{ErrorCode::kResource, fmt::format("the quantized models need {} bytes in {}, {} are free; choose another "
+                                                   "folder with --work", plan.disk_bytes, work.string(), space.available)};
+  }
+  return {};
+}
+
+}  // namespace
+
+Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
+                     const MachineLimits& limits) {
+  if (plan.rows_finished == plan.rows_total) return {};
+  const auto work = WorkFolder::Open(options.work);
+  if (!work) return work.error();
+  if (auto status = CheckDisk(plan, options.work); !status) return status;
+  for (const ComparisonModel& model : plan.models) {
+    const bool finished =
+        std::all_of(model.rows.begin(), model.rows.end(), [](const ComparisonRow& row) { return row.finished; });
+    if (finished) continue;
+    ModelSweep sweep(model, options, tools, limits);
+    if (auto status = sweep.Run(); !status) return status;
+  }
+  return {};
+}
+
+}  // namespace marlin

@@ -1,0 +1,142 @@
+// The sweep and the report: kill it anywhere, run it again, and the records are those of an undisturbed run.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "tests/program.h"
+#include "tests/tiny_model.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Comparison : public testing::Test {
+ protected:
+  void SetUp() override {
+    WriteTinyModel(folder_ / "model");
+    WriteTinyText(folder_ / "text.txt");
+  }
+
+  std::vector<std::string> Command(const std::string& results, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"bench",   "comparison", "--model",   (folder_ / "model").string(),
+                                      "--data",  (folder_ / "text.txt").string(), "--ctx", "128",
+                                      "--results", (folder_ / results).string(), "--quick-timing", "--no-kernels"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+
+  // Records by file name; hidden files are not records.
+  std::map<std::string, json> Records(const std::string& results) const {
+    std::map<std::string, json> records;
+    std::error_code code;
+    for (const auto& entry : fs::directory_iterator(folder_ / results, code)) {
+      const std::string name = entry.path().filename().string();
+      if (name[0] != '.') records[name] = json::parse(*ReadFile(entry.path()));
+    }
+    return records;
+  }
+
+  TemporaryFolder folder_;
+};
+
+// What a rerun must reproduce to the bit: everything but times and the machine's state.
+json Reproducible(const json& record) {
+  json kept = {{"key", record["key"]}, {"id", record["id"]}, {"config", record["config"]}, {"model", record["model"]}};
+  kept["perplexity"] = record["perplexity"];
+  kept["perplexity"].erase("seconds");
+  return kept;
+}
+
+TEST_F(Comparison, DryRunWritesNothing) {
+  const RunResult run = RunProgram(Command("results", {"--dry-run"}));
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_NE(run.out.find("7 of 7 rows"), std::string::npos) << run.out;
+  EXPECT_FALSE(fs::exists(folder_ / "results"));
+}
+
+TEST_F(Comparison, SevenRowsAndAReport) {
+  const RunResult run = RunProgram(Command("results"));
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const auto records = Records("results");
+  ASSERT_EQ(records.size(), 7u);
+  for (const auto& [name, record] : records) {
+    EXPECT_EQ(record["perplexity"]["windows"], 23) << name;
+    EXPECT_EQ(record["throughput"]["prefill"]["samples_ns"].size(), 8u) << name;
+    EXPECT_NE(record["command"].get<std::string>().find("bench comparison"), std::string::npos);
+  }
+  const RunResult again = RunProgram(Command("results"));
+  EXPECT_NE(again.out.find("0 of 7 rows"), std::string::npos) << again.out;
+  EXPECT_EQ(Records("results"), records) << "finished rows are left alone";
+
+  const std::string out = (folder_ / "report").string();
+  const RunResult report = RunProgram({"report", "generate", (folder_ / "results").string(), "-o", out});
+  ASSERT_EQ(report.exit_code, 0) << report.err;
+  const std::string page = *ReadFile(fs::path(out) / "RESULTS.md");
+  for (const char* word : {"fp4-g32", "int4-g128", "not measured", "text.txt"}) {
+    EXPECT_NE(page.find(word), std::string::npos) << word;
+  }
+  EXPECT_EQ(page.find("WikiText-2 test,"), std::string::npos) << "the text is named as what it is";
+}
+
+TEST_F(Comparison, KilledAnywhereItEndsWithTheSameRecords) {
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(RunProgram(Command("whole")).exit_code, 0);
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  Rng rng(static_cast<std::uint64_t>(start.time_since_epoch().count()));
+  for (int kill = 0; kill < 20; ++kill) {
+    RunOptions options;
+    options.signal_after_seconds = whole * rng.Uniform();
+    RunProgram(Command("killed"), options);
+    for (const auto& [name, record] : Records("killed")) EXPECT_TRUE(record.contains("throughput")) << name;
+  }
+  const RunResult last = RunProgram(Command("killed"));
+  ASSERT_EQ(last.exit_code, 0) << last.err;
+  const auto want = Records("whole");
+  const auto got = Records("killed");
+  ASSERT_EQ(got.size(), want.size());
+  for (const auto& [name, record] : want) {
+    ASSERT_TRUE(got.contains(name)) << name;
+    EXPECT_EQ(Reproducible(got.at(name)), Reproducible(record));
+  }
+}
+
+TEST_F(Comparison, InterruptSaysHowToGoOn) {
+  RunOptions options;
+  options.signal_after_seconds = 1.0;
+  options.signal = 2;
+  const RunResult run = RunProgram(Command("results", {"--samples", "20", "--backend", "reference"}), options);
+  if (run.exit_code == 0) GTEST_SKIP() << "this machine finished before it could be interrupted";
+  EXPECT_EQ(run.exit_code, 130) << run.err;
+  EXPECT_NE(run.err.find("goes on"), std::string::npos) << run.err;
+}
+
+TEST(Report, EmptyFolderGivesThePageThatSaysSo) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "results");
+  const RunResult run = RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const std::string page = *ReadFile(folder / "out" / "RESULTS.md");
+  EXPECT_NE(page.find("No benchmark results found yet"), std::string::npos);
+  EXPECT_NE(page.find("metal-marlin bench comparison"), std::string::npos);
+}
+
+TEST(Report, BrokenRecordsAreNamedAndLeftOut) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "results");
+  ASSERT_TRUE(WriteFileAtomic(folder / "results" / "torn.json", "{\"schema\": \"metal-mar").ok());
+  ASSERT_TRUE(WriteFileAtomic(folder / "results" / "foreign.json", "[1, 2, 3]").ok());
+  const RunResult run = RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_NE(run.err.find("torn.json"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("foreign.json"), std::string::npos) << run.err;
+  const RunResult missing = RunProgram({"report", "generate", (folder / "none").string()});
+  EXPECT_EQ(missing.exit_code, 3) << missing.err;
+}
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,14 @@
+// A small random Llama in a Hugging Face folder, with a tokenizer of bytes: enough to run every verb in milliseconds.
+#pragma once
+
+#include <filesystem>
+
+namespace marlin {
+
+// hidden 64, 2 layers, vocabulary 256 (one token per byte), BF16; row lengths 64 and 96, which g64 divides only partly.
+void WriteTinyModel(const std::filesystem::path& folder);
+
+// About 3000 bytes of text, 23 windows of 128 tokens.
+void WriteTinyText(const std::filesystem::path& file);
+
+}  // namespace marlin

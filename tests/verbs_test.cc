@@ -1,0 +1,263 @@
+// Every verb as a user runs it, on a tiny model: what it says, what it writes, how it fails.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "tests/program.h"
+#include "tests/tiny_model.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+class Verbs : public testing::Test {
+ protected:
+  void SetUp() override {
+    WriteTinyModel(folder_ / "model");
+    WriteTinyText(folder_ / "text.txt");
+    model_ = (folder_ / "model").string();
+    text_ = (folder_ / "text.txt").string();
+  }
+
+  std::string Quantize(const std::string& config) {
+    const std::string out = (folder_ / config).string();
+    const RunResult run = RunProgram({"quantize", model_, "--config", config, "-o", out});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return out;
+  }
+
+  json Perplexity(const std::string& model, std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {"eval", "perplexity", model, "--data", text_, "--ctx", "128", "--json", "-q"};
+    words.insert(words.end(), more.begin(), more.end());
+    const RunResult run = RunProgram(words);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return json::parse(run.out, nullptr, false);
+  }
+
+  std::size_t Entries() const {
+    return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()));
+  }
+
+  // One sentence on stderr that holds `word`, nothing on stdout, nothing new on disk.
+  void ExpectFailure(const RunResult& run, int code, const std::string& word) {
+    EXPECT_EQ(run.exit_code, code) << run.err;
+    EXPECT_EQ(run.err.rfind("metal-marlin: ", 0), 0u) << run.err;
+    EXPECT_NE(run.err.find(word), std::string::npos) << run.err;
+    EXPECT_EQ(run.out, "");
+  }
+
+  TemporaryFolder folder_;
+  std::string model_, text_;
+};
+
+TEST_F(Verbs, VersionAndHelp) {
+  const RunResult version = RunProgram({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  for (const char* word : {"metal-marlin ", "commit", "compiler", "isa"}) {
+    EXPECT_NE(version.out.find(word), std::string::npos) << word;
+  }
+  const std::vector<std::vector<std::string>> verbs = {{"inspect"}, {"quantize"}, {"verify"}, {"generate"},
+                                                       {"eval", "perplexity"}, {"eval", "logits"},
+                                                       {"bench", "comparison"}, {"bench", "kernels"},
+                                                       {"report", "generate"}};
+  for (std::vector<std::string> words : verbs) {
+    words.emplace_back("--help");
+    const RunResult help = RunProgram(words);
+    EXPECT_EQ(help.exit_code, 0) << words[0];
+    for (const char* word : {"Example:", "--threads", "--json", "--verbose", "--quiet"}) {
+      EXPECT_NE(help.out.find(word), std::string::npos) << words[0] << " lacks " << word;
+    }
+  }
+}
+
+TEST_F(Verbs, UsageErrorsExitWithTwo) {
+  EXPECT_EQ(RunProgram({}).exit_code, 2);
+  EXPECT_EQ(RunProgram({"swim"}).exit_code, 2);
+  EXPECT_EQ(RunProgram({"quantize", model_}).exit_code, 2);
+  EXPECT_EQ(RunProgram({"eval", "perplexity", model_, "--ctx", "2"}).exit_code, 2);
+  const std::string out = (folder_ / "out").string();
+  ExpectFailure(RunProgram({"quantize", model_, "--config", "fp4-g17", "-o", out}), 2, "fp4-g128");
+  ExpectFailure(RunProgram({"quantize", model_, "--config", "bf16", "-o", out}), 2, "not a quantization");
+  ExpectFailure(RunProgram({"quantize", model_, "--config", "fp4-g32", "--compat", "-o", out}), 2, "INT4");
+  ExpectFailure(RunProgram({"quantize", model_, "--quantize-head", "-o", out}), 2, "--quantize-embeddings");
+  ExpectFailure(RunProgram({"generate", model_, "-p", "a", "--isa", "mmx"}), 2, "mmx");
+  ExpectFailure(RunProgram({"generate", model_, "-p", ""}), 2, "prompt");
+}
+
+TEST_F(Verbs, InspectCountsWhatQuantizeWrites) {
+  const RunResult run = RunProgram({"inspect", model_, "--json"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const json document = json::parse(run.out);
+  // 256*64 + 2 * (64*64 + 2*32*64 + 64*64 + 3*64*96 + 2*64) + 64
+  EXPECT_EQ(document["parameters"], 78144);
+  for (const json& row : document["configurations"]) {
+    if (row["config"] == "f16") continue;
+    const auto config = row["config"].get<std::string>();
+    const RunResult quantized =
+        RunProgram({"quantize", model_, "--config", config, "-o", (folder_ / config).string(), "--json", "-q"});
+    ASSERT_EQ(quantized.exit_code, 0) << quantized.err;
+    const json written = json::parse(quantized.out);
+    EXPECT_NEAR(written["bits_per_weight"].get<double>(), row["bits_per_weight"].get<double>(), 1e-9) << config;
+    // On disk each matrix has its shape beside it: two 64-bit numbers, 14 matrices.
+    EXPECT_EQ(written["model_bytes"].get<int>(), row["model_bytes"].get<int>() + 14 * 16) << config;
+    EXPECT_EQ(written["fp16_bytes"], 2 * 78144);
+  }
+}
+
+TEST_F(Verbs, QuantizedFolderVerifiesSpeaksAndScores) {
+  const std::string folder = Quantize("int4-g64");
+  const RunResult verify = RunProgram({"verify", folder});
+  EXPECT_EQ(verify.exit_code, 0) << verify.err;
+  const RunResult first = RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--verify", "--json", "-q"});
+  const RunResult second = RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--threads", "1", "--json", "-q"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const json generated = json::parse(first.out);
+  EXPECT_EQ(generated["tokens"], json::parse(second.out)["tokens"]) << "threads change no bit";
+  EXPECT_GT(generated["peak_rss_bytes"].get<std::size_t>(), 1000000u);
+
+  const json measured = Perplexity(folder, {"--baseline", model_});
+  EXPECT_EQ(measured["windows"], 23);
+  EXPECT_TRUE(std::isfinite(measured["ppl"].get<double>()));
+  const double from_windows = 100 * (measured["ppl"].get<double>() / measured["baseline"]["ppl"].get<double>() - 1);
+  EXPECT_NEAR(measured["delta_percent"].get<double>(), from_windows, 1e-6);
+  EXPECT_LE(measured["delta_percent_95"][0].get<double>(), measured["delta_percent"].get<double>());
+  EXPECT_GE(measured["delta_percent_95"][1].get<double>(), measured["delta_percent"].get<double>());
+}
+
+TEST_F(Verbs, ProductionPathAgreesWithTheReference) {
+  for (const char* config : {"fp4-g32", "fp4-g256", "int4-g128", "int8-g128"}) {
+    const std::string folder = Quantize(config);
+    const double fast = Perplexity(folder)["ppl"].get<double>();
+    const double slow = Perplexity(folder, {"--backend", "reference"})["ppl"].get<double>();
+    EXPECT_NEAR(fast / slow, 1, 1e-4) << config;
+  }
+}
+
+TEST_F(Verbs, BaselineAgainstItselfIsZero) {
+  const json measured = Perplexity(model_, {"--baseline", model_, "--samples", "3"});
+  EXPECT_EQ(measured["delta_percent"], 0.0);
+  EXPECT_EQ(measured["windows"], 3);
+  EXPECT_EQ(measured["windows_total"], 23);
+}
+
+TEST_F(Verbs, CompatKeepsWhatOthersCannotRead) {
+  const std::string out = (folder_ / "compat").string();
+  const RunResult run = RunProgram({"quantize", model_, "--config", "int4-g64", "--compat", "-o", out, "--json", "-q"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out)["kept_16_bit"].size(), 2u) << "down_proj has rows of 96";
+  const json config = json::parse(*ReadFile(fs::path(out) / "config.json"));
+  EXPECT_EQ(config["quantization_config"]["quant_method"], "compressed-tensors");
+}
+
+TEST_F(Verbs, OneFlippedBitIsFoundInEveryFile) {
+  const std::string folder = Quantize("fp4-g64");
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  ASSERT_GE(files.size(), 4u);
+  for (const fs::path& file : files) {
+    const std::string good = *ReadFile(file);
+    for (const std::size_t place : {std::size_t{0}, good.size() / 2, good.size() - 1}) {
+      std::string bad = good;
+      bad[place] = static_cast<char>(bad[place] ^ 4);
+      ASSERT_TRUE(WriteFileAtomic(file, bad).ok());
+      const RunResult verify = RunProgram({"verify", folder});
+      ExpectFailure(verify, 7, file.filename().string());
+      EXPECT_EQ(RunProgram({"generate", folder, "-p", "a", "-n", "1", "--verify", "-q"}).exit_code, 7) << file;
+    }
+    ASSERT_TRUE(WriteFileAtomic(file, good).ok());
+  }
+  EXPECT_EQ(RunProgram({"verify", folder}).exit_code, 0);
+}
+
+TEST_F(Verbs, BrokenModelsAreNamed) {
+  const fs::path weights = fs::path(model_) / "model.safetensors";
+  const std::string good = *ReadFile(weights);
+  ExpectFailure(RunProgram({"inspect", (folder_ / "none").string()}), 3, "none");
+  ASSERT_TRUE(WriteFileAtomic(weights, good.substr(0, good.size() - 100)).ok());
+  ExpectFailure(RunProgram({"generate", model_, "-p", "a"}), 3, "model.safetensors");
+  ASSERT_TRUE(WriteFileAtomic(weights, good.substr(0, 5)).ok());
+  ExpectFailure(RunProgram({"inspect", model_}), 3, "model.safetensors");
+  std::string nan = good;
+  nan.replace(nan.size() - 2, 2, "\xc0\x7f");  // the last weight of the file: bf16 NaN
+  ASSERT_TRUE(WriteFileAtomic(weights, nan).ok());
+  ExpectFailure(RunProgram({"quantize", model_, "-o", (folder_ / "out").string(), "-q"}), 8, "NaN");
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+  ASSERT_TRUE(WriteFileAtomic(weights, good).ok());
+
+  const fs::path config = fs::path(model_) / "config.json";
+  json parsed = json::parse(*ReadFile(config));
+  parsed["architectures"] = {"MambaForCausalLM"};
+  ASSERT_TRUE(WriteFileAtomic(config, parsed.dump()).ok());
+  ExpectFailure(RunProgram({"generate", model_, "-p", "a"}), 5, "MambaForCausalLM");
+  ASSERT_TRUE(WriteFileAtomic(config, std::string(100000, '[')).ok());
+  ExpectFailure(RunProgram({"inspect", model_}), 3, "config.json");
+}
+
+TEST_F(Verbs, ForeignTokenizersAndTextsAreRefused) {
+  const fs::path path = fs::path(model_) / "tokenizer.json";
+  json tokenizer = json::parse(*ReadFile(path));
+  tokenizer["model"]["vocab"]["tide"] = 256;  // a token that the model does not have
+  tokenizer["model"]["vocab"]["ti"] = 257;
+  tokenizer["model"]["vocab"]["de"] = 258;
+  tokenizer["model"]["merges"] = {"t i", "d e", "ti de"};
+  ASSERT_TRUE(WriteFileAtomic(path, tokenizer.dump()).ok());
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--data", text_, "--ctx", "128", "-q"}), 3, "vocabulary");
+  ASSERT_TRUE(WriteFileAtomic(path, "{").ok());
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--data", text_, "-q"}), 3, "tokenizer.json");
+  WriteTinyModel(model_);
+
+  const fs::path bad = folder_ / "bad.txt";
+  ASSERT_TRUE(WriteFileAtomic(bad, "").ok());
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--data", bad.string(), "-q"}), 3, "bad.txt");
+  ASSERT_TRUE(WriteFileAtomic(bad, std::string("\xff\xfe\0\1", 4)).ok());
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--data", bad.string(), "-q"}), 3, "bad.txt");
+  ASSERT_TRUE(WriteFileAtomic(bad, "too short").ok());
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--data", bad.string(), "-q"}), 3, "9 tokens");
+}
+
+TEST_F(Verbs, MissingTextSaysHowToGetIt) {
+  const RunOptions nowhere{.environment = {{"METAL_MARLIN_DATA", ""}, {"XDG_CACHE_HOME", folder_.path().string()}}};
+  const RunResult run = RunProgram({"eval", "perplexity", model_, "--offline", "-q"}, nowhere);
+  ExpectFailure(run, 3, "--data");
+  EXPECT_NE(run.err.find("METAL_MARLIN_DATA"), std::string::npos);
+}
+
+TEST_F(Verbs, AFullDiskLeavesNothingBehind) {
+  const std::size_t before = Entries();
+  const RunOptions full{.file_size_limit = 40000};
+  ExpectFailure(RunProgram({"quantize", model_, "-o", (folder_ / "out").string(), "-q"}, full), 4, "model.safetensors");
+  ExpectFailure(RunProgram({"eval", "logits", model_, "--data", text_, "-o", (folder_ / "l.npy").string(), "-q"}, full), 4,
+                "l.npy");
+  EXPECT_EQ(Entries(), before);
+  const RunResult device = RunProgram({"inspect", model_, "--json"}, {.stdout_file = "/dev/full"});
+  EXPECT_EQ(device.exit_code, 4) << device.err;
+  EXPECT_EQ(RunProgram({"eval", "logits", model_, "--data", text_, "-o", "/dev/full", "-q"}).exit_code, 3);
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+}
+
+TEST_F(Verbs, NothingThatExistsIsLost) {
+  const std::string folder = Quantize("fp4-g32");
+  const std::string sums = *ReadFile(fs::path(folder) / "SHA256SUMS");
+  ExpectFailure(RunProgram({"quantize", model_, "--config", "int4-g64", "-o", folder, "-q"}), 3, "already exists");
+  const RunOptions full{.file_size_limit = 40000};
+  ExpectFailure(RunProgram({"quantize", model_, "--config", "int4-g64", "-o", folder, "--overwrite", "-q"}, full), 4,
+                "model.safetensors");
+  EXPECT_EQ(*ReadFile(fs::path(folder) / "SHA256SUMS"), sums);
+  EXPECT_EQ(RunProgram({"quantize", model_, "--config", "int4-g64", "-o", folder, "--overwrite", "-q"}).exit_code, 0);
+  EXPECT_NE(*ReadFile(fs::path(folder) / "SHA256SUMS"), sums);
+  ExpectFailure(RunProgram({"quantize", folder, "-o", (folder_ / "twice").string(), "-q"}), 3, "already quantized");
+  ExpectFailure(RunProgram({"quantize", model_, "-o", "/proc/marlin", "-q"}), 3, "/proc/marlin");
+}
+
+TEST_F(Verbs, KernelWalkIsExplained) {
+  const RunResult run = RunProgram({"bench", "kernels", "--explain", "-f", "fp4-g128", "--isa", "scalar"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_NE(run.out.find("fp4-g128"), std::string::npos);
+  EXPECT_NE(run.out.find("-> "), std::string::npos);
+}
+
+}  // namespace
+}  // namespace marlin
