@@ -110,8 +110,8 @@ if [[ ${#missing[@]} -eq 0 ]]; then
 fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
-  say "these are missing: ${missing[*]}"
-  say "(Debian's package names) and this system has no apt-get; install your distribution's packages of them, then run this again."
+  say "missing, by Debian's names: ${missing[*]}"
+  say "this system has no apt-get; install your distribution's packages of these, then run this again."
   exit 1
 fi
 

@@ -143,7 +143,7 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& option
   return document["peak_rss_bytes"].get<std::uint64_t>();
 }
 
-Status RunComparisonVerb(const Options& options, Invocation& invocation) {
+Status PlanAndRun(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
@@ -166,12 +166,15 @@ Status RunComparisonVerb(const Options& options, Invocation& invocation) {
                           return MeasureMemory(model, options, (*backend)->threads());
                         },
                         console.progress(), [&](const std::string& line) { console.Say(line); }};
-  if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) {
-    if (status.error().code != ErrorCode::kInterrupted) return status;
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where this one stopped"};
-  }
+  if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
   console.Say(fmt::format("done; now: metal-marlin report generate {}", comparison->results.string()));
   return {};
+}
+
+Status RunComparisonVerb(const Options& options, Invocation& invocation) {
+  const Status status = PlanAndRun(options, invocation);
+  if (status.ok() || status.error().code != ErrorCode::kInterrupted) return status;
+  return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where this one stopped"};
 }
 
 }  // namespace

@@ -26,7 +26,6 @@ struct Options {
 };
 
 struct Generation {
-  std::size_t prompt_tokens = 0;
   std::vector<std::int32_t> tokens;
   double decode_seconds = 0;
 };
@@ -59,26 +58,24 @@ Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const
   return ids;
 }
 
-Result<Generation> Generate(const Model& model, const Tokenizer& tokenizer, const Options& options,
-                            const std::function<void(std::int32_t)>& on_token) {
-  const auto prompt = PromptTokens(tokenizer, options, model.config);
-  if (!prompt) return prompt.error();
+// eos: ends the text; -1 = nothing does.
+Result<Generation> Generate(const Model& model, std::span<const std::int32_t> prompt, std::size_t max_tokens,
+                            std::int32_t eos, const std::function<void(std::int32_t)>& on_token) {
   Generation out;
-  out.prompt_tokens = prompt->size();
-  auto session = Session::Create(model, prompt->size() + options.max_tokens, prompt->size());
+  auto session = Session::Create(model, prompt.size() + max_tokens, prompt.size());
   if (!session) return session.error();
   auto logits = model.backend->Allocate(model.config.vocab_size);
   if (!logits) return logits.error();
   std::vector<float> host(model.config.vocab_size);
-  auto hidden = session->Forward(*prompt);
+  auto hidden = session->Forward(prompt);
   const auto start = std::chrono::steady_clock::now();
-  while (out.tokens.size() < options.max_tokens && !Interrupted()) {
+  while (out.tokens.size() < max_tokens && !Interrupted()) {
     const auto token = BestToken(*session, hidden, *model.backend, **logits, host);
     if (!token) return token.error();
-    if (*token == tokenizer.eos()) break;
+    if (*token == eos) break;
     out.tokens.push_back(*token);
     on_token(*token);
-    if (out.tokens.size() < options.max_tokens) hidden = session->Forward({&*token, 1});
+    if (out.tokens.size() < max_tokens) hidden = session->Forward({&*token, 1});
   }
   out.decode_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return out;
@@ -90,22 +87,23 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
   if (!backend) return backend.error();
   auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
   if (!loaded) return loaded.error();
+  const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.config);
+  if (!prompt) return prompt.error();
   ResetPeakMemory();
   console.EndProgress();
   console.Raw(options.prompt);
-  const auto result = Generate(loaded->model, loaded->tokenizer, options, [&](std::int32_t token) {
-    console.Raw(loaded->tokenizer.Decode({&token, 1}));
-  });
+  const auto result = Generate(loaded->model, *prompt, options.max_tokens, loaded->tokenizer.eos(),
+                               [&](std::int32_t token) { console.Raw(loaded->tokenizer.Decode({&token, 1})); });
   console.Raw("\n");
   if (!result) return result.error();
   const double rate = static_cast<double>(result->tokens.size()) / result->decode_seconds;
   const std::size_t peak = PeakMemoryBytes();
-  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {:.1f} tok/s, peak memory {}", result->prompt_tokens,
+  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {:.1f} tok/s, peak memory {}", prompt->size(),
                              result->tokens.size(), rate, FormatBytes(static_cast<double>(peak))));
   console.Data({{"prompt", options.prompt},
                 {"text", loaded->tokenizer.Decode(result->tokens)},
                 {"tokens", result->tokens},
-                {"prompt_tokens", result->prompt_tokens},
+                {"prompt_tokens", prompt->size()},
                 {"decode_tok_s", rate},
                 {"peak_rss_bytes", peak}});
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};

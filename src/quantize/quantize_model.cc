@@ -56,7 +56,9 @@ Result<std::map<std::string, std::string>> CompanionFiles(const Checkpoint& chec
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!tokenizer) return tokenizer.error();
   files["tokenizer.json"] = tokenizer->ToHuggingFaceJson();
-  files["tokenizer_config.json"] = tokenizer->ToHuggingFaceConfigJson();
+  if (auto config = tokenizer->ToHuggingFaceConfigJson(); !config.empty()) {
+    files["tokenizer_config.json"] = std::move(config);
+  }
   if (checkpoint.container == Container::kGguf) return files;
   constexpr std::size_t kSmall = std::size_t{16} << 20;
   for (const char* name : {"generation_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
