@@ -15,10 +15,13 @@ help:
 
 build:
 	@tools/bootstrap.sh
-	@cmake --preset release --log-level=NOTICE -DMARLIN_TESTS=ON
-	@cmake --build --preset release
+	@cmake --preset release --log-level=NOTICE
+	@cmake --build --preset release --target metal-marlin
 
-test: build
+test:
+	@tools/bootstrap.sh
+	@cmake --preset release --log-level=NOTICE
+	@cmake --build --preset release
 	@python3 tools/run_tests.py build/release
 
 demo:

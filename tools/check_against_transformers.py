@@ -2,7 +2,7 @@
 
     python tools/check_against_transformers.py PROGRAM MODEL.gguf TEXT [--windows 4] [--backend reference|cpu]
 
-Needs torch, transformers, gguf, numpy, tokenizers. transformers reads the GGUF by itself; its matrices are rounded to 16 bits
+Needs torch, transformers, accelerate, gguf, numpy, tokenizers. transformers reads the GGUF by itself; its matrices are rounded to 16 bits
 as this program's baseline does (methodology.md, "The source of a baseline"). Prints max|difference| / max|logit| of the first
 window and both perplexities; fails beyond 1e-4 and 1e-3, the limits of methodology.md.
 """

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <ostream>
 #include <vector>
 
 #include "kernels/guard_memory.h"
@@ -20,6 +21,8 @@ struct Case {
   const KernelRow* row;
   const FormatRow* format;
 };
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.row->name << " with " << c.format->info.name; }
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <ostream>
 #include <vector>
 
 #include "kernels/kernel.h"
@@ -14,6 +15,9 @@
 #include "kernels/reference_backend.h"
 
 namespace marlin {
+
+static void PrintTo(const IsaLevel& level, std::ostream* out) { *out << level.name; }
+
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();

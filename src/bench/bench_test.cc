@@ -1,0 +1,133 @@
+// That what is timed is what should be timed, and that nothing wrong is timed. No test looks at a duration.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "bench/kernel_throughput.h"
+#include "bench/limits.h"
+#include "bench/timing.h"
+#include "formats/formats.h"
+#include "kernels/cpu_backend.h"
+#include "kernels/reference_backend.h"
+
+namespace marlin {
+namespace {
+
+TEST(TimeInterleaved, CandidatesTakeTurns) {
+  std::string order;
+  const std::vector<std::function<void()>> candidates = {[&] { order += 'a'; }, [&] { order += 'b'; },
+                                                         [&] { order += 'c'; }};
+  const auto samples = TimeInterleaved(candidates, {"test", 2, 3}, "test", {});
+  ASSERT_TRUE(samples.ok());
+  EXPECT_EQ(order, "abcabcabcabcabc");
+  ASSERT_EQ(samples->size(), 3u);
+  for (const auto& one : *samples) {
+    ASSERT_EQ(one.size(), 3u) << "warm-up is not among the samples";
+    for (const double ns : one) EXPECT_GT(ns, 0);
+  }
+}
+
+TEST(TimeInterleaved, StopsWhenInterrupted) {
+  int runs = 0;
+  const std::vector<std::function<void()>> candidates = {[&] { g_interrupted = ++runs == 4; }};
+  const auto samples = TimeInterleaved(candidates, {"test", 0, 100}, "test", {});
+  g_interrupted = false;
+  ASSERT_FALSE(samples.ok());
+  EXPECT_EQ(samples.error().code, ErrorCode::kInterrupted);
+  EXPECT_EQ(runs, 4);
+}
+
+TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
+  const auto backend = MakeCpuBackend({});
+  ASSERT_TRUE(backend.ok());
+  std::vector<const FormatRow*> formats;
+  for (const FormatRow& row : Formats()) formats.push_back(&row);
+  const GemmShape shape{"test", 3, 300, 176};
+  const auto timings = TimeKernels(**backend, shape, formats, {"test", 1, 2}, std::size_t{1} << 24, {});
+  ASSERT_TRUE(timings.ok()) << timings.error().message;
+  ASSERT_EQ(timings->size(), formats.size());
+  for (const KernelTiming& timing : *timings) {
+    EXPECT_EQ(timing.samples_ns.size(), 2u);
+    EXPECT_EQ(timing.flops, 2u * 3 * 300 * 176);
+    EXPECT_EQ(timing.bytes_moved, SizeOfEncoded(timing.format->info, 300, 176).total() + 4u * (3 * 176 + 3 * 300));
+    EXPECT_GT(timing.max_error, 0) << "random inputs never multiply exactly";
+    EXPECT_LE(timing.max_error, timing.tolerance);
+    EXPECT_EQ(timing.checked_outputs, 3u * 256);
+    EXPECT_TRUE(timing.in_cache) << "16 MiB hold no four caches";
+  }
+}
+
+// A backend whose product is off by a little: a kernel with a bug.
+class WrongBackend : public Backend {
+ public:
+  std::string_view name() const override { return "wrong"; }
+  int threads() const override { return 1; }
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override { return inner_->Allocate(floats); }
+  void Upload(std::span<const float> from, float* to) override { inner_->Upload(from, to); }
+  void Download(const float* from, std::span<float> to) override { inner_->Download(from, to); }
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override { return inner_->Pack(matrix); }
+  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override {
+    inner_->Embed(table, tokens, out);
+  }
+  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
+              std::span<const MatrixView<float>> outs) override {
+    inner_->Matmul(weights, biases, x, outs);
+    outs[0].data[0] = output_;
+  }
+  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override {
+    inner_->RmsNorm(x, weight, eps, y);
+  }
+  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
+            MatrixView<const float> sin) override {
+    inner_->Rope(x, head_dim, cos, sin);
+  }
+  void Attention(const AttentionArgs& args, MatrixView<float> out) override { inner_->Attention(args, out); }
+  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {
+    inner_->GatedActivation(activation, gate, up);
+  }
+  void Add(MatrixView<float> x, MatrixView<const float> y) override { inner_->Add(x, y); }
+  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
+                    std::span<double> nll) override {
+    inner_->CrossEntropy(logits, targets, nll);
+  }
+
+  float output_ = 0;
+
+ private:
+  std::unique_ptr<Backend> inner_ = MakeReferenceBackend();
+};
+
+TEST(KernelThroughput, AWrongKernelIsNotTimed) {
+  WrongBackend backend;
+  const FormatRow* format = FindFormat("fp4-g32");
+  for (const float output : {12.5f, std::numeric_limits<float>::quiet_NaN()}) {
+    backend.output_ = output;
+    const auto timings = TimeKernels(backend, {"test", 2, 8, 64}, {&format, 1}, {"test", 1, 2}, 1 << 20, {});
+    ASSERT_FALSE(timings.ok());
+    EXPECT_EQ(timings.error().code, ErrorCode::kNumerical);
+    EXPECT_NE(timings.error().message.find("not timed"), std::string::npos);
+  }
+}
+
+TEST(KernelThroughput, ModelShapesAreDistinct) {
+  ModelConfig config;
+  config.hidden_size = 576;
+  config.heads = 9;
+  config.kv_heads = 3;
+  config.head_dim = 64;
+  config.intermediate_size = 1536;
+  EXPECT_EQ(ModelShapes(config).size(), 8u);  // q and o, k and v, gate and up, down: at m = 1 and m = 512
+  EXPECT_EQ(PageShapes().size(), 6u);
+}
+
+TEST(Limits, ArePositive) {
+  ThreadPool pool(1);
+  const MachineLimits limits = MeasureLimits(pool);
+  EXPECT_GT(limits.read_gbps, 0);
+  EXPECT_GT(limits.fma_gflops, 0);
+  EXPECT_FALSE(limits.fma_isa.empty());
+}
+
+}  // namespace
+}  // namespace marlin

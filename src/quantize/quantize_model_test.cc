@@ -1,0 +1,62 @@
+#include "quantize/quantize_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+#include "formats/formats.h"
+#include "io/tensor.h"
+
+namespace marlin {
+namespace {
+
+TEST(Rtn, EqualsEncodingRowByRowForAnyNumberOfThreads) {
+  Rng rng(9);
+  std::vector<float> weights(37 * 172);
+  for (float& w : weights) w = static_cast<float>(rng.Normal());
+  const MatrixView<const float> view(weights.data(), 37, 172);
+  const auto method = ParseMethod("rtn");
+  ASSERT_TRUE(method.ok());
+  for (const FormatRow& format : Formats()) {
+    const EncodedMatrix want = Encode(format, view);
+    for (const int threads : {1, 2, 5}) {
+      ThreadPool pool(threads);
+      const EncodedMatrix got = (*method)->run(format, view, pool);
+      EXPECT_EQ(got.codes, want.codes) << format.info.name;
+      EXPECT_EQ(got.scales, want.scales) << format.info.name;
+      EXPECT_EQ(got.zero_points, want.zero_points) << format.info.name;
+    }
+  }
+}
+
+TEST(Methods, UnknownNameListsTheKnown) {
+  const auto method = ParseMethod("magic");
+  ASSERT_FALSE(method.ok());
+  EXPECT_EQ(method.error().code, ErrorCode::kUsage);
+  EXPECT_NE(method.error().message.find("rtn"), std::string::npos);
+}
+
+ModelConfig SmallConfig(bool tied) {
+  ModelConfig config;
+  config.layers = 2;
+  config.tied_head = tied;
+  return config;
+}
+
+TEST(StemsToQuantize, LinearLayersUnlessTold) {
+  QuantizeOptions options;
+  const auto linear = StemsToQuantize(SmallConfig(false), options);
+  ASSERT_TRUE(linear.ok());
+  EXPECT_EQ(linear->size(), 14u);
+  EXPECT_EQ(linear->front(), "model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(linear->back(), "model.layers.1.mlp.down_proj");
+  options.quantize_embeddings = options.quantize_head = true;
+  EXPECT_EQ(StemsToQuantize(SmallConfig(false), options)->size(), 16u);
+  EXPECT_EQ(StemsToQuantize(SmallConfig(true), options)->size(), 15u) << "a tied head is the embedding";
+  options.quantize_embeddings = false;
+  EXPECT_EQ(StemsToQuantize(SmallConfig(true), options).error().code, ErrorCode::kUsage);
+}
+
+}  // namespace
+}  // namespace marlin
