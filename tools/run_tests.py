@@ -14,7 +14,8 @@ import xml.etree.ElementTree
 def skip_reasons(report: str) -> collections.Counter:
     reasons = collections.Counter()
     for case in xml.etree.ElementTree.parse(report).iter("testcase"):
-        if case.get("status") != "notrun":
+        skipped = case.find("skipped")
+        if skipped is None or not skipped.get("message", "").startswith("SKIP_"):  # a missing program is a failure
             continue
         output = (case.findtext("system-out") or "").strip()
         found = re.search(r": Skipped\n(.*?)\n+\[  SKIPPED", output, re.DOTALL)  # GoogleTest's wording
@@ -35,7 +36,7 @@ def main(build: str) -> int:
     for line in ctest.stdout:
         if tail or re.match(r"\d+% tests passed", line):
             tail.append(line)
-        else:
+        elif not re.match(r" +Start +\d+: ", line):
             print(line, end="", flush=True)
     status = ctest.wait()
     lists_begin = next((i for i, line in enumerate(tail) if line.startswith("The following tests")), len(tail))

@@ -59,13 +59,16 @@ Result<Candidate> MakeCandidate(Backend& backend, const FormatRow& format, Matri
   candidate.format = &format;
   candidate.encoded = EncodeParallel(format, weights, pool);
   const std::size_t wanted_bytes = 4 * LastLevelCacheBytes();
+  auto weight = backend.Pack(candidate.encoded.view());
   std::size_t held = 0;
-  do {
-    auto weight = backend.Pack(candidate.encoded.view());
+  for (;;) {
     if (!weight) return weight.error();
-    held += (*weight)->resident_bytes();
+    const std::size_t bytes = (*weight)->resident_bytes();
+    held += bytes;
     candidate.copies.push_back(std::move(*weight));
-  } while (held <= wanted_bytes && held + candidate.copies[0]->resident_bytes() <= memory_bytes);
+    if (held > wanted_bytes || held + bytes > memory_bytes) break;
+    weight = candidate.copies[0]->Clone();
+  }
   candidate.in_cache = held <= wanted_bytes;
   return candidate;
 }

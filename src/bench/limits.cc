@@ -1,14 +1,15 @@
 #include "bench/limits.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <fstream>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -154,12 +155,15 @@ double MeasureRead(ThreadPool& pool) {
 }  // namespace
 
 std::size_t LastLevelCacheBytes() {
+  // sysfs, not sysconf: in virtual machines glibc computes ten times too much for some processors.
+  std::size_t largest = 0;
+  for (int index = 0; index < 8; ++index) {
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size");
+    std::size_t kib = 0;
+    if (file >> kib) largest = std::max(largest, kib * 1024);
+  }
   constexpr std::size_t kUnknown = std::size_t{32} << 20;
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  const long bytes = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (bytes > 0) return static_cast<std::size_t>(bytes);
-#endif
-  return kUnknown;
+  return largest > 0 ? largest : kUnknown;
 }
 
 MachineLimits MeasureLimits(ThreadPool& pool) {

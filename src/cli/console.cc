@@ -101,12 +101,17 @@ void Console::EndProgress() {
 
 std::string Console::Describe(const Progress& progress) const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - stage_start_).count();
-  std::string text = fmt::format("{}: {}", progress.stage, progress.done);
-  if (progress.total > 0) text += fmt::format("/{}", progress.total);
-  text += " " + progress.unit;
+  const bool bytes = progress.unit == "bytes";
+  const auto count = [&](std::uint64_t value) {
+    return bytes ? FormatBytes(static_cast<double>(value)) : fmt::format("{}", value);
+  };
+  std::string text = fmt::format("{}: {}", progress.stage, count(progress.done));
+  if (progress.total > 0) text += fmt::format("/{}", count(progress.total));
+  if (!bytes) text += " " + progress.unit;
   const double moved = static_cast<double>(progress.done) - static_cast<double>(stage_first_);
   if (moved > 0 && elapsed > 0.5) {
-    text += fmt::format(", {:.3g}/s", moved / elapsed);
+    const double rate = moved / elapsed;
+    text += bytes ? fmt::format(", {}/s", FormatBytes(rate)) : fmt::format(", {:.3g}/s", rate);
     if (progress.total > progress.done) {
       text += fmt::format(", {} left", FormatDuration(static_cast<double>(progress.total - progress.done) * elapsed / moved));
     }

@@ -17,6 +17,11 @@
 namespace marlin {
 namespace {
 
+Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
+  ThreadPool pool(3);
+  return Pack(matrix, pool);
+}
+
 struct Case {
   const KernelRow* row;
   const FormatRow* format;
@@ -85,7 +90,7 @@ class Conformance : public testing::TestWithParam<Case> {
   static void Check(std::size_t m, std::size_t n, std::size_t k, GuardSide side, Rng& rng) {
     SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k);
     const EncodedMatrix matrix = RandomEncoded(*GetParam().format, n, k, rng);
-    const Result<PackedMatrix> packed = Pack(matrix.view());
+    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
     ASSERT_TRUE(packed.ok());
     std::vector<float> x(m * k);
     for (float& value : x) value = static_cast<float>(rng.Normal());
@@ -134,7 +139,7 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
   Rng rng(9);
   for (const std::size_t k : {7, 172, 576, 600}) {
     const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
-    const Result<PackedMatrix> packed = Pack(matrix.view());
+    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
     ASSERT_TRUE(packed.ok());
     constexpr std::size_t kTokens = 13;
     std::vector<float> x(kTokens * k);
@@ -154,7 +159,7 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
 TEST_P(Conformance, NotANumberStaysInItsToken) {
   Rng rng(10);
   const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 64, 172, rng);
-  const Result<PackedMatrix> packed = Pack(matrix.view());
+  const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
   ASSERT_TRUE(packed.ok());
   for (const std::size_t m : {3, 8}) {
     std::vector<float> x(m * 172, 1.0f);

@@ -35,6 +35,12 @@ class CpuWeight final : public Weight {
   const FormatInfo& format() const override { return packed.format->info; }
   std::size_t resident_bytes() const override { return packed.geometry.bytes(); }
   std::string_view kernel() const override { return kernel_row.name; }
+  Result<std::unique_ptr<Weight>> Clone() const override {
+    auto memory = packed.memory.Clone();
+    if (!memory) return memory.error();
+    PackedMatrix copy{packed.format, packed.geometry, std::move(*memory)};
+    return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(std::move(copy), kernel_row));
+  }
 
   const PackedMatrix packed;
   const KernelRow& kernel_row;
@@ -137,7 +143,7 @@ Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix
   const Result<const KernelRow*> row =
       SelectKernel(Kernels(), {&matrix.format->info, matrix.rows, matrix.cols}, options_);
   if (!row) return row.error();
-  Result<PackedMatrix> packed = marlin::Pack(matrix);
+  Result<PackedMatrix> packed = marlin::Pack(matrix, pool_);
   if (!packed) return packed.error();
   return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*std::move(packed), **row));
 }

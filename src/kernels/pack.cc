@@ -8,8 +8,26 @@
 #include "base/check.h"
 
 namespace marlin {
+namespace {
 
-Result<PackedMatrix> Pack(const EncodedMatrixView& matrix) {
+void PackRows(const EncodedMatrixView& matrix, const PanelGeometry& geometry, std::uint8_t* bytes, std::size_t begin,
+              std::size_t end) {
+  std::vector<std::uint32_t> codes;
+  for (std::size_t row = begin; row < end; ++row) {
+    for (std::size_t g = 0; g < geometry.groups; ++g) {
+      const std::size_t length = geometry.GroupLength(g);
+      const GroupParams params = geometry.has_scales ? GetParams(matrix, row, g) : GroupParams{};
+      SetPackedParams(geometry, bytes, row, g, params);
+      codes.assign(geometry.code_bits == 4 ? (length + 7) / 8 * 8 : length, params.zero_point);
+      GetCodes(matrix, row, g * geometry.group, std::span(codes).first(length));
+      SetPackedCodes(geometry, bytes, row, g, 0, codes);
+    }
+  }
+}
+
+}  // namespace
+
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
   if (matrix.rows == 0 || matrix.cols == 0) {
     return Error{ErrorCode::kUnsupported, fmt::format("cannot pack a {} matrix of {} x {}: it holds no weights",
@@ -23,18 +41,11 @@ Result<PackedMatrix> Pack(const EncodedMatrixView& matrix) {
   if (!memory) return memory.error();
   packed.memory = *std::move(memory);
 
-  std::uint8_t* bytes = packed.memory.data();
-  std::vector<std::uint32_t> codes;
-  for (std::size_t row = 0; row < matrix.rows; ++row) {
-    for (std::size_t g = 0; g < geometry.groups; ++g) {
-      const std::size_t length = geometry.GroupLength(g);
-      const GroupParams params = geometry.has_scales ? GetParams(matrix, row, g) : GroupParams{};
-      SetPackedParams(geometry, bytes, row, g, params);
-      codes.assign(geometry.code_bits == 4 ? (length + 7) / 8 * 8 : length, params.zero_point);
-      GetCodes(matrix, row, g * geometry.group, std::span(codes).first(length));
-      SetPackedCodes(geometry, bytes, row, g, 0, codes);
-    }
-  }
+  // Panels share no byte.
+  pool.Split(geometry.panels, [&](std::size_t begin, std::size_t end, int) {
+    const std::size_t last = std::min(end * kPanelRows, matrix.rows);
+    PackRows(matrix, geometry, packed.memory.data(), begin * kPanelRows, last);
+  });
   return packed;
 }
 

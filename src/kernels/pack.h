@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/result.h"
+#include "base/thread_pool.h"
 #include "formats/encoded_matrix.h"
 #include "kernels/layout.h"
 #include "kernels/region.h"
@@ -18,7 +19,7 @@ struct PackedMatrix {
 };
 
 // Errors: kUnsupported for an empty matrix, kResource.
-Result<PackedMatrix> Pack(const EncodedMatrixView& matrix);
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, ThreadPool& pool);
 
 // The matrix that was packed, bit for bit.
 EncodedMatrix Unpack(const PackedMatrix& packed);

@@ -20,9 +20,16 @@ class ReferenceWeight final : public Weight {
     float* decoded = reinterpret_cast<float*>(memory_.data());
     for (std::size_t r = 0; r < rows_; ++r) DecodeRow(matrix, r, {decoded + r * cols_, cols_});
   }
+  ReferenceWeight(const ReferenceWeight& other, Region memory)
+      : info_(other.info_), rows_(other.rows_), cols_(other.cols_), memory_(std::move(memory)) {}
   std::size_t rows() const override { return rows_; }
   std::size_t cols() const override { return cols_; }
   const FormatInfo& format() const override { return info_; }
+  Result<std::unique_ptr<Weight>> Clone() const override {
+    auto memory = memory_.Clone();
+    if (!memory) return memory.error();
+    return std::unique_ptr<Weight>(std::make_unique<ReferenceWeight>(*this, std::move(*memory)));
+  }
   std::size_t resident_bytes() const override { return rows_ * cols_ * sizeof(float); }
   std::string_view kernel() const override { return "reference"; }
   const float* Row(std::size_t r) const { return reinterpret_cast<const float*>(memory_.data()) + r * cols_; }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <cstring>
 #include <utility>
 
 namespace marlin {
@@ -34,6 +35,12 @@ Result<Region> Region::Allocate(std::size_t bytes, const char* what) {
   madvise(mapping, total, MADV_HUGEPAGE);  // a wish: a system without huge pages is only slower
 #endif
   return region;
+}
+
+Result<Region> Region::Clone() const {
+  auto copy = Allocate(size_, "a copy of packed weights");
+  if (copy) std::memcpy(copy->data_, data_, size_);
+  return copy;
 }
 
 Region::Region(Region&& other) noexcept { *this = std::move(other); }

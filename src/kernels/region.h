@@ -14,6 +14,9 @@ class Region {
   // Errors: kResource, naming `what`.
   static Result<Region> Allocate(std::size_t bytes, const char* what);
 
+  // The same bytes in memory of their own. Errors: kResource.
+  Result<Region> Clone() const;
+
   Region() = default;
   Region(Region&& other) noexcept;
   Region& operator=(Region&& other) noexcept;
