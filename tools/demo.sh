@@ -72,5 +72,5 @@ choose_text
 "$program" report generate "$out/results" -o "$out/report"
 say ""
 say "report:    $PWD/$out/report/RESULTS.md (plots beside it in plots/)"
-say "full run:  $program bench comparison --model $model    # the whole text, 15 + 100 iterations; hours on 2 cores"
+say "full run:  $program bench comparison --model $model    # the whole text, 15 + 100 iterations; about an hour and a quarter on 2 cores"
 say "           $program report generate benchmarks/results"

@@ -45,19 +45,11 @@ std::vector<float> RandomMatrix(std::size_t count, std::uint64_t seed, double sc
   return values;
 }
 
-EncodedMatrix EncodeParallel(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool) {
-  EncodedMatrix matrix(format, weights.rows, weights.cols);
-  pool.Split((weights.rows + 7) / 8, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t r = begin * 8; r < std::min(end * 8, weights.rows); ++r) EncodeRow(matrix, r, weights.Row(r));
-  });
-  return matrix;
-}
-
 Result<Candidate> MakeCandidate(Backend& backend, const FormatRow& format, MatrixView<const float> weights,
                                 std::size_t memory_bytes, ThreadPool& pool) {
   Candidate candidate;
   candidate.format = &format;
-  candidate.encoded = EncodeParallel(format, weights, pool);
+  candidate.encoded = Encode(format, weights, pool);
   const std::size_t wanted_bytes = 4 * LastLevelCacheBytes();
   auto weight = backend.Pack(candidate.encoded.view());
   std::size_t held = 0;

@@ -141,4 +141,13 @@ EncodedMatrix Encode(const FormatRow& format, MatrixView<const float> weights) {
   return matrix;
 }
 
+EncodedMatrix Encode(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool) {
+  EncodedMatrix matrix(format, weights.rows, weights.cols);
+  // Zero points of eight neighbouring rows share a word.
+  pool.Split((weights.rows + 7) / 8, [&](std::size_t begin, std::size_t end, int) {
+    for (std::size_t r = begin * 8; r < std::min(end * 8, weights.rows); ++r) EncodeRow(matrix, r, weights.Row(r));
+  });
+  return matrix;
+}
+
 }  // namespace marlin

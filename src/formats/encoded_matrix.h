@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/matrix.h"
+#include "base/thread_pool.h"
 #include "formats/format.h"
 
 namespace marlin {
@@ -74,5 +75,6 @@ void DecodeRow(const EncodedMatrixView& matrix, std::size_t row, std::span<float
 // Round to nearest, each group by itself: Fit, Round. weights [rows, cols], finite.
 void EncodeRow(EncodedMatrix& matrix, std::size_t row, std::span<const float> weights);
 EncodedMatrix Encode(const FormatRow& format, MatrixView<const float> weights);
+EncodedMatrix Encode(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool);
 
 }  // namespace marlin

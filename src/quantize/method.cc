@@ -7,14 +7,9 @@
 namespace marlin {
 namespace {
 
-// Round to nearest: every group by itself, scale from its extremes. Zero points of eight neighbouring rows share a word,
-// so threads take rows in multiples of eight.
+// Every group by itself, scale from its extremes.
 EncodedMatrix RunRtn(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool) {
-  EncodedMatrix matrix(format, weights.rows, weights.cols);
-  pool.Split((weights.rows + 7) / 8, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t r = begin * 8; r < std::min(end * 8, weights.rows); ++r) EncodeRow(matrix, r, weights.Row(r));
-  });
-  return matrix;
+  return Encode(format, weights, pool);
 }
 
 constexpr std::array kMethods = {Method{"rtn", "round to nearest, scale from each group's extremes", &RunRtn}};
