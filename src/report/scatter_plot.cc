@@ -107,14 +107,17 @@ std::vector<Box> DrawGuides(Figure& figure, const Box& area, const Axes& axes, c
   };
   constexpr std::array<Guide, 3> kGuides = {{{0, "baseline"}, {1, "+1 %"}, {5, "+5 %"}}};
   std::vector<Box> covered;
+  double free_from = area.bottom;  // above the last name
   for (const Guide& guide : kGuides) {
     if (!axes.y.Contains(guide.percent)) continue;
     const double y = to_px.Y(guide.percent);
     figure.script += LineAt(figure, area.left, y, area.right, y,
                             guide.percent == 0 ? "linecolor rgb '#555555' linewidth 1.2"
                                                : "linecolor rgb '#888888' linewidth 1 dashtype 2");
-    figure.script += TextAt(figure, area.right - 4, y + 8, guide.name, {.align = "right", .color = "#777777"});
     covered.push_back({area.left, y - 1, area.right, y + 1});
+    if (y < free_from) continue;  // its name would lie on the one below
+    free_from = y + kLabelHeight;
+    figure.script += TextAt(figure, area.right - 4, y + 8, guide.name, {.align = "right", .color = "#777777"});
     covered.push_back({area.right - 4 - TextWidth(guide.name, kFontPx), y, area.right, y + kLabelHeight});
   }
   return covered;
