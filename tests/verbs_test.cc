@@ -78,6 +78,7 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
   EXPECT_EQ(RunProgram({"swim"}).exit_code, 2);
   EXPECT_EQ(RunProgram({"quantize", model_}).exit_code, 2);
   EXPECT_EQ(RunProgram({"eval", "perplexity", model_, "--ctx", "2"}).exit_code, 2);
+  EXPECT_EQ(RunProgram({"eval", "perplexity", model_, "--samples", "-1"}).exit_code, 2);
   const std::string out = (folder_ / "out").string();
   ExpectFailure(RunProgram({"quantize", model_, "--config", "fp4-g17", "-o", out}), 2, "fp4-g128");
   ExpectFailure(RunProgram({"quantize", model_, "--config", "bf16", "-o", out}), 2, "not a quantization");
@@ -249,6 +250,8 @@ TEST_F(Verbs, NothingThatExistsIsLost) {
   EXPECT_EQ(RunProgram({"quantize", model_, "--config", "int4-g64", "-o", folder, "--overwrite", "-q"}).exit_code, 0);
   EXPECT_NE(*ReadFile(fs::path(folder) / "SHA256SUMS"), sums);
   ExpectFailure(RunProgram({"quantize", folder, "-o", (folder_ / "twice").string(), "-q"}), 3, "already quantized");
+  ExpectFailure(RunProgram({"bench", "comparison", "--model", folder, "--data", text_, "--ctx", "128", "--dry-run", "-q"}),
+                3, "already quantized");
   ExpectFailure(RunProgram({"quantize", model_, "-o", "/proc/marlin", "-q"}), 3, "/proc/marlin");
 }
 

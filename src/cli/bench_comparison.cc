@@ -187,7 +187,8 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("-c,--config", options->configs,
                   fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
   AddTextOptions(*app, options->text);
-  app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all");
+  app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")
+      ->check(CLI::Range(0, 1 << 30));
   app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
   app->add_option("-r,--results", options->results, "Folder of the records");
   app->add_option("--work", options->work, "Folder for half-finished rows and quantized models; default: .work in the results");

@@ -84,7 +84,7 @@ void Console::Raw(std::string_view text) {
 Status Console::Finish() {
   EndProgress();
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return Error{ErrorCode::kResource, "cannot write to standard output: the disk is full or the reader is gone"};
+    return Error{ErrorCode::kResource, "cannot write to standard output: the disk is full"};
   }
   return {};
 }

@@ -211,7 +211,7 @@ void RegisterLogits(CLI::App& eval, Selection& selection) {
   app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
   app->add_option("-o,--output", options->output, "File to write (.npy, float32)")->required();
   AddTextOptions(*app, options->text);
-  app->add_option("--window", options->window, "Which window of the text, from 0");
+  app->add_option("--window", options->window, "Which window of the text, from 0")->check(CLI::Range(0, 1 << 30));
   app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
   AddBackendOptions(*app, options->backend);
   app->callback([&selection, options] {
@@ -231,7 +231,7 @@ void RegisterEval(CLI::App& parent, Selection& selection) {
   app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
   app->add_option("--baseline", options->baseline, "A second model; the delta is paired window by window");
   AddTextOptions(*app, options->text);
-  app->add_option("-s,--samples", options->samples, "Only the first windows; 0 = all");
+  app->add_option("-s,--samples", options->samples, "Only the first windows; 0 = all")->check(CLI::Range(0, 1 << 30));
   app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
   app->add_flag("--verify", options->verify, "Check every hash of a quantized folder first");
   AddBackendOptions(*app, options->backend);

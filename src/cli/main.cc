@@ -22,7 +22,6 @@ void OnInterrupt(int) {
 void PrepareSignals() {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
-  std::signal(SIGPIPE, SIG_IGN);  // a reader that went away shows as an error of write
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shows as an error of write, which names the file
 }
 

@@ -11,6 +11,7 @@ namespace marlin {
 CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& name, const std::string& description,
                   const std::string& example) {
   CLI::App* app = parent.add_subcommand(name, description);
+  app->option_defaults()->always_capture_default();  // --help shows them
   CommonOptions& common = selection.common;
   app->add_option("--threads", common.threads, "Threads; 0 = every core this process may use")
       ->check(CLI::Range(0, 1024));

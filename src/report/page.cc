@@ -14,7 +14,7 @@ constexpr const char* kTitle = "# Metal Marlin benchmark results\n\n";
 
 std::string HowToMake(const PageOptions& options) {
   return fmt::format(R"(```
-metal-marlin bench comparison
+metal-marlin bench comparison --model ./path/to/model
 metal-marlin eval perplexity ./path/to/model --samples 100
 metal-marlin report generate {}
 ```

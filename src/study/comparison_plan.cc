@@ -64,6 +64,9 @@ struct Opened {
 Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOptions& options, const EvalText& text) {
   const auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint) return checkpoint.error();
+  if (checkpoint->config.contains("quantization_config")) {
+    return Error{ErrorCode::kInput, fmt::format("{} is already quantized; compare its 16-bit original", path.string())};
+  }
   auto config = ParseModelConfig(checkpoint->config);
   if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
