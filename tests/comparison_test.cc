@@ -23,9 +23,12 @@ class Comparison : public testing::Test {
   }
 
   std::vector<std::string> Command(const std::string& results, std::vector<std::string> more = {}) const {
-    std::vector<std::string> words = {"bench",   "comparison", "--model",   (folder_ / "model").string(),
-                                      "--data",  (folder_ / "text.txt").string(), "--ctx", "128",
-                                      "--results", (folder_ / results).string(), "--quick-timing", "--no-kernels"};
+    std::vector<std::string> words = {"bench",          "comparison",
+                                      "--model",        (folder_ / "model").string(),
+                                      "--data",         (folder_ / "text.txt").string(),
+                                      "--ctx",          "128",
+                                      "--results",      (folder_ / results).string(),
+                                      "--quick-timing", "--no-kernels"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -118,7 +121,8 @@ TEST_F(Comparison, InterruptSaysHowToGoOn) {
 TEST(Report, EmptyFolderGivesThePageThatSaysSo) {
   const TemporaryFolder folder;
   fs::create_directories(folder / "results");
-  const RunResult run = RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
+  const RunResult run =
+      RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const std::string page = *ReadFile(folder / "out" / "RESULTS.md");
   EXPECT_NE(page.find("No benchmark results found yet"), std::string::npos);
@@ -130,7 +134,8 @@ TEST(Report, BrokenRecordsAreNamedAndLeftOut) {
   fs::create_directories(folder / "results");
   ASSERT_TRUE(WriteFileAtomic(folder / "results" / "torn.json", "{\"schema\": \"metal-mar").ok());
   ASSERT_TRUE(WriteFileAtomic(folder / "results" / "foreign.json", "[1, 2, 3]").ok());
-  const RunResult run = RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
+  const RunResult run =
+      RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_NE(run.err.find("torn.json"), std::string::npos) << run.err;
   EXPECT_NE(run.err.find("foreign.json"), std::string::npos) << run.err;

@@ -15,11 +15,11 @@ struct RunOptions {
   std::optional<std::size_t> file_size_limit{};      // RLIMIT_FSIZE
   std::optional<double> signal_after_seconds{};      // then `signal` is sent
   int signal = 9;
-  std::string stdout_file{};                         // instead of being kept
+  std::string stdout_file{};  // instead of being kept
 };
 
 struct RunResult {
-  int exit_code = -1;   // -1 when a signal ended it
+  int exit_code = -1;  // -1 when a signal ended it
   int signal = 0;
   std::string out, err;
 };

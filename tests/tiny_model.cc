@@ -19,23 +19,30 @@ namespace {
 using nlohmann::json;
 
 json Config() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"},     {"vocab_size", 256},
-          {"hidden_size", 64},                     {"intermediate_size", 96},   {"num_hidden_layers", 2},
-          {"num_attention_heads", 4},              {"num_key_value_heads", 2},  {"rms_norm_eps", 1e-5},
-          {"rope_theta", 10000},                   {"tie_word_embeddings", true}, {"max_position_embeddings", 2048}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"vocab_size", 256},
+          {"hidden_size", 64},
+          {"intermediate_size", 96},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 10000},
+          {"tie_word_embeddings", true},
+          {"max_position_embeddings", 2048}};
 }
 
 std::string TokenizerJson() {
   json vocab = json::object();
   for (int byte = 0; byte < 256; ++byte) vocab[ToByteAlphabet(std::string(1, static_cast<char>(byte)))] = byte;
-  const json tokenizer = {
-      {"version", "1.0"},
-      {"added_tokens", json::array()},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-      {"post_processor", nullptr},
-      {"decoder", {{"type", "ByteLevel"}}},
-      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", json::array()}}}};
+  const json tokenizer = {{"version", "1.0"},
+                          {"added_tokens", json::array()},
+                          {"normalizer", nullptr},
+                          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+                          {"post_processor", nullptr},
+                          {"decoder", {{"type", "ByteLevel"}}},
+                          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", json::array()}}}};
   return tokenizer.dump();
 }
 
@@ -62,7 +69,8 @@ void WriteTinyModel(const std::filesystem::path& folder) {
     plan.push_back({prefix + "input_layernorm.weight", DType::kBF16, {64}});
     plan.push_back({prefix + "post_attention_layernorm.weight", DType::kBF16, {64}});
     for (std::size_t s = 0; s < kSlots; ++s) {
-      plan.push_back({LinearStem(layer, static_cast<Slot>(s)) + ".weight", DType::kBF16,
+      plan.push_back({LinearStem(layer, static_cast<Slot>(s)) + ".weight",
+                      DType::kBF16,
                       {kLinearSlots[s].rows(*config), kLinearSlots[s].cols(*config)}});
     }
   }

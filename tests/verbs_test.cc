@@ -59,9 +59,14 @@ TEST_F(Verbs, VersionAndHelp) {
   for (const char* word : {"metal-marlin ", "commit", "compiler", "isa"}) {
     EXPECT_NE(version.out.find(word), std::string::npos) << word;
   }
-  const std::vector<std::vector<std::string>> verbs = {{"inspect"}, {"quantize"}, {"verify"}, {"generate"},
-                                                       {"eval", "perplexity"}, {"eval", "logits"},
-                                                       {"bench", "comparison"}, {"bench", "kernels"},
+  const std::vector<std::vector<std::string>> verbs = {{"inspect"},
+                                                       {"quantize"},
+                                                       {"verify"},
+                                                       {"generate"},
+                                                       {"eval", "perplexity"},
+                                                       {"eval", "logits"},
+                                                       {"bench", "comparison"},
+                                                       {"bench", "kernels"},
                                                        {"report", "generate"}};
   for (std::vector<std::string> words : verbs) {
     words.emplace_back("--help");
@@ -113,7 +118,8 @@ TEST_F(Verbs, QuantizedFolderVerifiesSpeaksAndScores) {
   const RunResult verify = RunProgram({"verify", folder});
   EXPECT_EQ(verify.exit_code, 0) << verify.err;
   const RunResult first = RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--verify", "--json", "-q"});
-  const RunResult second = RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--threads", "1", "--json", "-q"});
+  const RunResult second =
+      RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--threads", "1", "--json", "-q"});
   ASSERT_EQ(first.exit_code, 0) << first.err;
   const json generated = json::parse(first.out);
   EXPECT_EQ(generated["tokens"], json::parse(second.out)["tokens"]) << "threads change no bit";
@@ -230,8 +236,8 @@ TEST_F(Verbs, AFullDiskLeavesNothingBehind) {
   const std::size_t before = Entries();
   const RunOptions full{.file_size_limit = 40000};
   ExpectFailure(RunProgram({"quantize", model_, "-o", (folder_ / "out").string(), "-q"}, full), 4, "model.safetensors");
-  ExpectFailure(RunProgram({"eval", "logits", model_, "--data", text_, "-o", (folder_ / "l.npy").string(), "-q"}, full), 4,
-                "l.npy");
+  ExpectFailure(RunProgram({"eval", "logits", model_, "--data", text_, "-o", (folder_ / "l.npy").string(), "-q"}, full),
+                4, "l.npy");
   EXPECT_EQ(Entries(), before);
   const RunResult device = RunProgram({"inspect", model_, "--json"}, {.stdout_file = "/dev/full"});
   EXPECT_EQ(device.exit_code, 4) << device.err;
@@ -250,8 +256,9 @@ TEST_F(Verbs, NothingThatExistsIsLost) {
   EXPECT_EQ(RunProgram({"quantize", model_, "--config", "int4-g64", "-o", folder, "--overwrite", "-q"}).exit_code, 0);
   EXPECT_NE(*ReadFile(fs::path(folder) / "SHA256SUMS"), sums);
   ExpectFailure(RunProgram({"quantize", folder, "-o", (folder_ / "twice").string(), "-q"}), 3, "already quantized");
-  ExpectFailure(RunProgram({"bench", "comparison", "--model", folder, "--data", text_, "--ctx", "128", "--dry-run", "-q"}),
-                3, "already quantized");
+  ExpectFailure(
+      RunProgram({"bench", "comparison", "--model", folder, "--data", text_, "--ctx", "128", "--dry-run", "-q"}), 3,
+      "already quantized");
   ExpectFailure(RunProgram({"quantize", model_, "-o", "/proc/marlin", "-q"}), 3, "/proc/marlin");
 }
 

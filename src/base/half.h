@@ -8,9 +8,7 @@
 namespace marlin {
 
 // bf16 is the upper half of a float: [s eeeeeeee mmmmmmm]
-constexpr float Bf16ToFloat(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
+constexpr float Bf16ToFloat(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 
 constexpr std::uint16_t FloatToBf16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);

@@ -83,8 +83,7 @@ void ThreadPool::Run(const std::function<void(int)>& job) {
   }
 }
 
-void ThreadPool::Split(std::size_t count,
-                       const std::function<void(std::size_t, std::size_t, int)>& job) {
+void ThreadPool::Split(std::size_t count, const std::function<void(std::size_t, std::size_t, int)>& job) {
   const auto parts = static_cast<std::size_t>(threads_);
   Run([&](int thread) {
     const auto t = static_cast<std::size_t>(thread);

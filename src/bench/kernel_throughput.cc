@@ -128,8 +128,8 @@ std::string Describe(const GemmShape& shape) { return fmt::format("m={} n={} k={
 }  // namespace
 
 std::vector<GemmShape> PageShapes() {
-  return {{"page", 1, 4096, 4096},   {"page", 1, 4096, 14336},   {"page", 1, 14336, 4096},
-          {"page", 32, 4096, 4096},  {"page", 32, 4096, 14336},  {"page", 128, 4096, 4096}};
+  return {{"page", 1, 4096, 4096},  {"page", 1, 4096, 14336},  {"page", 1, 14336, 4096},
+          {"page", 32, 4096, 4096}, {"page", 32, 4096, 14336}, {"page", 128, 4096, 4096}};
 }
 
 std::vector<GemmShape> ModelShapes(const ModelConfig& config) {
@@ -156,18 +156,26 @@ Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape&
     const std::vector<float> weights = RandomMatrix(shape.n * shape.k, 1, 0.02, pool);
     for (const FormatRow* format : formats) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      auto candidate = MakeCandidate(backend, *format, {weights.data(), shape.n, shape.k},
-                                     memory_bytes / formats.size(), pool);
+      auto candidate =
+          MakeCandidate(backend, *format, {weights.data(), shape.n, shape.k}, memory_bytes / formats.size(), pool);
       if (!candidate) return candidate.error();
       const Check check = CompareWithReference(backend, *candidate, shape, *act, pool);
       const std::string kernel(candidate->copies[0]->kernel());
       if (!(check.max_error <= kTolerance)) {
         return Error{ErrorCode::kNumerical,
-                     fmt::format("kernel {} on {} {}: error {:.2e} against fp64, allowed {:.0e}; it is not timed", kernel,
-                                 format->info.name, Describe(shape), check.max_error, kTolerance)};
+                     fmt::format("kernel {} on {} {}: error {:.2e} against fp64, allowed {:.0e}; it is not timed",
+                                 kernel, format->info.name, Describe(shape), check.max_error, kTolerance)};
       }
-      timings.push_back({shape, format, kernel, {}, 2ull * shape.m * shape.n * shape.k, BytesMoved(format->info, shape),
-                         check.max_error, kTolerance, check.outputs, candidate->in_cache});
+      timings.push_back({shape,
+                         format,
+                         kernel,
+                         {},
+                         2ull * shape.m * shape.n * shape.k,
+                         BytesMoved(format->info, shape),
+                         check.max_error,
+                         kTolerance,
+                         check.outputs,
+                         candidate->in_cache});
       candidate->encoded = {};
       candidates.push_back(std::move(*candidate));
     }

@@ -31,14 +31,14 @@ std::vector<GemmShape> ModelShapes(const ModelConfig& config);
 struct KernelTiming {
   GemmShape shape;
   const FormatRow* format = nullptr;
-  std::string kernel;                // row of the kernel table
+  std::string kernel;  // row of the kernel table
   std::vector<double> samples_ns;
-  std::uint64_t flops = 0;           // 2 m n k
-  std::uint64_t bytes_moved = 0;     // codes, scales, zero points, activations, outputs, once each
-  double max_error = 0;              // max |difference| / max |reference| against fp64
+  std::uint64_t flops = 0;        // 2 m n k
+  std::uint64_t bytes_moved = 0;  // codes, scales, zero points, activations, outputs, once each
+  double max_error = 0;           // max |difference| / max |reference| against fp64
   double tolerance = 0;
-  std::size_t checked_outputs = 0;   // how many of the m n outputs were compared
-  bool in_cache = false;             // the weights could not be rotated through four times the last-level cache
+  std::size_t checked_outputs = 0;  // how many of the m n outputs were compared
+  bool in_cache = false;            // the weights could not be rotated through four times the last-level cache
 };
 
 // One shape in several formats, interleaved. Weights rotate through copies so that no timing is a cache timing.

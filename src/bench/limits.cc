@@ -28,8 +28,8 @@ constexpr int kPasses = 8;
 
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
-// A loop of independent fused multiply-adds, long enough chains in flight to fill every pipe (latency 4, two pipes: 8; twelve
-// leave room). Returns a value that depends on all of them.
+// A loop of independent fused multiply-adds, long enough chains in flight to fill every pipe (latency 4, two pipes: 8;
+// twelve leave room). Returns a value that depends on all of them.
 struct FmaLoop {
   const char* isa;
   double flops_per_step;

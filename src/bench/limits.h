@@ -9,9 +9,9 @@
 namespace marlin {
 
 struct MachineLimits {
-  double read_gbps = 0;      // stream read from memory, all threads, best of the passes
-  double fma_gflops = 0;     // fp32 fused multiply-add on registers, all threads, best of the passes
-  std::string fma_isa;       // instructions used: "avx512", "avx2", "scalar", "neon"
+  double read_gbps = 0;   // stream read from memory, all threads, best of the passes
+  double fma_gflops = 0;  // fp32 fused multiply-add on registers, all threads, best of the passes
+  std::string fma_isa;    // instructions used: "avx512", "avx2", "scalar", "neon"
 };
 
 MachineLimits MeasureLimits(ThreadPool& pool);

@@ -14,9 +14,9 @@ namespace marlin {
 
 struct ModelTiming {
   std::size_t prefill_tokens = 0;
-  std::size_t decode_prompt = 0;      // tokens in the cache before the timed one
-  std::vector<double> prefill_ns;     // per iteration: all prefill_tokens, and the logits of the last
-  std::vector<double> decode_ns;      // per iteration: one token and its logits
+  std::size_t decode_prompt = 0;   // tokens in the cache before the timed one
+  std::vector<double> prefill_ns;  // per iteration: all prefill_tokens, and the logits of the last
+  std::vector<double> decode_ns;   // per iteration: one token and its logits
 };
 
 // The models take turns (A B C A B C ...), first in prefill, then in decode. tokens: at least 2; the same for all.

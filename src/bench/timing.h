@@ -14,7 +14,7 @@
 namespace marlin {
 
 struct TimingProtocol {
-  std::string_view id;          // in records and as the report's column name
+  std::string_view id;  // in records and as the report's column name
   std::size_t warmup = 0;
   std::size_t iterations = 0;
 };

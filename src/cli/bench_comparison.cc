@@ -51,8 +51,8 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
     const auto format = ParseFormat(name);
     if (!format) return format.error();
     if ((*format)->info.group == 0) {
-      return Error{ErrorCode::kUsage, fmt::format("{} is not a quantization; the 16-bit baseline is measured anyway",
-                                                  name)};
+      return Error{ErrorCode::kUsage,
+                   fmt::format("{} is not a quantization; the 16-bit baseline is measured anyway", name)};
     }
     formats.push_back(*format);
   }
@@ -82,8 +82,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.machine.isa = options.backend.backend == "reference" ? "scalar"
                     : options.backend.isa.empty()          ? out.machine.isa_available.back()
                                                            : options.backend.isa;
-  out.backend_choice =
-      fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
+  out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
   return out;
 }
 
@@ -120,17 +119,18 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
                       {"finished", row.finished}});
     }
   }
-  return {{"rows", rows},
-          {"seconds", plan.seconds},
-          {"disk_bytes", plan.disk_bytes},
-          {"memory_bytes", plan.memory_bytes}};
+  return {
+      {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
 // A fresh process decodes with the model and reports its peak.
 Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& options, int threads) {
-  std::vector<std::string> words = {"generate", model.string(), "--prompt",  "The",
-                                    "-n",       "16",           "--json",    "-q",
-                                    "--threads", std::to_string(threads), "--backend", options.backend.backend};
+  std::vector<std::string> words = {"generate",  model.string(),
+                                    "--prompt",  "The",
+                                    "-n",        "16",
+                                    "--json",    "-q",
+                                    "--threads", std::to_string(threads),
+                                    "--backend", options.backend.backend};
   if (!options.backend.isa.empty()) words.insert(words.end(), {"--isa", options.backend.isa});
   if (!options.backend.kernel.empty()) words.insert(words.end(), {"--kernel", options.backend.kernel});
   const auto text = RunSelf(words);
@@ -162,9 +162,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   console.Data(PlanToJson(*plan));
   if (options.dry_run) return {};
   ComparisonTools tools{**backend, *text,
-                        [&](const fs::path& model) {
-                          return MeasureMemory(model, options, (*backend)->threads());
-                        },
+                        [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },
                         console.progress(), [&](const std::string& line) { console.Say(line); }};
   if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
   console.Say(fmt::format("done; now: metal-marlin report generate {}", comparison->results.string()));
@@ -181,8 +179,9 @@ Status RunComparisonVerb(const Options& options, Invocation& invocation) {
 
 void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(bench, selection, "comparison", "Baseline and every configuration of each model, recorded row by row",
-                          "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
+  CLI::App* app =
+      AddVerb(bench, selection, "comparison", "Baseline and every configuration of each model, recorded row by row",
+              "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
   app->add_option("-c,--config", options->configs,
                   fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
@@ -191,12 +190,14 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
       ->check(CLI::Range(0, 1 << 30));
   app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
   app->add_option("-r,--results", options->results, "Folder of the records");
-  app->add_option("--work", options->work, "Folder for half-finished rows and quantized models; default: .work in the results");
+  app->add_option("--work", options->work,
+                  "Folder for half-finished rows and quantized models; default: .work in the results");
   app->add_flag("--quick-timing", options->quick_timing,
                 "2 warm-up and 8 measured iterations instead of 15 and 100; named so in every table");
   app->add_flag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
   app->add_flag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
-  app->add_flag("--dry-run", options->dry_run, "Say what would be done, how long it takes and what it needs; do nothing");
+  app->add_flag("--dry-run", options->dry_run,
+                "Say what would be done, how long it takes and what it needs; do nothing");
   AddBackendOptions(*app, options->backend);
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); };

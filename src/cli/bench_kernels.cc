@@ -1,4 +1,5 @@
-// bench kernels: which kernel serves a format and why; or every format timed on the page's shapes, after a check in fp64.
+// bench kernels: which kernel serves a format and why; or every format timed on the page's shapes, after a check in
+// fp64.
 
 #include <fmt/format.h>
 
@@ -117,8 +118,8 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
     const auto timings = TimeKernels(**backend, shape, formats, protocol, memory, console.progress());
     if (!timings) return timings.error();
     console.Result(fmt::format("m={} n={} k={}", shape.m, shape.n, shape.k));
-    console.Result(fmt::format("  {:<10} {:<16} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "format", "kernel", "us", "GFLOP/s",
-                               "share", "GB/s", "share", "error"));
+    console.Result(fmt::format("  {:<10} {:<16} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "format", "kernel", "us",
+                               "GFLOP/s", "share", "GB/s", "share", "error"));
     for (const KernelTiming& timing : *timings) PrintTiming(timing, limits, console, rows);
   }
   console.Data({{"limits", {{"read_gbps", limits.read_gbps}, {"fma_gflops", limits.fma_gflops}}},
@@ -141,8 +142,9 @@ Status RunKernels(const Options& options, Invocation& invocation) {
 
 void RegisterBenchKernels(CLI::App& bench, Selection& selection) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(bench, selection, "kernels", "Time matrix products by themselves, or explain which kernel is chosen",
-                          "metal-marlin bench kernels --explain -f fp4-g128");
+  CLI::App* app =
+      AddVerb(bench, selection, "kernels", "Time matrix products by themselves, or explain which kernel is chosen",
+              "metal-marlin bench kernels --explain -f fp4-g128");
   app->add_flag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
   app->add_option("-f,--format", options->formats, "Weight format; may be repeated. Default: all");
   app->add_option("-m,--model", options->model, "Use this model's shapes instead of the page's");

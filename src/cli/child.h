@@ -8,8 +8,8 @@
 
 namespace marlin {
 
-// Runs metal-marlin with `arguments` and returns what it wrote to stdout. Errors: the child's exit code and last words, or
-// kFailure when it could not be started.
+// Runs metal-marlin with `arguments` and returns what it wrote to stdout. Errors: the child's exit code and last words,
+// or kFailure when it could not be started.
 Result<std::string> RunSelf(const std::vector<std::string>& arguments);
 
 }  // namespace marlin

@@ -113,7 +113,8 @@ std::string Console::Describe(const Progress& progress) const {
     const double rate = moved / elapsed;
     text += bytes ? fmt::format(", {}/s", FormatBytes(rate)) : fmt::format(", {:.3g}/s", rate);
     if (progress.total > progress.done) {
-      text += fmt::format(", {} left", FormatDuration(static_cast<double>(progress.total - progress.done) * elapsed / moved));
+      text += fmt::format(", {} left",
+                          FormatDuration(static_cast<double>(progress.total - progress.done) * elapsed / moved));
     }
   }
   if (!progress.note.empty()) text += ", " + progress.note;

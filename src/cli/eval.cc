@@ -118,8 +118,7 @@ Status ReportDelta(const Evaluation& base, const Evaluation& other, nlohmann::js
     return Error{ErrorCode::kInput, "the two models have different tokenizers; their windows cannot be paired"};
   }
   const auto counts = Counts(base.result, base.result.scored_per_window);
-  const PairedDelta delta =
-      EstimatePairedDelta({base.result.window_nll, counts}, {other.result.window_nll, counts});
+  const PairedDelta delta = EstimatePairedDelta({base.result.window_nll, counts}, {other.result.window_nll, counts});
   std::string text = fmt::format("paired delta    {:+.3f} %", delta.percent);
   document["delta_percent"] = delta.percent;
   if (delta.percent_95) {
@@ -168,8 +167,7 @@ struct LogitsOptions {
 
 // NumPy's .npy, version 1.0: magic, header length, a Python literal padded to 64 bytes, then the rows.
 Status WriteNpy(const std::string& path, const std::vector<float>& values, std::size_t rows, std::size_t cols) {
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += '\n';
   auto file = AtomicFile::Create(path);
@@ -206,8 +204,9 @@ Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
 
 void RegisterLogits(CLI::App& eval, Selection& selection) {
   auto options = std::make_shared<LogitsOptions>();
-  CLI::App* app = AddVerb(eval, selection, "logits", "Logits of one window as a NumPy file, to compare with other programs",
-                          "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
+  CLI::App* app =
+      AddVerb(eval, selection, "logits", "Logits of one window as a NumPy file, to compare with other programs",
+              "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
   app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
   app->add_option("-o,--output", options->output, "File to write (.npy, float32)")->required();
   AddTextOptions(*app, options->text);
@@ -226,8 +225,9 @@ void RegisterEval(CLI::App& parent, Selection& selection) {
   eval->require_subcommand(1);
   RegisterLogits(*eval, selection);
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(*eval, selection, "perplexity", "Perplexity, with its standard error; paired with a baseline",
-                          "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
+  CLI::App* app =
+      AddVerb(*eval, selection, "perplexity", "Perplexity, with its standard error; paired with a baseline",
+              "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
   app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
   app->add_option("--baseline", options->baseline, "A second model; the delta is paired window by window");
   AddTextOptions(*app, options->text);

@@ -52,7 +52,8 @@ Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const
   for (const std::int32_t id : *ids) {
     if (static_cast<std::size_t>(id) >= config.vocab_size) {
       return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
-                                                  "not belong together", id, config.vocab_size)};
+                                                  "not belong together",
+                                                  id, config.vocab_size)};
     }
   }
   return ids;
@@ -92,8 +93,10 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
   ResetPeakMemory();
   console.EndProgress();
   console.Raw(options.prompt);
-  const auto result = Generate(loaded->model, *prompt, options.max_tokens, loaded->tokenizer.eos(),
-                               [&](std::int32_t token) { console.Raw(loaded->tokenizer.Decode({&token, 1})); });
+  const auto result =
+      Generate(loaded->model, *prompt, options.max_tokens, loaded->tokenizer.eos(), [&](std::int32_t token) {
+        console.Raw(loaded->tokenizer.Decode({&token, 1}));
+      });
   console.Raw("\n");
   if (!result) return result.error();
   const double rate = static_cast<double>(result->tokens.size()) / result->decode_seconds;

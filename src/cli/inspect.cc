@@ -27,7 +27,7 @@ struct Options {
 struct Weighed {
   std::string config;
   std::uint64_t model_bytes = 0;
-  double bits_per_weight = 0;   // quantized tensors
+  double bits_per_weight = 0;      // quantized tensors
   std::uint64_t memory_bytes = 0;  // to decode with a context of kContext
 };
 
@@ -38,8 +38,8 @@ std::vector<Weighed> Weigh(const ModelConfig& config) {
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
     const std::uint64_t bytes = ModelBytes(config, &format);
-    const double bits = 8.0 * static_cast<double>(LinearBytes(config, format.info)) /
-                        static_cast<double>(LinearWeights(config));
+    const double bits =
+        8.0 * static_cast<double>(LinearBytes(config, format.info)) / static_cast<double>(LinearWeights(config));
     rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});
   }
   return rows;
@@ -57,9 +57,11 @@ std::map<std::string, std::pair<std::size_t, std::uint64_t>> CountTypes(const Ch
 
 void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console& console) {
   console.Result(fmt::format("{}", checkpoint.name));
-  console.Result(fmt::format("  architecture   {}, {} layers, hidden {}, {} heads ({} for keys and values) of {}, "
-                             "intermediate {}", config.architecture, config.layers, config.hidden_size, config.heads,
-                             config.kv_heads, config.head_dim, config.intermediate_size));
+  console.Result(
+      fmt::format("  architecture   {}, {} layers, hidden {}, {} heads ({} for keys and values) of {}, "
+                  "intermediate {}",
+                  config.architecture, config.layers, config.hidden_size, config.heads, config.kv_heads,
+                  config.head_dim, config.intermediate_size));
   console.Result(fmt::format("  parameters     {}{}", CountParameters(config),
                              config.tied_head ? " (the head is the embedding)" : ""));
   console.Result(fmt::format("  vocabulary     {}, context {}", config.vocab_size, config.max_context));
@@ -82,7 +84,8 @@ void PrintWeighed(const std::vector<Weighed>& rows, bool quantized_already, Cons
                                fp16 / static_cast<double>(row.model_bytes), row.bits_per_weight,
                                FormatBytes(static_cast<double>(row.memory_bytes))));
   }
-  console.Result("  sizes: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors");
+  console.Result(
+      "  sizes: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors");
 }
 
 json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
@@ -144,7 +147,8 @@ Status RunInspect(const Options& options, Invocation& invocation) {
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
-  if (!options.tokenize.empty()) return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
+  if (!options.tokenize.empty())
+    return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
   const auto config = ParseModelConfig(checkpoint->config);
   if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
   const bool quantized = checkpoint->config.contains("quantization_config");

@@ -48,13 +48,15 @@ int Finish(const Status& status, Console& console) {
 
 int Main(int argc, char** argv) {
   PrepareSignals();
-  CLI::App app("What does a quantization cost in quality, how small does a model get, how fast does it run: measured on "
-               "your model and your machine.");
+  CLI::App app(
+      "What does a quantization cost in quality, how small does a model get, how fast does it run: measured on "
+      "your model and your machine.");
   app.set_version_flag("--version", VersionText());
   app.require_subcommand(1);
-  app.footer("Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
-             "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "
-             "interrupted");
+  app.footer(
+      "Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
+      "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "
+      "interrupted");
   Selection selection;
   RegisterInspect(app, selection);
   RegisterQuantize(app, selection);

@@ -23,8 +23,8 @@ struct LoadedModel {
   Tokenizer tokenizer;
 };
 
-// The model's files are unmapped before this returns. Errors: those of OpenCheckpoint, LoadModel and Tokenizer; kCorrupt
-// with verify.
+// The model's files are unmapped before this returns. Errors: those of OpenCheckpoint, LoadModel and Tokenizer;
+// kCorrupt with verify.
 Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, Backend& backend, Console& console);
 
 }  // namespace marlin

@@ -6,8 +6,8 @@
 namespace marlin {
 
 struct ProgramInfo {
-  std::string version;   // "0.1.0"
-  std::string commit;    // twelve digits, "-dirty" when the tree had changes, "unknown" without git
+  std::string version;  // "0.1.0"
+  std::string commit;   // twelve digits, "-dirty" when the tree had changes, "unknown" without git
   std::string compiler;
   std::string flags;
 };

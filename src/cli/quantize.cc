@@ -81,8 +81,9 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   app->add_option("--method", options->quantize.method, "One of " + methods);
   app->add_flag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");
   app->add_flag("--quantize-head", options->quantize.quantize_head, "Also the head");
-  app->add_flag("--compat", options->quantize.compat,
-                "Keep tensors in 16 bits that other programs could not read (INT4: rows that the group does not divide)");
+  app->add_flag(
+      "--compat", options->quantize.compat,
+      "Keep tensors in 16 bits that other programs could not read (INT4: rows that the group does not divide)");
   app->add_flag("--overwrite", options->quantize.overwrite, "Replace an existing folder");
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunQuantize(*options, invocation); };

@@ -15,7 +15,7 @@ namespace marlin {
 
 // Options that every verb has.
 struct CommonOptions {
-  int threads = 0;   // 0 = all cores this process may use
+  int threads = 0;  // 0 = all cores this process may use
   bool json = false;
   bool verbose = false;
   bool quiet = false;
@@ -24,8 +24,8 @@ struct CommonOptions {
 // Options of verbs that run models.
 struct BackendOptions {
   std::string backend = "cpu";
-  std::string isa;      // empty = the best this machine has
-  std::string kernel;   // empty = the first row of the kernel table that fits
+  std::string isa;     // empty = the best this machine has
+  std::string kernel;  // empty = the first row of the kernel table that fits
 };
 
 // What a verb needs while it runs.

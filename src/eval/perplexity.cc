@@ -51,7 +51,8 @@ Status CheckStream(const Model& model, const TokenStream& stream, std::size_t ct
   for (const std::int32_t token : stream.tokens) {
     if (token < 0 || token >= vocab) {
       return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
-                                                  "not belong together", token, vocab)};
+                                                  "not belong together",
+                                                  token, vocab)};
     }
   }
   return {};
@@ -106,8 +107,8 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
     const double half = std::accumulate(nll.begin() + static_cast<std::ptrdiff_t>(ctx / 2), nll.end(), 0.0);
     const double all = std::accumulate(nll.begin(), nll.begin() + static_cast<std::ptrdiff_t>(ctx / 2), 0.0) + half;
     if (!std::isfinite(all)) {
-      return Error{ErrorCode::kNumerical, fmt::format("the model gives NaN or infinity in window {} of {}", w + 1,
-                                                      windows)};
+      return Error{ErrorCode::kNumerical,
+                   fmt::format("the model gives NaN or infinity in window {} of {}", w + 1, windows)};
     }
     result.window_nll.push_back(all);
     result.window_nll_half.push_back(half);

@@ -1,7 +1,7 @@
 // Perplexity over disjoint windows: protocols ppl-CTX and ppl-CTX-half, from one forward pass per window.
 //
-// The text is tokenized once, cut into windows of ctx tokens, the tail dropped. A tokenizer that adds BOS gets it once in
-// front of the stream and again over token 0 of every window, as llama.cpp does.
+// The text is tokenized once, cut into windows of ctx tokens, the tail dropped. A tokenizer that adds BOS gets it once
+// in front of the stream and again over token 0 of every window, as llama.cpp does.
 //
 //   ppl-CTX        all ctx - 1 predictions of a window
 //   ppl-CTX-half   the predictions of targets ctx/2 + 1 .. ctx - 1, which llama-perplexity scores at its defaults
@@ -25,32 +25,32 @@ inline constexpr int kPerplexityMetricVersion = 1;
 
 // A text as the evaluation sees it.
 struct TokenStream {
-  std::vector<std::int32_t> tokens;          // BOS in front if the tokenizer adds it
-  std::vector<std::uint32_t> token_bytes;    // bytes of text that each token stands for; BOS stands for none
-  std::int32_t window_bos = -1;              // written over token 0 of every window; -1 = not
+  std::vector<std::int32_t> tokens;        // BOS in front if the tokenizer adds it
+  std::vector<std::uint32_t> token_bytes;  // bytes of text that each token stands for; BOS stands for none
+  std::int32_t window_bos = -1;            // written over token 0 of every window; -1 = not
 };
 
 // Errors: kInput (not UTF-8).
 Result<TokenStream> MakeTokenStream(const Tokenizer& tokenizer, std::string_view text);
 
 struct PerplexityOptions {
-  std::size_t ctx = 512;      // >= 4
-  std::size_t samples = 0;    // first windows only; 0 = all
+  std::size_t ctx = 512;    // >= 4
+  std::size_t samples = 0;  // first windows only; 0 = all
 };
 
 struct PerplexityResult {
   std::size_t ctx = 0;
-  std::size_t windows_total = 0;                 // that the text holds
-  std::size_t scored_per_window = 0;             // ctx - 1
-  std::size_t scored_per_window_half = 0;        // ctx - 1 - ctx / 2
-  std::vector<double> window_nll;                // sum over the window's scored tokens, nats
+  std::size_t windows_total = 0;           // that the text holds
+  std::size_t scored_per_window = 0;       // ctx - 1
+  std::size_t scored_per_window_half = 0;  // ctx - 1 - ctx / 2
+  std::vector<double> window_nll;          // sum over the window's scored tokens, nats
   std::vector<double> window_nll_half;
-  std::uint64_t scored_bytes = 0;                // bytes of text behind the scored tokens of window_nll
+  std::uint64_t scored_bytes = 0;  // bytes of text behind the scored tokens of window_nll
   double seconds = 0;
 
-  double mean_nll() const;        // nats per scored token
+  double mean_nll() const;  // nats per scored token
   double mean_nll_half() const;
-  double bits_per_byte() const;   // of the tokens behind window_nll
+  double bits_per_byte() const;  // of the tokens behind window_nll
 };
 
 // Where a running evaluation stands.

@@ -19,14 +19,18 @@ struct Fp16 {
   static constexpr FormatInfo kInfo{2, "fp16", "fp16", "FP16", 16, 0, 0, 0};
   static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToHalf(weight); }
-  static float Decode(std::uint32_t code, GroupParams) noexcept { return HalfToFloat(static_cast<std::uint16_t>(code)); }
+  static float Decode(std::uint32_t code, GroupParams) noexcept {
+    return HalfToFloat(static_cast<std::uint16_t>(code));
+  }
 };
 
 struct Bf16 {
   static constexpr FormatInfo kInfo{3, "bf16", "bf16", "BF16", 16, 0, 0, 0};
   static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToBf16(weight); }
-  static float Decode(std::uint32_t code, GroupParams) noexcept { return Bf16ToFloat(static_cast<std::uint16_t>(code)); }
+  static float Decode(std::uint32_t code, GroupParams) noexcept {
+    return Bf16ToFloat(static_cast<std::uint16_t>(code));
+  }
 };
 
 }  // namespace marlin

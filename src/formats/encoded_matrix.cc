@@ -81,7 +81,8 @@ void GetCodes(const EncodedMatrixView& matrix, std::size_t row, std::size_t begi
   const std::size_t width = static_cast<std::size_t>(info.code_bits) / 8;
   for (std::size_t i = 0; i < codes.size(); ++i) {
     std::uint32_t code = 0;
-    for (std::size_t b = 0; b < width; ++b) code |= static_cast<std::uint32_t>(bytes[(begin + i) * width + b]) << (8 * b);
+    for (std::size_t b = 0; b < width; ++b)
+      code |= static_cast<std::uint32_t>(bytes[(begin + i) * width + b]) << (8 * b);
     codes[i] = code;
   }
 }

@@ -24,19 +24,19 @@ struct FormatName {
 
 // The parameters shared by the weights of one group.
 struct GroupParams {
-  std::uint16_t scale = 0;       // fp16 bits
-  std::uint8_t zero_point = 0;   // 0..15; formats without a zero point leave it 0
+  std::uint16_t scale = 0;      // fp16 bits
+  std::uint8_t zero_point = 0;  // 0..15; formats without a zero point leave it 0
 };
 
 struct FormatInfo {
-  std::uint16_t id;          // on-disk id; never reused, never renumbered
-  std::string_view name;     // command line, files and report: "fp4-g128"
-  std::string_view family;   // kernels are chosen by family: "fp4", "int4", "int8", "bf16", ...
-  std::string_view label;    // the report's column "type": "FP4 E2M1"
-  int code_bits;             // 4, 8, 16 or 32
-  int group;                 // weights per scale; 0 = no groups
-  int scale_bits;            // 16, or 0 without groups
-  int zero_point_bits;       // 4, or 0 when symmetric
+  std::uint16_t id;         // on-disk id; never reused, never renumbered
+  std::string_view name;    // command line, files and report: "fp4-g128"
+  std::string_view family;  // kernels are chosen by family: "fp4", "int4", "int8", "bf16", ...
+  std::string_view label;   // the report's column "type": "FP4 E2M1"
+  int code_bits;            // 4, 8, 16 or 32
+  int group;                // weights per scale; 0 = no groups
+  int scale_bits;           // 16, or 0 without groups
+  int zero_point_bits;      // 4, or 0 when symmetric
   bool operator==(const FormatInfo&) const = default;
 };
 
@@ -47,9 +47,12 @@ struct FormatInfo {
 template <class F>
 concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params) {
   { F::kInfo } -> std::convertible_to<FormatInfo>;
-  { F::Fit(weights, weights) } noexcept -> std::same_as<GroupParams>;
-  { F::Round(weight, params) } noexcept -> std::same_as<std::uint32_t>;
-  { F::Decode(code, params) } noexcept -> std::same_as<float>;
+  { F::Fit(weights, weights) }
+  noexcept->std::same_as<GroupParams>;
+  { F::Round(weight, params) }
+  noexcept->std::same_as<std::uint32_t>;
+  { F::Decode(code, params) }
+  noexcept->std::same_as<float>;
 };
 
 // The same, with the type erased: one row per format, stamped from the list in formats.h. The loops are compiled with

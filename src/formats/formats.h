@@ -25,13 +25,13 @@ struct FormatList {
   }
 };
 
-using AllFormats = FormatList<Fp32, Fp16, Bf16,                 //
-                              Int8<8, "int8-g128", 128>,        //
-                              Fp4<16, "fp4-g32", 32>,           //
-                              Fp4<17, "fp4-g64", 64>,           //
-                              Fp4<18, "fp4-g128", 128>,         //
-                              Fp4<19, "fp4-g256", 256>,         //
-                              Int4<32, "int4-g64", 64>,         //
+using AllFormats = FormatList<Fp32, Fp16, Bf16,           //
+                              Int8<8, "int8-g128", 128>,  //
+                              Fp4<16, "fp4-g32", 32>,     //
+                              Fp4<17, "fp4-g64", 64>,     //
+                              Fp4<18, "fp4-g128", 128>,   //
+                              Fp4<19, "fp4-g256", 256>,   //
+                              Int4<32, "int4-g64", 64>,   //
                               Int4<33, "int4-g128", 128>>;
 
 // All formats as rows, in the order of the list.

@@ -92,8 +92,8 @@ TEST_P(FormatProperties, ErrorStaysBelowHalfAStep) {
 
 TEST_P(FormatProperties, ZeroIsExactAndExtremesAreFinite) {
   const FormatRow& format = *GetParam();
-  const std::vector<std::vector<float>> rows = {
-      {0, 0, 0}, {-0.0f, 0, 1}, {1e-30f, -1e-30f, 0}, {3e38f, -3e38f, 0}, {1e-7f, 0, -1e-7f}, {5, 6, 0}};
+  const std::vector<std::vector<float>> rows = {{0, 0, 0},          {-0.0f, 0, 1},      {1e-30f, -1e-30f, 0},
+                                                {3e38f, -3e38f, 0}, {1e-7f, 0, -1e-7f}, {5, 6, 0}};
   for (const auto& row : rows) {
     if (format.info.name == "fp16" && std::abs(row[0]) > kHalfMax) continue;  // fp16 itself has no such value
     const EncodedMatrix matrix = Encode(format, {row.data(), 1, row.size()});
@@ -211,7 +211,8 @@ TEST(GoldenBytes, Dense) {
 
 TEST(BitsPerWeight, AsTheMethodologySays) {
   const auto bits = [](const char* name, std::size_t cols) {
-    return static_cast<double>(SizeOfEncoded(FindFormat(name)->info, 64, cols).total()) * 8 / (64.0 * static_cast<double>(cols));
+    return static_cast<double>(SizeOfEncoded(FindFormat(name)->info, 64, cols).total()) * 8 /
+           (64.0 * static_cast<double>(cols));
   };
   EXPECT_DOUBLE_EQ(bits("fp4-g32", 1024), 4.5);
   EXPECT_DOUBLE_EQ(bits("fp4-g64", 1024), 4.25);

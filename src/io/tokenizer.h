@@ -40,9 +40,9 @@ class Tokenizer {
   std::string Decode(std::span<const std::int32_t> ids) const;
 
   std::size_t vocab_size() const;
-  bool adds_bos() const;        // BOS policy of the model, as in methodology.md
-  std::int32_t bos() const;     // -1 = none
-  std::int32_t eos() const;     // -1 = none
+  bool adds_bos() const;              // BOS policy of the model, as in methodology.md
+  std::int32_t bos() const;           // -1 = none
+  std::int32_t eos() const;           // -1 = none
   const std::string& sha256() const;  // of everything that decides Encode: equal hash, equal ids
 
   // tokenizer.json and tokenizer_config.json that Hugging Face tokenizers load to the same behaviour; the original text

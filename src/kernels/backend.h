@@ -24,9 +24,9 @@ class Weight {
   virtual std::size_t rows() const = 0;  // n
   virtual std::size_t cols() const = 0;  // k
   virtual const FormatInfo& format() const = 0;
-  virtual std::size_t resident_bytes() const = 0;  // memory held, padding included
+  virtual std::size_t resident_bytes() const = 0;             // memory held, padding included
   virtual Result<std::unique_ptr<Weight>> Clone() const = 0;  // the same weights elsewhere. Errors: kResource
-  virtual std::string_view kernel() const = 0;     // which row of the kernel table serves it
+  virtual std::string_view kernel() const = 0;                // which row of the kernel table serves it
 };
 
 // Memory of the backend; freed by the destructor.

@@ -125,7 +125,8 @@ Result<std::vector<float>> RopeFrequencies(const json& config, std::size_t head_
   } else if (type == "llama3") {
     if (auto status = ScaleLlama3(scaling, frequencies); !status) return status.error();
   } else if (type != "default") {
-    return Unsupported(fmt::format("rope scaling \"{}\" is not supported; supported are default, linear, llama3", type));
+    return Unsupported(
+        fmt::format("rope scaling \"{}\" is not supported; supported are default, linear, llama3", type));
   }
   return frequencies;
 }
@@ -167,8 +168,8 @@ Status ParseSizes(const json& config, ModelConfig& out) {
     out.head_dim = out.hidden_size / out.heads;
   }
   if (out.heads % out.kv_heads != 0) {
-    return Bad(fmt::format("num_attention_heads {} is not a multiple of num_key_value_heads {}", out.heads,
-                           out.kv_heads));
+    return Bad(
+        fmt::format("num_attention_heads {} is not a multiple of num_key_value_heads {}", out.heads, out.kv_heads));
   }
   if (out.head_dim > kMaxHeadDim) {
     return Unsupported(fmt::format("head_dim {} is not supported; at most {}", out.head_dim, kMaxHeadDim));

@@ -1,5 +1,5 @@
-// ModelConfig: a model as data. Every way in which the supported families differ is a field here; the forward pass reads
-// the fields and knows no family. Filled from the Hugging Face configuration by the family table in config.cc.
+// ModelConfig: a model as data. Every way in which the supported families differ is a field here; the forward pass
+// reads the fields and knows no family. Filled from the Hugging Face configuration by the family table in config.cc.
 #pragma once
 
 #include <cstddef>
@@ -13,20 +13,20 @@
 namespace marlin {
 
 struct ModelConfig {
-  std::string architecture;            // "LlamaForCausalLM"
+  std::string architecture;  // "LlamaForCausalLM"
   std::size_t vocab_size = 0;
   std::size_t hidden_size = 0;
   std::size_t layers = 0;
   std::size_t heads = 0;
-  std::size_t kv_heads = 0;            // divides heads
-  std::size_t head_dim = 0;            // even
+  std::size_t kv_heads = 0;  // divides heads
+  std::size_t head_dim = 0;  // even
   std::size_t intermediate_size = 0;
-  std::size_t max_context = 0;         // positions the model was trained for
+  std::size_t max_context = 0;  // positions the model was trained for
   float norm_eps = 0;
   Activation activation = Activation::kSilu;
-  bool tied_head = false;              // the head is the embedding
+  bool tied_head = false;  // the head is the embedding
   bool qkv_bias = false;
-  bool output_bias = false;            // on the attention's output projection
+  bool output_bias = false;  // on the attention's output projection
   bool mlp_bias = false;
   std::vector<float> rope_frequencies;  // [head_dim / 2] radians per position; every kind of scaling ends up here
 
@@ -40,9 +40,9 @@ Result<ModelConfig> ParseModelConfig(const nlohmann::json& config);
 
 // The linear layers of a block, in execution order. Layers that share their input are neighbours.
 struct LinearSlot {
-  const char* name;                           // "self_attn.q_proj"
-  std::size_t (*rows)(const ModelConfig&);    // n
-  std::size_t (*cols)(const ModelConfig&);    // k
+  const char* name;                         // "self_attn.q_proj"
+  std::size_t (*rows)(const ModelConfig&);  // n
+  std::size_t (*cols)(const ModelConfig&);  // k
   bool (*bias)(const ModelConfig&);
 };
 

@@ -9,10 +9,18 @@ namespace {
 using nlohmann::json;
 
 json Smollm() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"vocab_size", 49152},       {"hidden_size", 576},
-          {"intermediate_size", 1536},             {"num_hidden_layers", 30},   {"num_attention_heads", 9},
-          {"num_key_value_heads", 3},              {"rms_norm_eps", 1e-5},      {"rope_theta", 100000},
-          {"tie_word_embeddings", true},           {"hidden_act", "silu"},      {"max_position_embeddings", 8192}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"vocab_size", 49152},
+          {"hidden_size", 576},
+          {"intermediate_size", 1536},
+          {"num_hidden_layers", 30},
+          {"num_attention_heads", 9},
+          {"num_key_value_heads", 3},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 100000},
+          {"tie_word_embeddings", true},
+          {"hidden_act", "silu"},
+          {"max_position_embeddings", 8192}};
 }
 
 TEST(ModelConfig, Smollm135M) {
@@ -44,8 +52,11 @@ TEST(ModelConfig, Qwen2HasBiasesOnQkvOnly) {
 
 TEST(ModelConfig, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
   json config = Smollm();
-  config["rope_scaling"] = {{"rope_type", "llama3"},      {"factor", 8.0},          {"low_freq_factor", 1.0},
-                            {"high_freq_factor", 4.0},    {"original_max_position_embeddings", 8192}};
+  config["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"factor", 8.0},
+                            {"low_freq_factor", 1.0},
+                            {"high_freq_factor", 4.0},
+                            {"original_max_position_embeddings", 8192}};
   const auto scaled = ParseModelConfig(config);
   const auto plain = ParseModelConfig(Smollm());
   ASSERT_TRUE(scaled.ok()) << scaled.error().message;

@@ -40,7 +40,7 @@ class Session {
 
   std::size_t position() const { return position_; }
   void Reset() { position_ = 0; }
-  void Rewind(std::size_t position);  // forgets what came after; position <= position()
+  void Rewind(std::size_t position);   // forgets what came after; position <= position()
   std::size_t resident_bytes() const;  // cache and scratch
 
  private:

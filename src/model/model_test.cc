@@ -113,7 +113,8 @@ INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers,
                          testing::Values(Case{"tiny-llama", true}, Case{"tiny-qwen2", true}, Case{"tiny-llama", false},
                                          Case{"tiny-qwen2", false}),
                          [](const auto& tested) {
-                           std::string name = std::string(tested.param.model) + (tested.param.reference ? "_ref" : "_cpu");
+                           std::string name =
+                               std::string(tested.param.model) + (tested.param.reference ? "_ref" : "_cpu");
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

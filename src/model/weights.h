@@ -19,9 +19,9 @@ enum class Precision {
   kSource       // plain tensors as exact as their source (fp32 for F32 and for block types)
 };
 
-// The format that a plain tensor is kept in, and the tensor in it. Precision::kSixteenBit: BF16 and F16 stay; everything else becomes BF16 when
-// that is exact or when a value exceeds fp16's range, else FP16.
-// Errors: kNumerical (NaN or infinity, naming tensor and place), kUnsupported (integers), kInterrupted.
+// The format that a plain tensor is kept in, and the tensor in it. Precision::kSixteenBit: BF16 and F16 stay;
+// everything else becomes BF16 when that is exact or when a value exceeds fp16's range, else FP16. Errors: kNumerical
+// (NaN or infinity, naming tensor and place), kUnsupported (integers), kInterrupted.
 Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision precision, ThreadPool& pool);
 Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool);
 
@@ -37,7 +37,7 @@ struct Layer {
 };
 
 struct Weights {
-  std::unique_ptr<Weight> embedding;   // [vocab, hidden]
+  std::unique_ptr<Weight> embedding;  // [vocab, hidden]
   std::vector<Layer> layers;
   std::unique_ptr<Buffer> final_norm;  // [hidden]
   std::unique_ptr<Weight> own_head;    // null when the head is the embedding
@@ -46,8 +46,8 @@ struct Weights {
   std::size_t resident_bytes() const;
 };
 
-// Errors: kInput (missing tensor, wrong shape: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported,
-// kInterrupted.
+// Errors: kInput (missing tensor, wrong shape: names file, tensor, got, want), kNumerical (NaN), kResource,
+// kUnsupported, kInterrupted.
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                             Precision precision, const ProgressFn& progress);
 

@@ -1,5 +1,5 @@
-// How a weight matrix becomes codes. A method is one row of a table and knows no format: it reaches the grid only through
-// Fit, Round and Decode.
+// How a weight matrix becomes codes. A method is one row of a table and knows no format: it reaches the grid only
+// through Fit, Round and Decode.
 #pragma once
 
 #include <span>

@@ -110,9 +110,9 @@ Status CheckRoundTrip(const fs::path& folder, const QuantizedPlan& plan, const P
     if (!found) return found.error();
     if (!found->encoded || found->encoded->format != weight.format || found->rows != weight.shape[0] ||
         found->cols != weight.shape[1]) {
-      return Error{ErrorCode::kCorrupt, fmt::format("{}: {} does not read back as {} [{}, {}]", folder.string(),
-                                                    weight.name, weight.format->info.name, weight.shape[0],
-                                                    weight.shape[1])};
+      return Error{ErrorCode::kCorrupt,
+                   fmt::format("{}: {} does not read back as {} [{}, {}]", folder.string(), weight.name,
+                               weight.format->info.name, weight.shape[0], weight.shape[1])};
     }
   }
   return {};

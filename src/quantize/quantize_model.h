@@ -20,40 +20,42 @@ struct QuantizeOptions {
   std::string method = "rtn";
   bool quantize_embeddings = false;
   bool quantize_head = false;
-  bool compat = false;                // only what other programs can read; the rest stays 16-bit
+  bool compat = false;  // only what other programs can read; the rest stays 16-bit
   bool overwrite = false;
-  int threads = 0;                    // 0 = all
-  std::string source_sha256;          // empty = computed here
-  std::string program;                // provenance
+  int threads = 0;            // 0 = all
+  std::string source_sha256;  // empty = computed here
+  std::string program;        // provenance
   std::string command;
 };
 
 // What a folder weighs, counted from its tensors' bytes.
 struct StoredSizes {
   std::uint64_t model_bytes = 0;
-  std::uint64_t quantized_bytes = 0;       // codes, scales, zero points
+  std::uint64_t quantized_bytes = 0;  // codes, scales, zero points
   std::uint64_t quantized_parameters = 0;
   double bits_per_weight() const {
-    return quantized_parameters == 0 ? 0 : 8.0 * static_cast<double>(quantized_bytes) / static_cast<double>(quantized_parameters);
+    return quantized_parameters == 0
+               ? 0
+               : 8.0 * static_cast<double>(quantized_bytes) / static_cast<double>(quantized_parameters);
   }
 };
 
 // Errors: as OpenCheckpoint.
 Result<StoredSizes> MeasureQuantizedFolder(const std::filesystem::path& folder);
 
-// The stems that a configuration quantizes, in the order of the forward pass. Errors: kUsage (a head that is the embedding).
+// The stems that a configuration quantizes, in the order of the forward pass. Errors: kUsage (a head that is the
+// embedding).
 Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options);
 
 struct QuantizeSummary {
   StoredSizes sizes;
-  std::uint64_t fp16_bytes = 0;           // of the original: 2 bytes x parameters
-  std::vector<std::string> kept;          // stems that stayed 16-bit because of compat
+  std::uint64_t fp16_bytes = 0;   // of the original: 2 bytes x parameters
+  std::vector<std::string> kept;  // stems that stayed 16-bit because of compat
 };
 
-// Quantizes the 16-bit values of the model (Precision::kSixteenBit), writes the folder, reads it back and checks every hash,
-// shape and format. The folder appears whole or not at all.
-// Errors: kInput (already quantized, missing tensors, folder exists), kUsage, kNumerical (NaN), kResource, kCorrupt,
-// kUnsupported, kInterrupted.
+// Quantizes the 16-bit values of the model (Precision::kSixteenBit), writes the folder, reads it back and checks every
+// hash, shape and format. The folder appears whole or not at all. Errors: kInput (already quantized, missing tensors,
+// folder exists), kUsage, kNumerical (NaN), kResource, kCorrupt, kUnsupported, kInterrupted.
 Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const QuantizeOptions& options,
                                       const std::filesystem::path& folder, const ProgressFn& progress);
 

@@ -178,8 +178,10 @@ std::string CalibrationSection(const Analysis& analysis, const PageOptions& opti
     }
   }
   if (pairs.empty()) {
-    pairs = fmt::format("Not measured. The methods of this version use no calibration text ({}, {}), so no command "
-                        "measures it yet.\n", kWikiText, kBartowski);
+    pairs = fmt::format(
+        "Not measured. The methods of this version use no calibration text ({}, {}), so no command "
+        "measures it yet.\n",
+        kWikiText, kBartowski);
   }
   if (!others.empty()) others = "\nCalibrated on other texts, each under its own name:\n\n" + others;
   return "## 4. WikiText-2 and Bartowski v3 calibration\n\n" + pairs + others;

@@ -1,8 +1,8 @@
-// The comparison sweep: for each model the 16-bit baseline and every configuration, quantized, evaluated on the same windows,
-// timed in turn, and written as one record per row.
+// The comparison sweep: for each model the 16-bit baseline and every configuration, quantized, evaluated on the same
+// windows, timed in turn, and written as one record per row.
 //
-// The sweep can be killed at any moment. What is finished is recognised by its key, a hash of everything that went in; what is
-// half finished waits in the work folder, stage by stage, and is picked up by the next run with the same key.
+// The sweep can be killed at any moment. What is finished is recognised by its key, a hash of everything that went in;
+// what is half finished waits in the work folder, stage by stage, and is picked up by the next run with the same key.
 #pragma once
 
 #include <cstdint>
@@ -27,16 +27,16 @@ struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
   std::vector<const FormatRow*> configs;  // the baseline is always part of it
   std::size_t ctx = 512;
-  std::size_t samples = 0;                // windows; 0 = all
+  std::size_t samples = 0;  // windows; 0 = all
   TimingProtocol timing = kStandardTiming;
   bool time_kernels = true;
-  bool keep_models = false;               // quantized folders stay in the work folder
-  std::filesystem::path results;          // records go here
-  std::filesystem::path work;             // half-finished rows and quantized models
-  std::string command;                    // for the records
+  bool keep_models = false;       // quantized folders stay in the work folder
+  std::filesystem::path results;  // records go here
+  std::filesystem::path work;     // half-finished rows and quantized models
+  std::string command;            // for the records
   record::Program program;
-  record::Machine machine;                // instruction sets filled in
-  std::string backend_choice;             // everything that chose the backend, part of the key
+  record::Machine machine;     // instruction sets filled in
+  std::string backend_choice;  // everything that chose the backend, part of the key
 };
 
 // What the sweep is given to work with.
@@ -73,9 +73,9 @@ struct ComparisonModel {
 
 struct ComparisonPlan {
   std::vector<ComparisonModel> models;
-  std::uint64_t disk_bytes = 0;      // needed at once
-  std::uint64_t memory_bytes = 0;    // needed at once for interleaved timing
-  double seconds = 0;                // estimate for what is not finished, from the machine's measured limits
+  std::uint64_t disk_bytes = 0;    // needed at once
+  std::uint64_t memory_bytes = 0;  // needed at once for interleaved timing
+  double seconds = 0;              // estimate for what is not finished, from the machine's measured limits
   std::size_t rows_total = 0;
   std::size_t rows_finished = 0;
 };

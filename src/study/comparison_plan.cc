@@ -97,7 +97,8 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
 double RowSeconds(const Opened& opened, const ComparisonOptions& options, const FormatRow* format,
                   const MachineLimits& limits) {
   const double rounds = static_cast<double>(options.timing.warmup + options.timing.iterations);
-  const double flops_per_token = 2.0 * static_cast<double>(LinearWeights(opened.config) + opened.config.vocab_size * opened.config.hidden_size);
+  const double flops_per_token =
+      2.0 * static_cast<double>(LinearWeights(opened.config) + opened.config.vocab_size * opened.config.hidden_size);
   const double tokens = static_cast<double>(opened.model.windows * options.ctx);
   const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
   double seconds = tokens * flops_per_token / rate;

@@ -1,5 +1,5 @@
-// The sweep itself, stage by stage. Every stage leaves its result in the row's record in the work folder before the next one
-// starts; only complete records move to the results folder.
+// The sweep itself, stage by stage. Every stage leaves its result in the row's record in the work folder before the
+// next one starts; only complete records move to the results folder.
 
 #include <fmt/format.h>
 
@@ -51,7 +51,7 @@ class ModelSweep {
     }
     using Stage = Status (ModelSweep::*)();
     for (const Stage stage : {&ModelSweep::EvaluateRows, &ModelSweep::MeasureMemory, &ModelSweep::TimeRows,
-                        &ModelSweep::TimeRowKernels, &ModelSweep::Finish}) {
+                              &ModelSweep::TimeRowKernels, &ModelSweep::Finish}) {
       if (auto status = (this->*stage)(); !status) return status;
     }
     return {};
@@ -61,7 +61,8 @@ class ModelSweep {
   fs::path StatePath(const ComparisonRow& row) const { return options_.work / (row.key + ".json"); }
 
   fs::path ModelPath(const ComparisonRow& row) const {
-    return row.format == nullptr ? model_.path : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
+    return row.format == nullptr ? model_.path
+                                 : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
   }
 
   Record LoadState(const ComparisonRow& row) const {
@@ -77,8 +78,8 @@ class ModelSweep {
     record.command = options_.command;
     record.program = options_.program;
     record.machine = options_.machine;
-    record.model = {model_.name, model_.source_type, model_.container, model_.sha256, model_.parameters,
-                    model_.architecture};
+    record.model = {model_.name,   model_.source_type, model_.container,
+                    model_.sha256, model_.parameters,  model_.architecture};
     record::Config& config = record.config;
     config.id = row.config_id;
     if (row.format == nullptr) {
@@ -226,7 +227,8 @@ class ModelSweep {
     return {};
   }
 
-  // Rows whose timing is missing. Timing is interleaved, so one missing row means that all unfinished rows are timed again.
+  // Rows whose timing is missing. Timing is interleaved, so one missing row means that all unfinished rows are timed
+  // again.
   std::vector<Row*> RowsToTime(bool (*has)(const Record&)) {
     std::vector<Row*> rows;
     bool missing = false;
@@ -377,8 +379,10 @@ Status CheckDisk(const ComparisonPlan& plan, const fs::path& work) {
   std::error_code code;
   const fs::space_info space = fs::space(work, code);
   if (!code && space.available < plan.disk_bytes) {
-    return Error{ErrorCode::kResource, fmt::format("the quantized models need {} bytes in {}, {} are free; choose another "
-                                                   "folder with --work", plan.disk_bytes, work.string(), space.available)};
+    return Error{ErrorCode::kResource,
+                 fmt::format("the quantized models need {} bytes in {}, {} are free; choose another "
+                             "folder with --work",
+                             plan.disk_bytes, work.string(), space.available)};
   }
   return {};
 }

@@ -43,7 +43,8 @@ Result<WorkFolder> WorkFolder::Open(const fs::path& path) {
   }
   if (::flock(folder.lock_, LOCK_EX | LOCK_NB) != 0) {
     return Error{ErrorCode::kFailure, fmt::format("another comparison is running in {}; wait for it or choose another "
-                                                  "folder with --work", path.string())};
+                                                  "folder with --work",
+                                                  path.string())};
   }
   folder.path_ = path;
   RemoveTemporaries(path);
