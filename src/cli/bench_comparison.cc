@@ -151,19 +151,22 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (!comparison) return comparison.error();
   const auto text = FindText(options.text, console);
   if (!text) return text.error();
-  MachineLimits limits;
-  {
+  const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
-    limits = MeasureLimits(pool);
-  }
+    return MeasureLimits(pool);
+  };
+  const MachineLimits limits = measure_limits();
   const auto plan = PlanComparison(*comparison, *text, limits);
   if (!plan) return plan.error();
   PrintPlan(*plan, *comparison, *text, limits, console);
   console.Data(PlanToJson(*plan));
   if (options.dry_run) return {};
-  ComparisonTools tools{**backend, *text,
+  ComparisonTools tools{**backend,
+                        *text,
                         [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },
-                        console.progress(), [&](const std::string& line) { console.Say(line); }};
+                        measure_limits,
+                        console.progress(),
+                        [&](const std::string& line) { console.Say(line); }};
   if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
   console.Say(fmt::format("done; now: metal-marlin report generate {}", comparison->results.string()));
   return {};

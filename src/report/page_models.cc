@@ -166,12 +166,29 @@ bool HasSameGrid(const ModelResults& model) {
   return false;
 }
 
+// True when what the model was read from weighs less than any row: a source that is quantized already.
+bool SourceIsSmallest(const ModelResults& model) {
+  for (const ResultGroup& group : model.groups) {
+    for (const ResultRow& row : group.rows) {
+      if (row.record().size.model_bytes <= row.record().model.source_bytes) return false;
+    }
+  }
+  return true;
+}
+
 std::string ModelText(const ModelResults& model, const PageOptions& options) {
   const record::Model& x = model.model();
-  std::string out =
-      fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}), sha256 {}.\n",
-                  EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
-                  EscapeMarkdown(x.source_type), EscapeMarkdown(x.container), CodeSpan(ShortHash(x.sha256)));
+  std::string out = fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}, {} MB), sha256 {}.\n",
+                                EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
+                                EscapeMarkdown(x.source_type), EscapeMarkdown(x.container),
+                                FigureMegabytes(x.source_bytes), CodeSpan(ShortHash(x.sha256)));
+  if (SourceIsSmallest(model)) {
+    out += fmt::format(
+        "\nThe source file, {} MB, is smaller than every row here: these rows compare formats with each other, and "
+        "none "
+        "of them is a reason to replace the file.\n",
+        FigureMegabytes(x.source_bytes));
+  }
   for (const ResultGroup& group : model.groups) out += GroupText(group, options);
   if (HasSameGrid(model)) {
     out += fmt::format(

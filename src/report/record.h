@@ -42,11 +42,12 @@ struct Machine {
 };
 
 struct Model {
-  std::string name;              // for people, without a path
-  std::string source_type;       // of most weights: "BF16", "Q4_1"
-  std::string container;         // "safetensors", "gguf"
-  std::string sha256;            // of everything that decides its numbers
-  std::uint64_t parameters = 0;  // tied tensors once
+  std::string name;                // for people, without a path
+  std::string source_type;         // of most weights: "BF16", "Q4_1"
+  std::string container;           // "safetensors", "gguf"
+  std::string sha256;              // of everything that decides its numbers
+  std::uint64_t source_bytes = 0;  // of its tensors as they lie in the source
+  std::uint64_t parameters = 0;    // tied tensors once
   std::string architecture;
 };
 

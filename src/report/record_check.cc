@@ -59,6 +59,7 @@ void CheckIdentity(const Record& record, Rules& rules) {
   rules.Want(!record.key.empty(), "key", "is empty");
   rules.Want(IsUtcTime(record.created), "created", "is not a time like 2025-01-31T23:59:59Z");
   rules.Want(!record.model.name.empty(), "model.name", "is empty");
+  rules.Want(record.model.source_bytes > 0, "model.source_bytes", "is 0");
   rules.Want(record.model.parameters > 0, "model.parameters", "is 0");
   rules.Want(!record.config.id.empty(), "config.id", "is empty");
 }

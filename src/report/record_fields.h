@@ -40,6 +40,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Model> auto& x) {
   visit("source_type", x.source_type);
   visit("container", x.container);
   visit("sha256", x.sha256);
+  visit("source_bytes", x.source_bytes);
   visit("parameters", x.parameters);
   visit("architecture", x.architecture);
 }

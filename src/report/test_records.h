@@ -97,7 +97,7 @@ inline Record MakeRecord(const Scene& scene, const Shape& shape) {
   record.program = {"0.1.0", "0123456789ab", "GNU 12.2.0", "-O3 -DNDEBUG"};
   record.machine = {"Test CPU", 2,    2,   {"avx2", "avx512"}, "avx512", 24'696'061'952, "Linux 6.1", "0-1", 0.1,
                     1.9,        3500, 3480};
-  record.model = {scene.model, "Q4_1", "gguf", Sha256Hex(scene.model), scene.parameters, "llama"};
+  record.model = {scene.model, "Q4_1", "gguf", Sha256Hex(scene.model), scene.parameters * 2, scene.parameters, "llama"};
   record.config.id = shape.config;
   record.config.kind = baseline ? record::Kind::kBaseline : record::Kind::kUniform;
   record.config.display_name = baseline ? "f16 (dequantized from Q4_1)" : shape.config;

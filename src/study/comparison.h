@@ -16,7 +16,9 @@
 #include "base/result.h"
 #include "bench/limits.h"
 #include "bench/timing.h"
+#include "eval/perplexity.h"
 #include "formats/format.h"
+#include "io/checkpoint.h"
 #include "io/dataset.h"
 #include "kernels/backend.h"
 #include "report/record.h"
@@ -26,6 +28,7 @@ namespace marlin {
 struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
   std::vector<const FormatRow*> configs;  // the baseline is always part of it
+  std::string method = "rtn";             // how the configurations are quantized
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingProtocol timing = kStandardTiming;
@@ -45,6 +48,7 @@ struct ComparisonTools {
   const EvalText& text;
   // Peak resident bytes of a fresh process that decodes with this model.
   std::function<Result<std::uint64_t>(const std::filesystem::path& model)> measure_memory;
+  std::function<MachineLimits()> measure_limits;  // around every timing; may be empty
   ProgressFn progress;
   std::function<void(const std::string&)> say;  // one line per finished step
 };
@@ -53,6 +57,7 @@ struct ComparisonTools {
 struct ComparisonRow {
   std::string config_id;              // "f16", "fp4-g128"
   const FormatRow* format = nullptr;  // null = baseline
+  std::string method;                 // "none" for the baseline
   std::string key;                    // 64 hexadecimal digits
   bool finished = false;              // a record with this key exists
   std::uint64_t model_bytes = 0;      // that will be written to the work folder
@@ -65,8 +70,12 @@ struct ComparisonModel {
   std::string sha256;
   std::string tokenizer_sha256;
   std::uint64_t parameters = 0;
+  std::uint64_t source_bytes = 0;  // of all its tensors as they lie in the source
   std::string architecture;
   std::string container;
+  Checkpoint checkpoint;  // opened once, for every row
+  TokenStream text;       // the evaluation text, tokenized once
+  bool adds_bos = false;
   std::size_t windows = 0;  // to evaluate
   std::vector<ComparisonRow> rows;
 };

@@ -7,8 +7,6 @@
 #include <set>
 
 #include "base/sha256.h"
-#include "eval/perplexity.h"
-#include "io/checkpoint.h"
 #include "io/tokenizer.h"
 #include "model/config.h"
 #include "model/sizes.h"
@@ -25,7 +23,7 @@ constexpr double kSecondsPerKernelRound = 0.25;
 
 // Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again.
 std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
-                   const FormatRow* format) {
+                   const ComparisonRow& row) {
   const nlohmann::json inputs = {
       {"schema", kRecordVersion},
       {"metric", kPerplexityMetricVersion},
@@ -37,8 +35,8 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"model", model.sha256},
       {"model_name", model.name},
       {"tokenizer", model.tokenizer_sha256},
-      {"config", format == nullptr ? "f16" : std::string(format->info.name)},
-      {"method", format == nullptr ? "none" : "rtn"},
+      {"config", row.config_id},
+      {"method", row.method},
       {"text", {text.name, text.sha256}},
       {"ctx", options.ctx},
       {"samples", model.windows},
@@ -62,7 +60,7 @@ struct Opened {
 };
 
 Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOptions& options, const EvalText& text) {
-  const auto checkpoint = OpenCheckpoint(path);
+  auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint) return checkpoint.error();
   if (checkpoint->config.contains("quantization_config")) {
     return Error{ErrorCode::kInput, fmt::format("{} is already quantized; compare its 16-bit original", path.string())};
@@ -73,7 +71,7 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   if (!tokenizer) return tokenizer.error();
   const auto sha256 = HashCheckpoint(*checkpoint);
   if (!sha256) return sha256.error();
-  const auto stream = MakeTokenStream(*tokenizer, text.text);
+  auto stream = MakeTokenStream(*tokenizer, text.text);
   if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
   const std::size_t windows = stream->tokens.size() / options.ctx;
   if (windows == 0) {
@@ -87,9 +85,13 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.sha256 = *sha256;
   model.tokenizer_sha256 = tokenizer->sha256();
   model.parameters = CountParameters(*config);
+  for (const Tensor& tensor : checkpoint->tensors) model.source_bytes += tensor.bytes.size();
   model.architecture = config->architecture;
   model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";
   model.windows = options.samples == 0 ? windows : std::min(options.samples, windows);
+  model.checkpoint = std::move(*checkpoint);
+  model.text = std::move(*stream);
+  model.adds_bos = tokenizer->adds_bos();
   return Opened{std::move(model), std::move(*config)};
 }
 
@@ -141,7 +143,8 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
       ComparisonRow row;
       row.config_id = format == nullptr ? "f16" : std::string(format->info.name);
       row.format = format;
-      row.key = RowKey(opened->model, options, text, format);
+      row.method = format == nullptr ? "none" : options.method;
+      row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
       row.model_bytes = ModelBytes(opened->config, format);
       if (!row.finished) {
