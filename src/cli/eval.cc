@@ -100,7 +100,7 @@ nlohmann::json ToJson(const std::string& path, const Evaluation& e) {
           {"seconds", e.result.seconds}};
 }
 
-void Print(const std::string& path, const Evaluation& e, Console& console) {
+void Print(const std::string& path, const EvalText& text, const Evaluation& e, Console& console) {
   const std::size_t windows = e.result.window_nll.size();
   const std::string protocol = fmt::format("ppl-{}", e.result.ctx);
   console.Result(fmt::format("{}", path));
@@ -110,6 +110,7 @@ void Print(const std::string& path, const Evaluation& e, Console& console) {
   console.Result(fmt::format("  windows       {} of {}{}, {} tokens each, {} predictions scored", windows,
                              e.result.windows_total, windows < kFewWindows ? " (few)" : "", e.result.ctx,
                              windows * e.result.scored_per_window));
+  console.Result(fmt::format("  text          {} (sha256 {}...)", text.name, text.sha256.substr(0, 12)));
   console.Result(fmt::format("  BOS           {}", e.bos ? "in front of every window" : "none"));
 }
 
@@ -126,6 +127,9 @@ Status ReportDelta(const Evaluation& base, const Evaluation& other, nlohmann::js
                         delta.distinguished() ? "" : "; not distinguished from the baseline");
     document["delta_percent_95"] = {delta.percent_95->low, delta.percent_95->high};
   }
+  if (base.result.window_nll.size() < kFewWindows) {
+    text += fmt::format("  (few: below {} windows, too few to rely on)", kFewWindows);
+  }
   console.Result(text);
   return {};
 }
@@ -134,17 +138,16 @@ Status RunPerplexity(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto text = FindText(options.text, console);
   if (!text) return text.error();
-  console.Say(fmt::format("text            {} (sha256 {}...)", text->name, text->sha256.substr(0, 12)));
   std::optional<Evaluation> base;
   if (!options.baseline.empty()) {
     auto evaluated = Evaluate(options.baseline, *text, options, invocation);
     if (!evaluated) return evaluated.error();
     base = std::move(*evaluated);
-    Print(options.baseline, *base, console);
+    Print(options.baseline, *text, *base, console);
   }
   const auto evaluated = Evaluate(options.model, *text, options, invocation);
   if (!evaluated) return evaluated.error();
-  Print(options.model, *evaluated, console);
+  Print(options.model, *text, *evaluated, console);
   nlohmann::json document = ToJson(options.model, *evaluated);
   document["text"] = {{"name", text->name}, {"sha256", text->sha256}, {"standard", text->is_standard}};
   document["command"] = invocation.command;

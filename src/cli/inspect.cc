@@ -12,6 +12,7 @@
 #include "io/tokenizer.h"
 #include "model/model.h"
 #include "model/sizes.h"
+#include "quantize/quantize_model.h"
 
 namespace marlin {
 namespace {
@@ -73,8 +74,20 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
   }
 }
 
-void PrintWeighed(const std::vector<Weighed>& rows, bool quantized_already, Console& console) {
-  if (quantized_already) return;
+// What a folder made by quantize weighs, instead of what it could weigh.
+void PrintStored(const StoredSizes& sizes, const ModelConfig& config, Console& console) {
+  const std::uint64_t fp16 = ModelBytes(config, nullptr);
+  console.Result(fmt::format("  size           {}, compression {:.3f}, {:.4f} bits per weight of the quantized tensors",
+                             FormatBytes(static_cast<double>(sizes.model_bytes)),
+                             static_cast<double>(fp16) / static_cast<double>(sizes.model_bytes),
+                             sizes.bits_per_weight()));
+  console.Result(fmt::format("  memory         {} to decode with {} tokens",
+                             FormatBytes(static_cast<double>(sizes.model_bytes) +
+                                         static_cast<double>(SessionBytes(config, kContext, kContext))),
+                             kContext));
+}
+
+void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
   console.Result(fmt::format("  {:<12} {:>10} {:>12} {:>16} {:>22}", "config", "size", "compression", "bits per weight",
                              fmt::format("memory, {} tokens", kContext)));
   const auto fp16 = static_cast<double>(rows[0].model_bytes);
@@ -166,8 +179,17 @@ Status RunInspect(const Options& options, Invocation& invocation) {
                                  fmt::format("[{}]", fmt::join(tensor.shape, ", "))));
     }
   }
-  PrintWeighed(rows, quantized, console);
   json document = ToJson(*checkpoint, *config, rows, console.verbose());
+  if (quantized) {
+    const auto sizes = MeasureQuantizedFolder(options.model);
+    if (!sizes) return sizes.error();
+    PrintStored(*sizes, *config, console);
+    document["model_bytes"] = sizes->model_bytes;
+    document["bits_per_weight"] = sizes->bits_per_weight();
+    document.erase("configurations");
+  } else {
+    PrintWeighed(rows, console);
+  }
   document["tokenizer"] = tokenizer ? json{{"tokens", tokenizer->vocab_size()},
                                            {"adds_bos", tokenizer->adds_bos()},
                                            {"sha256", tokenizer->sha256()}}

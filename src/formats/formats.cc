@@ -56,7 +56,7 @@ Result<const FormatRow*> ParseFormat(std::string_view name) {
   if (const FormatRow* row = FindFormat(name)) return row;
   std::string known;
   for (const FormatRow& row : kRows) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.info.name);
-  return Error{ErrorCode::kUsage, fmt::format("no weight format is called \"{}\"; there are {}", name, known)};
+  return Error{ErrorCode::kUsage, fmt::format("no weight format is called \"{}\"; want one of: {}", name, known)};
 }
 
 }  // namespace marlin

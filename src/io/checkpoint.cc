@@ -14,7 +14,6 @@
 #include "io/json_text.h"
 #include "io/quantized_layout.h"
 #include "io/safetensors.h"
-#include "io/verify_folder.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -193,12 +192,9 @@ const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
   return found == index.end() ? nullptr : &tensors[found->second];
 }
 
-Result<Checkpoint> OpenCheckpoint(const fs::path& path, const OpenOptions& options) {
+Result<Checkpoint> OpenCheckpoint(const fs::path& path) {
   std::error_code code;
   if (!fs::exists(path, code)) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
-  if (options.verify) {
-    if (auto status = VerifyFolder(path, options.progress); !status) return status.error();
-  }
   if (fs::is_directory(path, code)) return OpenFolder(path);
   if (path.extension() == ".safetensors") {
     return Bad(path, "a lone safetensors file does not describe a model; name the folder that it lies in");

@@ -34,14 +34,9 @@ struct Checkpoint {
   const Tensor* Find(std::string_view tensor_name) const;
 };
 
-struct OpenOptions {
-  bool verify = false;  // check every hash first (VerifyFolder); only folders that this program wrote have them
-  ProgressFn progress;  // of the verification; may be empty
-};
-
 // Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
-// (block type or container version this program does not read); with verify also those of VerifyFolder.
-Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, const OpenOptions& options = {});
+// (block type or container version this program does not read). Hashes are not checked here: VerifyFolder does that.
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path);
 
 // The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or
 // in the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").

@@ -74,7 +74,7 @@ std::string Endpoint(const DatasetOptions& options) {
 std::string HowToGetIt(const std::string& url, const fs::path& cached) {
   return fmt::format(
       "to get it by hand, unpack {} from {} and put it at {}, or give it with --data FILE, or set "
-      "METAL_MARLIN_DATA to a folder that holds {}",
+      "METAL_MARLIN_DATA to a folder that holds {}; or measure on the program's own sample with --data built-in",
       kFileName, url, cached.string(), kPlace);
 }
 

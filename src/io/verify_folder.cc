@@ -148,6 +148,10 @@ Result<std::map<std::string, std::string>> ReadSums(const fs::path& folder) {
   const fs::path path = folder / kSumsFile;
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
+    std::error_code code;
+    if (!fs::is_directory(folder, code)) {
+      return Error{ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", folder.string())};
+    }
     return Error{ErrorCode::kInput,
                  fmt::format("{} has no {} and cannot be verified; only folders written by this program "
                              "have one",

@@ -285,7 +285,7 @@ Result<IsaSet> UsableIsa(const CpuOptions& options) {
   const KernelRow* row = FindKernel(options.kernel);
   if (row == nullptr) {
     return Error{ErrorCode::kUsage,
-                 fmt::format("no kernel is called \"{}\"; there are {}", options.kernel, KernelNames())};
+                 fmt::format("no kernel is called \"{}\"; want one of: {}", options.kernel, KernelNames())};
   }
   if (const IsaSet missing = row->needs & ~isa; missing != 0) {
     return Error{ErrorCode::kUnsupported, fmt::format("kernel {} needs {}, which this machine lacks or --isa excludes",

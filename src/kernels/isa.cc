@@ -62,7 +62,7 @@ Result<IsaSet> ParseIsa(std::string_view name) {
     if (level.name == name) return level.bits;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", level.name);
   }
-  return Error{ErrorCode::kUsage, fmt::format("no instruction set is called \"{}\"; there are {}", name, known)};
+  return Error{ErrorCode::kUsage, fmt::format("no instruction set is called \"{}\"; want one of: {}", name, known)};
 }
 
 }  // namespace marlin

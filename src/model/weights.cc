@@ -181,7 +181,11 @@ Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision preci
 Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool) {
   auto format = ChoosePlainFormat(tensor, precision, pool);
   if (!format) return format.error();
-  EncodedMatrix matrix(**format, tensor.rows(), tensor.cols());
+  return EncodePlainAs(tensor, **format, pool);
+}
+
+Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool) {
+  EncodedMatrix matrix(format, tensor.rows(), tensor.cols());
   auto status = ForEachRows(tensor, pool, [&](std::size_t begin, MatrixView<const float> rows) {
     for (std::size_t r = 0; r < rows.rows; ++r) EncodeRow(matrix, begin + r, rows.Row(r));
   });

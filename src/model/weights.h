@@ -24,6 +24,8 @@ enum class Precision {
 // (NaN or infinity, naming tensor and place), kUnsupported (integers), kInterrupted.
 Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision precision, ThreadPool& pool);
 Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool);
+// In the format that ChoosePlainFormat gave; the values are not looked at again.
+Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool);
 
 struct Linear {
   std::unique_ptr<Weight> weight;

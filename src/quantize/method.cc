@@ -24,7 +24,7 @@ Result<const Method*> ParseMethod(std::string_view name) {
     if (method.name == name) return &method;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", method.name);
   }
-  return Error{ErrorCode::kUsage, fmt::format("no quantization method is called \"{}\"; there are {}", name, known)};
+  return Error{ErrorCode::kUsage, fmt::format("no quantization method is called \"{}\"; want one of: {}", name, known)};
 }
 
 }  // namespace marlin

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "formats/formats.h"
 #include "io/quantized_checkpoint.h"
 #include "io/quantized_layout.h"
 #include "io/tokenizer.h"
@@ -78,7 +79,9 @@ Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, con
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const Tensor* tensor =
         checkpoint.Find(weight.format == nullptr ? weight.name : weight.name + std::string(kWeightSuffix));
-    const auto plain = EncodePlain(*tensor, Precision::kSixteenBit, pool);
+    const auto plain = weight.format == nullptr
+                           ? EncodePlainAs(*tensor, *FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16"), pool)
+                           : EncodePlain(*tensor, Precision::kSixteenBit, pool);
     if (!plain) return Error{plain.error().code, checkpoint.path.string() + ": " + plain.error().message};
     Status status;
     if (weight.format == nullptr) {

@@ -52,7 +52,7 @@ std::string FigureMegabytes(std::optional<std::uint64_t> bytes) {
 }
 
 std::string FigureBitsPerWeight(const Record& record) {
-  if (const auto bits = BitsPerWeight(record.size)) return fmt::format("{:.3f}", *bits);
+  if (const auto bits = BitsPerWeight(record.size)) return fmt::format("{:.4f}", *bits);
   return record.config.bits == 0 ? "mixed" : fmt::format("{}", record.config.bits);
 }
 

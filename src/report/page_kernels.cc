@@ -48,7 +48,14 @@ std::string KernelTables(const ModelResults& model, const PageOptions& options) 
     }
   }
   const TimingColumns settings(rows, KernelTimingOf);
-  std::string out;
+  if (settings.size() == 0) return "";
+  std::string out =
+      "\nShapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" six fixed shapes "
+      "that "
+      "every report shows. Shares are taken of the limits measured in the same run; they are the best of a few passes, "
+      "so "
+      "a share can pass 100 % when another program disturbed those passes, and the smallest products at m = 1 mostly "
+      "show what it costs to wake the threads.\n";
   for (std::size_t i = 0; i < settings.size(); ++i) {
     Table table;
     table.columns = {{"Config", Align::kLeft},

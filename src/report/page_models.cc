@@ -212,7 +212,8 @@ std::string ModelsSection(const Analysis& analysis, const PageOptions& options) 
   std::string out =
       "## 2. Per-model detail\n\nSorted by perplexity delta, best in bold. Bits per weight count codes, scales and "
       "zero "
-      "points of the quantized tensors; compression counts the whole model.\n";
+      "points of the quantized tensors; compression counts the whole model. Layers GFLOP/s: the model's linear layers "
+      "by themselves at 512 tokens.\n";
   for (const ModelResults& model : analysis.models) out += ModelText(model, options);
   return out;
 }

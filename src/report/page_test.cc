@@ -110,7 +110,7 @@ TEST(Page, TheCellsAreTheRecordsNumbers) {
   ASSERT_EQ(cells.size(), 14u);
   EXPECT_EQ(cells[3], " FP4 E2M1 ");
   EXPECT_EQ(cells[4], " 32 ");
-  EXPECT_EQ(cells[5], " 4.500 ");
+  EXPECT_EQ(cells[5], " 4.5000 ");
   EXPECT_EQ(cells[6], " 20.000 ");                    // exp(log 20)
   EXPECT_EQ(cells[7], " 21.000 ± 0.000 ");            // all windows alike
   EXPECT_EQ(cells[8], " +5.00 [+5.00, +5.00] few ");  // 21 / 20

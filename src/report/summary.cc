@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -17,11 +18,16 @@ using Json = nlohmann::ordered_json;
 
 Json OrNull(const std::optional<double>& x) { return x ? Json(*x) : Json(nullptr); }
 
+bool HasSameGrid(const ResultGroup& group) {
+  return std::any_of(group.rows.begin(), group.rows.end(),
+                     [](const ResultRow& row) { return row.record().config.same_grid_as_source; });
+}
+
 std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   const TimingColumns timings(group.rows, TimingOf);
   Table table;
-  table.columns = {{""},    {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
-                   {"PPL"}, {"Delta % [95 %]"}, {"Compression"}};
+  table.columns = {{""},           {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
+                   {"PPL ± s.e."}, {"Delta % [95 %]"}, {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
     table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
@@ -29,7 +35,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
                                FigureRank(row),
-                               row.name,
+                               row.name + (row.record().config.same_grid_as_source ? " †" : ""),
                                FigureBitsPerWeight(row.record()),
                                FigurePerplexity(row.perplexity),
                                FigureDelta(row),
@@ -44,7 +50,8 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   const std::string text =
       group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
   return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) +
-         (group.best() != nullptr ? "\n* best\n" : "");
+         (group.best() != nullptr ? "\n* best\n" : "") +
+         (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "");
 }
 
 Json RowJson(const ResultRow& row) {

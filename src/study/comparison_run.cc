@@ -269,6 +269,7 @@ class ModelSweep {
     for (const Row* row : rows) {
       if (auto status = SaveState(*row); !status) return status;
     }
+    WarnWhenBusy(before, after);
     Say(fmt::format("{}: prefill and decode of {} configurations timed ({}{})", model_.name, rows.size(),
                     options_.timing.id, interleaved ? ", interleaved" : ""));
     return {};
@@ -281,6 +282,17 @@ class ModelSweep {
     const MachineLimits now = tools_.measure_limits();
     limits_.read_gbps = std::max(limits_.read_gbps, now.read_gbps);
     limits_.fma_gflops = std::max(limits_.fma_gflops, now.fma_gflops);
+  }
+
+  // More runnable threads than the sweep's own mean that somebody else took a share of the cores.
+  void WarnWhenBusy(const MachineState& before, const MachineState& after) const {
+    const double load = std::max(before.load.value_or(0), after.load.value_or(0));
+    const auto threads = static_cast<double>(options_.machine.threads);
+    if (load < threads + 0.5) return;
+    Say(fmt::format(
+        "warning: other programs were running during the timing (load {:.1f} on {} threads); the speeds are "
+        "too low, measure again on a quiet machine",
+        load, options_.machine.threads));
   }
 
   record::Limits LimitsRecord() const { return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa}; }
