@@ -229,6 +229,17 @@ TEST(Page, TwoModelsAndTwoProtocolsHaveTheirOwnTables) {
   EXPECT_EQ(Count(PageOf(records), "| Model | Best config |"), 1);
 }
 
+TEST(Page, ASourceSmallerThanEveryRowIsNamed) {
+  std::vector<StoredRecord> records = HandMadeRecords();
+  constexpr const char* kSentence = "is smaller than every row here";
+  std::uint64_t smallest = records.front().record.size.model_bytes;
+  for (const StoredRecord& stored : records) smallest = std::min(smallest, stored.record.size.model_bytes);
+  for (StoredRecord& stored : records) stored.record.model.source_bytes = smallest;
+  EXPECT_FALSE(Contains(PageOf(records), kSentence)) << "as small is not smaller";
+  for (StoredRecord& stored : records) stored.record.model.source_bytes = smallest - 1;
+  EXPECT_TRUE(Contains(PageOf(records), kSentence));
+}
+
 TEST(Page, UnstableTimingsAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;
