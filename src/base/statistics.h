@@ -65,6 +65,13 @@ PairedDelta EstimatePairedDelta(WindowScores base, WindowScores other);
 // True when the 95 % interval of the paired difference of a and b excludes 0.
 bool Distinguished(WindowScores a, WindowScores b);
 
+// A timing is "unstable" above this standard deviation / mean of the samples that trimming left ...
+inline constexpr double kUnstableCv = 0.05;
+// ... or above this (p95 - p5) / median of all samples. Normal times have p95 - p5 = 3.29 standard deviations, of which
+// trimming at 2 sigma leaves 0.88, so that at kUnstableCv the range is 3.29 / 0.88 x 5 % = 18.7 %. Rounded up: the
+// range decides only where the times are not normal, where a few stalls were trimmed away but happened.
+inline constexpr double kUnstableRange = 0.20;
+
 // Timings of one thing, in the unit of the samples. Samples further than `sigma` standard deviations from the mean are
 // removed once; mean and cv describe what is left, the other figures all samples, so that trimming hides nothing.
 struct TimingSummary {
@@ -76,10 +83,10 @@ struct TimingSummary {
   double mad = 0;  // median of |sample - median|
   double p5 = 0;
   double p95 = 0;
+  double range() const { return (p95 - p5) / median; }
+  bool unstable() const { return cv > kUnstableCv || range() > kUnstableRange; }
 };
 inline constexpr double kTrimSigma = 2.0;
-// Above this cv a timing is marked "unstable".
-inline constexpr double kUnstableCv = 0.05;
 
 // At least one sample, all positive and finite.
 TimingSummary SummarizeTimings(std::span<const double> samples, double sigma = kTrimSigma);

@@ -171,6 +171,37 @@ TEST(Statistics, TrimmingDoesNotRepeat) {
   EXPECT_EQ(found.removed, 1u);
   EXPECT_DOUBLE_EQ(found.mean, 3300.0 / 31);
   EXPECT_GT(found.cv, kUnstableCv);
+  EXPECT_TRUE(found.unstable());
+}
+
+// What the derivation of kUnstableRange says of normal times: a cv of 5 % after trimming goes with a range of 18.7 %.
+TEST(Statistics, RangeAndDeviationOfNormalTimesAgree) {
+  Rng rng(41);
+  std::vector<double> samples(20000);
+  for (double& x : samples) x = 100 * (1 + kUnstableCv / 0.88 * rng.Normal());
+  const TimingSummary found = SummarizeTimings(samples);
+  EXPECT_NEAR(found.cv, kUnstableCv, 0.001);
+  EXPECT_NEAR(found.range(), 0.187, 0.005);
+  EXPECT_LT(found.range(), kUnstableRange);
+}
+
+// One stall among eight samples is trimmed away, and what is left is steady; the stall happened all the same.
+TEST(Statistics, StallsThatWereTrimmedAreStillUnstable) {
+  std::vector<double> samples = Repeat(7, 7);
+  samples.push_back(30);
+  const TimingSummary found = SummarizeTimings(samples);
+  EXPECT_EQ(found.removed, 1u);
+  EXPECT_LT(found.cv, kUnstableCv);
+  EXPECT_GT(found.range(), kUnstableRange);
+  EXPECT_TRUE(found.unstable());
+}
+
+// One sample of a hundred is below the percentiles and beyond 2 sigma: the timing is steady.
+TEST(Statistics, OneOutlierOfManyIsNotUnstable) {
+  std::vector<double> samples(99);
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = 1000 + static_cast<double>(i % 10);
+  samples.push_back(9000);
+  EXPECT_FALSE(SummarizeTimings(samples).unstable());
 }
 
 TEST(Statistics, TimingFiguresOfKnownSamples) {

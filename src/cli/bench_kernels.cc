@@ -82,7 +82,7 @@ void PrintTiming(const KernelTiming& timing, const MachineLimits& limits, Consol
   console.Result(fmt::format("  {:<10} {:<16} {:>10.1f} {:>9.1f} {:>5.0f} % {:>8.1f} {:>5.0f} % {:>9.1e}{}{}",
                              timing.format->info.name, timing.kernel, summary.mean / 1e3, gflops,
                              100 * gflops / limits.fma_gflops, gbps, 100 * gbps / limits.read_gbps, timing.max_error,
-                             timing.in_cache ? "  in cache" : "", summary.cv > kUnstableCv ? "  unstable" : ""));
+                             timing.in_cache ? "  in cache" : "", summary.unstable() ? "  unstable" : ""));
   rows.push_back({{"m", timing.shape.m},
                   {"n", timing.shape.n},
                   {"k", timing.shape.k},
@@ -91,6 +91,7 @@ void PrintTiming(const KernelTiming& timing, const MachineLimits& limits, Consol
                   {"mean_ns", summary.mean},
                   {"median_ns", summary.median},
                   {"cv", summary.cv},
+                  {"unstable", summary.unstable()},
                   {"gflops", gflops},
                   {"gbps", gbps},
                   {"max_error", timing.max_error},

@@ -19,7 +19,7 @@ struct Speed {
   double p5_tok_s = 0;  // the slow end: from the 95th percentile of the time
   double p95_tok_s = 0;
   TimingSummary time_ns;
-  bool unstable() const { return time_ns.cv > kUnstableCv; }
+  bool unstable() const { return time_ns.unstable(); }
 };
 
 PerplexityEstimate PerplexityOf(const record::Perplexity& measured);

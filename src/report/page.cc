@@ -60,8 +60,10 @@ std::string Head(const Analysis& analysis, const PageOptions& options) {
                      newest, CodeSpan("metal-marlin report generate " + options.results_folder)) +
          "Every line names the record it stands on. What is not measured says so; it is never 0. Intervals are 95 %; "
          "rows that share a rank are not distinguished by their own paired difference. \"few\": fewer than " +
-         fmt::format("{} windows. \"unstable\": times vary by more than {:.0f} % (coefficient of variation).\n",
-                     kFewWindows, 100 * kUnstableCv);
+         fmt::format(
+             "{} windows. \"unstable\": the times that are left after removing outliers vary by more than {:.0f} % "
+             "(coefficient of variation), or all of them span more than {:.0f} % of their median from p5 to p95.\n",
+             kFewWindows, 100 * kUnstableCv, 100 * kUnstableRange);
 }
 
 }  // namespace

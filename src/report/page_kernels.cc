@@ -29,8 +29,8 @@ void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) 
     const double gflops = static_cast<double>(x.flops) / time.mean;
     const double gbps = static_cast<double>(x.bytes_moved) / time.mean;
     table.Add({row.name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
-               FigureThreeDigits(time.mean / 1e3) + (time.cv > kUnstableCv ? " unstable" : ""),
-               FigureThreeDigits(gflops), Share(gflops, fma_gflops), FigureThreeDigits(gbps),
+               FigureThreeDigits(time.mean / 1e3) + (time.unstable() ? " unstable" : ""), FigureThreeDigits(gflops),
+               Share(gflops, fma_gflops), FigureThreeDigits(gbps),
                // Bytes that stay in the cache are not read from memory.
                x.in_cache ? "in cache" : Share(gbps, read_gbps),
                fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance),

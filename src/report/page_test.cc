@@ -259,6 +259,14 @@ TEST(Page, UnstableTimingsAreMarked) {
   EXPECT_TRUE(Contains(PageOf(records), "| 200 unstable |"));
 }
 
+// Six stalls of a hundred: trimmed away, so the mean is that of the rest; the mark tells of them.
+TEST(Page, StallsThatWereTrimmedAreMarked) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i < 6 ? 20e6 : 5e6;
+  EXPECT_TRUE(Contains(PageOf(records), "| 200 unstable |"));
+}
+
 StoredRecord MixedRecord(double delta_nll) {
   Shape shape{"mixed", "mixed", 0, 4.25, delta_nll, 0.0};
   Record record = test::MakeRecord({}, shape);
