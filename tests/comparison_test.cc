@@ -69,7 +69,12 @@ TEST_F(Comparison, SevenRowsAndAReport) {
   ASSERT_EQ(records.size(), 7u);
   for (const auto& [name, record] : records) {
     EXPECT_EQ(record["perplexity"]["windows"], 23) << name;
-    EXPECT_EQ(record["throughput"]["prefill"]["samples_ns"].size(), 8u) << name;
+    const json& timed = record["throughput"];
+    EXPECT_EQ(timed["protocol"]["id"], "quick-2/8") << name;
+    EXPECT_EQ(timed["prefill"]["samples_ns"].size(), 8u) << name;
+    EXPECT_EQ(timed["decode"]["protocol"]["id"], "quick-10/60") << name;
+    EXPECT_EQ(timed["decode"]["protocol"]["iterations"], 60) << name;
+    EXPECT_EQ(timed["decode"]["samples_ns"].size(), 60u) << name;
     EXPECT_NE(record["command"].get<std::string>().find("bench comparison"), std::string::npos);
   }
   const RunResult again = RunProgram(Command("results"));

@@ -38,6 +38,14 @@ TEST(TimeInterleaved, StopsWhenInterrupted) {
   EXPECT_EQ(runs, 4);
 }
 
+TEST(TimingPlan, NamesSayHowOftenEverythingIsTimed) {
+  EXPECT_EQ(PlanName(kStandardPlan), "15/100");
+  EXPECT_EQ(PlanName(kQuickPlan), "prefill quick-2/8, decode quick-10/60");
+  for (const TimingProtocol& x : {kStandardTiming, kQuickTiming, kQuickDecodeTiming}) {
+    EXPECT_TRUE(x.id.ends_with(std::to_string(x.warmup) + "/" + std::to_string(x.iterations))) << x.id;
+  }
+}
+
 TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
   const auto backend = MakeCpuBackend({});
   ASSERT_TRUE(backend.ok());

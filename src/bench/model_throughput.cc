@@ -16,7 +16,7 @@ std::vector<std::int32_t> RandomTokens(std::size_t count, std::size_t vocab) {
 
 }  // namespace
 
-Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingProtocol& protocol,
+Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingPlan& plan,
                                             std::size_t tokens, const ProgressFn& progress) {
   std::vector<Session> sessions;
   std::vector<std::unique_ptr<Buffer>> logits;
@@ -42,9 +42,9 @@ Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models
       s.Logits(s.Forward({prompt.data() + tokens, 1}), out);
     });
   }
-  auto prefill_ns = TimeInterleaved(prefill, protocol, "prefill", progress);
+  auto prefill_ns = TimeInterleaved(prefill, plan.prefill, "prefill", progress);
   if (!prefill_ns) return prefill_ns.error();
-  auto decode_ns = TimeInterleaved(decode, protocol, "decode", progress);
+  auto decode_ns = TimeInterleaved(decode, plan.decode, "decode", progress);
   if (!decode_ns) return decode_ns.error();
   std::vector<ModelTiming> timings;
   for (std::size_t i = 0; i < models.size(); ++i) {

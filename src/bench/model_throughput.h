@@ -19,9 +19,9 @@ struct ModelTiming {
   std::vector<double> decode_ns;   // per iteration: one token and its logits
 };
 
-// The models take turns (A B C A B C ...), first in prefill, then in decode. tokens: at least 2; the same for all.
-// Errors: kResource, kInterrupted.
-Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingProtocol& protocol,
+// The models take turns (A B C A B C ...), first in prefill, then in decode, each with its own rounds. tokens: at least
+// 2; the same for all. Errors: kResource, kInterrupted.
+Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingPlan& plan,
                                             std::size_t tokens, const ProgressFn& progress);
 
 }  // namespace marlin

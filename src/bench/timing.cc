@@ -1,8 +1,15 @@
 #include "bench/timing.h"
 
+#include <fmt/format.h>
+
 #include <chrono>
 
 namespace marlin {
+
+std::string PlanName(const TimingPlan& plan) {
+  if (plan.prefill == plan.decode) return std::string(plan.prefill.id);
+  return fmt::format("prefill {}, decode {}", plan.prefill.id, plan.decode.id);
+}
 
 Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<void()>> candidates,
                                                          const TimingProtocol& protocol, std::string_view stage,

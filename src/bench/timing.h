@@ -17,11 +17,26 @@ struct TimingProtocol {
   std::string_view id;  // in records and as the report's column name
   std::size_t warmup = 0;
   std::size_t iterations = 0;
+  bool operator==(const TimingProtocol&) const = default;
 };
 
-// The page's protocol, and a short one for demonstrations whose numbers are never shown in the former's column.
+// The page's protocol, and short ones for demonstrations whose numbers are never shown in the former's column.
 inline constexpr TimingProtocol kStandardTiming{"15/100", 15, 100};
 inline constexpr TimingProtocol kQuickTiming{"quick-2/8", 2, 8};
+// A decode step takes milliseconds, so that eight of them are over before one stall of the machine is: it would hit a
+// large part of every row's samples. Sixty steps of a model still take less time than eight prefills of 512 tokens.
+inline constexpr TimingProtocol kQuickDecodeTiming{"quick-10/60", 10, 60};
+
+// How one run times everything.
+struct TimingPlan {
+  TimingProtocol prefill;  // and kernels
+  TimingProtocol decode;
+};
+inline constexpr TimingPlan kStandardPlan{kStandardTiming, kStandardTiming};
+inline constexpr TimingPlan kQuickPlan{kQuickTiming, kQuickDecodeTiming};
+
+// "15/100"; "prefill quick-2/8, decode quick-10/60" where they differ.
+std::string PlanName(const TimingPlan& plan);
 
 // Runs A B C A B C ...: protocol.warmup rounds unmeasured, protocol.iterations measured. Returns nanoseconds
 // [candidate][iteration]. Errors: kInterrupted.

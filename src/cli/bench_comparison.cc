@@ -67,7 +67,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.configs = std::move(*configs);
   out.ctx = options.ctx;
   out.samples = options.samples;
-  out.timing = options.quick_timing ? kQuickTiming : kStandardTiming;
+  out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
   out.time_kernels = !options.no_kernels;
   out.keep_models = options.keep_models;
   out.results = options.results;
@@ -96,8 +96,7 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
       console.Say(fmt::format("  {:<12}{}", row.config_id, row.finished ? "measured already" : "to do"));
     }
   }
-  console.Say(fmt::format("timing          {}: {} warm-up, {} measured iterations{}", options.timing.id,
-                          options.timing.warmup, options.timing.iterations,
+  console.Say(fmt::format("timing          {} (warm-up/measured iterations){}", PlanName(options.timing),
                           options.time_kernels ? ", kernels too" : ""));
   console.Say(fmt::format("this machine    {:.0f} GB/s read, {:.0f} GFLOP/s fp32 ({}), {} threads", limits.read_gbps,
                           limits.fma_gflops, limits.fma_isa, options.machine.threads));
@@ -195,8 +194,9 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("-r,--results", options->results, "Folder of the records");
   app->add_option("--work", options->work,
                   "Folder for half-finished rows and quantized models; default: .work in the results");
-  app->add_flag("--quick-timing", options->quick_timing,
-                "2 warm-up and 8 measured iterations instead of 15 and 100; named so in every table");
+  app->add_flag(
+      "--quick-timing", options->quick_timing,
+      "2 warm-up and 8 measured iterations instead of 15 and 100, for decode 10 and 60; named so in every table");
   app->add_flag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
   app->add_flag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   app->add_flag("--dry-run", options->dry_run,

@@ -128,6 +128,8 @@ void MakeNamesUnique(std::vector<ModelResults>& models) {
   }
 }
 
+TimingRounds RoundsOf(const record::TimingProtocol& x) { return {x.id, x.warmup, x.iterations, x.trim_sigma}; }
+
 }  // namespace
 
 const record::Perplexity* ResultGroup::perplexity() const {
@@ -164,10 +166,8 @@ Analysis Analyze(std::span<const StoredRecord> records) {
 std::optional<TimingSetting> TimingOf(const Record& record) {
   if (!record.throughput) return std::nullopt;
   const record::Throughput& x = *record.throughput;
-  return TimingSetting{x.protocol.id,
-                       x.protocol.warmup,
-                       x.protocol.iterations,
-                       x.protocol.trim_sigma,
+  return TimingSetting{RoundsOf(x.protocol),
+                       RoundsOf(DecodeProtocol(x)),
                        x.prefill ? x.prefill->tokens : 0,
                        x.decode ? x.decode->prompt_tokens : 0,
                        record.machine.cpu,
@@ -176,8 +176,8 @@ std::optional<TimingSetting> TimingOf(const Record& record) {
 
 std::optional<TimingSetting> KernelTimingOf(const Record& record) {
   if (!record.kernels) return std::nullopt;
-  const record::TimingProtocol& x = record.kernels->protocol;
-  return TimingSetting{x.id, x.warmup, x.iterations, x.trim_sigma, 0, 0, record.machine.cpu, record.machine.threads};
+  const TimingRounds rounds = RoundsOf(record.kernels->protocol);
+  return TimingSetting{rounds, rounds, 0, 0, record.machine.cpu, record.machine.threads};
 }
 
 std::string CrossModelKey(const record::Perplexity& x) {

@@ -58,12 +58,19 @@ struct Analysis {
 // The records must outlive the analysis. Their order makes no difference.
 Analysis Analyze(std::span<const StoredRecord> records);
 
-// Timings may stand in one column when all of this is equal.
-struct TimingSetting {
+// How one thing was timed; record::TimingProtocol that can be compared.
+struct TimingRounds {
   std::string protocol;
   std::uint64_t warmup = 0;
   std::uint64_t iterations = 0;
   double trim_sigma = 0;
+  auto operator<=>(const TimingRounds&) const = default;
+};
+
+// Timings may stand in one column when all of this is equal.
+struct TimingSetting {
+  TimingRounds rounds;               // of prefill, of kernels
+  TimingRounds decode;               // the same unless the record says otherwise
   std::uint64_t prefill_tokens = 0;  // 0 = none
   std::uint64_t decode_prompt = 0;
   std::string cpu;

@@ -45,6 +45,10 @@ double BitsPerByte(const record::Perplexity& measured) {
   return nats / std::numbers::ln2 / static_cast<double>(measured.scored_bytes);
 }
 
+const record::TimingProtocol& DecodeProtocol(const record::Throughput& measured) {
+  return measured.decode && measured.decode->protocol ? *measured.decode->protocol : measured.protocol;
+}
+
 std::optional<Speed> PrefillSpeed(const Record& record) {
   if (!record.throughput || !record.throughput->prefill) return std::nullopt;
   const record::Prefill& prefill = *record.throughput->prefill;
@@ -53,7 +57,7 @@ std::optional<Speed> PrefillSpeed(const Record& record) {
 
 std::optional<Speed> DecodeSpeed(const Record& record) {
   if (!record.throughput || !record.throughput->decode) return std::nullopt;
-  return SpeedOf(record.throughput->decode->samples_ns, 1, record.throughput->protocol.trim_sigma);
+  return SpeedOf(record.throughput->decode->samples_ns, 1, DecodeProtocol(*record.throughput).trim_sigma);
 }
 
 double Compression(const record::Size& size) { return Ratio(size.fp16_bytes, size.model_bytes); }

@@ -25,6 +25,8 @@ struct Speed {
 PerplexityEstimate PerplexityOf(const record::Perplexity& measured);
 PerplexityEstimate PerplexityOf(const record::HalfWindows& half);
 double BitsPerByte(const record::Perplexity& measured);
+// How decode was timed: its own protocol, else that of the whole.
+const record::TimingProtocol& DecodeProtocol(const record::Throughput& measured);
 std::optional<Speed> PrefillSpeed(const Record& record);
 std::optional<Speed> DecodeSpeed(const Record& record);
 

@@ -63,9 +63,11 @@ std::string TimingSentence(const record::TimingProtocol& x) {
 }
 
 std::string ThroughputSentence(const record::Throughput& x) {
-  std::string text = TimingSentence(x.protocol) + "; batch 1";
+  std::string text = TimingSentence(x.protocol);
   if (x.prefill) text += fmt::format("; prefill of {} tokens", x.prefill->tokens);
+  if (x.decode && x.decode->protocol) text += "; " + TimingSentence(*x.decode->protocol);
   if (x.decode) text += fmt::format("; decode of 1 token after a prompt of {}", x.decode->prompt_tokens);
+  text += "; batch 1";
   text += x.interleaved ? "; configurations interleaved" : "; configurations one after the other";
   return text + fmt::format("; backend {}.", x.backend);
 }

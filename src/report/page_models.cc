@@ -24,7 +24,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                    {"PPL base"}, {"PPL quant ± s.e."},     {"Delta % [95 %]"},     {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
   }
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     table.columns.push_back({fmt::format("Layers GFLOP/s ({})", kernels.label(i))});

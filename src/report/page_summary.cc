@@ -32,7 +32,7 @@ Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings,
   table.columns = {{"Model", Align::kLeft}, {"Best config", Align::kLeft}, {"PPL delta % [95 %]"}, {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
   }
   table.columns.push_back({"Record", Align::kLeft});
   for (const Entry& entry : entries) {

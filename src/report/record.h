@@ -131,8 +131,9 @@ struct Prefill {
 };
 
 struct Decode {
-  std::uint64_t prompt_tokens = 0;  // in the cache before the timed token
-  std::vector<double> samples_ns;   // one token each
+  std::uint64_t prompt_tokens = 0;         // in the cache before the timed token
+  std::vector<double> samples_ns;          // one token each
+  std::optional<TimingProtocol> protocol;  // where it is not that of the whole
 };
 
 struct Throughput {

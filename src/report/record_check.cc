@@ -6,6 +6,8 @@
 #include <cmath>
 #include <string>
 
+#include "report/derive.h"
+
 namespace marlin {
 namespace {
 
@@ -107,8 +109,10 @@ void CheckThroughput(const record::Throughput& measured, Rules& rules) {
                "does not have one value per iteration of the protocol");
   }
   if (measured.decode) {
+    const record::TimingProtocol& protocol = DecodeProtocol(measured);
+    CheckProtocol(protocol, "throughput.decode.protocol", rules);
     rules.WantSamples(measured.decode->samples_ns, "throughput.decode.samples_ns");
-    rules.Want(measured.decode->samples_ns.size() == measured.protocol.iterations, "throughput.decode.samples_ns",
+    rules.Want(measured.decode->samples_ns.size() == protocol.iterations, "throughput.decode.samples_ns",
                "does not have one value per iteration of the protocol");
   }
 }

@@ -124,6 +124,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Prefill> auto& x) {
 void VisitFields(auto& visit, ConstOrNot<record::Decode> auto& x) {
   visit("prompt_tokens", x.prompt_tokens);
   visit("samples_ns", x.samples_ns);
+  visit("protocol", x.protocol);
 }
 
 void VisitFields(auto& visit, ConstOrNot<record::Throughput> auto& x) {

@@ -22,6 +22,7 @@ Record FullRecord() {
   record.config.plan_sha256 = "def";
   record.config.budget_bytes = 60'000'000;
   record.perplexity->baseline_id = "0123456789ab";
+  record.throughput->decode->protocol = record::TimingProtocol{"30/100", 30, 100, 2.5};
   record.kernels = test::MakeKernels("fp4-g128");
   record.limits = record::Limits{40.5, 446, "avx512"};
   return record;
@@ -145,6 +146,16 @@ TEST(RecordJson, BrokenRecordsAreRefusedWithFileAndField) {
       {"no text scored", [](Json& j) { j["perplexity"]["scored_bytes"] = 0; }, "scored_bytes"},
       {"sample of 0", [](Json& j) { j["throughput"]["decode"]["samples_ns"][0] = 0; }, "a time above 0"},
       {"samples missing", [](Json& j) { j["throughput"]["decode"]["samples_ns"].erase(0); }, "one value per iteration"},
+      {"samples of another protocol", [](Json& j) { j["throughput"]["decode"]["protocol"]["iterations"] = 60; },
+       "throughput.decode.samples_ns"},
+      {"decode by prefill's protocol",
+       [](Json& j) {
+         j["throughput"]["decode"]["protocol"] = nullptr;
+         j["throughput"]["decode"]["samples_ns"].erase(0);
+       },
+       "one value per iteration"},
+      {"decode protocol without a name", [](Json& j) { j["throughput"]["decode"]["protocol"]["id"] = ""; },
+       "throughput.decode.protocol.id"},
       {"bytes of 0", [](Json& j) { j["size"]["model_bytes"] = 0; }, "\"size.model_bytes\" is 0"},
       {"id", [](Json& j) { j["id"] = "../../etc"; }, "hexadecimal"},
       {"date", [](Json& j) { j["created"] = "yesterday"; }, "\"created\""},

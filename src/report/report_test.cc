@@ -154,12 +154,12 @@ TEST(Plots, QuickAndStandardTimingsHaveTheirOwnPanels) {
   std::vector<StoredRecord> records = test::SevenRecords();
   const int height = ThroughputFigure(Analyze(records))->height_px;
   test::Scene quick;
-  quick.timing = "quick-2/8";
+  quick.quick_timing = true;
   for (StoredRecord& stored : test::SevenRecords(quick)) records.push_back(std::move(stored));
   const std::optional<Figure> figure = ThroughputFigure(Analyze(records));
   EXPECT_GT(figure->height_px, height);
   EXPECT_NE(figure->script.find("'timing protocol 15/100; "), std::string::npos);
-  EXPECT_NE(figure->script.find("'timing protocol quick-2/8; "), std::string::npos);
+  EXPECT_NE(figure->script.find("'timing protocol quick-2/8, decode quick-10/60; "), std::string::npos);
 }
 
 TEST(Gnuplot, TextsCannotEndTheirString) {

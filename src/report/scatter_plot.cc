@@ -52,14 +52,16 @@ std::vector<Panel> CollectPanels(const Analysis& analysis) {
         const double y = row.delta->percent;
         std::string label = row.name;
         if (row.decode) label += fmt::format(", {} tok/s", FigureThreeDigits(row.decode->tok_s));
-        if (row.decode && timings.size() > 1) label += fmt::format(" ({})", row.record().throughput->protocol.id);
+        if (row.decode && timings.size() > 1)
+          label += fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id);
         panel.points.push_back({Compression(row.record().size), y, row.delta->percent_95.value_or(Interval{y, y}),
                                 row.record().config.label, OneLine(label)});
       }
       if (panel.points.empty()) continue;
       panel.title = model.name;
       panel.subtitle = DescribeText(*group.perplexity());
-      if (timings.size() == 1) panel.label_key = fmt::format("tok/s: decode, timing protocol {}", timings.label(0));
+      if (timings.size() == 1)
+        panel.label_key = fmt::format("tok/s: decode, timing protocol {}", timings.decode_label(0));
       panels.push_back(std::move(panel));
     }
   }

@@ -30,7 +30,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
                    {"PPL ± s.e."}, {"Delta % [95 %]"}, {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
   }
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
@@ -76,6 +76,8 @@ Json RowJson(const ResultRow& row) {
   json["bits_per_weight"] = OrNull(figures.bits_per_weight);
   json["compression"] = OrNull(figures.compression);
   json["timing_protocol"] = row.record().throughput ? Json(row.record().throughput->protocol.id) : Json(nullptr);
+  json["decode_timing_protocol"] =
+      row.record().throughput ? Json(DecodeProtocol(*row.record().throughput).id) : Json(nullptr);
   json["prefill_tok_s"] = OrNull(figures.prefill_tok_s);
   json["decode_tok_s"] = OrNull(figures.decode_tok_s);
   json["same_grid_as_source"] = row.record().config.same_grid_as_source;

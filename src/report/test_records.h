@@ -32,7 +32,7 @@ struct Scene {
   std::uint64_t windows = 40;
   std::uint64_t windows_total = 562;
   std::uint64_t seed = 1;
-  std::string timing = "15/100";
+  bool quick_timing = false;  // quick-2/8 and quick-10/60 instead of 15/100
 };
 
 inline std::vector<double> NoisySamples(double mean, std::size_t count, Rng& rng) {
@@ -90,7 +90,8 @@ inline record::Perplexity MakePerplexity(const Scene& scene, const Shape& shape)
 inline Record MakeRecord(const Scene& scene, const Shape& shape) {
   Record record;
   const bool baseline = shape.config == "f16";
-  record.id = Sha256Hex(scene.model + shape.config + std::to_string(scene.windows) + scene.timing);
+  record.id =
+      Sha256Hex(scene.model + shape.config + std::to_string(scene.windows) + (scene.quick_timing ? "quick" : "15/100"));
   record.key = "key-" + record.id;
   record.created = "2025-03-01T10:00:00Z";
   record.command = "metal-marlin bench comparison --model " + scene.model;
@@ -109,16 +110,19 @@ inline Record MakeRecord(const Scene& scene, const Shape& shape) {
   FillSize(record, scene, shape);
   record.perplexity = MakePerplexity(scene, shape);
 
-  const bool quick = scene.timing != "15/100";
   Rng rng(scene.seed + 99);
   record.throughput.emplace();
-  record.throughput->protocol = {scene.timing, quick ? 2u : 15u, quick ? 8u : 100u, 2.0};
-  record.throughput->interleaved = true;
-  record.throughput->backend = "cpu";
-  record.throughput->kernels = {"avx512-" + shape.config};
-  const std::size_t samples = quick ? 8 : 100;
-  record.throughput->prefill = record::Prefill{512, NoisySamples(512e9 / shape.prefill_tok_s, samples, rng)};
-  record.throughput->decode = record::Decode{512, NoisySamples(1e9 / shape.decode_tok_s, samples, rng)};
+  record::Throughput& timed = *record.throughput;
+  timed.protocol = {"15/100", 15, 100, 2.0};
+  if (scene.quick_timing) timed.protocol = {"quick-2/8", 2, 8, 2.0};
+  timed.interleaved = true;
+  timed.backend = "cpu";
+  timed.kernels = {"avx512-" + shape.config};
+  timed.prefill = record::Prefill{512, NoisySamples(512e9 / shape.prefill_tok_s, timed.protocol.iterations, rng)};
+  timed.decode.emplace();
+  timed.decode->prompt_tokens = 512;
+  if (scene.quick_timing) timed.decode->protocol = record::TimingProtocol{"quick-10/60", 10, 60, 2.0};
+  timed.decode->samples_ns = NoisySamples(1e9 / shape.decode_tok_s, scene.quick_timing ? 60 : 100, rng);
   return record;
 }
 

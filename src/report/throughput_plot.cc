@@ -80,7 +80,7 @@ std::vector<PanelLine> CollectLines(const Analysis& analysis) {
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const TimingSetting& x = timings.settings()[i];
       PanelLine line{model.name,
-                     fmt::format("timing protocol {}; {}, {} {}", x.protocol, x.cpu, x.threads,
+                     fmt::format("timing protocol {}; {}, {} {}", timings.both_labels(i), x.cpu, x.threads,
                                  x.threads == 1 ? "thread" : "threads"),
                      RowsOf(all, timings, i)};
       if (!line.rows.empty()) lines.push_back(std::move(line));

@@ -26,13 +26,20 @@ TimingColumns::TimingColumns(const std::vector<const ResultRow*>& rows, SettingO
     if (const auto setting = setting_of(row->record())) settings.insert(*setting);
   }
   settings_.assign(settings.begin(), settings.end());
-  for (std::size_t i = 0; i < settings_.size(); ++i) {
-    const auto same_name = [&](const TimingSetting& x) { return x.protocol == settings_[i].protocol; };
-    const auto first = std::find_if(settings_.begin(), settings_.end(), same_name);
+  const auto add_label = [&](std::vector<std::string>& labels, std::size_t i, TimingRounds TimingSetting::*rounds) {
+    const std::string& name = (settings_[i].*rounds).protocol;
+    const auto same_name = [&](const TimingSetting& x) { return (x.*rounds).protocol == name; };
     const bool alone = std::count_if(settings_.begin(), settings_.end(), same_name) == 1;
-    const auto number = (settings_.begin() + static_cast<std::ptrdiff_t>(i)) - first;
-    labels_.push_back(alone ? settings_[i].protocol : fmt::format("{}, setting {}", settings_[i].protocol, number + 1));
+    labels.push_back(alone ? name : fmt::format("{}, setting {}", name, i + 1));
+  };
+  for (std::size_t i = 0; i < settings_.size(); ++i) {
+    add_label(labels_, i, &TimingSetting::rounds);
+    add_label(decode_labels_, i, &TimingSetting::decode);
   }
+}
+
+std::string TimingColumns::both_labels(std::size_t i) const {
+  return labels_[i] == decode_labels_[i] ? labels_[i] : fmt::format("{}, decode {}", labels_[i], decode_labels_[i]);
 }
 
 bool TimingColumns::Holds(std::size_t i, const ResultRow& row) const {
@@ -41,9 +48,13 @@ bool TimingColumns::Holds(std::size_t i, const ResultRow& row) const {
 
 std::string TimingColumns::Describe(std::size_t i) const {
   const TimingSetting& x = settings_[i];
-  std::string text = fmt::format("{}: {} warm-up and {} measured iterations, samples beyond {} sigma removed once",
-                                 labels_[i], x.warmup, x.iterations, x.trim_sigma);
+  const auto rounds = [](const std::string& label, const TimingRounds& y) {
+    return fmt::format("{}: {} warm-up and {} measured iterations, samples beyond {} sigma removed once", label,
+                       y.warmup, y.iterations, y.trim_sigma);
+  };
+  std::string text = rounds(labels_[i], x.rounds);
   if (x.prefill_tokens > 0) text += fmt::format(", prefill of {} tokens", x.prefill_tokens);
+  if (x.decode != x.rounds) text += "; " + rounds(decode_labels_[i], x.decode);
   if (x.decode_prompt > 0) text += fmt::format(", decode of 1 token after {}", x.decode_prompt);
   return text + fmt::format("; {}, {} {}.", x.cpu, x.threads, x.threads == 1 ? "thread" : "threads");
 }

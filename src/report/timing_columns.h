@@ -20,8 +20,11 @@ class TimingColumns {
   std::size_t size() const { return settings_.size(); }
   const std::vector<TimingSetting>& settings() const { return settings_; }
 
-  // "15/100"; followed by a letter when several settings go by that name.
-  const std::string& label(std::size_t i) const { return labels_[i]; }
+  // "15/100"; followed by a number when several settings go by that name.
+  const std::string& label(std::size_t i) const { return labels_[i]; }  // of prefill, of kernels
+  const std::string& decode_label(std::size_t i) const { return decode_labels_[i]; }
+  // Both: "15/100"; "quick-2/8, decode quick-10/60" where they differ.
+  std::string both_labels(std::size_t i) const;
 
   // Whether the row's timings belong into column i.
   bool Holds(std::size_t i, const ResultRow& row) const;
@@ -33,6 +36,7 @@ class TimingColumns {
   SettingOf setting_of_;
   std::vector<TimingSetting> settings_;  // sorted
   std::vector<std::string> labels_;
+  std::vector<std::string> decode_labels_;
 };
 
 }  // namespace marlin

@@ -31,7 +31,7 @@ struct ComparisonOptions {
   std::string method = "rtn";             // how the configurations are quantized
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
-  TimingProtocol timing = kStandardTiming;
+  TimingPlan timing = kStandardPlan;
   bool time_kernels = true;
   bool keep_models = false;       // quantized folders stay in the work folder
   std::filesystem::path results;  // records go here

@@ -21,6 +21,17 @@ constexpr double kExpectedEfficiency = 0.6;
 // Decode and small products are bound by memory, which prefill's flops do not show: seconds added per row and round.
 constexpr double kSecondsPerKernelRound = 0.25;
 
+// Decode adds to the key only where its protocol is its own.
+nlohmann::json TimingInputs(const TimingPlan& plan) {
+  auto inputs = nlohmann::json::array({plan.prefill.id, plan.prefill.warmup, plan.prefill.iterations});
+  if (plan.decode == plan.prefill) return inputs;
+  for (const nlohmann::json& x :
+       {nlohmann::json(plan.decode.id), nlohmann::json(plan.decode.warmup), nlohmann::json(plan.decode.iterations)}) {
+    inputs.push_back(x);
+  }
+  return inputs;
+}
+
 // Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again.
 std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
                    const ComparisonRow& row) {
@@ -40,7 +51,7 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"text", {text.name, text.sha256}},
       {"ctx", options.ctx},
       {"samples", model.windows},
-      {"timing", {options.timing.id, options.timing.warmup, options.timing.iterations}},
+      {"timing", TimingInputs(options.timing)},
       {"kernels", options.time_kernels}};
   return Sha256Hex(inputs.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
@@ -98,16 +109,18 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
 // Seconds that one unfinished row takes: evaluation, prefill rounds, decode rounds, kernels.
 double RowSeconds(const Opened& opened, const ComparisonOptions& options, const FormatRow* format,
                   const MachineLimits& limits) {
-  const double rounds = static_cast<double>(options.timing.warmup + options.timing.iterations);
+  const auto rounds = [](const TimingProtocol& x) { return static_cast<double>(x.warmup + x.iterations); };
+  const double prefill_rounds = rounds(options.timing.prefill);
+  const double decode_rounds = rounds(options.timing.decode);
   const double flops_per_token =
       2.0 * static_cast<double>(LinearWeights(opened.config) + opened.config.vocab_size * opened.config.hidden_size);
   const double tokens = static_cast<double>(opened.model.windows * options.ctx);
   const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
   double seconds = tokens * flops_per_token / rate;
   const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
-  seconds += rounds * 512.0 * block_flops / rate;
-  seconds += rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
-  if (options.time_kernels) seconds += rounds * kSecondsPerKernelRound + 8;
+  seconds += prefill_rounds * 512.0 * block_flops / rate;
+  seconds += decode_rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
+  if (options.time_kernels) seconds += prefill_rounds * kSecondsPerKernelRound + 8;
   return seconds;
 }
 

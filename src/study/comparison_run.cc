@@ -252,12 +252,12 @@ class ModelSweep {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const ModelTiming& timing = (*timings)[i];
       record::Throughput throughput;
-      throughput.protocol = Protocol();
+      throughput.protocol = Protocol(options_.timing.prefill);
       throughput.interleaved = interleaved && rows.size() > 1;
       throughput.backend = tools_.backend.name();
       throughput.kernels = KernelNames(models[i]);
       throughput.prefill = record::Prefill{timing.prefill_tokens, timing.prefill_ns};
-      throughput.decode = record::Decode{timing.decode_prompt, timing.decode_ns};
+      throughput.decode = record::Decode{timing.decode_prompt, timing.decode_ns, DecodeProtocol()};
       Record& record = rows[i]->record;
       record.throughput = std::move(throughput);
       record.limits = LimitsRecord();
@@ -271,7 +271,7 @@ class ModelSweep {
     }
     WarnWhenBusy(before, after);
     Say(fmt::format("{}: prefill and decode of {} configurations timed ({}{})", model_.name, rows.size(),
-                    options_.timing.id, interleaved ? ", interleaved" : ""));
+                    PlanName(options_.timing), interleaved ? ", interleaved" : ""));
     return {};
   }
 
@@ -297,8 +297,14 @@ class ModelSweep {
 
   record::Limits LimitsRecord() const { return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa}; }
 
-  record::TimingProtocol Protocol() const {
-    return {std::string(options_.timing.id), options_.timing.warmup, options_.timing.iterations, kTrimSigma};
+  static record::TimingProtocol Protocol(const TimingProtocol& x) {
+    return {std::string(x.id), x.warmup, x.iterations, kTrimSigma};
+  }
+
+  // Named only where it is not that of the prefill.
+  std::optional<record::TimingProtocol> DecodeProtocol() const {
+    if (options_.timing.decode == options_.timing.prefill) return std::nullopt;
+    return Protocol(options_.timing.decode);
   }
 
   // The format in which a row's linear layers are multiplied.
@@ -318,10 +324,11 @@ class ModelSweep {
     std::vector<const FormatRow*> formats;
     for (const Row* row : rows) formats.push_back(KernelFormat(*row));
     const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
-    for (Row* row : rows) row->record.kernels = record::Kernels{Protocol(), {}};
+    for (Row* row : rows) row->record.kernels = record::Kernels{Protocol(options_.timing.prefill), {}};
     MeasureLimitsAgain();
     for (const GemmShape& shape : shapes) {
-      const auto timings = TimeKernels(tools_.backend, shape, formats, options_.timing, memory, tools_.progress);
+      const auto timings =
+          TimeKernels(tools_.backend, shape, formats, options_.timing.prefill, memory, tools_.progress);
       if (!timings) return timings.error();
       for (std::size_t i = 0; i < rows.size(); ++i) {
         rows[i]->record.kernels->shapes.push_back(KernelRecord((*timings)[i]));
