@@ -1,6 +1,7 @@
 // The sweep and the report: kill it anywhere, run it again, and the records are those of an undisturbed run.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -89,6 +90,16 @@ TEST_F(Comparison, SevenRowsAndAReport) {
     EXPECT_NE(page.find(word), std::string::npos) << word;
   }
   EXPECT_EQ(page.find("WikiText-2 test,"), std::string::npos) << "the text is named as what it is";
+
+  // The command on the page makes this very page again.
+  const std::string update = "report generate " + (folder_ / "results").string() + " -o " + out;
+  EXPECT_NE(page.find("`metal-marlin " + update + "`"), std::string::npos) << page.substr(0, 400);
+  const RunResult beside = RunProgram({"report", "generate", (folder_ / "results").string()});
+  ASSERT_EQ(beside.exit_code, 0) << beside.err;
+  const std::string page_beside = *ReadFile(folder_ / "results" / "RESULTS.md");
+  EXPECT_NE(page_beside.find("`metal-marlin report generate " + (folder_ / "results").string() + "`"),
+            std::string::npos)
+      << page_beside.substr(0, 400);
 }
 
 TEST_F(Comparison, KilledAnywhereItEndsWithTheSameRecords) {
@@ -131,7 +142,12 @@ TEST(Report, EmptyFolderGivesThePageThatSaysSo) {
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const std::string page = *ReadFile(folder / "out" / "RESULTS.md");
   EXPECT_NE(page.find("No benchmark results found yet"), std::string::npos);
-  EXPECT_NE(page.find("metal-marlin bench comparison"), std::string::npos);
+  EXPECT_NE(
+      page.find("metal-marlin bench comparison --model ./path/to/model --results " + (folder / "results").string()),
+      std::string::npos)
+      << page;
+  EXPECT_NE(run.err.find("there are no records in " + (folder / "results").string()), std::string::npos) << run.err;
+  EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
 }
 
 TEST(Report, BrokenRecordsAreNamedAndLeftOut) {

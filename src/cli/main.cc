@@ -25,18 +25,9 @@ void PrepareSignals() {
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shows as an error of write, which names the file
 }
 
-// As a shell would take it again.
-std::string Quote(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_of(" \t\n\"'\\$`|&;<>()*?#~![]{}") == std::string::npos;
-  if (plain) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 std::string JoinCommand(int argc, char** argv) {
   std::string command = "metal-marlin";
-  for (int i = 1; i < argc; ++i) command += " " + Quote(argv[i]);
+  for (int i = 1; i < argc; ++i) command += " " + QuoteForShell(argv[i]);
   return command;
 }
 

@@ -15,19 +15,36 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
+constexpr const char* kDefaultResults = "./benchmarks/results/";
+
 struct Options {
-  std::string results = "./benchmarks/results/";
+  std::string results = kDefaultResults;
   std::string output;
 };
+
+// The commands that fill the folder of records and make this very page again.
+PageCommands CommandsOf(const Options& options) {
+  PageCommands commands;
+  const auto folder = [](const fs::path& path) { return (path / "").lexically_normal(); };
+  if (folder(options.results) != folder(kDefaultResults)) {
+    commands.measure += " --results " + QuoteForShell(options.results);
+  }
+  commands.update = "metal-marlin report generate " + QuoteForShell(options.results);
+  if (!options.output.empty()) commands.update += " -o " + QuoteForShell(options.output);
+  return commands;
+}
 
 Status RunReport(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto loaded = LoadRecords(options.results);
   if (!loaded) return loaded.error();
   for (const std::string& warning : loaded->warnings) console.Warn(warning);
+  if (loaded->records.empty()) {
+    console.Warn(fmt::format("there are no records in {}; the page only says how to measure some", options.results));
+  }
   ReportOptions report;
   report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);
-  report.results_folder = options.results;
+  report.commands = CommandsOf(options);
   report.records_link = RecordsLink(options.results, report.output);
   report.left_out = loaded->warnings;
   const auto written = GenerateReport(loaded->records, report);

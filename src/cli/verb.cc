@@ -22,6 +22,14 @@ CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& nam
   return app;
 }
 
+std::string QuoteForShell(const std::string& word) {
+  const bool plain = !word.empty() && word.find_first_of(" \t\n\"'\\$`|&;<>()*?#~![]{}") == std::string::npos;
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
 void AddBackendOptions(CLI::App& app, BackendOptions& options) {
   app.add_option("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       ->check(CLI::IsMember({"cpu", "reference"}));

@@ -47,6 +47,9 @@ struct Selection {
 CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& name, const std::string& description,
                   const std::string& example);
 
+// The word as a shell would take it again.
+std::string QuoteForShell(const std::string& word);
+
 void AddBackendOptions(CLI::App& app, BackendOptions& options);
 
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).

@@ -14,12 +14,12 @@ constexpr const char* kTitle = "# Metal Marlin benchmark results\n\n";
 
 std::string HowToMake(const PageOptions& options) {
   return fmt::format(R"(```
-metal-marlin bench comparison --model ./path/to/model
+{}
 metal-marlin eval perplexity ./path/to/model --samples 100
-metal-marlin report generate {}
+{}
 ```
 )",
-                     OneLine(options.results_folder));
+                     OneLine(options.commands.measure), OneLine(options.commands.update));
 }
 
 std::string LeftOut(const PageOptions& options) {
@@ -57,7 +57,7 @@ std::string Head(const Analysis& analysis, const PageOptions& options) {
   for (const StoredRecord* stored : analysis.shown) newest = std::max(newest, stored->record.created);
   return std::string(kTitle) +
          fmt::format("Auto-generated from {} records, the newest of {}. Run {} to update.\n\n", analysis.shown.size(),
-                     newest, CodeSpan("metal-marlin report generate " + options.results_folder)) +
+                     newest, CodeSpan(options.commands.update)) +
          "Every line names the record it stands on. What is not measured says so; it is never 0. Intervals are 95 %; "
          "rows that share a rank are not distinguished by their own paired difference. \"few\": fewer than " +
          fmt::format(

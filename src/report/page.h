@@ -9,8 +9,14 @@
 
 namespace marlin {
 
+// What the page tells its reader to type. Paths as the user named them, so that the page is the same on every machine.
+struct PageCommands {
+  std::string measure = "metal-marlin bench comparison --model ./path/to/model";
+  std::string update = "metal-marlin report generate ./benchmarks/results/";  // writes this page again
+};
+
 struct PageOptions {
-  std::string results_folder = "./benchmarks/results/";  // as commands name it
+  PageCommands commands;
   std::string records_link;           // from the page to the folder of records: "results/", "" = beside it
   std::vector<std::string> left_out;  // files that are no records, one sentence each
   std::string why_no_plots;           // set when the plots could not be drawn

@@ -95,6 +95,14 @@ TEST(Page, EmptyFolderGivesTheThreeCommands) {
   EXPECT_TRUE(Contains(page, "broken.json: this is not JSON"));
 }
 
+TEST(Page, NamesTheCommandThatMakesItAgain) {
+  PageOptions options;
+  options.commands.update = "metal-marlin report generate some/results -o 'my report'";
+  EXPECT_TRUE(Contains(PageOf(test::SevenRecords(), options),
+                       "Run `metal-marlin report generate some/results -o 'my report'` to update."));
+  EXPECT_TRUE(Contains(PageOf({}, options), "\nmetal-marlin report generate some/results -o 'my report'\n"));
+}
+
 TEST(Page, SameRecordsSameBytesInAnyOrder) {
   std::vector<StoredRecord> records = test::SevenRecords();
   const std::string page = PageOf(records);

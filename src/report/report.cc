@@ -59,7 +59,7 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   if (!why_no_plots.empty()) output.warnings.push_back("the plots are not drawn: " + why_no_plots);
 
   PageOptions page;
-  page.results_folder = options.results_folder;
+  page.commands = options.commands;
   page.records_link = options.records_link;
   page.left_out = options.left_out;
   page.why_no_plots = why_no_plots;

@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "report/page.h"
 #include "report/store.h"
 
 namespace marlin {
 
 struct ReportOptions {
-  std::filesystem::path output;                          // folder of RESULTS.md; made when missing
-  std::string results_folder = "./benchmarks/results/";  // as the page's commands name it
+  std::filesystem::path output;  // folder of RESULTS.md; made when missing
+  PageCommands commands;
   std::string records_link;           // address of the folder of records seen from the page: "results/"
   std::vector<std::string> left_out;  // warnings of LoadRecords; they become part of the page
   std::string gnuplot = "gnuplot";    // program or path
