@@ -22,6 +22,9 @@ struct SeriesStyle {
 
 inline constexpr const char* kBaselineColor = "#777777";
 
+// Behind a speed whose timing is unstable; a figure that uses it says so.
+inline constexpr const char* kUnstableMark = " ‡";
+
 // One style per type in the analysis, in the order of the types' names; baselines have none.
 std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
 

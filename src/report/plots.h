@@ -9,7 +9,8 @@
 namespace marlin {
 
 // Perplexity delta against compression: one panel per model and protocol, one series per type of quantization, 95 %
-// intervals as error bars, every point named with its decode speed. Empty when no row has a delta.
+// intervals as error bars, every point named with its decode speed, unstable ones marked. Empty when no row has a
+// delta.
 std::optional<Figure> ScatterFigure(const Analysis& analysis);
 
 // Prefill and decode speed, side by side: one line of panels per model and timing setting, a bar per configuration,

@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 
 #include "base/file.h"
+#include "base/rng.h"
 #include "report/gnuplot.h"
+#include "report/labels.h"
 #include "report/plots.h"
 #include "report/test_records.h"
 
@@ -160,6 +163,72 @@ TEST(Plots, QuickAndStandardTimingsHaveTheirOwnPanels) {
   EXPECT_GT(figure->height_px, height);
   EXPECT_NE(figure->script.find("'timing protocol 15/100; "), std::string::npos);
   EXPECT_NE(figure->script.find("'timing protocol quick-2/8, decode quick-10/60; "), std::string::npos);
+}
+
+int Count(const std::string& text, const std::string& part) {
+  int count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+// A line without a name is not drawn, and none runs through the name of another.
+TEST(Plots, EveryGuideHasItsName) {
+  for (const double stretch : {0.05, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0}) {
+    std::vector<StoredRecord> records = test::SevenRecords();
+    const std::vector<double> base = records[0].record.perplexity->window_nll;
+    for (StoredRecord& stored : records) {
+      std::vector<double>& nll = stored.record.perplexity->window_nll;
+      for (std::size_t i = 0; i < nll.size(); ++i) nll[i] = base[i] + stretch * (nll[i] - base[i]);
+    }
+    const std::string script = ScatterFigure(Analyze(records))->script;
+    EXPECT_EQ(Count(script, "dashtype 2"), Count(script, "'+1 %'") + Count(script, "'+5 %'")) << stretch;
+    EXPECT_EQ(Count(script, "'baseline'"), 1) << stretch;
+    if (stretch == 0.1) {
+      EXPECT_EQ(Count(script, "'+1 %'"), 1);
+    } else if (stretch >= 4) {
+      EXPECT_EQ(Count(script, "'+1 %'"), 0) << "one percent lies on the baseline at this scale";
+    }
+  }
+}
+
+TEST(Plots, UnstableSpeedsAreMarkedAndTheMarkIsExplained) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (const bool stalled : {false, true}) {
+    if (stalled) std::fill_n(records[3].record.throughput->decode->samples_ns.begin(), 6, 40e6);
+    const Analysis analysis = Analyze(records);
+    const std::string scatter = ScatterFigure(analysis)->script;
+    const std::string bars = ThroughputFigure(analysis)->script;
+    EXPECT_EQ(Count(scatter, " tok/s ‡'"), stalled ? 1 : 0);
+    EXPECT_EQ(Count(scatter, "; ‡ unstable'"), stalled ? 1 : 0);
+    EXPECT_EQ(Count(bars, "‡'"), stalled ? 1 : 0);
+    EXPECT_EQ(Count(bars, "; ‡ unstable'"), stalled ? 1 : 0);
+    EXPECT_EQ(Count(bars, "whisker: 5th to 95th percentile"), 1);
+  }
+}
+
+// Numbers behind bars, at their estimated width, end inside the figure however long the whiskers are.
+TEST(Plots, NoTextRunsOutOfTheThroughputFigure) {
+  Rng rng(12);
+  for (int trial = 0; trial < 20; ++trial) {
+    std::vector<StoredRecord> records = test::SevenRecords();
+    for (StoredRecord& stored : records) {
+      for (double& ns : stored.record.throughput->decode->samples_ns) ns *= std::exp(2 * rng.Uniform());
+    }
+    const Figure figure = *ThroughputFigure(Analyze(records));
+    constexpr std::string_view kStart = "set label '";
+    int checked = 0;
+    for (std::size_t at = figure.script.find(kStart); at != std::string::npos;
+         at = figure.script.find(kStart, at + 1)) {
+      const std::size_t text = at + kStart.size();
+      const std::size_t end = figure.script.find("' at screen ", text);
+      const std::string line = figure.script.substr(end, figure.script.find('\n', end) - end);
+      if (line.find(" left ") == std::string::npos) continue;
+      const double x = std::stod(line.substr(std::string_view("' at screen ").size())) * figure.width_px;
+      EXPECT_LE(x + TextWidth(figure.script.substr(text, end - text), kFontPx), figure.width_px) << line;
+      ++checked;
+    }
+    EXPECT_GE(checked, 14);
+  }
 }
 
 TEST(Gnuplot, TextsCannotEndTheirString) {

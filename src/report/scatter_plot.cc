@@ -47,11 +47,14 @@ std::vector<Panel> CollectPanels(const Analysis& analysis) {
     for (const ResultGroup& group : model.groups) {
       Panel panel;
       const TimingColumns timings(group.rows, TimingOf);
+      bool unstable = false;
       for (const ResultRow& row : group.rows) {
         if (!row.delta || !std::isfinite(row.delta->percent)) continue;
         const double y = row.delta->percent;
         std::string label = row.name;
         if (row.decode) label += fmt::format(", {} tok/s", FigureThreeDigits(row.decode->tok_s));
+        if (row.decode && row.decode->unstable()) label += kUnstableMark;
+        unstable = unstable || (row.decode && row.decode->unstable());
         if (row.decode && timings.size() > 1)
           label += fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id);
         panel.points.push_back({Compression(row.record().size), y, row.delta->percent_95.value_or(Interval{y, y}),
@@ -62,6 +65,7 @@ std::vector<Panel> CollectPanels(const Analysis& analysis) {
       panel.subtitle = DescribeText(*group.perplexity());
       if (timings.size() == 1)
         panel.label_key = fmt::format("tok/s: decode, timing protocol {}", timings.decode_label(0));
+      if (unstable) panel.label_key += (panel.label_key.empty() ? "" : ";") + std::string(kUnstableMark) + " unstable";
       panels.push_back(std::move(panel));
     }
   }
@@ -101,8 +105,9 @@ class Projection {
   Axes axes_;
 };
 
-// Lines at 0, 1 and 5 %; returns what they and their names cover.
-std::vector<Box> DrawGuides(Figure& figure, const Box& area, const Axes& axes, const Projection& to_px) {
+// Lines at 0, 1 and 5 %, each with its name above it; returns what they cover. Where the scale leaves no room for a
+// name the line is left out too: it would run through another line's name, and nobody could tell what it is.
+std::vector<Box> DrawGuides(Figure& figure, const Box& area, const Projection& to_px) {
   struct Guide {
     double percent;
     const char* name;
@@ -111,14 +116,13 @@ std::vector<Box> DrawGuides(Figure& figure, const Box& area, const Axes& axes, c
   std::vector<Box> covered;
   double free_from = area.bottom;  // above the last name
   for (const Guide& guide : kGuides) {
-    if (!axes.y.Contains(guide.percent)) continue;
     const double y = to_px.Y(guide.percent);
+    if (y < free_from || y + kLabelHeight > area.top) continue;
+    free_from = y + kLabelHeight;
     figure.script += LineAt(figure, area.left, y, area.right, y,
                             guide.percent == 0 ? "linecolor rgb '#555555' linewidth 1.2"
                                                : "linecolor rgb '#888888' linewidth 1 dashtype 2");
     covered.push_back({area.left, y - 1, area.right, y + 1});
-    if (y < free_from) continue;  // its name would lie on the one below
-    free_from = y + kLabelHeight;
     figure.script += TextAt(figure, area.right - 4, y + 8, guide.name, {.align = "right", .color = "#777777"});
     covered.push_back({area.right - 4 - TextWidth(guide.name, kFontPx), y, area.right, y + kLabelHeight});
   }
@@ -176,7 +180,7 @@ void DrawPanel(Figure& figure, const Panel& panel, const Box& frame, const std::
   if (!panel.label_key.empty()) {
     script += TextAt(figure, area.left, area.top + 14, panel.label_key, {.color = "#555555"});
   }
-  DrawLabels(figure, area, panel, to_px, DrawGuides(figure, area, axes, to_px));
+  DrawLabels(figure, area, panel, to_px, DrawGuides(figure, area, to_px));
   std::string plots;
   for (std::size_t i = 0; i < styles.size(); ++i) {
     const std::string data = Data(panel.points, styles[i].label);

@@ -16,11 +16,11 @@ namespace {
 
 // All in pixels.
 constexpr double kWidth = 1080;
-constexpr double kLegendHeight = 40;
+constexpr double kLegendHeight = 58;
 constexpr double kBarHeight = 26;
 constexpr double kTop = 52;
 constexpr double kBottom = 56;
-constexpr double kValueRoom = 76;  // for the number behind the longest bar
+constexpr double kValueGap = 6;  // from the end of a bar or whisker to its number
 
 // One model in one timing setting: a line of two panels.
 struct PanelLine {
@@ -107,17 +107,27 @@ std::string_view ColorOf(const ResultRow& row, const std::vector<SeriesStyle>& s
   return kBaselineColor;
 }
 
+// Where bar and whisker end.
+double EndOf(const Speed& speed) { return std::max(speed.tok_s, speed.p95_tok_s); }
+
+std::string ValueText(const Speed& speed) {
+  return FigureThreeDigits(speed.tok_s) + (speed.unstable() ? kUnstableMark : "");
+}
+
 void DrawPanel(Figure& figure, const Panel& panel, const std::vector<SeriesStyle>& styles) {
   const std::vector<const ResultRow*>& rows = panel.line->rows;
   const Box& area = panel.area;
   std::string& script = figure.script;
   script += "unset label\n" + PlotArea(figure, area) + panel.extra;
-  double longest = 0;
-  for (const ResultRow* row : rows) {
-    if (const auto& speed = row->*panel.speed) longest = std::max({longest, speed->tok_s, speed->p95_tok_s});
-  }
   const double width = area.right - area.left;
-  const double x_max = longest > 0 ? longest * width / (width - kValueRoom) : 1;
+  double x_max = 0;  // every number behind its bar ends inside the panel
+  for (const ResultRow* row : rows) {
+    const auto& speed = row->*panel.speed;
+    if (!speed) continue;
+    const double room = width - kValueGap - TextWidth(ValueText(*speed), kFontPx);
+    x_max = std::max(x_max, EndOf(*speed) * width / room);
+  }
+  if (x_max == 0) x_max = 1;
   script += fmt::format("set xrange [0:{}]\nset yrange [0:{}]\n", x_max, rows.size());
   script += fmt::format("set xlabel '{}, tok/s' textcolor rgb '#333333'\n", panel.name);
 
@@ -136,8 +146,8 @@ void DrawPanel(Figure& figure, const Panel& panel, const std::vector<SeriesStyle
     bars += fmt::format("{} {} 0 {} {} {} 0x{}\n", speed->tok_s / 2, y, speed->tok_s, y - 0.36, y + 0.36,
                         ColorOf(*rows[i], styles).substr(1));
     errors += fmt::format("{} {} {} {}\n", speed->tok_s, y, speed->p5_tok_s, speed->p95_tok_s);
-    const double end_px = area.left + std::max(speed->tok_s, speed->p95_tok_s) / x_max * width;
-    script += TextAt(figure, end_px + 6, y_px, FigureSpeed(speed), {});
+    const double end_px = area.left + EndOf(*speed) / x_max * width;
+    script += TextAt(figure, end_px + kValueGap, y_px, ValueText(*speed), {});
   }
   if (bars.empty()) bars = errors = "0 -1 0 0 -1 -1 0\n";  // an empty panel, said so by its texts
   script += "$bars << EOD\n" + bars + "EOD\n$errors << EOD\n" + errors + "EOD\n";
@@ -152,6 +162,17 @@ std::vector<SeriesStyle> Squares(std::vector<SeriesStyle> styles) {
   styles.insert(styles.begin(), {"baseline", kBaselineColor, kFilledSquare});
   for (SeriesStyle& style : styles) style.point_type = kFilledSquare;
   return styles;
+}
+
+// What bars, whiskers and the mark mean.
+std::string Explanation(const std::vector<PanelLine>& lines) {
+  const auto unstable = [](const std::optional<Speed>& speed) { return speed && speed->unstable(); };
+  bool marked = false;
+  for (const PanelLine& line : lines) {
+    for (const ResultRow* row : line.rows) marked = marked || unstable(row->prefill) || unstable(row->decode);
+  }
+  const std::string text = "bar: mean without outliers; whisker: 5th to 95th percentile of all samples";
+  return marked ? text + ";" + kUnstableMark + " unstable" : text;
 }
 
 double NamesWidth(const std::vector<PanelLine>& lines) {
@@ -180,7 +201,8 @@ std::optional<Figure> ThroughputFigure(const Analysis& analysis) {
   const double left = NamesWidth(lines) + 24;
   const double panel_width = (kWidth - left - 40) / 2;
   double top = height - kLegendHeight;
-  std::string titles = LegendAt(figure, left, height - kLegendHeight / 2, Squares(styles));
+  std::string titles = LegendAt(figure, left, height - 20, Squares(styles));
+  titles += TextAt(figure, left, height - 42, Explanation(lines), {.color = "#555555"});
   for (const PanelLine& line : lines) {
     titles += TextAt(figure, left, top - 18, line.title, {.bold = true});
     titles += TextAt(figure, left, top - 36, line.subtitle, {.color = "#555555"});
