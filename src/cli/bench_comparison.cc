@@ -100,7 +100,7 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
                           options.time_kernels ? ", kernels too" : ""));
   console.Say(fmt::format("this machine    {:.0f} GB/s read, {:.0f} GFLOP/s fp32 ({}), {} threads", limits.read_gbps,
                           limits.fma_gflops, limits.fma_isa, options.machine.threads));
-  console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, {} of memory",
+  console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, about {} of memory",
                           plan.rows_total - plan.rows_finished, plan.rows_total, FormatDuration(plan.seconds),
                           FormatBytes(static_cast<double>(plan.disk_bytes)), options.work.string(),
                           FormatBytes(static_cast<double>(plan.memory_bytes))));

@@ -29,7 +29,7 @@ struct Weighed {
   std::string config;
   std::uint64_t model_bytes = 0;
   double bits_per_weight = 0;      // quantized tensors
-  std::uint64_t memory_bytes = 0;  // to decode with a context of kContext
+  std::uint64_t memory_bytes = 0;  // to decode with a context of kContext: an estimate
 };
 
 std::vector<Weighed> Weigh(const ModelConfig& config) {
@@ -77,28 +77,30 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
 // What a folder made by quantize weighs, instead of what it could weigh.
 void PrintStored(const StoredSizes& sizes, const ModelConfig& config, Console& console) {
   const std::uint64_t fp16 = ModelBytes(config, nullptr);
-  console.Result(fmt::format("  size           {}, compression {:.3f}, {:.4f} bits per weight of the quantized tensors",
+  console.Result(fmt::format("  tensors        {}, compression {:.3f}, {:.4f} bits per weight of the quantized tensors",
                              FormatBytes(static_cast<double>(sizes.model_bytes)),
                              static_cast<double>(fp16) / static_cast<double>(sizes.model_bytes),
                              sizes.bits_per_weight()));
-  console.Result(fmt::format("  memory         {} to decode with {} tokens",
+  console.Result(fmt::format("  memory         {} to decode with {} tokens, estimated: tensors and work space",
                              FormatBytes(static_cast<double>(sizes.model_bytes) +
                                          static_cast<double>(SessionBytes(config, kContext, kContext))),
                              kContext));
 }
 
 void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
-  console.Result(fmt::format("  {:<12} {:>10} {:>12} {:>16} {:>22}", "config", "size", "compression", "bits per weight",
-                             fmt::format("memory, {} tokens", kContext)));
+  console.Result(fmt::format("  {:<12} {:>10} {:>12} {:>16} {:>18}", "config", "tensors", "compression",
+                             "bits per weight", "memory, estimated"));
   const auto fp16 = static_cast<double>(rows[0].model_bytes);
   for (const Weighed& row : rows) {
-    console.Result(fmt::format("  {:<12} {:>10} {:>12.3f} {:>16.4f} {:>22}", row.config,
+    console.Result(fmt::format("  {:<12} {:>10} {:>12.3f} {:>16.4f} {:>18}", row.config,
                                FormatBytes(static_cast<double>(row.model_bytes)),
                                fp16 / static_cast<double>(row.model_bytes), row.bits_per_weight,
                                FormatBytes(static_cast<double>(row.memory_bytes))));
   }
-  console.Result(
-      "  sizes: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors");
+  console.Result(fmt::format(
+      "  tensors: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors;\n"
+      "  memory to decode with {} tokens: tensors and work space (bench comparison measures the process's peak)",
+      kContext));
 }
 
 json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
@@ -111,7 +113,7 @@ json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::
     configurations.push_back({{"config", row.config},
                               {"model_bytes", row.model_bytes},
                               {"bits_per_weight", row.bits_per_weight},
-                              {"memory_bytes", row.memory_bytes}});
+                              {"estimated_memory_bytes", row.memory_bytes}});
   }
   json document = {{"name", checkpoint.name},
                    {"architecture", config.architecture},

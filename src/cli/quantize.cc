@@ -23,7 +23,7 @@ struct Options {
 void Print(const Options& options, const QuantizeSummary& summary, Console& console) {
   const StoredSizes& sizes = summary.sizes;
   const auto model_bytes = static_cast<double>(sizes.model_bytes);
-  console.Result(fmt::format("{}: {} ({}, {})", options.output, FormatBytes(model_bytes), options.config,
+  console.Result(fmt::format("{}: {} of tensors ({}, {})", options.output, FormatBytes(model_bytes), options.config,
                              options.quantize.method));
   console.Result(fmt::format("  compression      {:.3f} (16-bit original {} / this folder's tensors)",
                              static_cast<double>(summary.fp16_bytes) / model_bytes,

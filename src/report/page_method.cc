@@ -137,7 +137,7 @@ std::string HardwareSection(const Analysis& analysis) {
     machines.emplace(
         std::vector<std::string>{x.cpu, fmt::format("{}", x.cores), fmt::format("{}", x.threads), x.isa,
                                  Joined(x.isa_available),
-                                 fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 0x1p30), x.os, x.affinity},
+                                 fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os, x.affinity},
         &stored->record);
     const record::Program& y = stored->record.program;
     programs.emplace(std::vector<std::string>{y.version, y.commit, y.compiler, y.flags}, &stored->record);
@@ -146,9 +146,8 @@ std::string HardwareSection(const Analysis& analysis) {
     for (const auto& [texts, record] : lines) table.Add(std::vector<Cell>(texts.begin(), texts.end()));
   };
   Table hardware;
-  hardware.columns = {
-      {"CPU", Align::kLeft},           {"Cores"},      {"Threads used"},     {"ISA used", Align::kLeft},
-      {"ISA available", Align::kLeft}, {"Memory GiB"}, {"OS", Align::kLeft}, {"Affinity", Align::kLeft}};
+  hardware.columns = {{"CPU", Align::kLeft},           {"Cores"},     {"Threads used"},     {"ISA used", Align::kLeft},
+                      {"ISA available", Align::kLeft}, {"Memory GB"}, {"OS", Align::kLeft}, {"Affinity", Align::kLeft}};
   fill(hardware, machines);
   Table versions;
   versions.columns = {

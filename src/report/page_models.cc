@@ -72,10 +72,10 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
   const std::string half_title = HalfTitle(group);
   Table table;
   table.columns = {{"Config", Align::kLeft},
-                   {"Model MB"},
+                   {"All tensors MB"},
                    {"Quantized tensors MB"},
                    {"Quantized tensors ratio"},
-                   {"Peak memory MB"},
+                   {"Peak memory MB, measured"},
                    {half_title},
                    {"Bits/byte"},
                    {"Record", Align::kLeft}};
@@ -152,7 +152,10 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   if (timings.size() == 0) {
     out += fmt::format("\nThroughput is not measured; {} would.\n", CodeSpan("metal-marlin bench comparison"));
   }
-  std::string sizes = "\n" + ToMarkdown(SizeTable(group, options));
+  const std::string sizes =
+      "\nMB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
+      "decodes.\n\n" +
+      ToMarkdown(SizeTable(group, options));
   return out + Fold("Sizes, memory and further measures of the same rows", sizes) +
          Fold("Timings in detail", TimingTables(group, timings, options));
 }
@@ -178,15 +181,15 @@ bool SourceIsSmallest(const ModelResults& model) {
 
 std::string ModelText(const ModelResults& model, const PageOptions& options) {
   const record::Model& x = model.model();
-  std::string out = fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}, {} MB), sha256 {}.\n",
-                                EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
-                                EscapeMarkdown(x.source_type), EscapeMarkdown(x.container),
-                                FigureMegabytes(x.source_bytes), CodeSpan(ShortHash(x.sha256)));
+  std::string out =
+      fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}, {} MB of tensors), sha256 {}.\n",
+                  EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
+                  EscapeMarkdown(x.source_type), EscapeMarkdown(x.container), FigureMegabytes(x.source_bytes),
+                  CodeSpan(ShortHash(x.sha256)));
   if (SourceIsSmallest(model)) {
     out += fmt::format(
-        "\nThe source file, {} MB, is smaller than every row here: these rows compare formats with each other, and "
-        "none "
-        "of them is a reason to replace the file.\n",
+        "\nThe source's tensors, {} MB, weigh less than those of every row here: these rows compare formats with each "
+        "other, and none of them is a reason to replace the source.\n",
         FigureMegabytes(x.source_bytes));
   }
   for (const ResultGroup& group : model.groups) out += GroupText(group, options);
