@@ -99,6 +99,10 @@ class WrongBackend : public Backend {
                     std::span<double> nll) override {
     inner_->CrossEntropy(logits, targets, nll);
   }
+  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
+                  std::span<TokenDivergence> out) override {
+    inner_->Divergence(base, other, targets, out);
+  }
 
   float output_ = 0;
 

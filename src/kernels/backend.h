@@ -37,6 +37,14 @@ class Buffer {
   virtual std::size_t size() const = 0;  // floats
 };
 
+// What two models say of the same next token: p = softmax of the one's logits, q of the other's.
+struct TokenDivergence {
+  double kl = 0;          // sum_j p_j log(p_j / q_j), nats, at least 0
+  double base_nll = 0;    // -log p of the right token
+  double other_nll = 0;   // -log q of it
+  bool same_top = false;  // the largest logit is at the same place; the first of equals counts
+};
+
 enum class Activation { kSilu, kGeluTanh };
 
 // Wider heads are served by no backend.
@@ -98,6 +106,12 @@ class Backend {
   // gives NaN. nll has logits.rows elements, in host memory.
   virtual void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
                             std::span<double> nll) = 0;
+
+  // out[i] for row i of the two matrices, of the same shape; the nlls are CrossEntropy's, bit for bit. kl is exactly 0
+  // for equal rows, never negative, and within 1e-5 of itself + 1e-12; not finite when a logit is not. out is in host
+  // memory.
+  virtual void Divergence(MatrixView<const float> base, MatrixView<const float> other,
+                          std::span<const std::int32_t> targets, std::span<TokenDivergence> out) = 0;
 };
 
 }  // namespace marlin

@@ -95,6 +95,8 @@ class CpuBackend final : public Backend {
   void Add(MatrixView<float> x, MatrixView<const float> y) override;
   void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
                     std::span<double> nll) override;
+  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
+                  std::span<TokenDivergence> out) override;
 
  private:
   // job(row) for every row, on all threads when there is enough to do.
@@ -257,13 +259,38 @@ void CpuBackend::Add(MatrixView<float> x, MatrixView<const float> y) {
   ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), x.cols); });
 }
 
+double NllOf(const ExpSum& sum, float logit) {
+  return std::log(sum.sum) + (static_cast<double>(sum.max) - static_cast<double>(logit));
+}
+
 void CpuBackend::CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
                               std::span<double> nll) {
   MARLIN_CHECK(targets.size() == logits.rows && nll.size() == logits.rows, "one target per row");
   ForRows(logits.rows, logits.cols, [&](std::size_t i) {
     const std::span<const float> row = logits.Row(i);
-    const ExpSum sum = ops_.exp_sum(row.data(), row.size());
-    nll[i] = std::log(sum.sum) + (static_cast<double>(sum.max) - row[static_cast<std::size_t>(targets[i])]);
+    nll[i] = NllOf(ops_.exp_sum(row.data(), row.size()), row[static_cast<std::size_t>(targets[i])]);
+  });
+}
+
+std::size_t PlaceOf(float value, std::span<const float> row) {
+  return static_cast<std::size_t>(std::find(row.begin(), row.end(), value) - row.begin());
+}
+
+void CpuBackend::Divergence(MatrixView<const float> base, MatrixView<const float> other,
+                            std::span<const std::int32_t> targets, std::span<TokenDivergence> out) {
+  MARLIN_CHECK(base.rows == other.rows && base.cols == other.cols, "logits of the same shape");
+  MARLIN_CHECK(targets.size() == base.rows && out.size() == base.rows, "one target per row");
+  ForRows(base.rows, base.cols, [&](std::size_t i) {
+    const std::span<const float> x = base.Row(i);
+    const std::span<const float> y = other.Row(i);
+    const ExpSum p = ops_.exp_sum(x.data(), x.size());
+    const ExpSum q = ops_.exp_sum(y.data(), y.size());
+    LogitPair pair{x.data(), y.data(), p.max, q.max, 0, 0};
+    pair.ratio = static_cast<float>(p.sum / q.sum);
+    pair.shift = static_cast<float>(static_cast<double>(q.max) - static_cast<double>(p.max) - std::log(p.sum / q.sum));
+    const auto target = static_cast<std::size_t>(targets[i]);
+    out[i] = {ops_.divergence(pair, x.size()) / p.sum, NllOf(p, x[target]), NllOf(q, y[target]),
+              PlaceOf(p.max, x) == PlaceOf(q.max, y)};
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -256,6 +257,111 @@ TEST_P(CpuBackendTest, CrossEntropy) {
   double nll = NAN;
   cpu_->CrossEntropy(uniform.view, std::array{17}, {&nll, 1});
   EXPECT_NEAR(nll, std::log(49152.0), 1e-12);
+}
+
+// sum p (log p - log q) as the textbook has it, in long double.
+double TextbookKl(std::span<const float> x, std::span<const float> y) {
+  const auto log_sum = [](std::span<const float> row) {
+    const long double peak = *std::max_element(row.begin(), row.end());
+    long double sum = 0;
+    for (const float value : row) sum += std::exp(value - peak);
+    return peak + std::log(sum);
+  };
+  const long double x_sum = log_sum(x);
+  const long double y_sum = log_sum(y);
+  long double kl = 0;
+  for (std::size_t j = 0; j < x.size(); ++j) kl += std::exp(x[j] - x_sum) * ((x[j] - x_sum) - (y[j] - y_sum));
+  return static_cast<double>(kl);
+}
+
+TEST_P(CpuBackendTest, Divergence) {
+  constexpr std::size_t kRows = 9;
+  for (const std::size_t vocabulary : {1, 7, 100, 5003}) {
+    // Neighbours whose KL is 1e-12 of a nat, ordinary quantization errors, and strangers.
+    for (const double distance : {1e-6, 1e-3, 0.1, 1.0, 30.0}) {
+      SCOPED_TRACE(testing::Message() << vocabulary << " logits, " << distance << " apart");
+      const Matrix base = RandomValues(kRows, vocabulary, rng_, 8);
+      Matrix other(base);
+      std::vector<std::int32_t> targets(kRows);
+      for (std::size_t t = 0; t < kRows; ++t) {
+        const double moved = 5 * rng_.Normal();  // both softmaxes ignore it
+        for (float& value : other.view.Row(t)) value += static_cast<float>(distance * rng_.Normal() + moved);
+        targets[t] = static_cast<std::int32_t>(rng_.Below(vocabulary));
+      }
+      std::vector<double> base_nll(kRows), other_nll(kRows);
+      for (Backend* backend : {cpu_.get(), reference_.get()}) {
+        std::vector<TokenDivergence> got(kRows, {kNan, kNan, kNan, false});
+        backend->Divergence(base.view, other.view, targets, got);
+        backend->CrossEntropy(base.view, targets, base_nll);
+        backend->CrossEntropy(other.view, targets, other_nll);
+        for (std::size_t t = 0; t < kRows; ++t) {
+          const std::span<const float> x = base.view.Row(t);
+          const std::span<const float> y = other.view.Row(t);
+          const double want = TextbookKl(x, y);
+          EXPECT_NEAR(got[t].kl, want, 1e-5 * want + 1e-12) << backend->name();
+          EXPECT_GE(got[t].kl, 0);
+          EXPECT_EQ(got[t].base_nll, base_nll[t]) << backend->name();
+          EXPECT_EQ(got[t].other_nll, other_nll[t]) << backend->name();
+          const bool same_top =
+              std::max_element(x.begin(), x.end()) - x.begin() == std::max_element(y.begin(), y.end()) - y.begin();
+          EXPECT_EQ(got[t].same_top, same_top);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, DivergenceOfKnownDistributions) {
+  const Matrix uniform(1, 49152, -3.0f);
+  Matrix peaked(1, 49152, 0.0f);
+  peaked.view.Row(0)[7] = 100;
+  for (Backend* backend : {cpu_.get(), reference_.get()}) {
+    TokenDivergence got;
+    backend->Divergence(uniform.view, uniform.view, std::array{17}, {&got, 1});
+    EXPECT_EQ(got.kl, 0) << backend->name();
+    EXPECT_TRUE(got.same_top);
+    // One token holds everything: KL(peaked || uniform) = log 49152; the other way all but one of 49152 tokens lie 100
+    // nats below it: KL = 49151 / 49152 x 100 - log 49152.
+    backend->Divergence(peaked.view, uniform.view, std::array{7}, {&got, 1});
+    EXPECT_NEAR(got.kl, std::log(49152.0), 1e-5);
+    EXPECT_NEAR(got.base_nll, 0, 1e-12);
+    EXPECT_FALSE(got.same_top);
+    backend->Divergence(uniform.view, peaked.view, std::array{7}, {&got, 1});
+    EXPECT_NEAR(got.kl, 100.0 * 49151 / 49152 - std::log(49152.0), 1e-4);
+    // p = (3/4, 1/4), q = (1/2, 1/2): 3/4 log 3/2 + 1/4 log 1/2.
+    const std::array<float, 2> p = {std::log(3.0f), 0};
+    const std::array<float, 2> q = {0, 0};
+    backend->Divergence({p.data(), 1, 2}, {q.data(), 1, 2}, std::array{0}, {&got, 1});
+    EXPECT_NEAR(got.kl, 0.75 * std::log(1.5) + 0.25 * std::log(0.5), 1e-6);
+  }
+}
+
+TEST_P(CpuBackendTest, DivergenceIgnoresTheNumberOfThreads) {
+  const Matrix base = RandomValues(40, 1003, rng_, 4);
+  const Matrix other = RandomValues(40, 1003, rng_, 4);
+  const std::vector<std::int32_t> targets(40, 11);
+  std::vector<TokenDivergence> want(40), got(40);
+  Make(1)->Divergence(base.view, other.view, targets, want);
+  for (const int threads : {2, 3, 8}) {
+    Make(threads)->Divergence(base.view, other.view, targets, got);
+    for (std::size_t t = 0; t < 40; ++t) EXPECT_EQ(got[t].kl, want[t].kl);
+  }
+}
+
+TEST_P(CpuBackendTest, DivergenceOfWhatIsNotANumber) {
+  for (const float bad : {kNan, kInfinity}) {
+    for (const std::size_t where : {0, 50, 100}) {
+      const Matrix fine(2, 101, 1.0f);
+      Matrix broken(2, 101, 1.0f);
+      broken.view.Row(1)[where] = bad;
+      std::vector<TokenDivergence> got(2);
+      cpu_->Divergence(fine.view, broken.view, std::array{3, 3}, got);
+      EXPECT_EQ(got[0].kl, 0);
+      EXPECT_FALSE(std::isfinite(got[1].kl));
+      cpu_->Divergence(broken.view, fine.view, std::array{3, 3}, got);
+      EXPECT_FALSE(std::isfinite(got[1].kl));
+    }
+  }
 }
 
 TEST_P(CpuBackendTest, CrossEntropyOfWhatIsNotANumber) {

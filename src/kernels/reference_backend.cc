@@ -163,15 +163,55 @@ class ReferenceBackend final : public Backend {
                     std::span<double> nll) override {
     for (std::size_t t = 0; t < logits.rows; ++t) {
       const std::span<const float> row = logits.Row(t);
-      double peak = -std::numeric_limits<double>::infinity();
-      for (const float x : row) peak = std::max(peak, static_cast<double>(x));
-      double sum = 0;
-      for (const float x : row) sum += std::exp(x - peak);
-      nll[t] = std::log(sum) + (peak - row[static_cast<std::size_t>(targets[t])]);
+      const Softmax softmax = SoftmaxOf(row);
+      nll[t] = softmax.log_sum + (softmax.peak - row[static_cast<std::size_t>(targets[t])]);
+    }
+  }
+
+  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
+                  std::span<TokenDivergence> out) override {
+    std::vector<double> nll(base.rows);
+    std::vector<double> other_nll(base.rows);
+    CrossEntropy(base, targets, nll);
+    CrossEntropy(other, targets, other_nll);
+    for (std::size_t t = 0; t < base.rows; ++t) {
+      const std::span<const float> x = base.Row(t);
+      const std::span<const float> y = other.Row(t);
+      const bool same_top =
+          std::max_element(x.begin(), x.end()) - x.begin() == std::max_element(y.begin(), y.end()) - y.begin();
+      out[t] = {KlOf(x, y), nll[t], other_nll[t], same_top};
     }
   }
 
  private:
+  struct Softmax {
+    double peak, log_sum;  // softmax(x) = exp(x - peak - log_sum)
+  };
+  static Softmax SoftmaxOf(std::span<const float> row) {
+    double peak = -std::numeric_limits<double>::infinity();
+    for (const float x : row) peak = std::max(peak, static_cast<double>(x));
+    double sum = 0;
+    for (const float x : row) sum += std::exp(x - peak);
+    return {peak, std::log(sum)};
+  }
+
+  // sum q - p - p log(q / p): the sum of q - p is 0, and no term is negative beyond rounding. Where p and q are near
+  // each other the difference cancels less as p (expm1(t) - t), t = log(q / p).
+  static double KlOf(std::span<const float> x, std::span<const float> y) {
+    const Softmax p = SoftmaxOf(x);
+    const Softmax q = SoftmaxOf(y);
+    double sum = 0;
+    for (std::size_t j = 0; j < x.size(); ++j) {
+      const double log_p = x[j] - p.peak - p.log_sum;
+      const double log_q = y[j] - q.peak - q.log_sum;
+      const double t = log_q - log_p;
+      const double term =
+          std::abs(t) < 0.5 ? std::exp(log_p) * (std::expm1(t) - t) : std::exp(log_q) - std::exp(log_p) * (1 + t);
+      sum += term < 0 ? 0 : term;
+    }
+    return sum;
+  }
+
   static void AttendHead(const AttentionArgs& args, std::size_t t, std::size_t h, MatrixView<float> out) {
     const std::size_t keys = args.position + t + 1;
     const std::size_t kv = h / (args.heads / args.kv_heads) * args.head_dim;

@@ -103,6 +103,42 @@ ExpSum SumOfExp(const float* x, std::size_t n) noexcept {
   return result;
 }
 
+// (exp(t) - 1 - t) / t^2 for |t| < 1/2, its Taylor sum to t^6: the rest is below 0.5^7 / 9! = 2.2e-8.
+inline Vec ExpBeyondLinear(Vec t) {
+  Vec sum = Set(1.0f / 40320);
+  sum = Fma(sum, t, Set(1.0f / 5040));
+  sum = Fma(sum, t, Set(1.0f / 720));
+  sum = Fma(sum, t, Set(1.0f / 120));
+  sum = Fma(sum, t, Set(1.0f / 24));
+  sum = Fma(sum, t, Set(1.0f / 6));
+  return Fma(sum, t, Set(0.5f));
+}
+
+// sum P (exp(t) - 1 - t), P = exp(x - x_max) in proportion to p = softmax(x), t = log q - log p, q = softmax(y).
+//
+// As p and q both sum to 1, sum p (exp(t) - 1 - t) is sum p (log p - log q), but every term is at least 0, equal rows
+// give exactly 0, and an error e that all t share (the rounding of `shift`) adds only e^2 / 2. With Q = exp(y - y_max)
+// a term is ratio Q - P - P t; below |t| = 1/2 that would cancel, and P t^2 ExpBeyondLinear(t) takes its place.
+double Divergence(const LogitPair& pair, std::size_t n) noexcept {
+  constexpr float kNowhere = -3e38f;  // a logit without probability; not -infinity, whose t would be NaN
+  const Vec x_max = Set(pair.x_max), y_max = Set(pair.y_max), ratio = Set(pair.ratio), shift = Set(pair.shift);
+  const auto term = [&](Vec x, Vec y) {
+    const Vec t = Sub(Sub(y, x), shift);
+    const Vec p = Exp(Sub(x, x_max));
+    const Vec q = Mul(Exp(Sub(y, y_max)), ratio);
+    const Vec far = Sub(Sub(q, p), Mul(p, t));
+    const Vec near = Mul(Mul(p, t), Mul(t, ExpBeyondLinear(t)));
+    return SelectBelow(Max(t, Sub(Zero(), t)), Set(0.5f), near, far);
+  };
+  DoubleSum sum = ZeroDouble();
+  ForVectors(
+      n, [&](std::size_t i) { sum = AddDouble(sum, term(Load(pair.x + i), Load(pair.y + i))); },
+      [&](std::size_t i, std::size_t count) {
+        sum = AddDouble(sum, term(LoadPartial(pair.x + i, count, kNowhere), LoadPartial(pair.y + i, count, kNowhere)));
+      });
+  return ReduceDouble(sum);
+}
+
 void ExpAll(const float* x, std::size_t n, float* y) noexcept {
   ForVectors(
       n, [&](std::size_t i) { Store(y + i, Exp(Load(x + i))); },
@@ -116,6 +152,7 @@ constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .gelu_tanh = GeluGate,
                            .add = AddTo,
                            .exp_sum = SumOfExp,
+                           .divergence = Divergence,
                            .exp = ExpAll};
 
 }  // namespace

@@ -74,6 +74,16 @@ struct ExpSum {
   double sum;
 };
 
+// Two rows of logits, x and y, and what their ExpSums say.
+struct LogitPair {
+  const float* x;
+  const float* y;
+  float x_max;
+  float y_max;
+  float ratio;  // sum exp(x - x_max) / sum exp(y - y_max)
+  float shift;  // log sum exp(y) - log sum exp(x)
+};
+
 // The element-wise operations of one instruction set. All rows are contiguous.
 struct OpsTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
@@ -84,6 +94,7 @@ struct OpsTable {
   void (*gelu_tanh)(float* gate, const float* up, std::size_t n) noexcept;  // gate = gelu(gate) * up
   void (*add)(float* x, const float* y, std::size_t n) noexcept;            // x += y
   ExpSum (*exp_sum)(const float* x, std::size_t n) noexcept;
+  double (*divergence)(const LogitPair& pair, std::size_t n) noexcept;  // KL x sum exp(x - x_max)
   void (*exp)(const float* x, std::size_t n, float* y) noexcept;  // what the others use; for the test of its accuracy
 };
 

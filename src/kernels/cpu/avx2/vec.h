@@ -32,6 +32,10 @@ inline Vec Div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 // Both return b when one of them is NaN.
 inline Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec Min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+// yes where a < limit, else no; no where one of the two is NaN
+inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, limit, _CMP_LT_OQ));
+}
 inline Vec Round(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 inline Vec PowerOf2(__m256i n) {

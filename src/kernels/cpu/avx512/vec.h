@@ -32,6 +32,10 @@ inline Vec Div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 // Both return b when one of them is NaN.
 inline Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+// yes where a < limit, else no; no where one of the two is NaN
+inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), no, yes);
+}
 inline Vec Round(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // a * 2^n, n a whole number.
 inline Vec ScaleByPowerOf2(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }

@@ -26,6 +26,8 @@ inline Vec Div(Vec a, Vec b) { return a / b; }
 // Both return b when one of them is NaN.
 inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec Min(Vec a, Vec b) { return a < b ? a : b; }
+// yes where a < limit, else no; no where one of the two is NaN
+inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) { return a < limit ? yes : no; }
 // To the nearest whole number for |a| < 2^22: 1.5 * 2^23 leaves no bits for a fraction.
 inline Vec Round(Vec a) { return (a + 12582912.0f) - 12582912.0f; }
 
