@@ -54,6 +54,19 @@ double Quantile(std::span<const double> samples, double fraction) {
   return SortedQuantile(Sorted(samples), fraction);
 }
 
+LogHistogram MakeLogHistogram(std::span<const double> samples, double low, std::size_t decades,
+                              std::size_t per_decade) {
+  std::vector<double> edges(decades * per_decade + 1);
+  for (std::size_t i = 0; i < edges.size(); ++i) {
+    edges[i] = low * std::pow(10.0, static_cast<double>(i) / static_cast<double>(per_decade));
+  }
+  LogHistogram histogram{low, per_decade, std::vector<std::uint64_t>(edges.size() + 1)};
+  for (const double x : samples) {
+    histogram.counts[static_cast<std::size_t>(std::upper_bound(edges.begin(), edges.end(), x) - edges.begin())] += 1;
+  }
+  return histogram;
+}
+
 MeanDeviation MeanAndDeviation(std::span<const double> samples) {
   MARLIN_CHECK(!samples.empty(), "at least one sample");
   const double mean = Sum(samples) / static_cast<double>(samples.size());
@@ -61,6 +74,16 @@ MeanDeviation MeanAndDeviation(std::span<const double> samples) {
   double squares = 0;
   for (const double x : samples) squares += (x - mean) * (x - mean);
   return {mean, std::sqrt(squares / static_cast<double>(samples.size() - 1))};
+}
+
+MeanEstimate EstimateMean(std::span<const double> sums, std::span<const double> counts) {
+  MARLIN_CHECK(!sums.empty() && sums.size() == counts.size(), "one count per window, at least one window");
+  MeanEstimate estimate;
+  estimate.mean = Sum(sums) / Sum(counts);
+  if (sums.size() < 2 || !std::isfinite(estimate.mean)) return estimate;
+  const std::vector<double> resampled = Sorted(BootstrapMeans(sums, counts));
+  estimate.mean_95 = Interval{SortedQuantile(resampled, 0.025), SortedQuantile(resampled, 0.975)};
+  return estimate;
 }
 
 PerplexityEstimate EstimatePerplexity(WindowScores scores) {
@@ -83,11 +106,11 @@ PairedDelta EstimatePairedDelta(WindowScores base, WindowScores other) {
   for (std::size_t i = 0; i < difference.size(); ++i) difference[i] = other.nll[i] - base.nll[i];
 
   const auto percent = [](double mean_difference) { return 100.0 * std::expm1(mean_difference); };
+  const MeanEstimate estimate = EstimateMean(difference, base.tokens);
   PairedDelta delta;
-  delta.percent = percent(Sum(difference) / Sum(base.tokens));
-  if (difference.size() < 2 || !std::isfinite(delta.percent)) return delta;
-  const std::vector<double> resampled = Sorted(BootstrapMeans(difference, base.tokens));
-  delta.percent_95 = Interval{percent(SortedQuantile(resampled, 0.025)), percent(SortedQuantile(resampled, 0.975))};
+  delta.percent = percent(estimate.mean);
+  if (!estimate.mean_95 || !std::isfinite(delta.percent)) return delta;
+  delta.percent_95 = Interval{percent(estimate.mean_95->low), percent(estimate.mean_95->high)};
   return delta;
 }
 

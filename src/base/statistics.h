@@ -31,12 +31,33 @@ std::vector<double> BootstrapMeans(std::span<const double> sums, std::span<const
 // none of them NaN.
 double Quantile(std::span<const double> samples, double fraction);
 
+// How many samples fall between edges low x 10^(i / per_decade), i = 0 .. decades x per_decade. counts[0] holds what is
+// below the first edge, counts.back() what is not below the last; a bin holds its lower edge.
+struct LogHistogram {
+  double low = 0;
+  std::size_t per_decade = 0;
+  std::vector<std::uint64_t> counts;
+};
+// low > 0; no sample is NaN.
+LogHistogram MakeLogHistogram(std::span<const double> samples, double low, std::size_t decades, std::size_t per_decade);
+
 // Sample mean and standard deviation (n - 1); the deviation of one sample is 0. At least one sample.
 struct MeanDeviation {
   double mean = 0;
   double deviation = 0;
 };
 MeanDeviation MeanAndDeviation(std::span<const double> samples);
+
+// A mean per token from sums over windows, with the percentile interval of the bootstrap. For a paired difference, pass
+// the differences of the sums.
+struct MeanEstimate {
+  double mean = 0;
+  std::optional<Interval> mean_95;  // one window or NaN has none
+  // The interval exists and excludes 0.
+  bool distinguished() const { return mean_95.has_value() && !mean_95->Contains(0); }
+};
+// As BootstrapMeans.
+MeanEstimate EstimateMean(std::span<const double> sums, std::span<const double> counts);
 
 // Negative log-likelihood of a text cut into windows: nll[i] is the sum in nats over the tokens[i] scored tokens of
 // window i.

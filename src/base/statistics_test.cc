@@ -31,6 +31,27 @@ TEST(Statistics, QuantileIsLinearBetweenNeighbours) {
   EXPECT_DOUBLE_EQ(Quantile(std::array<double, 1>{7}, 0.9), 7);
 }
 
+TEST(Statistics, MeanHasTheIntervalOfTheBootstrap) {
+  const std::vector<double> sums = NormalWindows(50, 0.1, 0.03, 5);
+  const std::vector<double> counts = Repeat(511, 50);
+  const MeanEstimate found = EstimateMean(sums, counts);
+  ASSERT_TRUE(found.mean_95.has_value());
+  std::vector<double> means = BootstrapMeans(sums, counts);
+  EXPECT_DOUBLE_EQ(found.mean_95->low, Quantile(means, 0.025));
+  EXPECT_DOUBLE_EQ(found.mean_95->high, Quantile(means, 0.975));
+  EXPECT_TRUE(found.mean_95->Contains(found.mean));
+  EXPECT_TRUE(found.distinguished());
+  EXPECT_FALSE(EstimateMean(NormalWindows(50, 0, 0.03, 6), counts).distinguished());
+  EXPECT_FALSE(EstimateMean(std::array<double, 1>{3}, std::array<double, 1>{511}).mean_95.has_value());
+}
+
+TEST(Statistics, LogHistogramCountsBetweenItsEdges) {
+  const std::array<double, 9> samples = {0, -1, 0.0099, 0.01, 0.05, 0.0999, 0.5, 1, 1e9};
+  const LogHistogram found = MakeLogHistogram(samples, 0.01, 2, 1);
+  EXPECT_EQ(found.counts, (std::vector<std::uint64_t>{3, 3, 1, 2}));
+  EXPECT_EQ(MakeLogHistogram(samples, 1e-12, 14, 4).counts.size(), 58u);
+}
+
 TEST(Statistics, MeanAndDeviationAreTheSamples) {
   const std::array<double, 8> samples = {2, 4, 4, 4, 5, 5, 7, 9};
   const MeanDeviation found = MeanAndDeviation(samples);

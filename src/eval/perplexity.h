@@ -56,10 +56,14 @@ struct PerplexityResult {
 // Where a running evaluation stands.
 using WindowFn = std::function<void(const PerplexityResult& so_far, std::size_t windows)>;
 
-// Errors: kInput (fewer tokens than one window, token beyond the vocabulary), kResource, kNumerical (NaN; names the
-// window), kInterrupted.
+// Takes the final hidden states of the next window, [ctx, hidden], for those who want to keep them.
+using HiddenFn = std::function<Status(std::span<const float> hidden)>;
+
+// on_window and on_hidden may be empty. Errors: kInput (fewer tokens than one window, token beyond the vocabulary),
+// kResource, kNumerical (NaN; names the window), kInterrupted, those of on_hidden.
 Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStream& stream,
-                                            const PerplexityOptions& options, const WindowFn& on_window);
+                                            const PerplexityOptions& options, const WindowFn& on_window,
+                                            const HiddenFn& on_hidden = {});
 
 // Logits [ctx, vocab] of window `window` (from 0), as the evaluation sees it. Errors: as EvaluatePerplexity.
 Result<std::vector<float>> WindowLogits(const Model& model, const TokenStream& stream, std::size_t ctx,

@@ -1,0 +1,177 @@
+#include "eval/divergence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "eval/windows.h"
+
+namespace marlin {
+namespace {
+
+double Sum(std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+// The baseline's logits, where the evaluated model's backend can read them.
+class BaselineLogits {
+ public:
+  static Result<BaselineLogits> Create(const Baseline& baseline, Backend& reader, std::size_t ctx) {
+    BaselineLogits logits(baseline, reader, ctx);
+    const std::size_t floats = std::min(kHeadRows, ctx) * baseline.head->rows();
+    struct Want {
+      Backend& backend;
+      std::size_t floats;
+      std::unique_ptr<Buffer>* buffer;
+    };
+    for (const Want& want : {Want{*baseline.backend, ctx * baseline.head->cols(), &logits.states_},
+                             Want{*baseline.backend, floats, &logits.own_}, Want{reader, floats, &logits.copy_}}) {
+      const bool same = want.buffer == &logits.copy_ && baseline.backend == &reader;
+      auto buffer = want.backend.Allocate(same ? 0 : want.floats);
+      if (!buffer) return buffer.error();
+      *want.buffer = std::move(*buffer);
+    }
+    return logits;
+  }
+
+  Status Start(std::size_t window, std::span<const std::int32_t> tokens) {
+    if (auto status = baseline_.states(window, tokens, host_); !status) return status.error();
+    baseline_.backend->Upload(host_, states_->data());
+    return {};
+  }
+
+  // Positions begin .. begin + rows - 1 of the window; valid until the next call.
+  MatrixView<const float> Rows(std::size_t begin, std::size_t rows) {
+    const std::size_t hidden = baseline_.head->cols();
+    const MatrixView<const float> x(states_->data() + begin * hidden, rows, hidden);
+    const MatrixView<float> own(own_->data(), rows, baseline_.head->rows());
+    const float* no_bias = nullptr;
+    baseline_.backend->Matmul({&baseline_.head, 1}, {&no_bias, 1}, x, {&own, 1});
+    if (baseline_.backend == &reader_) return own;
+    std::vector<float> moved(rows * own.cols);
+    baseline_.backend->Download(own_->data(), moved);
+    reader_.Upload(moved, copy_->data());
+    return {copy_->data(), rows, own.cols};
+  }
+
+ private:
+  BaselineLogits(const Baseline& baseline, Backend& reader, std::size_t ctx)
+      : baseline_(baseline), reader_(reader), host_(ctx * baseline.head->cols()) {}
+
+  const Baseline& baseline_;
+  Backend& reader_;
+  std::vector<float> host_;         // [ctx, hidden]
+  std::unique_ptr<Buffer> states_;  // the same in the baseline's memory
+  std::unique_ptr<Buffer> own_;     // [kHeadRows, vocab] in the baseline's memory
+  std::unique_ptr<Buffer> copy_;    // the same in the reader's, when that is another
+};
+
+// Adds one window's tokens to all sums. Errors: kNumerical.
+Status AddTokens(const TokenStream& stream, std::span<const TokenDivergence> tokens, std::size_t windows,
+                 DivergenceResult& result) {
+  std::vector<double> base_nll, other_nll;
+  double kl = 0, same_top = 0, change = 0, squared = 0;
+  for (const TokenDivergence& token : tokens) {
+    base_nll.push_back(token.base_nll);
+    other_nll.push_back(token.other_nll);
+    const double difference = std::exp(-token.other_nll) - std::exp(-token.base_nll);
+    kl += token.kl;
+    same_top += token.same_top ? 1 : 0;
+    change += difference;
+    squared += difference * difference;
+    result.token_kl.push_back(token.kl);
+  }
+  if (auto status = AddWindow(stream, base_nll, windows, result.base); !status) {
+    return Error{status.error().code, "baseline: " + status.error().message};
+  }
+  if (auto status = AddWindow(stream, other_nll, windows, result.other); !status) return status.error();
+  if (!std::isfinite(kl)) {
+    return Error{ErrorCode::kNumerical,
+                 fmt::format("a logit is infinite in window {} of {}", result.other.window_nll.size(), windows)};
+  }
+  result.window_kl.push_back(kl);
+  result.window_same_top.push_back(same_top);
+  result.window_change.push_back(change);
+  result.window_change_squared.push_back(squared);
+  return {};
+}
+
+}  // namespace
+
+Baseline RunningBaseline(const Model& model, Session& session) {
+  Backend& backend = *model.backend;
+  return {&model.weights.head(), &backend,
+          [&session, &backend](std::size_t, std::span<const std::int32_t> tokens, std::span<float> hidden) -> Status {
+            session.Reset();
+            backend.Download(session.Forward(tokens).data, hidden);
+            return {};
+          }};
+}
+
+double DivergenceResult::mean_kl() const {
+  return Sum(window_kl) / (static_cast<double>(window_kl.size()) * static_cast<double>(other.scored_per_window));
+}
+
+Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& baseline, const TokenStream& stream,
+                                            const PerplexityOptions& options, const DivergenceFn& on_window) {
+  const std::size_t vocab = model.config.vocab_size;
+  if (baseline.head->rows() != vocab) {
+    return Error{ErrorCode::kInput, fmt::format("the baseline's vocabulary has {} tokens, the model's {}: their "
+                                                "predictions cannot be compared",
+                                                baseline.head->rows(), vocab)};
+  }
+  auto started = StartResult(stream, vocab, options);
+  if (!started) return started.error();
+  DivergenceResult result;
+  result.base = result.other = std::move(*started);
+  const std::size_t ctx = options.ctx;
+  const std::size_t windows = WindowsToScore(result.other, options);
+  auto session = Session::Create(model, ctx, ctx);
+  if (!session) return session.error();
+  auto buffer = model.backend->Allocate(std::min(kHeadRows, ctx) * vocab);
+  if (!buffer) return buffer.error();
+  auto base_logits = BaselineLogits::Create(baseline, *model.backend, ctx);
+  if (!base_logits) return base_logits.error();
+
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<TokenDivergence> tokens(ctx - 1);
+  for (std::size_t w = 0; w < windows; ++w) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    const auto window = WindowTokens(stream, ctx, w);
+    if (auto status = base_logits->Start(w, window); !status) return status.error();
+    session->Reset();
+    const MatrixView<const float> hidden = session->Forward(window);
+    for (std::size_t begin = 0; begin < tokens.size(); begin += kHeadRows) {
+      const std::size_t rows = std::min(kHeadRows, tokens.size() - begin);
+      const MatrixView<float> logits((*buffer)->data(), rows, vocab);
+      session->Logits(hidden.Rows(begin, rows), logits);
+      model.backend->Divergence(base_logits->Rows(begin, rows), logits, std::span(window).subspan(begin + 1, rows),
+                                std::span(tokens).subspan(begin, rows));
+    }
+    if (auto status = AddTokens(stream, tokens, windows, result); !status) return status.error();
+    result.base.seconds = result.other.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (on_window) on_window(result, windows);
+  }
+  return result;
+}
+
+DivergenceSummary Summarize(const DivergenceResult& result) {
+  const std::vector<double> counts(result.window_kl.size(), static_cast<double>(result.other.scored_per_window));
+  const double tokens = Sum(counts);
+  DivergenceSummary summary;
+  summary.kl = EstimateMean(result.window_kl, counts);
+  summary.same_top = EstimateMean(result.window_same_top, counts);
+  summary.change_mean = Sum(result.window_change) / tokens;
+  summary.change_rms = std::sqrt(Sum(result.window_change_squared) / tokens);
+  summary.median = Quantile(result.token_kl, 0.5);
+  summary.p90 = Quantile(result.token_kl, 0.9);
+  summary.p99 = Quantile(result.token_kl, 0.99);
+  summary.p999 = Quantile(result.token_kl, 0.999);
+  summary.max = Quantile(result.token_kl, 1);
+  summary.histogram = MakeLogHistogram(result.token_kl, kKlHistogramLow, kKlHistogramDecades, kKlHistogramPerDecade);
+  return summary;
+}
+
+}  // namespace marlin

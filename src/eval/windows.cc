@@ -1,0 +1,64 @@
+#include "eval/windows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace marlin {
+
+std::vector<std::int32_t> WindowTokens(const TokenStream& stream, std::size_t ctx, std::size_t index) {
+  const auto begin = stream.tokens.begin() + static_cast<std::ptrdiff_t>(index * ctx);
+  std::vector<std::int32_t> window(begin, begin + static_cast<std::ptrdiff_t>(ctx));
+  if (stream.window_bos >= 0) window[0] = stream.window_bos;
+  return window;
+}
+
+Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx, std::size_t windows) {
+  if (stream.tokens.size() < ctx * windows) {
+    return Error{ErrorCode::kInput, fmt::format("the text has {} tokens, less than {} window{} of {}",
+                                                stream.tokens.size(), windows, windows == 1 ? "" : "s", ctx)};
+  }
+  for (const std::int32_t token : stream.tokens) {
+    if (token < 0 || static_cast<std::size_t>(token) >= vocab) {
+      return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
+                                                  "not belong together",
+                                                  token, vocab)};
+    }
+  }
+  return {};
+}
+
+Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t vocab, const PerplexityOptions& options) {
+  if (auto status = CheckStream(stream, vocab, options.ctx, 1); !status) return status.error();
+  PerplexityResult result;
+  result.ctx = options.ctx;
+  result.windows_total = stream.tokens.size() / options.ctx;
+  result.scored_per_window = options.ctx - 1;
+  result.scored_per_window_half = options.ctx - 1 - options.ctx / 2;
+  return result;
+}
+
+std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOptions& options) {
+  return options.samples == 0 ? started.windows_total : std::min(options.samples, started.windows_total);
+}
+
+Status AddWindow(const TokenStream& stream, std::span<const double> nll, std::size_t windows,
+                 PerplexityResult& result) {
+  const std::size_t ctx = result.ctx;
+  const std::size_t w = result.window_nll.size();
+  const auto middle = nll.begin() + static_cast<std::ptrdiff_t>(ctx / 2);
+  const double half = std::accumulate(middle, nll.end(), 0.0);
+  const double all = std::accumulate(nll.begin(), middle, 0.0) + half;
+  if (!std::isfinite(all)) {
+    return Error{ErrorCode::kNumerical,
+                 fmt::format("the model gives NaN or infinity in window {} of {}", w + 1, windows)};
+  }
+  result.window_nll.push_back(all);
+  result.window_nll_half.push_back(half);
+  for (std::size_t i = 1; i < ctx; ++i) result.scored_bytes += stream.token_bytes[w * ctx + i];
+  return {};
+}
+
+}  // namespace marlin
