@@ -4,6 +4,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu_backend.h"
+#include "kernels/isa.h"
 #include "kernels/reference_backend.h"
 
 namespace marlin {
@@ -35,6 +36,25 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options) {
       ->check(CLI::IsMember({"cpu", "reference"}));
   app.add_option("--isa", options.isa, "Highest instruction set to use (scalar, avx2, avx512)");
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
+}
+
+std::string BackendLabel(const BackendOptions& options) {
+  if (options.backend == "reference") return options.backend;
+  std::string label = options.backend + "/" + options.isa;
+  if (options.isa.empty()) {
+    for (const IsaLevel& level : IsaLevels()) {
+      if ((level.bits & ~HostIsa()) == 0) label = options.backend + "/" + std::string(level.name);
+    }
+  }
+  return options.kernel.empty() ? label : label + " " + options.kernel;
+}
+
+BackendOptions OtherKernels(const BackendOptions& options) {
+  const bool scalar = BackendLabel(options).find("scalar") != std::string::npos;
+  BackendOptions others;
+  others.backend = scalar ? "reference" : "cpu";
+  others.isa = scalar ? "" : "scalar";
+  return others;
 }
 
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads) {

@@ -55,6 +55,12 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options);
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
 
+// What computes, for records: "cpu/avx2", "reference".
+std::string BackendLabel(const BackendOptions& options);
+
+// Other kernels for the same products: the scalar ones, or the reference where those were chosen.
+BackendOptions OtherKernels(const BackendOptions& options);
+
 void RegisterBench(CLI::App& app, Selection& selection);
 void RegisterEval(CLI::App& app, Selection& selection);
 void RegisterGenerate(CLI::App& app, Selection& selection);

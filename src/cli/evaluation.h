@@ -1,0 +1,32 @@
+// What the verbs perplexity and divergence share: options, one pass over one or two models, what they say of it.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "cli/text.h"
+#include "cli/verb.h"
+
+namespace marlin {
+
+struct EvaluationOptions {
+  std::string model;
+  std::string baseline;
+  TextOptions text;
+  std::size_t samples = 0;
+  std::size_t ctx = 512;
+  std::size_t floor_windows = 0;
+  bool verify = false;
+  BackendOptions backend;
+};
+
+// All but --baseline and the floor.
+void AddEvaluationOptions(CLI::App& app, EvaluationOptions& options);
+
+Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation);
+
+// Both models in one pass: perplexities, paired delta, divergence, noise floor. Errors: those of loading and
+// evaluating; kInput (other tokenizer or vocabulary).
+Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocation);
+
+}  // namespace marlin
