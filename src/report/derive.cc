@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 #include <numeric>
 
@@ -26,6 +27,10 @@ Speed SpeedOf(const std::vector<double>& samples_ns, std::uint64_t tokens, doubl
   speed.p5_tok_s = token_ns / speed.time_ns.p95;
   speed.p95_tok_s = token_ns / speed.time_ns.p5;
   return speed;
+}
+
+MeanEstimate Mean(const std::vector<double>& sums, std::uint64_t scored_per_window) {
+  return EstimateMean(sums, Counts(scored_per_window, sums.size()));
 }
 
 double Ratio(std::uint64_t a, std::uint64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
@@ -113,6 +118,40 @@ PairedDelta DeltaOf(const Record& base, const Record& other) {
   return EstimatePairedDelta({base.perplexity->window_nll, tokens}, {other.perplexity->window_nll, tokens});
 }
 
+MeanEstimate KlOf(const record::Divergence& measured) { return Mean(measured.window_kl, measured.scored_per_window); }
+
+MeanEstimate SameTopOf(const record::Divergence& measured) {
+  return Mean({measured.window_same_top.begin(), measured.window_same_top.end()}, measured.scored_per_window);
+}
+
+ProbabilityChange ProbabilityChangeOf(const record::Divergence& measured) {
+  return {Mean(measured.window_change, measured.scored_per_window).mean,
+          std::sqrt(Mean(measured.window_change_squared, measured.scored_per_window).mean)};
+}
+
+double KlOf(const record::NoiseFloor& floor) { return Mean(floor.window_kl, floor.scored_per_window).mean; }
+
+bool Indistinguishable(const Record& base, const Record& other) {
+  return base.noise_floor && other.divergence && KlOf(*other.divergence).mean <= KlOf(*base.noise_floor);
+}
+
+std::string WhyKlNotPaired(const Record& a, const Record& b) {
+  if (!a.divergence || !b.divergence) return "divergence not measured";
+  if (a.divergence->protocol != b.divergence->protocol ||
+      a.divergence->metric_version != b.divergence->metric_version) {
+    return fmt::format("the other divergence was measured by {} v{}", a.divergence->protocol,
+                       a.divergence->metric_version);
+  }
+  return WhyNotPaired(a, b);
+}
+
+MeanEstimate KlDifference(const Record& a, const Record& b) {
+  MARLIN_CHECK(WhyKlNotPaired(a, b).empty(), "the records have the same windows");
+  std::vector<double> difference = b.divergence->window_kl;
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= a.divergence->window_kl[i];
+  return Mean(difference, a.divergence->scored_per_window);
+}
+
 RecordSummary Summarize(const Record& record, const Record* base) {
   RecordSummary summary;
   summary.compression = Compression(record.size);
@@ -130,6 +169,15 @@ RecordSummary Summarize(const Record& record, const Record* base) {
     const PerplexityEstimate half = PerplexityOf(*record.perplexity->half);
     summary.perplexity_half = half.perplexity;
     summary.perplexity_half_standard_error = half.standard_error;
+  }
+  if (record.divergence) {
+    const MeanEstimate kl = KlOf(*record.divergence);
+    summary.kl = kl.mean;
+    if (kl.mean_95) {
+      summary.kl_low = kl.mean_95->low;
+      summary.kl_high = kl.mean_95->high;
+    }
+    summary.same_top_percent = 100 * SameTopOf(*record.divergence).mean;
   }
   if (base == nullptr || !WhyNotPaired(*base, record).empty()) return summary;
   const PairedDelta delta = DeltaOf(*base, record);

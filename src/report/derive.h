@@ -47,6 +47,24 @@ std::string WhyNotPaired(const Record& base, const Record& other);
 // Difference of two records that can be paired.
 PairedDelta DeltaOf(const Record& base, const Record& other);
 
+// What a record's divergence says per token: KL in nats, same top-1 as a share, the right token's probability.
+MeanEstimate KlOf(const record::Divergence& measured);
+MeanEstimate SameTopOf(const record::Divergence& measured);
+struct ProbabilityChange {
+  double mean = 0;
+  double rms = 0;
+};
+ProbabilityChange ProbabilityChangeOf(const record::Divergence& measured);
+// KL of a baseline to itself on other kernels, nats per token.
+double KlOf(const record::NoiseFloor& floor);
+// True when the row diverges no more than its baseline does from itself. False when one of the two was not measured.
+bool Indistinguishable(const Record& base, const Record& other);
+
+// Why KL of two rows cannot be paired, in words for the page; empty when it can.
+std::string WhyKlNotPaired(const Record& a, const Record& b);
+// KL of b minus KL of a, nats per token, on the same windows. The records can be paired.
+MeanEstimate KlDifference(const Record& a, const Record& b);
+
 // The derived figures that a record's file repeats for its human readers, under "summary".
 struct RecordSummary {
   std::optional<double> perplexity;
@@ -57,6 +75,10 @@ struct RecordSummary {
   std::optional<double> delta_percent;
   std::optional<double> delta_percent_low;
   std::optional<double> delta_percent_high;
+  std::optional<double> kl;
+  std::optional<double> kl_low;
+  std::optional<double> kl_high;
+  std::optional<double> same_top_percent;
   std::optional<double> compression;
   std::optional<double> quantized_compression;
   std::optional<double> bits_per_weight;

@@ -118,6 +118,47 @@ struct Perplexity {
   std::optional<std::string> baseline_id;  // record that a delta is taken against
 };
 
+// How many tokens fall between edges low x 10^(i / per_decade): the first count is below the first edge, the last not
+// below the last edge.
+struct LogHistogram {
+  double low = 0;
+  std::uint64_t per_decade = 0;
+  std::vector<std::uint64_t> counts;
+};
+
+// How far the predictions lie from the baseline's, on the windows of Perplexity, of the same pass.
+struct Divergence {
+  std::string protocol;  // "kl-512"
+  std::uint64_t metric_version = 0;
+  std::string baseline_id;  // record of what it diverges from
+  std::uint64_t windows = 0;
+  std::uint64_t scored_per_window = 0;
+  // Sums over the scored tokens of each window.
+  std::vector<double> window_kl;               // KL(base || this), nats
+  std::vector<std::uint64_t> window_same_top;  // tokens whose most likely successor is the same
+  std::vector<double> window_change;           // probability of the right token, this minus base
+  std::vector<double> window_change_squared;
+  // Over all scored tokens, nats.
+  double kl_median = 0;
+  double kl_p90 = 0;
+  double kl_p99 = 0;
+  double kl_p999 = 0;
+  double kl_max = 0;
+  LogHistogram kl_histogram;
+};
+
+// The divergence of a baseline from itself when other kernels compute it: a KL below that says nothing.
+struct NoiseFloor {
+  std::string protocol;
+  std::uint64_t metric_version = 0;
+  std::vector<std::string> kernels;  // two: that of the perplexity, and the other
+  std::uint64_t windows = 0;         // the first ones
+  std::uint64_t scored_per_window = 0;
+  std::vector<double> window_kl;
+  std::vector<std::uint64_t> window_same_top;
+  double kl_max = 0;
+};
+
 struct TimingProtocol {
   std::string id;  // "15/100"; another id for anything shorter
   std::uint64_t warmup = 0;
@@ -187,6 +228,8 @@ struct Record {
   record::Config config;
   record::Size size;
   std::optional<record::Perplexity> perplexity;
+  std::optional<record::Divergence> divergence;   // a baseline has none
+  std::optional<record::NoiseFloor> noise_floor;  // of a baseline
   std::optional<record::Throughput> throughput;
   std::optional<record::Kernels> kernels;
   std::optional<record::Limits> limits;

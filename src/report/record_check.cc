@@ -37,6 +37,24 @@ class Rules {
     }
   }
 
+  // Sums over windows of what each scored token adds at least 0 of.
+  void WantSums(const std::vector<double>& sums, std::uint64_t windows, std::string_view field) {
+    Want(sums.size() == windows, field, fmt::format("has {} values for {} windows", sums.size(), windows));
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      Want(std::isfinite(sums[i]) && sums[i] >= 0, fmt::format("{}[{}]", field, i),
+           fmt::format("is {}, a sum of at least 0 was wanted", sums[i]));
+    }
+  }
+
+  void WantTokens(const std::vector<std::uint64_t>& counts, std::uint64_t windows, std::uint64_t most,
+                  std::string_view field) {
+    Want(counts.size() == windows, field, fmt::format("has {} values for {} windows", counts.size(), windows));
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      Want(counts[i] <= most, fmt::format("{}[{}]", field, i),
+           fmt::format("is {} of {} scored tokens", counts[i], most));
+    }
+  }
+
   Status status() const { return status_; }
 
  private:
@@ -95,6 +113,44 @@ void CheckPerplexity(const record::Perplexity& measured, Rules& rules) {
   rules.WantWindows(measured.half->window_nll, measured.windows, "perplexity.half.window_nll");
 }
 
+void CheckHistogram(const record::LogHistogram& histogram, std::uint64_t tokens, Rules& rules) {
+  rules.Want(histogram.low > 0, "divergence.kl_histogram.low", "is not above 0");
+  rules.Want(histogram.per_decade > 0, "divergence.kl_histogram.per_decade", "is 0");
+  rules.Want(histogram.counts.size() >= 2, "divergence.kl_histogram.counts", "has fewer than 2 values");
+  std::uint64_t missing = tokens;
+  for (const std::uint64_t count : histogram.counts) {
+    rules.Want(count <= missing, "divergence.kl_histogram.counts", "hold more than the scored tokens");
+    missing -= std::min(count, missing);
+  }
+  rules.Want(missing == 0, "divergence.kl_histogram.counts", "hold fewer than the scored tokens");
+}
+
+void CheckDivergence(const record::Divergence& measured, const Record& record, Rules& rules) {
+  rules.Want(record.perplexity.has_value(), "divergence", "has no perplexity of the same pass beside it");
+  if (!record.perplexity) return;
+  rules.Want(measured.windows == record.perplexity->windows, "divergence.windows", "is not perplexity.windows");
+  rules.Want(measured.scored_per_window == record.perplexity->scored_per_window, "divergence.scored_per_window",
+             "is not perplexity.scored_per_window");
+  rules.WantSums(measured.window_kl, measured.windows, "divergence.window_kl");
+  rules.WantTokens(measured.window_same_top, measured.windows, measured.scored_per_window,
+                   "divergence.window_same_top");
+  rules.Want(measured.window_change.size() == measured.windows, "divergence.window_change",
+             fmt::format("has {} values for {} windows", measured.window_change.size(), measured.windows));
+  rules.WantSums(measured.window_change_squared, measured.windows, "divergence.window_change_squared");
+  rules.Want(measured.kl_median >= 0 && measured.kl_median <= measured.kl_p90 && measured.kl_p90 <= measured.kl_p99 &&
+                 measured.kl_p99 <= measured.kl_p999 && measured.kl_p999 <= measured.kl_max,
+             "divergence.kl_median", "and the percentiles after it do not rise from 0");
+  CheckHistogram(measured.kl_histogram, record.perplexity->scored_tokens, rules);
+}
+
+void CheckNoiseFloor(const record::NoiseFloor& floor, Rules& rules) {
+  rules.Want(floor.kernels.size() == 2, "noise_floor.kernels", "does not name two");
+  rules.Want(floor.windows > 0, "noise_floor.windows", "is 0");
+  rules.Want(floor.scored_per_window > 0, "noise_floor.scored_per_window", "is 0");
+  rules.WantSums(floor.window_kl, floor.windows, "noise_floor.window_kl");
+  rules.WantTokens(floor.window_same_top, floor.windows, floor.scored_per_window, "noise_floor.window_same_top");
+}
+
 void CheckProtocol(const record::TimingProtocol& protocol, const std::string& field, Rules& rules) {
   rules.Want(!protocol.id.empty(), field + ".id", "is empty");
   rules.Want(protocol.trim_sigma > 0, field + ".trim_sigma", "is not above 0");
@@ -138,6 +194,8 @@ Status CheckRecord(const Record& record, std::string_view where) {
   CheckIdentity(record, rules);
   CheckSize(record.size, rules);
   if (record.perplexity) CheckPerplexity(*record.perplexity, rules);
+  if (record.divergence) CheckDivergence(*record.divergence, record, rules);
+  if (record.noise_floor) CheckNoiseFloor(*record.noise_floor, rules);
   if (record.throughput) CheckThroughput(*record.throughput, rules);
   if (record.kernels) CheckKernels(*record.kernels, rules);
   if (record.limits) {

@@ -109,6 +109,41 @@ void VisitFields(auto& visit, ConstOrNot<record::Perplexity> auto& x) {
   visit("baseline_id", x.baseline_id);
 }
 
+void VisitFields(auto& visit, ConstOrNot<record::LogHistogram> auto& x) {
+  visit("low", x.low);
+  visit("per_decade", x.per_decade);
+  visit("counts", x.counts);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Divergence> auto& x) {
+  visit("protocol", x.protocol);
+  visit("metric_version", x.metric_version);
+  visit("baseline_id", x.baseline_id);
+  visit("windows", x.windows);
+  visit("scored_per_window", x.scored_per_window);
+  visit("window_kl", x.window_kl);
+  visit("window_same_top", x.window_same_top);
+  visit("window_change", x.window_change);
+  visit("window_change_squared", x.window_change_squared);
+  visit("kl_median", x.kl_median);
+  visit("kl_p90", x.kl_p90);
+  visit("kl_p99", x.kl_p99);
+  visit("kl_p999", x.kl_p999);
+  visit("kl_max", x.kl_max);
+  visit("kl_histogram", x.kl_histogram);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::NoiseFloor> auto& x) {
+  visit("protocol", x.protocol);
+  visit("metric_version", x.metric_version);
+  visit("kernels", x.kernels);
+  visit("windows", x.windows);
+  visit("scored_per_window", x.scored_per_window);
+  visit("window_kl", x.window_kl);
+  visit("window_same_top", x.window_same_top);
+  visit("kl_max", x.kl_max);
+}
+
 void VisitFields(auto& visit, ConstOrNot<record::TimingProtocol> auto& x) {
   visit("id", x.id);
   visit("warmup", x.warmup);
@@ -174,6 +209,8 @@ void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
   visit("config", x.config);
   visit("size", x.size);
   visit("perplexity", x.perplexity);
+  visit("divergence", x.divergence);
+  visit("noise_floor", x.noise_floor);
   visit("throughput", x.throughput);
   visit("kernels", x.kernels);
   visit("limits", x.limits);
@@ -188,6 +225,10 @@ void VisitFields(auto& visit, ConstOrNot<RecordSummary> auto& x) {
   visit("delta_percent", x.delta_percent);
   visit("delta_percent_low", x.delta_percent_low);
   visit("delta_percent_high", x.delta_percent_high);
+  visit("kl", x.kl);
+  visit("kl_low", x.kl_low);
+  visit("kl_high", x.kl_high);
+  visit("same_top_percent", x.same_top_percent);
   visit("compression", x.compression);
   visit("quantized_compression", x.quantized_compression);
   visit("bits_per_weight", x.bits_per_weight);

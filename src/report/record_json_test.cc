@@ -23,6 +23,8 @@ Record FullRecord() {
   record.config.budget_bytes = 60'000'000;
   record.perplexity->baseline_id = "0123456789ab";
   record.throughput->decode->protocol = record::TimingProtocol{"30/100", 30, 100, 2.5};
+  record.divergence = test::MakeDivergence({}, test::SevenShapes()[3]);
+  record.noise_floor = test::MakeNoiseFloor();
   record.kernels = test::MakeKernels("fp4-g128");
   record.limits = record::Limits{40.5, 446, "avx512"};
   return record;
@@ -81,6 +83,8 @@ TEST(RecordJson, RoundTripKeepsEveryField) {
 TEST(RecordJson, WhatIsNotMeasuredIsNullOrAbsent) {
   Record record = FullRecord();
   record.perplexity.reset();
+  record.divergence.reset();
+  record.noise_floor.reset();
   record.throughput.reset();
   record.kernels.reset();
   record.limits.reset();
@@ -96,9 +100,51 @@ TEST(RecordJson, WhatIsNotMeasuredIsNullOrAbsent) {
   EXPECT_FALSE(parsed->record.machine.load_before.has_value());
 }
 
+TEST(RecordJson, DivergenceBecomesMeansWithIntervals) {
+  const Record record = FullRecord();
+  const RecordSummary summary = Summarize(record, nullptr);
+  double kl = 0, same_top = 0, squared = 0;
+  for (std::size_t i = 0; i < 40; ++i) {
+    kl += record.divergence->window_kl[i] / (40 * 511.0);
+    same_top += 100.0 * static_cast<double>(record.divergence->window_same_top[i]) / (40 * 511.0);
+    squared += record.divergence->window_change_squared[i] / (40 * 511.0);
+  }
+  ASSERT_TRUE(summary.kl && summary.kl_low && summary.kl_high && summary.same_top_percent);
+  EXPECT_NEAR(*summary.kl, kl, 1e-12);
+  EXPECT_LT(*summary.kl_low, kl);
+  EXPECT_GT(*summary.kl_high, kl);
+  EXPECT_NEAR(*summary.same_top_percent, same_top, 1e-9);
+  EXPECT_NEAR(ProbabilityChangeOf(*record.divergence).rms, std::sqrt(squared), 1e-12);
+}
+
+TEST(RecordJson, KlOfTwoRowsIsPaired) {
+  Record a = FullRecord();
+  Record b = FullRecord();
+  for (double& kl : b.divergence->window_kl) kl += 511 * 0.001;
+  ASSERT_EQ(WhyKlNotPaired(a, b), "");
+  const MeanEstimate difference = KlDifference(a, b);
+  EXPECT_NEAR(difference.mean, 0.001, 1e-12);
+  EXPECT_TRUE(difference.distinguished());
+  EXPECT_FALSE(KlDifference(a, a).distinguished());
+  b.divergence->metric_version = 2;
+  EXPECT_NE(WhyKlNotPaired(a, b), "");
+  b.divergence.reset();
+  EXPECT_EQ(WhyKlNotPaired(a, b), "divergence not measured");
+}
+
+TEST(RecordJson, BelowTheFloorIsIndistinguishable) {
+  Record base = FullRecord();
+  Record row = FullRecord();
+  EXPECT_FALSE(Indistinguishable(base, row));
+  for (double& kl : row.divergence->window_kl) kl = 0;
+  EXPECT_TRUE(Indistinguishable(base, row));
+  base.noise_floor.reset();
+  EXPECT_FALSE(Indistinguishable(base, row));
+}
+
 TEST(RecordJson, UnknownFieldsAreIgnored) {
   Json json = FullJson();
-  json["divergence"] = {{"kl", 0.1}};
+  json["listening_test"] = {{"score", 0.1}};
   json["machine"]["fan_rpm"] = 1200;
   EXPECT_EQ(Refusal(json.dump()), "");
 }
@@ -144,6 +190,17 @@ TEST(RecordJson, BrokenRecordsAreRefusedWithFileAndField) {
       {"negative nll", [](Json& j) { j["perplexity"]["window_nll"][0] = -1; }, "at least 0 nats"},
       {"scored tokens", [](Json& j) { j["perplexity"]["scored_tokens"] = 5; }, "scored_tokens"},
       {"no text scored", [](Json& j) { j["perplexity"]["scored_bytes"] = 0; }, "scored_bytes"},
+      {"divergence without perplexity", [](Json& j) { j["perplexity"] = nullptr; }, "\"divergence\" has no perplexity"},
+      {"divergence of other windows", [](Json& j) { j["divergence"]["windows"] = 39; }, "divergence.windows"},
+      {"divergence windows missing", [](Json& j) { j["divergence"]["window_kl"].erase(0); }, "39 values for 40"},
+      {"negative kl", [](Json& j) { j["divergence"]["window_kl"][1] = -1e-9; }, "divergence.window_kl[1]"},
+      {"more than all tokens", [](Json& j) { j["divergence"]["window_same_top"][1] = 512; }, "512 of 511"},
+      {"percentiles fall", [](Json& j) { j["divergence"]["kl_p99"] = 0; }, "do not rise"},
+      {"histogram short", [](Json& j) { j["divergence"]["kl_histogram"]["counts"][20] = 0; }, "fewer than the scored"},
+      {"histogram long", [](Json& j) { j["divergence"]["kl_histogram"]["counts"][3] = 1; }, "more than the scored"},
+      {"histogram without edges", [](Json& j) { j["divergence"]["kl_histogram"]["low"] = 0; }, "not above 0"},
+      {"floor of one kernel", [](Json& j) { j["noise_floor"]["kernels"].erase(0); }, "does not name two"},
+      {"floor of no window", [](Json& j) { j["noise_floor"]["windows"] = 0; }, "\"noise_floor.windows\" is 0"},
       {"sample of 0", [](Json& j) { j["throughput"]["decode"]["samples_ns"][0] = 0; }, "a time above 0"},
       {"samples missing", [](Json& j) { j["throughput"]["decode"]["samples_ns"].erase(0); }, "one value per iteration"},
       {"samples of another protocol", [](Json& j) { j["throughput"]["decode"]["protocol"]["iterations"] = 60; },

@@ -87,6 +87,37 @@ inline record::Perplexity MakePerplexity(const Scene& scene, const Shape& shape)
   return x;
 }
 
+// KL follows the difference of the shape; every token falls into bins 19, 20 and 21.
+inline record::Divergence MakeDivergence(const Scene& scene, const Shape& shape) {
+  record::Divergence x;
+  x.protocol = "kl-512";
+  x.metric_version = 1;
+  x.baseline_id = "0123456789ab";
+  x.windows = scene.windows;
+  x.scored_per_window = 511;
+  Rng rng(scene.seed + 7);
+  for (std::uint64_t w = 0; w < scene.windows; ++w) {
+    x.window_kl.push_back(511 * shape.delta_nll * (1 + 0.1 * rng.Uniform()));
+    x.window_same_top.push_back(440 + rng.Below(30));
+    x.window_change.push_back(rng.Normal());
+    x.window_change_squared.push_back(rng.Uniform());
+  }
+  x.kl_median = 0.5 * shape.delta_nll;
+  x.kl_p90 = 2 * shape.delta_nll;
+  x.kl_p99 = 5 * shape.delta_nll;
+  x.kl_p999 = 9 * shape.delta_nll;
+  x.kl_max = 20 * shape.delta_nll;
+  x.kl_histogram = {1e-12, 4, std::vector<std::uint64_t>(58)};
+  x.kl_histogram.counts[19] = scene.windows * 11;
+  x.kl_histogram.counts[20] = scene.windows * 400;
+  x.kl_histogram.counts[21] = scene.windows * 100;
+  return x;
+}
+
+inline record::NoiseFloor MakeNoiseFloor() {
+  return {"kl-512", 1, {"cpu/avx512", "cpu/scalar"}, 1, 511, {511 * 6e-13}, {511}, 5e-12};
+}
+
 inline Record MakeRecord(const Scene& scene, const Shape& shape) {
   Record record;
   const bool baseline = shape.config == "f16";
