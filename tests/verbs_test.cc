@@ -13,6 +13,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+bool Has(const std::string& text, const std::string& word) { return text.find(word) != std::string::npos; }
+
 class Verbs : public testing::Test {
  protected:
   void SetUp() override {
@@ -87,6 +89,14 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
   const std::string out = (folder_ / "out").string();
   ExpectFailure(RunProgram({"quantize", model_, "--config", "fp4-g17", "-o", out}), 2, "fp4-g128");
   ExpectFailure(RunProgram({"quantize", model_, "--config", "bf16", "-o", out}), 2, "not a quantization");
+  // What is offered is what would be taken: no 16- or 32-bit format among it.
+  for (const RunResult& run :
+       {RunProgram({"quantize", model_, "--config", "fp4-g100", "-o", out}),
+        RunProgram({"bench", "comparison", "-m", model_, "--config", "fp4-g100", "--dry-run"})}) {
+    ExpectFailure(run, 2, "fp4-g100");
+    for (const char* word : {"fp4-g32", "int4-g64", "int8-g128"}) EXPECT_TRUE(Has(run.err, word)) << run.err;
+    for (const char* word : {"fp32", "fp16", "bf16"}) EXPECT_FALSE(Has(run.err, word)) << run.err;
+  }
   ExpectFailure(RunProgram({"quantize", model_, "--config", "fp4-g32", "--compat", "-o", out}), 2, "INT4");
   ExpectFailure(RunProgram({"quantize", model_, "--quantize-head", "-o", out}), 2, "--quantize-embeddings");
   ExpectFailure(RunProgram({"generate", model_, "-p", "a", "--isa", "mmx"}), 2, "mmx");
@@ -117,6 +127,7 @@ TEST_F(Verbs, QuantizedFolderVerifiesSpeaksAndScores) {
   const std::string folder = Quantize("int4-g64");
   const RunResult verify = RunProgram({"verify", folder});
   EXPECT_EQ(verify.exit_code, 0) << verify.err;
+  EXPECT_TRUE(Has(verify.out, " files, ")) << verify.out;
   const RunResult first = RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--verify", "--json", "-q"});
   const RunResult second =
       RunProgram({"generate", folder, "-p", "the tide", "-n", "8", "--threads", "1", "--json", "-q"});
@@ -170,13 +181,21 @@ TEST_F(Verbs, OneFlippedBitIsFoundInEveryFile) {
       std::string bad = good;
       bad[place] = static_cast<char>(bad[place] ^ 4);
       ASSERT_TRUE(WriteFileAtomic(file, bad).ok());
-      const RunResult verify = RunProgram({"verify", folder});
+      const RunResult verify = RunProgram({"verify", folder, "-q"});
       ExpectFailure(verify, 7, file.filename().string());
       EXPECT_EQ(RunProgram({"generate", folder, "-p", "a", "-n", "1", "--verify", "-q"}).exit_code, 7) << file;
     }
     ASSERT_TRUE(WriteFileAtomic(file, good).ok());
   }
   EXPECT_EQ(RunProgram({"verify", folder}).exit_code, 0);
+}
+
+TEST_F(Verbs, AGgufIsToldWhatCanBeVerified) {
+  const fs::path file = folder_ / "model.gguf";
+  ASSERT_TRUE(WriteFileAtomic(file, "GGUF").ok());
+  const RunResult run = RunProgram({"verify", file.string()});
+  ExpectFailure(run, 3, "carries no hashes");
+  EXPECT_TRUE(Has(run.err, "metal-marlin inspect")) << run.err;
 }
 
 TEST_F(Verbs, BrokenModelsAreNamed) {
@@ -230,6 +249,34 @@ TEST_F(Verbs, MissingTextSaysHowToGetIt) {
   const RunResult run = RunProgram({"eval", "perplexity", model_, "--offline", "-q"}, nowhere);
   ExpectFailure(run, 3, "--data");
   EXPECT_NE(run.err.find("METAL_MARLIN_DATA"), std::string::npos);
+}
+
+TEST_F(Verbs, ADryRunNeedsNoNetwork) {
+  const RunOptions nowhere{.environment = {{"METAL_MARLIN_DATA", ""},
+                                           {"XDG_CACHE_HOME", (folder_ / "cache").string()},
+                                           {"HF_ENDPOINT", "http://127.0.0.1:1"}}};
+  std::vector<std::string> words = {"bench",    "comparison", "-m", model_, "-r", (folder_ / "results").string(),
+                                    "--dry-run"};
+  const std::size_t before = Entries();
+  const RunResult plan = RunProgram(words, nowhere);
+  EXPECT_EQ(plan.exit_code, 0) << plan.err;
+  EXPECT_TRUE(Has(plan.out, "will download")) << plan.out;
+  // One token per byte: 1,290,590 bytes are 2520 windows of 512.
+  EXPECT_TRUE(Has(plan.out, "2520 windows of 512 tokens (estimated")) << plan.out;
+  words.emplace_back("--offline");
+  const RunResult offline = RunProgram(words, nowhere);
+  EXPECT_EQ(offline.exit_code, 0) << offline.err;
+  EXPECT_TRUE(Has(offline.out, "--data built-in")) << offline.out;
+  words.insert(words.end(), {"--samples", "30", "--json"});
+  const RunResult data = RunProgram(words, nowhere);
+  ASSERT_EQ(data.exit_code, 0) << data.err;
+  const json row = json::parse(data.out)["rows"][0];
+  EXPECT_EQ(row["windows"], 30);
+  EXPECT_EQ(row["windows_estimated"], false) << "the text has more";
+  EXPECT_EQ(Entries(), before) << "nothing was written";
+  words.back() = "--data";
+  words.emplace_back("/nowhere.txt");
+  ExpectFailure(RunProgram(words, nowhere), 3, "/nowhere.txt");
 }
 
 TEST_F(Verbs, AFullDiskLeavesNothingBehind) {

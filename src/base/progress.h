@@ -12,7 +12,7 @@ struct Progress {
   std::string stage;        // "perplexity fp4-g128"
   std::uint64_t done = 0;   // in units
   std::uint64_t total = 0;  // 0 = unknown
-  std::string unit;         // "windows", "MB"
+  std::string unit;         // "windows", "bytes"
   std::string note;         // running value, may be empty
 };
 

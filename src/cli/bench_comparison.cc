@@ -8,6 +8,7 @@
 #include "bench/limits.h"
 #include "cli/bench.h"
 #include "cli/child.h"
+#include "cli/configs.h"
 #include "cli/program_info.h"
 #include "cli/text.h"
 #include "formats/formats.h"
@@ -48,12 +49,8 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   std::vector<const FormatRow*> formats;
   for (const std::string& name : names) {
     if (name == "f16") continue;  // the baseline is always measured
-    const auto format = ParseFormat(name);
+    const auto format = ParseConfig(name);
     if (!format) return format.error();
-    if ((*format)->info.group == 0) {
-      return Error{ErrorCode::kUsage,
-                   fmt::format("{} is not a quantization; the 16-bit baseline is measured anyway", name)};
-    }
     formats.push_back(*format);
   }
   return formats;
@@ -91,7 +88,8 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
   for (const ComparisonModel& model : plan.models) {
     console.Say(fmt::format("{} ({}, {:.1f} million parameters): {} rows", model.name, BaselineName(model.source_type),
                             static_cast<double>(model.parameters) / 1e6, model.rows.size()));
-    console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens", text.name, model.windows, options.ctx));
+    console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens{}", text.name, model.windows, options.ctx,
+                            model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
     for (const ComparisonRow& row : model.rows) {
       console.Say(fmt::format("  {:<12}{}", row.config_id, row.finished ? "measured already" : "to do"));
     }
@@ -115,6 +113,7 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
                       {"config", row.config_id},
                       {"key", row.key},
                       {"windows", model.windows},
+                      {"windows_estimated", model.windows_estimated},
                       {"finished", row.finished}});
     }
   }
@@ -148,7 +147,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (!backend) return backend.error();
   const auto comparison = MakeOptions(options, invocation, **backend);
   if (!comparison) return comparison.error();
-  const auto text = FindText(options.text, console);
+  const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());

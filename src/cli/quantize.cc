@@ -4,9 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/configs.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
-#include "formats/formats.h"
 #include "io/checkpoint.h"
 #include "quantize/quantize_model.h"
 
@@ -31,7 +31,8 @@ void Print(const Options& options, const QuantizeSummary& summary, Console& cons
   console.Result(fmt::format("  quantized part   {} of {} weights, {:.4f} bits per weight",
                              FormatBytes(static_cast<double>(sizes.quantized_bytes)), sizes.quantized_parameters,
                              sizes.bits_per_weight()));
-  console.Result("  written, read back, every hash checked");
+  console.Result(fmt::format("  written, read back, every hash checked: {} files, {}", summary.verified.files,
+                             FormatBytes(static_cast<double>(summary.verified.bytes))));
   if (!summary.kept.empty()) {
     console.Result(fmt::format("  kept in 16 bits  {} tensors whose rows the group does not divide (--compat)",
                                summary.kept.size()));
@@ -39,7 +40,7 @@ void Print(const Options& options, const QuantizeSummary& summary, Console& cons
 }
 
 Status RunQuantize(const Options& options, Invocation& invocation) {
-  const auto format = ParseFormat(options.config);
+  const auto format = ParseConfig(options.config);
   if (!format) return format.error();
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
@@ -69,14 +70,10 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   auto options = std::make_shared<Options>();
   CLI::App* app = AddVerb(parent, selection, "quantize", "Quantize a model into a folder",
                           "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
-  std::string formats;
-  for (const FormatRow& row : Formats()) {
-    if (row.info.group > 0) formats += fmt::format("{}{}", formats.empty() ? "" : ", ", row.info.name);
-  }
   std::string methods;
   for (const Method& method : Methods()) methods += fmt::format("{}{}", methods.empty() ? "" : ", ", method.name);
   app->add_option("model", options->model, "Hugging Face folder or GGUF file")->required();
-  app->add_option("-c,--config", options->config, "One of " + formats);
+  app->add_option("-c,--config", options->config, "One of " + ConfigNames());
   app->add_option("-o,--output", options->output, "Folder to make")->required();
   app->add_option("--method", options->quantize.method, "One of " + methods);
   app->add_flag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");

@@ -1,6 +1,16 @@
 #include "cli/text.h"
 
 namespace marlin {
+namespace {
+
+DatasetOptions ToDataset(const TextOptions& options) {
+  DatasetOptions dataset;
+  dataset.data = options.data;
+  dataset.offline = options.offline;
+  return dataset;
+}
+
+}  // namespace
 
 void AddTextOptions(CLI::App& app, TextOptions& options) {
   app.add_option("--data", options.data,
@@ -11,13 +21,24 @@ void AddTextOptions(CLI::App& app, TextOptions& options) {
 
 Result<EvalText> FindText(const TextOptions& options, Console& console) {
   if (options.data == "built-in") return BuiltInSample();
-  DatasetOptions dataset;
-  dataset.data = options.data;
-  dataset.offline = options.offline;
-  auto text = FindWikiText2(dataset, console.progress());
+  auto text = FindWikiText2(ToDataset(options), console.progress());
   if (!text) return text.error();
   for (const std::string& warning : text->warnings) console.Warn(warning);
   return text;
+}
+
+Result<EvalText> FindTextWithoutNetwork(const TextOptions& options, Console& console) {
+  if (options.data == "built-in") return BuiltInSample();
+  auto text = FindLocalWikiText2(ToDataset(options));
+  if (!text) return text.error();
+  if (text->has_value()) {
+    for (const std::string& warning : (*text)->warnings) console.Warn(warning);
+    return std::move(**text);
+  }
+  console.Say(options.offline ? "WikiText-2 is missing here and --offline forbids its download: give --data FILE or "
+                                "--data built-in"
+                              : "WikiText-2 is not here yet: the measurement will download it (4.7 MB)");
+  return AbsentWikiText2();
 }
 
 }  // namespace marlin

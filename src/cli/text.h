@@ -18,4 +18,8 @@ void AddTextOptions(CLI::App& app, TextOptions& options);
 // Prints the text's warnings. Errors: those of FindWikiText2.
 Result<EvalText> FindText(const TextOptions& options, Console& console);
 
+// The same for a plan: never downloads, but gives AbsentWikiText2 and says in one line what would happen.
+// Errors: those of FindLocalWikiText2.
+Result<EvalText> FindTextWithoutNetwork(const TextOptions& options, Console& console);
+
 }  // namespace marlin

@@ -16,9 +16,12 @@ void RegisterVerify(CLI::App& parent, Selection& selection) {
   app->add_option("folder", *folder, "Folder made by metal-marlin quantize")->required();
   app->callback([&selection, folder] {
     selection.run = [folder](Invocation& invocation) -> Status {
-      if (auto status = VerifyFolder(*folder, invocation.console.progress()); !status) return status;
-      invocation.console.Result(fmt::format("{}: every file and tensor matches its hash", *folder));
-      invocation.console.Data({{"folder", *folder}, {"ok", true}});
+      const auto verified = VerifyFolder(*folder, invocation.console.progress());
+      if (!verified) return verified.error();
+      invocation.console.Result(fmt::format("{}: every file and tensor matches its hash ({} files, {})", *folder,
+                                            verified->files, FormatBytes(static_cast<double>(verified->bytes))));
+      invocation.console.Data(
+          {{"folder", *folder}, {"ok", true}, {"files", verified->files}, {"bytes", verified->bytes}});
       return {};
     };
   });

@@ -17,7 +17,6 @@ namespace marlin {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::uint64_t kWikiText2Bytes = 1'290'590;
 constexpr const char* kFileName = "wiki.test.raw";
 constexpr const char* kPlace = "wikitext-2-raw/wiki.test.raw";  // inside a data folder
 
@@ -154,6 +153,13 @@ std::optional<EvalText> FromCache(const fs::path& cached) {
   return std::move(*text);
 }
 
+Result<fs::path> CachedPath(const DatasetOptions& options) {
+  if (!options.cache_dir.empty()) return options.cache_dir / kPlace;
+  const auto cache = CacheDir();
+  if (!cache) return cache.error();
+  return *cache / kPlace;
+}
+
 }  // namespace
 
 Result<EvalText> OpenEvalText(const fs::path& path) {
@@ -177,20 +183,26 @@ Result<EvalText> OpenEvalText(const fs::path& path) {
   return result;
 }
 
-Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& progress) {
-  if (!options.data.empty()) return FromGivenPath(options.data);
+Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options) {
   const fs::path folder =
       options.data_folder.empty() ? FolderFromEnvironment("METAL_MARLIN_DATA") : options.data_folder;
-  if (!folder.empty() && IsFile(folder / kPlace)) return OpenEvalText(folder / kPlace);
-
-  fs::path cache = options.cache_dir;
-  if (cache.empty()) {
-    auto found = CacheDir();
-    if (!found) return found.error();
-    cache = *found;
+  if (!options.data.empty() || (!folder.empty() && IsFile(folder / kPlace))) {
+    auto text = options.data.empty() ? OpenEvalText(folder / kPlace) : FromGivenPath(options.data);
+    if (!text) return text.error();
+    return std::optional(std::move(*text));
   }
-  const fs::path cached = cache / kPlace;
-  if (auto text = FromCache(cached)) return std::move(*text);
+  const auto cached = CachedPath(options);
+  if (!cached) return cached.error();
+  return FromCache(*cached);
+}
+
+Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& progress) {
+  auto local = FindLocalWikiText2(options);
+  if (!local) return local.error();
+  if (local->has_value()) return std::move(**local);
+  const auto path = CachedPath(options);
+  if (!path) return path.error();
+  const fs::path& cached = *path;
   const std::string url = Endpoint(options) + kArchiveUrlPath;
   if (options.offline) {
     return Error{ErrorCode::kInput,
@@ -202,6 +214,15 @@ Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& 
   // Another program that downloads at the same time may have taken the file away and put it into its place.
   if (auto other = FromCache(cached)) return std::move(*other);
   return text;
+}
+
+EvalText AbsentWikiText2() {
+  EvalText result;
+  result.name = kWikiText2Name;
+  result.sha256 = kWikiText2Sha256;
+  result.is_standard = true;
+  result.absent_bytes = kWikiText2Bytes;
+  return result;
 }
 
 EvalText BuiltInSample() {

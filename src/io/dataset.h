@@ -2,6 +2,7 @@
 // A text is never replaced by another one in silence: its name and hash say what it is.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -16,11 +17,13 @@ namespace marlin {
 
 inline constexpr std::string_view kWikiText2Name = "WikiText-2 test";
 inline constexpr std::string_view kBuiltInSampleName = "built-in sample";
+inline constexpr std::uint64_t kWikiText2Bytes = 1'290'590;
 inline constexpr std::string_view kWikiText2Sha256 = "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08";
 
 struct EvalText {
   std::string name;                   // in reports: kWikiText2Name, kBuiltInSampleName, or the file's own name
   std::string_view text;              // valid UTF-8, not empty; lies in `file` or in the program
+  std::uint64_t absent_bytes = 0;     // AbsentWikiText2 alone: the size of what `text` would be, which is empty
   std::string sha256;                 // of `text`
   bool is_standard = false;           // the WikiText-2 test file, bit for bit
   std::filesystem::path path;         // where it was found; empty = built in
@@ -42,6 +45,13 @@ struct DatasetOptions {
 // Errors: kInput (not found: says how to get it; empty, binary or unreadable text; download refused or failed),
 // kResource (disk full), kCorrupt (the download is not WikiText-2), kInterrupted.
 Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& progress);
+
+// The same without the download: nothing when the text would have to be downloaded, whether or not that is allowed.
+// Errors: kInput (`data` is not there; empty, binary or unreadable text).
+Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options);
+
+// What is known of WikiText-2 where it is not at hand: name, hash and size. For estimates only.
+EvalText AbsentWikiText2();
 
 // One text file under its own name, or as WikiText-2 if it is that. Errors: kInput.
 Result<EvalText> OpenEvalText(const std::filesystem::path& path);

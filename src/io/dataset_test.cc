@@ -87,6 +87,23 @@ TEST_F(DatasetTest, AGivenFileKeepsItsName) {
   EXPECT_TRUE(text->warnings.empty());
 }
 
+TEST_F(DatasetTest, LookingOnlyHereNeverDownloads) {
+  options_.offline = false;  // and the endpoint is a port where nobody listens
+  const auto nothing = FindLocalWikiText2(options_);
+  ASSERT_TRUE(nothing) << nothing.error().message;
+  EXPECT_FALSE(nothing->has_value());
+  ExpectNothingLeft();
+  fs::create_directories(cached().parent_path());
+  ASSERT_TRUE(WriteFileAtomic(cached(), "damaged"));
+  EXPECT_FALSE(FindLocalWikiText2(options_)->has_value());
+  options_.data = folder_ / "absent.txt";
+  EXPECT_EQ(FindLocalWikiText2(options_).error().code, ErrorCode::kInput);
+  options_.data = Write("story.txt", "Once upon a time.\n");
+  EXPECT_EQ(FindLocalWikiText2(options_)->value().name, "story.txt");
+  EXPECT_EQ(AbsentWikiText2().absent_bytes, 1290590u);
+  EXPECT_EQ(AbsentWikiText2().text, "");
+}
+
 TEST_F(DatasetTest, AFalseWikiTextIsNamedSo) {
   Write("data/wikitext-2-raw/wiki.test.raw", "Once upon a time.\n");
   options_.data_folder = folder_ / "data";

@@ -236,7 +236,7 @@ TEST_F(Quantized, VerifyNamesTheTensor) {
   std::string bytes = Slurp(path);
   bytes.back() = static_cast<char>(bytes.back() ^ 4);
   Write("out/model.safetensors", bytes);
-  const Status status = VerifyFolder(out(), {});
+  const auto status = VerifyFolder(out(), {});
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kCorrupt);
   EXPECT_NE(status.error().message.find("tensor model.norm.weight"), std::string::npos) << status.error().message;
@@ -259,6 +259,14 @@ TEST_F(Quantized, VerifyLooksAtTheWholeFolder) {
   EXPECT_EQ(VerifyFolder(out(), {}).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(VerifyFolder(folder_, {}).error().code, ErrorCode::kInput);
   EXPECT_EQ(VerifyFolder(folder_ / "absent", {}).error().code, ErrorCode::kInput);
+  for (const auto& [bytes, word] :
+       {std::pair{"GGUF and more", "is a GGUF file"}, {"GG", "is a file"}, {"", "is a file"}}) {
+    Write("file.gguf", bytes);
+    const auto refused = VerifyFolder(folder_ / "file.gguf", {});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::kInput);
+    EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+  }
 }
 
 TEST_F(Quantized, VerifyAsksForFiniteScales) {
@@ -276,8 +284,25 @@ TEST_F(Quantized, VerifyAsksForFiniteScales) {
 TEST_F(Quantized, ProgressAndInterrupt) {
   ASSERT_TRUE(WriteModel(out(), MakeModel(SmallInt4())).ok());
   int calls = 0;
-  EXPECT_TRUE(VerifyFolder(out(), [&](const Progress& progress) { calls += progress.stage == "verify"; }).ok());
+  Progress last;
+  const auto verified = VerifyFolder(out(), [&](const Progress& progress) {
+    calls += progress.stage == "verify";
+    last = progress;
+  });
+  ASSERT_TRUE(verified.ok());
   EXPECT_GE(calls, 4);
+  EXPECT_EQ(last.unit, "bytes");
+  EXPECT_EQ(last.done, last.total);
+  EXPECT_EQ(verified->bytes, last.total);
+  std::uint64_t bytes = 0;
+  std::size_t files = 0;
+  for (const auto& entry : fs::directory_iterator(out())) {
+    if (entry.path().filename() == kSumsFile) continue;
+    ++files;
+    bytes += entry.file_size();
+  }
+  EXPECT_EQ(verified->files, files);
+  EXPECT_EQ(verified->bytes, bytes);
   g_interrupted = true;
   EXPECT_EQ(VerifyFolder(out(), {}).error().code, ErrorCode::kInterrupted);
   g_interrupted = false;

@@ -77,21 +77,20 @@ bool MustBeCovered(const std::string& name) { return name.ends_with(".safetensor
 class Meter {
  public:
   Meter(const ProgressFn& progress, std::uint64_t total)
-      : progress_(progress), state_{"verify", 0, total / 1'000'000, "MB", ""} {}
+      : progress_(progress), state_{"verify", 0, total, "bytes", ""} {}
   // Errors: kInterrupted.
   Status Add(std::size_t bytes, const std::string& note) {
-    bytes_ += bytes;
-    state_.done = bytes_ / 1'000'000;
+    state_.done += bytes;
     state_.note = note;
     if (progress_) progress_(state_);
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while verifying"};
     return {};
   }
+  std::uint64_t bytes() const { return state_.done; }
 
  private:
   const ProgressFn& progress_;
   Progress state_;
-  std::uint64_t bytes_ = 0;
 };
 
 Result<std::string> HashFile(const MappedFile& file, Meter& meter) {
@@ -144,18 +143,36 @@ Status CheckScales(const SafetensorsFile& file) {
   return {};
 }
 
+// Why there is no SHA256SUMS at this path.
+Error NothingToCheck(const fs::path& path) {
+  const std::string name = path.string();
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    return {ErrorCode::kInput,
+            fmt::format("{} has no {} and cannot be verified; only folders written by this program have one", name,
+                        kSumsFile)};
+  }
+  if (!fs::exists(path, ignored)) {
+    return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", name)};
+  }
+  const auto file = MappedFile::Open(path);
+  constexpr std::string_view kMagic = "GGUF";
+  if (file && file->bytes().size() >= kMagic.size() &&
+      std::equal(kMagic.begin(), kMagic.end(), file->bytes().begin())) {
+    return {
+        ErrorCode::kInput,
+        fmt::format("{} is a GGUF file, which carries no hashes of this program; compare its sha256sum with the one "
+                    "its publisher gives, or check that it is whole with: metal-marlin inspect {}",
+                    name, name)};
+  }
+  return {ErrorCode::kInput, fmt::format("{} is a file; want a folder made by quantize", name)};
+}
+
 Result<std::map<std::string, std::string>> ReadSums(const fs::path& folder) {
   const fs::path path = folder / kSumsFile;
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
-    std::error_code code;
-    if (!fs::is_directory(folder, code)) {
-      return Error{ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", folder.string())};
-    }
-    return Error{ErrorCode::kInput,
-                 fmt::format("{} has no {} and cannot be verified; only folders written by this program "
-                             "have one",
-                             folder.string(), kSumsFile)};
+    return NothingToCheck(folder);
   }
   const auto text = ReadFile(path, kMaxSums);
   if (!text) return text.error();
@@ -186,7 +203,7 @@ std::uint64_t TotalBytes(const fs::path& folder, const std::map<std::string, std
 
 }  // namespace
 
-Status VerifyFolder(const fs::path& path, const ProgressFn& progress) {
+Result<VerifiedFolder> VerifyFolder(const fs::path& path, const ProgressFn& progress) {
   const auto sums = ReadSums(path);
   if (!sums) return sums.error();
   Meter meter(progress, TotalBytes(path, *sums));
@@ -199,10 +216,10 @@ Status VerifyFolder(const fs::path& path, const ProgressFn& progress) {
     if (!name.ends_with(".safetensors")) continue;
     const auto file = OpenSafetensors(path / name);
     if (!file) return file.error();
-    if (auto status = CheckTensorHashes(*file); !status) return status;
-    if (auto status = CheckScales(*file); !status) return status;
+    if (auto status = CheckTensorHashes(*file); !status) return status.error();
+    if (auto status = CheckScales(*file); !status) return status.error();
   }
-  return {};
+  return VerifiedFolder{sums->size(), meter.bytes()};
 }
 
 Status WriteSums(const fs::path& folder) {

@@ -10,7 +10,6 @@
 #include "io/quantized_checkpoint.h"
 #include "io/quantized_layout.h"
 #include "io/tokenizer.h"
-#include "io/verify_folder.h"
 #include "model/weights.h"
 
 namespace marlin {
@@ -103,8 +102,9 @@ Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, con
 }
 
 // What was written, as a reader sees it: every hash, and every planned matrix in its format and shape.
-Status CheckRoundTrip(const fs::path& folder, const QuantizedPlan& plan, const ProgressFn& progress) {
-  if (auto status = VerifyFolder(folder, progress); !status) return status;
+Result<VerifiedFolder> CheckRoundTrip(const fs::path& folder, const QuantizedPlan& plan, const ProgressFn& progress) {
+  auto verified = VerifyFolder(folder, progress);
+  if (!verified) return verified.error();
   const auto written = OpenCheckpoint(folder);
   if (!written) return written.error();
   for (const PlannedWeight& weight : plan.weights) {
@@ -118,7 +118,7 @@ Status CheckRoundTrip(const fs::path& folder, const QuantizedPlan& plan, const P
                                weight.format->info.name, weight.shape[0], weight.shape[1])};
     }
   }
-  return {};
+  return verified;
 }
 
 Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options) {
@@ -203,7 +203,9 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
   if (auto status = WriteWeights(checkpoint, *plan, **method, *writer, pool, progress); !status) return status.error();
-  if (auto status = CheckRoundTrip(folder, *plan, progress); !status) return status.error();
+  const auto verified = CheckRoundTrip(folder, *plan, progress);
+  if (!verified) return verified.error();
+  summary.verified = *verified;
   const auto sizes = MeasureQuantizedFolder(folder);
   if (!sizes) return sizes.error();
   summary.sizes = *sizes;

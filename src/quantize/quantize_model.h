@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "formats/format.h"
 #include "io/checkpoint.h"
+#include "io/verify_folder.h"
 #include "model/config.h"
 #include "quantize/method.h"
 
@@ -50,6 +51,7 @@ Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, cons
 struct QuantizeSummary {
   StoredSizes sizes;
   std::uint64_t fp16_bytes = 0;   // of the original: 2 bytes x parameters
+  VerifiedFolder verified;        // the folder as it was read back
   std::vector<std::string> kept;  // stems that stayed 16-bit because of compat
 };
 

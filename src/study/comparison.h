@@ -76,7 +76,8 @@ struct ComparisonModel {
   Checkpoint checkpoint;  // opened once, for every row
   TokenStream text;       // the evaluation text, tokenized once
   bool adds_bos = false;
-  std::size_t windows = 0;  // to evaluate
+  std::size_t windows = 0;         // to evaluate
+  bool windows_estimated = false;  // the text is absent
   std::vector<ComparisonRow> rows;
 };
 
@@ -89,7 +90,9 @@ struct ComparisonPlan {
   std::size_t rows_finished = 0;
 };
 
-// Looks at models, text and finished records; computes nothing and writes nothing. Errors: those of opening a model,
+// Looks at models, text and finished records; computes nothing and writes nothing. Of an absent text the windows are
+// estimated from its size, by the tokenizer's bytes per token on the built-in sample; such a plan can only be looked
+// at, and knows its finished rows only when `samples` fixes the windows. Errors: those of opening a model,
 // kInput (text too short).
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
                                       const MachineLimits& limits);

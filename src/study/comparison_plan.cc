@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/sha256.h"
+#include "io/sample_text.h"
 #include "io/tokenizer.h"
 #include "model/config.h"
 #include "model/sizes.h"
@@ -82,12 +83,15 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   if (!tokenizer) return tokenizer.error();
   const auto sha256 = HashCheckpoint(*checkpoint);
   if (!sha256) return sha256.error();
-  auto stream = MakeTokenStream(*tokenizer, text.text);
+  const bool absent = text.absent_bytes != 0;
+  auto stream = MakeTokenStream(*tokenizer, absent ? SampleText() : text.text);
   if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
-  const std::size_t windows = stream->tokens.size() / options.ctx;
+  std::size_t tokens = stream->tokens.size();
+  if (absent) tokens = static_cast<std::size_t>(tokens * text.absent_bytes / SampleText().size());
+  const std::size_t windows = tokens / options.ctx;
   if (windows == 0) {
     return Error{ErrorCode::kInput, fmt::format("{} has {} tokens for {}, less than one window of {}", text.name,
-                                                stream->tokens.size(), checkpoint->name, options.ctx)};
+                                                tokens, checkpoint->name, options.ctx)};
   }
   ComparisonModel model;
   model.path = path;
@@ -100,8 +104,9 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.architecture = config->architecture;
   model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";
   model.windows = options.samples == 0 ? windows : std::min(options.samples, windows);
+  model.windows_estimated = absent && model.windows == windows;
   model.checkpoint = std::move(*checkpoint);
-  model.text = std::move(*stream);
+  if (!absent) model.text = std::move(*stream);
   model.adds_bos = tokenizer->adds_bos();
   return Opened{std::move(model), std::move(*config)};
 }

@@ -404,6 +404,7 @@ Status CheckDisk(const ComparisonPlan& plan, const fs::path& work) {
 
 Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
                      const MachineLimits& limits) {
+  MARLIN_CHECK(tools.text.absent_bytes == 0, "a text to measure on");
   if (plan.rows_finished == plan.rows_total) return {};
   const auto work = WorkFolder::Open(options.work);
   if (!work) return work.error();
