@@ -1,13 +1,15 @@
 #include "io/ggml_blocks.h"
 
+#include <array>
+#include <cmath>
 #include <cstddef>
 
 #include "base/check.h"
 #include "base/half.h"
 
-// Every product below is exact in fp32: a scale has 11 significant bits (fp16), a sub-scale at most 7, a code at most 5
-// (a lone power of two, such as -32 or -128, adds none). So at most one operation per weight rounds, the last one, and
-// no compiler can change a bit by fusing multiplication and addition.
+// Every product below is exact in fp32: a scale has 11 significant bits (fp16), and sub-scale and code together at most
+// 12 (a lone power of two, such as -32 or -128, adds none). So at most one operation per weight rounds, the last one,
+// and no compiler can change a bit by fusing multiplication and addition.
 
 namespace marlin {
 namespace {
@@ -59,6 +61,38 @@ void DecodeQ5_1(const std::uint8_t* block, float* out) {
 void DecodeQ8_0(const std::uint8_t* block, float* out) {
   const float scale = ReadHalf(block);
   for (std::size_t j = 0; j < 32; ++j) out[j] = scale * static_cast<float>(static_cast<std::int8_t>(block[2 + j]));
+}
+
+// 16 bytes: sub-scale | sub-minimum << 4 | 64 bytes of codes | scale fp16 | minimum scale fp16
+// Each half of 128 weights is four runs of 32: weight j of run r is at bits 2r of byte j of the half's 32.
+//                                        weight = scale * sub_scale * code - minimum_scale * sub_minimum
+void DecodeQ2K(const std::uint8_t* block, float* out) {
+  const float scale = ReadHalf(block + 80);
+  const float minimum = ReadHalf(block + 82);
+  for (std::size_t k = 0; k < kSuper; ++k) {
+    const int code = block[16 + k / 128 * 32 + k % 32] >> (k % 128 / 32 * 2) & 3;
+    const float step = scale * static_cast<float>(block[k / 16] & 15);
+    const float offset = minimum * static_cast<float>(block[k / 16] >> 4);
+    out[k] = step * static_cast<float>(code) - offset;
+  }
+}
+
+// 32 bytes: bit r of byte j = third bit of weight j of run r (8 runs of 32) | 64 bytes of low pairs as in Q2_K |
+// 12 bytes with sixteen 6-bit sub-scales | scale fp16
+//   bytes 0..7   [low bits of sub-scale 8..15 : 4][low bits of sub-scale 0..7 : 4]
+//   bytes 8..11  at bits 2q of byte i: the high pair of sub-scale 4q + i
+//                                                           weight = scale * (sub_scale - 32) * (code - 4)
+void DecodeQ3K(const std::uint8_t* block, float* out) {
+  const std::uint8_t* packed = block + 96;
+  const float scale = ReadHalf(block + 108);
+  for (std::size_t k = 0; k < kSuper; ++k) {
+    const std::size_t sub = k / 16;
+    const int sub_scale = (packed[sub % 8] >> (sub / 8 * 4) & 15) | (packed[8 + sub % 4] >> (sub / 4 * 2) & 3) << 4;
+    const int low = block[32 + k / 128 * 32 + k % 32] >> (k % 128 / 32 * 2) & 3;
+    const int high = block[k % 32] >> (k / 32) & 1;
+    const float step = scale * static_cast<float>(sub_scale - 32);
+    out[k] = step * static_cast<float>((low | high << 2) - 4);
+  }
 }
 
 // The 12 bytes that hold a 6-bit sub-scale and a 6-bit sub-minimum for each of the 8 sub-blocks of Q4_K and Q5_K:
@@ -115,6 +149,46 @@ void DecodeQ6K(const std::uint8_t* block, float* out) {
   }
 }
 
+// What a code of IQ4_NL and IQ4_XS stands for: denser near zero, where most weights are.
+constexpr std::array<float, 16> kNonLinear = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+// scale fp16 | 16 bytes as in Q4_0                                         weight = scale * value(code)
+void DecodeIQ4NL(const std::uint8_t* block, float* out) {
+  const float scale = ReadHalf(block);
+  for (std::size_t j = 0; j < 16; ++j) {
+    out[j] = scale * kNonLinear[block[2 + j] & 15];
+    out[j + 16] = scale * kNonLinear[block[2 + j] >> 4];
+  }
+}
+
+// scale fp16 | 2 bytes: high pair of sub-scale s at bits 2s | 4 bytes: low nibbles of sub-scales 2i, 2i + 1 in byte i |
+// 8 runs of 16 bytes as in Q4_0                           weight = scale * (sub_scale - 32) * value(code)
+void DecodeIQ4XS(const std::uint8_t* block, float* out) {
+  const float scale = ReadHalf(block);
+  const int high = block[2] | block[3] << 8;
+  for (std::size_t sub = 0; sub < 8; ++sub) {
+    const int sub_scale = (block[4 + sub / 2] >> (sub % 2 * 4) & 15) | (high >> (2 * sub) & 3) << 4;
+    const float step = scale * static_cast<float>(sub_scale - 32);
+    const std::uint8_t* codes = block + 8 + 16 * sub;
+    for (std::size_t j = 0; j < 16; ++j) {
+      out[32 * sub + j] = step * kNonLinear[codes[j] & 15];
+      out[32 * sub + j + 16] = step * kNonLinear[codes[j] >> 4];
+    }
+  }
+}
+
+// Twice the values of FP4 E2M1, as whole numbers; the scale is halved for it. Code 8 is a plain zero.
+constexpr std::array<float, 16> kTwiceE2M1 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// exponent (E8M0) | 16 bytes as in Q4_0                                    weight = 2^(exponent - 128) * twice(code)
+void DecodeMXFP4(const std::uint8_t* block, float* out) {
+  const float scale = std::ldexp(1.0f, block[0] - 128);
+  for (std::size_t j = 0; j < 16; ++j) {
+    out[j] = scale * kTwiceE2M1[block[1 + j] & 15];
+    out[j + 16] = scale * kTwiceE2M1[block[1 + j] >> 4];
+  }
+}
+
 using BlockDecoder = void (*)(const std::uint8_t* block, float* out);
 
 BlockDecoder FindDecoder(DType dtype) {
@@ -129,12 +203,22 @@ BlockDecoder FindDecoder(DType dtype) {
       return DecodeQ5_1;
     case DType::kQ8_0:
       return DecodeQ8_0;
+    case DType::kQ2_K:
+      return DecodeQ2K;
+    case DType::kQ3_K:
+      return DecodeQ3K;
     case DType::kQ4_K:
       return DecodeQ45K<false>;
     case DType::kQ5_K:
       return DecodeQ45K<true>;
     case DType::kQ6_K:
       return DecodeQ6K;
+    case DType::kIQ4_NL:
+      return DecodeIQ4NL;
+    case DType::kIQ4_XS:
+      return DecodeIQ4XS;
+    case DType::kMXFP4:
+      return DecodeMXFP4;
     default:
       return nullptr;
   }

@@ -19,8 +19,9 @@
 namespace marlin {
 namespace {
 
-constexpr std::array kBlockTypes = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-                                    DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+constexpr std::array kBlockTypes = {DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                                    DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
+                                    DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
 
 std::vector<float> Decode(DType dtype, std::span<const std::uint8_t> bytes) {
   std::vector<float> out(bytes.size() / Info(dtype).block_bytes * Info(dtype).block_elements,
@@ -46,6 +47,16 @@ struct Term {
   double scale, code, offset;
 };
 
+// The level that a 4-bit code of IQ4_NL and IQ4_XS stands for.
+constexpr std::array<double, 16> kLevels = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+// Sign, two bits of exponent, one of mantissa.
+double E2M1(unsigned code) {
+  const unsigned exponent = code >> 1 & 3, mantissa = code & 1;
+  const double size = exponent == 0 ? 0.5 * mantissa : std::ldexp(1 + 0.5 * mantissa, static_cast<int>(exponent) - 1);
+  return (code & 8) != 0 ? -size : size;
+}
+
 Term Define32(DType dtype, const Bits& bits, std::size_t k) {
   const std::size_t nibble = k % 16 * 8 + k / 16 * 4;  // bit position of the low part among the codes
   switch (dtype) {
@@ -57,20 +68,47 @@ Term Define32(DType dtype, const Bits& bits, std::size_t k) {
       return {bits.Half(0), bits.Field(48 + nibble, 4) + 16.0 * bits.At(16 + k) - 16, 0};
     case DType::kQ5_1:
       return {bits.Half(0), bits.Field(64 + nibble, 4) + 16.0 * bits.At(32 + k), bits.Half(2)};
+    case DType::kIQ4_NL:
+      return {bits.Half(0), kLevels[bits.Field(16 + nibble, 4)], 0};
+    case DType::kMXFP4:
+      return {std::ldexp(1.0, static_cast<int>(bits.Field(0, 8)) - 127), E2M1(bits.Field(8 + nibble, 4)), 0};
     default:
       return {bits.Half(0), bits.Field(16 + 8 * k, 7) - 128.0 * bits.At(16 + 8 * k + 7), 0};
   }
 }
 
-Term Define256(DType dtype, const Bits& bits, std::size_t k) {
-  if (dtype == DType::kQ6_K) {
-    const std::size_t half = k / 128, in_half = k % 128;
-    const std::size_t low = 8 * (64 * half + in_half % 64) + in_half / 64 * 4;
-    const std::size_t high = 8 * (128 + 32 * half + in_half % 32) + in_half / 32 * 2;
-    const std::size_t sub = 8 * (192 + k / 16);
-    const double scale = bits.Field(sub, 7) - 128.0 * bits.At(sub + 7);
-    return {bits.Half(208) * scale, bits.Field(low, 4) + 16.0 * bits.Field(high, 2) - 32, 0};
-  }
+Term DefineQ2K(const Bits& bits, std::size_t k) {
+  const std::size_t code = 8 * (16 + k / 128 * 32 + k % 32) + k % 128 / 32 * 2;
+  const std::size_t sub = 8 * (k / 16);
+  return {bits.Half(80) * bits.Field(sub, 4), bits.Field(code, 2) + 0.0, -(bits.Half(82) * bits.Field(sub + 4, 4))};
+}
+
+Term DefineQ3K(const Bits& bits, std::size_t k) {
+  const std::size_t low = 8 * (32 + k / 128 * 32 + k % 32) + k % 128 / 32 * 2;
+  const std::size_t high = 8 * (k % 32) + k / 32;
+  const std::size_t sub = k / 16;
+  const unsigned scale =
+      bits.Field(8 * (96 + sub % 8) + sub / 8 * 4, 4) | bits.Field(8 * (104 + sub % 4) + sub / 4 * 2, 2) << 4;
+  return {bits.Half(108) * (scale - 32.0), bits.Field(low, 2) + 4.0 * bits.At(high) - 4, 0};
+}
+
+Term DefineQ6K(const Bits& bits, std::size_t k) {
+  const std::size_t half = k / 128, in_half = k % 128;
+  const std::size_t low = 8 * (64 * half + in_half % 64) + in_half / 64 * 4;
+  const std::size_t high = 8 * (128 + 32 * half + in_half % 32) + in_half / 32 * 2;
+  const std::size_t sub = 8 * (192 + k / 16);
+  const double scale = bits.Field(sub, 7) - 128.0 * bits.At(sub + 7);
+  return {bits.Half(208) * scale, bits.Field(low, 4) + 16.0 * bits.Field(high, 2) - 32, 0};
+}
+
+Term DefineIQ4XS(const Bits& bits, std::size_t k) {
+  const std::size_t s = k / 32;
+  const unsigned scale = bits.Field(8 * 4 + 4 * s, 4) | bits.Field(8 * 2 + 2 * s, 2) << 4;
+  const std::size_t nibble = 8 * (8 + 16 * s + k % 16) + k % 32 / 16 * 4;
+  return {bits.Half(0) * (scale - 32.0), kLevels[bits.Field(nibble, 4)], 0};
+}
+
+Term DefineQ45K(DType dtype, const Bits& bits, std::size_t k) {
   const std::size_t s = k / 32, scales = 8 * 4;
   unsigned scale = bits.Field(scales + 8 * s, 6);
   unsigned minimum = bits.Field(scales + 8 * (s + 4), 6);
@@ -82,6 +120,28 @@ Term Define256(DType dtype, const Bits& bits, std::size_t k) {
   double code = bits.Field(8 * ((five ? 48 : 16) + s / 2 * 32 + k % 32) + s % 2 * 4, 4);
   if (five) code += 16.0 * bits.At(8 * (16 + k % 32) + s);
   return {bits.Half(0) * scale, code, -(bits.Half(2) * minimum)};
+}
+
+Term Define256(DType dtype, const Bits& bits, std::size_t k) {
+  switch (dtype) {
+    case DType::kQ2_K:
+      return DefineQ2K(bits, k);
+    case DType::kQ3_K:
+      return DefineQ3K(bits, k);
+    case DType::kQ6_K:
+      return DefineQ6K(bits, k);
+    case DType::kIQ4_XS:
+      return DefineIQ4XS(bits, k);
+    default:
+      return DefineQ45K(dtype, bits, k);
+  }
+}
+
+// The nearest float; beyond the largest, which only MXFP4 reaches, infinity.
+float ToFloat(double value) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  if (std::abs(value) <= kMost || std::isnan(value)) return static_cast<float>(value);
+  return std::copysign(std::numeric_limits<float>::infinity(), static_cast<float>(value > 0 ? 1 : -1));
 }
 
 // Every product fits a double exactly, and its sum does too (fp16 ranges span 40 bits): rounding once to float is what
@@ -98,7 +158,7 @@ TEST(GgmlBlocks, FollowTheDefinition) {
       const auto decoded = Decode(dtype, block);
       for (std::size_t k = 0; k < decoded.size(); ++k) {
         const Term term = info.block_elements == 32 ? Define32(dtype, bits, k) : Define256(dtype, bits, k);
-        const float want = static_cast<float>(term.scale * term.code + term.offset);
+        const float want = ToFloat(term.scale * term.code + term.offset);
         if (std::isnan(want)) {
           ASSERT_TRUE(std::isnan(decoded[k])) << info.name << " weight " << k;
         } else {

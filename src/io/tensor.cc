@@ -16,15 +16,18 @@ namespace {
 
 // In the order of the enumeration. Block sizes: ggml's definitions, pictured in ggml_blocks.cc.
 constexpr std::array kDTypes = {
-    DTypeInfo{DType::kF64, "F64", 1, 8, true},       DTypeInfo{DType::kF32, "F32", 1, 4, true},
-    DTypeInfo{DType::kF16, "F16", 1, 2, true},       DTypeInfo{DType::kBF16, "BF16", 1, 2, true},
-    DTypeInfo{DType::kI64, "I64", 1, 8, false},      DTypeInfo{DType::kI32, "I32", 1, 4, false},
-    DTypeInfo{DType::kI16, "I16", 1, 2, false},      DTypeInfo{DType::kI8, "I8", 1, 1, false},
-    DTypeInfo{DType::kU8, "U8", 1, 1, false},        DTypeInfo{DType::kBool, "BOOL", 1, 1, false},
-    DTypeInfo{DType::kQ4_0, "Q4_0", 32, 18, true},   DTypeInfo{DType::kQ4_1, "Q4_1", 32, 20, true},
-    DTypeInfo{DType::kQ5_0, "Q5_0", 32, 22, true},   DTypeInfo{DType::kQ5_1, "Q5_1", 32, 24, true},
-    DTypeInfo{DType::kQ8_0, "Q8_0", 32, 34, true},   DTypeInfo{DType::kQ4_K, "Q4_K", 256, 144, true},
-    DTypeInfo{DType::kQ5_K, "Q5_K", 256, 176, true}, DTypeInfo{DType::kQ6_K, "Q6_K", 256, 210, true},
+    DTypeInfo{DType::kF64, "F64", 1, 8, true},         DTypeInfo{DType::kF32, "F32", 1, 4, true},
+    DTypeInfo{DType::kF16, "F16", 1, 2, true},         DTypeInfo{DType::kBF16, "BF16", 1, 2, true},
+    DTypeInfo{DType::kI64, "I64", 1, 8, false},        DTypeInfo{DType::kI32, "I32", 1, 4, false},
+    DTypeInfo{DType::kI16, "I16", 1, 2, false},        DTypeInfo{DType::kI8, "I8", 1, 1, false},
+    DTypeInfo{DType::kU8, "U8", 1, 1, false},          DTypeInfo{DType::kBool, "BOOL", 1, 1, false},
+    DTypeInfo{DType::kQ4_0, "Q4_0", 32, 18, true},     DTypeInfo{DType::kQ4_1, "Q4_1", 32, 20, true},
+    DTypeInfo{DType::kQ5_0, "Q5_0", 32, 22, true},     DTypeInfo{DType::kQ5_1, "Q5_1", 32, 24, true},
+    DTypeInfo{DType::kQ8_0, "Q8_0", 32, 34, true},     DTypeInfo{DType::kQ2_K, "Q2_K", 256, 84, true},
+    DTypeInfo{DType::kQ3_K, "Q3_K", 256, 110, true},   DTypeInfo{DType::kQ4_K, "Q4_K", 256, 144, true},
+    DTypeInfo{DType::kQ5_K, "Q5_K", 256, 176, true},   DTypeInfo{DType::kQ6_K, "Q6_K", 256, 210, true},
+    DTypeInfo{DType::kIQ4_NL, "IQ4_NL", 32, 18, true}, DTypeInfo{DType::kIQ4_XS, "IQ4_XS", 256, 136, true},
+    DTypeInfo{DType::kMXFP4, "MXFP4", 32, 17, true},
 };
 
 constexpr bool TableFollowsEnumeration() {

@@ -143,7 +143,7 @@ bool SameGridAsSource(const std::string& source_type, const FormatInfo& format) 
   const bool four_bit_integers = source_type.starts_with("Q4_") || source_type.starts_with("int4");
   const bool eight_bit_integers = source_type.starts_with("Q8_") || source_type.starts_with("int8");
   return (format.family == "int4" && four_bit_integers) || (format.family == "int8" && eight_bit_integers) ||
-         (format.family == "fp4" && source_type.starts_with("fp4"));
+         (format.family == "fp4" && (source_type.starts_with("fp4") || source_type == "MXFP4"));
 }
 
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,

@@ -27,6 +27,8 @@ TEST(Comparison, GridsThatFlatterAreMarked) {
   EXPECT_TRUE(SameGridAsSource("Q4_1", int4));
   EXPECT_TRUE(SameGridAsSource("Q8_0", int8));
   EXPECT_FALSE(SameGridAsSource("Q4_1", fp4));
+  EXPECT_TRUE(SameGridAsSource("MXFP4", fp4)) << "E2M1 too";
+  EXPECT_FALSE(SameGridAsSource("IQ4_NL", int4)) << "not evenly spaced";
   EXPECT_FALSE(SameGridAsSource("BF16", int4));
 }
 
