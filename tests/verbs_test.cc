@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "tests/program.h"
+#include "tests/tiny_gguf.h"
 #include "tests/tiny_model.h"
 
 namespace marlin {
@@ -188,6 +189,26 @@ TEST_F(Verbs, OneFlippedBitIsFoundInEveryFile) {
     ASSERT_TRUE(WriteFileAtomic(file, good).ok());
   }
   EXPECT_EQ(RunProgram({"verify", folder}).exit_code, 0);
+}
+
+// A GGUF of 4-bit blocks is a source like any other, named after its type.
+TEST_F(Verbs, AQuantizedGgufIsASource) {
+  const std::string file = (folder_ / "tiny.gguf").string();
+  WriteTinyGguf(file);
+  const RunResult inspect = RunProgram({"inspect", file});
+  EXPECT_EQ(inspect.exit_code, 0) << inspect.err;
+  EXPECT_TRUE(Has(inspect.out, "weights from   IQ4_NL (GGUF)")) << inspect.out;
+  EXPECT_TRUE(Has(inspect.out, "7 tensors, 19.6 kB, 4.5 bits per weight")) << inspect.out;
+  const json document = json::parse(RunProgram({"inspect", file, "--json"}).out);
+  EXPECT_EQ(document["types"]["IQ4_NL"]["elements"], 4 * 64 * 64 + 3 * 64 * 96);
+  EXPECT_EQ(document["types"]["IQ4_NL"]["bytes"], (4 * 64 * 64 + 3 * 64 * 96) / 32 * 18);
+  EXPECT_TRUE(std::isfinite(Perplexity(file)["ppl"].get<double>()));
+  const RunResult plan = RunProgram({"bench", "comparison", "-m", file, "--data", text_, "--ctx", "128", "--dry-run"});
+  EXPECT_EQ(plan.exit_code, 0) << plan.err;
+  EXPECT_TRUE(Has(plan.out, "f16 (dequantized from IQ4_NL)")) << plan.out;
+  const std::string out = (folder_ / "requantized").string();
+  EXPECT_EQ(RunProgram({"quantize", file, "--config", "fp4-g32", "-o", out, "-q"}).exit_code, 0);
+  EXPECT_EQ(RunProgram({"verify", out}).exit_code, 0);
 }
 
 TEST_F(Verbs, AGgufIsToldWhatCanBeVerified) {

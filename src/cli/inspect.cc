@@ -46,12 +46,21 @@ std::vector<Weighed> Weigh(const ModelConfig& config) {
   return rows;
 }
 
-std::map<std::string, std::pair<std::size_t, std::uint64_t>> CountTypes(const Checkpoint& checkpoint) {
-  std::map<std::string, std::pair<std::size_t, std::uint64_t>> types;
+struct Counted {
+  std::size_t tensors = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t elements = 0;
+  double bits_per_element() const { return 8.0 * static_cast<double>(bytes) / static_cast<double>(elements); }
+};
+
+// By the file's names of the types.
+std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
+  std::map<std::string, Counted> types;
   for (const Tensor& tensor : checkpoint.tensors) {
-    auto& [count, bytes] = types[std::string(Info(tensor.dtype).name)];
-    ++count;
-    bytes += tensor.bytes.size();
+    Counted& counted = types[std::string(Info(tensor.dtype).name)];
+    counted.tensors += 1;
+    counted.bytes += tensor.bytes.size();
+    counted.elements += tensor.elements();
   }
   return types;
 }
@@ -68,9 +77,13 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
   console.Result(fmt::format("  vocabulary     {}, context {}", config.vocab_size, config.max_context));
   console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint),
                              checkpoint.container == Container::kGguf ? "GGUF" : "safetensors"));
+  // Elements of a folder made by quantize are packed codes, not weights.
+  const bool packed = checkpoint.config.contains("quantization_config");
   for (const auto& [type, counted] : CountTypes(checkpoint)) {
-    console.Result(fmt::format("    {:<8} {:>4} tensors, {}", type, counted.first,
-                               FormatBytes(static_cast<double>(counted.second))));
+    std::string line = fmt::format("    {:<8} {:>4} tensors, {}", type, counted.tensors,
+                                   FormatBytes(static_cast<double>(counted.bytes)));
+    if (!packed) line += fmt::format(", {:.7g} bits per weight", counted.bits_per_element());
+    console.Result(line);
   }
 }
 
@@ -106,7 +119,7 @@ void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
 json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
   json types = json::object();
   for (const auto& [type, counted] : CountTypes(checkpoint)) {
-    types[type] = {{"tensors", counted.first}, {"bytes", counted.second}};
+    types[type] = {{"tensors", counted.tensors}, {"bytes", counted.bytes}, {"elements", counted.elements}};
   }
   json configurations = json::array();
   for (const Weighed& row : rows) {
