@@ -2,8 +2,8 @@
 
     python tools/check_against_llama_perplexity.py PROGRAM LLAMA_BIN_DIR MODEL.gguf TEXT [--windows 20]
 
-LLAMA_BIN_DIR holds llama-quantize and llama-perplexity. The model is converted to an F16 GGUF by llama-quantize; this program
-reads the same F16 file. Fails beyond 0.2 %, the limit of methodology.md.
+LLAMA_BIN_DIR holds llama-quantize and llama-perplexity. For llama-perplexity llama-quantize converts the model to an F16 GGUF; this
+program reads MODEL.gguf itself, so that its decoding of block types is compared too. Fails beyond 0.2 %, the limit of methodology.md.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> int:
         theirs_text = run(str(options.llama / "llama-perplexity"), "-m", f16, "-f", options.text, "-c", "512",
                           "--chunks", str(options.windows), "-t", str(options.threads))
         ours = json.loads(subprocess.run(
-            [options.program, "eval", "perplexity", f16, "--data", options.text, "--samples", str(options.windows),
+            [options.program, "eval", "perplexity", options.model, "--data", options.text, "--samples", str(options.windows),
              "--json", "-q"], check=True, capture_output=True, text=True).stdout)
     found = re.search(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)", theirs_text)
     if not found:
