@@ -53,6 +53,8 @@ json Reproducible(const json& record) {
   json kept = {{"key", record["key"]}, {"id", record["id"]}, {"config", record["config"]}, {"model", record["model"]}};
   kept["perplexity"] = record["perplexity"];
   kept["perplexity"].erase("seconds");
+  kept["divergence"] = record["divergence"];
+  kept["noise_floor"] = record["noise_floor"];
   return kept;
 }
 
@@ -76,6 +78,15 @@ TEST_F(Comparison, SevenRowsAndAReport) {
     EXPECT_EQ(timed["decode"]["protocol"]["id"], "quick-10/60") << name;
     EXPECT_EQ(timed["decode"]["protocol"]["iterations"], 60) << name;
     EXPECT_EQ(timed["decode"]["samples_ns"].size(), 60u) << name;
+    const bool baseline = record["config"]["kind"] == "baseline";
+    EXPECT_EQ(record["divergence"].is_null(), baseline) << name;
+    EXPECT_EQ(record["noise_floor"].is_null(), !baseline) << name;
+    if (baseline) {
+      EXPECT_LT(record["noise_floor"]["window_kl"][0], 1e-6);
+    } else {
+      EXPECT_EQ(record["divergence"]["window_kl"].size(), 23u) << name;
+      EXPECT_GT(record["summary"]["kl"], 1e-6) << name;
+    }
     EXPECT_NE(record["command"].get<std::string>().find("bench comparison"), std::string::npos);
   }
   const RunResult again = RunProgram(Command("results"));

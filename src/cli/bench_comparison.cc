@@ -80,6 +80,8 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
                     : options.backend.isa.empty()          ? out.machine.isa_available.back()
                                                            : options.backend.isa;
   out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
+  out.kernels = BackendLabel(options.backend);
+  out.other_kernels = BackendLabel(OtherKernels(options.backend));
   return out;
 }
 
@@ -161,6 +163,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (options.dry_run) return {};
   ComparisonTools tools{**backend,
                         *text,
+                        [&] { return MakeBackend(OtherKernels(options.backend), invocation.common.threads); },
                         [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },
                         measure_limits,
                         console.progress(),

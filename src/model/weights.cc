@@ -228,4 +228,11 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
   return weights;
 }
 
+Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                                         Precision precision) {
+  const ProgressFn quiet;
+  Loader loader(checkpoint, backend, precision, quiet, 1);
+  return loader.Matrix(config.tied_head ? kEmbeddingStem : kHeadStem, config.vocab_size, config.hidden_size);
+}
+
 }  // namespace marlin

@@ -53,4 +53,8 @@ struct Weights {
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                             Precision precision, const ProgressFn& progress);
 
+// The head alone [vocab, hidden], as LoadWeights gives it. Errors: as LoadWeights.
+Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                                         Precision precision);
+
 }  // namespace marlin

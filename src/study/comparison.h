@@ -16,6 +16,8 @@
 #include "base/result.h"
 #include "bench/limits.h"
 #include "bench/timing.h"
+#include "eval/divergence.h"
+#include "eval/hidden_states.h"
 #include "eval/perplexity.h"
 #include "formats/format.h"
 #include "io/checkpoint.h"
@@ -40,12 +42,20 @@ struct ComparisonOptions {
   record::Program program;
   record::Machine machine;     // instruction sets filled in
   std::string backend_choice;  // everything that chose the backend, part of the key
+  std::string kernels;         // the backend's name in the noise floor, "cpu/avx2"
+  std::string other_kernels;   // and that of the other one
 };
+
+// Windows on which a baseline is compared with itself on other kernels. Its KL is some 1e9 times below any row's: its
+// order of magnitude matters, and the slow kernels need ten times as long.
+inline constexpr std::size_t kFloorWindows = 1;
 
 // What the sweep is given to work with.
 struct ComparisonTools {
   Backend& backend;
   const EvalText& text;
+  // Makes the backend of the noise floor; may be empty: then no floor is measured.
+  std::function<Result<std::unique_ptr<Backend>>()> make_other_backend;
   // Peak resident bytes of a fresh process that decodes with this model.
   std::function<Result<std::uint64_t>(const std::filesystem::path& model)> measure_memory;
   std::function<MachineLimits()> measure_limits;  // around every timing; may be empty
@@ -72,6 +82,7 @@ struct ComparisonModel {
   std::uint64_t parameters = 0;
   std::uint64_t source_bytes = 0;  // of all its tensors as they lie in the source
   std::string architecture;
+  std::size_t hidden_size = 0;
   std::string container;
   Checkpoint checkpoint;  // opened once, for every row
   TokenStream text;       // the evaluation text, tokenized once
@@ -101,6 +112,9 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
 // (run it again to go on), and those of quantizing, evaluating and timing.
 Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
                      const MachineLimits& limits);
+
+// What the hidden states of a model's baseline belong to.
+HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text);
 
 // "f16 (dequantized from Q4_1)": a baseline is named after its source.
 std::string BaselineName(const std::string& source_type);

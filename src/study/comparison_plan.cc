@@ -33,12 +33,16 @@ nlohmann::json TimingInputs(const TimingPlan& plan) {
   return inputs;
 }
 
+// How much longer the scalar kernels of the noise floor take; only for estimates.
+constexpr double kScalarSlowness = 10;
+
 // Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again.
 std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
                    const ComparisonRow& row) {
   const nlohmann::json inputs = {
       {"schema", kRecordVersion},
       {"metric", kPerplexityMetricVersion},
+      {"divergence", kDivergenceMetricVersion},
       {"commit", options.program.commit},
       {"version", options.program.version},
       {"compiler", options.program.compiler + " " + options.program.flags},
@@ -102,6 +106,7 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.parameters = CountParameters(*config);
   for (const Tensor& tensor : checkpoint->tensors) model.source_bytes += tensor.bytes.size();
   model.architecture = config->architecture;
+  model.hidden_size = config->hidden_size;
   model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";
   model.windows = options.samples == 0 ? windows : std::min(options.samples, windows);
   model.windows_estimated = absent && model.windows == windows;
@@ -111,7 +116,8 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   return Opened{std::move(model), std::move(*config)};
 }
 
-// Seconds that one unfinished row takes: evaluation, prefill rounds, decode rounds, kernels.
+// Seconds that one unfinished row takes: evaluation with the baseline's head beside the row's own, the noise floor,
+// prefill rounds, decode rounds, kernels.
 double RowSeconds(const Opened& opened, const ComparisonOptions& options, const FormatRow* format,
                   const MachineLimits& limits) {
   const auto rounds = [](const TimingProtocol& x) { return static_cast<double>(x.warmup + x.iterations); };
@@ -122,6 +128,11 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
   const double tokens = static_cast<double>(opened.model.windows * options.ctx);
   const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
   double seconds = tokens * flops_per_token / rate;
+  if (format == nullptr) {
+    seconds += static_cast<double>(kFloorWindows * options.ctx) * flops_per_token / rate * kScalarSlowness;
+  } else {
+    seconds += tokens * 2.0 * static_cast<double>(opened.config.vocab_size * opened.config.hidden_size) / rate;
+  }
   const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
   seconds += prefill_rounds * 512.0 * block_flops / rate;
   seconds += decode_rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
@@ -130,6 +141,18 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
 }
 
 }  // namespace
+
+HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text) {
+  const record::Program& program = options.program;
+  return {model.sha256,
+          model.tokenizer_sha256,
+          text.sha256,
+          fmt::format("{} {} {} {} {} {}", program.version, program.commit, program.compiler, program.flags,
+                      options.machine.isa, options.backend_choice),
+          options.ctx,
+          model.windows,
+          model.hidden_size};
+}
 
 std::string BaselineName(const std::string& source_type) {
   if (source_type == "F16") return "f16";
@@ -174,6 +197,9 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
       plan.rows_finished += row.finished ? 1 : 0;
       opened->model.rows.push_back(std::move(row));
     }
+    const bool unfinished = std::any_of(opened->model.rows.begin(), opened->model.rows.end(),
+                                        [](const ComparisonRow& row) { return !row.finished; });
+    if (unfinished) disk += HiddenStatesBytes(StatesOf(opened->model, options, text));
     plan.disk_bytes = std::max(plan.disk_bytes, disk);
     plan.memory_bytes = std::max(plan.memory_bytes, memory);
     plan.models.push_back(std::move(opened->model));

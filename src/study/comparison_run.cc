@@ -17,6 +17,7 @@
 #include "report/record_json.h"
 #include "report/store.h"
 #include "study/comparison.h"
+#include "study/divergence_record.h"
 #include "study/machine.h"
 #include "study/utc.h"
 #include "study/work_folder.h"
@@ -144,25 +145,121 @@ class ModelSweep {
     return LoadModel(*checkpoint, tools_.backend, Precision::kSixteenBit, tools_.progress);
   }
 
-  Status EvaluateRows() {
-    for (Row& row : rows_) {
-      if (row.plan->finished || row.record.perplexity) continue;
-      auto model = Load(row);
-      if (!model) return model.error();
-      const auto on_window = [&](const PerplexityResult& so_far, std::size_t windows) {
-        if (!tools_.progress) return;
-        tools_.progress({"perplexity of " + Label(row), so_far.window_nll.size(), windows, "windows",
-                         fmt::format("ppl {:.4f}", std::exp(so_far.mean_nll()))});
-      };
-      const auto result = EvaluatePerplexity(*model, model_.text, {options_.ctx, options_.samples}, on_window);
-      if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
-      row.record.perplexity = PerplexityRecord(*result, KernelNames(*model));
-      if (auto status = SaveState(row); !status) return status;
-      Say(fmt::format("{}: ppl {:.4f} over {} windows in {:.0f} s", Label(row), std::exp(result->mean_nll()),
-                      result->window_nll.size(), result->seconds));
+  fs::path StatesPath() const { return options_.work / (model_.rows[0].key + ".hidden"); }
+
+  // What the baseline has yet to say of itself.
+  bool WantsFloor() const {
+    return !rows_[0].plan->finished && !rows_[0].record.noise_floor && tools_.make_other_backend != nullptr;
+  }
+
+  static bool IsCompared(const Row& row) {
+    return row.plan->finished || (row.record.perplexity && row.record.divergence);
+  }
+
+  // The baseline runs first and leaves its hidden states; every row and the noise floor are compared with those. States
+  // that are missing, cut off or of another run are made again.
+  Status EvaluateBaseline() {
+    Row& row = rows_[0];
+    const bool wanted = WantsFloor() || !std::all_of(rows_.begin() + 1, rows_.end(), IsCompared);
+    const bool scored = row.plan->finished || row.record.perplexity;
+    if (scored && !wanted) return {};
+    const HiddenStatesId id = StatesOf(model_, options_, tools_.text);
+    if (scored) {
+      if (auto states = HiddenStatesReader::Open(StatesPath(), id); states.ok()) {
+        states_.emplace(std::move(*states));
+        return {};
+      }
     }
+    const auto model = Load(row);
+    if (!model) return model.error();
+    auto writer = HiddenStatesWriter::Create(StatesPath(), id);
+    if (!writer) return writer.error();
+    const auto keep = [&](std::span<const float> hidden) { return writer->Add(hidden); };
+    const auto result =
+        EvaluatePerplexity(*model, model_.text, {options_.ctx, options_.samples}, OnWindow(Label(row)), keep);
+    if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
+    if (auto status = writer->Commit(); !status) return status;
+    auto states = HiddenStatesReader::Open(StatesPath(), id);
+    if (!states) return states.error();
+    states_.emplace(std::move(*states));
+    if (scored) return {};
+    row.record.perplexity = PerplexityRecord(*result, KernelNames(*model));
+    if (auto status = SaveState(row); !status) return status;
+    Say(fmt::format("{}: ppl {:.4f} over {} windows in {:.0f} s", Label(row), std::exp(result->mean_nll()),
+                    result->window_nll.size(), result->seconds));
     return {};
   }
+
+  WindowFn OnWindow(const std::string& label) const {
+    return [this, label](const PerplexityResult& so_far, std::size_t windows) {
+      if (!tools_.progress) return;
+      tools_.progress({"perplexity of " + label, so_far.window_nll.size(), windows, "windows",
+                       fmt::format("ppl {:.4f}", std::exp(so_far.mean_nll()))});
+    };
+  }
+
+  // `model` against the kept baseline.
+  Result<DivergenceResult> Diverge(const Model& model, std::size_t samples, const std::string& stage) {
+    const auto config = ParseModelConfig(model_.checkpoint.config);
+    if (!config) return config.error();
+    if (head_ == nullptr) {
+      auto head = LoadHead(model_.checkpoint, *config, tools_.backend, Precision::kSixteenBit);
+      if (!head) return head.error();
+      head_ = std::move(*head);
+    }
+    const Baseline baseline{head_.get(), &tools_.backend,
+                            [this](std::size_t window, std::span<const std::int32_t>, std::span<float> hidden) {
+                              return states_->Read(window, hidden);
+                            }};
+    const auto on_window = [&](const DivergenceResult& so_far, std::size_t windows) {
+      if (!tools_.progress) return;
+      tools_.progress({stage, so_far.window_kl.size(), windows, "windows",
+                       fmt::format("ppl {:.4f}, KL {:.4g}", std::exp(so_far.other.mean_nll()), so_far.mean_kl())});
+    };
+    return EvaluateDivergence(model, baseline, model_.text, {options_.ctx, samples}, on_window);
+  }
+
+  Status EvaluateRows() {
+    if (auto status = EvaluateBaseline(); !status) return status;
+    for (Row& row : rows_) {
+      if (&row == &rows_[0] || IsCompared(row)) continue;
+      const auto model = Load(row);
+      if (!model) return model.error();
+      const auto result = Diverge(*model, options_.samples, "divergence of " + Label(row));
+      if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
+      const DivergenceSummary summary = Summarize(*result);
+      row.record.perplexity = PerplexityRecord(result->other, KernelNames(*model));
+      row.record.divergence = DivergenceRecord(*result, summary, BaselineId());
+      if (auto status = SaveState(row); !status) return status;
+      Say(fmt::format("{}: ppl {:.4f}, KL {:.4g} nats, same top-1 {:.2f} %, over {} windows in {:.0f} s", Label(row),
+                      std::exp(result->other.mean_nll()), summary.kl.mean, 100 * summary.same_top.mean,
+                      result->window_kl.size(), result->other.seconds));
+    }
+    if (auto status = MeasureFloor(); !status) return status;
+    head_.reset();
+    states_.reset();
+    return {};
+  }
+
+  // The baseline by other kernels against its own states.
+  Status MeasureFloor() {
+    if (!WantsFloor()) return {};
+    Row& row = rows_[0];
+    const auto backend = tools_.make_other_backend();
+    if (!backend) return backend.error();
+    const auto model = LoadModel(model_.checkpoint, **backend, Precision::kSixteenBit, tools_.progress);
+    if (!model) return model.error();
+    const std::size_t windows = std::min(kFloorWindows, model_.windows);
+    const auto result = Diverge(*model, windows, "noise floor of " + model_.name);
+    if (!result) return Error{result.error().code, "noise floor: " + result.error().message};
+    row.record.noise_floor = NoiseFloorRecord(*result, {options_.kernels, options_.other_kernels});
+    if (auto status = SaveState(row); !status) return status;
+    Say(fmt::format("{}: noise floor {:.2g} nats, {} against {}", model_.name, result->mean_kl(), options_.kernels,
+                    options_.other_kernels));
+    return {};
+  }
+
+  std::string BaselineId() const { return model_.rows[0].key.substr(0, 16); }
 
   std::vector<std::string> KernelNames(const Model& model) const {
     std::set<std::string> names{std::string(model.weights.head().kernel())};
@@ -192,7 +289,7 @@ class ModelSweep {
     p.backend = tools_.backend.name();
     p.kernels = std::move(kernels);
     p.seconds = result.seconds;
-    if (model_.rows[0].key.size() >= 16) p.baseline_id = model_.rows[0].key.substr(0, 16);
+    p.baseline_id = BaselineId();
     return p;
   }
 
@@ -370,8 +467,9 @@ class ModelSweep {
       if (!saved) return saved.error();
       Say(fmt::format("{}: record {}", Label(row), saved->string()));
     }
+    std::error_code ignored;
+    fs::remove(StatesPath(), ignored);
     for (const Row& row : rows_) {
-      std::error_code ignored;
       fs::remove(StatePath(*row.plan), ignored);
       if (row.plan->format != nullptr && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
     }
@@ -386,6 +484,8 @@ class ModelSweep {
   const ComparisonTools& tools_;
   MachineLimits limits_;
   std::vector<Row> rows_;
+  std::optional<HiddenStatesReader> states_;  // of the baseline
+  std::unique_ptr<Weight> head_;              // of the baseline
 };
 
 Status CheckDisk(const ComparisonPlan& plan, const fs::path& work) {
