@@ -135,6 +135,24 @@ TEST_F(Comparison, KilledAnywhereItEndsWithTheSameRecords) {
   }
 }
 
+// A baseline measured earlier has no hidden states any more; whatever lies in their place is not used.
+TEST_F(Comparison, ARowAddedLaterGetsTheSameDivergence) {
+  ASSERT_EQ(RunProgram(Command("whole", {"-c", "fp4-g32", "-c", "int4-g64"})).exit_code, 0);
+  ASSERT_EQ(RunProgram(Command("later", {"-c", "fp4-g32"})).exit_code, 0);
+  const auto want = Records("whole");
+  fs::create_directories(folder_ / "later" / ".work");
+  for (const auto& [name, record] : want) {
+    const std::string states = record["key"].get<std::string>() + ".hidden";
+    ASSERT_TRUE(WriteFileAtomic(folder_ / "later" / ".work" / states, "cut off").ok());
+  }
+  const RunResult added = RunProgram(Command("later", {"-c", "fp4-g32", "-c", "int4-g64"}));
+  ASSERT_EQ(added.exit_code, 0) << added.err;
+  EXPECT_NE(added.out.find("1 of 3 rows"), std::string::npos) << added.out;
+  const auto got = Records("later");
+  ASSERT_EQ(got.size(), 3u);
+  for (const auto& [name, record] : want) EXPECT_EQ(Reproducible(got.at(name)), Reproducible(record)) << name;
+}
+
 TEST_F(Comparison, InterruptSaysHowToGoOn) {
   RunOptions options;
   options.signal_after_seconds = 1.0;

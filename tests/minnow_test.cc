@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "tests/program.h"
 
 namespace marlin {
@@ -48,6 +49,27 @@ TEST(Minnow, EveryConfigurationKeepsItsPerplexity) {
     const double measured = Perplexity(out);
     EXPECT_NEAR(measured / want, 1, 1e-3) << config << " " << measured;
   }
+}
+
+// Perplexity does not tell these two apart from the baseline; the divergence from it does, with few windows.
+TEST(Minnow, FinerGroupsDivergeLess) {
+  const TemporaryFolder folder;
+  std::map<std::string, std::vector<double>> window_kl;
+  for (const std::string config : {"fp4-g32", "fp4-g256"}) {
+    const std::string out = (folder / config).string();
+    ASSERT_EQ(RunProgram({"quantize", kMinnow, "--config", config, "-o", out, "-q"}).exit_code, 0) << config;
+    const json measured = RunJson({"eval", "divergence", out, "--baseline", kMinnow, "--data", "built-in", "--samples",
+                                   "8", "--floor-windows", "0"});
+    EXPECT_FALSE(measured.contains("noise_floor"));
+    window_kl[config] = measured["divergence"]["window_kl"].get<std::vector<double>>();
+    ASSERT_EQ(window_kl[config].size(), 8u);
+  }
+  std::vector<double> difference = window_kl["fp4-g256"];
+  for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= window_kl["fp4-g32"][i];
+  const MeanEstimate more = EstimateMean(difference, std::vector<double>(8, 511));
+  EXPECT_GT(more.mean, 0);
+  ASSERT_TRUE(more.mean_95.has_value());
+  EXPECT_GT(more.mean_95->low, 0);
 }
 
 std::vector<std::string> Words(const std::string& text) {
@@ -91,7 +113,10 @@ std::map<std::string, json> Records(const fs::path& folder) {
     const std::string name = entry.path().filename().string();
     if (name[0] == '.') continue;
     const json record = json::parse(*ReadFile(entry.path()));
-    records[name] = {{"key", record["key"]}, {"nll", record["perplexity"]["window_nll"]}, {"model", record["model"]}};
+    records[name] = {{"key", record["key"]},
+                     {"nll", record["perplexity"]["window_nll"]},
+                     {"divergence", record["divergence"]},
+                     {"model", record["model"]}};
   }
   return records;
 }

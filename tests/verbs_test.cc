@@ -67,6 +67,7 @@ TEST_F(Verbs, VersionAndHelp) {
                                                        {"verify"},
                                                        {"generate"},
                                                        {"eval", "perplexity"},
+                                                       {"eval", "divergence"},
                                                        {"eval", "logits"},
                                                        {"bench", "comparison"},
                                                        {"bench", "kernels"},
@@ -160,6 +161,50 @@ TEST_F(Verbs, BaselineAgainstItselfIsZero) {
   EXPECT_EQ(measured["delta_percent"], 0.0);
   EXPECT_EQ(measured["windows"], 3);
   EXPECT_EQ(measured["windows_total"], 23);
+}
+
+TEST_F(Verbs, DivergenceIsZeroFromItselfAndGrowsWithTheLoss) {
+  const auto divergence = [&](const std::string& model) {
+    const RunResult run = RunProgram({"eval", "divergence", model, "--baseline", model_, "--data", text_, "--ctx",
+                                      "128", "--samples", "5", "--json", "-q"});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return json::parse(run.out, nullptr, false);
+  };
+  const json itself = divergence(model_);
+  EXPECT_EQ(itself["divergence"]["kl"], 0.0);
+  EXPECT_EQ(itself["divergence"]["kl_max"], 0.0);
+  EXPECT_EQ(itself["divergence"]["same_top"], 1.0);
+  EXPECT_EQ(itself["divergence"]["probability_change_rms"], 0.0);
+  EXPECT_EQ(itself["indistinguishable"], true);
+
+  const json eight = divergence(Quantize("int8-g128"));
+  const json four = divergence(Quantize("fp4-g128"));
+  EXPECT_GT(four["divergence"]["kl"], eight["divergence"]["kl"]);
+  EXPECT_GT(eight["divergence"]["kl"], eight["noise_floor"]["kl"]);
+  EXPECT_EQ(four["indistinguishable"], false);
+  EXPECT_EQ(four["noise_floor"]["windows"], 1);
+  EXPECT_EQ(four["divergence"]["window_kl"].size(), 5u);
+  EXPECT_LE(four["divergence"]["kl_95"][0], four["divergence"]["kl"]);
+  EXPECT_LE(four["divergence"]["kl_median"], four["divergence"]["kl_p90"]);
+
+  // The same numbers from the other verb, and the perplexity that a model alone gets.
+  const json paired = Perplexity((folder_ / "fp4-g128").string(), {"--baseline", model_, "--samples", "5"});
+  EXPECT_EQ(paired["divergence"], four["divergence"]);
+  EXPECT_EQ(paired["window_nll"], Perplexity((folder_ / "fp4-g128").string(), {"--samples", "5"})["window_nll"]);
+}
+
+TEST_F(Verbs, DivergenceNeedsTheSameTokenizer) {
+  const fs::path other = folder_ / "other";
+  fs::copy(model_, other);
+  json tokenizer = json::parse(*ReadFile(other / "tokenizer.json"));
+  tokenizer["pre_tokenizer"]["add_prefix_space"] = true;
+  ASSERT_TRUE(WriteFileAtomic(other / "tokenizer.json", tokenizer.dump()).ok());
+  const RunResult run =
+      RunProgram({"eval", "divergence", other.string(), "--baseline", model_, "--data", text_, "--ctx", "128", "-q"});
+  ExpectFailure(run, 3, "different tokenizers");
+  EXPECT_NE(run.err.find(other.string()), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find(model_), std::string::npos) << run.err;
+  EXPECT_EQ(RunProgram({"eval", "divergence", model_}).exit_code, 2) << "a baseline is needed";
 }
 
 TEST_F(Verbs, CompatKeepsWhatOthersCannotRead) {

@@ -30,6 +30,21 @@ std::string FigureDelta(const ResultRow& row) {
   return FigureDelta(*row.delta) + (row.few() ? " few" : "");
 }
 
+std::string FigureKl(const ResultRow& row) {
+  if (row.is_baseline()) return "baseline";
+  if (!row.record().divergence) return kNotMeasured;
+  const MeanEstimate kl = KlOf(*row.record().divergence);
+  if (!kl.mean_95) return FigureThreeDigits(kl.mean) + " (one window: no interval)";
+  return fmt::format("{} [{}, {}]", FigureThreeDigits(kl.mean), FigureThreeDigits(kl.mean_95->low),
+                     FigureThreeDigits(kl.mean_95->high));
+}
+
+std::string FigureSameTop(const ResultRow& row) {
+  if (row.is_baseline()) return "baseline";
+  if (!row.record().divergence) return kNotMeasured;
+  return fmt::format("{:.2f}", 100 * SameTopOf(*row.record().divergence).mean);
+}
+
 std::string FigureSpeed(const std::optional<Speed>& x) {
   if (!x) return kNotMeasured;
   return FigureThreeDigits(x->tok_s) + (x->unstable() ? " unstable" : "");

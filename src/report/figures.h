@@ -17,6 +17,8 @@ std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x);  // "1
 std::string FigurePercent(double x);                                       // "+2.31", "-0.05"
 std::string FigureDelta(const PairedDelta& x);                             // "+2.31 [+1.80, +2.85]"
 std::string FigureDelta(const ResultRow& row);           // the same with "few", "baseline", or why it is not measured
+std::string FigureKl(const ResultRow& row);              // "0.0327 [0.0319, 0.0335]", nats; "baseline"
+std::string FigureSameTop(const ResultRow& row);         // "88.06"; "baseline"
 std::string FigureSpeed(const std::optional<Speed>& x);  // "61.3", "61.3 unstable"
 std::string FigureRatio(std::optional<double> x);        // "3.48x"
 std::string FigureThreeDigits(double x);                 // at least three significant digits: "1234", "61.3", "0.0123"

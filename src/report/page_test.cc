@@ -399,6 +399,18 @@ TEST(Summary, TextHasTheRowsAndMarksTheBest) {
   EXPECT_EQ(SummaryText(Analyze({})), "No benchmark results found yet.\n");
 }
 
+TEST(Summary, DivergenceHasColumnsOnceItIsMeasured) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  EXPECT_EQ(SummaryText(Analyze(records)).find("KL"), std::string::npos);
+  records[1].record.divergence = test::MakeDivergence({}, test::SevenShapes()[1]);
+  for (double& kl : records[1].record.divergence->window_kl) kl = 511 * 0.0327;
+  for (std::uint64_t& same : records[1].record.divergence->window_same_top) same = 511;
+  const std::string text = SummaryText(Analyze(records));
+  EXPECT_NE(text.find("KL [95 %]"), std::string::npos) << text;
+  EXPECT_NE(text.find("0.0327 [0.0327, 0.0327]"), std::string::npos) << text;
+  EXPECT_NE(text.find("100.00"), std::string::npos) << text;
+}
+
 TEST(Summary, JsonHasNullForWhatIsNotMeasured) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records[3].record.throughput.reset();

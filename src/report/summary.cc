@@ -23,11 +23,21 @@ bool HasSameGrid(const ResultGroup& group) {
                      [](const ResultRow& row) { return row.record().config.same_grid_as_source; });
 }
 
+bool HasDivergence(const ResultGroup& group) {
+  return std::any_of(group.rows.begin(), group.rows.end(),
+                     [](const ResultRow& row) { return row.record().divergence.has_value(); });
+}
+
 std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   const TimingColumns timings(group.rows, TimingOf);
   Table table;
   table.columns = {{""},           {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
                    {"PPL ± s.e."}, {"Delta % [95 %]"}, {"Compression"}};
+  const bool diverges = HasDivergence(group);
+  if (diverges) {
+    table.columns.push_back({"KL [95 %]"});
+    table.columns.push_back({"Same top-1 %"});
+  }
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
     table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
@@ -40,6 +50,10 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
                                FigurePerplexity(row.perplexity),
                                FigureDelta(row),
                                FigureRatio(Compression(row.record().size))};
+    if (diverges) {
+      cells.push_back(FigureKl(row));
+      cells.push_back(FigureSameTop(row));
+    }
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const bool here = timings.Holds(i, row);
       cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
@@ -71,6 +85,9 @@ Json RowJson(const ResultRow& row) {
   json["delta_percent_95"] =
       interval ? Json::array({row.delta->percent_95->low, row.delta->percent_95->high}) : Json(nullptr);
   if (!row.why_no_delta.empty()) json["why_no_delta"] = row.why_no_delta;
+  json["kl"] = OrNull(figures.kl);
+  json["kl_95"] = figures.kl_low ? Json::array({*figures.kl_low, *figures.kl_high}) : Json(nullptr);
+  json["same_top_percent"] = OrNull(figures.same_top_percent);
   json["few_windows"] = row.few();
   json["bits_per_byte"] = OrNull(figures.bits_per_byte);
   json["bits_per_weight"] = OrNull(figures.bits_per_weight);
