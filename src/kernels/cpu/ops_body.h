@@ -5,6 +5,7 @@
 #include "kernels/cpu/attention_body.h"
 #include "kernels/cpu/exp_body.h"
 #include "kernels/cpu/matmul_body.h"
+#include "kernels/cpu/product_body.h"
 
 namespace marlin {
 namespace {
@@ -153,7 +154,9 @@ constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .add = AddTo,
                            .exp_sum = SumOfExp,
                            .divergence = Divergence,
-                           .exp = ExpAll};
+                           .exp = ExpAll,
+                           .product = kProduct<float, kLanes>,
+                           .double_product = kProduct<double, kDoubleLanes>};
 
 }  // namespace
 }  // namespace marlin

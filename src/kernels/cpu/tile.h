@@ -84,6 +84,16 @@ struct LogitPair {
   float shift;  // log sum exp(y) - log sum exp(x)
 };
 
+// One register tile of a product of dense matrices: c[i][j] = fma(factor, sum_l a[l][i] b[l][j], c[i][j]) for i < rows,
+// j < cols; the sum is one chain in the order of l.
+template <class T>
+struct ProductKernel {
+  std::size_t rows;
+  std::size_t cols;
+  // a [length][rows], b [length][cols], without gaps
+  void (*tile)(const T* a, const T* b, std::size_t length, T factor, T* c, std::size_t c_stride) noexcept;
+};
+
 // The element-wise operations of one instruction set. All rows are contiguous.
 struct OpsTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
@@ -96,6 +106,8 @@ struct OpsTable {
   ExpSum (*exp_sum)(const float* x, std::size_t n) noexcept;
   double (*divergence)(const LogitPair& pair, std::size_t n) noexcept;  // KL x sum exp(x - x_max)
   void (*exp)(const float* x, std::size_t n, float* y) noexcept;  // what the others use; for the test of its accuracy
+  ProductKernel<float> product;
+  ProductKernel<double> double_product;
 };
 
 // What one instruction set exports; null where it has no kernel.

@@ -71,6 +71,13 @@ inline Vec LoadPartial(const float* p, std::size_t count, float rest) {
 }
 inline void StorePartial(float* p, std::size_t count, Vec a) { _mm256_maskstore_ps(p, FirstLanes(count), a); }
 
+// Vectors of double: what dense products need.
+constexpr int kDoubleLanes = 4;
+inline __m256d Broadcast(const double* p) { return _mm256_broadcast_sd(p); }
+inline __m256d Load(const double* p) { return _mm256_loadu_pd(p); }
+inline void Store(double* p, __m256d a) { _mm256_storeu_pd(p, a); }
+inline __m256d Fma(__m256d a, __m256d b, __m256d c) { return _mm256_fmadd_pd(a, b, c); }
+
 // Sums in double.
 struct DoubleSum {
   __m256d low;

@@ -50,6 +50,13 @@ inline Vec LoadPartial(const float* p, std::size_t count, float rest) {
 }
 inline void StorePartial(float* p, std::size_t count, Vec a) { _mm512_mask_storeu_ps(p, FirstLanes(count), a); }
 
+// Vectors of double: what dense products need.
+constexpr int kDoubleLanes = 8;
+inline __m512d Broadcast(const double* p) { return _mm512_set1_pd(*p); }
+inline __m512d Load(const double* p) { return _mm512_loadu_pd(p); }
+inline void Store(double* p, __m512d a) { _mm512_storeu_pd(p, a); }
+inline __m512d Fma(__m512d a, __m512d b, __m512d c) { return _mm512_fmadd_pd(a, b, c); }
+
 // Sums in double.
 struct DoubleSum {
   __m512d low;

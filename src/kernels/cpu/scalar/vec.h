@@ -45,6 +45,12 @@ inline float First(Vec a) { return a; }
 inline Vec LoadPartial(const float*, std::size_t, float rest) { return rest; }  // a vector of one has no parts
 inline void StorePartial(float*, std::size_t, Vec) {}
 
+constexpr int kDoubleLanes = 1;
+inline double Broadcast(const double* p) { return *p; }
+inline double Load(const double* p) { return *p; }
+inline void Store(double* p, double a) { *p = a; }
+inline double Fma(double a, double b, double c) { return a * b + c; }
+
 using DoubleSum = double;
 inline DoubleSum ZeroDouble() { return 0; }
 inline DoubleSum AddDouble(DoubleSum s, Vec a) { return s + static_cast<double>(a); }

@@ -1,0 +1,124 @@
+// Dense products of every instruction set against sums in long double.
+#include "kernels/product.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <ostream>
+#include <vector>
+
+#include "base/rng.h"
+#include "kernels/guard_memory.h"
+
+namespace marlin {
+
+static void PrintTo(const IsaLevel& level, std::ostream* out) { *out << level.name; }
+
+namespace {
+
+// A matrix with gaps between its rows, against an unreadable page.
+template <class T>
+struct Guarded {
+  Guarded(std::size_t rows, std::size_t cols, Rng& rng, GuardSide side)
+      : memory((rows - 1) * (cols + 3) + cols, side), view(memory.data(), rows, cols, cols + 3) {
+    for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<T>(rng.Normal());
+  }
+  GuardMemory<T> memory;
+  MatrixView<T> view;
+};
+
+class DenseProductTest : public testing::TestWithParam<IsaLevel> {
+ protected:
+  void SetUp() override {
+    if (const IsaSet missing = GetParam().bits & ~HostIsa(); missing != 0) {
+      GTEST_SKIP() << "this machine lacks " << IsaNames(missing);
+    }
+  }
+
+  template <class T>
+  void Check(std::size_t length, std::size_t m, std::size_t n, T factor, bool upper, GuardSide side) {
+    SCOPED_TRACE(testing::Message() << "length " << length << " m " << m << " n " << n << " upper " << upper);
+    const Guarded<T> a(length, m, rng_, side);
+    const Guarded<T> b(length, n, rng_, side);
+    Guarded<T> c(m, n, rng_, side);
+    const std::vector<T> before(c.memory.data(), c.memory.data() + c.memory.size());
+    ThreadPool pool(3);
+    Multiply<T>({a.view, b.view, c.view, factor, upper}, GetParam().bits, pool);
+    for (std::size_t i = 0; i < m; ++i) {
+      for (std::size_t j = 0; j < c.view.stride && i * c.view.stride + j < c.memory.size(); ++j) {
+        const T old = before[i * c.view.stride + j];
+        const T got = c.memory[i * c.view.stride + j];
+        if (j >= n || (upper && j < i)) {
+          ASSERT_EQ(got, old) << "touched " << i << ", " << j;
+          continue;
+        }
+        long double sum = 0;
+        long double size = std::abs(old);
+        for (std::size_t l = 0; l < length; ++l) {
+          const long double term = static_cast<long double>(a.view.Row(l)[i]) * b.view.Row(l)[j];
+          sum += term;
+          size += std::abs(term * factor);
+        }
+        const long double limit = size * static_cast<long double>(length + 4) * std::numeric_limits<T>::epsilon();
+        ASSERT_NEAR(static_cast<double>(got), static_cast<double>(old + factor * sum), static_cast<double>(limit))
+            << i << ", " << j;
+      }
+    }
+  }
+
+  Rng rng_{31};
+};
+
+TEST_P(DenseProductTest, AgreesWithLongDouble) {
+  std::size_t count = 0;
+  for (const std::size_t length : {1, 7, 130, 300}) {
+    for (const std::size_t m : {1, 5, 6, 13, 200}) {
+      for (const std::size_t n : {1, 17, 64, 65, 200}) {
+        const GuardSide side = ++count % 2 == 0 ? GuardSide::kBefore : GuardSide::kAfter;
+        Check<float>(length, m, n, 1, false, side);
+        Check<double>(length, m, n, -1, false, side);
+        if (HasFatalFailure()) return;
+      }
+    }
+    for (const std::size_t n : {1, 7, 64, 201, 390}) {
+      Check<float>(length, n, n, 0.5f, true, GuardSide::kAfter);
+      Check<double>(length, n, n, -1, true, GuardSide::kBefore);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(DenseProductTest, NeitherThreadsNorCutsChangeABit) {
+  const std::size_t n = 450;
+  const std::size_t length = 700;
+  std::vector<float> x(length * n);
+  for (float& value : x) value = static_cast<float>(rng_.Normal());
+  const MatrixView<const float> view(x.data(), length, n);
+  std::vector<float> want(n * n, 0.25f);
+  Multiply<float>({view, view, {want.data(), n, n}}, GetParam().bits);
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    std::vector<float> got(n * n, 0.25f);
+    Multiply<float>({view, view, {got.data(), n, n}}, GetParam().bits, pool);
+    EXPECT_EQ(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0) << threads;
+    std::vector<float> pieces(n * n, 0.25f);  // 512 rows, then the rest; columns 0 .. 99, then the rest
+    for (const auto& [first, count] : {std::pair<std::size_t, std::size_t>{0, 512}, {512, length - 512}}) {
+      for (const auto& [begin, end] : {std::pair<std::size_t, std::size_t>{0, 100}, {100, n}}) {
+        const auto rows = view.Rows(first, count);
+        Multiply<float>({rows, {rows.data + begin, count, end - begin, n}, {pieces.data() + begin, n, end - begin, n}},
+                        GetParam().bits, pool);
+      }
+    }
+    EXPECT_EQ(std::memcmp(pieces.data(), want.data(), want.size() * sizeof(float)), 0) << threads;
+  }
+}
+
+std::vector<IsaLevel> Levels() { return {IsaLevels().begin(), IsaLevels().end()}; }
+
+INSTANTIATE_TEST_SUITE_P(AllIsas, DenseProductTest, testing::ValuesIn(Levels()),
+                         [](const auto& level) { return std::string(level.param.name); });
+
+}  // namespace
+}  // namespace marlin
