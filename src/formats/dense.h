@@ -11,6 +11,10 @@ namespace marlin {
 struct Fp32 {
   static constexpr FormatInfo kInfo{1, "fp32", "fp32", "FP32", 32, 0, 0, 0};
   static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
+  static std::size_t Propose(std::span<const float>, std::span<GroupParams, kMaxProposals> out) noexcept {
+    out[0] = {};
+    return 1;
+  }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return std::bit_cast<std::uint32_t>(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept { return std::bit_cast<float>(code); }
 };
@@ -18,6 +22,10 @@ struct Fp32 {
 struct Fp16 {
   static constexpr FormatInfo kInfo{2, "fp16", "fp16", "FP16", 16, 0, 0, 0};
   static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
+  static std::size_t Propose(std::span<const float>, std::span<GroupParams, kMaxProposals> out) noexcept {
+    out[0] = {};
+    return 1;
+  }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToHalf(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept {
     return HalfToFloat(static_cast<std::uint16_t>(code));
@@ -27,6 +35,10 @@ struct Fp16 {
 struct Bf16 {
   static constexpr FormatInfo kInfo{3, "bf16", "bf16", "BF16", 16, 0, 0, 0};
   static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
+  static std::size_t Propose(std::span<const float>, std::span<GroupParams, kMaxProposals> out) noexcept {
+    out[0] = {};
+    return 1;
+  }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToBf16(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept {
     return Bf16ToFloat(static_cast<std::uint16_t>(code));

@@ -40,15 +40,24 @@ struct FormatInfo {
   bool operator==(const FormatInfo&) const = default;
 };
 
+// More proposals per group than any format makes.
+inline constexpr std::size_t kMaxProposals = 128;
+
 // Fit    weights of one group -> params. `importance` (E[x^2] per column) is empty or as long as `weights`; a format
 //        may ignore it. Weights are finite.
+// Propose weights of one group -> params worth trying when the error is to be small, Fit's first; returns how many.
 // Round  one weight -> the code whose decoded value is nearest; ties go to the even code magnitude.
-// Decode one code -> weight. Exact in fp32 for every format here: codes have at most 8 significant bits, scales 11.
+// Decode one code -> weight: scale times what the code and the zero point say. Exact in fp32 for every format here:
+// codes
+//        have at most 8 significant bits, scales 11.
 template <class F>
-concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params) {
+concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params,
+                          std::span<GroupParams, kMaxProposals> proposals) {
   { F::kInfo } -> std::convertible_to<FormatInfo>;
   { F::Fit(weights, weights) }
   noexcept->std::same_as<GroupParams>;
+  { F::Propose(weights, proposals) }
+  noexcept->std::same_as<std::size_t>;
   { F::Round(weight, params) }
   noexcept->std::same_as<std::uint32_t>;
   { F::Decode(code, params) }
@@ -60,8 +69,11 @@ concept Format = requires(std::span<const float> weights, float weight, std::uin
 struct FormatRow {
   FormatInfo info;
   GroupParams (*fit)(std::span<const float> weights, std::span<const float> importance) noexcept;
+  std::size_t (*propose)(std::span<const float> weights, std::span<GroupParams, kMaxProposals> proposals) noexcept;
   void (*round)(std::span<const float> weights, GroupParams params, std::span<std::uint32_t> codes) noexcept;
   void (*decode)(std::span<const std::uint32_t> codes, GroupParams params, std::span<float> weights) noexcept;
+  // sum of importance[j] (w[j] - Decode(Round(w[j])))^2
+  double (*error)(std::span<const float> weights, std::span<const float> importance, GroupParams params) noexcept;
 };
 
 constexpr std::size_t GroupsPerRow(const FormatInfo& info, std::size_t cols) {

@@ -17,9 +17,19 @@ void DecodeAll(std::span<const std::uint32_t> codes, GroupParams params, std::sp
   for (std::size_t i = 0; i < codes.size(); ++i) weights[i] = F::Decode(codes[i], params);
 }
 
+template <Format F>
+double ErrorOfAll(std::span<const float> weights, std::span<const float> importance, GroupParams params) noexcept {
+  double sum = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const double error = weights[i] - F::Decode(F::Round(weights[i], params), params);
+    sum += static_cast<double>(importance[i]) * (error * error);
+  }
+  return sum;
+}
+
 template <Format... Fs>
 constexpr auto MakeRows(FormatList<Fs...>) {
-  return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &RoundAll<Fs>, &DecodeAll<Fs>}...};
+  return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
 }
 
 constexpr auto kRows = MakeRows(AllFormats{});

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -147,6 +148,55 @@ TEST_P(FormatProperties, CodesAndParamsComeBackFromTheirBytes) {
       }
     }
   }
+}
+
+TEST_P(FormatProperties, ProposalsBeginWithFitAndAreFinite) {
+  const FormatRow& format = *GetParam();
+  const std::vector<std::vector<float>> groups = {{0, 0, 0}, {1e-30f, -1e-30f, 0}, {3e38f, -3e38f, 1}, {-1, -2, -3},
+                                                  {5},       RandomWeights(32, 4)};
+  for (const auto& weights : groups) {
+    std::array<GroupParams, kMaxProposals> proposals;
+    proposals.fill({0x7e00, 99});
+    const std::size_t count = format.propose(weights, proposals);
+    ASSERT_GE(count, 1u);
+    ASSERT_LE(count, kMaxProposals);
+    const GroupParams fit = format.fit(weights, {});
+    EXPECT_EQ(proposals[0].scale, fit.scale);
+    EXPECT_EQ(proposals[0].zero_point, fit.zero_point);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_LT(proposals[i].scale, 0x7c00) << "negative or infinite";
+      EXPECT_LT(proposals[i].zero_point, format.info.zero_point_bits == 0 ? 1 : 16);
+    }
+  }
+}
+
+// What the search of scales relies on.
+TEST_P(FormatProperties, DecodedWeightsAreProportionalToTheScale) {
+  const FormatRow& format = *GetParam();
+  if (format.info.group == 0) GTEST_SKIP() << "no scale";
+  std::vector<std::uint32_t> codes(std::size_t{1} << format.info.code_bits);
+  for (std::uint32_t c = 0; c < codes.size(); ++c) codes[c] = c;
+  const auto zero = static_cast<std::uint8_t>(format.info.zero_point_bits == 0 ? 0 : 6);
+  std::vector<float> units(codes.size(), NAN);
+  std::vector<float> values(codes.size(), NAN);
+  format.decode(codes, {FloatToHalf(1.0f), zero}, units);
+  format.decode(codes, {FloatToHalf(0.375f), zero}, values);
+  for (std::size_t c = 0; c < codes.size(); ++c) EXPECT_EQ(values[c], 0.375f * units[c]);
+}
+
+TEST_P(FormatProperties, ErrorIsTheWeightedSumOfSquares) {
+  const FormatRow& format = *GetParam();
+  const std::vector<float> weights = RandomWeights(32, 12);
+  std::vector<float> importance = RandomWeights(32, 13);
+  for (float& x : importance) x = std::abs(x);
+  const GroupParams params = format.fit(weights, {});
+  std::vector<std::uint32_t> codes(32);
+  std::vector<float> decoded(32, NAN);
+  format.round(weights, params, codes);
+  format.decode(codes, params, decoded);
+  double want = 0;
+  for (std::size_t i = 0; i < 32; ++i) want += importance[i] * std::pow(double{weights[i]} - decoded[i], 2);
+  EXPECT_NEAR(format.error(weights, importance, params), want, 1e-6 * want);
 }
 
 std::vector<const FormatRow*> AllRows() {

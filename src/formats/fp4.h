@@ -25,17 +25,26 @@ inline GroupParams FitE2m1(std::span<const float> weights) noexcept {
   return {FloatToHalf(std::min(peak / 6.0f, kHalfMax)), 0};
 }
 
+// Scales so that the largest magnitude lands between 10 and 2.7, in steps of 1/24 octave: above 6 it is cut off, below
+// 4 the wide gap between 4 and 6 is not used.
+inline std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  constexpr float kStep = 1.0293022f;  // 2^(1/24)
+  float peak = 0;
+  for (const float w : weights) peak = std::max(peak, std::abs(w));
+  std::size_t count = 0;
+  out[count++] = FitE2m1(weights);
+  float scale = peak / 10.0f;
+  for (int i = 0; i <= 45; ++i, scale *= kStep) out[count++] = {FloatToHalf(std::min(scale, kHalfMax)), 0};
+  return count;
+}
+
 inline std::uint32_t RoundE2m1(float weight, GroupParams params) noexcept {
   const float scale = HalfToFloat(params.scale);
   if (scale == 0) return 0;
-  // Halfway points between neighbouring magnitudes; at a tie the even code (mantissa bit 0) wins.
-  constexpr std::array<float, 7> kMiddle = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
-  const float magnitude = std::abs(weight) / scale;
-  std::uint32_t code = 0;
-  for (std::uint32_t i = 0; i < 7; ++i) {
-    if (magnitude > kMiddle[i] || (magnitude == kMiddle[i] && i % 2 == 1)) code = i + 1;
-  }
-  return code == 0 || weight > 0 ? code : code | 8u;
+  // One for every halfway point between neighbouring magnitudes that is passed; at a tie the even code wins.
+  const float x = std::abs(weight) / scale;
+  const int code = (x > 0.25f) + (x >= 0.75f) + (x > 1.25f) + (x >= 1.75f) + (x > 2.5f) + (x >= 3.5f) + (x > 5.0f);
+  return static_cast<std::uint32_t>(code == 0 || weight > 0 ? code : code | 8);
 }
 
 inline float DecodeE2m1(std::uint32_t code, GroupParams params) noexcept {
@@ -46,6 +55,9 @@ template <std::uint16_t kId, FormatName kName, int kGroup>
 struct Fp4 {
   static constexpr FormatInfo kInfo{kId, kName.view(), "fp4", "FP4 E2M1", 4, kGroup, 16, 0};
   static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept { return FitE2m1(weights); }
+  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+    return ProposeE2m1(weights, out);
+  }
   static std::uint32_t Round(float weight, GroupParams params) noexcept { return RoundE2m1(weight, params); }
   static float Decode(std::uint32_t code, GroupParams params) noexcept { return DecodeE2m1(code, params); }
 };

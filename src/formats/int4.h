@@ -13,14 +13,8 @@
 
 namespace marlin {
 
-// Nearest integer, ties to even, whatever the rounding mode of the thread.
-inline float RoundHalfEven(float x) noexcept {
-  const float below = std::floor(x);
-  const float rest = x - below;
-  if (rest < 0.5f) return below;
-  if (rest > 0.5f) return below + 1;
-  return std::fmod(below, 2.0f) == 0 ? below : below + 1;
-}
+// Nearest integer, ties to even, for |x| <= 2^22: beside 1.5 * 2^23 a float has no room for a fraction.
+inline float RoundHalfEven(float x) noexcept { return (x + 12582912.0f) - 12582912.0f; }
 
 template <std::uint16_t kId, FormatName kName, int kGroup>
 struct Int4 {
@@ -37,14 +31,29 @@ struct Int4 {
     const std::uint16_t scale = FloatToHalf(std::min((high / 2 - low / 2) / 7.5f, kHalfMax));
     const float step = HalfToFloat(scale);
     if (step == 0) return {scale, 0};
-    return {scale, static_cast<std::uint8_t>(std::clamp(RoundHalfEven(-low / step), 0.0f, 15.0f))};
+    return {scale, static_cast<std::uint8_t>(RoundHalfEven(std::clamp(-low / step, 0.0f, 15.0f)))};
+  }
+
+  // The range made shorter by up to 56 %, and moved by up to three steps: its ends may be cut off unequally.
+  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+    const GroupParams whole = Fit(weights, {});
+    std::size_t count = 0;
+    out[count++] = whole;
+    for (int percent = 104; percent >= 44; percent -= 5) {
+      const float step = HalfToFloat(whole.scale) * static_cast<float>(percent) / 100.0f;
+      const std::uint16_t scale = FloatToHalf(std::min(step, kHalfMax));
+      for (int zero = whole.zero_point - 3; zero <= whole.zero_point + 3; ++zero) {
+        if (zero >= 0 && zero <= 15) out[count++] = {scale, static_cast<std::uint8_t>(zero)};
+      }
+    }
+    return count;
   }
 
   static std::uint32_t Round(float weight, GroupParams params) noexcept {
     const float step = HalfToFloat(params.scale);
     const float zero = params.zero_point;
     if (step == 0) return params.zero_point;
-    return static_cast<std::uint32_t>(std::clamp(RoundHalfEven(weight / step) + zero, 0.0f, 15.0f));
+    return static_cast<std::uint32_t>(RoundHalfEven(std::clamp(weight / step, -zero, 15.0f - zero)) + zero);
   }
 
   static float Decode(std::uint32_t code, GroupParams params) noexcept {
