@@ -4,15 +4,41 @@
 
 #include <array>
 
+#include "quantize/gptq.h"
+#include "quantize/mse.h"
+
 namespace marlin {
 namespace {
 
-// Every group by itself, scale from its extremes.
-EncodedMatrix RunRtn(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool) {
+Result<EncodedMatrix> RunRtn(const FormatRow& format, MatrixView<const float> weights, const InputStatistics*,
+                             ThreadPool& pool) {
   return Encode(format, weights, pool);
 }
 
-constexpr std::array kMethods = {Method{"rtn", "round to nearest, scale from each group's extremes", &RunRtn}};
+Result<EncodedMatrix> RunMse(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
+                             ThreadPool& pool) {
+  if (stats == nullptr) return EncodeMse(format, weights, {}, pool);
+  if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
+  return EncodeMse(format, weights, Importance(*stats), pool);
+}
+
+Result<EncodedMatrix> RunGptq(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
+                              ThreadPool& pool) {
+  const InputStatistics none;
+  if (stats != nullptr) {
+    if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
+  }
+  const auto factor = FactorHessian(stats == nullptr ? none : *stats, pool);
+  if (!factor) return factor.error();
+  return EncodeGptq(format, weights, *factor, pool);
+}
+
+constexpr std::array kMethods = {
+    Method{"rtn", "round to nearest, scale from each group's extremes", MethodNeeds::kNothing, &RunRtn},
+    Method{"mse", "scale and zero point searched for the least error, weighted by E[x^2]", MethodNeeds::kImportance,
+           &RunMse},
+    Method{"gptq", "scales of mse; the error of each column is fed to those still to come", MethodNeeds::kGram,
+           &RunGptq}};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // How a weight matrix becomes codes. A method is one row of a table and knows no format: it reaches the grid only
-// through Fit, Round and Decode.
+// through what FormatRow offers.
 #pragma once
 
 #include <span>
@@ -9,14 +9,25 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "formats/encoded_matrix.h"
+#include "quantize/statistics.h"
 
 namespace marlin {
+
+// What a method asks of the calibration text.
+enum class MethodNeeds {
+  kNothing,
+  kImportance,  // E[x^2] per channel; without statistics all channels count alike
+  kGram         // X^T X
+};
 
 struct Method {
   std::string_view name;
   std::string_view description;
-  // weights [n, k], finite.
-  EncodedMatrix (*run)(const FormatRow& format, MatrixView<const float> weights, ThreadPool& pool);
+  MethodNeeds needs;
+  // weights [n, k], finite; stats of their input, or null. The same bits for every number of threads. Errors: kUsage
+  // (statistics that the method cannot do without), kInput (statistics of another layer), kNumerical.
+  Result<EncodedMatrix> (*run)(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
+                               ThreadPool& pool);
 };
 
 std::span<const Method> Methods();

@@ -92,8 +92,9 @@ Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, con
           DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
         }
       });
-      const EncodedMatrix matrix = method.run(*weight.format, {values.data(), plain->rows, plain->cols}, pool);
-      status = writer.Write(weight.name, matrix.view());
+      const auto matrix = method.run(*weight.format, {values.data(), plain->rows, plain->cols}, nullptr, pool);
+      if (!matrix) return Error{matrix.error().code, weight.name + ": " + matrix.error().message};
+      status = writer.Write(weight.name, matrix->view());
     }
     if (!status) return status;
     if (progress) progress({"quantize", ++done, plan.weights.size(), "tensors", weight.name});

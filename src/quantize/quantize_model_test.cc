@@ -22,10 +22,11 @@ TEST(Rtn, EqualsEncodingRowByRowForAnyNumberOfThreads) {
     const EncodedMatrix want = Encode(format, view);
     for (const int threads : {1, 2, 5}) {
       ThreadPool pool(threads);
-      const EncodedMatrix got = (*method)->run(format, view, pool);
-      EXPECT_EQ(got.codes, want.codes) << format.info.name;
-      EXPECT_EQ(got.scales, want.scales) << format.info.name;
-      EXPECT_EQ(got.zero_points, want.zero_points) << format.info.name;
+      const auto got = (*method)->run(format, view, nullptr, pool);
+      ASSERT_TRUE(got.ok());
+      EXPECT_EQ(got->codes, want.codes) << format.info.name;
+      EXPECT_EQ(got->scales, want.scales) << format.info.name;
+      EXPECT_EQ(got->zero_points, want.zero_points) << format.info.name;
     }
   }
 }
@@ -35,6 +36,26 @@ TEST(Methods, UnknownNameListsTheKnown) {
   ASSERT_FALSE(method.ok());
   EXPECT_EQ(method.error().code, ErrorCode::kUsage);
   EXPECT_NE(method.error().message.find("rtn"), std::string::npos);
+}
+
+TEST(Methods, WithoutTheStatisticsTheyNeed) {
+  const std::vector<float> weights(64, 0.5f);
+  const MatrixView<const float> view(weights.data(), 2, 32);
+  ThreadPool pool(1);
+  for (const Method& method : Methods()) {
+    const auto without = method.run(*FindFormat("fp4-g32"), view, nullptr, pool);
+    EXPECT_EQ(without.ok(), method.needs != MethodNeeds::kGram) << method.name;
+    InputStatistics other;
+    ASSERT_TRUE(Accumulate(other, {weights.data(), 4, 16}, pool, true).ok());
+    const auto wrong = method.run(*FindFormat("fp4-g32"), view, &other, pool);
+    ASSERT_EQ(wrong.ok(), method.needs == MethodNeeds::kNothing) << method.name;
+    if (!wrong.ok()) {
+      EXPECT_EQ(wrong.error().code, ErrorCode::kInput);
+    }
+    if (method.needs != MethodNeeds::kGram) continue;
+    EXPECT_EQ(without.error().code, ErrorCode::kUsage);
+    EXPECT_NE(without.error().message.find("calibrate"), std::string::npos);
+  }
 }
 
 ModelConfig SmallConfig(bool tied) {

@@ -1,0 +1,254 @@
+#include "quantize/gptq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <numeric>
+
+#include "base/check.h"
+#include "kernels/product.h"
+#include "quantize/cholesky.h"
+#include "quantize/mse.h"
+
+namespace marlin {
+namespace {
+
+// Positions whose errors are fed to the others together. One chunk of a product.
+constexpr std::size_t kBlock = kProductChunkBytes / sizeof(double);
+// Rows of weights that one thread takes at a time.
+constexpr std::size_t kMostRows = 192;
+constexpr double kMostDamping = 100;
+
+// X^T X as it is kept: the upper half.
+double GramAt(const InputStatistics& stats, std::size_t i, std::size_t j) {
+  return stats.gram[std::min(i, j) * stats.channels() + std::max(i, j)];
+}
+
+// Least second moment first; equal ones are rounded in the order of storage.
+std::vector<std::uint32_t> OrderColumns(const InputStatistics& stats) {
+  std::vector<std::uint32_t> order(stats.channels());
+  std::iota(order.rbegin(), order.rend(), 0u);
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t column) { return GramAt(stats, column, column); });
+  return order;
+}
+
+struct Diagonal {
+  double mean = 1;  // of the columns that are used
+  std::size_t dead = 0;
+};
+
+Diagonal Measure(const InputStatistics& stats, double scale) {
+  Diagonal diagonal;
+  double sum = 0;
+  for (std::size_t i = 0; i < stats.channels(); ++i) {
+    sum += scale * GramAt(stats, i, i);
+    if (GramAt(stats, i, i) == 0) ++diagonal.dead;
+  }
+  const std::size_t used = stats.channels() - diagonal.dead;
+  if (used > 0) diagonal.mean = sum / static_cast<double>(used);
+  return diagonal;
+}
+
+// The upper half of the damped Hessian, in the order of the positions. Dead columns get the mean on their diagonal.
+void FillHessian(const InputStatistics& stats, double scale, Diagonal diagonal, HessianFactor& factor,
+                 ThreadPool& pool) {
+  const std::size_t k = stats.channels();
+  const double added = factor.damping * diagonal.mean;
+  std::atomic<std::size_t> next{0};
+  pool.Run([&](int) {
+    for (std::size_t p; (p = next.fetch_add(1, std::memory_order_relaxed)) < k;) {
+      const std::uint32_t column = factor.order[p];
+      double* const row = factor.feedback.data() + p * k;
+      for (std::size_t q = p; q < k; ++q) row[q] = scale * GramAt(stats, column, factor.order[q]);
+      row[p] = (row[p] == 0 ? diagonal.mean : row[p]) + added;
+    }
+  });
+}
+
+// Below the diagonal: V[q][p] / V[q][q].
+void FillFeedback(std::vector<double>& matrix, std::size_t k, ThreadPool& pool) {
+  constexpr std::size_t kTile = 32;
+  std::atomic<std::size_t> next{0};
+  pool.Run([&](int) {
+    for (std::size_t tile; (tile = next.fetch_add(1, std::memory_order_relaxed)) * kTile < k;) {
+      const std::size_t p_end = std::min((tile + 1) * kTile, k);
+      for (std::size_t q_begin = 0; q_begin < p_end; q_begin += kTile) {
+        for (std::size_t p = tile * kTile; p < p_end; ++p) {
+          for (std::size_t q = q_begin; q < std::min(q_begin + kTile, p); ++q) {
+            matrix[p * k + q] = matrix[q * k + p] / matrix[q * k + q];
+          }
+        }
+      }
+    }
+  });
+}
+
+// Some rows of weights on their way to codes.
+class RowRounder {
+ public:
+  RowRounder(const FormatRow& format, MatrixView<const float> weights, const HessianFactor& factor,
+             std::span<const GroupParams> params, EncodedMatrix& out, IsaSet isa)
+      : format_(format), weights_(weights), factor_(factor), params_(params), out_(out), isa_(isa) {}
+
+  void Round(std::size_t begin, std::size_t end) {
+    const std::size_t k = weights_.cols;
+    begin_ = begin;
+    rows_ = end - begin;
+    fed_.assign(k * rows_, 0.0);
+    errors_.assign(kBlock * rows_, 0.0);
+    codes_.assign(rows_ * k, 0);
+    for (std::size_t high = k; high > 0;) {
+      const std::size_t low = (high - 1) / kBlock * kBlock;
+      for (std::size_t p = high; p-- > low;) RoundPosition(p, low);
+      const MatrixView<const double> feedback(factor_.feedback.data() + low * k, high - low, low, k);
+      const MatrixView<const double> errors(errors_.data(), high - low, rows_);
+      Multiply<double>({feedback, errors, {fed_.data(), low, rows_}}, isa_);
+      high = low;
+    }
+    Store();
+  }
+
+ private:
+  // Rounds one column and feeds its error to the columns of its block.
+  void RoundPosition(std::size_t p, std::size_t low) {
+    const std::size_t k = weights_.cols;
+    const std::size_t column = factor_.order[p];
+    const std::size_t groups = GroupsPerRow(format_.info, k);
+    const std::size_t group = groups == 0 ? 0 : column / static_cast<std::size_t>(format_.info.group);
+    double* const errors = errors_.data() + (p - low) * rows_;
+    for (std::size_t r = 0; r < rows_; ++r) {
+      const GroupParams params = groups == 0 ? GroupParams{} : params_[(begin_ + r) * groups + group];
+      const float weight = weights_.Row(begin_ + r)[column];
+      const float target = static_cast<float>(weight + fed_[p * rows_ + r]);
+      std::uint32_t& code = codes_[r * k + column];
+      float value = 0;
+      format_.round({&target, 1}, params, {&code, 1});
+      format_.decode({&code, 1}, params, {&value, 1});
+      errors[r] = static_cast<double>(weight) - value;
+    }
+    for (std::size_t q = low; q < p; ++q) {
+      const double share = factor_.feedback[p * k + q];
+      double* const fed = fed_.data() + q * rows_;
+      for (std::size_t r = 0; r < rows_; ++r) fed[r] += share * errors[r];
+    }
+  }
+
+  void Store() {
+    const std::size_t k = weights_.cols;
+    const std::size_t groups = GroupsPerRow(format_.info, k);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t g = 0; g < groups; ++g) SetParams(out_, begin_ + r, g, params_[(begin_ + r) * groups + g]);
+      SetCodes(out_, begin_ + r, 0, {codes_.data() + r * k, k});
+    }
+  }
+
+  const FormatRow& format_;
+  MatrixView<const float> weights_;
+  const HessianFactor& factor_;
+  std::span<const GroupParams> params_;  // [n, groups]
+  EncodedMatrix& out_;
+  IsaSet isa_;
+  std::size_t begin_ = 0;
+  std::size_t rows_ = 0;
+  std::vector<double> fed_;           // [k positions][rows] what errors have added so far
+  std::vector<double> errors_;        // [block][rows] weight - decoded value
+  std::vector<std::uint32_t> codes_;  // [rows][k]
+};
+
+// Rows per piece of work: enough for the product, few enough for all threads; a multiple of 8, because the zero points
+// of eight neighbouring rows share a word.
+std::size_t RowsPerPiece(std::size_t rows, int threads) {
+  const std::size_t share = (rows + static_cast<std::size_t>(threads) - 1) / static_cast<std::size_t>(threads);
+  return std::clamp<std::size_t>((share + 7) / 8 * 8, 8, kMostRows);
+}
+
+// job(begin, end) for pieces of rows.
+template <class Job>
+void ForPieces(std::size_t rows, ThreadPool& pool, Job make_job) {
+  const std::size_t piece = RowsPerPiece(rows, pool.threads());
+  std::atomic<std::size_t> next{0};
+  pool.Run([&](int) {
+    auto job = make_job();
+    for (std::size_t begin; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < rows;) {
+      job(begin, std::min(begin + piece, rows));
+    }
+  });
+}
+
+}  // namespace
+
+Result<HessianFactor> FactorHessian(const InputStatistics& stats, ThreadPool& pool) {
+  if (stats.gram.empty()) {
+    return Error{ErrorCode::kUsage, "gptq needs X^T X of every linear layer; collect it with calibrate --full-gram"};
+  }
+  if (stats.tokens == 0) return Error{ErrorCode::kInput, "statistics of 0 tokens; calibrate on some text"};
+  if (auto status = CheckStatistics(stats, stats.channels()); !status) return status.error();
+  const std::size_t k = stats.channels();
+  const double scale = 2.0 / static_cast<double>(stats.tokens);
+  const Diagonal diagonal = Measure(stats, scale);
+  HessianFactor factor;
+  factor.order = OrderColumns(stats);
+  factor.importance = Importance(stats);
+  factor.dead_columns = diagonal.dead;
+  factor.feedback.resize(k * k);
+  for (factor.damping = kDamping; factor.damping <= kMostDamping; factor.damping *= 4) {
+    FillHessian(stats, scale, diagonal, factor, pool);
+    // Every pivot of a matrix whose eigenvalues are not negative before damping is at least the damping.
+    const double least = 0.5 * factor.damping * diagonal.mean;
+    if (FactorCholesky({factor.feedback.data(), k, k}, least, HostIsa(), pool)) continue;
+    FillFeedback(factor.feedback, k, pool);
+    return factor;
+  }
+  return Error{ErrorCode::kNumerical,
+               fmt::format("X^T X of {} channels is not positive definite even with {} times its mean added to the "
+                           "diagonal; calibrate again",
+                           k, kMostDamping)};
+}
+
+EncodedMatrix EncodeGptq(const FormatRow& format, MatrixView<const float> weights, const HessianFactor& factor,
+                         ThreadPool& pool) {
+  MARLIN_CHECK(factor.order.size() == weights.cols, "the factor of another input");
+  const std::vector<GroupParams> params = SearchAllParams(format, weights, factor.importance, pool);
+  EncodedMatrix matrix(format, weights.rows, weights.cols);
+  const IsaSet isa = HostIsa();
+  ForPieces(weights.rows, pool, [&] {
+    return [rounder = RowRounder(format, weights, factor, params, matrix, isa)](
+               std::size_t begin, std::size_t end) mutable { rounder.Round(begin, end); };
+  });
+  return matrix;
+}
+
+double ReconstructionError(MatrixView<const float> weights, const EncodedMatrixView& quantized,
+                           const InputStatistics& stats, ThreadPool& pool) {
+  const std::size_t k = weights.cols;
+  MARLIN_CHECK(stats.gram.size() == k * k && quantized.rows == weights.rows && quantized.cols == k,
+               "shapes of a reconstruction error");
+  const IsaSet isa = HostIsa();
+  std::vector<double> row_errors(weights.rows);
+  ForPieces(weights.rows, pool, [&] {
+    return [&](std::size_t begin, std::size_t end) {
+      const std::size_t rows = end - begin;
+      std::vector<float> errors(k * rows);    // [k][rows]
+      std::vector<float> products(rows * k);  // [rows][k] errors times the upper half
+      std::vector<float> row(k);
+      for (std::size_t r = 0; r < rows; ++r) {
+        DecodeRow(quantized, begin + r, row);
+        for (std::size_t j = 0; j < k; ++j) errors[j * rows + r] = weights.Row(begin + r)[j] - row[j];
+      }
+      Multiply<float>({{errors.data(), k, rows}, {stats.gram.data(), k, k}, {products.data(), rows, k}}, isa);
+      for (std::size_t r = 0; r < rows; ++r) {
+        double sum = 0;
+        for (std::size_t j = 0; j < k; ++j) {
+          const double error = errors[j * rows + r];
+          sum += error * (2.0 * products[r * k + j] - error * stats.gram[j * k + j]);
+        }
+        row_errors[begin + r] = sum;
+      }
+    };
+  });
+  const double sum = std::accumulate(row_errors.begin(), row_errors.end(), 0.0);
+  return sum * 2.0 / static_cast<double>(stats.tokens);
+}
+
+}  // namespace marlin
