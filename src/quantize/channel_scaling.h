@@ -1,0 +1,31 @@
+// Scaling of input channels before rounding (Lin et al. 2023, "AWQ", arXiv 2306.00978): the columns of channels with
+// large inputs are made larger, so that their relative rounding error shrinks, and the input is divided by the same
+// factors, which what comes before the layer absorbs (the weight of a norm, the rows of a linear layer). Only
+// mathematics: folding the factors into a model is the caller's.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/matrix.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "formats/format.h"
+#include "quantize/statistics.h"
+
+namespace marlin {
+
+struct ChannelScaling {
+  std::vector<float> factors;  // [k] column j of every weight times factors[j], input j divided by it; 1 = leave alone
+  double exponent = 0;         // factors = (mean |x|)^exponent, up to a common factor
+  double plain_error = 0;      // sum over the weights of Importance()[j] (w - q)^2, scales searched by `mse`
+  double scaled_error = 0;     // the same with the factors applied; never above plain_error
+};
+
+// weights: [n_i, k], all that share the input. The exponent is the best of 0, 0.05 .. 1, judged on some rows of every
+// weight and confirmed on all. The same bits for every number of threads. Errors: as CheckStatistics; kUsage (a format
+// without groups: nothing to gain).
+Result<ChannelScaling> SearchChannelScaling(std::span<const MatrixView<const float>> weights,
+                                            const InputStatistics& stats, const FormatRow& format, ThreadPool& pool);
+
+}  // namespace marlin
