@@ -91,7 +91,7 @@ TEST_P(DenseProductTest, AgreesWithLongDouble) {
 }
 
 TEST_P(DenseProductTest, NeitherThreadsNorCutsChangeABit) {
-  const std::size_t n = 450;
+  const std::size_t n = 1100;  // large blocks in one piece, small ones in two
   const std::size_t length = 700;
   std::vector<float> x(length * n);
   for (float& value : x) value = static_cast<float>(rng_.Normal());
