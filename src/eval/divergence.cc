@@ -138,7 +138,7 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
   std::vector<TokenDivergence> tokens(ctx - 1);
   for (std::size_t w = 0; w < windows; ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto window = WindowTokens(stream, ctx, w);
+    const auto window = stream.Window(w * ctx, ctx);
     if (auto status = base_logits->Start(w, window); !status) return status.error();
     session->Reset();
     const MatrixView<const float> hidden = session->Forward(window);

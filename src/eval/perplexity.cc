@@ -35,22 +35,6 @@ double PerplexityResult::bits_per_byte() const {
   return nats / std::numbers::ln2 / static_cast<double>(scored_bytes);
 }
 
-Result<TokenStream> MakeTokenStream(const Tokenizer& tokenizer, std::string_view text) {
-  auto ids = tokenizer.Encode(text);
-  if (!ids) return ids.error();
-  TokenStream stream;
-  if (tokenizer.adds_bos()) {
-    stream.window_bos = tokenizer.bos();
-    stream.tokens.push_back(tokenizer.bos());
-    stream.token_bytes.push_back(0);
-  }
-  stream.tokens.insert(stream.tokens.end(), ids->begin(), ids->end());
-  for (const std::int32_t id : *ids) {
-    stream.token_bytes.push_back(static_cast<std::uint32_t>(tokenizer.Decode({&id, 1}).size()));
-  }
-  return stream;
-}
-
 Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStream& stream,
                                             const PerplexityOptions& options, const WindowFn& on_window,
                                             const HiddenFn& on_hidden) {
@@ -67,7 +51,7 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
   std::vector<float> states(on_hidden ? ctx * model.config.hidden_size : 0);
   for (std::size_t w = 0; w < windows; ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto window = WindowTokens(stream, ctx, w);
+    const auto window = stream.Window(w * ctx, ctx);
     session->Reset();
     const MatrixView<const float> hidden = session->Forward(window);
     if (on_hidden) {
@@ -90,7 +74,7 @@ Result<std::vector<float>> WindowLogits(const Model& model, const TokenStream& s
   if (!session) return session.error();
   auto buffer = model.backend->Allocate(ctx * vocab);
   if (!buffer) return buffer.error();
-  session->Logits(session->Forward(WindowTokens(stream, ctx, window)), {(*buffer)->data(), ctx, vocab});
+  session->Logits(session->Forward(stream.Window(window * ctx, ctx)), {(*buffer)->data(), ctx, vocab});
   std::vector<float> logits(ctx * vocab);
   model.backend->Download((*buffer)->data(), logits);
   return logits;

@@ -15,23 +15,13 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/tokenizer.h"
+#include "io/token_stream.h"
 #include "model/model.h"
 
 namespace marlin {
 
 // Raised whenever the same inputs would give another number.
 inline constexpr int kPerplexityMetricVersion = 1;
-
-// A text as the evaluation sees it.
-struct TokenStream {
-  std::vector<std::int32_t> tokens;        // BOS in front if the tokenizer adds it
-  std::vector<std::uint32_t> token_bytes;  // bytes of text that each token stands for; BOS stands for none
-  std::int32_t window_bos = -1;            // written over token 0 of every window; -1 = not
-};
-
-// Errors: kInput (not UTF-8).
-Result<TokenStream> MakeTokenStream(const Tokenizer& tokenizer, std::string_view text);
 
 struct PerplexityOptions {
   std::size_t ctx = 512;    // >= 4

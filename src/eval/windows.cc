@@ -8,26 +8,12 @@
 
 namespace marlin {
 
-std::vector<std::int32_t> WindowTokens(const TokenStream& stream, std::size_t ctx, std::size_t index) {
-  const auto begin = stream.tokens.begin() + static_cast<std::ptrdiff_t>(index * ctx);
-  std::vector<std::int32_t> window(begin, begin + static_cast<std::ptrdiff_t>(ctx));
-  if (stream.window_bos >= 0) window[0] = stream.window_bos;
-  return window;
-}
-
 Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx, std::size_t windows) {
   if (stream.tokens.size() < ctx * windows) {
     return Error{ErrorCode::kInput, fmt::format("the text has {} tokens, less than {} window{} of {}",
                                                 stream.tokens.size(), windows, windows == 1 ? "" : "s", ctx)};
   }
-  for (const std::int32_t token : stream.tokens) {
-    if (token < 0 || static_cast<std::size_t>(token) >= vocab) {
-      return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
-                                                  "not belong together",
-                                                  token, vocab)};
-    }
-  }
-  return {};
+  return CheckTokens(stream, vocab);
 }
 
 Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t vocab, const PerplexityOptions& options) {

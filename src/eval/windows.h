@@ -14,9 +14,6 @@ namespace marlin {
 // Logits exist for this many positions at a time: 128 x 152,000 floats are 78 MB.
 inline constexpr std::size_t kHeadRows = 128;
 
-// Tokens of window `index`, BOS in its place.
-std::vector<std::int32_t> WindowTokens(const TokenStream& stream, std::size_t ctx, std::size_t index);
-
 // Errors: kInput (fewer than `windows` windows; a token that a vocabulary of `vocab` does not have).
 Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx, std::size_t windows);
 

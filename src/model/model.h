@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "kernels/backend.h"
 #include "model/config.h"
+#include "model/layer.h"
 #include "model/weights.h"
 
 namespace marlin {
@@ -44,18 +45,13 @@ class Session {
   std::size_t resident_bytes() const;  // cache and scratch
 
  private:
-  struct Scratch {
-    std::unique_ptr<Buffer> hidden, normed, q, attention, gate, up, projected, cos, sin;
-  };
-  void Block(const Layer& layer, std::size_t index, std::size_t m);
-  void PrepareRotation(std::size_t m);
-
   const Model* model_ = nullptr;
   std::size_t context_ = 0;
   std::size_t max_batch_ = 0;
   std::size_t position_ = 0;
   std::unique_ptr<Buffer> keys_, values_;  // [layers][context][kv_heads * head_dim]
-  Scratch scratch_;
+  std::unique_ptr<Buffer> hidden_;         // [max_batch][hidden]
+  LayerScratch scratch_;
 };
 
 // Peak bytes of cache and scratch for a session, known before it is made.

@@ -134,13 +134,13 @@ class Loader {
   const Checkpoint& checkpoint_;
   Backend& backend_;
   Precision precision_;
-  const ProgressFn& progress_;
+  ProgressFn progress_;
   ThreadPool pool_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;
 };
 
-Result<Layer> LoadLayer(Loader& loader, const ModelConfig& config, std::size_t index) {
+Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size_t index) {
   Layer layer;
   const std::string prefix = fmt::format("model.layers.{}.", index);
   auto attention_norm = loader.Vector(prefix + "input_layernorm.weight", config.hidden_size);
@@ -213,7 +213,7 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
   if (!embedding) return embedding.error();
   weights.embedding = std::move(*embedding);
   for (std::size_t i = 0; i < config.layers; ++i) {
-    auto layer = LoadLayer(loader, config, i);
+    auto layer = LoadLayerWith(loader, config, i);
     if (!layer) return layer.error();
     weights.layers.push_back(std::move(*layer));
   }
@@ -230,9 +230,20 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
 
 Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                                          Precision precision) {
-  const ProgressFn quiet;
-  Loader loader(checkpoint, backend, precision, quiet, 1);
+  Loader loader(checkpoint, backend, precision, {}, 0);
   return loader.Matrix(config.tied_head ? kEmbeddingStem : kHeadStem, config.vocab_size, config.hidden_size);
+}
+
+Result<Layer> LoadLayer(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend, Precision precision,
+                        std::size_t index) {
+  Loader loader(checkpoint, backend, precision, {}, 0);
+  return LoadLayerWith(loader, config, index);
+}
+
+Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                                              Precision precision) {
+  Loader loader(checkpoint, backend, precision, {}, 0);
+  return loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
 }
 
 }  // namespace marlin

@@ -56,5 +56,10 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
 // The head alone [vocab, hidden], as LoadWeights gives it. Errors: as LoadWeights.
 Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                                          Precision precision);
+// A part of the same, for work that goes through a model layer by layer. Errors: as LoadWeights.
+Result<Layer> LoadLayer(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend, Precision precision,
+                        std::size_t index);
+Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                                              Precision precision);
 
 }  // namespace marlin

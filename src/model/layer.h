@@ -1,0 +1,61 @@
+// One decoder layer: attention and MLP with their norms and residual connections. Sessions run all of them in turn;
+// calibration and sequential quantization run one at a time over many sequences.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+#include "model/weights.h"
+
+namespace marlin {
+
+// Called with the input of linear layers before they run: x [m, k], in the backend's memory. Layers that share their
+// input are shown once, under the first of them: kQ (q, k, v), kO, kGate (gate, up), kDown.
+using LinearObserver = std::function<void(Slot first, MatrixView<const float> x)>;
+
+// The linear layers that share the input shown under `first`.
+std::span<const Slot> SlotsThatShare(Slot first);
+inline constexpr Slot kInputs[] = {kQ, kO, kGate, kDown};
+
+// What a layer needs beside its weights for up to `m` tokens at a time.
+struct LayerScratch {
+  std::unique_ptr<Buffer> normed, q, attention, gate, up, projected, cos, sin;
+
+  // Errors: kResource.
+  static Result<LayerScratch> Create(const ModelConfig& config, Backend& backend, std::size_t m);
+  static std::size_t Floats(const ModelConfig& config, std::size_t m);
+
+  // Angles of m tokens from `position` on; once for all layers of a forward pass.
+  void PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m);
+};
+
+// hidden [m, hidden] is replaced by the layer's output. keys, values [position + m, kv_heads * head_dim]: the rows from
+// `position` on are written.
+struct LayerState {
+  MatrixView<float> hidden, keys, values;
+  std::size_t position = 0;
+};
+void RunLayer(const ModelConfig& config, Backend& backend, const Layer& layer, const LayerScratch& scratch,
+              const LayerState& state, const LinearObserver& observer = {});
+
+// One layer over sequences of the same length, each from position 0.
+class LayerRunner {
+ public:
+  // The backend outlives the runner. Errors: kResource.
+  static Result<LayerRunner> Create(const ModelConfig& config, Backend& backend, std::size_t tokens);
+
+  // hidden [tokens, hidden_size] in host memory, in and out.
+  void Run(const Layer& layer, MatrixView<float> hidden, const LinearObserver& observer = {});
+
+ private:
+  ModelConfig config_;
+  Backend* backend_ = nullptr;
+  LayerScratch scratch_;
+  std::unique_ptr<Buffer> hidden_, keys_, values_;
+};
+
+}  // namespace marlin
