@@ -50,6 +50,7 @@ int Main(int argc, char** argv) {
       "interrupted");
   Selection selection;
   RegisterInspect(app, selection);
+  RegisterCalibrate(app, selection);
   RegisterQuantize(app, selection);
   RegisterVerify(app, selection);
   RegisterGenerate(app, selection);

@@ -4,11 +4,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/calibration.h"
 #include "cli/configs.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "quantize/calibrate.h"
 #include "quantize/quantize_model.h"
+#include "study/machine.h"
 
 namespace marlin {
 namespace {
@@ -17,8 +21,94 @@ struct Options {
   std::string model;
   std::string config = "fp4-g128";
   std::string output;
+  std::string stats;
+  CalibrationOptions calibration;
   QuantizeOptions quantize;
 };
+
+// What a calibrated method is given; the options of quantize point into it.
+struct Calibration {
+  std::optional<ModelStatistics> statistics;
+  std::optional<CalibrationWindows> windows;
+  std::unique_ptr<Backend> backend;
+};
+
+Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows, const Method& method,
+                   Console& console) {
+  const bool gram = method.needs == MethodNeeds::kGram;
+  std::uint64_t need = LayerWalk::Bytes(config, windows.begins.size(), windows.ctx, gram);
+  const std::uint64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
+  if (gram) need += 2 * 8 * widest * widest;  // the factored Hessian and its work space, in double
+  const std::uint64_t have = AvailableMemoryBytes();
+  console.Say(fmt::format("memory: about {} beside the files; {} are available", FormatBytes(static_cast<double>(need)),
+                          FormatBytes(static_cast<double>(have))));
+  if (need <= have) return {};
+  return Error{ErrorCode::kResource,
+               fmt::format("calibrating needs about {} of memory, {} are available; it needs less with fewer --windows",
+                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+}
+
+Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Method& method,
+                   Invocation& invocation, Calibration& out) {
+  const auto input = FindCalibration(options.calibration, invocation.console);
+  if (!input) return input.error();
+  auto stream = MakeTokenStream(tokenizer, input->text.text);
+  if (!stream) return Error{stream.error().code, input->text.name + ": " + stream.error().message};
+  auto begins = SpreadWindows(stream->tokens.size(), options.calibration.ctx, options.calibration.windows);
+  if (!begins) return Error{begins.error().code, input->text.name + ": " + begins.error().message};
+  if (begins->size() < options.calibration.windows) {
+    invocation.console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", input->text.name,
+                                        begins->size(), options.calibration.ctx, options.calibration.windows));
+  }
+  out.windows = CalibrationWindows{std::move(*stream), std::move(*begins), options.calibration.ctx, input->text.name,
+                                   input->text.sha256};
+  if (auto status = CheckMemory(config, *out.windows, method, invocation.console); !status) return status;
+  auto backend = MakeBackend({}, invocation.common.threads);
+  if (!backend) return backend.error();
+  out.backend = std::move(*backend);
+  return {};
+}
+
+Status PrepareStatistics(const Options& options, const Checkpoint& checkpoint, const ModelConfig& config,
+                         const Tokenizer& tokenizer, QuantizeOptions& quantize, Calibration& out) {
+  auto statistics = ReadStatistics(options.stats);
+  if (!statistics) return statistics.error();
+  auto hash = HashCheckpoint(checkpoint);
+  if (!hash) return hash.error();
+  quantize.source_sha256 = *hash;
+  if (auto status = CheckBelongs(*statistics, config, *hash, tokenizer.sha256()); !status) {
+    return Error{status.error().code, options.stats + ": " + status.error().message};
+  }
+  out.statistics = std::move(*statistics);
+  return {};
+}
+
+Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation& invocation, QuantizeOptions& quantize,
+               Calibration& out) {
+  const bool walk = !options.calibration.data.empty();
+  if (!walk && options.stats.empty()) return {};
+  if (walk && !options.stats.empty()) {
+    return Error{ErrorCode::kUsage,
+                 "--calibration and --stats exclude each other: the one runs the text, the other has run it"};
+  }
+  const auto method = ParseMethod(quantize.method);
+  if (!method) return method.error();
+  if ((*method)->needs == MethodNeeds::kNothing) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("the method {} uses no calibration; choose --method mse or gptq", quantize.method)};
+  }
+  const auto config = ParseModelConfig(checkpoint.config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  const auto status = walk ? PrepareWalk(options, *config, *tokenizer, **method, invocation, out)
+                           : PrepareStatistics(options, checkpoint, *config, *tokenizer, quantize, out);
+  if (!status) return status;
+  quantize.statistics = out.statistics ? &*out.statistics : nullptr;
+  quantize.calibration = out.windows ? &*out.windows : nullptr;
+  quantize.backend = out.backend.get();
+  return {};
+}
 
 void Print(const Options& options, const QuantizeSummary& summary, Console& console) {
   const StoredSizes& sizes = summary.sizes;
@@ -49,7 +139,12 @@ Status RunQuantize(const Options& options, Invocation& invocation) {
   quantize.threads = invocation.common.threads;
   quantize.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   quantize.command = invocation.command;
+  Calibration calibration;
+  if (auto status = Prepare(options, *checkpoint, invocation, quantize, calibration); !status) return status;
   const auto summary = QuantizeModel(*checkpoint, quantize, options.output, invocation.console.progress());
+  if (!summary && summary.error().code == ErrorCode::kInterrupted && calibration.windows) {
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on after the last finished layer"};
+  }
   if (!summary) return summary.error();
   Print(options, *summary, invocation.console);
   invocation.console.Data({{"folder", options.output},
@@ -76,6 +171,10 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   app->add_option("-c,--config", options->config, "One of " + ConfigNames());
   app->add_option("-o,--output", options->output, "Folder to make")->required();
   app->add_option("--method", options->quantize.method, "One of " + methods);
+  AddCalibrationOptions(*app, "--calibration", options->calibration);
+  app->add_option("--stats", options->stats,
+                  "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");
+  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
   app->add_flag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");
   app->add_flag("--quantize-head", options->quantize.quantize_head, "Also the head");
   app->add_flag(

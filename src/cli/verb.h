@@ -62,6 +62,7 @@ std::string BackendLabel(const BackendOptions& options);
 BackendOptions OtherKernels(const BackendOptions& options);
 
 void RegisterBench(CLI::App& app, Selection& selection);
+void RegisterCalibrate(CLI::App& app, Selection& selection);
 void RegisterEval(CLI::App& app, Selection& selection);
 void RegisterGenerate(CLI::App& app, Selection& selection);
 void RegisterInspect(CLI::App& app, Selection& selection);

@@ -102,6 +102,7 @@ json QuantizationConfig(const QuantizedPlan& plan) {
   const Provenance& from = plan.provenance;
   const json ours = {{"layout", kQuantizedLayoutVersion},
                      {"method", from.method},
+                     {"calibration", from.calibration},
                      {"plan", std::move(formats)},
                      {"source",
                       {{"name", from.source_name},

@@ -4,11 +4,10 @@
 //
 // quantization_config:
 //   quant_method    "compressed-tensors" when every quantized matrix is INT4 and its group divides its rows, so that
-//   other
-//                   programs load the folder; then format, config_groups, ignore, ... as that library spells them.
-//                   Otherwise "metal-marlin".
-//   metal_marlin    always: layout (the version of this description), method, plan {stem: format}, source, program,
-//   command
+//                   other programs load the folder; then format, config_groups, ignore, ... as that library spells
+//                   them. Otherwise "metal-marlin".
+//   metal_marlin    always: layout (the version of this description), method, calibration (null without), plan
+//                   {stem: format}, source, program, command
 #pragma once
 
 #include <cstdint>
@@ -48,6 +47,7 @@ struct Provenance {
   std::string source_sha256;     // HashCheckpoint
   std::string program;           // "metal-marlin 0.1.0 (commit)"
   std::string command;
+  nlohmann::json calibration{};  // {text, sha256, windows, ctx, walk}, or null
 };
 
 struct QuantizedPlan {

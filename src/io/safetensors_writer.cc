@@ -57,23 +57,40 @@ Result<SafetensorsWriter> SafetensorsWriter::Create(const std::filesystem::path&
                                                     std::map<std::string, std::string> metadata,
                                                     std::uint64_t max_shard_bytes) {
   SafetensorsWriter writer;
+  writer.folder_ = folder;
+  if (auto status = writer.TakePlan(std::move(plan)); !status) return status.error();
+  writer.metadata_ = std::move(metadata);
+  writer.CutIntoShards(max_shard_bytes);
+  if (auto status = writer.BeginShard(); !status) return status.error();
+  return writer;
+}
+
+Result<SafetensorsWriter> SafetensorsWriter::CreateFile(const std::filesystem::path& file,
+                                                        std::vector<PlannedTensor> plan,
+                                                        std::map<std::string, std::string> metadata) {
+  SafetensorsWriter writer;
+  writer.folder_ = file.parent_path();
+  if (auto status = writer.TakePlan(std::move(plan)); !status) return status.error();
+  writer.metadata_ = std::move(metadata);
+  writer.shards_.push_back({file.filename().string(), 0, writer.plan_.size()});
+  if (auto status = writer.BeginShard(); !status) return status.error();
+  return writer;
+}
+
+Status SafetensorsWriter::TakePlan(std::vector<PlannedTensor> plan) {
   std::set<std::string_view> names;
   for (const PlannedTensor& tensor : plan) {
     MARLIN_CHECK(Info(tensor.dtype).block_elements == 1, "safetensors has no block types");
     if (!names.insert(tensor.name).second) {
       return Error{ErrorCode::kInput,
-                   fmt::format("{}: tensor {} would be written twice", folder.string(), tensor.name)};
+                   fmt::format("{}: tensor {} would be written twice", folder_.string(), tensor.name)};
     }
     const auto bytes = ByteSize(tensor.dtype, tensor.shape, "tensor " + tensor.name);
     if (!bytes) return bytes.error();
-    writer.bytes_.push_back(*bytes);
+    bytes_.push_back(*bytes);
   }
-  writer.folder_ = folder;
-  writer.plan_ = std::move(plan);
-  writer.metadata_ = std::move(metadata);
-  writer.CutIntoShards(max_shard_bytes);
-  if (auto status = writer.BeginShard(); !status) return status.error();
-  return writer;
+  plan_ = std::move(plan);
+  return {};
 }
 
 void SafetensorsWriter::CutIntoShards(std::uint64_t max_shard_bytes) {

@@ -37,6 +37,10 @@ class SafetensorsWriter {
                                           std::map<std::string, std::string> metadata = {},
                                           std::uint64_t max_shard_bytes = kDefaultShardBytes);
 
+  // One file of this name, whatever its size. Errors: as Create.
+  static Result<SafetensorsWriter> CreateFile(const std::filesystem::path& file, std::vector<PlannedTensor> plan,
+                                              std::map<std::string, std::string> metadata = {});
+
   // The next tensor of the plan, whole. Errors: kInput, kResource.
   Status Write(std::string_view name, std::span<const std::uint8_t> bytes);
   // After the last tensor. Errors: kInput, kResource.
@@ -55,6 +59,7 @@ class SafetensorsWriter {
   };
 
   SafetensorsWriter() = default;
+  Status TakePlan(std::vector<PlannedTensor> plan);
   void CutIntoShards(std::uint64_t max_shard_bytes);
   Status BeginShard();
   Status EndShard();

@@ -48,7 +48,7 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
   return session;
 }
 
-MatrixView<const float> Session::Forward(std::span<const std::int32_t> tokens) {
+MatrixView<const float> Session::Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer) {
   const std::size_t m = tokens.size();
   MARLIN_CHECK(m > 0 && m <= max_batch_ && position_ + m <= context_, "tokens exceed the session");
   const ModelConfig& config = model_->config;
@@ -60,7 +60,9 @@ MatrixView<const float> Session::Forward(std::span<const std::int32_t> tokens) {
     const std::size_t cache = i * context_ * config.kv_size();
     const MatrixView<float> keys(keys_->data() + cache, position_ + m, config.kv_size());
     const MatrixView<float> values(values_->data() + cache, position_ + m, config.kv_size());
-    RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, keys, values, position_});
+    LinearObserver observe;
+    if (observer) observe = [&](Slot first, MatrixView<const float> x) { observer(i, first, x); };
+    RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, keys, values, position_}, observe);
   }
   const auto normed = View(scratch_.normed, m, config.hidden_size);
   backend.RmsNorm(hidden, model_->weights.final_norm->data(), config.norm_eps, normed);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,9 @@ struct Model {
 Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision = Precision::kSixteenBit,
                         const ProgressFn& progress = {});
 
+// As LinearObserver, with the layer's index in front.
+using ModelObserver = std::function<void(std::size_t layer, Slot first, MatrixView<const float> x)>;
+
 // One sequence: the KV cache and the scratch memory of the forward pass. The model outlives it.
 class Session {
  public:
@@ -34,7 +38,7 @@ class Session {
   // Runs `tokens` after what the cache holds and returns their final hidden states (after the last norm)
   // [tokens, hidden], valid until the next call. The caller keeps to the limits: tokens.size() <= max_batch,
   // position() + tokens.size() <= context, 0 <= token < vocab.
-  MatrixView<const float> Forward(std::span<const std::int32_t> tokens);
+  MatrixView<const float> Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer = {});
 
   // logits [hidden.rows, vocab] = hidden * head^T; both in the backend's memory.
   void Logits(MatrixView<const float> hidden, MatrixView<float> logits);

@@ -1,16 +1,21 @@
 #include "quantize/quantize_model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
+#include "base/check.h"
 #include "base/file.h"
+#include "base/sha256.h"
 #include "formats/formats.h"
 #include "io/quantized_checkpoint.h"
 #include "io/quantized_layout.h"
 #include "io/tokenizer.h"
 #include "model/weights.h"
+#include "quantize/weight_maker.h"
 
 namespace marlin {
 namespace {
@@ -71,35 +76,73 @@ Result<std::map<std::string, std::string>> CompanionFiles(const Checkpoint& chec
   return files;
 }
 
-Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, const Method& method,
+// Where a weight comes in the forward pass: embedding, layer 0, 1, ..., the rest.
+std::size_t ExecutionRank(const std::string& name) {
+  if (name.starts_with(kEmbeddingStem)) return 0;
+  constexpr std::string_view kLayers = "model.layers.";
+  std::size_t layer = 0;
+  if (!name.starts_with(kLayers)) return SIZE_MAX;
+  std::from_chars(name.data() + kLayers.size(), name.data() + name.size(), layer);
+  return layer + 1;
+}
+
+Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, WeightMaker& maker,
                     QuantizedWriter& writer, ThreadPool& pool, const ProgressFn& progress) {
   std::size_t done = 0;
   for (const PlannedWeight& weight : plan.weights) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const Tensor* tensor =
-        checkpoint.Find(weight.format == nullptr ? weight.name : weight.name + std::string(kWeightSuffix));
-    const auto plain = weight.format == nullptr
-                           ? EncodePlainAs(*tensor, *FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16"), pool)
-                           : EncodePlain(*tensor, Precision::kSixteenBit, pool);
-    if (!plain) return Error{plain.error().code, checkpoint.path.string() + ": " + plain.error().message};
     Status status;
     if (weight.format == nullptr) {
+      const FormatRow& format = *FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16");
+      const auto plain = EncodePlainAs(*checkpoint.Find(weight.name), format, pool);
+      if (!plain) return Error{plain.error().code, checkpoint.path.string() + ": " + plain.error().message};
       status = writer.Write(weight.name, plain->codes);
     } else {
-      std::vector<float> values(plain->rows * plain->cols);
-      pool.Split(plain->rows, [&](std::size_t begin, std::size_t end, int) {
-        for (std::size_t r = begin; r < end; ++r) {
-          DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
-        }
-      });
-      const auto matrix = method.run(*weight.format, {values.data(), plain->rows, plain->cols}, nullptr, pool);
-      if (!matrix) return Error{matrix.error().code, weight.name + ": " + matrix.error().message};
+      const auto matrix = maker.Make(weight.name);
+      if (!matrix) return matrix.error();
       status = writer.Write(weight.name, matrix->view());
     }
     if (!status) return status;
     if (progress) progress({"quantize", ++done, plan.weights.size(), "tensors", weight.name});
   }
   return writer.Commit();
+}
+
+// What decides the codes of a walk, as one hash: layers that were kept belong to it or are made anew.
+std::string WalkKey(const QuantizedPlan& plan, const CalibrationWindows& calibration) {
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", plan.provenance.source_sha256, plan.provenance.method,
+                                 plan.provenance.program, calibration.text_sha256, calibration.ctx,
+                                 fmt::join(calibration.begins, ","));
+  for (const PlannedWeight& weight : plan.weights) {
+    if (weight.format != nullptr) text += fmt::format("{} {}\n", weight.name, weight.format->info.name);
+  }
+  return Sha256Hex(text);
+}
+
+MakerInput InputOf(const QuantizeOptions& options, const QuantizedPlan& plan, const fs::path& folder) {
+  MakerInput input{options.statistics, options.calibration, options.backend, std::nullopt};
+  if (options.calibration == nullptr) return input;
+  fs::path kept = folder;
+  kept += ".part";
+  input.store.emplace(kept, WalkKey(plan, *options.calibration));
+  return input;
+}
+
+nlohmann::json DescribeCalibration(const QuantizeOptions& options) {
+  if (const CalibrationWindows* c = options.calibration) {
+    return {{"text", c->text_name},
+            {"sha256", c->text_sha256},
+            {"windows", c->begins.size()},
+            {"ctx", c->ctx},
+            {"walk", true}};
+  }
+  if (options.statistics == nullptr) return nullptr;
+  const StatisticsSource& source = options.statistics->source;
+  return {{"text", source.text_name},
+          {"sha256", source.text_sha256},
+          {"windows", source.seen},
+          {"ctx", source.ctx},
+          {"walk", false}};
 }
 
 // What was written, as a reader sees it: every hash, and every planned matrix in its format and shape.
@@ -138,6 +181,17 @@ Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options
   return {};
 }
 
+Status CheckCalibration(const QuantizeOptions& options, const Method& method) {
+  MARLIN_CHECK(options.statistics == nullptr || options.calibration == nullptr, "one kind of calibration");
+  MARLIN_CHECK(options.calibration == nullptr || options.backend != nullptr, "a walk runs layers");
+  const bool gram = options.calibration != nullptr || (options.statistics != nullptr && options.statistics->has_gram());
+  if (method.needs != MethodNeeds::kGram || gram) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("the method {} needs a calibration text (--calibration TEXT), or statistics "
+                           "collected with --full-gram (--stats FILE)",
+                           method.name)};
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options) {
@@ -174,6 +228,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   if (auto status = CheckOptions(checkpoint, options); !status) return status.error();
   const auto method = ParseMethod(options.method);
   if (!method) return method.error();
+  if (auto status = CheckCalibration(options, **method); !status) return status.error();
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
   const auto stems = StemsToQuantize(*config, options);
@@ -187,6 +242,9 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   auto files = CompanionFiles(checkpoint);
   if (!files) return files.error();
   plan->files = std::move(*files);
+  std::stable_sort(plan->weights.begin(), plan->weights.end(), [](const PlannedWeight& a, const PlannedWeight& b) {
+    return ExecutionRank(a.name) < ExecutionRank(b.name);
+  });
   Provenance& provenance = plan->provenance;
   provenance.method = options.method;
   provenance.source_name = checkpoint.name;
@@ -199,11 +257,20 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
     provenance.source_sha256 = std::move(*hash);
   }
   provenance.program = options.program;
+  provenance.calibration = DescribeCalibration(options);
   provenance.command = options.command;
 
+  std::map<std::string, const FormatRow*> formats;
+  for (const PlannedWeight& weight : plan->weights) {
+    if (weight.format != nullptr) formats[weight.name] = weight.format;
+  }
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
-  if (auto status = WriteWeights(checkpoint, *plan, **method, *writer, pool, progress); !status) return status.error();
+  auto maker = WeightMaker::Create(checkpoint, *config, **method, std::move(formats), InputOf(options, *plan, folder),
+                                   pool, progress);
+  if (!maker) return maker.error();
+  if (auto status = WriteWeights(checkpoint, *plan, *maker, *writer, pool, progress); !status) return status.error();
+  maker->Done();
   const auto verified = CheckRoundTrip(folder, *plan, progress);
   if (!verified) return verified.error();
   summary.verified = *verified;

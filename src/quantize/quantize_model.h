@@ -12,13 +12,21 @@
 #include "io/checkpoint.h"
 #include "io/verify_folder.h"
 #include "model/config.h"
+#include "quantize/layer_walk.h"
 #include "quantize/method.h"
+#include "quantize/model_statistics.h"
 
 namespace marlin {
 
 struct QuantizeOptions {
   const FormatRow* format = nullptr;  // one with groups
   std::string method = "rtn";
+  // What the method knows of the activations: nothing; statistics of this model (CheckBelongs was asked); or a walk
+  // over calibration windows, which `backend` runs and which is resumed layer by layer (kept in FOLDER.part until it is
+  // done).
+  const ModelStatistics* statistics = nullptr;
+  const CalibrationWindows* calibration = nullptr;
+  Backend* backend = nullptr;
   bool quantize_embeddings = false;
   bool quantize_head = false;
   bool compat = false;  // only what other programs can read; the rest stays 16-bit

@@ -1,0 +1,208 @@
+// calibrate: what calibration text shows at the input of every linear layer, into a file. Interrupted, it goes on where
+// it stopped; two files of the same model can be merged.
+
+#include "quantize/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cli/calibration.h"
+#include "cli/verb.h"
+#include "io/checkpoint.h"
+#include "io/tokenizer.h"
+#include "study/machine.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model;
+  std::string output;
+  std::vector<std::string> merge;
+  bool gram = false;
+  bool overwrite = false;
+  CalibrationOptions calibration;
+  BackendOptions backend;
+};
+
+// A text, cut for a model.
+struct Job {
+  Checkpoint checkpoint;
+  ModelConfig config;
+  TokenStream stream;
+  StatisticsSource source;
+};
+
+Result<Job> Prepare(const Options& options, const EvalText& text) {
+  auto checkpoint = OpenCheckpoint(options.model);
+  if (!checkpoint) return checkpoint.error();
+  auto config = ParseModelConfig(checkpoint->config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  auto stream = MakeTokenStream(*tokenizer, text.text);
+  if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
+  const auto begins = SpreadWindows(stream->tokens.size(), options.calibration.ctx, options.calibration.windows);
+  if (!begins) return Error{begins.error().code, text.name + ": " + begins.error().message};
+  auto hash = HashCheckpoint(*checkpoint);
+  if (!hash) return hash.error();
+  const StatisticsSource source = {
+      *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, begins->size(), 0};
+  return Job{std::move(*checkpoint), std::move(*config), std::move(*stream), source};
+}
+
+Status CheckMemory(const Job& job, bool gram, Console& console) {
+  const std::uint64_t statistics = StatisticsBytes(job.config, gram);
+  const std::uint64_t weights = 2 * CountParameters(job.config);
+  const std::uint64_t need = statistics + weights + SessionBytes(job.config, job.source.ctx, job.source.ctx);
+  const std::uint64_t have = AvailableMemoryBytes();
+  console.Say(fmt::format("memory: about {} ({} of weights, {} of statistics); {} are available",
+                          FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(weights)),
+                          FormatBytes(static_cast<double>(statistics)), FormatBytes(static_cast<double>(have))));
+  if (need <= have) return {};
+  return Error{
+      ErrorCode::kResource,
+      fmt::format("calibrating needs about {} of memory, {} are available{}", FormatBytes(static_cast<double>(need)),
+                  FormatBytes(static_cast<double>(have)), gram ? "; it needs less without --full-gram" : "")};
+}
+
+bool SameRun(const ModelStatistics& found, const StatisticsSource& wanted, bool gram) {
+  const StatisticsSource& source = found.source;
+  return source.model_sha256 == wanted.model_sha256 && source.tokenizer_sha256 == wanted.tokenizer_sha256 &&
+         source.text_sha256 == wanted.text_sha256 && source.ctx == wanted.ctx && source.windows == wanted.windows &&
+         (source.seen == 0 || found.has_gram() == gram);
+}
+
+// What an interrupted run of the same work left, or nothing seen yet.
+ModelStatistics StartFrom(const fs::path& partial, const Job& job, bool gram, Console& console) {
+  if (std::error_code code; fs::exists(partial, code)) {
+    auto found = ReadStatistics(partial);
+    if (found && SameRun(*found, job.source, gram)) {
+      console.Say(fmt::format("going on after window {} of {}", found->source.seen, found->source.windows));
+      return std::move(*found);
+    }
+  }
+  return EmptyStatistics(job.config, job.source);
+}
+
+Result<ModelStatistics> Collect(const Options& options, const Job& job, Invocation& invocation) {
+  constexpr std::chrono::seconds kSaveEvery{30};
+  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  if (!backend) return backend.error();
+  const auto model = LoadModel(job.checkpoint, **backend, Precision::kSixteenBit, invocation.console.progress());
+  if (!model) return model.error();
+  const fs::path partial = options.output + ".part";
+  ModelStatistics statistics = StartFrom(partial, job, options.gram, invocation.console);
+  const ProgressFn progress = invocation.console.progress();
+  auto saved = std::chrono::steady_clock::now();
+  const auto after_window = [&](const ModelStatistics& so_far) -> Status {
+    if (progress) {
+      progress({"calibrate on " + so_far.source.text_name, so_far.source.seen, so_far.source.windows, "windows", ""});
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (now - saved < kSaveEvery && !Interrupted()) return {};
+    saved = now;
+    return WriteStatistics(so_far, partial);
+  };
+  auto status = CollectStatistics(*model, job.stream, options.gram, statistics, after_window);
+  if (!status && status.error().code == ErrorCode::kInterrupted) {
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where it stopped"};
+  }
+  if (!status) return Error{status.error().code, options.model + ": " + status.error().message};
+  return statistics;
+}
+
+nlohmann::json Describe(const Options& options, const ModelStatistics& statistics,
+                        const std::vector<std::string>& silent) {
+  const StatisticsSource& source = statistics.source;
+  return {{"file", options.output},
+          {"model_sha256", source.model_sha256},
+          {"tokenizer_sha256", source.tokenizer_sha256},
+          {"text", {{"name", source.text_name}, {"sha256", source.text_sha256}}},
+          {"ctx", source.ctx},
+          {"windows", source.seen},
+          {"tokens", statistics.layers.empty() ? 0 : statistics.layers[0][0].tokens},
+          {"layers", statistics.layers.size()},
+          {"gram", statistics.has_gram()},
+          {"silent_channels", silent}};
+}
+
+Status Save(const Options& options, const ModelStatistics& statistics, nlohmann::json extra, Console& console) {
+  if (auto status = WriteStatistics(statistics, options.output); !status) return status;
+  std::error_code ignored;
+  fs::remove(options.output + ".part", ignored);
+  const auto silent = DescribeSilentChannels(statistics);
+  nlohmann::json document = Describe(options, statistics, silent);
+  document.update(extra);
+  console.Result(fmt::format("{}: {} layers, {} windows of {} tokens of {}{}", options.output, statistics.layers.size(),
+                             statistics.source.seen, statistics.source.ctx, statistics.source.text_name,
+                             statistics.has_gram() ? ", with X^T X" : ""));
+  for (const std::string& line : silent) console.Warn("never active on this text: " + line);
+  console.Data(document);
+  return {};
+}
+
+Status RunMerge(const Options& options, Console& console) {
+  if (!options.model.empty() || options.merge.size() < 2) {
+    return Error{ErrorCode::kUsage, "--merge takes two or more files of statistics and no model"};
+  }
+  auto merged = ReadStatistics(options.merge[0]);
+  if (!merged) return merged.error();
+  for (std::size_t i = 1; i < options.merge.size(); ++i) {
+    const auto next = ReadStatistics(options.merge[i]);
+    if (!next) return next.error();
+    if (auto status = Merge(*merged, *next); !status) {
+      return Error{status.error().code, options.merge[i] + ": " + status.error().message};
+    }
+  }
+  return Save(options, *merged, nlohmann::json::object(), console);
+}
+
+Status RunCalibrate(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  if (std::error_code code; fs::exists(options.output, code) && !options.overwrite) {
+    return Error{ErrorCode::kInput, fmt::format("{} already exists; --overwrite replaces it", options.output)};
+  }
+  if (!options.merge.empty()) return RunMerge(options, console);
+  if (options.model.empty() || options.calibration.data.empty()) {
+    return Error{ErrorCode::kUsage,
+                 "name a model and its calibration text: metal-marlin calibrate MODEL --data TEXT -o FILE"};
+  }
+  const auto input = FindCalibration(options.calibration, console);
+  if (!input) return input.error();
+  const auto job = Prepare(options, input->text);
+  if (!job) return job.error();
+  if (job->source.windows < options.calibration.windows) {
+    console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", input->text.name,
+                             job->source.windows, job->source.ctx, options.calibration.windows));
+  }
+  if (auto status = CheckMemory(*job, options.gram, console); !status) return status;
+  const auto statistics = Collect(options, *job, invocation);
+  if (!statistics) return statistics.error();
+  return Save(options, *statistics, {{"overlap", {{"share", input->overlap}, {"with", input->overlap_with}}}}, console);
+}
+
+}  // namespace
+
+void RegisterCalibrate(CLI::App& parent, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(parent, selection, "calibrate", "Collect what calibration text shows at every linear layer",
+                          "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
+  app->add_option("model", options->model, "Hugging Face folder or GGUF file");
+  AddCalibrationOptions(*app, "--data", options->calibration);
+  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
+  app->add_option("-o,--output", options->output, "File to write")->required();
+  app->add_option("--merge", options->merge, "Files of statistics of one model to add up, instead of running it");
+  app->add_flag("--full-gram", options->gram, "Also X^T X of every input, which gptq uses");
+  app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
+  AddBackendOptions(*app, options->backend);
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunCalibrate(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

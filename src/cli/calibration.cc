@@ -1,0 +1,65 @@
+#include "cli/calibration.h"
+
+#include <fmt/format.h>
+
+#include "io/text_overlap.h"
+#include "quantize/calibrate.h"
+
+namespace marlin {
+
+void AddCalibrationOptions(CLI::App& app, const std::string& data_option, CalibrationOptions& options) {
+  std::string names;
+  for (const CalibrationSource& source : CalibrationSources()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);
+  }
+  options.windows = kCalibrationWindows;
+  options.ctx = kCalibrationCtx;
+  app.add_option(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
+  app.add_option("--windows", options.windows, "Windows of calibration text, spread evenly over it")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
+  app.add_option("--calibration-ctx", options.ctx, "Tokens per window of calibration text")
+      ->check(CLI::Range(4, 131072));
+  app.add_flag("--allow-overlap", options.allow_overlap,
+               "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
+}
+
+Status CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {
+  const double overlap = TextOverlap(calibration.text, evaluation.text);
+  if (overlap <= kMaxOverlap) return {};
+  const std::string what = fmt::format("the calibration text {} shares {:.1f} % of its runs of {} words with {}",
+                                       calibration.name, 100 * overlap, kOverlapWords, evaluation.name);
+  if (allow) {
+    console.Warn(what + "; what is measured on that text will flatter this model");
+    return {};
+  }
+  return Error{ErrorCode::kInput,
+               what +
+                   ": a model must not be measured on what it was calibrated on; take another text, or "
+                   "say --allow-overlap if you will never measure on that one"};
+}
+
+Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console) {
+  CalibrationTextOptions find;
+  find.data = options.data;
+  find.offline = options.offline;
+  auto text = FindCalibrationText(find, console.progress());
+  if (!text) return text.error();
+  CalibrationInput input{std::move(*text), 0, ""};
+  std::vector<EvalText> evaluations;
+  evaluations.push_back(BuiltInSample());
+  DatasetOptions at_hand;
+  at_hand.offline = true;
+  if (auto standard = FindWikiText2(at_hand, nullptr)) evaluations.push_back(std::move(*standard));
+  for (const EvalText& evaluation : evaluations) {
+    if (auto status = CheckOverlap(input.text, evaluation, options.allow_overlap, console); !status)
+      return status.error();
+    const double overlap = TextOverlap(input.text.text, evaluation.text);
+    if (overlap >= input.overlap) {
+      input.overlap = overlap;
+      input.overlap_with = evaluation.name;
+    }
+  }
+  return input;
+}
+
+}  // namespace marlin

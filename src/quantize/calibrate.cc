@@ -1,0 +1,64 @@
+#include "quantize/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/progress.h"
+#include "base/thread_pool.h"
+
+namespace marlin {
+
+Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t ctx, std::size_t windows) {
+  const std::size_t held = tokens / ctx;
+  if (std::min(held, windows) < kLeastCalibrationWindows) {
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("the calibration would have {} windows of {} tokens (the text has {} tokens), want at least {}; "
+                    "give a longer text",
+                    std::min(held, windows), ctx, tokens, kLeastCalibrationWindows)};
+  }
+  const std::size_t count = std::min(held, windows);
+  std::vector<std::size_t> begins(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    begins[i] = count == held ? i * ctx : i * (tokens - ctx) / (count - 1);
+  }
+  return begins;
+}
+
+ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source) {
+  source.seen = 0;
+  return {std::move(source), std::vector<LayerStatistics>(config.layers)};
+}
+
+Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
+                         const std::function<Status(const ModelStatistics&)>& after_window) {
+  StatisticsSource& source = statistics.source;
+  const auto begins = SpreadWindows(stream.tokens.size(), source.ctx, source.windows);
+  if (!begins) return begins.error();
+  source.windows = begins->size();
+  if (auto status = CheckTokens(stream, model.config.vocab_size); !status) return status;
+  auto session = Session::Create(model, source.ctx, source.ctx);
+  if (!session) return session.error();
+  ThreadPool pool(model.backend->threads());
+  while (source.seen < source.windows) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    Status status;
+    session->Reset();
+    session->Forward(stream.Window((*begins)[source.seen], source.ctx), [&](std::size_t layer, Slot first,
+                                                                            MatrixView<const float> x) {
+      if (!status.ok()) return;
+      status = Accumulate(statistics.layers[layer][InputIndex(first)], x, pool, gram);
+      if (status.ok()) return;
+      status = Error{status.error().code,
+                     fmt::format("window {}, {}: {}", source.seen, LinearStem(layer, first), status.error().message)};
+    });
+    if (!status) return status;
+    ++source.seen;
+    if (after_window) status = after_window(statistics);
+    if (!status) return status;
+  }
+  return {};
+}
+
+}  // namespace marlin

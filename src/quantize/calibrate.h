@@ -1,0 +1,35 @@
+// Runs a model over calibration text and keeps what every linear layer saw.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "base/result.h"
+#include "io/token_stream.h"
+#include "model/model.h"
+#include "quantize/model_statistics.h"
+
+namespace marlin {
+
+inline constexpr std::size_t kCalibrationWindows = 128;
+inline constexpr std::size_t kCalibrationCtx = 512;
+// Fewer windows than this say too little about a model.
+inline constexpr std::size_t kLeastCalibrationWindows = 4;
+
+// Where `windows` windows of ctx tokens begin: spread evenly over the text, so that a text made of many kinds shows all
+// of them; next to each other when the text holds no more; all that there are when it holds fewer. Errors: kInput
+// (fewer than kLeastCalibrationWindows).
+Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t ctx, std::size_t windows);
+
+// Statistics before the first window. source: everything but `seen`.
+ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source);
+
+// Goes on where `statistics` stands (source.seen) to source.windows; the same bits however often it was interrupted,
+// and for any number of threads. after_window is called with what was gathered so far and may save it. Errors: kInput
+// (a token beyond the vocabulary, text shorter than the windows), kResource, kNumerical (NaN: names layer and input),
+// kInterrupted.
+Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
+                         const std::function<Status(const ModelStatistics&)>& after_window);
+
+}  // namespace marlin

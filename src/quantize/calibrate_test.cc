@@ -1,0 +1,226 @@
+// Calibration runs on a tiny real checkpoint: what is gathered, kept in files, merged, and walked layer by layer.
+#include "quantize/calibrate.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "formats/formats.h"
+#include "kernels/cpu_backend.h"
+#include "quantize/layer_store.h"
+#include "quantize/layer_walk.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+class Calibrate : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "marlin-calibrate-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    auto backend = MakeCpuBackend({2, {}, {}});
+    ASSERT_TRUE(backend.ok());
+    backend_ = std::move(*backend);
+    auto checkpoint = OpenCheckpoint(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-llama");
+    ASSERT_TRUE(checkpoint.ok());
+    checkpoint_ = std::move(*checkpoint);
+    auto model = LoadModel(checkpoint_, *backend_);
+    ASSERT_TRUE(model.ok());
+    model_ = std::move(*model);
+    Rng rng(3);
+    for (int i = 0; i < 200; ++i) {
+      stream_.tokens.push_back(static_cast<std::int32_t>(rng.Below(model_.config.vocab_size)));
+    }
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  ModelStatistics Collect(bool gram, std::size_t windows = 6) const {
+    ModelStatistics statistics = EmptyStatistics(model_.config, {"model", "tokenizer", "text", "hash", 20, windows, 0});
+    const auto status = CollectStatistics(model_, stream_, gram, statistics, {});
+    EXPECT_TRUE(status.ok()) << status.error().message;
+    return statistics;
+  }
+
+  static void ExpectEqual(const ModelStatistics& a, const ModelStatistics& b) {
+    ASSERT_EQ(a.layers.size(), b.layers.size());
+    for (std::size_t layer = 0; layer < a.layers.size(); ++layer) {
+      for (std::size_t i = 0; i < a.layers[layer].size(); ++i) {
+        EXPECT_EQ(a.layers[layer][i].tokens, b.layers[layer][i].tokens);
+        EXPECT_EQ(a.layers[layer][i].sum_squares, b.layers[layer][i].sum_squares);
+        EXPECT_EQ(a.layers[layer][i].sum_abs, b.layers[layer][i].sum_abs);
+        EXPECT_EQ(a.layers[layer][i].max_abs, b.layers[layer][i].max_abs);
+        EXPECT_EQ(a.layers[layer][i].gram, b.layers[layer][i].gram);
+      }
+    }
+  }
+
+  fs::path folder_;
+  std::unique_ptr<Backend> backend_;
+  Checkpoint checkpoint_;
+  Model model_;
+  TokenStream stream_;
+};
+
+TEST(SpreadWindows, CoverTheTextEvenly) {
+  EXPECT_EQ(*SpreadWindows(1000, 100, 10), (std::vector<std::size_t>{0, 100, 200, 300, 400, 500, 600, 700, 800, 900}));
+  EXPECT_EQ(*SpreadWindows(1000, 100, 4), (std::vector<std::size_t>{0, 300, 600, 900}));
+  EXPECT_EQ(SpreadWindows(599, 100, 128)->size(), 5u) << "all there are";
+  const auto few = SpreadWindows(399, 100, 128);
+  ASSERT_FALSE(few.ok());
+  EXPECT_EQ(few.error().code, ErrorCode::kInput);
+  EXPECT_NE(few.error().message.find("399 tokens"), std::string::npos);
+}
+
+TEST_F(Calibrate, SeesEveryInputOfEveryLayer) {
+  const ModelStatistics statistics = Collect(true);
+  ASSERT_EQ(statistics.layers.size(), model_.config.layers);
+  EXPECT_EQ(statistics.source.seen, 6u);
+  for (const LayerStatistics& layer : statistics.layers) {
+    for (std::size_t i = 0; i < layer.size(); ++i) {
+      EXPECT_EQ(layer[i].tokens, 120u);
+      EXPECT_EQ(layer[i].channels(), kLinearSlots[kInputs[i]].cols(model_.config));
+      for (std::size_t c = 0; c < layer[i].channels(); ++c) {
+        EXPECT_NEAR(layer[i].gram[c * layer[i].channels() + c] / layer[i].sum_squares[c], 1, 1e-5);
+        EXPECT_LE(layer[i].sum_abs[c], 120 * layer[i].max_abs[c] * (1 + 1e-6));
+      }
+    }
+  }
+}
+
+TEST_F(Calibrate, ThreadsAndInterruptionsChangeNoBit) {
+  const ModelStatistics want = Collect(true);
+  auto one = MakeCpuBackend({1, {}, {}});
+  ASSERT_TRUE(one.ok());
+  const auto model = LoadModel(checkpoint_, **one);
+  ASSERT_TRUE(model.ok());
+  ModelStatistics statistics = EmptyStatistics(model->config, want.source);
+  const fs::path file = folder_ / "part";
+  // Saved, stopped and read again after every window.
+  for (int run = 0; run < 6; ++run) {
+    const auto stop = [&](const ModelStatistics& so_far) -> Status {
+      EXPECT_TRUE(WriteStatistics(so_far, file).ok());
+      return Error{ErrorCode::kInterrupted, "stop"};
+    };
+    EXPECT_FALSE(CollectStatistics(*model, stream_, true, statistics, stop).ok());
+    auto read = ReadStatistics(file);
+    ASSERT_TRUE(read.ok()) << read.error().message;
+    EXPECT_EQ(read->source.seen, static_cast<std::size_t>(run) + 1);
+    statistics = std::move(*read);
+  }
+  ExpectEqual(statistics, want);
+}
+
+TEST_F(Calibrate, FilesOfOtherModelsAndDamageAreRefused) {
+  const ModelStatistics statistics = Collect(false);
+  const fs::path file = folder_ / "stats";
+  ASSERT_TRUE(WriteStatistics(statistics, file).ok());
+  EXPECT_TRUE(CheckBelongs(statistics, model_.config, "model", "tokenizer").ok());
+  EXPECT_EQ(CheckBelongs(statistics, model_.config, "other", "tokenizer").error().code, ErrorCode::kInput);
+  EXPECT_EQ(CheckBelongs(statistics, model_.config, "model", "other").error().code, ErrorCode::kInput);
+  ModelConfig wider = model_.config;
+  wider.intermediate_size += 8;
+  const auto shape = CheckBelongs(statistics, wider, "model", "tokenizer");
+  ASSERT_FALSE(shape.ok());
+  EXPECT_NE(shape.error().message.find("mlp.down_proj"), std::string::npos) << shape.error().message;
+
+  const std::string good = *ReadFile(file);
+  std::string bad = good;
+  bad[bad.size() - 5] = static_cast<char>(bad[bad.size() - 5] ^ 1);
+  ASSERT_TRUE(WriteFileAtomic(file, bad).ok());
+  EXPECT_EQ(ReadStatistics(file).error().code, ErrorCode::kCorrupt);
+  ASSERT_TRUE(WriteFileAtomic(file, good.substr(0, good.size() - 40)).ok());
+  EXPECT_EQ(ReadStatistics(file).error().code, ErrorCode::kInput);
+  const auto model = ReadStatistics(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-llama/model.safetensors");
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(model.error().message.find("metal-marlin calibrate"), std::string::npos);
+}
+
+TEST_F(Calibrate, MergedRunsAreTheirSum) {
+  ModelStatistics both = Collect(true, 4);
+  const ModelStatistics other = Collect(true, 6);
+  ASSERT_TRUE(Merge(both, other).ok());
+  EXPECT_EQ(both.source.seen, 10u);
+  EXPECT_EQ(both.source.text_name, "text + text");
+  EXPECT_EQ(both.layers[1][2].tokens, 200u);
+  EXPECT_DOUBLE_EQ(both.layers[1][2].sum_squares[3],
+                   Collect(true, 4).layers[1][2].sum_squares[3] + other.layers[1][2].sum_squares[3]);
+  ModelStatistics foreign = other;
+  foreign.source.model_sha256 = "other";
+  EXPECT_EQ(Merge(both, foreign).error().code, ErrorCode::kInput);
+  EXPECT_EQ(Merge(both, Collect(false)).error().code, ErrorCode::kUsage);
+}
+
+TEST_F(Calibrate, AWalkOverUnchangedLayersSeesWhatTheModelSees) {
+  const ModelStatistics want = Collect(true);
+  const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
+  auto walk = LayerWalk::Create(checkpoint_, model_.config, *backend_, windows);
+  ASSERT_TRUE(walk.ok());
+  ThreadPool pool(2);
+  ModelStatistics got = EmptyStatistics(model_.config, want.source);
+  const std::vector<const EncodedMatrix*> as_it_is(kSlots, nullptr);
+  for (auto& layer : got.layers) {
+    auto observed = walk->Observe(true, pool, {});
+    ASSERT_TRUE(observed.ok()) << observed.error().message;
+    layer = std::move(*observed);
+    ASSERT_TRUE(walk->Advance(as_it_is, {}).ok());
+  }
+  ExpectEqual(got, want);
+}
+
+TEST_F(Calibrate, AWalkShowsLaterLayersWhatQuantizedOnesGive) {
+  const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
+  auto walk = LayerWalk::Create(checkpoint_, model_.config, *backend_, windows);
+  ASSERT_TRUE(walk.ok());
+  const auto stored = FindWeight(checkpoint_, LinearStem(0, kDown));
+  ASSERT_TRUE(stored.ok());
+  std::vector<float> weights(stored->rows * stored->cols);
+  ASSERT_TRUE(DecodeRows(*stored->tensor, 0, {weights.data(), stored->rows, stored->cols}).ok());
+  const EncodedMatrix coarse = Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols});
+  std::vector<const EncodedMatrix*> matrices(kSlots, nullptr);
+  matrices[kDown] = &coarse;
+  ASSERT_TRUE(walk->Advance(matrices, {}).ok());
+  ThreadPool pool(2);
+  const auto next = walk->Observe(false, pool, {});
+  ASSERT_TRUE(next.ok());
+  const ModelStatistics exact = Collect(false);
+  EXPECT_NE((*next)[0].sum_squares, exact.layers[1][0].sum_squares);
+  EXPECT_NEAR((*next)[0].sum_squares[0] / exact.layers[1][0].sum_squares[0], 1, 0.3);
+}
+
+TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
+  Rng rng(8);
+  const FormatRow& format = *FindFormat("int4-g64");
+  EncodedLayer layer;
+  std::map<Slot, const FormatRow*> formats;
+  for (const Slot slot : {kQ, kDown}) {
+    const std::size_t n = kLinearSlots[slot].rows(model_.config);
+    const std::size_t k = kLinearSlots[slot].cols(model_.config);
+    std::vector<float> weights(n * k);
+    for (float& w : weights) w = static_cast<float>(rng.Normal());
+    layer.emplace(slot, Encode(format, {weights.data(), n, k}));
+    formats[slot] = &format;
+  }
+  const LayerStore store(folder_ / "kept", "key");
+  EXPECT_FALSE(store.Load(1, model_.config, formats).has_value());
+  ASSERT_TRUE(store.Save(1, layer).ok());
+  const auto back = store.Load(1, model_.config, formats);
+  ASSERT_TRUE(back.has_value());
+  for (const auto& [slot, matrix] : layer) {
+    EXPECT_EQ(back->at(slot).codes, matrix.codes);
+    EXPECT_EQ(back->at(slot).scales, matrix.scales);
+    EXPECT_EQ(back->at(slot).zero_points, matrix.zero_points);
+  }
+  EXPECT_FALSE(LayerStore(folder_ / "kept", "other key").Load(1, model_.config, formats).has_value());
+  formats[kQ] = FindFormat("int4-g128");
+  EXPECT_FALSE(store.Load(1, model_.config, formats).has_value()) << "another format";
+  store.Remove();
+  EXPECT_FALSE(fs::exists(folder_ / "kept"));
+}
+
+}  // namespace
+}  // namespace marlin

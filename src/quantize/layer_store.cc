@@ -1,0 +1,97 @@
+#include "quantize/layer_store.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+#include <system_error>
+
+#include "base/sha256.h"
+#include "io/safetensors.h"
+#include "io/safetensors_writer.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+struct Part {
+  const char* suffix;
+  std::vector<std::uint8_t> EncodedMatrix::*bytes;
+};
+constexpr std::array kParts = {Part{".codes", &EncodedMatrix::codes}, Part{".scales", &EncodedMatrix::scales},
+                               Part{".zero_points", &EncodedMatrix::zero_points}};
+
+const Tensor* Find(const SafetensorsFile& file, const std::string& name) {
+  for (const Tensor& tensor : file.tensors) {
+    if (tensor.name == name) return &tensor;
+  }
+  return nullptr;
+}
+
+// "model.layers.3.mlp.down_proj.fp4-g128.codes"
+std::string PartName(std::size_t layer, Slot slot, const FormatRow& format, const Part& part) {
+  return fmt::format("{}.{}{}", LinearStem(layer, slot), format.info.name, part.suffix);
+}
+
+bool ReadPart(const SafetensorsFile& file, const std::string& name, std::vector<std::uint8_t>& bytes) {
+  if (bytes.empty()) return true;
+  const Tensor* tensor = Find(file, name);
+  if (tensor == nullptr || tensor->bytes.size() != bytes.size()) return false;
+  const auto hash = file.metadata.find(HashKey(name));
+  if (hash == file.metadata.end() || hash->second != Sha256Hex(tensor->bytes)) return false;
+  std::memcpy(bytes.data(), tensor->bytes.data(), bytes.size());
+  return true;
+}
+
+}  // namespace
+
+fs::path LayerStore::File(std::size_t layer) const { return folder_ / fmt::format("layer-{:05}.safetensors", layer); }
+
+Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
+  std::error_code code;
+  fs::create_directories(folder_, code);
+  if (code) return Error{ErrorCode::kInput, fmt::format("cannot make {}: {}", folder_.string(), code.message())};
+  std::vector<PlannedTensor> plan;
+  for (const auto& [slot, matrix] : matrices) {
+    for (const Part& part : kParts) {
+      if ((matrix.*part.bytes).empty()) continue;
+      plan.push_back({PartName(layer, slot, *matrix.format, part), DType::kU8, {(matrix.*part.bytes).size()}});
+    }
+  }
+  auto writer = SafetensorsWriter::CreateFile(File(layer), std::move(plan), {{"key", key_}});
+  if (!writer) return writer.error();
+  for (const auto& [slot, matrix] : matrices) {
+    for (const Part& part : kParts) {
+      if ((matrix.*part.bytes).empty()) continue;
+      if (auto status = writer->Write(PartName(layer, slot, *matrix.format, part), matrix.*part.bytes); !status)
+        return status;
+    }
+  }
+  return writer->Commit();
+}
+
+std::optional<EncodedLayer> LayerStore::Load(std::size_t layer, const ModelConfig& config,
+                                             const std::map<Slot, const FormatRow*>& formats) const {
+  std::error_code code;
+  if (!fs::exists(File(layer), code)) return std::nullopt;
+  const auto file = OpenSafetensors(File(layer));
+  if (!file) return std::nullopt;
+  const auto key = file->metadata.find("key");
+  if (key == file->metadata.end() || key->second != key_) return std::nullopt;
+  EncodedLayer matrices;
+  for (const auto& [slot, format] : formats) {
+    EncodedMatrix matrix(*format, kLinearSlots[slot].rows(config), kLinearSlots[slot].cols(config));
+    for (const Part& part : kParts) {
+      if (!ReadPart(*file, PartName(layer, slot, *format, part), matrix.*part.bytes)) return std::nullopt;
+    }
+    matrices.emplace(slot, std::move(matrix));
+  }
+  return matrices;
+}
+
+void LayerStore::Remove() const {
+  std::error_code ignored;
+  fs::remove_all(folder_, ignored);
+}
+
+}  // namespace marlin

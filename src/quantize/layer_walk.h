@@ -1,0 +1,63 @@
+// Goes through a model layer by layer over calibration windows. Each layer is shown what the layers before it give
+// after they were quantized, so that later layers make up for the errors of earlier ones. In memory: the hidden states
+// of all windows, one layer, and its statistics; never the model.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "io/checkpoint.h"
+#include "io/token_stream.h"
+#include "model/layer.h"
+#include "quantize/model_statistics.h"
+
+namespace marlin {
+
+// Calibration text as a model sees it.
+struct CalibrationWindows {
+  TokenStream stream;
+  std::vector<std::size_t> begins;  // SpreadWindows
+  std::size_t ctx = 0;
+  std::string text_name, text_sha256;
+};
+
+class LayerWalk {
+ public:
+  // Everything given outlives the walk. Errors: kInput (a token beyond the vocabulary), kResource, and those of
+  // loading.
+  static Result<LayerWalk> Create(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+                                  const CalibrationWindows& windows);
+
+  // Peak bytes of a walk beside what the methods need: hidden states, one layer, its statistics.
+  static std::uint64_t Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram);
+
+  // The layer that is next: 0, 1, ...
+  std::size_t next() const { return next_; }
+
+  // What the inputs of the next layer look like. Errors: kNumerical (NaN), kInterrupted, and those of loading.
+  Result<LayerStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
+
+  // The next layer as it will be stored: matrices[slot], null where it stays as it is. The one after it becomes next.
+  Status Advance(std::span<const EncodedMatrix* const> matrices, const ProgressFn& progress);
+
+ private:
+  LayerWalk() = default;
+  Status Load();
+  MatrixView<float> Hidden(std::size_t window);
+  void Report(const ProgressFn& progress, const char* stage, std::size_t window) const;
+
+  const Checkpoint* checkpoint_ = nullptr;
+  const ModelConfig* config_ = nullptr;
+  Backend* backend_ = nullptr;
+  const CalibrationWindows* windows_ = nullptr;
+  std::size_t next_ = 0;
+  std::optional<Layer> layer_;  // the next one, once it was needed
+  std::optional<LayerRunner> runner_;
+  std::vector<float> hidden_;  // [windows][ctx][hidden_size]
+};
+
+}  // namespace marlin
