@@ -41,7 +41,8 @@ std::string RowName(const record::Config& config) {
 bool Replaces(const Record& newer, const Record& older) {
   const bool timing = !older.throughput || TimingOf(newer) == TimingOf(older);
   const bool kernels = !older.kernels || KernelTimingOf(newer) == KernelTimingOf(older);
-  return timing && kernels;
+  const bool divergence = (!older.divergence || newer.divergence) && (!older.noise_floor || newer.noise_floor);
+  return timing && kernels && divergence;
 }
 
 // Leaves out records of one group that a newer one of the same configuration replaces.
@@ -87,6 +88,10 @@ ResultRow MakeRow(const StoredRecord& stored, const Record* base) {
   row.stored = &stored;
   row.name = RowName(record.config);
   if (record.perplexity) row.perplexity = PerplexityOf(*record.perplexity);
+  if (record.divergence && !row.is_baseline()) {
+    row.kl = KlOf(*record.divergence);
+    row.same_top = SameTopOf(*record.divergence);
+  }
   row.prefill = PrefillSpeed(record);
   row.decode = DecodeSpeed(record);
   if (base == nullptr) return row;
@@ -104,7 +109,10 @@ ResultGroup MakeGroup(std::span<const StoredRecord* const> group, std::span<cons
     result.rows.push_back(MakeRow(*stored, base));
     if (!is_baseline && base == nullptr) result.rows.back().why_no_delta = WhyNoDelta(record, model);
   }
-  RankRows(result.rows);
+  result.order = RankRows(result.rows);
+  if (const Record* floor = result.noise_floor()) {
+    for (ResultRow& row : result.rows) row.indistinguishable = Indistinguishable(*floor, row.record());
+  }
   return result;
 }
 
@@ -140,6 +148,17 @@ const record::Perplexity* ResultGroup::perplexity() const {
 const ResultRow* ResultGroup::best() const {
   const auto found = std::find_if(rows.begin(), rows.end(), [](const ResultRow& row) { return row.best; });
   return found == rows.end() ? nullptr : &*found;
+}
+
+const Record* ResultGroup::noise_floor() const {
+  for (const ResultRow& row : rows) {
+    if (row.is_baseline() && row.record().noise_floor) return &row.record();
+  }
+  return nullptr;
+}
+
+bool ResultGroup::any_kl() const {
+  return std::any_of(rows.begin(), rows.end(), [](const ResultRow& row) { return row.kl.has_value(); });
 }
 
 Analysis Analyze(std::span<const StoredRecord> records) {

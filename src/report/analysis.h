@@ -16,16 +16,22 @@
 
 namespace marlin {
 
+// What the ranks of a group follow: KL where every row has it, else perplexity (docs/decisions/0006).
+enum class RankOrder { kPerplexity, kDivergence };
+
 struct ResultRow {
   const StoredRecord* stored = nullptr;
   std::string name;  // display name and what sets the row apart: method, calibration, quantized embeddings
   std::optional<PerplexityEstimate> perplexity;
   std::optional<PerplexityEstimate> base_perplexity;
-  std::optional<PairedDelta> delta;  // never for a baseline
-  std::string why_no_delta;          // set when a row that is no baseline has no delta
+  std::optional<PairedDelta> delta;      // never for a baseline
+  std::string why_no_delta;              // set when a row that is no baseline has no delta
+  std::optional<MeanEstimate> kl;        // from the baseline, nats per token; never for a baseline
+  std::optional<MeanEstimate> same_top;  // share of tokens with the baseline's most likely successor
+  bool indistinguishable = false;        // kl is not above the noise floor of the group
   std::optional<Speed> prefill;
   std::optional<Speed> decode;
-  std::optional<std::size_t> rank;  // 1 = least delta; shared with the row above unless distinguished from it
+  std::optional<std::size_t> rank;  // 1 = least by the group's order; shared with the row above unless told apart
   bool best = false;
 
   const Record& record() const { return stored->record; }
@@ -35,11 +41,15 @@ struct ResultRow {
 
 // Rows whose perplexities may stand in one column: one model, protocol, text, tokenization and set of windows.
 struct ResultGroup {
-  std::vector<ResultRow> rows;  // baselines first, then by rank, then those without a delta
+  std::vector<ResultRow> rows;  // baselines first, then by rank, then those without one
+  RankOrder order = RankOrder::kPerplexity;
 
   // Of the first row; null when the group holds the rows without a perplexity.
   const record::Perplexity* perplexity() const;
   const ResultRow* best() const;
+  // The record that holds the noise floor of its baseline; null when none was measured.
+  const Record* noise_floor() const;
+  bool any_kl() const;
 };
 
 struct ModelResults {

@@ -2,9 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace marlin {
+namespace {
+
+// Four digits of the largest of the numbers, `sign` "" or "+" as fmt understands it.
+std::string MilliNats(const MeanEstimate& x, const char* sign) {
+  constexpr double kMilli = 1e3;
+  double largest = std::abs(x.mean);
+  if (x.mean_95) largest = std::max({largest, std::abs(x.mean_95->low), std::abs(x.mean_95->high)});
+  const double scale = largest > 0 ? std::floor(std::log10(kMilli * largest)) : 0;
+  const bool tiny = scale < -4;
+  const int decimals = tiny ? 2 : std::max(0, 3 - static_cast<int>(scale));
+  const std::string format = fmt::format("{{:{}.{}{}}}", sign, decimals, tiny ? 'e' : 'f');
+  const auto text = [&](double nats) { return fmt::format(fmt::runtime(format), kMilli * nats + 0.0); };
+  if (!x.mean_95) return text(x.mean) + " (one window: no interval)";
+  return fmt::format("{} [{}, {}]", text(x.mean), text(x.mean_95->low), text(x.mean_95->high));
+}
+
+}  // namespace
 
 std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x) {
   if (!x) return kNotMeasured;
@@ -30,19 +48,18 @@ std::string FigureDelta(const ResultRow& row) {
   return FigureDelta(*row.delta) + (row.few() ? " few" : "");
 }
 
+std::string FigureKl(const MeanEstimate& x) { return MilliNats(x, ""); }
+
 std::string FigureKl(const ResultRow& row) {
   if (row.is_baseline()) return "baseline";
-  if (!row.record().divergence) return kNotMeasured;
-  const MeanEstimate kl = KlOf(*row.record().divergence);
-  if (!kl.mean_95) return FigureThreeDigits(kl.mean) + " (one window: no interval)";
-  return fmt::format("{} [{}, {}]", FigureThreeDigits(kl.mean), FigureThreeDigits(kl.mean_95->low),
-                     FigureThreeDigits(kl.mean_95->high));
+  if (!row.kl) return kNotMeasured;
+  return FigureKl(*row.kl) + (row.indistinguishable ? " indistinguishable" : "") + (row.few() ? " few" : "");
 }
 
-std::string FigureSameTop(const ResultRow& row) {
-  if (row.is_baseline()) return "baseline";
-  if (!row.record().divergence) return kNotMeasured;
-  return fmt::format("{:.2f}", 100 * SameTopOf(*row.record().divergence).mean);
+std::string FigureKlChange(const MeanEstimate& x) { return MilliNats(x, "+"); }
+
+std::string FigureShare(const std::optional<MeanEstimate>& x) {
+  return x ? fmt::format("{:.2f}", 100 * x->mean) : kNotMeasured;
 }
 
 std::string FigureSpeed(const std::optional<Speed>& x) {

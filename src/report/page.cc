@@ -41,7 +41,7 @@ Run the comparison, or measure one model, then make this page again:
 It will hold:
 
 1. Summary: the best configuration of each model, with its perplexity delta, compression ratio and throughput
-2. Per-model detail: every tested configuration, sorted by perplexity delta
+2. Per-model detail: every tested configuration, sorted by KL from the baseline, or by perplexity delta without it
 3. Uniform and mixed precision side by side, at equal bytes
 4. WikiText-2 and Bartowski v3 calibration side by side
 5. Plots: quality against compression, and throughput by model and configuration

@@ -55,6 +55,11 @@ std::string PerplexitySentence(const record::Perplexity& x) {
   return text;
 }
 
+std::string DivergenceSentence(const record::Divergence& x) {
+  return fmt::format("{} v{}, {} windows, {} scored per window.", x.protocol, x.metric_version, x.windows,
+                     x.scored_per_window);
+}
+
 std::string TimingSentence(const record::TimingProtocol& x) {
   return fmt::format(
       "{}: mean of {} iterations after {} warm-up iterations; samples beyond {} sigma of the mean are "
@@ -100,6 +105,7 @@ std::string PlotsSection(const PageOptions& options) {
 
 std::string MethodologySection(const Analysis& analysis) {
   Sentences perplexity;
+  Sentences divergence;
   Sentences throughput;
   Sentences kernels;
   Sentences served;
@@ -107,6 +113,7 @@ std::string MethodologySection(const Analysis& analysis) {
     const Record& record = stored->record;
     const std::string& model = record.model.name;
     if (record.perplexity) perplexity[PerplexitySentence(*record.perplexity)].insert(model);
+    if (record.divergence) divergence[DivergenceSentence(*record.divergence)].insert(model);
     if (record.throughput) throughput[ThroughputSentence(*record.throughput)].insert(model);
     if (record.kernels) {
       kernels[TimingSentence(record.kernels->protocol) + "; every kernel is compared with an fp64 reference first."]
@@ -120,6 +127,12 @@ std::string MethodologySection(const Analysis& analysis) {
       "\nCross-entropy over disjoint windows. Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline "
       "and quantized. Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.\n",
       kBootstrapResamples, kBootstrapSeed);
+  out +=
+      "\n### Divergence and ranks\n\n" + Lines(divergence) +
+      "\nPer token KL(baseline || row) over the whole vocabulary, of the same pass as the perplexity; its interval as "
+      "above. Ranks follow mean KL where every row of a table has it, since a perplexity can fall although the "
+      "predictions got worse; else they follow the perplexity delta. Two rows share a rank unless the interval of "
+      "their own paired difference, of KL or of perplexity, excludes 0.\n";
   out += "\n### Throughput\n\n" + Lines(throughput) +
          "\n### Kernels\n\nThat served the weights in both, with the configurations:\n\n" + Lines(served) +
          "\nTimed by themselves:\n\n" + Lines(kernels);

@@ -20,8 +20,9 @@ std::string MarkedName(const ResultRow& row) {
 Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const TimingColumns& kernels,
                    const PageOptions& options) {
   Table table;
-  table.columns = {{"Rank"},     {"Config", Align::kLeft}, {"Type", Align::kLeft}, {"Group"},      {"Bits/weight"},
-                   {"PPL base"}, {"PPL quant ± s.e."},     {"Delta % [95 %]"},     {"Compression"}};
+  table.columns = {{"Rank"},       {"Config", Align::kLeft}, {"Type", Align::kLeft}, {"Group"},  {"Bits/weight"},
+                   {"PPL base"},   {"PPL quant ± s.e."},     {"Delta % [95 %]"},     {kKlTitle}, {"Same top-1 %"},
+                   {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
     table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
@@ -45,6 +46,8 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                                                    : kNotMeasured,
                                FigurePerplexity(row.perplexity),
                                FigureDelta(row),
+                               FigureKl(row),
+                               row.is_baseline() ? "-" : FigureShare(row.same_top),
                                FigureRatio(Compression(record.size))};
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const bool here = timings.Holds(i, row);
@@ -138,6 +141,14 @@ std::string Fold(const char* title, const std::string& content) {
   return fmt::format("\n<details><summary>{}</summary>\n{}\n</details>\n", title, content);
 }
 
+std::string DivergenceText(const ResultGroup& group, const PageOptions& options) {
+  const Table table = DivergenceTable(group, options);
+  if (table.rows.empty()) return "";
+  return "\nKL of single tokens in 1e-3 nats. Same top-1: tokens whose most likely successor is the baseline's. "
+         "Probability change: of the right token, against the baseline, in percentage points.\n\n" +
+         ToMarkdown(table);
+}
+
 std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   const TimingColumns timings(group.rows, TimingOf);
   const TimingColumns kernels(group.rows, KernelTimingOf);
@@ -148,7 +159,8 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   if (measured != nullptr && measured->windows < kFewWindows) {
     out += fmt::format(" Few windows: below {}, the intervals themselves are uncertain.", kFewWindows);
   }
-  out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options));
+  if (const std::string order = SortedBy(group); !order.empty()) out += " " + order;
+  out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options)) + DivergenceNotes(group);
   if (timings.size() == 0) {
     out += fmt::format("\nThroughput is not measured; {} would.\n", CodeSpan("metal-marlin bench comparison"));
   }
@@ -156,7 +168,8 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
       "\nMB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
       "decodes.\n\n" +
       ToMarkdown(SizeTable(group, options));
-  return out + Fold("Sizes, memory and further measures of the same rows", sizes) +
+  return out + Fold("Divergence in detail", DivergenceText(group, options)) +
+         Fold("Sizes, memory and further measures of the same rows", sizes) +
          Fold("Timings in detail", TimingTables(group, timings, options));
 }
 
@@ -213,10 +226,9 @@ std::string DescribeText(const record::Perplexity& x) {
 
 std::string ModelsSection(const Analysis& analysis, const PageOptions& options) {
   std::string out =
-      "## 2. Per-model detail\n\nSorted by perplexity delta, best in bold. Bits per weight count codes, scales and "
-      "zero "
-      "points of the quantized tensors; compression counts the whole model. Layers GFLOP/s: the model's linear layers "
-      "by themselves at 512 tokens.\n";
+      "## 2. Per-model detail\n\nBest in bold; what the rows are sorted by stands above each table. Bits per weight "
+      "count codes, scales and zero points of the quantized tensors; compression counts the whole model. Layers "
+      "GFLOP/s: the model's linear layers by themselves at 512 tokens.\n";
   for (const ModelResults& model : analysis.models) out += ModelText(model, options);
   return out;
 }

@@ -10,6 +10,11 @@ namespace marlin {
 
 std::string SummarySection(const Analysis& analysis, const PageOptions& options);
 std::string ModelsSection(const Analysis& analysis, const PageOptions& options);
+// What the rows of a group are sorted by, a sentence; empty when none is ranked.
+std::string SortedBy(const ResultGroup& group);
+// Below a group's table: the noise floor, and a remark when a perplexity lies below the baseline's. Empty, or lines.
+std::string DivergenceNotes(const ResultGroup& group);
+Table DivergenceTable(const ResultGroup& group, const PageOptions& options);      // without rows when no KL is measured
 std::string KernelTables(const ModelResults& model, const PageOptions& options);  // empty without kernel timings
 std::string MixedSection(const Analysis& analysis, const PageOptions& options);
 std::string CalibrationSection(const Analysis& analysis, const PageOptions& options);

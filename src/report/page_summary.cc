@@ -24,12 +24,14 @@ std::string WhyNoBest(const ResultGroup& group) {
   bool ranked = false;
   for (const ResultRow& row : group.rows) ranked = ranked || row.rank.has_value();
   return ranked ? fmt::format("none (no row's quantized tensors are {} times smaller)", kBestCompression)
-                : fmt::format("{} (no row has a delta)", kNotMeasured);
+                : fmt::format("{} (no row has a delta or KL)", kNotMeasured);
 }
 
 Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft}, {"Best config", Align::kLeft}, {"PPL delta % [95 %]"}, {"Compression"}};
+  table.columns = {{"Model", Align::kLeft},     {"Best config", Align::kLeft},
+                   {"PPL delta % [95 %]"},      {kKlTitle},
+                   {"Ranked by", Align::kLeft}, {"Compression"}};
   for (std::size_t i = 0; i < timings.size(); ++i) {
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
     table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
@@ -46,6 +48,8 @@ Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings,
     }
     cells.push_back(best->name + (best->record().config.same_grid_as_source ? " †" : ""));
     cells.push_back(FigureDelta(*best));
+    cells.push_back(FigureKl(*best));
+    cells.push_back(entry.group->order == RankOrder::kDivergence ? "KL" : "PPL delta");
     cells.push_back(FigureRatio(Compression(best->record().size)));
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const bool here = timings.Holds(i, *best);
@@ -82,9 +86,10 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
     separator = "\n";
   }
   return out + fmt::format(
-                   "\nBest: least delta among rows whose quantized tensors are at least {} times smaller; among "
-                   "rows not distinguished from it the smallest, then the fastest in decode. Compression: FP16 "
-                   "bytes of the original / bytes of the quantized model, everything included.\n",
+                   "\nBest: least mean KL from the baseline, or least perplexity delta where KL is not measured on "
+                   "every row, among rows whose quantized tensors are at least {} times smaller; among rows not "
+                   "distinguished from it the smallest, then the fastest in decode. Compression: FP16 bytes of the "
+                   "original / bytes of the quantized model, everything included.\n",
                    kBestCompression);
 }
 

@@ -10,11 +10,14 @@ namespace marlin {
 // `best` needs quantized tensors at least this many times smaller than fp16.
 inline constexpr double kBestCompression = 3.0;
 
-// Sorts the rows (baselines, then ascending delta, then those without a delta) and fills rank and best.
+// Sorts the rows (baselines, then ascending by the figure of the order, then those without it), fills rank and best,
+// and returns the order: kDivergence when every row that is no baseline has a KL and all can be paired, else
+// kPerplexity.
 //
-// rank   the position by delta; a row whose own paired difference from the row above does not exclude 0 shares its rank
-// best   least delta among rows with kBestCompression; among those not distinguished from it the smallest model, then
-//        the fastest decode where both were timed alike
-void RankRows(std::span<ResultRow> rows);
+// rank   the position by mean KL or by perplexity delta; a row shares the rank of the row above unless the interval of
+//        their own paired difference, of KL or of perplexity, excludes 0
+// best   the first among rows with kBestCompression; among those not told apart from it the smallest model, then the
+//        fastest decode where both were timed alike
+RankOrder RankRows(std::span<ResultRow> rows);
 
 }  // namespace marlin

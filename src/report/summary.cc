@@ -23,9 +23,9 @@ bool HasSameGrid(const ResultGroup& group) {
                      [](const ResultRow& row) { return row.record().config.same_grid_as_source; });
 }
 
-bool HasDivergence(const ResultGroup& group) {
-  return std::any_of(group.rows.begin(), group.rows.end(),
-                     [](const ResultRow& row) { return row.record().divergence.has_value(); });
+std::string BestMark(const ResultGroup& group) {
+  if (group.best() == nullptr) return "";
+  return group.order == RankOrder::kDivergence ? "\n* best; ranked by KL\n" : "\n* best; ranked by perplexity delta\n";
 }
 
 std::string GroupText(const ModelResults& model, const ResultGroup& group) {
@@ -33,9 +33,9 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   Table table;
   table.columns = {{""},           {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
                    {"PPL ± s.e."}, {"Delta % [95 %]"}, {"Compression"}};
-  const bool diverges = HasDivergence(group);
+  const bool diverges = group.any_kl();
   if (diverges) {
-    table.columns.push_back({"KL [95 %]"});
+    table.columns.push_back({kKlTitle});
     table.columns.push_back({"Same top-1 %"});
   }
   for (std::size_t i = 0; i < timings.size(); ++i) {
@@ -52,7 +52,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
                                FigureRatio(Compression(row.record().size))};
     if (diverges) {
       cells.push_back(FigureKl(row));
-      cells.push_back(FigureSameTop(row));
+      cells.push_back(row.is_baseline() ? "baseline" : FigureShare(row.same_top));
     }
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const bool here = timings.Holds(i, row);
@@ -63,8 +63,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   }
   const std::string text =
       group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
-  return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) +
-         (group.best() != nullptr ? "\n* best\n" : "") +
+  return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) + BestMark(group) +
          (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "");
 }
 
@@ -88,6 +87,7 @@ Json RowJson(const ResultRow& row) {
   json["kl"] = OrNull(figures.kl);
   json["kl_95"] = figures.kl_low ? Json::array({*figures.kl_low, *figures.kl_high}) : Json(nullptr);
   json["same_top_percent"] = OrNull(figures.same_top_percent);
+  json["indistinguishable"] = row.indistinguishable;
   json["few_windows"] = row.few();
   json["bits_per_byte"] = OrNull(figures.bits_per_byte);
   json["bits_per_weight"] = OrNull(figures.bits_per_weight);
@@ -114,6 +114,7 @@ Json GroupJson(const ResultGroup& group) {
   } else {
     json["protocol"] = nullptr;
   }
+  json["ranked_by"] = group.order == RankOrder::kDivergence ? "kl" : "perplexity_delta";
   json["rows"] = Json::array();
   for (const ResultRow& row : group.rows) json["rows"].push_back(RowJson(row));
   return json;

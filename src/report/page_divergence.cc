@@ -1,0 +1,90 @@
+// What section 2 says of divergence: the order of the rows, the noise floor, percentiles of KL.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+
+namespace marlin {
+namespace {
+
+std::string NoiseFloorText(const Record& baseline) {
+  const record::NoiseFloor& floor = *baseline.noise_floor;
+  return fmt::format(
+      "Noise floor of KL: {:.2e} nats per token, {} by {} against itself by {}, first {} {}. A mean KL that is not "
+      "above it is called indistinguishable.",
+      KlOf(floor), baseline.config.id, floor.kernels[0], floor.kernels[1], floor.windows,
+      floor.windows == 1 ? "window" : "windows");
+}
+
+// Rows whose perplexity lies below the baseline's, outside the interval.
+std::string BelowBaseline(const ResultGroup& group) {
+  std::string names;
+  for (const ResultRow& row : group.rows) {
+    if (!row.delta || !row.delta->percent_95 || row.delta->percent_95->high >= 0) continue;
+    names += (names.empty() ? "" : ", ") + row.name;
+  }
+  return names;
+}
+
+std::string Percent(double share) { return FigureFixed(100 * share, 3); }
+
+}  // namespace
+
+std::string SortedBy(const ResultGroup& group) {
+  const bool ranked = std::any_of(group.rows.begin(), group.rows.end(), [](const auto& row) { return row.rank; });
+  if (!ranked) return "";
+  if (group.order == RankOrder::kDivergence) return "Sorted and ranked by mean KL from the baseline, least first.";
+  if (!group.any_kl()) return "Sorted and ranked by perplexity delta, least first: KL is not measured.";
+  return "Sorted and ranked by perplexity delta, least first: KL is not measured on every row in the same way.";
+}
+
+std::string DivergenceNotes(const ResultGroup& group) {
+  std::string out;
+  if (const std::string names = BelowBaseline(group); !names.empty()) {
+    out += fmt::format(
+        "\nPerplexity below the baseline's does not mean better ({}): rounding can soften predictions that are too "
+        "sure "
+        "of "
+        "themselves, which pays on a text that is foreign to the model. How far the predictions moved, KL says{}.\n",
+        EscapeMarkdown(names), group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured));
+  }
+  if (!group.any_kl()) return out;
+  const Record* baseline = group.noise_floor();
+  return out + "\n" +
+         (baseline == nullptr ? fmt::format("Noise floor of KL: {}.", kNotMeasured)
+                              : EscapeMarkdown(NoiseFloorText(*baseline))) +
+         "\n";
+}
+
+Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
+  Table table;
+  table.columns = {{"Config", Align::kLeft},
+                   {"KL median"},
+                   {"p90"},
+                   {"p99"},
+                   {"p99.9"},
+                   {"Max"},
+                   {"Same top-1 % [95 %]"},
+                   {"Probability change %, mean"},
+                   {"RMS"},
+                   {"Record", Align::kLeft}};
+  const auto milli = [](double nats) { return FigureThreeDigits(1e3 * nats); };
+  for (const ResultRow& row : group.rows) {
+    if (!row.kl) continue;
+    const record::Divergence& x = *row.record().divergence;
+    const ProbabilityChange change = ProbabilityChangeOf(x);
+    std::string same_top = FigureShare(row.same_top);
+    if (const auto& interval = row.same_top->mean_95) {
+      same_top += fmt::format(" [{:.2f}, {:.2f}]", 100 * interval->low, 100 * interval->high);
+    }
+    table.Add({row.name, milli(x.kl_median), milli(x.kl_p90), milli(x.kl_p99), milli(x.kl_p999), milli(x.kl_max),
+               same_top, fmt::format("{:+.3f}", 100 * change.mean + 0.0), Percent(change.rms),
+               RecordCell(*row.stored, options)});
+  }
+  return table;
+}
+
+}  // namespace marlin
