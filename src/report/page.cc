@@ -44,7 +44,7 @@ It will hold:
 2. Per-model detail: every tested configuration, sorted by KL from the baseline, or by perplexity delta without it
 3. Uniform and mixed precision side by side, at equal bytes
 4. WikiText-2 and Bartowski v3 calibration side by side
-5. Plots: quality against compression, and throughput by model and configuration
+5. Plots: quality against compression and bits per weight, and throughput by model and configuration
 6. Methodology, hardware and versions, as the records tell them
 7. The benchmark configurations
 )",

@@ -10,6 +10,7 @@
 
 #include "report/figures.h"
 #include "report/page_sections.h"
+#include "report/plots.h"
 
 namespace marlin {
 namespace {
@@ -20,12 +21,14 @@ std::string Joined(const std::vector<std::string>& words) {
   return out.empty() ? "none named" : out;
 }
 
-std::string Plot(const char* title, const char* name, bool drawn, const char* needs, const PageOptions& options) {
-  if (drawn) return fmt::format("![{}](plots/{}.png)\n\n[as SVG](plots/{}.svg)\n", title, name, name);
-  if (!options.why_no_plots.empty()) {
-    return fmt::format("{}: not drawn. {}\n", title, EscapeMarkdown(options.why_no_plots));
+std::string PlotText(const Plot& plot, const PageOptions& options) {
+  if (options.plots.contains(plot.name)) {
+    return fmt::format("![{}](plots/{}.png)\n\n[as SVG](plots/{}.svg)\n", plot.title, plot.name, plot.name);
   }
-  return fmt::format("{}: {}. It needs {}.\n", title, kNotMeasured, needs);
+  if (!options.why_no_plots.empty()) {
+    return fmt::format("{}: not drawn. {}\n", plot.title, EscapeMarkdown(options.why_no_plots));
+  }
+  return fmt::format("{}: {}. It needs {}.\n", plot.title, kNotMeasured, plot.needs);
 }
 
 // Sentences that several records share are written once, with the models (or configurations) they hold for.
@@ -95,12 +98,9 @@ std::string CommandBlock(const std::string& command) {
 }  // namespace
 
 std::string PlotsSection(const PageOptions& options) {
-  return "## 5. Plots\n\n" +
-         Plot("Perplexity delta against compression", "ppl_vs_compression", options.scatter,
-              "at least one row with a perplexity delta", options) +
-         "\n" +
-         Plot("Throughput by model and configuration", "throughput_comparison", options.throughput,
-              "at least one row with a throughput", options);
+  std::string out = "## 5. Plots\n";
+  for (const Plot& plot : Plots()) out += "\n" + PlotText(plot, options);
+  return out;
 }
 
 std::string MethodologySection(const Analysis& analysis) {

@@ -78,7 +78,7 @@ std::vector<StoredRecord> HandMadeRecords() {
 TEST(Page, GoldenSmall) {
   PageOptions options;
   options.records_link = "results/";
-  options.scatter = options.throughput = true;
+  options.plots = {"ppl_vs_compression", "throughput_comparison"};
   ExpectGolden("small.md", PageOf(HandMadeRecords(), options));
 }
 

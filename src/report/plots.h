@@ -1,7 +1,8 @@
-// The two figures of the report, as gnuplot scripts. Pure functions.
+// The figures of the report, as gnuplot scripts. Pure functions.
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "report/analysis.h"
 #include "report/gnuplot.h"
@@ -13,8 +14,23 @@ namespace marlin {
 // delta.
 std::optional<Figure> ScatterFigure(const Analysis& analysis);
 
+// Mean KL, on a logarithmic axis, against the bits per weight of the quantized tensors: panels and series likewise,
+// with the Pareto line and the noise floor. Empty when no row has a KL above 0.
+std::optional<Figure> KlFigure(const Analysis& analysis);
+
 // Prefill and decode speed, side by side: one line of panels per model and timing setting, a bar per configuration,
 // 5th to 95th percentile as error bars. Empty when nothing was timed.
 std::optional<Figure> ThroughputFigure(const Analysis& analysis);
+
+// One figure of the page: plots/NAME.png and plots/NAME.svg.
+struct Plot {
+  const char* name;
+  const char* title;
+  const char* needs;  // what an analysis without this figure lacks
+  std::optional<Figure> (*figure)(const Analysis&);
+};
+
+// All of them, in the order of the page.
+std::span<const Plot> Plots();
 
 }  // namespace marlin

@@ -24,11 +24,22 @@ Status MakeFolder(const fs::path& folder) {
 }
 
 struct Picture {
-  const char* file;
+  std::string file;
+  const Plot* plot;
   PictureType type;
   std::optional<Figure> figure;
   std::string bytes;  // empty = not drawn
 };
+
+std::vector<Picture> ListPictures(const Analysis& analysis) {
+  std::vector<Picture> pictures;
+  for (const Plot& plot : Plots()) {
+    const std::optional<Figure> figure = plot.figure(analysis);
+    pictures.push_back({fmt::format("{}.png", plot.name), &plot, PictureType::kPng, figure, {}});
+    pictures.push_back({fmt::format("{}.svg", plot.name), &plot, PictureType::kSvg, figure, {}});
+  }
+  return pictures;
+}
 
 // Fills in the bytes; on the first failure says why and draws no more.
 std::string DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) {
@@ -48,14 +59,9 @@ std::string DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) 
 
 Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options) {
   const Analysis analysis = Analyze(records);
-  const std::optional<Figure> scatter = ScatterFigure(analysis);
-  const std::optional<Figure> throughput = ThroughputFigure(analysis);
-  std::vector<Picture> pictures = {{"ppl_vs_compression.png", PictureType::kPng, scatter, {}},
-                                   {"ppl_vs_compression.svg", PictureType::kSvg, scatter, {}},
-                                   {"throughput_comparison.png", PictureType::kPng, throughput, {}},
-                                   {"throughput_comparison.svg", PictureType::kSvg, throughput, {}}};
-  ReportOutput output;
+  std::vector<Picture> pictures = ListPictures(analysis);
   const std::string why_no_plots = DrawAll(pictures, options.gnuplot);
+  ReportOutput output;
   if (!why_no_plots.empty()) output.warnings.push_back("the plots are not drawn: " + why_no_plots);
 
   PageOptions page;
@@ -63,11 +69,12 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   page.records_link = options.records_link;
   page.left_out = options.left_out;
   page.why_no_plots = why_no_plots;
-  page.scatter = !pictures[0].bytes.empty();
-  page.throughput = !pictures[2].bytes.empty();
+  for (const Picture& picture : pictures) {
+    if (!picture.bytes.empty()) page.plots.insert(picture.plot->name);
+  }
 
   const fs::path plots = options.output / "plots";
-  if (Status made = MakeFolder(page.scatter || page.throughput ? plots : options.output); !made.ok()) {
+  if (Status made = MakeFolder(page.plots.empty() ? options.output : plots); !made.ok()) {
     return made.error();
   }
   // Plots first: a page never shows pictures that are not there.

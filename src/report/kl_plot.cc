@@ -1,0 +1,116 @@
+// kl_vs_bpw: how far the predictions move for the bits a weight gets.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+#include "report/plots.h"
+#include "report/point_panels.h"
+
+namespace marlin {
+namespace {
+
+// Every point and interval, with room for the labels; at least a factor of 2 in y.
+Axes ChooseAxes(const std::vector<PlotPoint>& points) {
+  Interval x = {points[0].x, points[0].x};
+  Interval y = {points[0].y, points[0].y};
+  for (const PlotPoint& point : points) {
+    x = {std::min(x.low, point.x), std::max(x.high, point.x)};
+    y = {std::min({y.low, point.y, point.y_95.low}), std::max({y.high, point.y, point.y_95.high})};
+  }
+  const double x_room = std::max(0.14 * (x.high - x.low), 0.05);
+  const double y_room = std::max(std::pow(y.high / y.low, 0.15), std::sqrt(2.0));
+  return {{x.low - x_room, x.high + x_room}, {y.low / y_room, y.high * y_room}, Scale::kLog};
+}
+
+// Round numbers inside: decades when there are many, else 1, 2, 5, or all the digits.
+std::vector<double> ChooseTics(const Interval& y) {
+  static const std::array<std::vector<int>, 3> kSteps = {{{1}, {1, 2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9}}};
+  constexpr std::size_t kEnough = 4;
+  std::vector<double> tics;
+  for (const std::vector<int>& digits : kSteps) {
+    tics.clear();
+    const int last = static_cast<int>(std::floor(std::log10(y.high)));
+    for (int decade = static_cast<int>(std::floor(std::log10(y.low))); decade <= last; ++decade) {
+      for (const int digit : digits) {
+        const double tic = digit * std::pow(10.0, decade);
+        if (y.low <= tic && tic <= y.high) tics.push_back(tic);
+      }
+    }
+    if (tics.size() >= kEnough) break;
+  }
+  return tics;
+}
+
+// The points that no other one beats in both bits and KL, by bits.
+std::vector<PlotPoint> ParetoLine(std::vector<PlotPoint> points) {
+  std::sort(points.begin(), points.end(),
+            [](const PlotPoint& a, const PlotPoint& b) { return a.x != b.x ? a.x < b.x : a.y < b.y; });
+  std::vector<PlotPoint> line;
+  for (const PlotPoint& point : points) {
+    if (line.empty() || point.y < line.back().y) line.push_back(point);
+  }
+  return line;
+}
+
+// The floor as a line where it is near the points, else in words: some kernels agree to 1e-12 nats.
+void AddFloor(const Record& baseline, PointPanel& panel) {
+  constexpr double kNear = 30;
+  const double floor = KlOf(*baseline.noise_floor);
+  if (floor * kNear < panel.axes.y.low) {
+    panel.note = fmt::format("noise floor {:.1e} nats: below this axis", floor);
+    return;
+  }
+  panel.axes.y.low = std::min(panel.axes.y.low, floor / 1.5);
+  panel.axes.y.high = std::max(panel.axes.y.high, floor * 2);
+  panel.guides = {{floor, "noise floor", true}};
+}
+
+std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
+  std::vector<PointPanel> panels;
+  for (const ModelResults& model : analysis.models) {
+    for (const ResultGroup& group : model.groups) {
+      PointPanel panel;
+      std::string at_zero;  // has no place on a logarithmic axis
+      for (const ResultRow& row : group.rows) {
+        const std::optional<double> bits = BitsPerWeight(row.record().size);
+        if (!row.kl || !bits || !std::isfinite(row.kl->mean)) continue;
+        const double y = row.kl->mean;
+        if (y <= 0) {
+          at_zero += (at_zero.empty() ? "; KL 0, not drawn: " : ", ") + row.name;
+          continue;
+        }
+        Interval y_95 = row.kl->mean_95.value_or(Interval{y, y});
+        y_95.low = std::max(y_95.low, y / 10);  // an interval that reaches 0 reaches the bottom
+        panel.points.push_back({*bits, y, y_95, row.record().config.label, OneLine(row.name)});
+      }
+      if (panel.points.empty()) continue;
+      panel.title = model.name;
+      panel.subtitle = DescribeText(*group.perplexity());
+      panel.label_key = "stairs: the least KL for the bits (Pareto line)" + OneLine(at_zero);
+      panel.axes = ChooseAxes(panel.points);
+      panel.stairs = ParetoLine(panel.points);
+      if (const Record* baseline = group.noise_floor()) AddFloor(*baseline, panel);
+      panel.y_tics = ChooseTics(panel.axes.y);
+      panels.push_back(std::move(panel));
+    }
+  }
+  return panels;
+}
+
+}  // namespace
+
+std::optional<Figure> KlFigure(const Analysis& analysis) {
+  const std::vector<PointPanel> panels = CollectPanels(analysis);
+  if (panels.empty()) return std::nullopt;
+  return PointFigure(panels, StylesOf(analysis),
+                     "set logscale y\nset format x '%g'\n"
+                     "set xlabel 'bits per weight of the quantized tensors' textcolor rgb '#333333'\n"
+                     "set ylabel 'mean KL, nats per token, 95 % interval' textcolor rgb '#333333'\n");
+}
+
+}  // namespace marlin
