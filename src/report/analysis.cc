@@ -21,20 +21,29 @@ auto GroupKey(const Record& record) {
                     x.metric_version, x.tokenizer_sha256, x.bos, x.ctx, x.windows_total, x.scored_per_window);
 }
 
+std::string TextKey(const std::optional<record::Calibration>& x) {
+  return x ? fmt::format("{} {} {} x {}", x->name, x->sha256, x->windows, x->ctx) : "";
+}
+
 // Equal keys: the same configuration of the same model.
 auto ConfigKey(const Record& record) {
   const record::Config& x = record.config;
-  return std::tuple(x.kind, x.id, x.method, x.calibration ? x.calibration->name + x.calibration->sha256 : "",
-                    x.plan_sha256.value_or(""), x.quantized_embeddings, x.quantized_head);
+  return std::tuple(x.kind, x.id, x.method, TextKey(x.calibration), x.plan_sha256.value_or(""), x.quantized_embeddings,
+                    x.quantized_head);
 }
 
-std::string RowName(const record::Config& config) {
-  std::string name = config.display_name.empty() ? config.id : config.display_name;
-  if (config.quantized_embeddings) name += " + embeddings";
-  if (config.quantized_head) name += " + head";
-  if (config.kind != record::Kind::kBaseline && config.method != "rtn") name += ", " + config.method;
-  if (config.calibration) name += ", calibrated on " + config.calibration->name;
-  return name;
+// "fp4-g128 gptq (c4)", with the calibration's windows where they are not the usual ones.
+std::string RowName(const Record& record) {
+  const record::Config& config = record.config;
+  std::string name = ConfigName(record);
+  if (config.kind != record::Kind::kBaseline && config.method != "rtn") name += " " + config.method;
+  if (!config.calibration) return name;
+  constexpr std::uint64_t kUsualWindows = 128;
+  constexpr std::uint64_t kUsualCtx = 512;
+  const record::Calibration& text = *config.calibration;
+  const bool usual = text.windows == kUsualWindows && text.ctx == kUsualCtx;
+  return name + (usual ? fmt::format(" ({})", text.name)
+                       : fmt::format(" ({}, {} x {} tokens)", text.name, text.windows, text.ctx));
 }
 
 // Nothing is lost when `older` is left out for `newer`, both of one configuration and group.
@@ -86,7 +95,7 @@ ResultRow MakeRow(const StoredRecord& stored, const Record* base) {
   const Record& record = stored.record;
   ResultRow row;
   row.stored = &stored;
-  row.name = RowName(record.config);
+  row.name = RowName(record);
   if (record.perplexity) row.perplexity = PerplexityOf(*record.perplexity);
   if (record.divergence && !row.is_baseline()) {
     row.kl = KlOf(*record.divergence);
@@ -197,6 +206,20 @@ std::optional<TimingSetting> KernelTimingOf(const Record& record) {
   if (!record.kernels) return std::nullopt;
   const TimingRounds rounds = RoundsOf(record.kernels->protocol);
   return TimingSetting{rounds, rounds, 0, 0, record.machine.cpu, record.machine.threads};
+}
+
+std::string ConfigName(const Record& record) {
+  const record::Config& config = record.config;
+  std::string name = config.display_name.empty() ? config.id : config.display_name;
+  if (config.kind == record::Kind::kMixed && config.budget_bytes && name == config.id &&
+      record.size.quantized_parameters > 0) {
+    const double bits =
+        8 * static_cast<double>(*config.budget_bytes) / static_cast<double>(record.size.quantized_parameters);
+    name += fmt::format(" {:.4g} bits", bits);
+  }
+  if (config.quantized_embeddings) name += " + embeddings";
+  if (config.quantized_head) name += " + head";
+  return name;
 }
 
 std::string CrossModelKey(const record::Perplexity& x) {

@@ -91,6 +91,9 @@ struct TimingSetting {
 std::optional<TimingSetting> TimingOf(const Record& record);
 std::optional<TimingSetting> KernelTimingOf(const Record& record);
 
+// "fp4-g128 + embeddings", "mixed 4.25 bits": what the row is, without method and calibration.
+std::string ConfigName(const Record& record);
+
 // Rows that share protocol, text and number of windows may be set side by side although the models differ.
 std::string CrossModelKey(const record::Perplexity& measured);
 

@@ -53,7 +53,8 @@ std::string FigureKl(const MeanEstimate& x) { return MilliNats(x, ""); }
 std::string FigureKl(const ResultRow& row) {
   if (row.is_baseline()) return "baseline";
   if (!row.kl) return kNotMeasured;
-  return FigureKl(*row.kl) + (row.indistinguishable ? " indistinguishable" : "") + (row.few() ? " few" : "");
+  return FigureKl(*row.kl) + (row.indistinguishable ? " indistinguishable" : "") +
+         (row.few() && !row.delta ? " few" : "");
 }
 
 std::string FigureKlChange(const MeanEstimate& x) { return MilliNats(x, "+"); }

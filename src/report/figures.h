@@ -20,7 +20,8 @@ std::string FigureDelta(const PairedDelta& x);                             // "+
 std::string FigureDelta(const ResultRow& row);  // the same with "few", "baseline", or why it is not measured
 // KL in 10^-3 nats per token, the interval with as many decimals as the mean: "12.34 [11.91, 12.75]".
 std::string FigureKl(const MeanEstimate& x);
-std::string FigureKl(const ResultRow& row);  // the same with "indistinguishable", "few", "baseline", "not measured"
+std::string FigureKl(const ResultRow& row);  // the same with "indistinguishable", "baseline", "not measured", "few"
+                                             // unless a delta says it
 std::string FigureKlChange(const MeanEstimate& x);              // a difference of two, with its sign
 std::string FigureShare(const std::optional<MeanEstimate>& x);  // percent without interval: "93.10"
 std::string FigureSpeed(const std::optional<Speed>& x);         // "61.3", "61.3 unstable"

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 #include <vector>
 
 #include "report/figures.h"
@@ -75,10 +76,17 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       PointPanel panel;
-      std::string at_zero;  // has no place on a logarithmic axis
+      std::string at_zero;         // has no place on a logarithmic axis
+      std::set<std::string> seen;  // configurations and methods; calibration_effect compares their texts
+      bool several_texts = false;
       for (const ResultRow& row : group.rows) {
         const std::optional<double> bits = BitsPerWeight(row.record().size);
         if (!row.kl || !bits || !std::isfinite(row.kl->mean)) continue;
+        const bool first = seen.insert(ConfigName(row.record()) + " " + row.record().config.method).second;
+        if (!first && row.record().config.calibration) {
+          several_texts = true;
+          continue;
+        }
         const double y = row.kl->mean;
         if (y <= 0) {
           at_zero += (at_zero.empty() ? "; KL 0, not drawn: " : ", ") + row.name;
@@ -91,7 +99,8 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
       if (panel.points.empty()) continue;
       panel.title = model.name;
       panel.subtitle = DescribeText(*group.perplexity());
-      panel.label_key = "stairs: the least KL for the bits (Pareto line)" + OneLine(at_zero);
+      panel.label_key = "stairs: the least KL for the bits (Pareto line)" + OneLine(at_zero) +
+                        (several_texts ? "; of calibration texts the best" : "");
       panel.axes = ChooseAxes(panel.points);
       panel.stairs = ParetoLine(panel.points);
       if (const Record* baseline = group.noise_floor()) AddFloor(*baseline, panel);

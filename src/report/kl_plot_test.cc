@@ -62,10 +62,27 @@ TEST(KlPlot, AFarNoiseFloorIsWordsAndANearOneALine) {
 
 // int4-g128 (4.17 bits), fp4-g256 (4.08) and fp4-g128 (4.14): each a corner unless something smaller is as good.
 TEST(KlPlot, TheParetoLineHasTheCornersThatNothingBeats) {
-  constexpr const char* kStairs = "linecolor rgb '#aaaaaa'";
+  constexpr const char* kStairs = "linecolor rgb '#c4c4c4'";
   // By bits: fp4-g256 .043, fp4-g128 .039, int4-g128 .034, fp4-g64 .037 (beaten), int4-g64 .028, fp4-g32 .033 (beaten)
   EXPECT_EQ(Count(Script(RecordsWithKl(kKl)), kStairs), 2 * 4);
   EXPECT_EQ(Count(Script(RecordsWithKl({0.05, 0.05, 0.05, 0.01, 0.05, 0.05})), kStairs), 2 * 1);
+}
+
+TEST(KlPlot, OfCalibrationTextsTheBestIsDrawn) {
+  std::vector<StoredRecord> records = RecordsWithKl(kKl);
+  for (const char* text : {"c4", "code"}) {
+    Record record = records[3].record;
+    record.config.method = "gptq";
+    record.config.calibration = record::Calibration{text, Sha256Hex(text), 128, 512};
+    record.id = Sha256Hex(text);
+    for (double& kl : record.divergence->window_kl) kl *= text == std::string("code") ? 0.5 : 0.6;
+    records.push_back(test::Stored(std::move(record)));
+  }
+  const std::string script = Script(records);
+  EXPECT_EQ(Count(script, "set label 'fp4-g128 gptq (code)' "), 1);
+  EXPECT_EQ(Count(script, "set label 'fp4-g128 gptq (c4)' "), 0);
+  EXPECT_EQ(Count(script, "set label 'fp4-g128' "), 1);
+  EXPECT_EQ(Count(script, "of calibration texts the best"), 1);
 }
 
 // Every label at its estimated width ends inside the figure.

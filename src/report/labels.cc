@@ -143,4 +143,15 @@ double TextWidth(std::string_view text, double font_px) {
   return width * font_px;
 }
 
+std::string ClipText(std::string_view text, double width, double font_px) {
+  if (TextWidth(text, font_px) <= width) return std::string(text);
+  constexpr std::string_view kEllipsis = "...";
+  const auto continues = [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; };  // UTF-8
+  while (!text.empty() && TextWidth(text, font_px) + TextWidth(kEllipsis, font_px) > width) {
+    while (text.size() > 1 && continues(text.back())) text.remove_suffix(1);
+    text.remove_suffix(1);
+  }
+  return std::string(text) + std::string(kEllipsis);
+}
+
 }  // namespace marlin

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -36,5 +37,8 @@ std::vector<PlacedLabel> PlaceLabels(std::span<const LabelRequest> requests, con
 
 // Width of a line in DejaVu Sans or Verdana, on the safe side.
 double TextWidth(std::string_view text, double font_px);
+
+// The text, or as much of it as fits the width, followed by "...".
+std::string ClipText(std::string_view text, double width, double font_px);
 
 }  // namespace marlin

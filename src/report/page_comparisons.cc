@@ -2,133 +2,122 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
-#include <utility>
 #include <vector>
 
+#include "report/comparisons.h"
 #include "report/figures.h"
 #include "report/page_sections.h"
 
 namespace marlin {
 namespace {
 
-constexpr const char* kWikiText = "wikitext2";
-constexpr const char* kBartowski = "bartowski-v3";
+std::string Change(const std::optional<PairedDelta>& x) { return x ? FigureDelta(*x) : kNotMeasured; }
+std::string Change(const std::optional<MeanEstimate>& x) { return x ? FigureKlChange(*x) : kNotMeasured; }
 
-// The best uniform row whose quantized tensors are the same ones and fit the budget of the mixed row.
-const ResultRow* UniformPartner(const ResultGroup& group, const ResultRow& mixed) {
-  const record::Size& size = mixed.record().size;
-  const std::uint64_t budget = mixed.record().config.budget_bytes.value_or(size.quantized_tensor_bytes);
-  for (const ResultRow& row : group.rows) {  // sorted by delta
-    const bool fits = row.record().size.quantized_parameters == size.quantized_parameters &&
-                      row.record().size.quantized_tensor_bytes <= budget;
-    if (row.delta && row.record().config.kind == record::Kind::kUniform && fits) return &row;
+Cell RecordOf(const ResultRow* row, const PageOptions& options) {
+  return row == nullptr ? Cell("-") : RecordCell(*row->stored, options);
+}
+
+// KL decides where both have it, else perplexity; `better` when the second loses less.
+std::string Verdict(const RowDifference& x, const char* better, const char* worse) {
+  if (x.kl) return !x.kl->distinguished() ? kNoDifference : x.kl->mean < 0 ? better : worse;
+  if (x.perplexity) return !x.perplexity->distinguished() ? kNoDifference : x.perplexity->percent < 0 ? better : worse;
+  return kNotMeasured;
+}
+
+std::string BudgetBits(const MixedPair& pair) {
+  return fmt::format("{:.4f}", 8.0 * static_cast<double>(pair.budget_bytes) /
+                                   static_cast<double>(pair.mixed->record().size.quantized_parameters));
+}
+
+void AddMixed(Table& table, const ModelResults& model, const MixedPair& pair, const PageOptions& options) {
+  const ResultRow& mixed = *pair.mixed;
+  std::vector<Cell> cells = {model.name, BudgetBits(pair)};
+  if (pair.uniform == nullptr) {
+    for (const char* text : {"none within the budget", kNotMeasured, kNotMeasured}) cells.emplace_back(text);
+  } else {
+    cells.insert(cells.end(), {pair.uniform->name, FigureDelta(*pair.uniform), FigureKl(*pair.uniform)});
   }
-  return nullptr;
+  cells.insert(cells.end(), {mixed.name, FigureDelta(mixed), FigureKl(mixed)});
+  const RowDifference change = pair.uniform == nullptr ? RowDifference{} : DifferenceOf(*pair.uniform, mixed);
+  cells.insert(cells.end(),
+               {Change(change.perplexity), Change(change.kl), Verdict(change, "mixed is better", "mixed is worse"),
+                RecordOf(pair.uniform, options), RecordOf(pair.mixed, options)});
+  table.Add(std::move(cells));
 }
 
-std::string Verdict(const PairedDelta& change, const char* better, const char* worse) {
-  if (!change.distinguished()) return "not distinguished";
-  return change.percent < 0 ? better : worse;
+Table MixedTable(const ModelResults& model, const ResultGroup& group, const PageOptions& options) {
+  Table table;
+  table.columns = {{"Model", Align::kLeft},
+                   {"Budget bits/weight"},
+                   {"Uniform", Align::kLeft},
+                   {"Uniform delta %"},
+                   {"Uniform KL"},
+                   {"Mixed", Align::kLeft},
+                   {"Mixed delta %"},
+                   {"Mixed KL"},
+                   {"Mixed against uniform, PPL % [95 %]"},
+                   {"KL, 1e-3 nats [95 %]"},
+                   {"Verdict", Align::kLeft},
+                   {"Uniform record", Align::kLeft},
+                   {"Mixed record", Align::kLeft}};
+  for (const MixedPair& pair : MixedPairs(group)) AddMixed(table, model, pair, options);
+  return table;
 }
 
-void AddMixed(Table& table, const ModelResults& model, const ResultGroup& group, const ResultRow& mixed,
+// A line per configuration and method, three columns per text.
+Table TextsTable(const ModelResults& model, const std::vector<CalibratedRows>& all, const PageOptions& options) {
+  const std::vector<std::string> texts = TextsOf(all);
+  Table table;
+  table.columns = {{"Model", Align::kLeft}, {"Config", Align::kLeft}, {"Method", Align::kLeft}};
+  for (const std::string& text : texts) {
+    table.columns.push_back({text + ": delta % [95 %]"});
+    table.columns.push_back({text + ": KL, 1e-3 nats [95 %]"});
+    table.columns.push_back({"Record", Align::kLeft});
+  }
+  for (const CalibratedRows& entry : all) {
+    std::vector<Cell> cells = {model.name, entry.config, entry.method};
+    for (const std::string& text : texts) {
+      const ResultRow* row = entry.Find(text);
+      cells.insert(cells.end(), {row == nullptr ? kNotMeasured : FigureDelta(*row),
+                                 row == nullptr ? kNotMeasured : FigureKl(*row), RecordOf(row, options)});
+    }
+    table.Add(std::move(cells));
+  }
+  return table;
+}
+
+void AddTexts(Table& table, const ModelResults& model, const CalibratedRows& entry, const TextPair& pair,
               const PageOptions& options) {
-  const record::Config& config = mixed.record().config;
-  const std::string budget = FigureMegabytes(config.budget_bytes.value_or(mixed.record().size.quantized_tensor_bytes));
-  const ResultRow* uniform = UniformPartner(group, mixed);
-  if (uniform == nullptr || !mixed.delta) {
-    table.Add({model.name, budget, kNotMeasured, kNotMeasured, FigureDelta(mixed), kNotMeasured, kNotMeasured, "-",
-               RecordCell(*mixed.stored, options)});
-    return;
-  }
-  const PairedDelta change = DeltaOf(uniform->record(), mixed.record());
-  table.Add({model.name, budget, uniform->name, FigureDelta(*uniform), FigureDelta(mixed), FigureDelta(change),
-             Verdict(change, "mixed is better", "mixed is worse"), RecordCell(*uniform->stored, options),
-             RecordCell(*mixed.stored, options)});
+  const bool measured = pair.first != nullptr && pair.second != nullptr;
+  const RowDifference change = measured ? DifferenceOf(*pair.first, *pair.second) : RowDifference{};
+  const bool identical =
+      measured && pair.first->record().perplexity->window_nll == pair.second->record().perplexity->window_nll;
+  table.Add(
+      {model.name, entry.config, entry.method, pair.title, Change(change.perplexity), Change(change.kl),
+       identical ? "none: calibration made no difference" : Verdict(change, "second is better", "first is better"),
+       RecordOf(pair.first, options), RecordOf(pair.second, options)});
 }
 
-// A configuration calibrated on different texts, all else equal.
-struct Calibrated {
-  const ModelResults* model = nullptr;
-  std::string config;
-  std::map<std::string, const ResultRow*> by_text;
-};
-
-std::vector<Calibrated> CollectCalibrated(const ModelResults& model, const ResultGroup& group) {
-  std::map<std::tuple<std::string, std::string, bool, bool>, Calibrated> found;
-  for (const ResultRow& row : group.rows) {
-    const record::Config& config = row.record().config;
-    if (!config.calibration || !row.delta) continue;
-    Calibrated& entry = found[{config.id, config.method, config.quantized_embeddings, config.quantized_head}];
-    entry.model = &model;
-    entry.config = config.id + ", " + config.method;
-    entry.by_text.emplace(config.calibration->name, &row);
-  }
-  std::vector<Calibrated> list;
-  for (auto& [key, entry] : found) list.push_back(std::move(entry));
-  return list;
-}
-
-std::vector<Cell> CalibrationRow(const Calibrated& entry, const PageOptions& options) {
-  const auto find = [&](const char* name) {
-    const auto found = entry.by_text.find(name);
-    return found == entry.by_text.end() ? nullptr : found->second;
-  };
-  const ResultRow* wiki = find(kWikiText);
-  const ResultRow* bartowski = find(kBartowski);
-  std::string difference = kNotMeasured;
-  if (wiki != nullptr && bartowski != nullptr) {
-    const bool identical = wiki->record().perplexity->window_nll == bartowski->record().perplexity->window_nll;
-    difference =
-        identical ? "none: calibration made no difference" : FigureDelta(DeltaOf(wiki->record(), bartowski->record()));
-  }
-  const auto record_cell = [&](const ResultRow* row) { return row ? RecordCell(*row->stored, options) : Cell("-"); };
-  return {entry.model->name,
-          entry.config,
-          wiki ? FigureDelta(*wiki) : kNotMeasured,
-          bartowski ? FigureDelta(*bartowski) : kNotMeasured,
-          difference,
-          record_cell(wiki),
-          record_cell(bartowski)};
-}
-
-// The page's table; empty when neither of its two texts was used.
-std::string PageTexts(const ResultGroup& group, const std::vector<Calibrated>& all, const PageOptions& options) {
+Table DifferencesTable(const ModelResults& model, const std::vector<CalibratedRows>& all, const PageOptions& options) {
   Table table;
   table.columns = {{"Model", Align::kLeft},
                    {"Config", Align::kLeft},
-                   {"WikiText-2 delta %"},
-                   {"Bartowski v3 delta %"},
-                   {"Difference % [95 %]"},
-                   {"WikiText-2 record", Align::kLeft},
-                   {"Bartowski v3 record", Align::kLeft}};
-  for (const Calibrated& entry : all) {
-    if (entry.by_text.contains(kWikiText) || entry.by_text.contains(kBartowski)) {
-      table.Add(CalibrationRow(entry, options));
-    }
+                   {"Method", Align::kLeft},
+                   {"Texts", Align::kLeft},
+                   {"Second against first, PPL % [95 %]"},
+                   {"KL, 1e-3 nats [95 %]"},
+                   {"Verdict", Align::kLeft},
+                   {"First record", Align::kLeft},
+                   {"Second record", Align::kLeft}};
+  for (const CalibratedRows& entry : all) {
+    for (const TextPair& pair : PairsOf(entry)) AddTexts(table, model, entry, pair, options);
   }
-  if (table.rows.empty()) return "";
-  return EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n" + ToMarkdown(table) + "\n";
+  return table;
 }
 
-// Texts other than the page's two, each under its own name.
-std::string OtherTexts(const ResultGroup& group, const std::vector<Calibrated>& all, const PageOptions& options) {
-  Table table;
-  table.columns = {{"Model", Align::kLeft},
-                   {"Config", Align::kLeft},
-                   {"Calibrated on", Align::kLeft},
-                   {"Delta % [95 %]"},
-                   {"Record", Align::kLeft}};
-  for (const Calibrated& entry : all) {
-    for (const auto& [name, row] : entry.by_text) {
-      if (name == kWikiText || name == kBartowski) continue;
-      table.Add({entry.model->name, entry.config, name, FigureDelta(*row), RecordCell(*row->stored, options)});
-    }
-  }
-  if (table.rows.empty()) return "";
-  return EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n" + ToMarkdown(table) + "\n";
+std::string Caption(const ResultGroup& group) {
+  return group.perplexity() == nullptr ? "" : EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n";
 }
 
 }  // namespace
@@ -138,53 +127,45 @@ std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
   bool any = false;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      Table table;
-      table.columns = {{"Model", Align::kLeft},
-                       {"Budget MB"},
-                       {"Uniform", Align::kLeft},
-                       {"Uniform delta %"},
-                       {"Mixed delta %"},
-                       {"Mixed against uniform % [95 %]"},
-                       {"Verdict", Align::kLeft},
-                       {"Uniform record", Align::kLeft},
-                       {"Mixed record", Align::kLeft}};
-      for (const ResultRow& row : group.rows) {
-        if (row.record().config.kind == record::Kind::kMixed) AddMixed(table, model, group, row, options);
-      }
+      const Table table = MixedTable(model, group, options);
       if (table.rows.empty()) continue;
       any = true;
-      if (group.perplexity() != nullptr) out += EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n";
-      out += ToMarkdown(table) + "\n";
+      out += Caption(group) + ToMarkdown(table) + "\n";
     }
   }
   if (!any) {
     return out +
-           "Not measured. This version makes no mixed plans (one format per tensor, under the same bytes as the best "
-           "single configuration), so no command measures it yet.\n";
+           "Not measured: no record holds a mixed plan (one format per tensor, under the same bytes as the best "
+           "single configuration).\n";
   }
   return out +
-         "Uniform: the best single configuration within the mixed plan's budget in bytes of quantized tensors. "
-         "Negative: the mixed plan costs less perplexity.\n";
+         "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. "
+         "KL in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
+         "measured.\n";
 }
 
 std::string CalibrationSection(const Analysis& analysis, const PageOptions& options) {
-  std::string pairs;
-  std::string others;
+  std::string out = "## 4. WikiText-2 and Bartowski v3 calibration\n\n";
+  bool any = false;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      const std::vector<Calibrated> calibrated = CollectCalibrated(model, group);
-      pairs += PageTexts(group, calibrated, options);
-      others += OtherTexts(group, calibrated, options);
+      const std::vector<CalibratedRows> all = CollectCalibrated(group);
+      if (all.empty()) continue;
+      any = true;
+      out += Caption(group) + ToMarkdown(TextsTable(model, all, options)) + "\n" +
+             ToMarkdown(DifferencesTable(model, all, options)) + "\n";
     }
   }
-  if (pairs.empty()) {
-    pairs = fmt::format(
-        "Not measured. The methods of this version use no calibration text ({}, {}), so no command "
-        "measures it yet.\n",
-        kWikiText, kBartowski);
+  if (!any) {
+    return out + fmt::format("Not measured: no record holds a calibration text ({}, {} or another).\n", kWikiText,
+                             kBartowski);
   }
-  if (!others.empty()) others = "\nCalibrated on other texts, each under its own name:\n\n" + others;
-  return "## 4. WikiText-2 and Bartowski v3 calibration\n\n" + pairs + others;
+  return out +
+         fmt::format(
+             "Each text stands under its own name; the line \"{}\" is filled by the texts named {} and {} only. Other "
+             "texts are compared with the one that lost least. Negative: the second loses less. The verdict follows "
+             "KL, or perplexity where KL is not measured.\n",
+             kPageTexts, kWikiText, kBartowski);
 }
 
 }  // namespace marlin

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <set>
+#include <utility>
 
 namespace marlin {
 namespace {
@@ -14,21 +15,22 @@ std::string Screen(const Figure& figure, double x, double y) {
 
 }  // namespace
 
-std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
+SeriesStyle StyleAt(std::size_t i, std::string label) {
   // Okabe and Ito's colours, darkest first; black is for baselines. Point types: filled circle, square, triangle up,
   // diamond, triangle down, pentagon.
   constexpr std::array<const char*, 6> kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
   constexpr std::array<int, 6> kPoints = {7, 5, 9, 13, 11, 15};
+  return {std::move(label), kColors[i % kColors.size()], kPoints[i % kPoints.size()]};
+}
+
+std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
   std::set<std::string> labels;
   for (const StoredRecord* stored : analysis.shown) {
     const record::Config& config = stored->record.config;
     if (config.kind != record::Kind::kBaseline) labels.insert(config.label);
   }
   std::vector<SeriesStyle> styles;
-  for (const std::string& label : labels) {
-    const std::size_t i = styles.size() % kColors.size();
-    styles.push_back({label, kColors[i], kPoints[i]});
-  }
+  for (const std::string& label : labels) styles.push_back(StyleAt(styles.size(), label));
   return styles;
 }
 

@@ -25,6 +25,9 @@ inline constexpr const char* kBaselineColor = "#777777";
 // Behind a speed whose timing is unstable; a figure that uses it says so.
 inline constexpr const char* kUnstableMark = " ‡";
 
+// The i-th colour and shape, with this name.
+SeriesStyle StyleAt(std::size_t i, std::string label);
+
 // One style per type in the analysis, in the order of the types' names; baselines have none.
 std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
 

@@ -15,8 +15,16 @@ namespace marlin {
 std::optional<Figure> ScatterFigure(const Analysis& analysis);
 
 // Mean KL, on a logarithmic axis, against the bits per weight of the quantized tensors: panels and series likewise,
-// with the Pareto line and the noise floor. Empty when no row has a KL above 0.
+// with the Pareto line and the noise floor; of rows that differ in their calibration text the first. Empty when no row
+// has a KL above 0.
 std::optional<Figure> KlFigure(const Analysis& analysis);
+
+// The best single configuration and the mixed plan of each budget, joined by a bar, with their paired difference: mean
+// KL, or perplexity delta where rows are ranked by that. Empty when no mixed plan has a partner.
+std::optional<Figure> MixedFigure(const Analysis& analysis);
+
+// A line per configuration that was calibrated on two texts or more, a dot per text; likewise. Empty without one.
+std::optional<Figure> CalibrationFigure(const Analysis& analysis);
 
 // Prefill and decode speed, side by side: one line of panels per model and timing setting, a bar per configuration,
 // 5th to 95th percentile as error bars. Empty when nothing was timed.

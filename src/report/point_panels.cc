@@ -60,7 +60,7 @@ std::vector<Box> DrawGuides(Figure& figure, const Box& area, const PointPanel& p
 // To the right, then down to the next corner; from the first corner up and from the last one to the right edge. Returns
 // what the lines cover.
 std::vector<Box> DrawStairs(Figure& figure, const Box& area, const PointPanel& panel, const Projection& to_px) {
-  constexpr std::string_view kLook = "linecolor rgb '#aaaaaa' linewidth 1.2";
+  constexpr std::string_view kLook = "linecolor rgb '#c4c4c4' linewidth 1.2";
   std::vector<Box> covered;
   const auto line = [&](double x0, double y0, double x1, double y1) {
     figure.script += LineAt(figure, x0, y0, x1, y1, kLook);
