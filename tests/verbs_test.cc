@@ -71,7 +71,8 @@ TEST_F(Verbs, VersionAndHelp) {
                                                        {"eval", "logits"},
                                                        {"bench", "comparison"},
                                                        {"bench", "kernels"},
-                                                       {"report", "generate"}};
+                                                       {"report", "generate"},
+                                                       {"compare"}};
   for (std::vector<std::string> words : verbs) {
     words.emplace_back("--help");
     const RunResult help = RunProgram(words);

@@ -57,6 +57,7 @@ int Main(int argc, char** argv) {
   RegisterEval(app, selection);
   RegisterBench(app, selection);
   RegisterReport(app, selection);
+  RegisterCompare(app, selection);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -63,6 +63,7 @@ BackendOptions OtherKernels(const BackendOptions& options);
 
 void RegisterBench(CLI::App& app, Selection& selection);
 void RegisterCalibrate(CLI::App& app, Selection& selection);
+void RegisterCompare(CLI::App& app, Selection& selection);
 void RegisterEval(CLI::App& app, Selection& selection);
 void RegisterGenerate(CLI::App& app, Selection& selection);
 void RegisterInspect(CLI::App& app, Selection& selection);

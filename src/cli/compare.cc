@@ -1,0 +1,90 @@
+// compare: two folders of records, what the second loses against the first; a gate for continuous integration.
+
+#include "report/compare.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "cli/verb.h"
+
+namespace marlin {
+namespace {
+
+struct Options {
+  std::string a;
+  std::string b;
+  CompareLimits limits;
+};
+
+Result<std::vector<StoredRecord>> Load(const std::string& folder, Console& console) {
+  auto loaded = LoadRecords(folder);
+  if (!loaded) return loaded.error();
+  for (const std::string& warning : loaded->warnings) console.Warn(warning);
+  return std::move(loaded->records);
+}
+
+std::string Joined(const std::vector<std::string>& sentences) {
+  std::string out;
+  for (const std::string& sentence : sentences) out += (out.empty() ? "" : "; ") + sentence;
+  return out;
+}
+
+Status RunCompare(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  const CompareLimits& limits = options.limits;
+  for (const std::optional<double>& limit : {limits.ppl_delta_percent, limits.kl_nats, limits.slowdown_percent}) {
+    if (limit && !std::isfinite(*limit)) return Error{ErrorCode::kUsage, "a limit is not a number; give one from 0 up"};
+  }
+  const auto a = Load(options.a, console);
+  if (!a) return a.error();
+  const auto b = Load(options.b, console);
+  if (!b) return b.error();
+  const Comparison comparison = CompareRecords(*a, *b, options.limits);
+  if (comparison.rows.empty()) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("nothing can be compared: of {} records in {} and {} in {} no two measure the same model, "
+                             "configuration, method, protocol and text; measure both with the same flags",
+                             a->size(), options.a, b->size(), options.b)};
+  }
+  console.Result(CompareText(comparison));
+  console.Data(nlohmann::json(CompareJson(comparison)));
+  std::vector<std::string> exceeded;
+  for (const ComparedRow& row : comparison.rows) {
+    exceeded.insert(exceeded.end(), row.exceeded.begin(), row.exceeded.end());
+  }
+  if (!exceeded.empty()) return Error{ErrorCode::kThreshold, "limit exceeded: " + Joined(exceeded)};
+  if (!comparison.untested.empty()) {
+    return Error{ErrorCode::kInput, "a limit was not tested: " + Joined(comparison.untested)};
+  }
+  return {};
+}
+
+}  // namespace
+
+void RegisterCompare(CLI::App& parent, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app =
+      AddVerb(parent, selection, "compare", "What one folder of records loses against another; a gate for CI",
+              "metal-marlin compare ./results-of-main ./results-of-branch --max-ppl-delta 0.5 --max-slowdown 10");
+  app->add_option("results_a", options->a, "Folder of records to compare with")->required();
+  app->add_option("results_b", options->b, "Folder of records that must not be worse")->required();
+  app->add_option("--max-ppl-delta", options->limits.ppl_delta_percent,
+                  "Percent by which a perplexity of B may lie above that of A")
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--max-kl", options->limits.kl_nats, "Nats per token by which a mean KL of B may lie above that of A")
+      ->check(CLI::NonNegativeNumber);
+  app->add_option("--max-slowdown", options->limits.slowdown_percent,
+                  "Percent by which a time per token of B may lie above that of A; leave room for noise between runs")
+      ->check(CLI::NonNegativeNumber);
+  app->footer(
+      app->get_footer() +
+      "\nExit code 6 when the low end of a difference's 95 % interval lies above its limit: a difference that "
+      "chance may explain\npasses. 3 when nothing can be compared, or no row has the difference that a limit is "
+      "for.");
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunCompare(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

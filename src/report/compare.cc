@@ -1,0 +1,276 @@
+#include "report/compare.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "report/analysis.h"
+#include "report/figures.h"
+#include "report/table.h"
+
+namespace marlin {
+namespace {
+
+// The two-sided 95 % of the normal distribution.
+constexpr double kNormal95 = 1.96;
+
+struct Entry {
+  const ResultRow* row = nullptr;
+  std::string model;
+};
+
+// What two rows must share to be one. Windows are no part of it: rows that differ in them are shown, without interval.
+std::string KeyOf(const Record& record) {
+  const record::Config& x = record.config;
+  std::string key = fmt::format("{} {} {} {} {}{}{}", record.model.sha256, x.id, static_cast<int>(x.kind), x.method,
+                                x.quantized_embeddings, x.quantized_head, x.budget_bytes.value_or(0));
+  if (x.calibration) {
+    key += fmt::format(" {} {} {} {}", x.calibration->name, x.calibration->sha256, x.calibration->windows,
+                       x.calibration->ctx);
+  }
+  if (!record.perplexity) return key;
+  const record::Perplexity& y = *record.perplexity;
+  return key + fmt::format(" / {} {} {} {} {} {} {}", y.protocol, y.metric_version, y.text.sha256, y.tokenizer_sha256,
+                           y.bos, y.ctx, y.scored_per_window);
+}
+
+// The newest of each key.
+std::map<std::string, Entry> EntriesOf(const Analysis& analysis) {
+  std::map<std::string, Entry> entries;
+  for (const ModelResults& model : analysis.models) {
+    for (const ResultGroup& group : model.groups) {
+      for (const ResultRow& row : group.rows) {
+        Entry& entry = entries[KeyOf(row.record())];
+        if (entry.row == nullptr || entry.row->record().created < row.record().created) entry = {&row, model.name};
+      }
+    }
+  }
+  return entries;
+}
+
+std::string WhyNoInterval(const Record& a, const Record& b) {
+  if (a.perplexity->windows != b.perplexity->windows) {
+    return fmt::format("{} and {} windows", a.perplexity->windows, b.perplexity->windows);
+  }
+  return "one window";
+}
+
+std::optional<Change> PerplexityChange(const ResultRow& a, const ResultRow& b) {
+  if (!a.perplexity || !b.perplexity) return std::nullopt;
+  Change x{a.perplexity->perplexity, b.perplexity->perplexity, 0, std::nullopt, ""};
+  x.change = 100 * (x.b / x.a - 1);
+  if (WhyNotPaired(a.record(), b.record()).empty()) {
+    const PairedDelta delta = DeltaOf(a.record(), b.record());
+    x.change = delta.percent;
+    x.change_95 = delta.percent_95;
+  }
+  if (!x.change_95) x.why_no_interval = WhyNoInterval(a.record(), b.record());
+  return x;
+}
+
+std::optional<Change> KlChange(const ResultRow& a, const ResultRow& b) {
+  if (!a.kl || !b.kl) return std::nullopt;
+  const record::Divergence& from = *a.record().divergence;
+  const record::Divergence& to = *b.record().divergence;
+  if (from.protocol != to.protocol || from.metric_version != to.metric_version) return std::nullopt;
+  Change x{a.kl->mean, b.kl->mean, b.kl->mean - a.kl->mean, std::nullopt, ""};
+  if (WhyKlNotPaired(a.record(), b.record()).empty()) x.change_95 = KlDifference(a.record(), b.record()).mean_95;
+  if (!x.change_95) x.why_no_interval = WhyNoInterval(a.record(), b.record());
+  return x;
+}
+
+std::optional<Change> SpeedChange(const ResultRow& a, const ResultRow& b, std::optional<Speed> ResultRow::*speed) {
+  const std::optional<Speed>& from = a.*speed;
+  const std::optional<Speed>& to = b.*speed;
+  if (!from || !to || TimingOf(a.record()) != TimingOf(b.record())) return std::nullopt;
+  const double log_ratio = std::log(from->tok_s / to->tok_s);
+  const auto percent = [](double log) { return 100 * std::expm1(log); };
+  Change x{from->tok_s, to->tok_s, percent(log_ratio), std::nullopt, ""};
+  if (from->unstable() || to->unstable()) {
+    x.why_no_interval = "unstable";
+    return x;
+  }
+  const auto variance = [](const TimingSummary& y) {  // of the logarithm of the mean
+    return y.cv * y.cv / static_cast<double>(y.samples - y.removed);
+  };
+  const double error = kNormal95 * std::sqrt(variance(from->time_ns) + variance(to->time_ns));
+  x.change_95 = Interval{percent(log_ratio - error), percent(log_ratio + error)};
+  return x;
+}
+
+std::string Signed(double x, std::string_view unit) {
+  return unit == "%" ? FigurePercent(x) : fmt::format("{:+.3f}", 1e3 * x + 0.0);
+}
+
+// What is compared, how it is written, and the limit on it.
+struct Respect {
+  const char* name;
+  const char* unit;  // "%", "1e-3 nats"
+  const char* flag;
+  std::optional<Change> ComparedRow::*change;
+  std::optional<double> CompareLimits::*limit;
+};
+
+constexpr Respect kRespects[] = {
+    {"perplexity", "%", "--max-ppl-delta", &ComparedRow::perplexity, &CompareLimits::ppl_delta_percent},
+    {"mean KL", "1e-3 nats", "--max-kl", &ComparedRow::kl, &CompareLimits::kl_nats},
+    {"time of prefill", "%", "--max-slowdown", &ComparedRow::prefill, &CompareLimits::slowdown_percent},
+    {"time of decode", "%", "--max-slowdown", &ComparedRow::decode, &CompareLimits::slowdown_percent},
+};
+
+std::string ChangeText(const Change& x, std::string_view unit) {
+  if (!x.change_95) return fmt::format("{} (no interval: {})", Signed(x.change, unit), x.why_no_interval);
+  return fmt::format("{} [{}, {}]", Signed(x.change, unit), Signed(x.change_95->low, unit),
+                     Signed(x.change_95->high, unit));
+}
+
+void HoldAgainst(const CompareLimits& limits, ComparedRow& row) {
+  for (const Respect& respect : kRespects) {
+    const std::optional<double>& limit = limits.*respect.limit;
+    const std::optional<Change>& change = row.*respect.change;
+    if (!limit || !change || !change->change_95 || change->change_95->low <= *limit) continue;
+    row.exceeded.push_back(fmt::format("{} {}: {} {} {}, limit {} ({})", row.model, row.name, respect.name,
+                                       ChangeText(*change, respect.unit), respect.unit, Signed(*limit, respect.unit),
+                                       respect.flag));
+  }
+}
+
+std::vector<std::string> Untested(const CompareLimits& limits, const std::vector<ComparedRow>& rows) {
+  std::map<std::string, bool> tested;  // flag -> by any row
+  for (const Respect& respect : kRespects) {
+    if (!(limits.*respect.limit)) continue;
+    const bool any = std::any_of(rows.begin(), rows.end(), [&](const ComparedRow& row) {
+      return row.*respect.change && (row.*respect.change)->change_95;
+    });
+    tested[respect.flag] = tested[respect.flag] || any;
+  }
+  std::vector<std::string> sentences;
+  for (const auto& [flag, any] : tested) {
+    if (!any) sentences.push_back(flag + ": no row has this difference with an interval in both folders");
+  }
+  return sentences;
+}
+
+std::string Judgement(const Change& x) {
+  if (!x.change_95) return "not tested";
+  if (x.change_95->Contains(0)) return "no measurable difference";
+  return x.change > 0 ? "worse" : "better";
+}
+
+nlohmann::ordered_json ChangeJson(const std::optional<Change>& x) {
+  if (!x) return nullptr;
+  nlohmann::ordered_json json = {{"a", x->a}, {"b", x->b}, {"change", x->change}, {"change_95", nullptr}};
+  if (x->change_95) json["change_95"] = {x->change_95->low, x->change_95->high};
+  if (!x->change_95) json["why_no_interval"] = x->why_no_interval;
+  return json;
+}
+
+}  // namespace
+
+bool Comparison::exceeded() const {
+  return std::any_of(rows.begin(), rows.end(), [](const ComparedRow& row) { return !row.exceeded.empty(); });
+}
+
+Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const StoredRecord> b,
+                          const CompareLimits& limits) {
+  const Analysis analysis_a = Analyze(a);
+  const Analysis analysis_b = Analyze(b);
+  std::map<std::string, Entry> entries_b = EntriesOf(analysis_b);
+  Comparison comparison;
+  for (const auto& [key, entry] : EntriesOf(analysis_a)) {
+    const std::string title = entry.model + " " + entry.row->name;
+    const auto found = entries_b.find(key);
+    if (found == entries_b.end()) {
+      comparison.only_a.push_back(title);
+      continue;
+    }
+    const ResultRow& from = *entry.row;
+    const ResultRow& to = *found->second.row;
+    ComparedRow row{
+        entry.model,
+        from.name,
+        from.record().perplexity ? from.record().perplexity->text.name + ", " + from.record().perplexity->protocol : "",
+        from.record().id,
+        to.record().id,
+        PerplexityChange(from, to),
+        KlChange(from, to),
+        SpeedChange(from, to, &ResultRow::prefill),
+        SpeedChange(from, to, &ResultRow::decode),
+        {}};
+    HoldAgainst(limits, row);
+    entries_b.erase(found);
+    const bool any = row.perplexity || row.kl || row.prefill || row.decode;
+    if (any) comparison.rows.push_back(std::move(row));
+  }
+  for (const auto& [key, entry] : entries_b) comparison.only_b.push_back(entry.model + " " + entry.row->name);
+  std::sort(comparison.only_a.begin(), comparison.only_a.end());
+  std::sort(comparison.only_b.begin(), comparison.only_b.end());
+  std::sort(comparison.rows.begin(), comparison.rows.end(), [](const ComparedRow& x, const ComparedRow& y) {
+    return std::tie(x.model, x.name, x.text, x.id_a) < std::tie(y.model, y.name, y.text, y.id_a);
+  });
+  comparison.untested = Untested(limits, comparison.rows);
+  return comparison;
+}
+
+std::string CompareText(const Comparison& comparison) {
+  std::string out;
+  for (const Respect& respect : kRespects) {
+    Table table;
+    table.columns = {{"Model", Align::kLeft},
+                     {"Config", Align::kLeft},
+                     {"Text", Align::kLeft},
+                     {"A"},
+                     {"B"},
+                     {fmt::format("B against A, {} [95 %]", respect.unit)},
+                     {"", Align::kLeft}};
+    const auto number = [&](double x) {
+      if (respect.change == &ComparedRow::perplexity) return FigureFixed(x, 3);
+      return FigureThreeDigits(respect.change == &ComparedRow::kl ? 1e3 * x : x);
+    };
+    for (const ComparedRow& row : comparison.rows) {
+      const std::optional<Change>& x = row.*respect.change;
+      if (!x) continue;
+      table.Add(
+          {row.model, row.name, row.text, number(x->a), number(x->b), ChangeText(*x, respect.unit), Judgement(*x)});
+    }
+    if (table.rows.empty()) continue;
+    const bool speed = std::string_view(respect.flag) == "--max-slowdown";
+    out += fmt::format("{}{}{}\n\n{}", out.empty() ? "" : "\n", respect.name, speed ? "; A and B in tok/s" : "",
+                       ToPlainText(table));
+  }
+  const auto list = [&](const char* head, const std::vector<std::string>& names) {
+    if (names.empty()) return;
+    out += fmt::format("\n{}:\n", head);
+    for (const std::string& name : names) out += "  " + OneLine(name) + "\n";
+  };
+  list("Only in A", comparison.only_a);
+  list("Only in B", comparison.only_b);
+  return out;
+}
+
+nlohmann::ordered_json CompareJson(const Comparison& comparison) {
+  nlohmann::ordered_json json = {{"rows", nlohmann::ordered_json::array()},
+                                 {"only_a", comparison.only_a},
+                                 {"only_b", comparison.only_b},
+                                 {"untested", comparison.untested},
+                                 {"exceeded", comparison.exceeded()}};
+  for (const ComparedRow& row : comparison.rows) {
+    json["rows"].push_back({{"model", row.model},
+                            {"name", row.name},
+                            {"text", row.text},
+                            {"record_a", row.id_a},
+                            {"record_b", row.id_b},
+                            {"perplexity_percent", ChangeJson(row.perplexity)},
+                            {"kl_nats", ChangeJson(row.kl)},
+                            {"prefill_time_percent", ChangeJson(row.prefill)},
+                            {"decode_time_percent", ChangeJson(row.decode)},
+                            {"exceeded", row.exceeded}});
+  }
+  return json;
+}
+
+}  // namespace marlin
