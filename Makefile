@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 help:
 	@echo 'make build             compile build/release/metal-marlin'
 	@echo 'make test              compile and run every test'
-	@echo 'make demo              a benchmark report of a small real model, from nothing'
+	@echo 'make demo              a benchmark report from nothing; DEMO=--offline never touches the network'
 	@echo 'make test-dev          every test under AddressSanitizer and UBSan, warnings are errors'
 	@echo 'make install PREFIX=P  install into P (default /usr/local; DESTDIR is honoured)'
 	@echo 'make format            clang-format all sources'
@@ -25,7 +25,7 @@ test:
 	@python3 tools/run_tests.py build/release
 
 demo:
-	@tools/bootstrap.sh --demo
+	@tools/bootstrap.sh
 	@cmake --preset release --log-level=NOTICE
 	@cmake --build --preset release --target metal-marlin
 	@tools/demo.sh $(DEMO)

@@ -145,5 +145,77 @@ TEST(Minnow, AKilledSweepGoesOn) {
   EXPECT_EQ(Records(folder / "killed"), records);
 }
 
+// Calibrated by gptq on a file of the repository.
+std::vector<std::string> Gptq(const fs::path& out, const std::string& text, const std::string& threads = "2") {
+  return {"quantize",
+          kMinnow,
+          "--config",
+          "int4-g128",
+          "--method",
+          "gptq",
+          "--calibration",
+          std::string(MARLIN_SOURCE_DIR "/") + text,
+          "--calibration-ctx",
+          "128",
+          "-o",
+          out.string(),
+          "--threads",
+          threads,
+          "-q"};
+}
+
+std::string Weights(const fs::path& folder) { return *ReadFile(folder / "model.safetensors"); }
+
+TEST(Minnow, CalibrationDecidesTheWeightsAndThreadsDoNot) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(RunProgram(Gptq(folder / "one", "LICENSE", "1")).exit_code, 0);
+  ASSERT_EQ(RunProgram(Gptq(folder / "two", "LICENSE", "2")).exit_code, 0);
+  EXPECT_EQ(Weights(folder / "one"), Weights(folder / "two"));
+  ASSERT_EQ(RunProgram(Gptq(folder / "other", "README.md")).exit_code, 0);
+  EXPECT_NE(Weights(folder / "one"), Weights(folder / "other"));
+  const json config = json::parse(*ReadFile(folder / "one" / "config.json"));
+  const json calibration = config["quantization_config"]["metal_marlin"]["calibration"];
+  EXPECT_EQ(calibration["text"], "LICENSE");
+  EXPECT_EQ(calibration["ctx"], 128);
+}
+
+TEST(Minnow, AKilledCalibrationGoesOnAfterTheLastLayer) {
+  const TemporaryFolder folder;
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(RunProgram(Gptq(folder / "whole", "LICENSE")).exit_code, 0);
+  const double whole = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  Rng rng(4);
+  for (int kill = 0; kill < 3; ++kill) {
+    RunOptions options;
+    options.signal_after_seconds = whole * rng.Uniform();
+    RunProgram(Gptq(folder / "killed", "LICENSE"), options);
+  }
+  if (!fs::exists(folder / "killed")) {
+    const RunResult last = RunProgram(Gptq(folder / "killed", "LICENSE"));
+    ASSERT_EQ(last.exit_code, 0) << last.err;
+  }
+  EXPECT_EQ(Weights(folder / "killed"), Weights(folder / "whole"));
+  EXPECT_FALSE(fs::exists(folder / "killed.part")) << "what was kept for the next run is gone";
+}
+
+TEST(Minnow, CalibrationIsRefusedWhereItMeansNothing) {
+  const TemporaryFolder folder;
+  const auto code = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"quantize", kMinnow, "-q", "-o", (folder / "out").string()});
+    return RunProgram(words).exit_code;
+  };
+  const std::string license = MARLIN_SOURCE_DIR "/LICENSE";
+  EXPECT_EQ(code({"--method", "rtn", "--calibration", license}), 2);
+  EXPECT_EQ(code({"--method", "gptq"}), 2);
+  EXPECT_EQ(code({"--method", "gptq", "--calibration", "no-such-text"}), 3);
+  EXPECT_EQ(code({"--method", "gptq", "--calibration", MARLIN_SOURCE_DIR "/.gitignore"}), 3) << "too short";
+  EXPECT_EQ(code({"--method", "gptq", "--calibration", MARLIN_SOURCE_DIR "/data/sample/sample.txt"}), 3) << "overlap";
+  const std::string stats = (folder / "stats").string();
+  ASSERT_EQ(RunProgram({"calibrate", kMinnow, "--data", license, "--ctx", "128", "-o", stats, "-q"}).exit_code, 0);
+  EXPECT_EQ(code({"--method", "gptq", "--stats", stats}), 2) << "collected without --full-gram";
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  EXPECT_EQ(code({"--method", "mse", "--stats", stats}), 0);
+}
+
 }  // namespace
 }  // namespace marlin

@@ -7,12 +7,14 @@
 #include "base/thread_pool.h"
 #include "bench/limits.h"
 #include "cli/bench.h"
+#include "cli/calibration.h"
 #include "cli/child.h"
 #include "cli/configs.h"
 #include "cli/program_info.h"
 #include "cli/text.h"
 #include "formats/formats.h"
 #include "kernels/isa.h"
+#include "quantize/method.h"
 #include "study/comparison.h"
 #include "study/machine.h"
 
@@ -32,6 +34,8 @@ struct Options {
   bool no_kernels = false;
   bool keep_models = false;
   bool dry_run = false;
+  std::string method = "rtn";
+  CalibrationOptions calibration;
   BackendOptions backend;
 };
 
@@ -62,6 +66,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   ComparisonOptions out;
   out.models.assign(options.models.begin(), options.models.end());
   out.configs = std::move(*configs);
+  out.method = options.method;
   out.ctx = options.ctx;
   out.samples = options.samples;
   out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
@@ -123,6 +128,26 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
+// The text that the method is calibrated on, if one was named.
+Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options, const EvalText& evaluation,
+                                                             Console& console) {
+  const auto method = ParseMethod(options.method);
+  if (!method) return method.error();
+  if (options.calibration.data.empty()) {
+    if ((*method)->needs != MethodNeeds::kGram) return std::optional<ComparisonCalibration>();
+    return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", options.method)};
+  }
+  if (auto status = CheckMethodUsesText(options.method); !status) return status.error();
+  CalibrationOptions calibration = options.calibration;
+  calibration.offline = options.text.offline;
+  auto input = FindCalibration(calibration, console);
+  if (!input) return input.error();
+  if (auto status = CheckOverlap(input->text, evaluation, calibration.allow_overlap, console); !status) {
+    return status.error();
+  }
+  return std::optional<ComparisonCalibration>({std::move(input->text), calibration.windows, calibration.ctx});
+}
+
 // A fresh process decodes with the model and reports its peak.
 Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& options, int threads) {
   std::vector<std::string> words = {"generate",  model.string(),
@@ -147,10 +172,13 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto comparison = MakeOptions(options, invocation, **backend);
+  auto comparison = MakeOptions(options, invocation, **backend);
   if (!comparison) return comparison.error();
   const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
+  const auto calibration = FindMethodsText(options, *text, console);
+  if (!calibration) return calibration.error();
+  if (*calibration) comparison->calibration = &**calibration;
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
     return MeasureLimits(pool);
@@ -189,6 +217,8 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
   app->add_option("-c,--config", options->configs,
                   fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
+  app->add_option("--method", options->method, "How the configurations are quantized: " + MethodNames());
+  AddCalibrationOptions(*app, "--calibration", options->calibration);
   AddTextOptions(*app, options->text);
   app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")
       ->check(CLI::Range(0, 1 << 30));

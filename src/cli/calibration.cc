@@ -4,6 +4,7 @@
 
 #include "io/text_overlap.h"
 #include "quantize/calibrate.h"
+#include "quantize/method.h"
 
 namespace marlin {
 
@@ -15,12 +16,28 @@ void AddCalibrationOptions(CLI::App& app, const std::string& data_option, Calibr
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
   app.add_option(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
-  app.add_option("--windows", options.windows, "Windows of calibration text, spread evenly over it")
+  // Verbs that also have windows of evaluation text spell these out.
+  const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
+  app.add_option(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
-  app.add_option("--calibration-ctx", options.ctx, "Tokens per window of calibration text")
-      ->check(CLI::Range(4, 131072));
+  app.add_option(prefix + "ctx", options.ctx, "Tokens per window of calibration text")->check(CLI::Range(4, 131072));
   app.add_flag("--allow-overlap", options.allow_overlap,
                "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
+}
+
+std::string MethodNames() {
+  std::string names;
+  for (const Method& method : Methods()) names += fmt::format("{}{}", names.empty() ? "" : ", ", method.name);
+  return names;
+}
+
+Status CheckMethodUsesText(const std::string& method) {
+  const auto found = ParseMethod(method);
+  if (!found) return found.error();
+  if ((*found)->needs != MethodNeeds::kNothing) return {};
+  return Error{
+      ErrorCode::kUsage,
+      fmt::format("the method {} uses no calibration; choose --method mse or gptq, or leave the text out", method)};
 }
 
 Status CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {

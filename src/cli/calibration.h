@@ -32,7 +32,13 @@ struct CalibrationInput {
 // --allow-overlap was not given).
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console);
 
-// The same check against one evaluation text.
+// "rtn, mse, gptq"
+std::string MethodNames();
+
+// That the method uses a calibration text if one was named. Errors: kUsage.
+Status CheckMethodUsesText(const std::string& method);
+
+// The same check of overlap against one evaluation text.
 Status CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console);
 
 }  // namespace marlin

@@ -43,9 +43,11 @@ Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows,
   console.Say(fmt::format("memory: about {} beside the files; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));
   if (need <= have) return {};
-  return Error{ErrorCode::kResource,
-               fmt::format("calibrating needs about {} of memory, {} are available; it needs less with fewer --windows",
-                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+  return Error{
+      ErrorCode::kResource,
+      fmt::format(
+          "calibrating needs about {} of memory, {} are available; it needs less with fewer --calibration-windows",
+          FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
 Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Method& method,
@@ -93,10 +95,7 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   }
   const auto method = ParseMethod(quantize.method);
   if (!method) return method.error();
-  if ((*method)->needs == MethodNeeds::kNothing) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("the method {} uses no calibration; choose --method mse or gptq", quantize.method)};
-  }
+  if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
@@ -165,12 +164,10 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   auto options = std::make_shared<Options>();
   CLI::App* app = AddVerb(parent, selection, "quantize", "Quantize a model into a folder",
                           "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
-  std::string methods;
-  for (const Method& method : Methods()) methods += fmt::format("{}{}", methods.empty() ? "" : ", ", method.name);
   app->add_option("model", options->model, "Hugging Face folder or GGUF file")->required();
   app->add_option("-c,--config", options->config, "One of " + ConfigNames());
   app->add_option("-o,--output", options->output, "Folder to make")->required();
-  app->add_option("--method", options->quantize.method, "One of " + methods);
+  app->add_option("--method", options->quantize.method, "One of " + MethodNames());
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   app->add_option("--stats", options->stats,
                   "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");

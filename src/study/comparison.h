@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,23 @@
 #include "io/checkpoint.h"
 #include "io/dataset.h"
 #include "kernels/backend.h"
+#include "quantize/layer_walk.h"
 #include "report/record.h"
 
 namespace marlin {
 
+// Text that a method is calibrated on (quantize/calibrate.h); it is not the evaluation's.
+struct ComparisonCalibration {
+  EvalText text;
+  std::size_t windows = 0;
+  std::size_t ctx = 0;
+};
+
 struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
-  std::vector<const FormatRow*> configs;  // the baseline is always part of it
-  std::string method = "rtn";             // how the configurations are quantized
+  std::vector<const FormatRow*> configs;               // the baseline is always part of it
+  std::string method = "rtn";                          // how the configurations are quantized
+  const ComparisonCalibration* calibration = nullptr;  // null = the method does without
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingPlan timing = kStandardPlan;
@@ -87,7 +97,8 @@ struct ComparisonModel {
   Checkpoint checkpoint;  // opened once, for every row
   TokenStream text;       // the evaluation text, tokenized once
   bool adds_bos = false;
-  std::size_t windows = 0;         // to evaluate
+  std::size_t windows = 0;  // to evaluate
+  std::optional<CalibrationWindows> calibration;
   bool windows_estimated = false;  // the text is absent
   std::vector<ComparisonRow> rows;
 };

@@ -11,6 +11,7 @@
 #include "io/tokenizer.h"
 #include "model/config.h"
 #include "model/sizes.h"
+#include "quantize/calibrate.h"
 #include "report/store.h"
 #include "study/comparison.h"
 
@@ -35,11 +36,15 @@ nlohmann::json TimingInputs(const TimingPlan& plan) {
 
 // How much longer the scalar kernels of the noise floor take; only for estimates.
 constexpr double kScalarSlowness = 10;
+// Passes over the calibration text: each layer is looked at, and run again when it is quantized; statistics cost
+// another.
+constexpr double kWalkPasses = 3;
 
-// Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again.
+// Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again;
+// "calibration" stands only where there is one.
 std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
                    const ComparisonRow& row) {
-  const nlohmann::json inputs = {
+  nlohmann::json inputs = {
       {"schema", kRecordVersion},
       {"metric", kPerplexityMetricVersion},
       {"divergence", kDivergenceMetricVersion},
@@ -58,6 +63,11 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"samples", model.windows},
       {"timing", TimingInputs(options.timing)},
       {"kernels", options.time_kernels}};
+  if (row.format != nullptr && model.calibration) {
+    const CalibrationWindows& calibration = *model.calibration;
+    inputs["calibration"] = {calibration.text_name, calibration.text_sha256, calibration.begins.size(),
+                             calibration.ctx};
+  }
   return Sha256Hex(inputs.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
@@ -68,6 +78,17 @@ std::set<std::string> FinishedKeys(const std::filesystem::path& folder) {
   if (!loaded) return keys;
   for (const StoredRecord& stored : loaded->records) keys.insert(stored.record.key);
   return keys;
+}
+
+Result<std::optional<CalibrationWindows>> CutCalibration(const ComparisonOptions& options, const Tokenizer& tokenizer) {
+  if (options.calibration == nullptr) return std::optional<CalibrationWindows>();
+  const ComparisonCalibration& from = *options.calibration;
+  auto stream = MakeTokenStream(tokenizer, from.text.text);
+  if (!stream) return Error{stream.error().code, from.text.name + ": " + stream.error().message};
+  auto begins = SpreadWindows(stream->tokens.size(), from.ctx, from.windows);
+  if (!begins) return Error{begins.error().code, from.text.name + ": " + begins.error().message};
+  return std::optional<CalibrationWindows>(
+      {std::move(*stream), std::move(*begins), from.ctx, from.text.name, from.text.sha256});
 }
 
 struct Opened {
@@ -97,7 +118,10 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
     return Error{ErrorCode::kInput, fmt::format("{} has {} tokens for {}, less than one window of {}", text.name,
                                                 tokens, checkpoint->name, options.ctx)};
   }
+  auto calibration = CutCalibration(options, *tokenizer);
+  if (!calibration) return calibration.error();
   ComparisonModel model;
+  model.calibration = std::move(*calibration);
   model.path = path;
   model.name = checkpoint->name;
   model.source_type = SourceType(*checkpoint);
@@ -132,6 +156,10 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
     seconds += static_cast<double>(kFloorWindows * options.ctx) * flops_per_token / rate * kScalarSlowness;
   } else {
     seconds += tokens * 2.0 * static_cast<double>(opened.config.vocab_size * opened.config.hidden_size) / rate;
+    if (const auto& calibration = opened.model.calibration) {
+      const auto calibrated = static_cast<double>(calibration->begins.size() * calibration->ctx);
+      seconds += kWalkPasses * calibrated * flops_per_token / rate;
+    }
   }
   const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
   seconds += prefill_rounds * 512.0 * block_flops / rate;

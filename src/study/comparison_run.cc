@@ -94,6 +94,9 @@ class ModelSweep {
       config.group = static_cast<std::uint64_t>(info.group);
       config.bits = static_cast<std::uint64_t>(info.code_bits);
       config.same_grid_as_source = SameGridAsSource(model_.source_type, info);
+      if (const auto& from = model_.calibration) {
+        config.calibration = record::Calibration{from->text_name, from->text_sha256, from->begins.size(), from->ctx};
+      }
     }
     record.size.fp16_bytes = 2 * model_.parameters;
     if (row.format == nullptr) record.size.model_bytes = record.size.fp16_bytes;
@@ -121,6 +124,10 @@ class ModelSweep {
       QuantizeOptions quantize;
       quantize.format = row.plan->format;
       quantize.method = row.plan->method;
+      if (model_.calibration) {
+        quantize.calibration = &*model_.calibration;
+        quantize.backend = &tools_.backend;
+      }
       quantize.source_sha256 = model_.sha256;
       quantize.program = options_.program.version + " " + options_.program.commit;
       quantize.command = options_.command;
