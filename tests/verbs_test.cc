@@ -64,6 +64,8 @@ TEST_F(Verbs, VersionAndHelp) {
   }
   const std::vector<std::vector<std::string>> verbs = {{"inspect"},
                                                        {"quantize"},
+                                                       {"calibrate"},
+                                                       {"compare"},
                                                        {"verify"},
                                                        {"generate"},
                                                        {"eval", "perplexity"},

@@ -34,7 +34,7 @@ struct Options {
   bool no_kernels = false;
   bool keep_models = false;
   bool dry_run = false;
-  std::string method = "rtn";
+  std::string method = kAutoMethod;
   CalibrationOptions calibration;
   BackendOptions backend;
 };
@@ -66,7 +66,10 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   ComparisonOptions out;
   out.models.assign(options.models.begin(), options.models.end());
   out.configs = std::move(*configs);
-  out.method = options.method;
+  const bool calibrated = !options.calibration.data.empty();
+  out.method = options.method != kAutoMethod
+                   ? options.method
+                   : std::string(ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing));
   out.ctx = options.ctx;
   out.samples = options.samples;
   out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
@@ -129,15 +132,15 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
 }
 
 // The text that the method is calibrated on, if one was named.
-Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options, const EvalText& evaluation,
-                                                             Console& console) {
-  const auto method = ParseMethod(options.method);
+Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options, const std::string& name,
+                                                             const EvalText& evaluation, Console& console) {
+  const auto method = ParseMethod(name);
   if (!method) return method.error();
   if (options.calibration.data.empty()) {
     if ((*method)->needs != MethodNeeds::kGram) return std::optional<ComparisonCalibration>();
-    return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", options.method)};
+    return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", name)};
   }
-  if (auto status = CheckMethodUsesText(options.method); !status) return status.error();
+  if (auto status = CheckMethodUsesText(name); !status) return status.error();
   CalibrationOptions calibration = options.calibration;
   calibration.offline = options.text.offline;
   auto input = FindCalibration(calibration, console);
@@ -176,7 +179,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (!comparison) return comparison.error();
   const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
-  const auto calibration = FindMethodsText(options, *text, console);
+  const auto calibration = FindMethodsText(options, comparison->method, *text, console);
   if (!calibration) return calibration.error();
   if (*calibration) comparison->calibration = &**calibration;
   const auto measure_limits = [&] {
@@ -217,7 +220,9 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
   app->add_option("-c,--config", options->configs,
                   fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
-  app->add_option("--method", options->method, "How the configurations are quantized: " + MethodNames());
+  app->add_option("--method", options->method,
+                  fmt::format("How the configurations are quantized: {} (gptq with --calibration, else rtn), {}",
+                              kAutoMethod, MethodNames()));
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   AddTextOptions(*app, options->text);
   app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")

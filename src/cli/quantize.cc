@@ -71,37 +71,43 @@ Status PrepareWalk(const Options& options, const ModelConfig& config, const Toke
   return {};
 }
 
-Status PrepareStatistics(const Options& options, const Checkpoint& checkpoint, const ModelConfig& config,
-                         const Tokenizer& tokenizer, QuantizeOptions& quantize, Calibration& out) {
-  auto statistics = ReadStatistics(options.stats);
-  if (!statistics) return statistics.error();
+Status CheckStatistics(const Options& options, const Checkpoint& checkpoint, const ModelConfig& config,
+                       const Tokenizer& tokenizer, const ModelStatistics& statistics, QuantizeOptions& quantize) {
   auto hash = HashCheckpoint(checkpoint);
   if (!hash) return hash.error();
   quantize.source_sha256 = *hash;
-  if (auto status = CheckBelongs(*statistics, config, *hash, tokenizer.sha256()); !status) {
-    return Error{status.error().code, options.stats + ": " + status.error().message};
+  const auto status = CheckBelongs(statistics, config, *hash, tokenizer.sha256());
+  return status.ok() ? status : Error{status.error().code, options.stats + ": " + status.error().message};
+}
+
+// How much of the activations the method will know.
+Result<MethodNeeds> FindKnown(const Options& options, Calibration& out) {
+  const bool walk = !options.calibration.data.empty();
+  if (options.stats.empty()) return walk ? MethodNeeds::kGram : MethodNeeds::kNothing;
+  if (walk) {
+    return Error{ErrorCode::kUsage,
+                 "--calibration and --stats exclude each other: the one runs the text, the other has run it"};
   }
+  auto statistics = ReadStatistics(options.stats);
+  if (!statistics) return statistics.error();
   out.statistics = std::move(*statistics);
-  return {};
+  return out.statistics->has_gram() ? MethodNeeds::kGram : MethodNeeds::kImportance;
 }
 
 Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation& invocation, QuantizeOptions& quantize,
                Calibration& out) {
-  const bool walk = !options.calibration.data.empty();
-  if (!walk && options.stats.empty()) return {};
-  if (walk && !options.stats.empty()) {
-    return Error{ErrorCode::kUsage,
-                 "--calibration and --stats exclude each other: the one runs the text, the other has run it"};
-  }
-  const auto method = ParseMethod(quantize.method);
-  if (!method) return method.error();
+  const auto known = FindKnown(options, out);
+  if (!known) return known.error();
+  if (quantize.method == kAutoMethod) quantize.method = ChooseMethod(*known);
+  if (*known == MethodNeeds::kNothing) return {};
   if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!tokenizer) return tokenizer.error();
-  const auto status = walk ? PrepareWalk(options, *config, *tokenizer, **method, invocation, out)
-                           : PrepareStatistics(options, checkpoint, *config, *tokenizer, quantize, out);
+  const auto status = out.statistics
+                          ? CheckStatistics(options, checkpoint, *config, *tokenizer, *out.statistics, quantize)
+                          : PrepareWalk(options, *config, *tokenizer, **ParseMethod(quantize.method), invocation, out);
   if (!status) return status;
   quantize.statistics = out.statistics ? &*out.statistics : nullptr;
   quantize.calibration = out.windows ? &*out.windows : nullptr;
@@ -109,11 +115,11 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   return {};
 }
 
-void Print(const Options& options, const QuantizeSummary& summary, Console& console) {
+void Print(const Options& options, const std::string& method, const QuantizeSummary& summary, Console& console) {
   const StoredSizes& sizes = summary.sizes;
   const auto model_bytes = static_cast<double>(sizes.model_bytes);
-  console.Result(fmt::format("{}: {} of tensors ({}, {})", options.output, FormatBytes(model_bytes), options.config,
-                             options.quantize.method));
+  console.Result(
+      fmt::format("{}: {} of tensors ({}, {})", options.output, FormatBytes(model_bytes), options.config, method));
   console.Result(fmt::format("  compression      {:.3f} (16-bit original {} / this folder's tensors)",
                              static_cast<double>(summary.fp16_bytes) / model_bytes,
                              FormatBytes(static_cast<double>(summary.fp16_bytes))));
@@ -145,7 +151,7 @@ Status RunQuantize(const Options& options, Invocation& invocation) {
     return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on after the last finished layer"};
   }
   if (!summary) return summary.error();
-  Print(options, *summary, invocation.console);
+  Print(options, quantize.method, *summary, invocation.console);
   invocation.console.Data({{"folder", options.output},
                            {"config", options.config},
                            {"method", quantize.method},
@@ -162,12 +168,15 @@ Status RunQuantize(const Options& options, Invocation& invocation) {
 
 void RegisterQuantize(CLI::App& parent, Selection& selection) {
   auto options = std::make_shared<Options>();
+  options->quantize.method = kAutoMethod;
   CLI::App* app = AddVerb(parent, selection, "quantize", "Quantize a model into a folder",
                           "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
   app->add_option("model", options->model, "Hugging Face folder or GGUF file")->required();
   app->add_option("-c,--config", options->config, "One of " + ConfigNames());
   app->add_option("-o,--output", options->output, "Folder to make")->required();
-  app->add_option("--method", options->quantize.method, "One of " + MethodNames());
+  app->add_option(
+      "--method", options->quantize.method,
+      fmt::format("{} (the best measured for what is known of the activations), {}", kAutoMethod, MethodNames()));
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   app->add_option("--stats", options->stats,
                   "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");

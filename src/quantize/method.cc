@@ -44,6 +44,18 @@ constexpr std::array kMethods = {
 
 std::span<const Method> Methods() { return kMethods; }
 
+std::string_view ChooseMethod(MethodNeeds known) {
+  switch (known) {
+    case MethodNeeds::kGram:
+      return "gptq";
+    case MethodNeeds::kImportance:
+      return "mse";
+    case MethodNeeds::kNothing:
+      break;
+  }
+  return "rtn";
+}
+
 Result<const Method*> ParseMethod(std::string_view name) {
   std::string known;
   for (const Method& method : kMethods) {

@@ -32,6 +32,10 @@ struct Method {
 
 std::span<const Method> Methods();
 
+// What `auto` stands for: the best method, as measured (docs/decisions/0007), of those that need no more than is known.
+inline constexpr const char* kAutoMethod = "auto";
+std::string_view ChooseMethod(MethodNeeds known);
+
 // Errors: kUsage, naming the methods there are.
 Result<const Method*> ParseMethod(std::string_view name);
 
