@@ -65,7 +65,6 @@ TEST_F(Verbs, VersionAndHelp) {
   const std::vector<std::vector<std::string>> verbs = {{"inspect"},
                                                        {"quantize"},
                                                        {"calibrate"},
-                                                       {"compare"},
                                                        {"verify"},
                                                        {"generate"},
                                                        {"eval", "perplexity"},
