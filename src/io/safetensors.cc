@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/sha256.h"
 #include "io/json_text.h"
 
 namespace marlin {
@@ -132,6 +133,17 @@ Result<SafetensorsFile> OpenSafetensors(const std::filesystem::path& path) {
   if (auto status = PlaceTensors(out.file, data, entries); !status) return status.error();
   for (Entry& entry : entries) out.tensors.push_back(std::move(entry.tensor));
   return out;
+}
+
+const Tensor* FindTensor(const SafetensorsFile& file, std::string_view name) {
+  const auto found =
+      std::find_if(file.tensors.begin(), file.tensors.end(), [&](const Tensor& tensor) { return tensor.name == name; });
+  return found == file.tensors.end() ? nullptr : &*found;
+}
+
+bool MatchesHash(const SafetensorsFile& file, const Tensor& tensor) {
+  const auto recorded = file.metadata.find(HashKey(tensor.name));
+  return recorded != file.metadata.end() && recorded->second == Sha256Hex(tensor.bytes);
 }
 
 }  // namespace marlin

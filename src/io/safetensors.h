@@ -24,7 +24,13 @@ struct SafetensorsFile {
 // Errors: kInput (truncated, overlapping, holes, wrong sizes: names file and tensor), kUnsupported (dtype, named).
 Result<SafetensorsFile> OpenSafetensors(const std::filesystem::path& path);
 
+// By name; null when there is none.
+const Tensor* FindTensor(const SafetensorsFile& file, std::string_view name);
+
 // What SafetensorsWriter records for a tensor in the metadata: its SHA-256 under this key.
 std::string HashKey(std::string_view tensor_name);
+
+// That the tensor has the hash recorded for it; false where none was recorded.
+bool MatchesHash(const SafetensorsFile& file, const Tensor& tensor);
 
 }  // namespace marlin

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <system_error>
 
-#include "base/sha256.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
 
@@ -21,13 +20,6 @@ struct Part {
 constexpr std::array kParts = {Part{".codes", &EncodedMatrix::codes}, Part{".scales", &EncodedMatrix::scales},
                                Part{".zero_points", &EncodedMatrix::zero_points}};
 
-const Tensor* Find(const SafetensorsFile& file, const std::string& name) {
-  for (const Tensor& tensor : file.tensors) {
-    if (tensor.name == name) return &tensor;
-  }
-  return nullptr;
-}
-
 // "model.layers.3.mlp.down_proj.fp4-g128.codes"
 std::string PartName(std::size_t layer, Slot slot, const FormatRow& format, const Part& part) {
   return fmt::format("{}.{}{}", LinearStem(layer, slot), format.info.name, part.suffix);
@@ -35,10 +27,8 @@ std::string PartName(std::size_t layer, Slot slot, const FormatRow& format, cons
 
 bool ReadPart(const SafetensorsFile& file, const std::string& name, std::vector<std::uint8_t>& bytes) {
   if (bytes.empty()) return true;
-  const Tensor* tensor = Find(file, name);
-  if (tensor == nullptr || tensor->bytes.size() != bytes.size()) return false;
-  const auto hash = file.metadata.find(HashKey(name));
-  if (hash == file.metadata.end() || hash->second != Sha256Hex(tensor->bytes)) return false;
+  const Tensor* tensor = FindTensor(file, name);
+  if (tensor == nullptr || tensor->bytes.size() != bytes.size() || !MatchesHash(file, *tensor)) return false;
   std::memcpy(bytes.data(), tensor->bytes.data(), bytes.size());
   return true;
 }

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "base/sha256.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
 
@@ -89,20 +88,6 @@ class Fields {
   Status status_;
 };
 
-const Tensor* FindTensor(const SafetensorsFile& file, const std::string& name) {
-  for (const Tensor& tensor : file.tensors) {
-    if (tensor.name == name) return &tensor;
-  }
-  return nullptr;
-}
-
-Status CheckHash(const SafetensorsFile& file, const Tensor& tensor, const std::string& path) {
-  const auto recorded = file.metadata.find(HashKey(tensor.name));
-  if (recorded != file.metadata.end() && recorded->second == Sha256Hex(tensor.bytes)) return {};
-  return Error{ErrorCode::kCorrupt,
-               fmt::format("{}: tensor {} does not match its hash; collect the statistics again", path, tensor.name)};
-}
-
 // One input from its tensors. Absent Gram matrices stay empty.
 Status ReadInput(const SafetensorsFile& file, const std::string& path, const std::string& name,
                  InputStatistics& input) {
@@ -122,7 +107,12 @@ Status ReadInput(const SafetensorsFile& file, const std::string& path, const std
                      fmt::format("{}: tensor {}{} is missing or has a wrong type or shape", path, name, suffix)};
       return;
     }
-    status = CheckHash(file, *tensor, path);
+    if (!MatchesHash(file, *tensor)) {
+      status =
+          Error{ErrorCode::kCorrupt,
+                fmt::format("{}: tensor {} does not match its hash; collect the statistics again", path, tensor->name)};
+      return;
+    }
     std::memcpy(values.data(), tensor->bytes.data(), tensor->bytes.size());
   });
   if (status.ok() && !input.gram.empty() && input.gram.size() != k * k) {
