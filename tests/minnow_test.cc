@@ -198,6 +198,54 @@ TEST(Minnow, AKilledCalibrationGoesOnAfterTheLastLayer) {
   EXPECT_FALSE(fs::exists(folder / "killed.part")) << "what was kept for the next run is gone";
 }
 
+TEST(Minnow, WindowsBeyondTheTrainedContextAreRefused) {
+  const RunResult eval = RunProgram({"eval", "perplexity", kMinnow, "--data", "built-in", "--ctx", "1024", "-q"});
+  EXPECT_EQ(eval.exit_code, 2) << eval.err;
+  EXPECT_NE(eval.err.find("512"), std::string::npos) << eval.err;
+  const RunResult bench =
+      RunProgram({"bench", "comparison", "--model", kMinnow, "--data", "built-in", "--ctx", "1024", "--dry-run", "-q"});
+  EXPECT_EQ(bench.exit_code, 2) << bench.err;
+}
+
+TEST(Minnow, OneSweepTimesAllMethodsTogether) {
+  const TemporaryFolder folder;
+  const RunResult run = RunProgram({"bench",
+                                    "comparison",
+                                    "--model",
+                                    kMinnow,
+                                    "--data",
+                                    "built-in",
+                                    "--samples",
+                                    "2",
+                                    "--config",
+                                    "int4-g128",
+                                    "--method",
+                                    "rtn",
+                                    "--method",
+                                    "gptq",
+                                    "--calibration",
+                                    MARLIN_SOURCE_DIR "/LICENSE",
+                                    "--calibration-ctx",
+                                    "128",
+                                    "--results",
+                                    (folder / "results").string(),
+                                    "--quick-timing",
+                                    "--no-kernels",
+                                    "-q"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  std::map<std::string, json> by_method;
+  for (const auto& entry : fs::directory_iterator(folder / "results")) {
+    if (entry.path().filename().string()[0] == '.') continue;
+    const json record = json::parse(*ReadFile(entry.path()));
+    by_method[record["config"]["method"]] = record;
+  }
+  ASSERT_EQ(by_method.size(), 3u);
+  EXPECT_FALSE(by_method["rtn"]["config"].contains("calibration") &&
+               !by_method["rtn"]["config"]["calibration"].is_null());
+  EXPECT_EQ(by_method["gptq"]["config"]["calibration"]["name"], "LICENSE");
+  EXPECT_NE(by_method["gptq"]["perplexity"]["window_nll"], by_method["rtn"]["perplexity"]["window_nll"]);
+}
+
 TEST(Minnow, CalibrationIsRefusedWhereItMeansNothing) {
   const TemporaryFolder folder;
   const auto code = [&](std::vector<std::string> words) {

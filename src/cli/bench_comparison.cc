@@ -34,7 +34,7 @@ struct Options {
   bool no_kernels = false;
   bool keep_models = false;
   bool dry_run = false;
-  std::string method = kAutoMethod;
+  std::vector<std::string> methods = {kAutoMethod};
   CalibrationOptions calibration;
   BackendOptions backend;
 };
@@ -67,9 +67,11 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.models.assign(options.models.begin(), options.models.end());
   out.configs = std::move(*configs);
   const bool calibrated = !options.calibration.data.empty();
-  out.method = options.method != kAutoMethod
-                   ? options.method
-                   : std::string(ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing));
+  out.methods.clear();
+  for (std::string name : options.methods) {
+    if (name == kAutoMethod) name = ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing);
+    if (std::find(out.methods.begin(), out.methods.end(), name) == out.methods.end()) out.methods.push_back(name);
+  }
   out.ctx = options.ctx;
   out.samples = options.samples;
   out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
@@ -101,7 +103,7 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
     console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens{}", text.name, model.windows, options.ctx,
                             model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
     for (const ComparisonRow& row : model.rows) {
-      console.Say(fmt::format("  {:<12}{}", row.config_id, row.finished ? "measured already" : "to do"));
+      console.Say(fmt::format("  {:<14}{}", row.name(), row.finished ? "measured already" : "to do"));
     }
   }
   console.Say(fmt::format("timing          {} (warm-up/measured iterations){}", PlanName(options.timing),
@@ -131,16 +133,26 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
-// The text that the method is calibrated on, if one was named.
-Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options, const std::string& name,
-                                                             const EvalText& evaluation, Console& console) {
-  const auto method = ParseMethod(name);
-  if (!method) return method.error();
-  if (options.calibration.data.empty()) {
-    if ((*method)->needs != MethodNeeds::kGram) return std::optional<ComparisonCalibration>();
-    return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", name)};
+// That every method has what it needs and the text, if one was named, has a use.
+Status CheckMethods(const std::vector<std::string>& names, bool calibrated) {
+  bool used = false;
+  for (const std::string& name : names) {
+    const auto method = ParseMethod(name);
+    if (!method) return method.error();
+    if ((*method)->needs == MethodNeeds::kGram && !calibrated) {
+      return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", name)};
+    }
+    used = used || (*method)->needs != MethodNeeds::kNothing;
   }
-  if (auto status = CheckMethodUsesText(name); !status) return status.error();
+  return calibrated && !used ? CheckMethodUsesText(names[0]) : Status();
+}
+
+// The text that the methods are calibrated on, if one was named.
+Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options,
+                                                             const std::vector<std::string>& names,
+                                                             const EvalText& evaluation, Console& console) {
+  if (auto status = CheckMethods(names, !options.calibration.data.empty()); !status) return status.error();
+  if (options.calibration.data.empty()) return std::optional<ComparisonCalibration>();
   CalibrationOptions calibration = options.calibration;
   calibration.offline = options.text.offline;
   auto input = FindCalibration(calibration, console);
@@ -179,7 +191,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (!comparison) return comparison.error();
   const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
-  const auto calibration = FindMethodsText(options, comparison->method, *text, console);
+  const auto calibration = FindMethodsText(options, comparison->methods, *text, console);
   if (!calibration) return calibration.error();
   if (*calibration) comparison->calibration = &**calibration;
   const auto measure_limits = [&] {
@@ -220,9 +232,10 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
   app->add_option("-c,--config", options->configs,
                   fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
-  app->add_option("--method", options->method,
-                  fmt::format("How the configurations are quantized: {} (gptq with --calibration, else rtn), {}",
-                              kAutoMethod, MethodNames()));
+  app->add_option(
+      "--method", options->methods,
+      fmt::format("How the configurations are quantized; may be repeated: {} (gptq with --calibration, else rtn), {}",
+                  kAutoMethod, MethodNames()));
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   AddTextOptions(*app, options->text);
   app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")

@@ -121,6 +121,7 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
                                                 "predictions cannot be compared",
                                                 baseline.head->rows(), vocab)};
   }
+  if (auto status = CheckContext(model.config, options.ctx); !status) return status.error();
   auto started = StartResult(stream, vocab, options);
   if (!started) return started.error();
   DivergenceResult result;

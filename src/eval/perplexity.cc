@@ -38,6 +38,7 @@ double PerplexityResult::bits_per_byte() const {
 Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStream& stream,
                                             const PerplexityOptions& options, const WindowFn& on_window,
                                             const HiddenFn& on_hidden) {
+  if (auto status = CheckContext(model.config, options.ctx); !status) return status.error();
   auto result = StartResult(stream, model.config.vocab_size, options);
   if (!result) return result.error();
   const std::size_t ctx = options.ctx;
@@ -69,6 +70,7 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
 Result<std::vector<float>> WindowLogits(const Model& model, const TokenStream& stream, std::size_t ctx,
                                         std::size_t window) {
   const std::size_t vocab = model.config.vocab_size;
+  if (auto status = CheckContext(model.config, ctx); !status) return status.error();
   if (auto status = CheckStream(stream, vocab, ctx, window + 1); !status) return status.error();
   auto session = Session::Create(model, ctx, ctx);
   if (!session) return session.error();

@@ -31,6 +31,7 @@ inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, 
   Model model;
   ModelConfig& c = model.config;
   c.vocab_size = vocab;
+  c.max_context = 4096;
   c.hidden_size = hidden;
   c.layers = 1;
   c.heads = c.kv_heads = 2;

@@ -245,4 +245,12 @@ std::size_t CountParameters(const ModelConfig& config) {
   return config.layers * per_layer + config.hidden_size + table * (config.tied_head ? 1 : 2);
 }
 
+Status CheckContext(const ModelConfig& config, std::size_t ctx) {
+  if (ctx <= config.max_context) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("windows of {} tokens exceed the {} that the model was trained for; take a "
+                           "smaller --ctx",
+                           ctx, config.max_context)};
+}
+
 }  // namespace marlin

@@ -55,6 +55,9 @@ std::string LinearStem(std::size_t layer, Slot slot);
 inline constexpr const char* kEmbeddingStem = "model.embed_tokens";
 inline constexpr const char* kHeadStem = "lm_head";
 
+// That the model was trained for windows of ctx tokens: beyond, its predictions mean nothing. Errors: kUsage.
+Status CheckContext(const ModelConfig& config, std::size_t ctx);
+
 // Parameters of the model, tied tensors once.
 std::size_t CountParameters(const ModelConfig& config);
 

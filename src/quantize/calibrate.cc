@@ -14,9 +14,10 @@ Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t c
   if (std::min(held, windows) < kLeastCalibrationWindows) {
     return Error{
         ErrorCode::kInput,
-        fmt::format("the calibration would have {} windows of {} tokens (the text has {} tokens), want at least {}; "
-                    "give a longer text",
-                    std::min(held, windows), ctx, tokens, kLeastCalibrationWindows)};
+        fmt::format("the calibration would have {} windows of {} tokens, want at least {}: {}", std::min(held, windows),
+                    ctx, kLeastCalibrationWindows,
+                    held < kLeastCalibrationWindows ? fmt::format("the text has {} tokens; give a longer one", tokens)
+                                                    : std::string("ask for more windows"))};
   }
   const std::size_t count = std::min(held, windows);
   std::vector<std::size_t> begins(count);
@@ -37,6 +38,7 @@ Status CollectStatistics(const Model& model, const TokenStream& stream, bool gra
   const auto begins = SpreadWindows(stream.tokens.size(), source.ctx, source.windows);
   if (!begins) return begins.error();
   source.windows = begins->size();
+  if (auto status = CheckContext(model.config, source.ctx); !status) return status;
   if (auto status = CheckTokens(stream, model.config.vocab_size); !status) return status;
   auto session = Session::Create(model, source.ctx, source.ctx);
   if (!session) return session.error();

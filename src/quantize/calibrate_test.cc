@@ -74,6 +74,7 @@ TEST(SpreadWindows, CoverTheTextEvenly) {
   ASSERT_FALSE(few.ok());
   EXPECT_EQ(few.error().code, ErrorCode::kInput);
   EXPECT_NE(few.error().message.find("399 tokens"), std::string::npos);
+  EXPECT_NE(SpreadWindows(5000, 100, 2).error().message.find("more windows"), std::string::npos);
 }
 
 TEST_F(Calibrate, SeesEveryInputOfEveryLayer) {

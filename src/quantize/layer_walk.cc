@@ -17,6 +17,7 @@ std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, s
 
 Result<LayerWalk> LayerWalk::Create(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                                     const CalibrationWindows& windows) {
+  if (auto status = CheckContext(config, windows.ctx); !status) return status.error();
   if (auto status = CheckTokens(windows.stream, config.vocab_size); !status) return status.error();
   LayerWalk walk;
   walk.checkpoint_ = &checkpoint;
@@ -77,7 +78,7 @@ Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const Pr
                      fmt::format("calibration window {}, {}: {}", w, LinearStem(next_, first), status.error().message)};
     });
     if (!status) return status.error();
-    Report(progress, "look", w);
+    Report(progress, "inputs", w);
   }
   return statistics;
 }
@@ -95,7 +96,7 @@ Status LayerWalk::Advance(std::span<const EncodedMatrix* const> matrices, const 
   for (std::size_t w = 0; next_ + 1 < config_->layers && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     runner_->Run(*layer_, Hidden(w));
-    Report(progress, "go on", w);
+    Report(progress, "outputs", w);
   }
   layer_.reset();
   ++next_;

@@ -39,8 +39,8 @@ struct ComparisonCalibration {
 struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
   std::vector<const FormatRow*> configs;               // the baseline is always part of it
-  std::string method = "rtn";                          // how the configurations are quantized
-  const ComparisonCalibration* calibration = nullptr;  // null = the method does without
+  std::vector<std::string> methods = {"rtn"};          // each configuration is quantized by each of them
+  const ComparisonCalibration* calibration = nullptr;  // for the methods that use one; null = none does
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingPlan timing = kStandardPlan;
@@ -78,9 +78,13 @@ struct ComparisonRow {
   std::string config_id;              // "f16", "fp4-g128"
   const FormatRow* format = nullptr;  // null = baseline
   std::string method;                 // "none" for the baseline
+  bool calibrated = false;            // by the model's calibration text
   std::string key;                    // 64 hexadecimal digits
   bool finished = false;              // a record with this key exists
   std::uint64_t model_bytes = 0;      // that will be written to the work folder
+
+  // "fp4-g128", "fp4-g128 gptq"
+  std::string name() const { return method == "none" || method == "rtn" ? config_id : config_id + " " + method; }
 };
 
 struct ComparisonModel {

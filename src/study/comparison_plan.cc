@@ -12,6 +12,7 @@
 #include "model/config.h"
 #include "model/sizes.h"
 #include "quantize/calibrate.h"
+#include "quantize/method.h"
 #include "report/store.h"
 #include "study/comparison.h"
 
@@ -63,7 +64,7 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"samples", model.windows},
       {"timing", TimingInputs(options.timing)},
       {"kernels", options.time_kernels}};
-  if (row.format != nullptr && model.calibration) {
+  if (row.calibrated) {
     const CalibrationWindows& calibration = *model.calibration;
     inputs["calibration"] = {calibration.text_name, calibration.text_sha256, calibration.begins.size(),
                              calibration.ctx};
@@ -104,6 +105,9 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   }
   auto config = ParseModelConfig(checkpoint->config);
   if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
+  if (auto status = CheckContext(*config, options.ctx); !status) {
+    return Error{status.error().code, path.string() + ": " + status.error().message};
+  }
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
   if (!tokenizer) return tokenizer.error();
   const auto sha256 = HashCheckpoint(*checkpoint);
@@ -142,8 +146,9 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
 
 // Seconds that one unfinished row takes: evaluation with the baseline's head beside the row's own, the noise floor,
 // prefill rounds, decode rounds, kernels.
-double RowSeconds(const Opened& opened, const ComparisonOptions& options, const FormatRow* format,
+double RowSeconds(const Opened& opened, const ComparisonOptions& options, const ComparisonRow& row,
                   const MachineLimits& limits) {
+  const FormatRow* format = row.format;
   const auto rounds = [](const TimingProtocol& x) { return static_cast<double>(x.warmup + x.iterations); };
   const double prefill_rounds = rounds(options.timing.prefill);
   const double decode_rounds = rounds(options.timing.decode);
@@ -156,7 +161,8 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
     seconds += static_cast<double>(kFloorWindows * options.ctx) * flops_per_token / rate * kScalarSlowness;
   } else {
     seconds += tokens * 2.0 * static_cast<double>(opened.config.vocab_size * opened.config.hidden_size) / rate;
-    if (const auto& calibration = opened.model.calibration) {
+    if (row.calibrated) {
+      const auto& calibration = opened.model.calibration;
       const auto calibrated = static_cast<double>(calibration->begins.size() * calibration->ctx);
       seconds += kWalkPasses * calibrated * flops_per_token / rate;
     }
@@ -166,6 +172,24 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
   seconds += decode_rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
   if (options.time_kernels) seconds += prefill_rounds * kSecondsPerKernelRound + 8;
   return seconds;
+}
+
+// The baseline, then every configuration by every method.
+std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options) {
+  std::vector<ComparisonRow> rows(1);
+  rows[0].config_id = "f16";
+  rows[0].method = "none";
+  for (const FormatRow* format : options.configs) {
+    for (const std::string& method : options.methods) {
+      ComparisonRow row;
+      row.config_id = format->info.name;
+      row.format = format;
+      row.method = method;
+      row.calibrated = options.calibration != nullptr && (*ParseMethod(method))->needs != MethodNeeds::kNothing;
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
 }
 
 }  // namespace
@@ -200,25 +224,19 @@ bool SameGridAsSource(const std::string& source_type, const FormatInfo& format) 
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
                                       const MachineLimits& limits) {
   const auto finished = FinishedKeys(options.results);
-  std::vector<const FormatRow*> formats = {nullptr};
-  formats.insert(formats.end(), options.configs.begin(), options.configs.end());
   ComparisonPlan plan;
   for (const std::filesystem::path& path : options.models) {
     auto opened = OpenModel(path, options, text);
     if (!opened) return opened.error();
     std::uint64_t disk = 0;
     std::uint64_t memory = 0;
-    for (const FormatRow* format : formats) {
-      ComparisonRow row;
-      row.config_id = format == nullptr ? "f16" : std::string(format->info.name);
-      row.format = format;
-      row.method = format == nullptr ? "none" : options.method;
+    for (ComparisonRow& row : RowsOf(options)) {
       row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
-      row.model_bytes = ModelBytes(opened->config, format);
+      row.model_bytes = ModelBytes(opened->config, row.format);
       if (!row.finished) {
-        plan.seconds += RowSeconds(*opened, options, format, limits);
-        if (format != nullptr) disk += row.model_bytes;
+        plan.seconds += RowSeconds(*opened, options, row, limits);
+        if (row.format != nullptr) disk += row.model_bytes;
         memory += row.model_bytes;
       }
       plan.rows_total += 1;

@@ -94,7 +94,7 @@ class ModelSweep {
       config.group = static_cast<std::uint64_t>(info.group);
       config.bits = static_cast<std::uint64_t>(info.code_bits);
       config.same_grid_as_source = SameGridAsSource(model_.source_type, info);
-      if (const auto& from = model_.calibration) {
+      if (const auto& from = model_.calibration; row.calibrated) {
         config.calibration = record::Calibration{from->text_name, from->text_sha256, from->begins.size(), from->ctx};
       }
     }
@@ -113,7 +113,7 @@ class ModelSweep {
     if (tools_.say) tools_.say(text);
   }
 
-  std::string Label(const Row& row) const { return fmt::format("{} {}", model_.name, row.plan->config_id); }
+  std::string Label(const Row& row) const { return fmt::format("{} {}", model_.name, row.plan->name()); }
 
   // The row's model on disk; quantized now if it is not there. An existing folder is complete: it appeared by rename.
   Status EnsureModel(Row& row) {
@@ -124,7 +124,7 @@ class ModelSweep {
       QuantizeOptions quantize;
       quantize.format = row.plan->format;
       quantize.method = row.plan->method;
-      if (model_.calibration) {
+      if (row.plan->calibrated) {
         quantize.calibration = &*model_.calibration;
         quantize.backend = &tools_.backend;
       }
