@@ -157,8 +157,8 @@ Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& opti
   calibration.offline = options.text.offline;
   auto input = FindCalibration(calibration, console);
   if (!input) return input.error();
-  if (auto status = CheckOverlap(input->text, evaluation, calibration.allow_overlap, console); !status) {
-    return status.error();
+  if (auto overlap = CheckOverlap(input->text, evaluation, calibration.allow_overlap, console); !overlap) {
+    return overlap.error();
   }
   return std::optional<ComparisonCalibration>({std::move(input->text), calibration.windows, calibration.ctx});
 }

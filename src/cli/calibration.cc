@@ -40,14 +40,14 @@ Status CheckMethodUsesText(const std::string& method) {
       fmt::format("the method {} uses no calibration; choose --method mse or gptq, or leave the text out", method)};
 }
 
-Status CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {
+Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {
   const double overlap = TextOverlap(calibration.text, evaluation.text);
-  if (overlap <= kMaxOverlap) return {};
+  if (overlap <= kMaxOverlap) return overlap;
   const std::string what = fmt::format("the calibration text {} shares {:.1f} % of its runs of {} words with {}",
                                        calibration.name, 100 * overlap, kOverlapWords, evaluation.name);
   if (allow) {
     console.Warn(what + "; what is measured on that text will flatter this model");
-    return {};
+    return overlap;
   }
   return Error{ErrorCode::kInput,
                what +
@@ -68,11 +68,10 @@ Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Cons
   at_hand.offline = true;
   if (auto standard = FindWikiText2(at_hand, nullptr)) evaluations.push_back(std::move(*standard));
   for (const EvalText& evaluation : evaluations) {
-    if (auto status = CheckOverlap(input.text, evaluation, options.allow_overlap, console); !status)
-      return status.error();
-    const double overlap = TextOverlap(input.text.text, evaluation.text);
-    if (overlap >= input.overlap) {
-      input.overlap = overlap;
+    const auto overlap = CheckOverlap(input.text, evaluation, options.allow_overlap, console);
+    if (!overlap) return overlap.error();
+    if (*overlap >= input.overlap) {
+      input.overlap = *overlap;
       input.overlap_with = evaluation.name;
     }
   }

@@ -38,7 +38,7 @@ std::string MethodNames();
 // That the method uses a calibration text if one was named. Errors: kUsage.
 Status CheckMethodUsesText(const std::string& method);
 
-// The same check of overlap against one evaluation text.
-Status CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console);
+// The same check of overlap against one evaluation text; what they share, 0..1.
+Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console);
 
 }  // namespace marlin
