@@ -9,59 +9,35 @@
 #include "base/check.h"
 #include "kernels/product.h"
 #include "quantize/cholesky.h"
+#include "quantize/hessian.h"
 #include "quantize/mse.h"
+#include "quantize/row_pieces.h"
 
 namespace marlin {
 namespace {
 
 // Positions whose errors are fed to the others together. One chunk of a product.
 constexpr std::size_t kBlock = kProductChunkBytes / sizeof(double);
-// Rows of weights that one thread takes at a time.
-constexpr std::size_t kMostRows = 192;
 constexpr double kMostDamping = 100;
-
-// X^T X as it is kept: the upper half.
-double GramAt(const InputStatistics& stats, std::size_t i, std::size_t j) {
-  return stats.gram[std::min(i, j) * stats.channels() + std::max(i, j)];
-}
 
 // Least second moment first; equal ones are rounded in the order of storage.
 std::vector<std::uint32_t> OrderColumns(const InputStatistics& stats) {
   std::vector<std::uint32_t> order(stats.channels());
   std::iota(order.rbegin(), order.rend(), 0u);
-  std::ranges::stable_sort(order, {}, [&](std::uint32_t column) { return GramAt(stats, column, column); });
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t column) { return HessianAt(stats, column, column); });
   return order;
 }
 
-struct Diagonal {
-  double mean = 1;  // of the columns that are used
-  std::size_t dead = 0;
-};
-
-Diagonal Measure(const InputStatistics& stats, double scale) {
-  Diagonal diagonal;
-  double sum = 0;
-  for (std::size_t i = 0; i < stats.channels(); ++i) {
-    sum += scale * GramAt(stats, i, i);
-    if (GramAt(stats, i, i) == 0) ++diagonal.dead;
-  }
-  const std::size_t used = stats.channels() - diagonal.dead;
-  if (used > 0) diagonal.mean = sum / static_cast<double>(used);
-  return diagonal;
-}
-
 // The upper half of the damped Hessian, in the order of the positions. Dead columns get the mean on their diagonal.
-void FillHessian(const InputStatistics& stats, double scale, Diagonal diagonal, HessianFactor& factor,
-                 ThreadPool& pool) {
+void FillHessian(const InputStatistics& stats, HessianDiagonal diagonal, HessianFactor& factor, ThreadPool& pool) {
   const std::size_t k = stats.channels();
-  const double added = factor.damping * diagonal.mean;
   std::atomic<std::size_t> next{0};
   pool.Run([&](int) {
     for (std::size_t p; (p = next.fetch_add(1, std::memory_order_relaxed)) < k;) {
       const std::uint32_t column = factor.order[p];
       double* const row = factor.feedback.data() + p * k;
-      for (std::size_t q = p; q < k; ++q) row[q] = scale * GramAt(stats, column, factor.order[q]);
-      row[p] = (row[p] == 0 ? diagonal.mean : row[p]) + added;
+      for (std::size_t q = p; q < k; ++q) row[q] = HessianAt(stats, column, factor.order[q]);
+      row[p] = DampedElement(row[p], diagonal, factor.damping);
     }
   });
 }
@@ -156,26 +132,6 @@ class RowRounder {
   std::vector<std::uint32_t> codes_;  // [rows][k]
 };
 
-// Rows per piece of work: enough for the product, few enough for all threads; a multiple of 8, because the zero points
-// of eight neighbouring rows share a word.
-std::size_t RowsPerPiece(std::size_t rows, int threads) {
-  const std::size_t share = (rows + static_cast<std::size_t>(threads) - 1) / static_cast<std::size_t>(threads);
-  return std::clamp<std::size_t>((share + 7) / 8 * 8, 8, kMostRows);
-}
-
-// job(begin, end) for pieces of rows.
-template <class Job>
-void ForPieces(std::size_t rows, ThreadPool& pool, Job make_job) {
-  const std::size_t piece = RowsPerPiece(rows, pool.threads());
-  std::atomic<std::size_t> next{0};
-  pool.Run([&](int) {
-    auto job = make_job();
-    for (std::size_t begin; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < rows;) {
-      job(begin, std::min(begin + piece, rows));
-    }
-  });
-}
-
 }  // namespace
 
 Result<HessianFactor> FactorHessian(const InputStatistics& stats, ThreadPool& pool) {
@@ -185,15 +141,14 @@ Result<HessianFactor> FactorHessian(const InputStatistics& stats, ThreadPool& po
   if (stats.tokens == 0) return Error{ErrorCode::kInput, "statistics of 0 tokens; calibrate on some text"};
   if (auto status = CheckStatistics(stats, stats.channels()); !status) return status.error();
   const std::size_t k = stats.channels();
-  const double scale = 2.0 / static_cast<double>(stats.tokens);
-  const Diagonal diagonal = Measure(stats, scale);
+  const HessianDiagonal diagonal = MeasureDiagonal(stats);
   HessianFactor factor;
   factor.order = OrderColumns(stats);
   factor.importance = Importance(stats);
   factor.dead_columns = diagonal.dead;
   factor.feedback.resize(k * k);
   for (factor.damping = kDamping; factor.damping <= kMostDamping; factor.damping *= 4) {
-    FillHessian(stats, scale, diagonal, factor, pool);
+    FillHessian(stats, diagonal, factor, pool);
     // Every pivot of a matrix whose eigenvalues are not negative before damping is at least the damping.
     const double least = 0.5 * factor.damping * diagonal.mean;
     if (FactorCholesky({factor.feedback.data(), k, k}, least, HostIsa(), pool)) continue;

@@ -4,7 +4,9 @@
 
 #include <array>
 
+#include "quantize/coordinate_descent.h"
 #include "quantize/gptq.h"
+#include "quantize/hessian.h"
 #include "quantize/mse.h"
 
 namespace marlin {
@@ -22,15 +24,35 @@ Result<EncodedMatrix> RunMse(const FormatRow& format, MatrixView<const float> we
   return EncodeMse(format, weights, Importance(*stats), pool);
 }
 
-Result<EncodedMatrix> RunGptq(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
-                              ThreadPool& pool) {
+struct GptqResult {
+  EncodedMatrix matrix;
+  double damping = 0;
+};
+
+Result<GptqResult> FactorAndEncode(const FormatRow& format, MatrixView<const float> weights,
+                                   const InputStatistics* stats, ThreadPool& pool) {
   const InputStatistics none;
   if (stats != nullptr) {
     if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
   }
   const auto factor = FactorHessian(stats == nullptr ? none : *stats, pool);
   if (!factor) return factor.error();
-  return EncodeGptq(format, weights, *factor, pool);
+  return GptqResult{EncodeGptq(format, weights, *factor, pool), factor->damping};
+}
+
+Result<EncodedMatrix> RunGptq(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
+                              ThreadPool& pool) {
+  auto result = FactorAndEncode(format, weights, stats, pool);
+  if (!result) return result.error();
+  return std::move(result->matrix);
+}
+
+Result<EncodedMatrix> RunGptqCd(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
+                                ThreadPool& pool) {
+  auto result = FactorAndEncode(format, weights, stats, pool);
+  if (!result) return result.error();
+  DescendByCoordinates(weights, DampedHessian(*stats, result->damping, pool), kDescentSweeps, result->matrix, pool);
+  return std::move(result->matrix);
 }
 
 constexpr std::array kMethods = {
@@ -38,7 +60,9 @@ constexpr std::array kMethods = {
     Method{"mse", "scale and zero point searched for the least error, weighted by E[x^2]", MethodNeeds::kImportance,
            &RunMse},
     Method{"gptq", "scales of mse; the error of each column is fed to those still to come", MethodNeeds::kGram,
-           &RunGptq}};
+           &RunGptq},
+    Method{"gptq-cd", "gptq, then scales and codes improved one at a time (coordinate descent)", MethodNeeds::kGram,
+           &RunGptqCd}};
 
 }  // namespace
 
@@ -47,7 +71,7 @@ std::span<const Method> Methods() { return kMethods; }
 std::string_view ChooseMethod(MethodNeeds known) {
   switch (known) {
     case MethodNeeds::kGram:
-      return "gptq";
+      return "gptq-cd";
     case MethodNeeds::kImportance:
       return "mse";
     case MethodNeeds::kNothing:

@@ -1,0 +1,173 @@
+#include "quantize/coordinate_descent.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/half.h"
+#include "kernels/product.h"
+#include "quantize/row_pieces.h"
+
+namespace marlin {
+namespace {
+
+constexpr std::uint16_t kHalfOne = 0x3c00;
+// Columns of a block where the format has no groups.
+constexpr std::size_t kPlainBlock = 128;
+
+// Some rows on their way down. Vectors over rows lie side by side: [column][row].
+class Descent {
+ public:
+  Descent(MatrixView<const float> weights, const std::vector<float>& hessian, EncodedMatrix& matrix, IsaSet isa)
+      : weights_(weights), hessian_(hessian), matrix_(matrix), format_(*matrix.format), isa_(isa) {}
+
+  void Run(std::size_t begin, std::size_t end, int sweeps) {
+    begin_ = begin;
+    rows_ = end - begin;
+    Load();
+    const std::size_t k = weights_.cols;
+    const std::size_t block = format_.info.group == 0 ? kPlainBlock : static_cast<std::size_t>(format_.info.group);
+    gradient_.resize(block * rows_);
+    curved_.resize(block * rows_);
+    unit_.resize(block * rows_);
+    for (int sweep = 0; sweep < sweeps; ++sweep) {
+      changed_ = false;
+      for (std::size_t low = 0; low < k; low += block) ImproveBlock(low, std::min(low + block, k));
+      if (!changed_) break;
+    }
+    Store();
+  }
+
+ private:
+  void Load() {
+    const std::size_t k = weights_.cols;
+    codes_.resize(rows_ * k);
+    errors_.resize(k * rows_);
+    std::vector<float> row(k);
+    const auto view = matrix_.view();
+    params_.assign(rows_ * std::max<std::size_t>(view.groups(), 1), {});
+    for (std::size_t r = 0; r < rows_; ++r) {
+      GetCodes(view, begin_ + r, 0, {codes_.data() + r * k, k});
+      DecodeRow(view, begin_ + r, row);
+      for (std::size_t g = 0; g < view.groups(); ++g) Params(r, g) = GetParams(view, begin_ + r, g);
+      for (std::size_t j = 0; j < k; ++j) errors_[j * rows_ + r] = weights_.Row(begin_ + r)[j] - row[j];
+    }
+  }
+
+  void Store() {
+    const std::size_t k = weights_.cols;
+    const std::size_t groups = matrix_.view().groups();
+    for (std::size_t r = 0; r < rows_; ++r) {
+      for (std::size_t g = 0; g < groups; ++g) SetParams(matrix_, begin_ + r, g, Params(r, g));
+      SetCodes(matrix_, begin_ + r, 0, {codes_.data() + r * k, k});
+    }
+  }
+
+  GroupParams& Params(std::size_t r, std::size_t group) {
+    return params_[r * std::max<std::size_t>(matrix_.view().groups(), 1) + group];
+  }
+
+  // Half the gradient of the error with regard to the errors of the block: H e.
+  void ImproveBlock(std::size_t low, std::size_t high) {
+    const std::size_t k = weights_.cols;
+    const std::size_t width = high - low;
+    const std::size_t group = format_.info.group == 0 ? 0 : low / static_cast<std::size_t>(format_.info.group);
+    std::fill_n(gradient_.begin(), width * rows_, 0.0f);
+    const MatrixView<const float> columns(hessian_.data() + low, k, width, k);
+    Multiply<float>({columns, {errors_.data(), k, rows_}, {gradient_.data(), width, rows_}}, isa_);
+    if (format_.info.group != 0) RefitScales(low, high, group);
+    for (std::size_t j = low; j < high; ++j) RoundColumn(j, low, high, group);
+  }
+
+  // The scale of every row's group for which the error is least while the codes stay.
+  void RefitScales(std::size_t low, std::size_t high, std::size_t group) {
+    const std::size_t k = weights_.cols;
+    const std::size_t width = high - low;
+    std::vector<float> values(width);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      format_.decode({codes_.data() + r * k + low, width}, {kHalfOne, Params(r, group).zero_point}, values);
+      for (std::size_t i = 0; i < width; ++i) unit_[i * rows_ + r] = values[i];
+    }
+    std::fill_n(curved_.begin(), width * rows_, 0.0f);
+    const MatrixView<const float> square(hessian_.data() + low * k + low, width, width, k);
+    Multiply<float>({square, {unit_.data(), width, rows_}, {curved_.data(), width, rows_}}, isa_);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      double along = 0;
+      double curvature = 0;
+      for (std::size_t i = 0; i < width; ++i) {
+        const double value = unit_[i * rows_ + r];
+        along += value * gradient_[i * rows_ + r];
+        curvature += value * curved_[i * rows_ + r];
+      }
+      if (!(curvature > 0)) continue;
+      GroupParams& params = Params(r, group);
+      const double old = HalfToFloat(params.scale);
+      const double wanted = old + along / curvature;
+      if (!(wanted > 0) || wanted > kHalfMax) continue;
+      const std::uint16_t rounded = FloatToHalf(static_cast<float>(wanted));
+      const double change = HalfToFloat(rounded) - old;
+      if (rounded == 0 || change == 0 || !(change * (change * curvature - 2 * along) < 0)) continue;
+      params.scale = rounded;
+      changed_ = true;
+      for (std::size_t i = 0; i < width; ++i) {
+        errors_[(low + i) * rows_ + r] -= static_cast<float>(change) * unit_[i * rows_ + r];
+        gradient_[i * rows_ + r] -= static_cast<float>(change) * curved_[i * rows_ + r];
+      }
+    }
+  }
+
+  void RoundColumn(std::size_t j, std::size_t low, std::size_t high, std::size_t group) {
+    const std::size_t k = weights_.cols;
+    const float* const row = hessian_.data() + j * k;
+    const float inverse = 1 / row[j];
+    moves_.assign(rows_, 0);
+    bool any = false;
+    for (std::size_t r = 0; r < rows_; ++r) {
+      const float value = weights_.Row(begin_ + r)[j] - errors_[j * rows_ + r];
+      const float target = value + gradient_[(j - low) * rows_ + r] * inverse;
+      const GroupParams params = Params(r, group);
+      std::uint32_t code = 0;
+      format_.round({&target, 1}, params, {&code, 1});
+      if (code == codes_[r * k + j]) continue;
+      float next = 0;
+      format_.decode({&code, 1}, params, {&next, 1});
+      codes_[r * k + j] = code;
+      moves_[r] = next - value;
+      errors_[j * rows_ + r] = weights_.Row(begin_ + r)[j] - next;
+      any = true;
+    }
+    if (!any) return;
+    changed_ = true;
+    for (std::size_t i = low; i < high; ++i) {
+      float* const gradient = gradient_.data() + (i - low) * rows_;
+      for (std::size_t r = 0; r < rows_; ++r) gradient[r] -= row[i] * moves_[r];
+    }
+  }
+
+  MatrixView<const float> weights_;
+  const std::vector<float>& hessian_;
+  EncodedMatrix& matrix_;
+  const FormatRow& format_;
+  IsaSet isa_;
+  std::size_t begin_ = 0, rows_ = 0;
+  bool changed_ = false;
+  std::vector<std::uint32_t> codes_;             // [rows][k]
+  std::vector<GroupParams> params_;              // [rows][groups]
+  std::vector<float> errors_;                    // [k][rows] weight - value
+  std::vector<float> gradient_, curved_, unit_;  // [block][rows]
+  std::vector<float> moves_;                     // [rows]
+};
+
+}  // namespace
+
+void DescendByCoordinates(MatrixView<const float> weights, const std::vector<float>& hessian, int sweeps,
+                          EncodedMatrix& matrix, ThreadPool& pool) {
+  MARLIN_CHECK(hessian.size() == weights.cols * weights.cols, "the Hessian of another input");
+  const IsaSet isa = HostIsa();
+  ForPieces(weights.rows, pool, [&] {
+    return [descent = Descent(weights, hessian, matrix, isa), sweeps](std::size_t begin, std::size_t end) mutable {
+      descent.Run(begin, end, sweeps);
+    };
+  });
+}
+
+}  // namespace marlin
