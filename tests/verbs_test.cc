@@ -63,6 +63,7 @@ TEST_F(Verbs, VersionAndHelp) {
     EXPECT_NE(version.out.find(word), std::string::npos) << word;
   }
   const std::vector<std::vector<std::string>> verbs = {{"inspect"},
+                                                       {"plan"},
                                                        {"quantize"},
                                                        {"calibrate"},
                                                        {"verify"},

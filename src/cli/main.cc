@@ -51,6 +51,7 @@ int Main(int argc, char** argv) {
   Selection selection;
   RegisterInspect(app, selection);
   RegisterCalibrate(app, selection);
+  RegisterPlan(app, selection);
   RegisterQuantize(app, selection);
   RegisterVerify(app, selection);
   RegisterGenerate(app, selection);

@@ -67,6 +67,7 @@ void RegisterCompare(CLI::App& app, Selection& selection);
 void RegisterEval(CLI::App& app, Selection& selection);
 void RegisterGenerate(CLI::App& app, Selection& selection);
 void RegisterInspect(CLI::App& app, Selection& selection);
+void RegisterPlan(CLI::App& app, Selection& selection);
 void RegisterQuantize(CLI::App& app, Selection& selection);
 void RegisterReport(CLI::App& app, Selection& selection);
 void RegisterVerify(CLI::App& app, Selection& selection);

@@ -100,17 +100,18 @@ json QuantizationConfig(const QuantizedPlan& plan) {
     if (weight.format != nullptr) formats[weight.name] = weight.format->info.name;
   }
   const Provenance& from = plan.provenance;
-  const json ours = {{"layout", kQuantizedLayoutVersion},
-                     {"method", from.method},
-                     {"calibration", from.calibration},
-                     {"plan", std::move(formats)},
-                     {"source",
-                      {{"name", from.source_name},
-                       {"container", from.source_container},
-                       {"type", from.source_type},
-                       {"sha256", from.source_sha256}}},
-                     {"program", from.program},
-                     {"command", from.command}};
+  json ours = {{"layout", kQuantizedLayoutVersion},
+               {"method", from.method},
+               {"calibration", from.calibration},
+               {"plan", std::move(formats)},
+               {"source",
+                {{"name", from.source_name},
+                 {"container", from.source_container},
+                 {"type", from.source_type},
+                 {"sha256", from.source_sha256}}},
+               {"program", from.program},
+               {"command", from.command}};
+  if (!from.plan_sha256.empty()) ours["plan_sha256"] = from.plan_sha256;
   if (!IsReadableByOthers(plan)) return {{"quant_method", "metal-marlin"}, {"metal_marlin", ours}};
   return {{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}, {"quantization_status", "compressed"},
           {"config_groups", ConfigGroups(plan)},  {"ignore", Ignored(plan)},    {"kv_cache_scheme", nullptr},

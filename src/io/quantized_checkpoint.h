@@ -7,7 +7,7 @@
 //                   other programs load the folder; then format, config_groups, ignore, ... as that library spells
 //                   them. Otherwise "metal-marlin".
 //   metal_marlin    always: layout (the version of this description), method, calibration (null without), plan
-//                   {stem: format}, source, program, command
+//                   {stem: format}, plan_sha256 (of a mixed plan), source, program, command
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,7 @@ struct Provenance {
   std::string program;           // "metal-marlin 0.1.0 (commit)"
   std::string command;
   nlohmann::json calibration{};  // {text, sha256, windows, ctx, walk}, or null
+  std::string plan_sha256{};     // of the plan that gave each stem its format; empty = one format for all
 };
 
 struct QuantizedPlan {

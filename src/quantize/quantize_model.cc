@@ -23,8 +23,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kWeightSuffix = ".weight";
 
-Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOptions& options,
-                                 const std::set<std::string>& stems, ThreadPool& pool, QuantizeSummary& summary) {
+Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOptions& options, const FormatMap& formats,
+                                 ThreadPool& pool, QuantizeSummary& summary) {
   QuantizedPlan plan;
   plan.config = checkpoint.config;
   std::size_t found = 0;
@@ -32,11 +32,12 @@ Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOpt
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const bool is_weight = tensor.name.ends_with(kWeightSuffix);
     const std::string stem = is_weight ? tensor.name.substr(0, tensor.name.size() - kWeightSuffix.size()) : "";
-    if (is_weight && stems.contains(stem)) {
+    if (const auto quantized = formats.find(stem); is_weight && quantized != formats.end()) {
       ++found;
-      const bool fits = !options.compat || FitsPackQuantized(options.format->info, tensor.cols());
+      const FormatRow& format = *quantized->second;
+      const bool fits = !options.compat || FitsPackQuantized(format.info, tensor.cols());
       if (fits) {
-        plan.weights.push_back({stem, options.format, DType::kF16, {tensor.rows(), tensor.cols()}});
+        plan.weights.push_back({stem, &format, DType::kF16, {tensor.rows(), tensor.cols()}});
         continue;
       }
       summary.kept.push_back(stem);
@@ -46,8 +47,8 @@ Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOpt
     plan.weights.push_back(
         {tensor.name, nullptr, (*format)->info.name == "bf16" ? DType::kBF16 : DType::kF16, tensor.shape});
   }
-  if (found != stems.size()) {
-    for (const std::string& stem : stems) {
+  if (found != formats.size()) {
+    for (const auto& [stem, format] : formats) {
       if (checkpoint.Find(stem + std::string(kWeightSuffix)) != nullptr) continue;
       return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight is missing", checkpoint.path.string(), stem)};
     }
@@ -165,14 +166,22 @@ Result<VerifiedFolder> CheckRoundTrip(const fs::path& folder, const QuantizedPla
   return verified;
 }
 
-Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options) {
-  if (options.format->info.group == 0) {
-    return Error{ErrorCode::kUsage, fmt::format("{} is not a quantization; choose one with a group, such as fp4-g128",
-                                                options.format->info.name)};
+Status CheckFormat(const FormatRow& format, bool compat) {
+  if (format.info.group == 0) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{} is not a quantization; choose one with a group, such as fp4-g128", format.info.name)};
   }
-  if (options.compat && options.format->info.family != "int4") {
-    return Error{ErrorCode::kUsage, fmt::format("--compat writes a layout of INT4; {} has none that others read",
-                                                options.format->info.name)};
+  if (compat && format.info.family != "int4") {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--compat writes a layout of INT4; {} has none that others read", format.info.name)};
+  }
+  return {};
+}
+
+Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options, const FormatMap& formats) {
+  if (formats.empty()) return Error{ErrorCode::kUsage, "this plan keeps every layer in 16 bits: nothing to quantize"};
+  for (const auto& [stem, format] : formats) {
+    if (auto status = CheckFormat(*format, options.compat); !status) return status;
   }
   if (checkpoint.config.contains("quantization_config")) {
     return Error{ErrorCode::kInput, fmt::format("{} is already quantized; quantize its 16-bit original instead",
@@ -207,6 +216,16 @@ Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, cons
   return stems;
 }
 
+Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions& options) {
+  MARLIN_CHECK((options.format == nullptr) != (options.formats == nullptr), "one format, or one for each");
+  if (options.formats != nullptr) return *options.formats;
+  const auto stems = StemsToQuantize(config, options);
+  if (!stems) return stems.error();
+  FormatMap formats;
+  for (const std::string& stem : *stems) formats[stem] = options.format;
+  return formats;
+}
+
 Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
   const auto checkpoint = OpenCheckpoint(folder);
   if (!checkpoint) return checkpoint.error();
@@ -225,19 +244,19 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
 
 Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const QuantizeOptions& options,
                                       const fs::path& folder, const ProgressFn& progress) {
-  if (auto status = CheckOptions(checkpoint, options); !status) return status.error();
   const auto method = ParseMethod(options.method);
   if (!method) return method.error();
   if (auto status = CheckCalibration(options, **method); !status) return status.error();
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
-  const auto stems = StemsToQuantize(*config, options);
-  if (!stems) return stems.error();
+  auto formats = FormatsToUse(*config, options);
+  if (!formats) return formats.error();
+  if (auto status = CheckOptions(checkpoint, options, *formats); !status) return status.error();
   ThreadPool pool(options.threads > 0 ? options.threads : AvailableThreads());
 
   QuantizeSummary summary;
   summary.fp16_bytes = 2 * CountParameters(*config);
-  auto plan = PlanFolder(checkpoint, options, {stems->begin(), stems->end()}, pool, summary);
+  auto plan = PlanFolder(checkpoint, options, *formats, pool, summary);
   if (!plan) return plan.error();
   auto files = CompanionFiles(checkpoint);
   if (!files) return files.error();
@@ -259,14 +278,15 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   provenance.program = options.program;
   provenance.calibration = DescribeCalibration(options);
   provenance.command = options.command;
+  provenance.plan_sha256 = options.plan_sha256;
 
-  std::map<std::string, const FormatRow*> formats;
+  FormatMap made;  // without what compat keeps
   for (const PlannedWeight& weight : plan->weights) {
-    if (weight.format != nullptr) formats[weight.name] = weight.format;
+    if (weight.format != nullptr) made[weight.name] = weight.format;
   }
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
-  auto maker = WeightMaker::Create(checkpoint, *config, **method, std::move(formats), InputOf(options, *plan, folder),
+  auto maker = WeightMaker::Create(checkpoint, *config, **method, std::move(made), InputOf(options, *plan, folder),
                                    pool, progress);
   if (!maker) return maker.error();
   if (auto status = WriteWeights(checkpoint, *plan, *maker, *writer, pool, progress); !status) return status.error();

@@ -15,11 +15,16 @@
 #include "quantize/layer_walk.h"
 #include "quantize/method.h"
 #include "quantize/model_statistics.h"
+#include "quantize/precision_plan.h"
 
 namespace marlin {
 
 struct QuantizeOptions {
-  const FormatRow* format = nullptr;  // one with groups
+  // Either one format, with groups, for every stem (StemsToQuantize), or one for each; stems that the map does not name
+  // stay in 16 bits.
+  const FormatRow* format = nullptr;
+  const FormatMap* formats = nullptr;
+  std::string plan_sha256;  // HashFormats of the plan that gave the map; provenance
   std::string method = "rtn";
   // What the method knows of the activations: nothing; statistics of this model (CheckBelongs was asked); or a walk
   // over calibration windows, which `backend` runs and which is resumed layer by layer (kept in FOLDER.part until it is
@@ -55,6 +60,8 @@ Result<StoredSizes> MeasureQuantizedFolder(const std::filesystem::path& folder);
 // The stems that a configuration quantizes, in the order of the forward pass. Errors: kUsage (a head that is the
 // embedding).
 Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options);
+// Stems and formats of either kind of options. Errors: as StemsToQuantize.
+Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions& options);
 
 struct QuantizeSummary {
   StoredSizes sizes;

@@ -1,0 +1,48 @@
+#include "cli/budget.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+#include "cli/console.h"
+
+namespace marlin {
+
+Result<Budget> ParseBudget(const std::string& text) {
+  struct Unit {
+    std::string_view name;
+    BudgetKind kind;
+    double factor;
+  };
+  constexpr Unit kUnits[] = {{"bpw", BudgetKind::kBitsPerWeight, 1},
+                             {"GB", BudgetKind::kModelBytes, 1e9},
+                             {"MB", BudgetKind::kModelBytes, 1e6},
+                             {"kB", BudgetKind::kModelBytes, 1e3},
+                             {"B", BudgetKind::kModelBytes, 1}};
+  double number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view rest(parsed.ptr, static_cast<std::size_t>(text.data() + text.size() - parsed.ptr));
+  for (const Unit& unit : kUnits) {
+    if (parsed.ec == std::errc() && rest == unit.name && std::isfinite(number) && number > 0) {
+      return Budget{unit.kind, number * unit.factor};
+    }
+  }
+  return Error{ErrorCode::kUsage, fmt::format("\"{}\" is not a budget; want bits per weight as 4.25bpw, or the size of "
+                                              "the whole model as 900MB",
+                                              text)};
+}
+
+std::string DescribeBudget(const PlanBudget& budget) {
+  switch (budget.kind) {
+    case BudgetKind::kBitsPerWeight:
+      return fmt::format("{:.6g} bits per weight", budget.value);
+    case BudgetKind::kModelBytes:
+      return FormatBytes(budget.value) + " of tensors";
+    case BudgetKind::kMostKl:
+      return fmt::format("at most {:.6g} nats per token", budget.value);
+  }
+  return {};
+}
+
+}  // namespace marlin

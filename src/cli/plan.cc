@@ -1,0 +1,235 @@
+// plan: which format each layer of a model gets under a budget, from measured sensitivities, into a file that may be
+// edited.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "base/statistics.h"
+#include "cli/budget.h"
+#include "cli/calibration.h"
+#include "cli/program_info.h"
+#include "cli/verb.h"
+#include "io/tokenizer.h"
+#include "quantize/method.h"
+#include "study/machine.h"
+#include "study/make_plan.h"
+#include "study/sensitivity.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model;
+  std::string output;
+  std::string budget;
+  std::string size;
+  double max_kl = 0;
+  bool has_max_kl = false;
+  std::size_t held_out = kHeldOutWindows;
+  std::string method = kDefaultPlanMethod;
+  std::string sensitivity = "estimated";
+  bool overwrite = false;
+  CalibrationOptions calibration;
+  BackendOptions backend;
+};
+
+Result<Budget> ChooseBudget(const Options& options) {
+  const int named = (options.budget.empty() ? 0 : 1) + (options.size.empty() ? 0 : 1) + (options.has_max_kl ? 1 : 0);
+  if (named > 1) return Error{ErrorCode::kUsage, "--budget, --size and --max-kl exclude each other"};
+  if (options.has_max_kl) return Budget{BudgetKind::kMostKl, options.max_kl};
+  if (named == 0) return Budget{BudgetKind::kBitsPerWeight, kDefaultBudgetBits};
+  auto budget = ParseBudget(options.budget.empty() ? options.size : options.budget);
+  if (budget && !options.size.empty() && budget->kind != BudgetKind::kModelBytes) {
+    return Error{ErrorCode::kUsage, fmt::format("--size is the size of a model, such as 900MB, not {}", options.size)};
+  }
+  return budget;
+}
+
+Status CheckMemory(const Options& options, const ModelConfig& config, const PlanWindows& windows, const Method& method,
+                   Console& console) {
+  // The model twice over while it is confirmed, in 16 bits and quantized.
+  const std::uint64_t need =
+      2 * CountParameters(config) + CountParameters(config) * 5 / 8 +
+      SensitivityBytes(config, windows.measured.begins.size() + windows.held_out.begins.size(), options.calibration.ctx,
+                       method.needs == MethodNeeds::kGram, options.sensitivity == "measured");
+  const std::uint64_t have = AvailableMemoryBytes();
+  console.Say(fmt::format("memory: about {}; {} are available", FormatBytes(static_cast<double>(need)),
+                          FormatBytes(static_cast<double>(have))));
+  if (need <= have) return {};
+  return Error{ErrorCode::kResource,
+               fmt::format("planning needs about {} of memory, {} are available; it needs less with fewer "
+                           "--calibration-windows and --held-out",
+                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+}
+
+std::string WithInterval(const MeanEstimate& estimate) {
+  std::string text = fmt::format("{:.6f}", estimate.mean);
+  if (estimate.mean_95) text += fmt::format(" [{:.6f}, {:.6f}]", estimate.mean_95->low, estimate.mean_95->high);
+  return text;
+}
+
+void PrintUnits(const PrecisionPlan& plan, Console& console) {
+  console.Result("  layer  q k v                 o                     gate up               down");
+  std::string line;
+  for (const PlanUnit& unit : plan.units) {
+    if (unit.first == kQ) line = fmt::format("  {:>5}", unit.layer);
+    line += fmt::format("  {:<9} {:<10}", unit.choice().name(), fmt::format("{:.2e}", unit.choice().kl().value_or(0)));
+    if (unit.first == kDown) console.Result(line.substr(0, line.find_last_not_of(' ') + 1));
+  }
+  console.Result("         format, and KL when this unit alone is quantized");
+}
+
+void PrintConfirmed(const PrecisionPlan& plan, Console& console) {
+  const std::vector<double> counts(plan.held_out_windows, static_cast<double>(plan.ctx - 1));
+  const HeldOutKl* uniform = BestUniform(plan);
+  const HeldOutKl& mixed = plan.confirmed.at(0);
+  console.Result(fmt::format("  held-out KL      mixed   {} nats, {} windows{}",
+                             WithInterval(EstimateMean(mixed.window_kl, counts)), plan.held_out_windows,
+                             plan.held_out_windows < kFewWindows ? " (few)" : ""));
+  if (uniform == nullptr) {
+    console.Result("                   no single configuration is within the budget");
+    return;
+  }
+  std::vector<double> difference;
+  for (std::size_t w = 0; w < counts.size(); ++w) difference.push_back(uniform->window_kl[w] - mixed.window_kl[w]);
+  const MeanEstimate estimate = EstimateMean(difference, counts);
+  console.Result(fmt::format("                   uniform {} nats: {}",
+                             WithInterval(EstimateMean(uniform->window_kl, counts)), uniform->config));
+  const char* verdict = !estimate.distinguished() ? "no measurable difference"
+                        : estimate.mean > 0       ? "mixed is better"
+                                                  : "mixed is worse";
+  console.Result(fmt::format("                   {}: uniform loses {} more", verdict, WithInterval(estimate)));
+}
+
+void Print(const Options& options, const PrecisionPlan& plan, double seconds, Console& console) {
+  console.Result(
+      fmt::format("{}: {} for a budget of {}", options.output, plan.model_name, DescribeBudget(plan.budget)));
+  PrintUnits(plan, console);
+  console.Result(fmt::format("  linear layers    {}, {:.4f} bits per weight; whole model {}",
+                             FormatBytes(static_cast<double>(plan.bytes())), plan.bits_per_weight(),
+                             FormatBytes(static_cast<double>(plan.bytes() + plan.other_bytes))));
+  const SensitivityCheck check = CheckEstimates(plan);
+  console.Result(
+      fmt::format("  predicted KL     {:.6f} nats per token (sum over the units)", plan.predicted_kl().value()));
+  if (check.pairs > 0) {
+    console.Result(fmt::format("  estimates        measured / estimated {:.3f} (median of {}), {:.3f} to {:.3f}",
+                               check.median_ratio, check.pairs, check.least_ratio, check.most_ratio));
+  }
+  PrintConfirmed(plan, console);
+  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} -o FOLDER", FormatDuration(seconds),
+                             options.model, options.output));
+}
+
+struct Job {
+  Checkpoint checkpoint;
+  PlanWindows windows;
+  PlanOptions plan;
+};
+
+Result<Job> Prepare(const Options& options, const Budget& budget, Invocation& invocation) {
+  const auto method = ParseMethod(options.method);
+  if (!method) return method.error();
+  const auto input = FindCalibration(options.calibration, invocation.console);
+  if (!input) return input.error();
+  auto checkpoint = OpenCheckpoint(options.model);
+  if (!checkpoint) return checkpoint.error();
+  const auto config = ParseModelConfig(checkpoint->config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  auto stream = MakeTokenStream(*tokenizer, input->text.text);
+  if (!stream) return Error{stream.error().code, input->text.name + ": " + stream.error().message};
+  auto windows = CutPlanWindows(std::move(*stream), options.calibration.ctx, options.calibration.windows,
+                                options.held_out, input->text.name, input->text.sha256);
+  if (!windows) return windows.error();
+  if (auto status = CheckMemory(options, *config, *windows, **method, invocation.console); !status) {
+    return status.error();
+  }
+  auto hash = HashCheckpoint(*checkpoint);
+  if (!hash) return hash.error();
+  PlanOptions plan;
+  plan.kind = budget.kind;
+  plan.value = budget.value;
+  plan.method = options.method;
+  plan.measure_all = options.sensitivity == "measured";
+  plan.kept = options.output + ".part";
+  plan.model_sha256 = std::move(*hash);
+  plan.tokenizer_sha256 = tokenizer->sha256();
+  plan.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
+  plan.command = invocation.command;
+  return Job{std::move(*checkpoint), std::move(*windows), std::move(plan)};
+}
+
+Status RunPlan(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  if (std::error_code code; fs::exists(options.output, code) && !options.overwrite) {
+    return Error{ErrorCode::kInput, fmt::format("{} already exists; --overwrite replaces it", options.output)};
+  }
+  const auto budget = ChooseBudget(options);
+  if (!budget) return budget.error();
+  if (options.calibration.data.empty()) {
+    return Error{ErrorCode::kUsage, "sensitivities are measured on a text: name it with --calibration TEXT"};
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const auto job = Prepare(options, *budget, invocation);
+  if (!job) return job.error();
+  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  if (!backend) return backend.error();
+  const auto plan = MakePlan(job->checkpoint, job->windows, job->plan, **backend, console.progress());
+  if (!plan && plan.error().code == ErrorCode::kInterrupted) {
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on after the last finished layer"};
+  }
+  if (!plan) return plan.error();
+  if (auto status = WritePlan(*plan, options.output); !status) return status;
+  std::error_code ignored;
+  fs::remove(job->plan.kept, ignored);
+  Print(options, *plan, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), console);
+  console.Data(nlohmann::json::parse(PlanToJson(*plan)));
+  return {};
+}
+
+}  // namespace
+
+void RegisterPlan(CLI::App& parent, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app =
+      AddVerb(parent, selection, "plan", "Choose a format for each layer under a budget, by measured sensitivities",
+              "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
+  app->add_option("model", options->model, "Hugging Face folder or GGUF file, in 16 bits")->required();
+  app->add_option(
+      "--budget", options->budget,
+      fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
+  app->add_option("--size", options->size, "Instead: bytes of the whole model's tensors, such as 900MB");
+  app->add_option_function<double>(
+         "--max-kl",
+         [options](const double& kl) {
+           options->max_kl = kl;
+           options->has_max_kl = true;
+         },
+         "Instead: the smallest model that is expected to lose no more nats per token than this")
+      ->check(CLI::Range(0.0, 1000.0));
+  AddCalibrationOptions(*app, "--calibration", options->calibration);
+  options->calibration.windows = kPlanWindows;
+  app->add_option("--held-out", options->held_out, "Further windows of the text, to confirm the plan on")
+      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
+  app->add_option("--method", options->method, "How the weights are made while measuring: " + MethodNames());
+  app->add_option("--sensitivity", options->sensitivity,
+                  "estimated: each unit is measured in one format and carried to the others by the error of its "
+                  "weights; measured: in every format, which takes seven times as long")
+      ->check(CLI::IsMember({"estimated", "measured"}));
+  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
+  app->add_option("-o,--output", options->output, "File to write")->required();
+  app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
+  AddBackendOptions(*app, options->backend);
+  app->callback([&selection, options] {
+    selection.run = [options](Invocation& invocation) { return RunPlan(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

@@ -1,0 +1,147 @@
+#include "quantize/precision_plan.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/sha256.h"
+#include "formats/encoded_matrix.h"
+#include "formats/formats.h"
+#include "model/layer.h"
+#include "model/sizes.h"
+#include "quantize/plan_solver.h"
+
+namespace marlin {
+namespace {
+
+PlanUnit MakeUnit(const ModelConfig& config, std::size_t layer, Slot first) {
+  PlanUnit unit{layer, first, {}, {}, 0};
+  std::uint64_t weights = 0;
+  for (const Slot slot : SlotsThatShare(first)) {
+    unit.stems.push_back(LinearStem(layer, slot));
+    weights += kLinearSlots[slot].rows(config) * kLinearSlots[slot].cols(config);
+  }
+  for (const FormatRow& format : Formats()) {
+    if (format.info.group == 0) continue;
+    std::uint64_t bytes = 0;
+    for (const Slot slot : SlotsThatShare(first)) {
+      bytes += SizeOfEncoded(format.info, kLinearSlots[slot].rows(config), kLinearSlots[slot].cols(config)).total();
+    }
+    unit.candidates.push_back({&format, bytes, {}, {}});
+  }
+  unit.candidates.push_back({nullptr, 2 * weights, {}, 0.0});
+  return unit;
+}
+
+}  // namespace
+
+const PlanCandidate* PlanUnit::Find(std::string_view name) const {
+  for (const PlanCandidate& candidate : candidates) {
+    if (candidate.name() == name) return &candidate;
+  }
+  return nullptr;
+}
+
+std::uint64_t PrecisionPlan::bytes() const {
+  std::uint64_t sum = 0;
+  for (const PlanUnit& unit : units) sum += unit.choice().bytes;
+  return sum;
+}
+
+std::uint64_t PrecisionPlan::kept_bytes() const {
+  std::uint64_t sum = 0;
+  for (const PlanUnit& unit : units) sum += unit.choice().format == nullptr ? unit.choice().bytes : 0;
+  return sum;
+}
+
+std::optional<double> PrecisionPlan::predicted_kl() const {
+  double sum = 0;
+  for (const PlanUnit& unit : units) {
+    const auto kl = unit.choice().kl();
+    if (!kl) return std::nullopt;
+    sum += *kl;
+  }
+  return sum;
+}
+
+FormatMap PrecisionPlan::formats() const {
+  FormatMap formats;
+  for (const PlanUnit& unit : units) {
+    if (unit.choice().format == nullptr) continue;
+    for (const std::string& stem : unit.stems) formats[stem] = unit.choice().format;
+  }
+  return formats;
+}
+
+PrecisionPlan EmptyPlan(const ModelConfig& config) {
+  PrecisionPlan plan;
+  for (std::size_t layer = 0; layer < config.layers; ++layer) {
+    for (const Slot first : kInputs) plan.units.push_back(MakeUnit(config, layer, first));
+  }
+  plan.linear_weights = LinearWeights(config);
+  plan.other_bytes = ModelBytes(config, nullptr) - 2 * plan.linear_weights;
+  return plan;
+}
+
+std::vector<UniformChoice> UniformChoices(const PrecisionPlan& plan) {
+  std::vector<UniformChoice> choices;
+  for (const FormatRow& format : Formats()) {
+    if (format.info.group == 0) continue;
+    UniformChoice choice{&format, 0, 0.0};
+    for (const PlanUnit& unit : plan.units) {
+      const PlanCandidate& candidate = *unit.Find(format.info.name);
+      choice.bytes += candidate.bytes;
+      const auto kl = candidate.kl();
+      choice.kl = choice.kl && kl ? std::optional(*choice.kl + *kl) : std::nullopt;
+    }
+    choices.push_back(choice);
+  }
+  return choices;
+}
+
+std::string HashFormats(const PrecisionPlan& plan) {
+  std::string text;
+  for (const PlanUnit& unit : plan.units) {
+    for (const std::string& stem : unit.stems) text += fmt::format("{} {}\n", stem, unit.choice().name());
+  }
+  return Sha256Hex(text);
+}
+
+Status SetBudget(PrecisionPlan& plan, BudgetKind kind, double value) {
+  plan.budget = {kind, value, 0};
+  if (kind == BudgetKind::kMostKl) return {};
+  std::uint64_t least = 0;
+  for (const PlanUnit& unit : plan.units) {
+    std::uint64_t smallest = unit.candidates[0].bytes;
+    for (const PlanCandidate& candidate : unit.candidates) smallest = std::min(smallest, candidate.bytes);
+    least += smallest;
+  }
+  const bool bits = kind == BudgetKind::kBitsPerWeight;
+  const auto weights = static_cast<double>(plan.linear_weights);
+  const double bytes = bits ? value * weights / 8 : value - static_cast<double>(plan.other_bytes);
+  if (!(bytes >= static_cast<double>(least)) || bytes > 9e15) {
+    return Error{ErrorCode::kUsage,
+                 bits ? fmt::format("no plan has {:.6g} bits per weight; the smallest has {:.4f}", value,
+                                    8.0 * static_cast<double>(least) / weights)
+                      : fmt::format("no plan makes this model {:.0f} bytes large; the smallest takes {}, of which "
+                                    "embedding, head and norms are {}",
+                                    value, least + plan.other_bytes, plan.other_bytes)};
+  }
+  plan.budget.bytes = static_cast<std::uint64_t>(bytes);
+  return {};
+}
+
+Status Choose(PrecisionPlan& plan) {
+  std::vector<PlanChoices> units;
+  for (const PlanUnit& unit : plan.units) {
+    PlanChoices& choices = units.emplace_back();
+    for (const PlanCandidate& candidate : unit.candidates) choices.push_back({candidate.bytes, candidate.kl().value()});
+  }
+  const auto chosen = plan.budget.kind == BudgetKind::kMostKl ? LeastBytes(units, plan.budget.value)
+                                                              : LeastLoss(units, plan.budget.bytes);
+  if (!chosen) return chosen.error();
+  for (std::size_t u = 0; u < plan.units.size(); ++u) plan.units[u].chosen = (*chosen)[u];
+  return {};
+}
+
+}  // namespace marlin

@@ -1,0 +1,116 @@
+// A plan of mixed precision: which format each linear layer gets, what every other format would have cost in bytes and
+// in divergence, and the file that keeps it (plan.json, docs/plan_schema.md). The file may be edited: its "format"s
+// decide, all else is there to choose by.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/format.h"
+#include "model/config.h"
+
+namespace marlin {
+
+// What a plan calls "stays as it is".
+inline constexpr std::string_view kKeptName = "16-bit";
+
+// Format of each stem; a stem that is missing stays in 16 bits.
+using FormatMap = std::map<std::string, const FormatRow*>;
+
+struct PlanCandidate {
+  const FormatRow* format = nullptr;   // null = 16 bits
+  std::uint64_t bytes = 0;             // of the unit's tensors in this format
+  std::optional<double> estimated_kl;  // nats per token, when only this unit is quantized: carried over from the probe
+  std::optional<double> measured_kl;
+
+  std::string_view name() const { return format == nullptr ? kKeptName : format->info.name; }
+  std::optional<double> kl() const { return measured_kl ? measured_kl : estimated_kl; }
+};
+
+// Linear layers that share an input share a format: one unit.
+struct PlanUnit {
+  std::size_t layer = 0;
+  Slot first = kQ;
+  std::vector<std::string> stems;
+  std::vector<PlanCandidate> candidates;
+  std::size_t chosen = 0;
+
+  const PlanCandidate& choice() const { return candidates[chosen]; }
+  const PlanCandidate* Find(std::string_view name) const;  // null when there is none
+};
+
+enum class BudgetKind { kBitsPerWeight, kModelBytes, kMostKl };
+struct PlanBudget {
+  BudgetKind kind = BudgetKind::kBitsPerWeight;
+  double value = 0;  // bits per weight, bytes, or nats per token
+  // What the linear layers may take, those that stay in 16 bits included; without meaning for kMostKl.
+  std::uint64_t bytes = 0;
+};
+
+// A configuration on windows that decided nothing of the plan.
+struct HeldOutKl {
+  std::string config;  // "mixed", "fp4-g64"
+  std::uint64_t bytes = 0;
+  std::vector<double> window_kl;  // sums over the scored tokens, nats
+};
+
+struct PrecisionPlan {
+  std::string model_name, model_sha256, tokenizer_sha256;
+  std::string text_name, text_sha256;
+  std::size_t ctx = 0;
+  std::size_t windows = 0;           // that gave the sensitivities
+  std::size_t held_out_windows = 0;  // of the same text; others
+  std::string method;                // that made the weights of both
+  std::string probe;                 // format that every unit was measured in
+  std::string program, command;
+  PlanBudget budget;
+  std::vector<PlanUnit> units;       // in the order of the forward pass
+  std::vector<HeldOutKl> confirmed;  // the plan, then single configurations within its budget; may be empty
+  std::uint64_t linear_weights = 0;  // of all units
+  std::uint64_t other_bytes = 0;     // of what no plan touches, in 16 bits
+
+  std::uint64_t bytes() const;       // of all units
+  std::uint64_t kept_bytes() const;  // of the units that stay in 16 bits
+  double bits_per_weight() const { return 8.0 * static_cast<double>(bytes()) / static_cast<double>(linear_weights); }
+  std::optional<double> predicted_kl() const;  // sum over the units
+  FormatMap formats() const;
+};
+
+// Every unit of a model with all its candidates, nothing measured, the first of them chosen; the counts of the plan.
+PrecisionPlan EmptyPlan(const ModelConfig& config);
+
+// The same format everywhere. Bytes and the sum of the KLs; null when the units lack it.
+struct UniformChoice {
+  const FormatRow* format = nullptr;
+  std::uint64_t bytes = 0;
+  std::optional<double> kl;
+};
+std::vector<UniformChoice> UniformChoices(const PrecisionPlan& plan);
+
+// Of the map tensor -> format alone, so that equal plans have equal hashes whatever led to them.
+std::string HashFormats(const PrecisionPlan& plan);
+
+// Sets the bytes that the linear layers may take. Errors: kUsage (less than the smallest plan needs: says how much).
+Status SetBudget(PrecisionPlan& plan, BudgetKind kind, double value);
+
+// Chooses the candidates with the least sum of KLs within the budget, or the fewest bytes within the KL. Every
+// candidate has a KL. Errors: as plan_solver.h.
+Status Choose(PrecisionPlan& plan);
+
+// The file appears whole or not at all. Errors: kInput, kResource.
+Status WritePlan(const PrecisionPlan& plan, const std::filesystem::path& file);
+std::string PlanToJson(const PrecisionPlan& plan);
+
+// The plan of this model, as it may have been edited. Errors: kInput (not a plan; another model or tokenizer; tensors
+// or formats that there are not, tensors twice or missing, tied ones in two formats, more than its budget: each named).
+Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelConfig& config,
+                               const std::string& model_sha256, const std::string& tokenizer_sha256);
+
+}  // namespace marlin

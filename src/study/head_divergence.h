@@ -1,0 +1,32 @@
+// How far the predictions of changed hidden states lie from the baseline's: the same head applied to both, in pieces.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "model/model.h"
+
+namespace marlin {
+
+class HeadDivergence {
+ public:
+  // The model outlives it. Errors: kResource.
+  static Result<HeadDivergence> Create(const Model& model, std::size_t ctx);
+
+  // Sum of KL(base || other) over the ctx - 1 predictions of a window, in nats, for each of `others`. States are final
+  // hidden states [ctx, hidden] in host memory. Errors: kNumerical.
+  Result<std::vector<double>> Sums(std::span<const std::int32_t> window, std::span<const float> base,
+                                   std::span<const std::span<const float>> others);
+
+ private:
+  HeadDivergence(const Model& model, std::size_t ctx) : model_(&model), ctx_(ctx) {}
+  MatrixView<const float> Logits(std::span<const float> states, std::size_t begin, std::size_t rows, Buffer& out);
+
+  const Model* model_;
+  std::size_t ctx_;
+  std::unique_ptr<Buffer> states_, base_, other_;  // of some positions
+};
+
+}  // namespace marlin

@@ -1,0 +1,403 @@
+#include "study/sensitivity.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/statistics.h"
+#include "quantize/gptq.h"
+#include "study/head_divergence.h"
+
+namespace marlin {
+namespace {
+using nlohmann::json;
+
+constexpr std::size_t kUnitsPerLayer = std::size(kInputs);
+
+// sum_ij importance[j] (w_ij - q_ij)^2; rows are added in order.
+double WeightedError(MatrixView<const float> weights, const EncodedMatrixView& quantized,
+                     std::span<const float> importance, ThreadPool& pool) {
+  std::vector<double> rows(weights.rows, 0.0);
+  pool.Split(weights.rows, [&](std::size_t begin, std::size_t end, int) {
+    std::vector<float> decoded(weights.cols);
+    for (std::size_t r = begin; r < end; ++r) {
+      DecodeRow(quantized, r, decoded);
+      for (std::size_t j = 0; j < weights.cols; ++j) {
+        const double error = static_cast<double>(weights.data[r * weights.cols + j]) - decoded[j];
+        rows[r] += importance[j] * error * error;
+      }
+    }
+  });
+  double sum = 0;
+  for (const double row : rows) sum += row;
+  return sum;
+}
+
+// A unit in a format, ready to run.
+struct Trial {
+  std::size_t unit = 0;
+  std::size_t candidate = 0;
+  std::vector<std::unique_ptr<Weight>> weights;  // of the unit's slots
+  double kl = 0;                                 // sum over the tokens so far
+};
+
+class SensitivityWalk {
+ public:
+  SensitivityWalk(const Checkpoint& checkpoint, Model& model, const CalibrationWindows& windows,
+                  const SensitivityOptions& options, const ProgressFn& progress, PrecisionPlan& plan)
+      : checkpoint_(checkpoint),
+        model_(model),
+        windows_(windows),
+        options_(options),
+        progress_(progress),
+        plan_(plan),
+        pool_(model.backend->threads()) {}
+
+  Status Run() {
+    if (auto status = Start(); !status) return status;
+    for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
+      const bool kept = IsKept(layer);
+      if (auto status = Advance(layer, !kept); !status) return status;
+      if (kept) {
+        done_ += RunsOf(layer);
+      } else if (auto status = MeasureLayer(layer); !status) {
+        return status;
+      }
+      hidden_.swap(next_);
+    }
+    return {};
+  }
+
+ private:
+  std::size_t StateFloats() const { return windows_.ctx * model_.config.hidden_size; }
+  std::size_t WindowCount() const { return windows_.begins.size(); }
+  std::span<float> State(std::vector<float>& states, std::size_t window) const {
+    return std::span(states).subspan(window * StateFloats(), StateFloats());
+  }
+  MatrixView<float> AsMatrix(std::span<float> state) const {
+    return {state.data(), windows_.ctx, model_.config.hidden_size};
+  }
+  std::vector<std::int32_t> Tokens(std::size_t window) const {
+    return windows_.stream.Window(windows_.begins[window], windows_.ctx);
+  }
+
+  // The hidden states in front of the first layer, and the final ones.
+  Status Start() {
+    if (auto status = CheckContext(model_.config, windows_.ctx); !status) return status;
+    if (auto status = CheckTokens(windows_.stream, model_.config.vocab_size); !status) return status;
+    ReadKept();
+    for (std::size_t u = 0; u < plan_.units.size(); u += kUnitsPerLayer) total_ += RunsOf(plan_.units[u].layer);
+    Backend& backend = *model_.backend;
+    auto runner = LayerRunner::Create(model_.config, backend, windows_.ctx);
+    if (!runner) return runner.error();
+    runner_ = std::move(*runner);
+    auto head = HeadDivergence::Create(model_, windows_.ctx);
+    if (!head) return head.error();
+    head_.emplace(std::move(*head));
+    auto rows = backend.Allocate(StateFloats());
+    if (!rows) return rows.error();
+    rows_ = std::move(*rows);
+    for (auto* states : {&hidden_, &next_, &final_}) states->resize(WindowCount() * StateFloats());
+    for (std::size_t w = 0; w < WindowCount(); ++w) {
+      if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      backend.Embed(*model_.weights.embedding, Tokens(w), {rows_->data(), windows_.ctx, model_.config.hidden_size});
+      const auto hidden = State(hidden_, w);
+      const auto last = State(final_, w);
+      backend.Download(rows_->data(), hidden);
+      std::copy(hidden.begin(), hidden.end(), last.begin());
+      Finish(last, 0);
+      if (progress_) progress_({"baseline on " + windows_.text_name, w + 1, WindowCount(), "windows", ""});
+    }
+    return {};
+  }
+
+  // Layers `from` .. the last, and the last norm.
+  void Finish(std::span<float> state, std::size_t from) {
+    for (std::size_t layer = from; layer < model_.config.layers; ++layer) {
+      runner_->Run(model_.weights.layers[layer], AsMatrix(state));
+    }
+    Backend& backend = *model_.backend;
+    const MatrixView<float> rows(rows_->data(), windows_.ctx, model_.config.hidden_size);
+    backend.Upload(state, rows_->data());
+    backend.RmsNorm(rows, model_.weights.final_norm->data(), model_.config.norm_eps, rows);
+    backend.Download(rows_->data(), state);
+  }
+
+  // Fills next_ with the outputs of the layer, and statistics_ with what its inputs look like.
+  Status Advance(std::size_t layer, bool observe) {
+    statistics_ = {};
+    const bool gram = options_.method->needs == MethodNeeds::kGram;
+    next_ = hidden_;
+    Status status;
+    for (std::size_t w = 0; w < WindowCount(); ++w) {
+      if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      LinearObserver observer;
+      if (observe) {
+        observer = [&](Slot first, MatrixView<const float> x) {
+          if (!status.ok()) return;
+          status = Accumulate(statistics_[InputIndex(first)], x, pool_, gram);
+          if (status.ok()) return;
+          status = Error{status.error().code, fmt::format("calibration window {}, {}: {}", w, LinearStem(layer, first),
+                                                          status.error().message)};
+        };
+      }
+      runner_->Run(model_.weights.layers[layer], AsMatrix(State(next_, w)), observer);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+  bool IsProbe(const PlanCandidate& candidate) const { return candidate.format == options_.probe; }
+
+  // The probe and, of `checks` units spread over the model, one other format each, taking turns.
+  bool IsMeasured(std::size_t unit, std::size_t candidate) const {
+    const std::vector<PlanCandidate>& candidates = plan_.units[unit].candidates;
+    if (candidates[candidate].format == nullptr) return false;
+    if (options_.measure_all || IsProbe(candidates[candidate])) return true;
+    if (options_.checks == 0) return false;
+    const std::size_t step = std::max<std::size_t>(1, plan_.units.size() / options_.checks);
+    if (unit % step != step / 2) return false;
+    std::vector<std::size_t> others;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (candidates[i].format != nullptr && !IsProbe(candidates[i])) others.push_back(i);
+    }
+    return !others.empty() && others[unit / step % others.size()] == candidate;
+  }
+
+  // Layers that the trials of a layer run.
+  std::uint64_t RunsOf(std::size_t layer) const {
+    std::uint64_t trials = 0;
+    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
+      const std::size_t unit = layer * kUnitsPerLayer + i;
+      for (std::size_t c = 0; c < plan_.units[unit].candidates.size(); ++c) trials += IsMeasured(unit, c) ? 1 : 0;
+    }
+    return trials * WindowCount() * (model_.config.layers - layer);
+  }
+
+  Status MeasureLayer(std::size_t layer) {
+    std::vector<Trial> trials;
+    std::vector<std::vector<double>> errors;  // of each unit's candidates
+    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
+      auto unit_errors = MakeUnit(layer * kUnitsPerLayer + i, trials);
+      if (!unit_errors) return unit_errors.error();
+      errors.push_back(std::move(*unit_errors));
+    }
+    for (std::size_t w = 0; w < WindowCount(); ++w) {
+      if (auto status = RunTrials(layer, w, trials); !status) return status;
+    }
+    for (const Trial& trial : trials) {
+      plan_.units[trial.unit].candidates[trial.candidate].measured_kl =
+          trial.kl / static_cast<double>(WindowCount() * (windows_.ctx - 1));
+    }
+    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) Estimate(plan_.units[layer * kUnitsPerLayer + i], errors[i]);
+    return Keep(layer);
+  }
+
+  void Estimate(PlanUnit& unit, const std::vector<double>& errors) const {
+    const auto probe = static_cast<std::size_t>(
+        std::find_if(unit.candidates.begin(), unit.candidates.end(), [&](const auto& c) { return IsProbe(c); }) -
+        unit.candidates.begin());
+    for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
+      if (unit.candidates[c].format == nullptr) continue;
+      const double ratio = errors[probe] > 0 ? errors[c] / errors[probe] : 1;
+      unit.candidates[c].estimated_kl = *unit.candidates[probe].measured_kl * ratio;
+    }
+  }
+
+  // Encodes the unit in every format: the errors, and the trials of those that are measured.
+  Result<std::vector<double>> MakeUnit(std::size_t index, std::vector<Trial>& trials) {
+    const PlanUnit& unit = plan_.units[index];
+    const InputStatistics& stats = statistics_[InputIndex(unit.first)];
+    const std::vector<float> importance = Importance(stats);
+    std::vector<double> errors(unit.candidates.size(), 0.0);
+    std::vector<Trial> made;
+    for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
+      if (IsMeasured(index, c)) made.push_back({index, c, {}, 0});
+    }
+    for (const std::string& stem : unit.stems) {
+      const auto values = Values(stem);
+      if (!values) return values.error();
+      const Tensor& tensor = *checkpoint_.Find(stem + ".weight");
+      const MatrixView<const float> weights(values->data(), tensor.rows(), tensor.cols());
+      for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
+        if (unit.candidates[c].format == nullptr) continue;
+        if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+        const auto matrix = options_.method->run(*unit.candidates[c].format, weights, &stats, pool_);
+        if (!matrix) return Error{matrix.error().code, stem + ": " + matrix.error().message};
+        errors[c] += stats.gram.empty() ? WeightedError(weights, matrix->view(), importance, pool_)
+                                        : ReconstructionError(weights, matrix->view(), stats, pool_);
+        for (Trial& trial : made) {
+          if (trial.candidate != c) continue;
+          auto packed = model_.backend->Pack(matrix->view());
+          if (!packed) return packed.error();
+          trial.weights.push_back(std::move(*packed));
+        }
+      }
+    }
+    std::move(made.begin(), made.end(), std::back_inserter(trials));
+    return errors;
+  }
+
+  // The 16-bit values of a weight, in fp32.
+  Result<std::vector<float>> Values(const std::string& stem) {
+    const Tensor* tensor = checkpoint_.Find(stem + ".weight");
+    if (tensor == nullptr) {
+      return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight is missing", checkpoint_.path.string(), stem)};
+    }
+    const auto plain = EncodePlain(*tensor, Precision::kSixteenBit, pool_);
+    if (!plain) return Error{plain.error().code, checkpoint_.path.string() + ": " + plain.error().message};
+    std::vector<float> values(plain->rows * plain->cols);
+    for (std::size_t r = 0; r < plain->rows; ++r) {
+      DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
+    }
+    return values;
+  }
+
+  void Swap(Trial& trial) {
+    const PlanUnit& unit = plan_.units[trial.unit];
+    const auto slots = SlotsThatShare(unit.first);
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      std::swap(model_.weights.layers[unit.layer].linear[slots[i]].weight, trial.weights[i]);
+    }
+  }
+
+  // Every trial over one window; their final states are compared together, so that the baseline's logits are made once.
+  Status RunTrials(std::size_t layer, std::size_t window, std::vector<Trial>& trials) {
+    std::vector<std::vector<float>> states;
+    for (Trial& trial : trials) {
+      if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      const auto start = State(hidden_, window);
+      std::vector<float>& state = states.emplace_back(start.begin(), start.end());
+      Swap(trial);
+      runner_->Run(model_.weights.layers[layer], AsMatrix(state));
+      Swap(trial);
+      Finish(state, layer + 1);
+      done_ += model_.config.layers - layer;
+      if (progress_) {
+        progress_({"sensitivities", done_, total_, "layer runs",
+                   fmt::format("layer {} of {}", layer + 1, model_.config.layers)});
+      }
+    }
+    const std::vector<std::span<const float>> views(states.begin(), states.end());
+    const auto sums = head_->Sums(Tokens(window), State(final_, window), views);
+    if (!sums) {
+      return Error{sums.error().code,
+                   fmt::format("calibration window {}, layer {}: {}", window, layer, sums.error().message)};
+    }
+    for (std::size_t i = 0; i < trials.size(); ++i) trials[i].kl += (*sums)[i];
+    return {};
+  }
+
+  std::string Key() const {
+    return Sha256Hex(fmt::format("{}\n{} {} {} {}\n{} {}\n{}", options_.key, options_.method->name,
+                                 options_.probe->info.name, options_.measure_all, options_.checks, windows_.text_sha256,
+                                 windows_.ctx, fmt::join(windows_.begins, ",")));
+  }
+
+  bool IsKept(std::size_t layer) const { return kept_.contains(fmt::format("{}", layer)); }
+
+  // What an interrupted run measured. A file that is not whole or of other work is not used.
+  void ReadKept() {
+    kept_ = json::object();
+    const auto text = options_.kept.empty() ? Result<std::string>(std::string()) : ReadFile(options_.kept);
+    const json document = text ? json::parse(*text, nullptr, false) : json();
+    if (!document.is_object() || document.value("key", json()) != Key()) return;
+    if (!document.contains("layers") || !document["layers"].is_object()) return;
+    for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
+      const auto found = document["layers"].find(fmt::format("{}", layer));
+      if (found != document["layers"].end() && Take(*found, layer)) kept_[fmt::format("{}", layer)] = *found;
+    }
+  }
+
+  // [unit][candidate][estimated, measured]; null where there is none.
+  bool Take(const json& units, std::size_t layer) {
+    if (!units.is_array() || units.size() != kUnitsPerLayer) return false;
+    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
+      PlanUnit& unit = plan_.units[layer * kUnitsPerLayer + i];
+      if (!units[i].is_array() || units[i].size() != unit.candidates.size()) return false;
+      for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
+        const json& pair = units[i][c];
+        if (!pair.is_array() || pair.size() != 2) return false;
+        const auto number = [](const json& x) { return x.is_number() ? std::optional(x.get<double>()) : std::nullopt; };
+        unit.candidates[c].estimated_kl = number(pair[0]);
+        unit.candidates[c].measured_kl = number(pair[1]);
+        if (!unit.candidates[c].kl()) return false;
+      }
+    }
+    return true;
+  }
+
+  Status Keep(std::size_t layer) {
+    if (options_.kept.empty()) return {};
+    json units = json::array();
+    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
+      json candidates = json::array();
+      for (const PlanCandidate& candidate : plan_.units[layer * kUnitsPerLayer + i].candidates) {
+        const auto number = [](const std::optional<double>& x) { return x ? json(*x) : json(nullptr); };
+        candidates.push_back({number(candidate.estimated_kl), number(candidate.measured_kl)});
+      }
+      units.push_back(std::move(candidates));
+    }
+    kept_[fmt::format("{}", layer)] = std::move(units);
+    return WriteFileAtomic(options_.kept, json{{"key", Key()}, {"layers", kept_}}.dump());
+  }
+
+  const Checkpoint& checkpoint_;
+  Model& model_;
+  const CalibrationWindows& windows_;
+  const SensitivityOptions& options_;
+  const ProgressFn& progress_;
+  PrecisionPlan& plan_;
+  ThreadPool pool_;
+  std::optional<LayerRunner> runner_;
+  std::optional<HeadDivergence> head_;
+  std::unique_ptr<Buffer> rows_;              // [ctx, hidden]
+  std::vector<float> hidden_, next_, final_;  // [windows][ctx][hidden]: in front of the layer, behind it, at the end
+  LayerStatistics statistics_;
+  std::uint64_t done_ = 0, total_ = 0;  // layers run
+  json kept_;
+};
+
+}  // namespace
+
+Status MeasureSensitivities(const Checkpoint& checkpoint, Model& model, const CalibrationWindows& windows,
+                            const SensitivityOptions& options, const ProgressFn& progress, PrecisionPlan& plan) {
+  MARLIN_CHECK(plan.units.size() == model.config.layers * kUnitsPerLayer, "a plan of this model");
+  MARLIN_CHECK(options.method != nullptr && options.probe != nullptr && options.probe->info.group > 0,
+               "a method and a format with groups");
+  SensitivityWalk walk(checkpoint, model, windows, options, progress, plan);
+  return walk.Run();
+}
+
+SensitivityCheck CheckEstimates(const PrecisionPlan& plan) {
+  std::vector<double> ratios;
+  for (const PlanUnit& unit : plan.units) {
+    for (const PlanCandidate& candidate : unit.candidates) {
+      if (candidate.format == nullptr || candidate.name() == plan.probe) continue;
+      if (!candidate.measured_kl || !candidate.estimated_kl || *candidate.estimated_kl <= 0) continue;
+      ratios.push_back(*candidate.measured_kl / *candidate.estimated_kl);
+    }
+  }
+  if (ratios.empty()) return {};
+  return {ratios.size(), Quantile(ratios, 0.5), Quantile(ratios, 0), Quantile(ratios, 1)};
+}
+
+std::uint64_t SensitivityBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram,
+                               bool measure_all) {
+  std::uint64_t layer_parameters = 0;
+  for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
+  const std::uint64_t state = std::uint64_t{ctx} * config.hidden_size * sizeof(float);
+  const std::uint64_t trials = measure_all ? 32 : 8;  // of a layer
+  // One layer in fp32 at most, and its trials in up to 8 bits; states; the logits of some positions.
+  return 3 * windows * state + trials * state + layer_parameters * (4 + (measure_all ? 8 : 2)) +
+         StatisticsBytes(config, gram) / config.layers + LayerScratch::Floats(config, ctx) * sizeof(float) +
+         std::uint64_t{2} * 128 * config.vocab_size * sizeof(float);
+}
+
+}  // namespace marlin
