@@ -17,9 +17,12 @@
 namespace marlin {
 namespace {
 
+constexpr const char* kDefaultConfig = "fp4-g128";
+
 struct Options {
   std::string model;
-  std::string config = "fp4-g128";
+  std::string config;
+  std::string plan;
   std::string output;
   std::string stats;
   CalibrationOptions calibration;
@@ -71,11 +74,20 @@ Status PrepareWalk(const Options& options, const ModelConfig& config, const Toke
   return {};
 }
 
+// The hash of the model, computed once.
+Result<std::string> SourceHash(const Checkpoint& checkpoint, QuantizeOptions& quantize) {
+  if (quantize.source_sha256.empty()) {
+    auto hash = HashCheckpoint(checkpoint);
+    if (!hash) return hash.error();
+    quantize.source_sha256 = std::move(*hash);
+  }
+  return quantize.source_sha256;
+}
+
 Status CheckStatistics(const Options& options, const Checkpoint& checkpoint, const ModelConfig& config,
                        const Tokenizer& tokenizer, const ModelStatistics& statistics, QuantizeOptions& quantize) {
-  auto hash = HashCheckpoint(checkpoint);
+  const auto hash = SourceHash(checkpoint, quantize);
   if (!hash) return hash.error();
-  quantize.source_sha256 = *hash;
   const auto status = CheckBelongs(statistics, config, *hash, tokenizer.sha256());
   return status.ok() ? status : Error{status.error().code, options.stats + ": " + status.error().message};
 }
@@ -134,13 +146,43 @@ void Print(const Options& options, const std::string& method, const QuantizeSumm
   }
 }
 
-Status RunQuantize(const Options& options, Invocation& invocation) {
-  const auto format = ParseConfig(options.config);
+// The formats of a plan file.
+Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkpoint, QuantizeOptions& quantize) {
+  if (!options.config.empty()) {
+    return Error{ErrorCode::kUsage, "--plan and --config exclude each other: a plan names the format of each layer"};
+  }
+  if (options.quantize.quantize_embeddings || options.quantize.quantize_head) {
+    return Error{ErrorCode::kUsage, "a plan is of the linear layers; embedding and head stay in 16 bits"};
+  }
+  const auto config = ParseModelConfig(checkpoint.config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  const auto hash = SourceHash(checkpoint, quantize);
+  if (!hash) return hash.error();
+  const auto plan = ReadPlan(options.plan, *config, *hash, tokenizer->sha256());
+  if (!plan) return plan.error();
+  quantize.plan_sha256 = HashFormats(*plan);
+  return plan->formats();
+}
+
+Status RunQuantize(const Options& given, Invocation& invocation) {
+  Options options = given;
+  if (options.config.empty() && options.plan.empty()) options.config = kDefaultConfig;
+  const auto format = options.plan.empty() ? ParseConfig(options.config) : Result<const FormatRow*>(nullptr);
   if (!format) return format.error();
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
   QuantizeOptions quantize = options.quantize;
   quantize.format = *format;
+  FormatMap formats;
+  if (!options.plan.empty()) {
+    auto planned = FormatsOfPlan(options, *checkpoint, quantize);
+    if (!planned) return planned.error();
+    formats = std::move(*planned);
+    quantize.formats = &formats;
+    options.config = "plan " + options.plan;
+  }
   quantize.threads = invocation.common.threads;
   quantize.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   quantize.command = invocation.command;
@@ -153,7 +195,8 @@ Status RunQuantize(const Options& options, Invocation& invocation) {
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
   invocation.console.Data({{"folder", options.output},
-                           {"config", options.config},
+                           {"config", quantize.formats == nullptr ? options.config : "mixed"},
+                           {"plan_sha256", quantize.plan_sha256},
                            {"method", quantize.method},
                            {"model_bytes", summary->sizes.model_bytes},
                            {"fp16_bytes", summary->fp16_bytes},
@@ -172,7 +215,8 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   CLI::App* app = AddVerb(parent, selection, "quantize", "Quantize a model into a folder",
                           "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
   app->add_option("model", options->model, "Hugging Face folder or GGUF file")->required();
-  app->add_option("-c,--config", options->config, "One of " + ConfigNames());
+  app->add_option("-c,--config", options->config, fmt::format("One of {}; default {}", ConfigNames(), kDefaultConfig));
+  app->add_option("--plan", options->plan, "Instead: a format for each layer, from `metal-marlin plan`");
   app->add_option("-o,--output", options->output, "Folder to make")->required();
   app->add_option(
       "--method", options->quantize.method,
