@@ -210,6 +210,58 @@ TEST_F(Verbs, DivergenceNeedsTheSameTokenizer) {
   EXPECT_EQ(RunProgram({"eval", "divergence", model_}).exit_code, 2) << "a baseline is needed";
 }
 
+TEST_F(Verbs, APlanIsMadeEditedAndFollowed) {
+  const std::string text = (folder_ / "calibration.txt").string();
+  std::string letters;
+  for (int i = 0; i < 3000; ++i) letters += static_cast<char>('a' + (i * i / 7 + i) % 26);
+  ASSERT_TRUE(WriteFileAtomic(text, letters).ok());
+  const fs::path plan = folder_ / "plan.json";
+  const std::string out = (folder_ / "mixed").string();
+  const std::vector<std::string> make = {
+      "plan", model_, "--calibration", text, "--calibration-ctx", "64", "--calibration-windows", "6", "--held-out",
+      "8",    "-o",   plan.string()};
+  const auto with = [](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), more.begin(), more.end());
+    return RunProgram(words);
+  };
+  ExpectFailure(with(make, {"--budget", "3bpw"}), 2, "the smallest has 4.");
+  ExpectFailure(with(make, {"--budget", "much"}), 2, "4.25bpw");
+  ExpectFailure(with(make, {"--size", "5bpw"}), 2, "900MB");
+  ExpectFailure(with(make, {"--size", "5MB", "--max-kl", "1"}), 2, "exclude each other");
+  ExpectFailure(RunProgram({"plan", model_, "-o", plan.string()}), 2, "--calibration");
+  const RunResult made = with(make, {"--budget", "5bpw", "-q"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_TRUE(Has(made.out, "held-out KL")) << made.out;
+  ExpectFailure(with(make, {"--budget", "5bpw"}), 3, "--overwrite");
+
+  const RunResult followed = RunProgram({"quantize", model_, "--plan", plan.string(), "-o", out, "--json", "-q"});
+  ASSERT_EQ(followed.exit_code, 0) << followed.err;
+  EXPECT_LE(json::parse(followed.out)["bits_per_weight"].get<double>(), 5.0);
+  EXPECT_EQ(RunProgram({"verify", out}).exit_code, 0);
+  const json ours = json::parse(*ReadFile(fs::path(out) / "config.json"))["quantization_config"]["metal_marlin"];
+  EXPECT_EQ(ours["plan_sha256"], json::parse(followed.out)["plan_sha256"]);
+  json edited = json::parse(*ReadFile(plan));
+  for (json& unit : edited["units"]) {
+    for (const json& tensor : unit["tensors"]) EXPECT_EQ(ours["plan"][tensor.get<std::string>()], unit["format"]);
+  }
+  EXPECT_TRUE(std::isfinite(Perplexity(out)["ppl"].get<double>()));
+
+  // Kept layers stay as they are.
+  edited["units"][1]["format"] = "16-bit";
+  edited["budget"]["bytes"] = 1000000;
+  ASSERT_TRUE(WriteFileAtomic(plan, edited.dump()).ok());
+  ASSERT_EQ(RunProgram({"quantize", model_, "--plan", plan.string(), "-o", out, "--overwrite", "-q"}).exit_code, 0);
+  EXPECT_FALSE(
+      json::parse(*ReadFile(fs::path(out) / "config.json"))["quantization_config"]["metal_marlin"]["plan"].contains(
+          "model.layers.0.self_attn.o_proj"));
+  ExpectFailure(RunProgram({"quantize", model_, "--plan", plan.string(), "--config", "fp4-g32", "-o", out, "-q"}), 2,
+                "exclude each other");
+  edited["units"].erase(0);
+  ASSERT_TRUE(WriteFileAtomic(plan, edited.dump()).ok());
+  ExpectFailure(RunProgram({"quantize", model_, "--plan", plan.string(), "-o", out, "--overwrite", "-q"}), 3,
+                "no unit names");
+}
+
 TEST_F(Verbs, CompatKeepsWhatOthersCannotRead) {
   const std::string out = (folder_ / "compat").string();
   const RunResult run = RunProgram({"quantize", model_, "--config", "int4-g64", "--compat", "-o", out, "--json", "-q"});
