@@ -135,6 +135,58 @@ TEST_F(Comparison, KilledAnywhereItEndsWithTheSameRecords) {
   }
 }
 
+TEST_F(Comparison, MixedAndUniformFollowFromOnePlan) {
+  std::string letters;
+  for (int i = 0; i < 3200; ++i) letters += static_cast<char>('a' + (i * i / 7 + i) % 26);
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "calibration.txt", letters).ok());
+  const std::vector<std::string> more = {"-c",
+                                         "mixed",
+                                         "-c",
+                                         "uniform",
+                                         "--budget",
+                                         "5.2bpw",
+                                         "--budget",
+                                         "5.3bpw",
+                                         "--method",
+                                         "rtn",
+                                         "--calibration",
+                                         (folder_ / "calibration.txt").string(),
+                                         "--calibration-ctx",
+                                         "64"};
+  auto dry = more;
+  dry.emplace_back("--dry-run");
+  const RunResult planned = RunProgram(Command("results", dry));
+  ASSERT_EQ(planned.exit_code, 0) << planned.err;
+  EXPECT_NE(planned.out.find("to be planned for 5.2bpw first"), std::string::npos) << planned.out;
+  const RunResult run = RunProgram(Command("results", more));
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  std::size_t mixed = 0;
+  std::size_t uniform = 0;
+  for (const auto& [name, record] : Records("results")) {
+    const json& config = record["config"];
+    if (config["kind"] == "uniform") ++uniform;
+    if (config["kind"] != "mixed") continue;
+    ++mixed;
+    EXPECT_EQ(config["plan_sha256"].get<std::string>().size(), 64u);
+    EXPECT_LE(record["size"]["quantized_tensor_bytes"], config["budget_bytes"]);
+    EXPECT_TRUE(config["calibration"].is_null()) << "rtn looks at no text";
+    EXPECT_GT(record["summary"]["kl"], 1e-6);
+  }
+  EXPECT_EQ(mixed, 2u);
+  EXPECT_GE(uniform, 1u);
+  EXPECT_LE(uniform, 2u) << "the same configuration is not measured twice";
+  const RunResult again = RunProgram(Command("results", more));
+  EXPECT_NE(again.out.find(" 0 of "), std::string::npos) << again.out;
+  EXPECT_EQ(again.out.find("held-out"), std::string::npos) << "plans are kept";
+  const RunResult report = RunProgram({"report", "generate", (folder_ / "results").string()});
+  ASSERT_EQ(report.exit_code, 0) << report.err;
+  const std::string page = *ReadFile(folder_ / "results" / "RESULTS.md");
+  EXPECT_NE(page.find("| mixed 5."), std::string::npos) << page;
+
+  EXPECT_EQ(RunProgram(Command("other", {"-c", "mixed"})).exit_code, 2) << "needs a text";
+  EXPECT_EQ(RunProgram(Command("other", {"--budget", "5bpw"})).exit_code, 2) << "nothing to plan for";
+}
+
 // A baseline measured earlier has no hidden states any more; whatever lies in their place is not used.
 TEST_F(Comparison, ARowAddedLaterGetsTheSameDivergence) {
   ASSERT_EQ(RunProgram(Command("whole", {"-c", "fp4-g32", "-c", "int4-g64"})).exit_code, 0);

@@ -224,7 +224,7 @@ TEST_F(Verbs, APlanIsMadeEditedAndFollowed) {
     words.insert(words.end(), more.begin(), more.end());
     return RunProgram(words);
   };
-  ExpectFailure(with(make, {"--budget", "3bpw"}), 2, "the smallest has 4.");
+  ExpectFailure(with(make, {"--budget", "3bpw", "-q"}), 2, "the smallest has 4.");
   ExpectFailure(with(make, {"--budget", "much"}), 2, "4.25bpw");
   ExpectFailure(with(make, {"--size", "5bpw"}), 2, "900MB");
   ExpectFailure(with(make, {"--size", "5MB", "--max-kl", "1"}), 2, "exclude each other");

@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "bench/limits.h"
 #include "cli/bench.h"
+#include "cli/budget.h"
 #include "cli/calibration.h"
 #include "cli/child.h"
 #include "cli/configs.h"
@@ -17,6 +18,7 @@
 #include "quantize/method.h"
 #include "study/comparison.h"
 #include "study/machine.h"
+#include "study/mixed_rows.h"
 
 namespace marlin {
 namespace {
@@ -35,9 +37,15 @@ struct Options {
   bool keep_models = false;
   bool dry_run = false;
   std::vector<std::string> methods = {kAutoMethod};
+  std::vector<std::string> budgets;
+  std::string plan;
   CalibrationOptions calibration;
   BackendOptions backend;
 };
+
+// Configurations that follow from a plan.
+constexpr const char* kMixedConfig = "mixed";
+constexpr const char* kUniformConfig = "uniform";
 
 // The six configurations of the page: every 4-bit format of the list.
 std::vector<std::string> DefaultConfigs() {
@@ -52,7 +60,8 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   if (names.empty()) names = DefaultConfigs();
   std::vector<const FormatRow*> formats;
   for (const std::string& name : names) {
-    if (name == "f16") continue;  // the baseline is always measured
+    // The baseline is always measured; what follows from a plan is known when there is one.
+    if (name == "f16" || name == kMixedConfig || name == kUniformConfig) continue;
     const auto format = ParseConfig(name);
     if (!format) return format.error();
     formats.push_back(*format);
@@ -66,6 +75,8 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   ComparisonOptions out;
   out.models.assign(options.models.begin(), options.models.end());
   out.configs = std::move(*configs);
+  out.mixed = std::find(options.configs.begin(), options.configs.end(), kMixedConfig) != options.configs.end();
+  out.uniform = std::find(options.configs.begin(), options.configs.end(), kUniformConfig) != options.configs.end();
   const bool calibrated = !options.calibration.data.empty();
   out.methods.clear();
   for (std::string name : options.methods) {
@@ -134,8 +145,8 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
 }
 
 // That every method has what it needs and the text, if one was named, has a use.
-Status CheckMethods(const std::vector<std::string>& names, bool calibrated) {
-  bool used = false;
+Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool planned) {
+  bool used = planned;
   for (const std::string& name : names) {
     const auto method = ParseMethod(name);
     if (!method) return method.error();
@@ -149,9 +160,12 @@ Status CheckMethods(const std::vector<std::string>& names, bool calibrated) {
 
 // The text that the methods are calibrated on, if one was named.
 Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options,
-                                                             const std::vector<std::string>& names,
+                                                             const ComparisonOptions& comparison,
                                                              const EvalText& evaluation, Console& console) {
-  if (auto status = CheckMethods(names, !options.calibration.data.empty()); !status) return status.error();
+  const bool planned = comparison.mixed || comparison.uniform;
+  if (auto status = CheckMethods(comparison.methods, !options.calibration.data.empty(), planned); !status) {
+    return status.error();
+  }
   if (options.calibration.data.empty()) return std::optional<ComparisonCalibration>();
   CalibrationOptions calibration = options.calibration;
   calibration.offline = options.text.offline;
@@ -161,6 +175,62 @@ Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& opti
     return overlap.error();
   }
   return std::optional<ComparisonCalibration>({std::move(input->text), calibration.windows, calibration.ctx});
+}
+
+// That plans can be made or read where they are wanted, and are wanted where they are spoken of.
+Status CheckPlanning(const Options& options, const ComparisonOptions& comparison) {
+  const bool named = !options.budgets.empty() || !options.plan.empty();
+  if (!comparison.mixed && !comparison.uniform) {
+    if (!named) return {};
+    return Error{ErrorCode::kUsage, "--budget and --plan are for --config mixed and --config uniform"};
+  }
+  if (!options.plan.empty()) {
+    if (options.models.size() == 1 && options.budgets.empty()) return {};
+    return Error{ErrorCode::kUsage, "a plan is of one model and has its own budget: one --model, no --budget"};
+  }
+  if (!options.calibration.data.empty()) return {};
+  return Error{ErrorCode::kUsage,
+               "mixed and uniform follow from a plan, which is measured on a text: name it with "
+               "--calibration TEXT, or a finished plan with --plan FILE"};
+}
+
+// The plans of every model; with a dry run only those that were made before.
+Status AddPlans(const Options& options, Backend& backend, const Invocation& invocation, ComparisonOptions& comparison) {
+  if (auto status = CheckPlanning(options, comparison); !status) return status;
+  if (!comparison.mixed && !comparison.uniform) return {};
+  Console& console = invocation.console;
+  MixedRequest request;
+  request.file = options.plan;
+  request.work = comparison.work;
+  if (comparison.calibration != nullptr) request.text = &comparison.calibration->text;
+  request.ctx = options.calibration.ctx;
+  std::vector<std::string> budgets = options.budgets;
+  if (budgets.empty()) budgets = {fmt::format("{}bpw", kDefaultBudgetBits)};
+  for (const std::string& text : budgets) {
+    const auto budget = ParseBudget(text);
+    if (!budget) return budget.error();
+    PlanOptions plan;
+    plan.kind = budget->kind;
+    plan.value = budget->value;
+    plan.program = fmt::format("metal-marlin {} ({})", comparison.program.version, comparison.program.commit);
+    plan.command = invocation.command;
+    request.budgets.push_back(std::move(plan));
+  }
+  for (const fs::path& model : comparison.models) {
+    auto found = FindPlans(model, request, options.dry_run ? nullptr : &backend, console.progress(),
+                           [&](const std::string& line) { console.Say(line); });
+    if (!found) return found.error();
+    std::vector<PrecisionPlan>& plans = comparison.plans.emplace_back();
+    for (std::size_t i = 0; i < found->size(); ++i) {
+      if ((*found)[i]) {
+        plans.push_back(std::move(*(*found)[i]));
+      } else {
+        console.Say(fmt::format("{}: to be planned for {} first; the rows that follow from it are not counted below",
+                                model.string(), budgets[i]));
+      }
+    }
+  }
+  return {};
 }
 
 // A fresh process decodes with the model and reports its peak.
@@ -191,9 +261,10 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (!comparison) return comparison.error();
   const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
-  const auto calibration = FindMethodsText(options, comparison->methods, *text, console);
+  const auto calibration = FindMethodsText(options, *comparison, *text, console);
   if (!calibration) return calibration.error();
   if (*calibration) comparison->calibration = &**calibration;
+  if (auto status = AddPlans(options, **backend, invocation, *comparison); !status) return status;
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
     return MeasureLimits(pool);
@@ -230,8 +301,17 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
       AddVerb(bench, selection, "comparison", "Baseline and every configuration of each model, recorded row by row",
               "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
-  app->add_option("-c,--config", options->configs,
-                  fmt::format("Configuration; may be repeated. Default: {}", fmt::join(DefaultConfigs(), ", ")));
+  app->add_option(
+      "-c,--config", options->configs,
+      fmt::format("Configuration; may be repeated. Default: {}. mixed: formats chosen layer by layer under a "
+                  "--budget; uniform: the best single one within it",
+                  fmt::join(DefaultConfigs(), ", ")));
+  app->add_option(
+      "--budget", options->budgets,
+      fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; may be "
+                  "repeated; default {}bpw",
+                  kDefaultBudgetBits));
+  app->add_option("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
   app->add_option(
       "--method", options->methods,
       fmt::format("How the configurations are quantized; may be repeated: {} (gptq with --calibration, else rtn), {}",

@@ -25,6 +25,7 @@
 #include "io/dataset.h"
 #include "kernels/backend.h"
 #include "quantize/layer_walk.h"
+#include "quantize/precision_plan.h"
 #include "report/record.h"
 
 namespace marlin {
@@ -38,8 +39,13 @@ struct ComparisonCalibration {
 
 struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
-  std::vector<const FormatRow*> configs;               // the baseline is always part of it
-  std::vector<std::string> methods = {"rtn"};          // each configuration is quantized by each of them
+  std::vector<const FormatRow*> configs;       // the baseline is always part of it
+  std::vector<std::string> methods = {"rtn"};  // each configuration is quantized by each of them
+  // Of each model, in their order: plans of mixed precision (study/mixed_rows.h). They make the rows `mixed`, one per
+  // plan, and `uniform`, the single configuration that does best within a plan's budget.
+  std::vector<std::vector<PrecisionPlan>> plans;
+  bool mixed = false;
+  bool uniform = false;
   const ComparisonCalibration* calibration = nullptr;  // for the methods that use one; null = none does
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
@@ -75,16 +81,17 @@ struct ComparisonTools {
 
 // One row of the sweep.
 struct ComparisonRow {
-  std::string config_id;              // "f16", "fp4-g128"
-  const FormatRow* format = nullptr;  // null = baseline
-  std::string method;                 // "none" for the baseline
-  bool calibrated = false;            // by the model's calibration text
-  std::string key;                    // 64 hexadecimal digits
-  bool finished = false;              // a record with this key exists
-  std::uint64_t model_bytes = 0;      // that will be written to the work folder
+  std::string config_id;                 // "f16", "fp4-g128", "mixed"
+  const FormatRow* format = nullptr;     // of every linear layer; null = baseline, or
+  const PrecisionPlan* mixed = nullptr;  // a format for each; it lies in the options
+  std::string method;                    // "none" for the baseline
+  bool calibrated = false;               // by the model's calibration text
+  std::string key;                       // 64 hexadecimal digits
+  bool finished = false;                 // a record with this key exists
+  std::uint64_t model_bytes = 0;         // that will be written to the work folder
 
-  // "fp4-g128", "fp4-g128 gptq"
-  std::string name() const { return method == "none" || method == "rtn" ? config_id : config_id + " " + method; }
+  bool is_baseline() const { return format == nullptr && mixed == nullptr; }
+  std::string name() const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq"
 };
 
 struct ComparisonModel {

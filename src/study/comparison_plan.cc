@@ -15,6 +15,7 @@
 #include "quantize/method.h"
 #include "report/store.h"
 #include "study/comparison.h"
+#include "study/mixed_rows.h"
 
 namespace marlin {
 namespace {
@@ -64,6 +65,7 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"samples", model.windows},
       {"timing", TimingInputs(options.timing)},
       {"kernels", options.time_kernels}};
+  if (row.mixed != nullptr) inputs["plan"] = {HashFormats(*row.mixed), row.mixed->budget.bytes};
   if (row.calibrated) {
     const CalibrationWindows& calibration = *model.calibration;
     inputs["calibration"] = {calibration.text_name, calibration.text_sha256, calibration.begins.size(),
@@ -144,11 +146,15 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   return Opened{std::move(model), std::move(*config)};
 }
 
+// Tensor bytes of the whole model in a row's configuration.
+std::uint64_t RowBytes(const ModelConfig& config, const ComparisonRow& row) {
+  return row.mixed != nullptr ? row.mixed->bytes() + row.mixed->other_bytes : ModelBytes(config, row.format);
+}
+
 // Seconds that one unfinished row takes: evaluation with the baseline's head beside the row's own, the noise floor,
 // prefill rounds, decode rounds, kernels.
 double RowSeconds(const Opened& opened, const ComparisonOptions& options, const ComparisonRow& row,
                   const MachineLimits& limits) {
-  const FormatRow* format = row.format;
   const auto rounds = [](const TimingProtocol& x) { return static_cast<double>(x.warmup + x.iterations); };
   const double prefill_rounds = rounds(options.timing.prefill);
   const double decode_rounds = rounds(options.timing.decode);
@@ -157,7 +163,7 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
   const double tokens = static_cast<double>(opened.model.windows * options.ctx);
   const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
   double seconds = tokens * flops_per_token / rate;
-  if (format == nullptr) {
+  if (row.is_baseline()) {
     seconds += static_cast<double>(kFloorWindows * options.ctx) * flops_per_token / rate * kScalarSlowness;
   } else {
     seconds += tokens * 2.0 * static_cast<double>(opened.config.vocab_size * opened.config.hidden_size) / rate;
@@ -169,25 +175,37 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
   }
   const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
   seconds += prefill_rounds * 512.0 * block_flops / rate;
-  seconds += decode_rounds * 2.0 * static_cast<double>(ModelBytes(opened.config, format)) / (limits.read_gbps * 1e9);
-  if (options.time_kernels) seconds += prefill_rounds * kSecondsPerKernelRound + 8;
+  seconds += decode_rounds * 2.0 * static_cast<double>(RowBytes(opened.config, row)) / (limits.read_gbps * 1e9);
+  if (options.time_kernels && row.mixed == nullptr) seconds += prefill_rounds * kSecondsPerKernelRound + 8;
   return seconds;
 }
 
-// The baseline, then every configuration by every method.
-std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options) {
+// One row for each method.
+void AddRows(const ComparisonOptions& options, const FormatRow* format, const PrecisionPlan* mixed,
+             std::vector<ComparisonRow>& rows) {
+  for (const std::string& method : options.methods) {
+    ComparisonRow row;
+    row.config_id = mixed != nullptr ? "mixed" : std::string(format->info.name);
+    row.format = format;
+    row.mixed = mixed;
+    row.method = method;
+    row.calibrated = options.calibration != nullptr && (*ParseMethod(method))->needs != MethodNeeds::kNothing;
+    rows.push_back(std::move(row));
+  }
+}
+
+// The baseline, then every configuration by every method. What stands for `uniform` may be one of them already.
+std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options, std::size_t model) {
   std::vector<ComparisonRow> rows(1);
   rows[0].config_id = "f16";
   rows[0].method = "none";
-  for (const FormatRow* format : options.configs) {
-    for (const std::string& method : options.methods) {
-      ComparisonRow row;
-      row.config_id = format->info.name;
-      row.format = format;
-      row.method = method;
-      row.calibrated = options.calibration != nullptr && (*ParseMethod(method))->needs != MethodNeeds::kNothing;
-      rows.push_back(std::move(row));
-    }
+  for (const FormatRow* format : options.configs) AddRows(options, format, nullptr, rows);
+  if (model >= options.plans.size()) return rows;
+  for (const PrecisionPlan& plan : options.plans[model]) {
+    const FormatRow* uniform = options.uniform ? UniformOf(plan) : nullptr;
+    const bool there = std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.format == uniform; });
+    if (uniform != nullptr && !there) AddRows(options, uniform, nullptr, rows);
+    if (options.mixed) AddRows(options, nullptr, &plan, rows);
   }
   return rows;
 }
@@ -204,6 +222,11 @@ HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& o
           options.ctx,
           model.windows,
           model.hidden_size};
+}
+
+std::string ComparisonRow::name() const {
+  const std::string what = mixed == nullptr ? config_id : fmt::format("mixed {:.4g} bits", mixed->bits_per_weight());
+  return method == "none" || method == "rtn" ? what : what + " " + method;
 }
 
 std::string BaselineName(const std::string& source_type) {
@@ -225,18 +248,19 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
                                       const MachineLimits& limits) {
   const auto finished = FinishedKeys(options.results);
   ComparisonPlan plan;
-  for (const std::filesystem::path& path : options.models) {
+  for (std::size_t m = 0; m < options.models.size(); ++m) {
+    const std::filesystem::path& path = options.models[m];
     auto opened = OpenModel(path, options, text);
     if (!opened) return opened.error();
     std::uint64_t disk = 0;
     std::uint64_t memory = 0;
-    for (ComparisonRow& row : RowsOf(options)) {
+    for (ComparisonRow& row : RowsOf(options, m)) {
       row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
-      row.model_bytes = ModelBytes(opened->config, row.format);
+      row.model_bytes = RowBytes(opened->config, row);
       if (!row.finished) {
         plan.seconds += RowSeconds(*opened, options, row, limits);
-        if (row.format != nullptr) disk += row.model_bytes;
+        if (!row.is_baseline()) disk += row.model_bytes;
         memory += row.model_bytes;
       }
       plan.rows_total += 1;

@@ -59,8 +59,7 @@ class ModelSweep {
   fs::path StatePath(const ComparisonRow& row) const { return options_.work / (row.key + ".json"); }
 
   fs::path ModelPath(const ComparisonRow& row) const {
-    return row.format == nullptr ? model_.path
-                                 : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
+    return row.is_baseline() ? model_.path : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
   }
 
   Record LoadState(const ComparisonRow& row) const {
@@ -81,11 +80,13 @@ class ModelSweep {
     record::Config& config = record.config;
     config.id = row.config_id;
     config.method = row.method;
-    if (row.format == nullptr) {
+    if (row.is_baseline()) {
       config.kind = record::Kind::kBaseline;
       config.display_name = BaselineName(model_.source_type);
       config.label = "FP16";
       config.bits = 16;
+    } else if (row.mixed != nullptr) {
+      DescribeMixed(*row.mixed, config);
     } else {
       const FormatInfo& info = row.format->info;
       config.kind = record::Kind::kUniform;
@@ -94,13 +95,25 @@ class ModelSweep {
       config.group = static_cast<std::uint64_t>(info.group);
       config.bits = static_cast<std::uint64_t>(info.code_bits);
       config.same_grid_as_source = SameGridAsSource(model_.source_type, info);
-      if (const auto& from = model_.calibration; row.calibrated) {
-        config.calibration = record::Calibration{from->text_name, from->text_sha256, from->begins.size(), from->ctx};
-      }
+    }
+    if (const auto& from = model_.calibration; row.calibrated) {
+      config.calibration = record::Calibration{from->text_name, from->text_sha256, from->begins.size(), from->ctx};
     }
     record.size.fp16_bytes = 2 * model_.parameters;
-    if (row.format == nullptr) record.size.model_bytes = record.size.fp16_bytes;
+    if (row.is_baseline()) record.size.model_bytes = record.size.fp16_bytes;
     return record;
+  }
+
+  // Tensors that a plan keeps in 16 bits are not quantized tensors: they leave those less of the budget.
+  void DescribeMixed(const PrecisionPlan& plan, record::Config& config) const {
+    config.kind = record::Kind::kMixed;
+    config.display_name = "mixed";
+    config.label = "mixed";
+    config.plan_sha256 = HashFormats(plan);
+    if (plan.budget.kind != BudgetKind::kMostKl) config.budget_bytes = plan.budget.bytes - plan.kept_bytes();
+    for (const auto& [stem, format] : plan.formats()) {
+      config.same_grid_as_source |= SameGridAsSource(model_.source_type, format->info);
+    }
   }
 
   Status SaveState(const Row& row) const {
@@ -117,12 +130,17 @@ class ModelSweep {
 
   // The row's model on disk; quantized now if it is not there. An existing folder is complete: it appeared by rename.
   Status EnsureModel(Row& row) {
-    if (row.plan->format == nullptr) return {};
+    if (row.plan->is_baseline()) return {};
     const fs::path folder = ModelPath(*row.plan);
     std::error_code code;
     if (!fs::exists(folder, code)) {
       QuantizeOptions quantize;
       quantize.format = row.plan->format;
+      const FormatMap formats = row.plan->mixed != nullptr ? row.plan->mixed->formats() : FormatMap();
+      if (row.plan->mixed != nullptr) {
+        quantize.formats = &formats;
+        quantize.plan_sha256 = HashFormats(*row.plan->mixed);
+      }
       quantize.method = row.plan->method;
       if (row.plan->calibrated) {
         quantize.calibration = &*model_.calibration;
@@ -144,7 +162,7 @@ class ModelSweep {
 
   Result<Model> Load(Row& row) {
     if (auto status = EnsureModel(row); !status) return status.error();
-    if (row.plan->format == nullptr) {
+    if (row.plan->is_baseline()) {
       return LoadModel(model_.checkpoint, tools_.backend, Precision::kSixteenBit, tools_.progress);
     }
     const auto checkpoint = OpenCheckpoint(ModelPath(*row.plan));
@@ -419,7 +437,10 @@ class ModelSweep {
 
   Status TimeRowKernels() {
     if (!options_.time_kernels) return {};
-    const auto rows = RowsToTime([](const Record& record) { return record.kernels.has_value(); });
+    // A mixed row runs kernels of several formats, which the single configurations are timed in.
+    auto rows = RowsToTime(
+        [](const Record& record) { return record.kernels.has_value() || record.config.kind == record::Kind::kMixed; });
+    std::erase_if(rows, [](const Row* row) { return row->plan->mixed != nullptr; });
     if (rows.empty()) return {};
     const auto config = ParseModelConfig(model_.checkpoint.config);
     if (!config) return config.error();
@@ -478,7 +499,7 @@ class ModelSweep {
     fs::remove(StatesPath(), ignored);
     for (const Row& row : rows_) {
       fs::remove(StatePath(*row.plan), ignored);
-      if (row.plan->format != nullptr && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
+      if (!row.plan->is_baseline() && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
     }
     return {};
   }

@@ -1,0 +1,38 @@
+// The plans behind the sweep's rows `mixed` and `uniform`: made once per model and budget, kept in the work folder.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "io/dataset.h"
+#include "kernels/backend.h"
+#include "quantize/precision_plan.h"
+#include "study/make_plan.h"
+
+namespace marlin {
+
+struct MixedRequest {
+  std::vector<PlanOptions> budgets;  // kind, value, method, program, command; the rest is filled in
+  std::filesystem::path file;        // a plan to follow instead; empty = none
+  std::filesystem::path work;
+  const EvalText* text = nullptr;  // for the sensitivities; may be null with a file
+  std::size_t ctx = 0;
+};
+
+// One plan per budget. Without a backend only those that were made before: the others are null. Errors: those of
+// opening the model, of MakePlan and of ReadPlan.
+Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const std::filesystem::path& model,
+                                                            const MixedRequest& request, Backend* backend,
+                                                            const ProgressFn& progress,
+                                                            const std::function<void(const std::string&)>& say);
+
+// The single configuration that stands beside a plan: the best on its held-out windows, or where none was measured the
+// one with the least sum of KLs within the budget; null when none fits.
+const FormatRow* UniformOf(const PrecisionPlan& plan);
+
+}  // namespace marlin
