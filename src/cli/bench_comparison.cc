@@ -81,6 +81,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.methods.clear();
   for (std::string name : options.methods) {
     if (name == kAutoMethod) name = ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing);
+    if (const auto recipe = ParseRecipe(name)) name = recipe->name;  // what is wrong is said by CheckMethods
     if (std::find(out.methods.begin(), out.methods.end(), name) == out.methods.end()) out.methods.push_back(name);
   }
   out.ctx = options.ctx;
@@ -148,12 +149,12 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
 Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool planned) {
   bool used = planned;
   for (const std::string& name : names) {
-    const auto method = ParseMethod(name);
+    const auto method = ParseRecipe(name);
     if (!method) return method.error();
-    if ((*method)->needs == MethodNeeds::kGram && !calibrated) {
+    if (method->cannot_miss != MethodNeeds::kNothing && !calibrated) {
       return Error{ErrorCode::kUsage, fmt::format("the method {} needs --calibration TEXT", name)};
     }
-    used = used || (*method)->needs != MethodNeeds::kNothing;
+    used = used || method->needs != MethodNeeds::kNothing;
   }
   return calibrated && !used ? CheckMethodUsesText(names[0]) : Status();
 }
@@ -315,7 +316,7 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option(
       "--method", options->methods,
       fmt::format("How the configurations are quantized; may be repeated: {} (gptq with --calibration, else rtn), {}",
-                  kAutoMethod, MethodNames()));
+                  kAutoMethod, RecipeNames()));
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   AddTextOptions(*app, options->text);
   app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")

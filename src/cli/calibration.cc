@@ -31,13 +31,22 @@ std::string MethodNames() {
   return names;
 }
 
+std::string RecipeNames() {
+  std::string names = MethodNames();
+  for (const Step& step : Steps()) {
+    const std::string alone = step.method.empty() ? "" : fmt::format("{} or ", step.name);
+    names += fmt::format("; {}{}+METHOD ({})", alone, step.name, step.description);
+  }
+  return names;
+}
+
 Status CheckMethodUsesText(const std::string& method) {
-  const auto found = ParseMethod(method);
+  const auto found = ParseRecipe(method);
   if (!found) return found.error();
-  if ((*found)->needs != MethodNeeds::kNothing) return {};
-  return Error{
-      ErrorCode::kUsage,
-      fmt::format("the method {} uses no calibration; choose --method mse or gptq, or leave the text out", method)};
+  if (found->needs != MethodNeeds::kNothing) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("the method {} uses no calibration; choose --method mse, awq or gptq, or leave the text out",
+                           method)};
 }
 
 Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {

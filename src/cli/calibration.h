@@ -34,6 +34,8 @@ Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Cons
 
 // "rtn, mse, gptq"
 std::string MethodNames();
+// The same, and the steps that may come before a method.
+std::string RecipeNames();
 
 // That the method uses a calibration text if one was named. Errors: kUsage.
 Status CheckMethodUsesText(const std::string& method);

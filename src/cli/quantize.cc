@@ -25,6 +25,7 @@ struct Options {
   std::string plan;
   std::string output;
   std::string stats;
+  bool rotate = false;
   CalibrationOptions calibration;
   QuantizeOptions quantize;
 };
@@ -36,9 +37,9 @@ struct Calibration {
   std::unique_ptr<Backend> backend;
 };
 
-Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows, const Method& method,
+Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows, const Recipe& recipe,
                    Console& console) {
-  const bool gram = method.needs == MethodNeeds::kGram;
+  const bool gram = recipe.needs == MethodNeeds::kGram;
   std::uint64_t need = LayerWalk::Bytes(config, windows.begins.size(), windows.ctx, gram);
   const std::uint64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
   if (gram) need += 2 * 8 * widest * widest;  // the factored Hessian and its work space, in double
@@ -53,7 +54,7 @@ Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows,
           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
-Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Method& method,
+Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Recipe& recipe,
                    Invocation& invocation, Calibration& out) {
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
@@ -67,7 +68,7 @@ Status PrepareWalk(const Options& options, const ModelConfig& config, const Toke
   }
   out.windows = CalibrationWindows{std::move(*stream), std::move(*begins), options.calibration.ctx, input->text.name,
                                    input->text.sha256};
-  if (auto status = CheckMemory(config, *out.windows, method, invocation.console); !status) return status;
+  if (auto status = CheckMemory(config, *out.windows, recipe, invocation.console); !status) return status;
   auto backend = MakeBackend({}, invocation.common.threads);
   if (!backend) return backend.error();
   out.backend = std::move(*backend);
@@ -111,6 +112,11 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   const auto known = FindKnown(options, out);
   if (!known) return known.error();
   if (quantize.method == kAutoMethod) quantize.method = ChooseMethod(*known);
+  const std::string rotated = fmt::format("{}+", kRotate);
+  if (options.rotate && !quantize.method.starts_with(rotated)) quantize.method = rotated + quantize.method;
+  const auto recipe = ParseRecipe(quantize.method);
+  if (!recipe) return recipe.error();
+  quantize.method = recipe->name;
   if (*known == MethodNeeds::kNothing) return {};
   if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
   const auto config = ParseModelConfig(checkpoint.config);
@@ -119,7 +125,7 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   if (!tokenizer) return tokenizer.error();
   const auto status = out.statistics
                           ? CheckStatistics(options, checkpoint, *config, *tokenizer, *out.statistics, quantize)
-                          : PrepareWalk(options, *config, *tokenizer, **ParseMethod(quantize.method), invocation, out);
+                          : PrepareWalk(options, *config, *tokenizer, *recipe, invocation, out);
   if (!status) return status;
   quantize.statistics = out.statistics ? &*out.statistics : nullptr;
   quantize.calibration = out.windows ? &*out.windows : nullptr;
@@ -140,6 +146,7 @@ void Print(const Options& options, const std::string& method, const QuantizeSumm
                              sizes.bits_per_weight()));
   console.Result(fmt::format("  written, read back, every hash checked: {} files, {}", summary.verified.files,
                              FormatBytes(static_cast<double>(summary.verified.bytes))));
+  if (!summary.rotated.empty()) console.Result(fmt::format("  rotated          {}", summary.rotated));
   if (!summary.kept.empty()) {
     console.Result(fmt::format("  kept in 16 bits  {} tensors whose rows the group does not divide (--compat)",
                                summary.kept.size()));
@@ -203,7 +210,8 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
                            {"quantized_bytes", summary->sizes.quantized_bytes},
                            {"quantized_parameters", summary->sizes.quantized_parameters},
                            {"bits_per_weight", summary->sizes.bits_per_weight()},
-                           {"kept_16_bit", summary->kept}});
+                           {"kept_16_bit", summary->kept},
+                           {"rotated", summary->rotated}});
   return {};
 }
 
@@ -220,7 +228,12 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   app->add_option("-o,--output", options->output, "Folder to make")->required();
   app->add_option(
       "--method", options->quantize.method,
-      fmt::format("{} (the best measured for what is known of the activations), {}", kAutoMethod, MethodNames()));
+      fmt::format("{} (the best measured for what is known of the activations), {}", kAutoMethod, RecipeNames()));
+  app->add_flag(
+      "--rotate", options->rotate,
+      "Rotate the model first: the same as rotate+ before the method. No output of the model changes, but large "
+      "weights and activations are spread, which some methods gain from");
+  app->add_option("--rotation-seed", options->quantize.rotation_seed, "Of the random signs of the rotation");
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   app->add_option("--stats", options->stats,
                   "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");

@@ -103,6 +103,7 @@ json QuantizationConfig(const QuantizedPlan& plan) {
   json ours = {{"layout", kQuantizedLayoutVersion},
                {"method", from.method},
                {"calibration", from.calibration},
+               {"rotation", from.rotation},
                {"plan", std::move(formats)},
                {"source",
                 {{"name", from.source_name},

@@ -6,8 +6,9 @@
 //   quant_method    "compressed-tensors" when every quantized matrix is INT4 and its group divides its rows, so that
 //                   other programs load the folder; then format, config_groups, ignore, ... as that library spells
 //                   them. Otherwise "metal-marlin".
-//   metal_marlin    always: layout (the version of this description), method, calibration (null without), plan
-//                   {stem: format}, plan_sha256 (of a mixed plan), source, program, command
+//   metal_marlin    always: layout (the version of this description), method, calibration (null without), rotation
+//                   {seed, heads, residual} (null without), plan {stem: format}, plan_sha256 (of a mixed plan), source,
+//                   program, command
 #pragma once
 
 #include <cstdint>
@@ -49,6 +50,7 @@ struct Provenance {
   std::string command;
   nlohmann::json calibration{};  // {text, sha256, windows, ctx, walk}, or null
   std::string plan_sha256{};     // of the plan that gave each stem its format; empty = one format for all
+  nlohmann::json rotation{};     // {seed, heads, residual}, or null
 };
 
 struct QuantizedPlan {

@@ -236,6 +236,10 @@ std::string LinearStem(std::size_t layer, Slot slot) {
   return fmt::format("model.layers.{}.{}", layer, kLinearSlots[slot].name);
 }
 
+std::string NormName(std::size_t layer, Norm norm) {
+  return fmt::format("model.layers.{}.{}_layernorm.weight", layer, norm == kAttentionNorm ? "input" : "post_attention");
+}
+
 std::size_t CountParameters(const ModelConfig& config) {
   std::size_t per_layer = 2 * config.hidden_size;  // two norms
   for (const LinearSlot& slot : kLinearSlots) {

@@ -52,6 +52,13 @@ extern const LinearSlot kLinearSlots[kSlots];
 // "model.layers.3.self_attn.q_proj"
 std::string LinearStem(std::size_t layer, Slot slot);
 
+// The norms of a block, in execution order.
+enum Norm : std::size_t { kAttentionNorm, kMlpNorm, kNorms };
+
+// "model.layers.3.input_layernorm.weight"
+std::string NormName(std::size_t layer, Norm norm);
+
+inline constexpr const char* kFinalNormName = "model.norm.weight";
 inline constexpr const char* kEmbeddingStem = "model.embed_tokens";
 inline constexpr const char* kHeadStem = "lm_head";
 

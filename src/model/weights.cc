@@ -142,11 +142,10 @@ class Loader {
 
 Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size_t index) {
   Layer layer;
-  const std::string prefix = fmt::format("model.layers.{}.", index);
-  auto attention_norm = loader.Vector(prefix + "input_layernorm.weight", config.hidden_size);
+  auto attention_norm = loader.Vector(NormName(index, kAttentionNorm), config.hidden_size);
   if (!attention_norm) return attention_norm.error();
   layer.attention_norm = std::move(*attention_norm);
-  auto mlp_norm = loader.Vector(prefix + "post_attention_layernorm.weight", config.hidden_size);
+  auto mlp_norm = loader.Vector(NormName(index, kMlpNorm), config.hidden_size);
   if (!mlp_norm) return mlp_norm.error();
   layer.mlp_norm = std::move(*mlp_norm);
   for (std::size_t s = 0; s < kSlots; ++s) {
@@ -217,7 +216,7 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& con
     if (!layer) return layer.error();
     weights.layers.push_back(std::move(*layer));
   }
-  auto final_norm = loader.Vector("model.norm.weight", config.hidden_size);
+  auto final_norm = loader.Vector(kFinalNormName, config.hidden_size);
   if (!final_norm) return final_norm.error();
   weights.final_norm = std::move(*final_norm);
   if (!config.tied_head) {

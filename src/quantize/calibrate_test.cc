@@ -159,33 +159,33 @@ TEST_F(Calibrate, MergedRunsAreTheirSum) {
 TEST_F(Calibrate, AWalkOverUnchangedLayersSeesWhatTheModelSees) {
   const ModelStatistics want = Collect(true);
   const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
-  auto walk = LayerWalk::Create(checkpoint_, model_.config, *backend_, windows);
-  ASSERT_TRUE(walk.ok());
   ThreadPool pool(2);
+  const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool);
+  auto walk = LayerWalk::Create(*source, *backend_, windows);
+  ASSERT_TRUE(walk.ok());
   ModelStatistics got = EmptyStatistics(model_.config, want.source);
-  const std::vector<const EncodedMatrix*> as_it_is(kSlots, nullptr);
   for (auto& layer : got.layers) {
     auto observed = walk->Observe(true, pool, {});
     ASSERT_TRUE(observed.ok()) << observed.error().message;
     layer = std::move(*observed);
-    ASSERT_TRUE(walk->Advance(as_it_is, {}).ok());
+    ASSERT_TRUE(walk->Advance({}, {}).ok());
   }
   ExpectEqual(got, want);
 }
 
 TEST_F(Calibrate, AWalkShowsLaterLayersWhatQuantizedOnesGive) {
   const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
-  auto walk = LayerWalk::Create(checkpoint_, model_.config, *backend_, windows);
+  ThreadPool pool(2);
+  const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool);
+  auto walk = LayerWalk::Create(*source, *backend_, windows);
   ASSERT_TRUE(walk.ok());
   const auto stored = FindWeight(checkpoint_, LinearStem(0, kDown));
   ASSERT_TRUE(stored.ok());
   std::vector<float> weights(stored->rows * stored->cols);
   ASSERT_TRUE(DecodeRows(*stored->tensor, 0, {weights.data(), stored->rows, stored->cols}).ok());
-  const EncodedMatrix coarse = Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols});
-  std::vector<const EncodedMatrix*> matrices(kSlots, nullptr);
-  matrices[kDown] = &coarse;
-  ASSERT_TRUE(walk->Advance(matrices, {}).ok());
-  ThreadPool pool(2);
+  EncodedLayer made;
+  made.emplace(LinearStem(0, kDown), Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols}));
+  ASSERT_TRUE(walk->Advance(made, {}).ok());
   const auto next = walk->Observe(false, pool, {});
   ASSERT_TRUE(next.ok());
   const ModelStatistics exact = Collect(false);
@@ -197,28 +197,28 @@ TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
   Rng rng(8);
   const FormatRow& format = *FindFormat("int4-g64");
   EncodedLayer layer;
-  std::map<Slot, const FormatRow*> formats;
+  std::map<std::string, MatrixShape> shapes;
   for (const Slot slot : {kQ, kDown}) {
     const std::size_t n = kLinearSlots[slot].rows(model_.config);
     const std::size_t k = kLinearSlots[slot].cols(model_.config);
     std::vector<float> weights(n * k);
     for (float& w : weights) w = static_cast<float>(rng.Normal());
-    layer.emplace(slot, Encode(format, {weights.data(), n, k}));
-    formats[slot] = &format;
+    layer.emplace(LinearStem(1, slot), Encode(format, {weights.data(), n, k}));
+    shapes[LinearStem(1, slot)] = {&format, n, k};
   }
   const LayerStore store(folder_ / "kept", "key");
-  EXPECT_FALSE(store.Load(1, model_.config, formats).has_value());
+  EXPECT_FALSE(store.Load(1, shapes).has_value());
   ASSERT_TRUE(store.Save(1, layer).ok());
-  const auto back = store.Load(1, model_.config, formats);
+  const auto back = store.Load(1, shapes);
   ASSERT_TRUE(back.has_value());
-  for (const auto& [slot, matrix] : layer) {
-    EXPECT_EQ(back->at(slot).codes, matrix.codes);
-    EXPECT_EQ(back->at(slot).scales, matrix.scales);
-    EXPECT_EQ(back->at(slot).zero_points, matrix.zero_points);
+  for (const auto& [name, matrix] : layer) {
+    EXPECT_EQ(back->at(name).codes, matrix.codes);
+    EXPECT_EQ(back->at(name).scales, matrix.scales);
+    EXPECT_EQ(back->at(name).zero_points, matrix.zero_points);
   }
-  EXPECT_FALSE(LayerStore(folder_ / "kept", "other key").Load(1, model_.config, formats).has_value());
-  formats[kQ] = FindFormat("int4-g128");
-  EXPECT_FALSE(store.Load(1, model_.config, formats).has_value()) << "another format";
+  EXPECT_FALSE(LayerStore(folder_ / "kept", "other key").Load(1, shapes).has_value());
+  shapes[LinearStem(1, kQ)].format = FindFormat("int4-g128");
+  EXPECT_FALSE(store.Load(1, shapes).has_value()) << "another format";
   store.Remove();
   EXPECT_FALSE(fs::exists(folder_ / "kept"));
 }

@@ -53,27 +53,27 @@ double ErrorOfRows(MatrixView<const float> weights, std::size_t step, std::span<
   return std::accumulate(errors.begin(), errors.end(), 0.0);
 }
 
-double ErrorOfAll(std::span<const MatrixView<const float>> weights, bool sampled, std::span<const float> importance,
-                  std::span<const float> factors, const FormatRow& format, ThreadPool& pool) {
+double ErrorOfAll(std::span<const WeightToScale> weights, bool sampled, std::span<const float> importance,
+                  std::span<const float> factors, ThreadPool& pool) {
   double sum = 0;
-  for (const MatrixView<const float>& weight : weights) {
-    const std::size_t step = sampled ? std::max<std::size_t>(1, weight.rows / kSampledRows) : 1;
+  for (const WeightToScale& weight : weights) {
+    const std::size_t step = sampled ? std::max<std::size_t>(1, weight.values.rows / kSampledRows) : 1;
     // A sampled row stands for `step` rows.
-    sum += static_cast<double>(step) * ErrorOfRows(weight, step, importance, factors, format, pool);
+    sum += static_cast<double>(step) * ErrorOfRows(weight.values, step, importance, factors, *weight.format, pool);
   }
   return sum;
 }
 
 }  // namespace
 
-Result<ChannelScaling> SearchChannelScaling(std::span<const MatrixView<const float>> weights,
-                                            const InputStatistics& stats, const FormatRow& format, ThreadPool& pool) {
-  if (format.info.group == 0) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("{} has no groups, so scaling its channels gains nothing", format.info.name)};
-  }
-  for (const MatrixView<const float>& weight : weights) {
-    if (auto status = CheckStatistics(stats, weight.cols); !status) return status.error();
+Result<ChannelScaling> SearchChannelScaling(std::span<const WeightToScale> weights, const InputStatistics& stats,
+                                            ThreadPool& pool) {
+  for (const WeightToScale& weight : weights) {
+    if (weight.format->info.group == 0) {
+      return Error{ErrorCode::kUsage,
+                   fmt::format("{} has no groups, so scaling its channels gains nothing", weight.format->info.name)};
+    }
+    if (auto status = CheckStatistics(stats, weight.values.cols); !status) return status.error();
   }
   const std::vector<float> importance = Importance(stats);
   ChannelScaling best;
@@ -81,16 +81,16 @@ Result<ChannelScaling> SearchChannelScaling(std::span<const MatrixView<const flo
   for (int step = 0; step <= kSteps; ++step) {
     const double exponent = static_cast<double>(step) / kSteps;
     std::vector<float> factors = Factors(stats, exponent);
-    const double error = ErrorOfAll(weights, true, importance, factors, format, pool);
+    const double error = ErrorOfAll(weights, true, importance, factors, pool);
     if (step > 0 && !(error < least)) continue;
     least = error;
     best.exponent = exponent;
     best.factors = std::move(factors);
   }
   const std::vector<float> ones = Factors(stats, 0);
-  best.plain_error = best.scaled_error = ErrorOfAll(weights, false, importance, ones, format, pool);
+  best.plain_error = best.scaled_error = ErrorOfAll(weights, false, importance, ones, pool);
   if (best.exponent == 0) return best;
-  best.scaled_error = ErrorOfAll(weights, false, importance, best.factors, format, pool);
+  best.scaled_error = ErrorOfAll(weights, false, importance, best.factors, pool);
   if (best.scaled_error < best.plain_error) return best;
   return ChannelScaling{ones, 0, best.plain_error, best.plain_error};
 }

@@ -22,10 +22,15 @@ struct ChannelScaling {
   double scaled_error = 0;     // the same with the factors applied; never above plain_error
 };
 
-// weights: [n_i, k], all that share the input. The exponent is the best of 0, 0.05 .. 1, judged on some rows of every
-// weight and confirmed on all. The same bits for every number of threads. Errors: as CheckStatistics; kUsage (a format
-// without groups: nothing to gain).
-Result<ChannelScaling> SearchChannelScaling(std::span<const MatrixView<const float>> weights,
-                                            const InputStatistics& stats, const FormatRow& format, ThreadPool& pool);
+struct WeightToScale {
+  MatrixView<const float> values;  // [n, k]
+  const FormatRow* format = nullptr;
+};
+
+// weights: all that share the input. The exponent is the best of 0, 0.05 .. 1, judged on some rows of every weight and
+// confirmed on all. The same bits for every number of threads. Errors: as CheckStatistics; kUsage (a format without
+// groups: nothing to gain).
+Result<ChannelScaling> SearchChannelScaling(std::span<const WeightToScale> weights, const InputStatistics& stats,
+                                            ThreadPool& pool);
 
 }  // namespace marlin

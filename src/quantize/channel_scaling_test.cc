@@ -61,12 +61,12 @@ TEST(SearchChannelScaling, ReportsErrorsThatAreTrueAndNotIncreased) {
   const std::size_t k = 200;
   const std::vector<float> a = RandomMatrix(90, k, rng);
   const std::vector<float> b = RandomMatrix(24, k, rng);
-  const std::array weights = {MatrixView<const float>(a.data(), 90, k), MatrixView<const float>(b.data(), 24, k)};
   for (const double spread : {0.0, 0.5, 1.5}) {
     const InputStatistics stats = Statistics(k, spread, rng);
     for (const char* name : {"fp4-g128", "int4-g64"}) {
       const FormatRow& format = *FindFormat(name);
-      const auto scaling = SearchChannelScaling(weights, stats, format, pool);
+      const std::array weights = {WeightToScale{{a.data(), 90, k}, &format}, WeightToScale{{b.data(), 24, k}, &format}};
+      const auto scaling = SearchChannelScaling(weights, stats, pool);
       ASSERT_TRUE(scaling.ok());
       EXPECT_LE(scaling->scaled_error, scaling->plain_error);
       if (spread > 1) {
@@ -88,11 +88,11 @@ TEST(SearchChannelScaling, ThreadsDoNotChangeABit) {
   Rng rng(62);
   const InputStatistics stats = Statistics(160, 1, rng);
   const std::vector<float> a = RandomMatrix(70, 160, rng);
-  const std::array weights = {MatrixView<const float>(a.data(), 70, 160)};
+  const std::array weights = {WeightToScale{{a.data(), 70, 160}, FindFormat("fp4-g32")}};
   ThreadPool one(1);
   ThreadPool three(3);
-  const auto want = SearchChannelScaling(weights, stats, *FindFormat("fp4-g32"), one);
-  const auto got = SearchChannelScaling(weights, stats, *FindFormat("fp4-g32"), three);
+  const auto want = SearchChannelScaling(weights, stats, one);
+  const auto got = SearchChannelScaling(weights, stats, three);
   ASSERT_TRUE(want.ok() && got.ok());
   EXPECT_EQ(got->factors, want->factors);
   EXPECT_EQ(got->scaled_error, want->scaled_error);
@@ -102,10 +102,11 @@ TEST(SearchChannelScaling, RefusesWhatItCannotUse) {
   Rng rng(63);
   const InputStatistics stats = Statistics(32, 1, rng);
   const std::vector<float> a = RandomMatrix(8, 16, rng);
-  const std::array weights = {MatrixView<const float>(a.data(), 8, 16)};
   ThreadPool pool(1);
-  EXPECT_EQ(SearchChannelScaling(weights, stats, *FindFormat("fp4-g32"), pool).error().code, ErrorCode::kInput);
-  EXPECT_EQ(SearchChannelScaling(weights, stats, *FindFormat("bf16"), pool).error().code, ErrorCode::kUsage);
+  const std::array other = {WeightToScale{{a.data(), 8, 16}, FindFormat("fp4-g32")}};
+  const std::array plain = {WeightToScale{{a.data(), 8, 16}, FindFormat("bf16")}};
+  EXPECT_EQ(SearchChannelScaling(other, stats, pool).error().code, ErrorCode::kInput);
+  EXPECT_EQ(SearchChannelScaling(plain, stats, pool).error().code, ErrorCode::kUsage);
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ constexpr std::array kParts = {Part{".codes", &EncodedMatrix::codes}, Part{".sca
                                Part{".zero_points", &EncodedMatrix::zero_points}};
 
 // "model.layers.3.mlp.down_proj.fp4-g128.codes"
-std::string PartName(std::size_t layer, Slot slot, const FormatRow& format, const Part& part) {
-  return fmt::format("{}.{}{}", LinearStem(layer, slot), format.info.name, part.suffix);
+std::string PartName(const std::string& name, const FormatRow& format, const Part& part) {
+  return fmt::format("{}.{}{}", name, format.info.name, part.suffix);
 }
 
 bool ReadPart(const SafetensorsFile& file, const std::string& name, std::vector<std::uint8_t>& bytes) {
@@ -42,26 +42,25 @@ Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
   fs::create_directories(folder_, code);
   if (code) return Error{ErrorCode::kInput, fmt::format("cannot make {}: {}", folder_.string(), code.message())};
   std::vector<PlannedTensor> plan;
-  for (const auto& [slot, matrix] : matrices) {
+  for (const auto& [name, matrix] : matrices) {
     for (const Part& part : kParts) {
       if ((matrix.*part.bytes).empty()) continue;
-      plan.push_back({PartName(layer, slot, *matrix.format, part), DType::kU8, {(matrix.*part.bytes).size()}});
+      plan.push_back({PartName(name, *matrix.format, part), DType::kU8, {(matrix.*part.bytes).size()}});
     }
   }
   auto writer = SafetensorsWriter::CreateFile(File(layer), std::move(plan), {{"key", key_}});
   if (!writer) return writer.error();
-  for (const auto& [slot, matrix] : matrices) {
+  for (const auto& [name, matrix] : matrices) {
     for (const Part& part : kParts) {
       if ((matrix.*part.bytes).empty()) continue;
-      if (auto status = writer->Write(PartName(layer, slot, *matrix.format, part), matrix.*part.bytes); !status)
-        return status;
+      if (auto status = writer->Write(PartName(name, *matrix.format, part), matrix.*part.bytes); !status) return status;
     }
   }
   return writer->Commit();
 }
 
-std::optional<EncodedLayer> LayerStore::Load(std::size_t layer, const ModelConfig& config,
-                                             const std::map<Slot, const FormatRow*>& formats) const {
+std::optional<EncodedLayer> LayerStore::Load(std::size_t layer,
+                                             const std::map<std::string, MatrixShape>& shapes) const {
   std::error_code code;
   if (!fs::exists(File(layer), code)) return std::nullopt;
   const auto file = OpenSafetensors(File(layer));
@@ -69,12 +68,12 @@ std::optional<EncodedLayer> LayerStore::Load(std::size_t layer, const ModelConfi
   const auto key = file->metadata.find("key");
   if (key == file->metadata.end() || key->second != key_) return std::nullopt;
   EncodedLayer matrices;
-  for (const auto& [slot, format] : formats) {
-    EncodedMatrix matrix(*format, kLinearSlots[slot].rows(config), kLinearSlots[slot].cols(config));
+  for (const auto& [name, shape] : shapes) {
+    EncodedMatrix matrix(*shape.format, shape.rows, shape.cols);
     for (const Part& part : kParts) {
-      if (!ReadPart(*file, PartName(layer, slot, *format, part), matrix.*part.bytes)) return std::nullopt;
+      if (!ReadPart(*file, PartName(name, *shape.format, part), matrix.*part.bytes)) return std::nullopt;
     }
-    matrices.emplace(slot, std::move(matrix));
+    matrices.emplace(name, std::move(matrix));
   }
   return matrices;
 }

@@ -9,11 +9,17 @@
 
 #include "base/result.h"
 #include "formats/encoded_matrix.h"
-#include "model/config.h"
 
 namespace marlin {
 
-using EncodedLayer = std::map<Slot, EncodedMatrix>;
+// By the names of the plan: quantized matrices under their stems, plain tensors under their whole names.
+using EncodedLayer = std::map<std::string, EncodedMatrix>;
+
+struct MatrixShape {
+  const FormatRow* format = nullptr;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
 
 class LayerStore {
  public:
@@ -22,9 +28,8 @@ class LayerStore {
 
   // Errors: kInput, kResource.
   Status Save(std::size_t layer, const EncodedLayer& matrices) const;
-  // What was kept, if it is whole, undamaged, of this key, and holds exactly these slots in these formats and shapes.
-  std::optional<EncodedLayer> Load(std::size_t layer, const ModelConfig& config,
-                                   const std::map<Slot, const FormatRow*>& formats) const;
+  // What was kept, if it is whole, undamaged, of this key, and holds these names in these formats and shapes.
+  std::optional<EncodedLayer> Load(std::size_t layer, const std::map<std::string, MatrixShape>& shapes) const;
   void Remove() const;
 
  private:

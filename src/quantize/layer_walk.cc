@@ -10,24 +10,25 @@ std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, s
   std::uint64_t layer_parameters = 0;
   for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
   const std::uint64_t hidden = std::uint64_t{windows} * ctx * config.hidden_size * sizeof(float);
-  // One layer in 16 bits, one matrix of it in fp32, the quantized layer; LayerScratch for one window.
-  return hidden + layer_parameters * 7 + StatisticsBytes(config, gram) / config.layers +
+  // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; LayerScratch for one
+  // window.
+  return hidden + layer_parameters * 9 + StatisticsBytes(config, gram) / config.layers +
          LayerScratch::Floats(config, ctx) * sizeof(float);
 }
 
-Result<LayerWalk> LayerWalk::Create(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                                    const CalibrationWindows& windows) {
+Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows) {
+  const ModelConfig& config = source.config();
   if (auto status = CheckContext(config, windows.ctx); !status) return status.error();
   if (auto status = CheckTokens(windows.stream, config.vocab_size); !status) return status.error();
   LayerWalk walk;
-  walk.checkpoint_ = &checkpoint;
+  walk.source_ = &source;
   walk.config_ = &config;
   walk.backend_ = &backend;
   walk.windows_ = &windows;
   auto runner = LayerRunner::Create(config, backend, windows.ctx);
   if (!runner) return runner.error();
   walk.runner_ = std::move(*runner);
-  const auto embedding = LoadEmbedding(checkpoint, config, backend, Precision::kSixteenBit);
+  const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
   auto rows = backend.Allocate(windows.ctx * config.hidden_size);
   if (!rows) return rows.error();
@@ -49,7 +50,7 @@ MatrixView<float> LayerWalk::Hidden(std::size_t window) {
 Status LayerWalk::Load() {
   MARLIN_CHECK(next_ < config_->layers, "no layer after the last");
   if (layer_) return {};
-  auto layer = LoadLayer(*checkpoint_, *config_, *backend_, Precision::kSixteenBit, next_);
+  auto layer = source_->LoadLayer(*backend_, next_);
   if (!layer) return layer.error();
   layer_ = std::move(*layer);
   return {};
@@ -83,15 +84,37 @@ Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const Pr
   return statistics;
 }
 
-Status LayerWalk::Advance(std::span<const EncodedMatrix* const> matrices, const ProgressFn& progress) {
-  MARLIN_CHECK(matrices.size() == kSlots, "one entry for each slot");
-  if (auto status = Load(); !status) return status;
-  for (std::size_t slot = 0; slot < kSlots; ++slot) {
-    if (matrices[slot] == nullptr) continue;
-    auto weight = backend_->Pack(matrices[slot]->view());
+// What the layer at hand will be once it is stored.
+Status LayerWalk::Replace(const EncodedLayer& made) {
+  const auto find = [&](const std::string& name) {
+    const auto found = made.find(name);
+    return found == made.end() ? nullptr : &found->second;
+  };
+  const auto upload = [&](const EncodedMatrix* vector, Buffer& to) {
+    if (vector == nullptr) return;
+    std::vector<float> values(vector->cols);
+    DecodeRow(vector->view(), 0, values);
+    backend_->Upload(values, to.data());
+  };
+  upload(find(NormName(next_, kAttentionNorm)), *layer_->attention_norm);
+  upload(find(NormName(next_, kMlpNorm)), *layer_->mlp_norm);
+  for (std::size_t s = 0; s < kSlots; ++s) {
+    const std::string stem = LinearStem(next_, static_cast<Slot>(s));
+    Linear& linear = layer_->linear[s];
+    if (linear.bias) upload(find(stem + ".bias"), *linear.bias);
+    const EncodedMatrix* quantized = find(stem);
+    const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(stem + ".weight");
+    if (matrix == nullptr) continue;
+    auto weight = backend_->Pack(matrix->view());
     if (!weight) return weight.error();
-    layer_->linear[slot].weight = std::move(*weight);
+    linear.weight = std::move(*weight);
   }
+  return {};
+}
+
+Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) {
+  if (auto status = Load(); !status) return status;
+  if (auto status = Replace(made); !status) return status;
   // The outputs of the last layer are nobody's input.
   for (std::size_t w = 0; next_ + 1 < config_->layers && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};

@@ -10,10 +10,11 @@
 #include "base/progress.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
-#include "io/checkpoint.h"
 #include "io/token_stream.h"
 #include "model/layer.h"
+#include "quantize/layer_store.h"
 #include "quantize/model_statistics.h"
+#include "quantize/source_tensors.h"
 
 namespace marlin {
 
@@ -29,8 +30,7 @@ class LayerWalk {
  public:
   // Everything given outlives the walk. Errors: kInput (a token beyond the vocabulary), kResource, and those of
   // loading.
-  static Result<LayerWalk> Create(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                                  const CalibrationWindows& windows);
+  static Result<LayerWalk> Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows);
 
   // Peak bytes of a walk beside what the methods need: hidden states, one layer, its statistics.
   static std::uint64_t Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram);
@@ -41,16 +41,17 @@ class LayerWalk {
   // What the inputs of the next layer look like. Errors: kNumerical (NaN), kInterrupted, and those of loading.
   Result<LayerStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
 
-  // The next layer as it will be stored: matrices[slot], null where it stays as it is. The one after it becomes next.
-  Status Advance(std::span<const EncodedMatrix* const> matrices, const ProgressFn& progress);
+  // The next layer as it will be stored; what `made` does not hold stays as it is. The one after it becomes next.
+  Status Advance(const EncodedLayer& made, const ProgressFn& progress);
 
  private:
   LayerWalk() = default;
   Status Load();
+  Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
   void Report(const ProgressFn& progress, const char* stage, std::size_t window) const;
 
-  const Checkpoint* checkpoint_ = nullptr;
+  const SourceTensors* source_ = nullptr;
   const ModelConfig* config_ = nullptr;
   Backend* backend_ = nullptr;
   const CalibrationWindows* windows_ = nullptr;

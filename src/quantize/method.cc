@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "quantize/coordinate_descent.h"
@@ -64,7 +65,23 @@ constexpr std::array kMethods = {
     Method{"gptq-cd", "gptq, then scales and codes improved one at a time (coordinate descent)", MethodNeeds::kGram,
            &RunGptqCd}};
 
+constexpr std::array kSteps = {
+    Step{kRotate, "turns weights and activations by randomized Hadamard matrices", "",
+         MethodNeeds::kNothing},
+    Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse",
+         MethodNeeds::kImportance}};
+
+std::string KnownNames() {
+  std::string known;
+  for (const Method& method : kMethods) known += fmt::format("{}{}", known.empty() ? "" : ", ", method.name);
+  for (const Step& step : kSteps)
+    known += fmt::format(", {}{}", step.name, step.method.empty() ? "+METHOD" : "[+METHOD]");
+  return known;
+}
+
 }  // namespace
+
+std::span<const Step> Steps() { return kSteps; }
 
 std::span<const Method> Methods() { return kMethods; }
 
@@ -81,12 +98,37 @@ std::string_view ChooseMethod(MethodNeeds known) {
 }
 
 Result<const Method*> ParseMethod(std::string_view name) {
-  std::string known;
   for (const Method& method : kMethods) {
     if (method.name == name) return &method;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", method.name);
   }
-  return Error{ErrorCode::kUsage, fmt::format("no quantization method is called \"{}\"; want one of: {}", name, known)};
+  return Error{ErrorCode::kUsage,
+               fmt::format("no quantization method is called \"{}\"; want one of: {}", name, KnownNames())};
+}
+
+Result<Recipe> ParseRecipe(std::string_view name) {
+  Recipe recipe;
+  std::string_view rest = name;
+  std::string_view method;
+  for (const Step& step : kSteps) {
+    const std::string_view word = rest.substr(0, rest.find('+'));
+    if (word != step.name) continue;
+    rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+    method = step.method;
+    recipe.name += fmt::format("{}{}", recipe.name.empty() ? "" : "+", step.name);
+    recipe.rotate = recipe.rotate || step.name == kRotate;
+    recipe.scale_channels = recipe.scale_channels || step.name == kAwq;
+    recipe.cannot_miss = std::max(recipe.cannot_miss, step.needs);
+    if (!rest.empty() || !step.method.empty()) continue;
+    return Error{ErrorCode::kUsage, fmt::format("{} is a step before a method; say which: {}+gptq", name, name)};
+  }
+  const bool named = !rest.empty() && rest != method;
+  const auto found = ParseMethod(rest.empty() ? method : rest);
+  if (!found) return Error{ErrorCode::kUsage, fmt::format("--method {}: {}", name, found.error().message)};
+  recipe.method = *found;
+  if (named) recipe.name += fmt::format("{}{}", recipe.name.empty() ? "" : "+", rest);
+  if (recipe.method->needs == MethodNeeds::kGram) recipe.cannot_miss = MethodNeeds::kGram;
+  recipe.needs = std::max(recipe.method->needs, recipe.cannot_miss);
+  return recipe;
 }
 
 }  // namespace marlin

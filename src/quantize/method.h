@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/matrix.h"
@@ -38,5 +39,31 @@ std::string_view ChooseMethod(MethodNeeds known);
 
 // Errors: kUsage, naming the methods there are.
 Result<const Method*> ParseMethod(std::string_view name);
+
+// What happens to a model before a method rounds it. None of them changes what the model computes.
+struct Step {
+  std::string_view name;
+  std::string_view description;
+  std::string_view method;  // the one that follows where none is named; empty = one must be named
+  MethodNeeds needs;        // not to be done without
+};
+
+// In the order in which they are done.
+std::span<const Step> Steps();
+inline constexpr std::string_view kRotate = "rotate";  // source_tensors.h
+inline constexpr std::string_view kAwq = "awq";        // channel_folding.h
+
+// Steps and the method after them, as people write it: "gptq", "awq" (awq, then mse), "rotate+awq+gptq".
+struct Recipe {
+  std::string name;  // as short as it can be said
+  bool rotate = false;
+  bool scale_channels = false;
+  const Method* method = nullptr;
+  MethodNeeds needs = MethodNeeds::kNothing;        // makes use of
+  MethodNeeds cannot_miss = MethodNeeds::kNothing;  // refuses to go without
+};
+
+// Errors: kUsage (unknown names, steps in another order or twice, a step without a method: names what there is).
+Result<Recipe> ParseRecipe(std::string_view name);
 
 }  // namespace marlin

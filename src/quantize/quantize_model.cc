@@ -23,8 +23,9 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kWeightSuffix = ".weight";
 
-Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOptions& options, const FormatMap& formats,
-                                 ThreadPool& pool, QuantizeSummary& summary) {
+Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOptions& options, const FormatMap& formats,
+                                 QuantizeSummary& summary) {
+  const Checkpoint& checkpoint = source.checkpoint();
   QuantizedPlan plan;
   plan.config = checkpoint.config;
   std::size_t found = 0;
@@ -42,8 +43,8 @@ Result<QuantizedPlan> PlanFolder(const Checkpoint& checkpoint, const QuantizeOpt
       }
       summary.kept.push_back(stem);
     }
-    const auto format = ChoosePlainFormat(tensor, Precision::kSixteenBit, pool);
-    if (!format) return Error{format.error().code, checkpoint.path.string() + ": " + format.error().message};
+    const auto format = source.PlainFormat(tensor.name);
+    if (!format) return format.error();
     plan.weights.push_back(
         {tensor.name, nullptr, (*format)->info.name == "bf16" ? DType::kBF16 : DType::kF16, tensor.shape});
   }
@@ -87,22 +88,15 @@ std::size_t ExecutionRank(const std::string& name) {
   return layer + 1;
 }
 
-Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, WeightMaker& maker,
-                    QuantizedWriter& writer, ThreadPool& pool, const ProgressFn& progress) {
+Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWriter& writer,
+                    const ProgressFn& progress) {
   std::size_t done = 0;
   for (const PlannedWeight& weight : plan.weights) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    Status status;
-    if (weight.format == nullptr) {
-      const FormatRow& format = *FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16");
-      const auto plain = EncodePlainAs(*checkpoint.Find(weight.name), format, pool);
-      if (!plain) return Error{plain.error().code, checkpoint.path.string() + ": " + plain.error().message};
-      status = writer.Write(weight.name, plain->codes);
-    } else {
-      const auto matrix = maker.Make(weight.name);
-      if (!matrix) return matrix.error();
-      status = writer.Write(weight.name, matrix->view());
-    }
+    const auto matrix = maker.Make(weight.name);
+    if (!matrix) return matrix.error();
+    const auto status =
+        weight.format == nullptr ? writer.Write(weight.name, matrix->codes) : writer.Write(weight.name, matrix->view());
     if (!status) return status;
     if (progress) progress({"quantize", ++done, plan.weights.size(), "tensors", weight.name});
   }
@@ -111,9 +105,9 @@ Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, Wei
 
 // What decides the codes of a walk, as one hash: layers that were kept belong to it or are made anew.
 std::string WalkKey(const QuantizedPlan& plan, const CalibrationWindows& calibration) {
-  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", plan.provenance.source_sha256, plan.provenance.method,
-                                 plan.provenance.program, calibration.text_sha256, calibration.ctx,
-                                 fmt::join(calibration.begins, ","));
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n", plan.provenance.source_sha256, plan.provenance.method,
+                                 plan.provenance.rotation.dump(), plan.provenance.program, calibration.text_sha256,
+                                 calibration.ctx, fmt::join(calibration.begins, ","));
   for (const PlannedWeight& weight : plan.weights) {
     if (weight.format != nullptr) text += fmt::format("{} {}\n", weight.name, weight.format->info.name);
   }
@@ -190,15 +184,37 @@ Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options
   return {};
 }
 
-Status CheckCalibration(const QuantizeOptions& options, const Method& method) {
+Status CheckCalibration(const QuantizeOptions& options, const Recipe& recipe) {
   MARLIN_CHECK(options.statistics == nullptr || options.calibration == nullptr, "one kind of calibration");
   MARLIN_CHECK(options.calibration == nullptr || options.backend != nullptr, "a walk runs layers");
   const bool gram = options.calibration != nullptr || (options.statistics != nullptr && options.statistics->has_gram());
-  if (method.needs != MethodNeeds::kGram || gram) return {};
-  return Error{ErrorCode::kUsage,
-               fmt::format("the method {} needs a calibration text (--calibration TEXT), or statistics "
-                           "collected with --full-gram (--stats FILE)",
-                           method.name)};
+  const bool importance = gram || options.statistics != nullptr;
+  if (recipe.rotate && options.statistics != nullptr) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("the statistics (--stats) are of the model as it is, {} rotates it first; give the text "
+                             "itself (--calibration TEXT)",
+                             recipe.name)};
+  }
+  if (recipe.cannot_miss == MethodNeeds::kGram ? gram : importance || recipe.cannot_miss == MethodNeeds::kNothing) {
+    return {};
+  }
+  return Error{
+      ErrorCode::kUsage,
+      fmt::format("the method {} needs a calibration text (--calibration TEXT), or statistics{} (--stats FILE)",
+                  recipe.name, recipe.cannot_miss == MethodNeeds::kGram ? " collected with --full-gram" : "")};
+}
+
+// What a rotation reached, in words; empty without one.
+std::string DescribeRotation(const SourceTensors& source) {
+  if (!source.rotated()) return "";
+  if (source.residual_rotated()) return "the residual stream, and the values inside every head";
+  return "the values inside every head alone: the head of this model is its embedding and cannot take the weights of "
+         "the last norm, so the residual stream stays as it is";
+}
+
+nlohmann::json RotationJson(const SourceTensors& source, std::uint64_t seed) {
+  if (!source.rotated()) return nullptr;
+  return {{"seed", seed}, {"heads", true}, {"residual", source.residual_rotated()}};
 }
 
 }  // namespace
@@ -244,9 +260,9 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
 
 Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const QuantizeOptions& options,
                                       const fs::path& folder, const ProgressFn& progress) {
-  const auto method = ParseMethod(options.method);
-  if (!method) return method.error();
-  if (auto status = CheckCalibration(options, **method); !status) return status.error();
+  const auto recipe = ParseRecipe(options.method);
+  if (!recipe) return recipe.error();
+  if (auto status = CheckCalibration(options, *recipe); !status) return status.error();
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
   auto formats = FormatsToUse(*config, options);
@@ -254,9 +270,14 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   if (auto status = CheckOptions(checkpoint, options, *formats); !status) return status.error();
   ThreadPool pool(options.threads > 0 ? options.threads : AvailableThreads());
 
+  const std::optional<std::uint64_t> seed = recipe->rotate ? std::optional(options.rotation_seed) : std::nullopt;
+  const auto source = SourceTensors::Create(checkpoint, *config, seed, pool);
+  if (!source) return source.error();
+
   QuantizeSummary summary;
+  summary.rotated = DescribeRotation(*source);
   summary.fp16_bytes = 2 * CountParameters(*config);
-  auto plan = PlanFolder(checkpoint, options, *formats, pool, summary);
+  auto plan = PlanFolder(*source, options, *formats, summary);
   if (!plan) return plan.error();
   auto files = CompanionFiles(checkpoint);
   if (!files) return files.error();
@@ -265,7 +286,8 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
     return ExecutionRank(a.name) < ExecutionRank(b.name);
   });
   Provenance& provenance = plan->provenance;
-  provenance.method = options.method;
+  provenance.method = recipe->name;
+  provenance.rotation = RotationJson(*source, options.rotation_seed);
   provenance.source_name = checkpoint.name;
   provenance.source_container = checkpoint.container == Container::kGguf ? "gguf" : "safetensors";
   provenance.source_type = SourceType(checkpoint);
@@ -282,14 +304,15 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
 
   FormatMap made;  // without what compat keeps
   for (const PlannedWeight& weight : plan->weights) {
-    if (weight.format != nullptr) made[weight.name] = weight.format;
+    made[weight.name] =
+        weight.format != nullptr ? weight.format : FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16");
   }
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
-  auto maker = WeightMaker::Create(checkpoint, *config, **method, std::move(made), InputOf(options, *plan, folder),
-                                   pool, progress);
+  auto maker =
+      WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, folder), pool, progress);
   if (!maker) return maker.error();
-  if (auto status = WriteWeights(checkpoint, *plan, *maker, *writer, pool, progress); !status) return status.error();
+  if (auto status = WriteWeights(*plan, *maker, *writer, progress); !status) return status.error();
   maker->Done();
   const auto verified = CheckRoundTrip(folder, *plan, progress);
   if (!verified) return verified.error();

@@ -1,4 +1,5 @@
-// A whole model, quantized tensor by tensor into a folder. Memory is bounded by the largest tensor.
+// A whole model, quantized tensor by tensor into a folder. Memory is bounded by the largest tensor; by one layer in
+// fp32 where layers are made whole (a walk, scaled channels).
 #pragma once
 
 #include <cstdint>
@@ -19,13 +20,16 @@
 
 namespace marlin {
 
+inline constexpr std::uint64_t kRotationSeed = 1;
+
 struct QuantizeOptions {
   // Either one format, with groups, for every stem (StemsToQuantize), or one for each; stems that the map does not name
   // stay in 16 bits.
   const FormatRow* format = nullptr;
   const FormatMap* formats = nullptr;
   std::string plan_sha256;  // HashFormats of the plan that gave the map; provenance
-  std::string method = "rtn";
+  std::string method = "rtn";  // as ParseRecipe reads it
+  std::uint64_t rotation_seed = kRotationSeed;
   // What the method knows of the activations: nothing; statistics of this model (CheckBelongs was asked); or a walk
   // over calibration windows, which `backend` runs and which is resumed layer by layer (kept in FOLDER.part until it is
   // done).
@@ -68,6 +72,7 @@ struct QuantizeSummary {
   std::uint64_t fp16_bytes = 0;   // of the original: 2 bytes x parameters
   VerifiedFolder verified;        // the folder as it was read back
   std::vector<std::string> kept;  // stems that stayed 16-bit because of compat
+  std::string rotated;            // what of the model was rotated, in words; empty = nothing
 };
 
 // Quantizes the 16-bit values of the model (Precision::kSixteenBit), writes the folder, reads it back and checks every

@@ -3,116 +3,193 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
-#include "model/weights.h"
 
 namespace marlin {
+namespace {
 
-WeightMaker::WeightMaker(const Checkpoint& checkpoint, const ModelConfig& config, const Method& method,
-                         MakerInput input, ThreadPool& pool, const ProgressFn& progress)
-    : checkpoint_(&checkpoint),
-      config_(&config),
-      method_(&method),
-      input_(std::move(input)),
-      pool_(&pool),
-      progress_(&progress) {}
+constexpr const char* kWeightSuffix = ".weight";
 
-Result<WeightMaker> WeightMaker::Create(const Checkpoint& checkpoint, const ModelConfig& config, const Method& method,
-                                        std::map<std::string, const FormatRow*> formats, MakerInput input,
-                                        ThreadPool& pool, const ProgressFn& progress) {
-  WeightMaker maker(checkpoint, config, method, std::move(input), pool, progress);
-  maker.formats_ = std::move(formats);
+bool HasGroups(const FormatRow* format) { return format->info.group > 0; }
+
+}  // namespace
+
+WeightMaker::WeightMaker(const SourceTensors& source, const Recipe& recipe, MakerInput input, ThreadPool& pool,
+                         const ProgressFn& progress)
+    : source_(&source), recipe_(&recipe), input_(std::move(input)), pool_(&pool), progress_(&progress) {}
+
+void WeightMaker::ListPlaces() {
+  const auto add = [&](const std::string& name, Place place) {
+    if (formats_.contains(name)) places_[name] = std::move(place);
+  };
+  const ModelConfig& config = source_->config();
   for (std::size_t layer = 0; layer < config.layers; ++layer) {
+    for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
+      add(NormName(layer, norm), {layer, nullptr, norm, NormName(layer, norm)});
+    }
     for (std::size_t s = 0; s < kSlots; ++s) {
-      const auto slot = static_cast<Slot>(s);
-      if (maker.formats_.contains(LinearStem(layer, slot))) maker.places_[LinearStem(layer, slot)] = {layer, slot};
+      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
+      const std::string weight = stem + kWeightSuffix;
+      for (const std::string& name : {stem, weight}) add(name, {layer, &LayerTensors::weights, s, weight});
+      const std::string bias = stem + ".bias";
+      if (kLinearSlots[s].bias(config)) add(bias, {layer, &LayerTensors::biases, s, bias});
     }
   }
+}
+
+Result<WeightMaker> WeightMaker::Create(const SourceTensors& source, const Recipe& recipe,
+                                        std::map<std::string, const FormatRow*> formats, MakerInput input,
+                                        ThreadPool& pool, const ProgressFn& progress) {
+  WeightMaker maker(source, recipe, std::move(input), pool, progress);
+  maker.formats_ = std::move(formats);
+  maker.ListPlaces();
   if (maker.input_.calibration != nullptr) {
-    auto walk = LayerWalk::Create(checkpoint, config, *maker.input_.backend, *maker.input_.calibration);
+    auto walk = LayerWalk::Create(source, *maker.input_.backend, *maker.input_.calibration);
     if (!walk) return walk.error();
     maker.walk_ = std::move(*walk);
   }
   return maker;
 }
 
-// The 16-bit values that a quantized weight stands for, in fp32.
-Result<std::vector<float>> WeightMaker::Values(const Tensor& tensor) {
-  const auto plain = EncodePlain(tensor, Precision::kSixteenBit, *pool_);
-  if (!plain) return Error{plain.error().code, checkpoint_->path.string() + ": " + plain.error().message};
-  std::vector<float> values(plain->rows * plain->cols);
-  pool_->Split(plain->rows, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t r = begin; r < end; ++r) {
-      DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
-    }
-  });
-  return values;
-}
-
-Result<EncodedMatrix> WeightMaker::Run(const std::string& stem, const InputStatistics* statistics) {
-  const Tensor* tensor = checkpoint_->Find(stem + ".weight");
+Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::vector<float>& values,
+                                            const InputStatistics* statistics) {
+  const Tensor* tensor = source_->checkpoint().Find(stem + kWeightSuffix);
   MARLIN_CHECK(tensor != nullptr, "the plan holds what the checkpoint has");
-  const auto values = Values(*tensor);
-  if (!values) return values.error();
-  const Method* method = method_;
+  const Method* method = recipe_->method;
   if (statistics == nullptr && method->needs == MethodNeeds::kGram && !places_.contains(stem)) {
     method = *ParseMethod("mse");
   }
-  auto matrix = method->run(*formats_.at(stem), {values->data(), tensor->rows(), tensor->cols()}, statistics, *pool_);
+  auto matrix = method->run(*formats_.at(stem), {values.data(), tensor->rows(), tensor->cols()}, statistics, *pool_);
   if (!matrix) return Error{matrix.error().code, stem + ": " + matrix.error().message};
   return matrix;
 }
 
-Result<EncodedLayer> WeightMaker::MakeLayer(std::size_t layer) {
-  const auto statistics = walk_->Observe(method_->needs == MethodNeeds::kGram, *pool_, *progress_);
-  if (!statistics) return statistics.error();
-  EncodedLayer made;
-  for (const auto& [stem, place] : places_) {
-    if (place.layer != layer) continue;
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    auto matrix = Run(stem, &(*statistics)[InputIndex(place.slot)]);
-    if (!matrix) return matrix.error();
-    made.emplace(place.slot, std::move(*matrix));
-  }
-  if (input_.store) {
-    if (auto status = input_.store->Save(layer, made); !status) return status.error();
-  }
-  return made;
+Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
+  if (!HasGroups(formats_.at(name))) return source_->Plain(name, *formats_.at(name));
+  const auto values = source_->Values(name + kWeightSuffix);
+  if (!values) return values.error();
+  const auto place = places_.find(name);
+  const bool known = place != places_.end() && input_.statistics != nullptr;
+  return Quantize(
+      name, *values,
+      known ? &input_.statistics->layers[place->second.layer][InputIndex(static_cast<Slot>(place->second.index))]
+            : nullptr);
 }
 
-// Makes, or finds made, all layers up to this one.
-Status WeightMaker::WalkTo(std::size_t layer) {
-  while (walk_->next() <= layer) {
-    const std::size_t next = walk_->next();
-    std::map<Slot, const FormatRow*> formats;
-    for (const auto& [stem, place] : places_) {
-      if (place.layer == next) formats[place.slot] = formats_.at(stem);
-    }
-    auto kept = input_.store ? input_.store->Load(next, *config_, formats) : std::nullopt;
-    if (kept) {
-      layer_ = std::move(*kept);
-    } else {
-      auto made = MakeLayer(next);
-      if (!made) return made.error();
-      layer_ = std::move(*made);
-    }
-    std::vector<const EncodedMatrix*> matrices(kSlots, nullptr);
-    for (const auto& [slot, matrix] : layer_) matrices[slot] = &matrix;
-    if (auto status = walk_->Advance(matrices, *progress_); !status) return status;
+// Whether a tensor is part of what a step makes. Plain tensors are read again where nothing changes them.
+bool WeightMaker::Kept(const std::string& name) const {
+  return recipe_->scale_channels || source_->rotated() || HasGroups(formats_.at(name));
+}
+
+// That the checkpoint had every tensor of the layer.
+Status WeightMaker::CheckWhole(std::size_t layer, const LayerTensors& tensors) const {
+  const auto missing = [&](const std::string& name) {
+    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", source_->checkpoint().path.string(), name)};
+  };
+  for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
+    if (tensors.norms[norm].empty()) return missing(NormName(layer, norm));
+  }
+  for (std::size_t s = 0; s < kSlots; ++s) {
+    const std::string stem = LinearStem(layer, static_cast<Slot>(s));
+    if (tensors.weights[s].empty()) return missing(stem + kWeightSuffix);
+    if (kLinearSlots[s].bias(source_->config()) && tensors.biases[s].empty()) return missing(stem + ".bias");
   }
   return {};
 }
 
-Result<EncodedMatrix> WeightMaker::Make(const std::string& stem) {
-  const auto place = places_.find(stem);
-  if (place == places_.end()) return Run(stem, nullptr);
-  if (!walk_) {
-    const ModelStatistics* all = input_.statistics;
-    return Run(stem, all == nullptr ? nullptr : &all->layers[place->second.layer][InputIndex(place->second.slot)]);
+// A layer with its channels scaled, and the statistics with it.
+Result<LayerTensors> WeightMaker::Scale(std::size_t layer, LayerStatistics& statistics) {
+  LayerTensors tensors;
+  LayerFormats formats;
+  for (const auto& [name, place] : places_) {
+    if (place.layer != layer) continue;
+    auto values = source_->Values(place.tensor);
+    if (!values) return values.error();
+    place.In(tensors) = std::move(*values);
+    auto& of_kind = place.kind == nullptr ? formats.norms[place.index]
+                    : place.is_weight()   ? formats.weights[place.index]
+                                          : formats.biases[place.index];
+    of_kind = formats_.at(name);
   }
+  if (auto status = CheckWhole(layer, tensors); !status) return status.error();
+  const auto status = FoldChannelScaling(source_->config(), formats, tensors, statistics, *pool_);
+  if (!status) return Error{status.error().code, fmt::format("layer {}: {}", layer, status.error().message)};
+  return tensors;
+}
+
+Result<EncodedLayer> WeightMaker::MakeLayer(std::size_t layer) {
+  LayerStatistics statistics;
+  if (walk_) {
+    auto observed = walk_->Observe(recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
+    if (!observed) return observed.error();
+    statistics = std::move(*observed);
+  } else {
+    statistics = input_.statistics->layers[layer];
+  }
+  std::optional<LayerTensors> scaled;
+  if (recipe_->scale_channels) {
+    auto tensors = Scale(layer, statistics);
+    if (!tensors) return tensors.error();
+    scaled = std::move(*tensors);
+  }
+  EncodedLayer made;
+  for (const auto& [name, place] : places_) {
+    if (place.layer != layer || !Kept(name)) continue;
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    Result<std::vector<float>> values =
+        scaled ? Result<std::vector<float>>(std::move(place.In(*scaled))) : source_->Values(place.tensor);
+    if (!values) return values.error();
+    const FormatRow& format = *formats_.at(name);
+    if (HasGroups(&format)) {
+      auto matrix = Quantize(name, *values, &statistics[InputIndex(static_cast<Slot>(place.index))]);
+      if (!matrix) return matrix.error();
+      made.emplace(name, std::move(*matrix));
+    } else {
+      const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
+      made.emplace(name, Encode(format, {values->data(), tensor.rows(), tensor.cols()}, *pool_));
+    }
+  }
+  return made;
+}
+
+// A layer that an interrupted run kept.
+std::optional<EncodedLayer> WeightMaker::FindMade(std::size_t layer) const {
+  if (!input_.store) return std::nullopt;
+  std::map<std::string, MatrixShape> shapes;
+  for (const auto& [name, place] : places_) {
+    if (place.layer != layer || !Kept(name)) continue;
+    const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
+    shapes[name] = {formats_.at(name), tensor.rows(), tensor.cols()};
+  }
+  return input_.store->Load(layer, shapes);
+}
+
+// Makes, or finds made, all layers up to this one.
+Status WeightMaker::WalkTo(std::size_t layer) {
+  for (; next_ <= layer; ++next_) {
+    if (auto kept = FindMade(next_)) {
+      layer_ = std::move(*kept);
+    } else {
+      auto made = MakeLayer(next_);
+      if (!made) return made.error();
+      layer_ = std::move(*made);
+      if (input_.store) {
+        if (auto status = input_.store->Save(next_, layer_); !status) return status.error();
+      }
+    }
+    if (!walk_) continue;
+    if (auto status = walk_->Advance(layer_, *progress_); !status) return status;
+  }
+  return {};
+}
+
+Result<EncodedMatrix> WeightMaker::Make(const std::string& name) {
+  const auto place = places_.find(name);
+  if (place == places_.end() || !WholeLayers()) return MakeAlone(name);
   if (auto status = WalkTo(place->second.layer); !status) return status.error();
-  MARLIN_CHECK(walk_->next() == place->second.layer + 1, "layers are asked for in ascending order");
-  auto node = layer_.extract(place->second.slot);
-  MARLIN_CHECK(!node.empty(), "each stem once");
+  MARLIN_CHECK(next_ == place->second.layer + 1, "layers are asked for in ascending order");
+  if (!Kept(name)) return MakeAlone(name);
+  auto node = layer_.extract(name);
+  MARLIN_CHECK(!node.empty(), "each name once");
   return std::move(node.mapped());
 }
 

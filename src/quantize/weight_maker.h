@@ -1,5 +1,6 @@
-// Makes the encoded matrices of a model one after the other: by a method alone, with statistics from a file, or layer
-// by layer over calibration windows (LayerWalk), each layer made whole before the next is looked at.
+// Makes the tensors of a quantized model one after the other: by a method alone, with statistics from a file, or layer
+// by layer over calibration windows (LayerWalk), each layer made whole before the next is looked at. Where channels are
+// scaled, norms and biases change with the matrices, so these layers are made whole too.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +12,17 @@
 #include "base/progress.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
-#include "io/checkpoint.h"
+#include "quantize/channel_folding.h"
 #include "quantize/layer_store.h"
 #include "quantize/layer_walk.h"
 #include "quantize/method.h"
+#include "quantize/source_tensors.h"
 
 namespace marlin {
 
 // Where the statistics of a method come from. At most one of the two is set.
 struct MakerInput {
-  const ModelStatistics* statistics = nullptr;      // of this model
+  const ModelStatistics* statistics = nullptr;      // of this model, not rotated
   const CalibrationWindows* calibration = nullptr;  // walked over with `backend`
   Backend* backend = nullptr;
   std::optional<LayerStore> store;  // where a walk keeps finished layers
@@ -28,41 +30,58 @@ struct MakerInput {
 
 class WeightMaker {
  public:
-  // formats: of every stem to be made. Everything given outlives the maker. Errors: those of LayerWalk::Create.
-  static Result<WeightMaker> Create(const Checkpoint& checkpoint, const ModelConfig& config, const Method& method,
+  // formats: of every tensor of the plan, by its name there: a stem for what is quantized, else a tensor's whole name.
+  // The recipe has the statistics that it cannot miss. Everything given outlives the maker. Errors: those of
+  // LayerWalk::Create.
+  static Result<WeightMaker> Create(const SourceTensors& source, const Recipe& recipe,
                                     std::map<std::string, const FormatRow*> formats, MakerInput input, ThreadPool& pool,
                                     const ProgressFn& progress);
 
-  // The matrix of a stem; with calibration, layers are asked for in ascending order, each of their stems once. A stem
-  // that no statistics belong to (embedding, head) is made by `mse` where the method cannot do without. Errors:
-  // kNumerical (NaN in weights or activations), kInterrupted, and those of the method and of loading.
-  Result<EncodedMatrix> Make(const std::string& stem);
+  // The tensor of this name; layers are asked for in ascending order, each of their names once. A stem that no
+  // statistics belong to (embedding, head) is made by `mse` where the method cannot do without. Errors: kNumerical (NaN
+  // in weights or activations), kInterrupted, and those of the method and of loading.
+  Result<EncodedMatrix> Make(const std::string& name);
 
   // The work is stored elsewhere: what was kept for a resumed run can go.
   void Done();
 
  private:
-  WeightMaker(const Checkpoint& checkpoint, const ModelConfig& config, const Method& method, MakerInput input,
-              ThreadPool& pool, const ProgressFn& progress);
+  // A tensor of a layer.
   struct Place {
     std::size_t layer = 0;
-    Slot slot = kQ;
+    std::vector<float> (LayerTensors::*kind)[kSlots] = nullptr;  // weights or biases; null = a norm
+    std::size_t index = 0;                                       // Slot or Norm
+    std::string tensor;                                          // in the source
+    bool is_weight() const { return kind == &LayerTensors::weights; }
+    std::vector<float>& In(LayerTensors& tensors) const {
+      return kind == nullptr ? tensors.norms[index] : (tensors.*kind)[index];
+    }
   };
-  Result<std::vector<float>> Values(const Tensor& tensor);
-  Result<EncodedMatrix> Run(const std::string& stem, const InputStatistics* statistics);
-  Status WalkTo(std::size_t layer);
+  WeightMaker(const SourceTensors& source, const Recipe& recipe, MakerInput input, ThreadPool& pool,
+              const ProgressFn& progress);
+  void ListPlaces();
+  // Whether all tensors of a layer come out of one step.
+  bool WholeLayers() const { return walk_.has_value() || recipe_->scale_channels; }
+  bool Kept(const std::string& name) const;
+  Result<EncodedMatrix> Quantize(const std::string& stem, const std::vector<float>& values,
+                                 const InputStatistics* statistics);
+  Result<EncodedMatrix> MakeAlone(const std::string& name);
+  Status CheckWhole(std::size_t layer, const LayerTensors& tensors) const;
+  Result<LayerTensors> Scale(std::size_t layer, LayerStatistics& statistics);
   Result<EncodedLayer> MakeLayer(std::size_t layer);
+  std::optional<EncodedLayer> FindMade(std::size_t layer) const;
+  Status WalkTo(std::size_t layer);
 
-  const Checkpoint* checkpoint_;
-  const ModelConfig* config_;
-  const Method* method_;
+  const SourceTensors* source_;
+  const Recipe* recipe_;
   MakerInput input_;
   ThreadPool* pool_;
   const ProgressFn* progress_;
   std::map<std::string, const FormatRow*> formats_;
-  std::map<std::string, Place> places_;  // of the stems in layers
+  std::map<std::string, Place> places_;  // of the names in layers
   std::optional<LayerWalk> walk_;
-  EncodedLayer layer_;  // the one before walk_->next()
+  std::size_t next_ = 0;  // layer to be made
+  EncodedLayer layer_;    // the one before
 };
 
 }  // namespace marlin

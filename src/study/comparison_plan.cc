@@ -189,7 +189,7 @@ void AddRows(const ComparisonOptions& options, const FormatRow* format, const Pr
     row.format = format;
     row.mixed = mixed;
     row.method = method;
-    row.calibrated = options.calibration != nullptr && (*ParseMethod(method))->needs != MethodNeeds::kNothing;
+    row.calibrated = options.calibration != nullptr && ParseRecipe(method)->needs != MethodNeeds::kNothing;
     rows.push_back(std::move(row));
   }
 }

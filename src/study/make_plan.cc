@@ -95,7 +95,11 @@ class Confirmation {
       input.calibration = &windows_.measured;
       input.backend = model_.backend;
     }
-    auto maker = WeightMaker::Create(checkpoint_, model_.config, method_, formats, std::move(input), pool_, progress_);
+    const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool_);
+    if (!source) return source.error();
+    const auto recipe = ParseRecipe(method_.name);
+    if (!recipe) return recipe.error();
+    auto maker = WeightMaker::Create(*source, *recipe, formats, std::move(input), pool_, progress_);
     if (!maker) return maker.error();
     std::vector<Changed> changed;
     for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {

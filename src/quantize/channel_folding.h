@@ -1,0 +1,43 @@
+// Channel scaling folded into a layer: the columns of linear layers are multiplied by the factors that
+// SearchChannelScaling found, and what gives them their input is divided, so that the layer computes what it did:
+//
+//   input of      divided
+//   q, k, v       attention_norm
+//   gate, up      mlp_norm
+//   down          rows and bias of up (the gated activation is linear in it)
+//   o             rows and bias of v; query heads that read one kv head share its factors
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "formats/format.h"
+#include "model/config.h"
+#include "quantize/model_statistics.h"
+
+namespace marlin {
+
+// The tensors of one layer in fp32, as stored [rows, cols].
+struct LayerTensors {
+  std::vector<float> norms[kNorms];
+  std::vector<float> weights[kSlots];
+  std::vector<float> biases[kSlots];  // empty = none
+};
+
+// What they are written in.
+struct LayerFormats {
+  const FormatRow* norms[kNorms] = {};
+  const FormatRow* weights[kSlots] = {};
+  const FormatRow* biases[kSlots] = {};  // null = none
+};
+
+// Changes tensors and the statistics of their inputs together. Norms and biases are rounded to their formats, and the
+// factor that this rounding really leaves (old / new) is the one the columns get, so nothing is lost there. All factors
+// are found on the tensors as given. An input is left alone where a matrix that would have to change stays without
+// groups: rounding the changed one would cost what the original does not. The same bits for every number of threads.
+// Errors: kInput (statistics of another layer), kNumerical.
+Status FoldChannelScaling(const ModelConfig& config, const LayerFormats& formats, LayerTensors& tensors,
+                          LayerStatistics& statistics, ThreadPool& pool);
+
+}  // namespace marlin

@@ -1,0 +1,81 @@
+// The tensors of a model as they are to be quantized: the 16-bit values of the original in fp32, rotated where that is
+// asked for. A rotation changes no output of the model:
+//
+//   heads     inside every head, what v_proj gives is turned by Q and the columns of o_proj with it; for every model.
+//   residual  the embedding, what o_proj and down_proj give, and the columns of all that reads the residual stream
+//             (q, k, v, gate, up, head), after the weights of the norms, which do not commute with Q, have moved into
+//             these columns and become 1. A head that is the embedding cannot take the final norm's weight: then only
+//             where that weight is constant.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/thread_pool.h"
+#include "io/checkpoint.h"
+#include "kernels/backend.h"
+#include "model/config.h"
+#include "model/weights.h"
+#include "quantize/rotation.h"
+
+namespace marlin {
+
+class SourceTensors {
+ public:
+  // rotation_seed: not set = no rotation. Everything given outlives the source. Errors: those of Values.
+  static Result<SourceTensors> Create(const Checkpoint& checkpoint, const ModelConfig& config,
+                                      std::optional<std::uint64_t> rotation_seed, ThreadPool& pool);
+
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const ModelConfig& config() const { return *config_; }
+  bool rotated() const { return heads_.has_value(); }
+  bool residual_rotated() const { return residual_.has_value(); }
+
+  // [rows, cols], also of tensors that the configuration does not know (never changed). The same bits for every number
+  // of threads. Errors: kInput (missing, a shape that is not the configuration's), kNumerical (NaN, infinity),
+  // kUnsupported, kInterrupted.
+  Result<std::vector<float>> Values(const std::string& name) const;
+
+  // The 16-bit format that a tensor is written in when it stays plain: the original's own, fp16 for rotated values
+  // (bf16 where they exceed its range). Errors: those of Values.
+  Result<const FormatRow*> PlainFormat(const std::string& name) const;
+  // The tensor in it. Errors: those of Values.
+  Result<EncodedMatrix> Plain(const std::string& name, const FormatRow& format) const;
+
+  // For a walk through the layers: matrices as Values gives them, vectors and the embedding as they are written.
+  // Errors: those of Values, kResource.
+  Result<Layer> LoadLayer(Backend& backend, std::size_t index) const;
+  Result<std::unique_ptr<Weight>> LoadEmbedding(Backend& backend) const;
+
+ private:
+  enum class Turn { kNone, kResidual, kHeads };
+  // What is to become of a tensor, a vector being one row.
+  struct Place {
+    std::size_t rows = 0;
+    std::size_t cols = 0;
+    Turn turn_rows = Turn::kNone;
+    Turn turn_cols = Turn::kNone;
+    std::string norm = {};  // moves into the columns when the residual stream is turned
+    bool is_moved = false;  // is such a norm: becomes 1
+  };
+  SourceTensors(const Checkpoint& checkpoint, const ModelConfig& config, ThreadPool& pool);
+  void ListPlaces();
+  Status CreateRotations(std::uint64_t seed);
+  const Orthogonal* Find(Turn turn) const;
+  bool Changes(const Place& place) const;
+  Result<std::vector<float>> Read(const std::string& name) const;
+  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, Backend& backend) const;
+
+  const Checkpoint* checkpoint_;
+  const ModelConfig* config_;
+  ThreadPool* pool_;
+  std::map<std::string, Place> places_;
+  std::optional<Orthogonal> heads_, residual_;
+};
+
+}  // namespace marlin
