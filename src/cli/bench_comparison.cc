@@ -115,7 +115,7 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
     console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens{}", text.name, model.windows, options.ctx,
                             model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
     for (const ComparisonRow& row : model.rows) {
-      console.Say(fmt::format("  {:<14}{}", row.name(), row.finished ? "measured already" : "to do"));
+      console.Say(fmt::format("  {:<13} {}", row.name(), row.finished ? "measured already" : "to do"));
     }
   }
   console.Say(fmt::format("timing          {} (warm-up/measured iterations){}", PlanName(options.timing),
