@@ -80,46 +80,99 @@ void LayerScratch::PrepareRotation(const ModelConfig& config, Backend& backend, 
   backend.Upload(sines, sin->data());
 }
 
-void RunLayer(const ModelConfig& c, Backend& backend, const Layer& layer, const LayerScratch& scratch,
-              const LayerState& state, const LinearObserver& observer) {
-  const std::size_t m = state.hidden.rows;
-  const auto normed = View(scratch.normed, m, c.hidden_size);
-  const auto q = View(scratch.q, m, c.q_size());
-  const auto attention = View(scratch.attention, m, c.q_size());
-  const auto gate = View(scratch.gate, m, c.intermediate_size);
-  const auto up = View(scratch.up, m, c.intermediate_size);
-  const auto projected = View(scratch.projected, m, c.hidden_size);
-  const auto cos = View(scratch.cos, m, c.head_dim / 2);
-  const auto sin = View(scratch.sin, m, c.head_dim / 2);
-  const auto new_keys = state.keys.Rows(state.position, m);
-  const auto new_values = state.values.Rows(state.position, m);
-  const auto multiply = [&](Slot first, MatrixView<const float> x, std::initializer_list<MatrixView<float>> outs) {
-    if (observer) observer(first, x);
+namespace {
+
+// A layer at work: what its four parts share.
+class LayerParts {
+ public:
+  LayerParts(const ModelConfig& config, Backend& backend, const Layer& layer, const LayerScratch& scratch,
+             const LayerState& state, const LinearObserver& observer)
+      : c_(config), backend_(backend), layer_(layer), scratch_(scratch), state_(state), observer_(observer) {}
+
+  // What the part multiplies; norms are computed here.
+  MatrixView<const float> Input(Slot first) const {
+    const auto normed = View(scratch_.normed, m_, c_.hidden_size);
+    switch (first) {
+      case kQ:
+        backend_.RmsNorm(state_.hidden, layer_.attention_norm->data(), c_.norm_eps, normed);
+        return normed;
+      case kO:
+        return View(scratch_.attention, m_, c_.q_size());
+      case kGate:
+        backend_.RmsNorm(state_.hidden, layer_.mlp_norm->data(), c_.norm_eps, normed);
+        return normed;
+      default:
+        return View(scratch_.gate, m_, c_.intermediate_size);
+    }
+  }
+
+  void Run(Slot first) const {
+    const MatrixView<const float> x = Input(first);
+    if (observer_) observer_(first, x);
+    switch (first) {
+      case kQ:
+        return Attend(x);
+      case kGate:
+        return Gate(x);
+      default:
+        return Project(first, x);
+    }
+  }
+
+ private:
+  void Multiply(Slot first, MatrixView<const float> x, std::initializer_list<MatrixView<float>> outs) const {
     const Weight* weights[3];
     const float* biases[3];
     std::size_t count = 0;
     for (const Slot slot : SlotsThatShare(first)) {
-      weights[count] = layer.linear[slot].weight.get();
-      biases[count++] = BiasOf(layer.linear[slot]);
+      weights[count] = layer_.linear[slot].weight.get();
+      biases[count++] = BiasOf(layer_.linear[slot]);
     }
     MARLIN_CHECK(count == outs.size(), "one output for each layer that shares the input");
-    backend.Matmul({weights, count}, {biases, count}, x, {outs.begin(), outs.size()});
-  };
+    backend_.Matmul({weights, count}, {biases, count}, x, {outs.begin(), outs.size()});
+  }
 
-  backend.RmsNorm(state.hidden, layer.attention_norm->data(), c.norm_eps, normed);
-  multiply(kQ, normed, {q, new_keys, new_values});
-  backend.Rope(q, c.head_dim, cos, sin);
-  backend.Rope(new_keys, c.head_dim, cos, sin);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  backend.Attention({q, state.keys, state.values, c.heads, c.kv_heads, c.head_dim, state.position, scale}, attention);
-  multiply(kO, attention, {projected});
-  backend.Add(state.hidden, projected);
+  void Attend(MatrixView<const float> x) const {
+    const auto q = View(scratch_.q, m_, c_.q_size());
+    const auto cos = View(scratch_.cos, m_, c_.head_dim / 2);
+    const auto sin = View(scratch_.sin, m_, c_.head_dim / 2);
+    const auto new_keys = state_.keys.Rows(state_.position, m_);
+    Multiply(kQ, x, {q, new_keys, state_.values.Rows(state_.position, m_)});
+    backend_.Rope(q, c_.head_dim, cos, sin);
+    backend_.Rope(new_keys, c_.head_dim, cos, sin);
+    const float scale = 1.0f / std::sqrt(static_cast<float>(c_.head_dim));
+    backend_.Attention({q, state_.keys, state_.values, c_.heads, c_.kv_heads, c_.head_dim, state_.position, scale},
+                       View(scratch_.attention, m_, c_.q_size()));
+  }
 
-  backend.RmsNorm(state.hidden, layer.mlp_norm->data(), c.norm_eps, normed);
-  multiply(kGate, normed, {gate, up});
-  backend.GatedActivation(c.activation, gate, up);
-  multiply(kDown, gate, {projected});
-  backend.Add(state.hidden, projected);
+  void Gate(MatrixView<const float> x) const {
+    const auto gate = View(scratch_.gate, m_, c_.intermediate_size);
+    const auto up = View(scratch_.up, m_, c_.intermediate_size);
+    Multiply(kGate, x, {gate, up});
+    backend_.GatedActivation(c_.activation, gate, up);
+  }
+
+  void Project(Slot first, MatrixView<const float> x) const {
+    const auto projected = View(scratch_.projected, m_, c_.hidden_size);
+    Multiply(first, x, {projected});
+    backend_.Add(state_.hidden, projected);
+  }
+
+  const ModelConfig& c_;
+  Backend& backend_;
+  const Layer& layer_;
+  const LayerScratch& scratch_;
+  const LayerState& state_;
+  const LinearObserver& observer_;
+  std::size_t m_ = state_.hidden.rows;
+};
+
+}  // namespace
+
+void RunLayer(const ModelConfig& config, Backend& backend, const Layer& layer, const LayerScratch& scratch,
+              const LayerState& state, const LinearObserver& observer) {
+  const LayerParts parts(config, backend, layer, scratch, state, observer);
+  for (const Slot first : kInputs) parts.Run(first);
 }
 
 Result<LayerRunner> LayerRunner::Create(const ModelConfig& config, Backend& backend, std::size_t tokens) {
@@ -140,13 +193,40 @@ Result<LayerRunner> LayerRunner::Create(const ModelConfig& config, Backend& back
   return runner;
 }
 
+LayerState LayerRunner::State(std::size_t tokens) const {
+  return {View(hidden_, tokens, config_.hidden_size), View(keys_, tokens, config_.kv_size()),
+          View(values_, tokens, config_.kv_size()), 0};
+}
+
 void LayerRunner::Run(const Layer& layer, MatrixView<float> hidden, const LinearObserver& observer) {
-  const std::size_t m = hidden.rows;
-  backend_->Upload({hidden.data, m * hidden.cols}, hidden_->data());
-  RunLayer(config_, *backend_, layer, scratch_,
-           {View(hidden_, m, hidden.cols), View(keys_, m, config_.kv_size()), View(values_, m, config_.kv_size()), 0},
-           observer);
-  backend_->Download(hidden_->data(), {hidden.data, m * hidden.cols});
+  backend_->Upload({hidden.data, hidden.rows * hidden.cols}, hidden_->data());
+  RunLayer(config_, *backend_, layer, scratch_, State(hidden.rows), observer);
+  backend_->Download(hidden_->data(), {hidden.data, hidden.rows * hidden.cols});
+}
+
+// What the part reads.
+void LayerRunner::Load(Slot first, const Midway& at) {
+  backend_->Upload({at.hidden.data, at.hidden.rows * at.hidden.cols}, hidden_->data());
+  if (first == kQ || first == kGate) return;
+  Buffer& input = first == kO ? *scratch_.attention : *scratch_.gate;
+  backend_->Upload({at.between.data, at.between.rows * at.between.cols}, input.data());
+}
+
+void LayerRunner::ShowInput(const Layer& layer, Slot first, const Midway& at, const LinearObserver& observer) {
+  Load(first, at);
+  const LayerState state = State(at.hidden.rows);
+  observer(first, LayerParts(config_, *backend_, layer, scratch_, state, observer).Input(first));
+}
+
+void LayerRunner::RunPart(const Layer& layer, Slot first, const Midway& at) {
+  Load(first, at);
+  const LayerState state = State(at.hidden.rows);
+  const LinearObserver nobody;
+  LayerParts(config_, *backend_, layer, scratch_, state, nobody).Run(first);
+  const bool ends = first == kO || first == kDown;
+  const MatrixView<float>& out = ends ? at.hidden : at.between;
+  Buffer& from = ends ? *hidden_ : first == kQ ? *scratch_.attention : *scratch_.gate;
+  backend_->Download(from.data(), {out.data, out.rows * out.cols});
 }
 
 }  // namespace marlin

@@ -42,6 +42,13 @@ struct LayerState {
 void RunLayer(const ModelConfig& config, Backend& backend, const Layer& layer, const LayerScratch& scratch,
               const LayerState& state, const LinearObserver& observer = {});
 
+// A sequence inside a layer, in host memory. Each part of a layer, named by its input in kInputs, takes it on:
+// kQ and kGate read `hidden` and leave what kO and kDown read in `between`; those add to `hidden`.
+struct Midway {
+  MatrixView<float> hidden;   // [tokens, hidden_size]
+  MatrixView<float> between;  // [tokens, k of the next part: q_size or intermediate_size]
+};
+
 // One layer over sequences of the same length, each from position 0.
 class LayerRunner {
  public:
@@ -51,7 +58,14 @@ class LayerRunner {
   // hidden [tokens, hidden_size] in host memory, in and out.
   void Run(const Layer& layer, MatrixView<float> hidden, const LinearObserver& observer = {});
 
+  // Shows the input of one part without running it.
+  void ShowInput(const Layer& layer, Slot first, const Midway& at, const LinearObserver& observer);
+  // Runs one part; all four in the order of kInputs give the bits of Run.
+  void RunPart(const Layer& layer, Slot first, const Midway& at);
+
  private:
+  LayerState State(std::size_t tokens) const;
+  void Load(Slot first, const Midway& at);
   ModelConfig config_;
   Backend* backend_ = nullptr;
   LayerScratch scratch_;

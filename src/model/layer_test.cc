@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/rng.h"
@@ -54,6 +56,36 @@ TEST_F(LayerByLayer, GivesTheBitsOfTheForwardPass) {
   }
   backend_->RmsNorm(view, model_.weights.final_norm->data(), config.norm_eps, view);
   EXPECT_EQ(std::memcmp(hidden.data(), want.data, hidden.size() * sizeof(float)), 0);
+}
+
+TEST_F(LayerByLayer, PartByPartGivesTheBitsAndInputsOfTheWhole) {
+  const ModelConfig& config = model_.config;
+  const Layer& layer = model_.weights.layers[0];
+  auto runner = LayerRunner::Create(config, *backend_, 7);
+  ASSERT_TRUE(runner.ok());
+  Rng rng(6);
+  std::vector<float> want(7 * config.hidden_size);
+  for (float& x : want) x = static_cast<float>(rng.Normal());
+  std::vector<float> got = want;
+  std::vector<std::vector<float>> wanted;
+  runner->Run(layer, {want.data(), 7, config.hidden_size},
+              [&](Slot, MatrixView<const float> x) { wanted.emplace_back(x.data, x.data + x.rows * x.cols); });
+  std::vector<float> between(7 * std::max(config.q_size(), config.intermediate_size), NAN);
+  std::size_t shown = 0;
+  for (const Slot first : kInputs) {
+    const std::size_t cols = first == kQ || first == kO ? config.q_size() : config.intermediate_size;
+    const Midway at{{got.data(), 7, config.hidden_size}, {between.data(), 7, cols}};
+    // Another sequence in between leaves nothing behind.
+    std::vector<float> other(7 * config.hidden_size, 3.0f);
+    runner->Run(layer, {other.data(), 7, config.hidden_size});
+    runner->ShowInput(layer, first, at, [&](Slot slot, MatrixView<const float> x) {
+      EXPECT_EQ(slot, first);
+      EXPECT_EQ(std::vector<float>(x.data, x.data + x.rows * x.cols), wanted[shown++]);
+    });
+    runner->RunPart(layer, first, at);
+  }
+  EXPECT_EQ(shown, 4u);
+  EXPECT_EQ(got, want);
 }
 
 TEST_F(LayerByLayer, ObserversSeeEveryInputOnce) {

@@ -2,14 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace marlin {
+namespace {
+
+// What a sequence leaves between two parts of a layer.
+std::size_t WidestBetween(const ModelConfig& config) { return std::max(config.q_size(), config.intermediate_size); }
+
+}  // namespace
 
 std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram) {
   std::uint64_t layer_parameters = 0;
   for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
-  const std::uint64_t hidden = std::uint64_t{windows} * ctx * config.hidden_size * sizeof(float);
+  const std::uint64_t hidden =
+      std::uint64_t{windows} * ctx * (config.hidden_size + WidestBetween(config)) * sizeof(float);
   // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; LayerScratch for one
   // window.
   return hidden + layer_parameters * 9 + StatisticsBytes(config, gram) / config.layers +
@@ -62,6 +71,14 @@ void LayerWalk::Report(const ProgressFn& progress, const char* stage, std::size_
             "windows", ""});
 }
 
+Status LayerWalk::Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
+                      ThreadPool& pool) const {
+  const Status status = Accumulate(statistics, x, pool, gram);
+  if (status.ok()) return status;
+  return Error{status.error().code,
+               fmt::format("calibration window {}, {}: {}", window, LinearStem(next_, first), status.error().message)};
+}
+
 Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   LayerStatistics statistics;
@@ -72,11 +89,7 @@ Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const Pr
     std::copy_n(hidden.data, copy.size(), copy.data());
     Status status;
     runner_->Run(*layer_, {copy.data(), hidden.rows, hidden.cols}, [&](Slot first, MatrixView<const float> x) {
-      if (!status.ok()) return;
-      status = Accumulate(statistics[InputIndex(first)], x, pool, gram);
-      if (status.ok()) return;
-      status = Error{status.error().code,
-                     fmt::format("calibration window {}, {}: {}", w, LinearStem(next_, first), status.error().message)};
+      if (status.ok()) status = Add(statistics[InputIndex(first)], w, first, x, gram, pool);
     });
     if (!status) return status.error();
     Report(progress, "inputs", w);
@@ -121,8 +134,46 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
     runner_->Run(*layer_, Hidden(w));
     Report(progress, "outputs", w);
   }
+  Finish();
+  return {};
+}
+
+void LayerWalk::Finish() {
   layer_.reset();
   ++next_;
+}
+
+Midway LayerWalk::At(Slot first, std::size_t window) {
+  const bool attention = first == kQ || first == kO;
+  const std::size_t cols = attention ? config_->q_size() : config_->intermediate_size;
+  float* const between = between_.data() + window * windows_->ctx * WidestBetween(*config_);
+  return {Hidden(window), {between, windows_->ctx, cols}};
+}
+
+Result<InputStatistics> LayerWalk::ObserveInput(Slot first, bool gram, ThreadPool& pool, const ProgressFn& progress) {
+  if (auto status = Load(); !status) return status.error();
+  between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*config_));
+  InputStatistics statistics;
+  for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    Status status;
+    runner_->ShowInput(*layer_, first, At(first, w),
+                       [&](Slot, MatrixView<const float> x) { status = Add(statistics, w, first, x, gram, pool); });
+    if (!status) return status.error();
+    Report(progress, "inputs", w);
+  }
+  return statistics;
+}
+
+Status LayerWalk::AdvancePart(Slot first, const EncodedLayer& made, const ProgressFn& progress) {
+  if (auto status = Replace(made); !status) return status;
+  const bool ends = first == kDown;
+  for (std::size_t w = 0; !(ends && next_ + 1 == config_->layers) && w < windows_->begins.size(); ++w) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    runner_->RunPart(*layer_, first, At(first, w));
+    Report(progress, "outputs", w);
+  }
+  if (ends) Finish();
   return {};
 }
 

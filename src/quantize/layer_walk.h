@@ -1,6 +1,6 @@
 // Goes through a model layer by layer over calibration windows. Each layer is shown what the layers before it give
 // after they were quantized, so that later layers make up for the errors of earlier ones. In memory: the hidden states
-// of all windows, one layer, and its statistics; never the model.
+// of all windows, for work part by part also the widest activations, one layer, and its statistics; never the model.
 #pragma once
 
 #include <cstddef>
@@ -44,11 +44,21 @@ class LayerWalk {
   // The next layer as it will be stored; what `made` does not hold stays as it is. The one after it becomes next.
   Status Advance(const EncodedLayer& made, const ProgressFn& progress);
 
+  // The same part by part, in the order of kInputs, so that every part is shown what the parts before it give after
+  // they were quantized: first what its input looks like, then the part as it will be stored. After kDown the layer
+  // after it becomes next. Both give the same bits and may be mixed, layer by layer.
+  Result<InputStatistics> ObserveInput(Slot first, bool gram, ThreadPool& pool, const ProgressFn& progress);
+  Status AdvancePart(Slot first, const EncodedLayer& made, const ProgressFn& progress);
+
  private:
   LayerWalk() = default;
   Status Load();
   Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
+  Midway At(Slot first, std::size_t window);
+  Status Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
+             ThreadPool& pool) const;
+  void Finish();
   void Report(const ProgressFn& progress, const char* stage, std::size_t window) const;
 
   const SourceTensors* source_ = nullptr;
@@ -58,7 +68,8 @@ class LayerWalk {
   std::size_t next_ = 0;
   std::optional<Layer> layer_;  // the next one, once it was needed
   std::optional<LayerRunner> runner_;
-  std::vector<float> hidden_;  // [windows][ctx][hidden_size]
+  std::vector<float> hidden_;   // [windows][ctx][hidden_size]
+  std::vector<float> between_;  // [windows][ctx][q_size or intermediate_size], once a layer went part by part
 };
 
 }  // namespace marlin

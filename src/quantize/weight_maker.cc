@@ -116,7 +116,19 @@ Result<LayerTensors> WeightMaker::Scale(std::size_t layer, LayerStatistics& stat
   return tensors;
 }
 
-Result<EncodedLayer> WeightMaker::MakeLayer(std::size_t layer) {
+// The tensor of one name from its values.
+Result<EncodedMatrix> WeightMaker::MakeTensor(const std::string& name, const Place& place,
+                                              const std::vector<float>& values, const InputStatistics& statistics) {
+  if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+  const FormatRow& format = *formats_.at(name);
+  if (HasGroups(&format)) return Quantize(name, values, &statistics);
+  const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
+  return Encode(format, {values.data(), tensor.rows(), tensor.cols()}, *pool_);
+}
+
+// A layer whose channels are scaled: the factors of one part change the parts before it, so all its inputs are looked
+// at first.
+Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
   LayerStatistics statistics;
   if (walk_) {
     auto observed = walk_->Observe(recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
@@ -125,28 +137,37 @@ Result<EncodedLayer> WeightMaker::MakeLayer(std::size_t layer) {
   } else {
     statistics = input_.statistics->layers[layer];
   }
-  std::optional<LayerTensors> scaled;
-  if (recipe_->scale_channels) {
-    auto tensors = Scale(layer, statistics);
-    if (!tensors) return tensors.error();
-    scaled = std::move(*tensors);
-  }
+  auto scaled = Scale(layer, statistics);
+  if (!scaled) return scaled.error();
   EncodedLayer made;
   for (const auto& [name, place] : places_) {
-    if (place.layer != layer || !Kept(name)) continue;
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    Result<std::vector<float>> values =
-        scaled ? Result<std::vector<float>>(std::move(place.In(*scaled))) : source_->Values(place.tensor);
-    if (!values) return values.error();
-    const FormatRow& format = *formats_.at(name);
-    if (HasGroups(&format)) {
-      auto matrix = Quantize(name, *values, &statistics[InputIndex(static_cast<Slot>(place.index))]);
+    if (place.layer != layer) continue;
+    auto matrix = MakeTensor(name, place, place.In(*scaled), statistics[place.input()]);
+    if (!matrix) return matrix.error();
+    made.emplace(name, std::move(*matrix));
+  }
+  return made;
+}
+
+// A layer of the walk part by part, each calibrated on what the quantized parts before it give. The walk has then gone
+// through the layer.
+Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
+  EncodedLayer made;
+  for (std::size_t input = 0; input < std::size(kInputs); ++input) {
+    const auto statistics =
+        walk_->ObserveInput(kInputs[input], recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
+    if (!statistics) return statistics.error();
+    EncodedLayer part;
+    for (const auto& [name, place] : places_) {
+      if (place.layer != layer || place.input() != input || !Kept(name)) continue;
+      const auto values = source_->Values(place.tensor);
+      if (!values) return values.error();
+      auto matrix = MakeTensor(name, place, *values, *statistics);
       if (!matrix) return matrix.error();
-      made.emplace(name, std::move(*matrix));
-    } else {
-      const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
-      made.emplace(name, Encode(format, {values->data(), tensor.rows(), tensor.cols()}, *pool_));
+      part.emplace(name, std::move(*matrix));
     }
+    if (auto status = walk_->AdvancePart(kInputs[input], part, *progress_); !status) return status.error();
+    made.merge(part);
   }
   return made;
 }
@@ -166,17 +187,19 @@ std::optional<EncodedLayer> WeightMaker::FindMade(std::size_t layer) const {
 // Makes, or finds made, all layers up to this one.
 Status WeightMaker::WalkTo(std::size_t layer) {
   for (; next_ <= layer; ++next_) {
-    if (auto kept = FindMade(next_)) {
+    auto kept = FindMade(next_);
+    const bool by_parts = !kept && !recipe_->scale_channels;
+    if (kept) {
       layer_ = std::move(*kept);
     } else {
-      auto made = MakeLayer(next_);
+      auto made = by_parts ? MakeByParts(next_) : MakeScaled(next_);
       if (!made) return made.error();
       layer_ = std::move(*made);
       if (input_.store) {
         if (auto status = input_.store->Save(next_, layer_); !status) return status.error();
       }
     }
-    if (!walk_) continue;
+    if (!walk_ || by_parts) continue;
     if (auto status = walk_->Advance(layer_, *progress_); !status) return status;
   }
   return {};

@@ -53,6 +53,8 @@ class WeightMaker {
     std::size_t index = 0;                                       // Slot or Norm
     std::string tensor;                                          // in the source
     bool is_weight() const { return kind == &LayerTensors::weights; }
+    // Of the part that it is made with, in kInputs; norms belong to the first.
+    std::size_t input() const { return kind == nullptr ? 0 : InputIndex(static_cast<Slot>(index)); }
     std::vector<float>& In(LayerTensors& tensors) const {
       return kind == nullptr ? tensors.norms[index] : (tensors.*kind)[index];
     }
@@ -68,7 +70,10 @@ class WeightMaker {
   Result<EncodedMatrix> MakeAlone(const std::string& name);
   Status CheckWhole(std::size_t layer, const LayerTensors& tensors) const;
   Result<LayerTensors> Scale(std::size_t layer, LayerStatistics& statistics);
-  Result<EncodedLayer> MakeLayer(std::size_t layer);
+  Result<EncodedMatrix> MakeTensor(const std::string& name, const Place& place, const std::vector<float>& values,
+                                   const InputStatistics& statistics);
+  Result<EncodedLayer> MakeScaled(std::size_t layer);
+  Result<EncodedLayer> MakeByParts(std::size_t layer);
   std::optional<EncodedLayer> FindMade(std::size_t layer) const;
   Status WalkTo(std::size_t layer);
 
