@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/thread_pool.h"
 #include "bench/limits.h"
@@ -32,7 +33,10 @@ struct Options {
   std::string work;
   std::size_t samples = 0;
   std::size_t ctx = 512;
+  std::vector<std::string> imports;
+  std::vector<std::string> names;
   bool quick_timing = false;
+  bool no_timing = false;
   bool no_kernels = false;
   bool keep_models = false;
   bool dry_run = false;
@@ -87,7 +91,11 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.ctx = options.ctx;
   out.samples = options.samples;
   out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
-  out.time_kernels = !options.no_kernels;
+  out.time_models = !options.no_timing;
+  out.time_kernels = !options.no_kernels && !options.no_timing;
+  for (std::size_t i = 0; i < options.imports.size(); ++i) {
+    out.imports.push_back({options.imports[i], i < options.names.size() ? options.names[i] : ""});
+  }
   out.keep_models = options.keep_models;
   out.results = options.results;
   out.work = options.work.empty() ? out.results / ".work" : fs::path(options.work);
@@ -118,8 +126,9 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
       console.Say(fmt::format("  {:<13} {}", row.name(), row.finished ? "measured already" : "to do"));
     }
   }
-  console.Say(fmt::format("timing          {} (warm-up/measured iterations){}", PlanName(options.timing),
-                          options.time_kernels ? ", kernels too" : ""));
+  console.Say(options.time_models ? fmt::format("timing          {} (warm-up/measured iterations){}",
+                                                PlanName(options.timing), options.time_kernels ? ", kernels too" : "")
+                                  : "timing          none");
   console.Say(fmt::format("this machine    {:.0f} GB/s read, {:.0f} GFLOP/s fp32 ({}), {} threads", limits.read_gbps,
                           limits.fma_gflops, limits.fma_isa, options.machine.threads));
   console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, about {} of memory",
@@ -143,6 +152,24 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
   }
   return {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
+}
+
+// That imported files have one model to stand beside, and each its own name.
+Status CheckImports(const Options& options) {
+  if (options.names.size() > options.imports.size()) {
+    return Error{ErrorCode::kUsage, fmt::format("{} times --name for {} times --import; give each name after its file",
+                                                options.names.size(), options.imports.size())};
+  }
+  if (!options.imports.empty() && options.models.size() != 1) {
+    return Error{ErrorCode::kUsage, "--import is for one --model: the one that the files were made from"};
+  }
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < options.imports.size(); ++i) {
+    const std::string name = i < options.names.size() ? options.names[i] : fs::path(options.imports[i]).stem().string();
+    if (names.insert(name).second) continue;
+    return Error{ErrorCode::kUsage, fmt::format("two imported files are called \"{}\"; name them with --name", name)};
+  }
+  return {};
 }
 
 // That every method has what it needs and the text, if one was named, has a use.
@@ -256,6 +283,7 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& option
 
 Status PlanAndRun(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckImports(options); !status) return status;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
   auto comparison = MakeOptions(options, invocation, **backend);
@@ -315,8 +343,14 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_option("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
   app->add_option(
       "--method", options->methods,
-      fmt::format("How the configurations are quantized; may be repeated: {} (gptq with --calibration, else rtn), {}",
-                  kAutoMethod, RecipeNames()));
+      fmt::format(
+          "How the configurations are quantized; may be repeated: {} (gptq-cd with --calibration, else rtn), {}",
+          kAutoMethod, RecipeNames()));
+  app->add_option("--import", options->imports,
+                  "GGUF file that another program made from the same model: evaluated on the same windows, its own "
+                  "bytes counted, not timed; may be repeated");
+  app->add_option("--name", options->names,
+                  "What an imported file is called in the report, in the order of --import; default: the file's name");
   AddCalibrationOptions(*app, "--calibration", options->calibration);
   AddTextOptions(*app, options->text);
   app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")
@@ -328,6 +362,7 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
   app->add_flag(
       "--quick-timing", options->quick_timing,
       "2 warm-up and 8 measured iterations instead of 15 and 100, for decode 10 and 60; named so in every table");
+  app->add_flag("--no-timing", options->no_timing, "Measure quality and size only");
   app->add_flag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
   app->add_flag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   app->add_flag("--dry-run", options->dry_run,

@@ -28,15 +28,16 @@ std::string TextKey(const std::optional<record::Calibration>& x) {
 // Equal keys: the same configuration of the same model.
 auto ConfigKey(const Record& record) {
   const record::Config& x = record.config;
-  return std::tuple(x.kind, x.id, x.method, TextKey(x.calibration), x.plan_sha256.value_or(""), x.quantized_embeddings,
-                    x.quantized_head);
+  return std::tuple(x.kind, x.id, x.method, TextKey(x.calibration), x.plan_sha256.value_or(""),
+                    x.import_sha256.value_or(""), x.quantized_embeddings, x.quantized_head);
 }
 
 // "fp4-g128 gptq (c4)", with the calibration's windows where they are not the usual ones.
 std::string RowName(const Record& record) {
   const record::Config& config = record.config;
   std::string name = ConfigName(record);
-  if (config.kind != record::Kind::kBaseline && config.method != "rtn") name += " " + config.method;
+  const bool named = config.kind == record::Kind::kUniform || config.kind == record::Kind::kMixed;
+  if (named && config.method != "rtn") name += " " + config.method;
   if (!config.calibration) return name;
   constexpr std::uint64_t kUsualWindows = 128;
   constexpr std::uint64_t kUsualCtx = 512;

@@ -91,6 +91,7 @@ std::string FigureBitsPerWeight(const Record& record) {
 
 std::string FigureGroup(const record::Config& config) {
   if (config.kind == record::Kind::kMixed) return "mixed";
+  if (config.kind == record::Kind::kImported) return "its own";
   return config.group == 0 ? "none" : fmt::format("{}", config.group);
 }
 

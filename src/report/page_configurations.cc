@@ -6,6 +6,7 @@
 #include <set>
 #include <string_view>
 
+#include "report/figures.h"
 #include "report/page_sections.h"
 
 namespace marlin {
@@ -62,8 +63,11 @@ std::string ConfigurationsSection(const Analysis& analysis) {
     others.erase(std::string(x.id));
   }
   for (const auto& [id, config] : others) {
-    table.Add({id, config->label, config->group == 0 ? "none" : fmt::format("{}", config->group),
-               config->kind == record::Kind::kBaseline ? "baseline" : "beyond the page's list", Names(models[id])});
+    const bool imported = config->kind == record::Kind::kImported;
+    const std::string words = config->kind == record::Kind::kBaseline ? "baseline"
+                              : imported                              ? "a file of another program"
+                                                                      : "beyond the page's list";
+    table.Add({id, config->label, FigureGroup(*config), words, Names(models[id])});
   }
   return "## 7. Benchmark configurations\n\n" + ToMarkdown(table);
 }

@@ -51,7 +51,7 @@ struct Model {
   std::string architecture;
 };
 
-enum class Kind { kBaseline, kUniform, kMixed };
+enum class Kind { kBaseline, kUniform, kMixed, kImported };
 
 struct Calibration {
   std::string name;  // "wikitext2", "bartowski-v3", or the file's own name
@@ -67,10 +67,11 @@ struct Config {
   std::string label;         // the report's column "type": "FP4 E2M1"
   std::uint64_t group = 0;   // weights per scale; 0 = none, or more than one
   std::uint64_t bits = 0;    // per code; 0 = more than one
-  std::string method;        // "rtn"; "none" for a baseline
+  std::string method;        // "rtn"; "none" for a baseline, "imported" for another program's file
   std::optional<Calibration> calibration;
   std::optional<std::string> plan_sha256;     // of the map tensor -> format, when it is not the same everywhere
   std::optional<std::uint64_t> budget_bytes;  // what quantized_tensor_bytes had to stay within
+  std::optional<std::string> import_sha256;   // of the file that another program quantized
   bool quantized_embeddings = false;
   bool quantized_head = false;
   bool same_grid_as_source = false;  // the source's weights already lie on a grid like this one's

@@ -63,6 +63,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Config> auto& x) {
   visit("calibration", x.calibration);
   visit("plan_sha256", x.plan_sha256);
   visit("budget_bytes", x.budget_bytes);
+  visit("import_sha256", x.import_sha256);
   visit("quantized_embeddings", x.quantized_embeddings);
   visit("quantized_head", x.quantized_head);
   visit("same_grid_as_source", x.same_grid_as_source);

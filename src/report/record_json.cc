@@ -17,10 +17,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::pair<record::Kind, std::string_view>, 3> kKinds = {{
+constexpr std::array<std::pair<record::Kind, std::string_view>, 4> kKinds = {{
     {record::Kind::kBaseline, "baseline"},
     {record::Kind::kUniform, "uniform"},
     {record::Kind::kMixed, "mixed"},
+    {record::Kind::kImported, "imported"},
 }};
 
 // Fields -> JSON. Remembers the first number that JSON cannot hold.

@@ -27,6 +27,7 @@
 #include "quantize/layer_walk.h"
 #include "quantize/precision_plan.h"
 #include "report/record.h"
+#include "study/imported_model.h"
 
 namespace marlin {
 
@@ -46,10 +47,12 @@ struct ComparisonOptions {
   std::vector<std::vector<PrecisionPlan>> plans;
   bool mixed = false;
   bool uniform = false;
+  std::vector<ImportRequest> imports;                  // files that another program made from the only model
   const ComparisonCalibration* calibration = nullptr;  // for the methods that use one; null = none does
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingPlan timing = kStandardPlan;
+  bool time_models = true;  // prefill and decode; without it no kernels either
   bool time_kernels = true;
   bool keep_models = false;       // quantized folders stay in the work folder
   std::filesystem::path results;  // records go here
@@ -84,15 +87,21 @@ struct ComparisonRow {
   std::string config_id;                 // "f16", "fp4-g128", "mixed"
   const FormatRow* format = nullptr;     // of every linear layer; null = baseline, or
   const PrecisionPlan* mixed = nullptr;  // a format for each; it lies in the options
-  std::string method;                    // "none" for the baseline
-  bool calibrated = false;               // by the model's calibration text
-  std::string key;                       // 64 hexadecimal digits
-  bool finished = false;                 // a record with this key exists
-  std::uint64_t model_bytes = 0;         // that will be written to the work folder
+  // A file of another program; evaluated with its own bytes, never timed: our kernels do not know its formats.
+  std::shared_ptr<const ImportedModel> imported;
+  std::string method;             // "none" for the baseline, "imported" for such a file
+  bool calibrated = false;        // by the model's calibration text
+  std::string key;                // 64 hexadecimal digits
+  bool finished = false;          // a record with this key exists
+  std::uint64_t model_bytes = 0;  // that will be written to the work folder
 
-  bool is_baseline() const { return format == nullptr && mixed == nullptr; }
+  bool is_baseline() const { return !imported && format == nullptr && mixed == nullptr; }
+  bool is_made() const { return format != nullptr || mixed != nullptr; }  // quantized here
   std::string name() const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq"
 };
+
+// The method of a row that another program quantized.
+inline constexpr const char* kImportedMethod = "imported";
 
 struct ComparisonModel {
   std::filesystem::path path;

@@ -26,7 +26,9 @@ constexpr double kExpectedEfficiency = 0.6;
 constexpr double kSecondsPerKernelRound = 0.25;
 
 // Decode adds to the key only where its protocol is its own.
-nlohmann::json TimingInputs(const TimingPlan& plan) {
+nlohmann::json TimingInputs(const ComparisonOptions& options) {
+  if (!options.time_models) return "none";
+  const TimingPlan& plan = options.timing;
   auto inputs = nlohmann::json::array({plan.prefill.id, plan.prefill.warmup, plan.prefill.iterations});
   if (plan.decode == plan.prefill) return inputs;
   for (const nlohmann::json& x :
@@ -63,8 +65,9 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"text", {text.name, text.sha256}},
       {"ctx", options.ctx},
       {"samples", model.windows},
-      {"timing", TimingInputs(options.timing)},
+      {"timing", TimingInputs(options)},
       {"kernels", options.time_kernels}};
+  if (row.imported) inputs["imported"] = {row.imported->name, row.imported->sha256};
   if (row.mixed != nullptr) inputs["plan"] = {HashFormats(*row.mixed), row.mixed->budget.bytes};
   if (row.calibrated) {
     const CalibrationWindows& calibration = *model.calibration;
@@ -97,6 +100,7 @@ Result<std::optional<CalibrationWindows>> CutCalibration(const ComparisonOptions
 struct Opened {
   ComparisonModel model;
   ModelConfig config;
+  std::vector<std::shared_ptr<const ImportedModel>> imports;
 };
 
 Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOptions& options, const EvalText& text) {
@@ -126,6 +130,13 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   }
   auto calibration = CutCalibration(options, *tokenizer);
   if (!calibration) return calibration.error();
+  std::vector<std::shared_ptr<const ImportedModel>> imports;
+  for (const ImportRequest& request : options.imports) {
+    auto imported =
+        OpenImport(request, *checkpoint, *config, *tokenizer, absent ? SampleText() : std::string_view(text.text));
+    if (!imported) return imported.error();
+    imports.push_back(std::make_shared<const ImportedModel>(std::move(*imported)));
+  }
   ComparisonModel model;
   model.calibration = std::move(*calibration);
   model.path = path;
@@ -143,11 +154,12 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.checkpoint = std::move(*checkpoint);
   if (!absent) model.text = std::move(*stream);
   model.adds_bos = tokenizer->adds_bos();
-  return Opened{std::move(model), std::move(*config)};
+  return Opened{std::move(model), std::move(*config), std::move(imports)};
 }
 
 // Tensor bytes of the whole model in a row's configuration.
 std::uint64_t RowBytes(const ModelConfig& config, const ComparisonRow& row) {
+  if (row.imported) return row.imported->model_bytes;
   return row.mixed != nullptr ? row.mixed->bytes() + row.mixed->other_bytes : ModelBytes(config, row.format);
 }
 
@@ -173,6 +185,7 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
       seconds += kWalkPasses * calibrated * flops_per_token / rate;
     }
   }
+  if (!options.time_models || row.imported) return seconds;
   const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
   seconds += prefill_rounds * 512.0 * block_flops / rate;
   seconds += decode_rounds * 2.0 * static_cast<double>(RowBytes(opened.config, row)) / (limits.read_gbps * 1e9);
@@ -192,6 +205,18 @@ void AddRows(const ComparisonOptions& options, const FormatRow* format, const Pr
     row.calibrated = options.calibration != nullptr && ParseRecipe(method)->needs != MethodNeeds::kNothing;
     rows.push_back(std::move(row));
   }
+}
+
+std::vector<ComparisonRow> ImportedRows(const std::vector<std::shared_ptr<const ImportedModel>>& imports) {
+  std::vector<ComparisonRow> rows;
+  for (const auto& imported : imports) {
+    ComparisonRow row;
+    row.config_id = imported->name;
+    row.imported = imported;
+    row.method = kImportedMethod;
+    rows.push_back(std::move(row));
+  }
+  return rows;
 }
 
 // The baseline, then every configuration by every method. What stands for `uniform` may be one of them already.
@@ -226,7 +251,7 @@ HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& o
 
 std::string ComparisonRow::name() const {
   const std::string what = mixed == nullptr ? config_id : fmt::format("mixed {:.4g} bits", mixed->bits_per_weight());
-  return method == "none" || method == "rtn" ? what : what + " " + method;
+  return is_baseline() || imported || method == "rtn" ? what : what + " " + method;
 }
 
 std::string BaselineName(const std::string& source_type) {
@@ -254,14 +279,16 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
     if (!opened) return opened.error();
     std::uint64_t disk = 0;
     std::uint64_t memory = 0;
-    for (ComparisonRow& row : RowsOf(options, m)) {
+    std::vector<ComparisonRow> rows = RowsOf(options, m);
+    for (ComparisonRow& row : ImportedRows(opened->imports)) rows.push_back(std::move(row));
+    for (ComparisonRow& row : rows) {
       row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
       row.model_bytes = RowBytes(opened->config, row);
       if (!row.finished) {
         plan.seconds += RowSeconds(*opened, options, row, limits);
-        if (!row.is_baseline()) disk += row.model_bytes;
-        memory += row.model_bytes;
+        if (row.is_made()) disk += row.model_bytes;
+        if (!row.imported) memory += row.model_bytes;
       }
       plan.rows_total += 1;
       plan.rows_finished += row.finished ? 1 : 0;

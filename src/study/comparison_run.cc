@@ -59,7 +59,7 @@ class ModelSweep {
   fs::path StatePath(const ComparisonRow& row) const { return options_.work / (row.key + ".json"); }
 
   fs::path ModelPath(const ComparisonRow& row) const {
-    return row.is_baseline() ? model_.path : options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12));
+    return row.is_made() ? options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12)) : model_.path;
   }
 
   Record LoadState(const ComparisonRow& row) const {
@@ -85,6 +85,8 @@ class ModelSweep {
       config.display_name = BaselineName(model_.source_type);
       config.label = "FP16";
       config.bits = 16;
+    } else if (row.imported) {
+      DescribeImported(*row.imported, record);
     } else if (row.mixed != nullptr) {
       DescribeMixed(*row.mixed, config);
     } else {
@@ -102,6 +104,19 @@ class ModelSweep {
     record.size.fp16_bytes = 2 * model_.parameters;
     if (row.is_baseline()) record.size.model_bytes = record.size.fp16_bytes;
     return record;
+  }
+
+  static void DescribeImported(const ImportedModel& imported, Record& record) {
+    record::Config& config = record.config;
+    config.kind = record::Kind::kImported;
+    config.display_name = imported.name;
+    config.label = "GGUF " + imported.source_type;
+    config.quantized_embeddings = imported.quantized_embeddings;
+    config.quantized_head = imported.quantized_head;
+    config.import_sha256 = imported.sha256;
+    record.size.model_bytes = imported.model_bytes;
+    record.size.quantized_parameters = imported.quantized_parameters;
+    record.size.quantized_tensor_bytes = imported.quantized_bytes;
   }
 
   // Tensors that a plan keeps in 16 bits are not quantized tensors: they leave those less of the budget.
@@ -130,7 +145,7 @@ class ModelSweep {
 
   // The row's model on disk; quantized now if it is not there. An existing folder is complete: it appeared by rename.
   Status EnsureModel(Row& row) {
-    if (row.plan->is_baseline()) return {};
+    if (!row.plan->is_made()) return {};
     const fs::path folder = ModelPath(*row.plan);
     std::error_code code;
     if (!fs::exists(folder, code)) {
@@ -164,6 +179,9 @@ class ModelSweep {
     if (auto status = EnsureModel(row); !status) return status.error();
     if (row.plan->is_baseline()) {
       return LoadModel(model_.checkpoint, tools_.backend, Precision::kSixteenBit, tools_.progress);
+    }
+    if (row.plan->imported) {
+      return LoadModel(row.plan->imported->checkpoint, tools_.backend, Precision::kSource, tools_.progress);
     }
     const auto checkpoint = OpenCheckpoint(ModelPath(*row.plan));
     if (!checkpoint) return checkpoint.error();
@@ -320,7 +338,8 @@ class ModelSweep {
 
   Status MeasureMemory() {
     for (Row& row : rows_) {
-      if (row.plan->finished || row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) continue;
+      if (row.plan->finished || row.plan->imported) continue;
+      if (row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) continue;
       if (auto status = EnsureModel(row); !status) return status;
       const auto bytes = tools_.measure_memory(ModelPath(*row.plan));
       if (!bytes) return bytes.error();
@@ -336,7 +355,7 @@ class ModelSweep {
     std::vector<Row*> rows;
     bool missing = false;
     for (Row& row : rows_) {
-      if (row.plan->finished) continue;
+      if (row.plan->finished || row.plan->imported) continue;
       rows.push_back(&row);
       missing |= !has(row.record);
     }
@@ -345,6 +364,7 @@ class ModelSweep {
   }
 
   Status TimeRows() {
+    if (!options_.time_models) return {};
     const auto rows = RowsToTime([](const Record& record) { return record.throughput.has_value(); });
     if (rows.empty()) return {};
     std::uint64_t bytes = 0;
@@ -436,7 +456,7 @@ class ModelSweep {
   }
 
   Status TimeRowKernels() {
-    if (!options_.time_kernels) return {};
+    if (!options_.time_models || !options_.time_kernels) return {};
     // A mixed row runs kernels of several formats, which the single configurations are timed in.
     auto rows = RowsToTime(
         [](const Record& record) { return record.kernels.has_value() || record.config.kind == record::Kind::kMixed; });
@@ -499,7 +519,7 @@ class ModelSweep {
     fs::remove(StatesPath(), ignored);
     for (const Row& row : rows_) {
       fs::remove(StatePath(*row.plan), ignored);
-      if (!row.plan->is_baseline() && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
+      if (row.plan->is_made() && !options_.keep_models) fs::remove_all(ModelPath(*row.plan), ignored);
     }
     return {};
   }

@@ -1,0 +1,135 @@
+#include "study/imported_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace marlin {
+namespace {
+
+// Text whose tokens are compared: enough to meet every habit of a tokenizer, little enough to cost nothing.
+constexpr std::size_t kComparedBytes = std::size_t{64} << 10;
+// 16-bit types round a norm by at most 2^-9 of itself, and twice when it went through both.
+constexpr double kNormTolerance = 1.0 / 128;
+
+Error Differs(const ImportRequest& request, const std::string& where) {
+  return {ErrorCode::kInput,
+          fmt::format("{} was not made from this model: {}; import a file that was quantized from the same base",
+                      request.file.string(), where)};
+}
+
+struct Dimension {
+  const char* name;
+  std::size_t ModelConfig::*value;
+};
+constexpr std::array kDimensions = {Dimension{"vocabulary", &ModelConfig::vocab_size},
+                                    Dimension{"hidden size", &ModelConfig::hidden_size},
+                                    Dimension{"layers", &ModelConfig::layers},
+                                    Dimension{"heads", &ModelConfig::heads},
+                                    Dimension{"key-value heads", &ModelConfig::kv_heads},
+                                    Dimension{"head dimension", &ModelConfig::head_dim},
+                                    Dimension{"intermediate size", &ModelConfig::intermediate_size}};
+
+Status CompareShapes(const ImportRequest& request, const ModelConfig& got, const ModelConfig& want) {
+  for (const Dimension& dimension : kDimensions) {
+    if (got.*dimension.value == want.*dimension.value) continue;
+    return Differs(request, fmt::format("{} {}, want {}", dimension.name, got.*dimension.value, want.*dimension.value));
+  }
+  if (got.architecture == want.architecture) return {};
+  return Differs(request, fmt::format("architecture {}, want {}", got.architecture, want.architecture));
+}
+
+// Whole characters only.
+std::string_view Start(std::string_view text) {
+  if (text.size() <= kComparedBytes) return text;
+  std::size_t end = kComparedBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+Status CompareTokens(const ImportRequest& request, const Checkpoint& imported, const Tokenizer& want,
+                     std::string_view text) {
+  if (text.empty()) return {};
+  const auto tokenizer = Tokenizer::FromCheckpoint(imported);
+  if (!tokenizer) return tokenizer.error();
+  const auto a = MakeTokenStream(*tokenizer, Start(text));
+  const auto b = MakeTokenStream(want, Start(text));
+  if (!a) return a.error();
+  if (!b) return b.error();
+  const auto [x, y] = std::ranges::mismatch(a->tokens, b->tokens);
+  if (x == a->tokens.end() && y == b->tokens.end()) return {};
+  return Differs(request, fmt::format("its tokenizer splits the evaluation text differently from token {} on",
+                                      x - a->tokens.begin()));
+}
+
+Result<std::vector<float>> FinalNorm(const Checkpoint& checkpoint) {
+  const Tensor* tensor = checkpoint.Find(kFinalNormName);
+  if (tensor == nullptr) {
+    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), kFinalNormName)};
+  }
+  std::vector<float> values(tensor->rows() * tensor->cols());
+  if (auto status = DecodeRows(*tensor, 0, {values.data(), tensor->rows(), tensor->cols()}); !status) {
+    return status.error();
+  }
+  return values;
+}
+
+Status CompareNorms(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base) {
+  const auto got = FinalNorm(imported);
+  if (!got) return got.error();
+  const auto want = FinalNorm(base);
+  if (!want) return want.error();
+  for (std::size_t i = 0; i < std::min(got->size(), want->size()); ++i) {
+    const double difference = std::abs(double{(*got)[i]} - (*want)[i]);
+    if (difference <= kNormTolerance * std::abs((*want)[i]) + 1e-6) continue;
+    return Differs(request, fmt::format("{} at {} is {}, want {}", kFinalNormName, i, (*got)[i], (*want)[i]));
+  }
+  return {};
+}
+
+bool IsPlain(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
+
+void Measure(ImportedModel& model) {
+  for (const Tensor& tensor : model.checkpoint.tensors) {
+    model.model_bytes += tensor.bytes.size();
+    if (IsPlain(tensor.dtype)) continue;
+    model.quantized_bytes += tensor.bytes.size();
+    model.quantized_parameters += tensor.rows() * tensor.cols();
+    model.quantized_embeddings |= tensor.name.starts_with(kEmbeddingStem);
+    model.quantized_head |= tensor.name.starts_with(kHeadStem);
+  }
+}
+
+}  // namespace
+
+Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
+                                 const Tokenizer& tokenizer, std::string_view text) {
+  auto checkpoint = OpenCheckpoint(request.file);
+  if (!checkpoint) return checkpoint.error();
+  if (checkpoint->container != Container::kGguf) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("{} is no GGUF file; only such files are imported", request.file.string())};
+  }
+  const auto own = ParseModelConfig(checkpoint->config);
+  if (!own) return Error{own.error().code, request.file.string() + ": " + own.error().message};
+  if (auto status = CompareShapes(request, *own, config); !status) return status.error();
+  if (auto status = CompareTokens(request, *checkpoint, tokenizer, text); !status) return status.error();
+  if (auto status = CompareNorms(request, *checkpoint, base); !status) return status.error();
+  auto sha256 = HashCheckpoint(*checkpoint);
+  if (!sha256) return sha256.error();
+  ImportedModel model;
+  model.path = request.file;
+  model.name = request.name.empty() ? request.file.stem().string() : request.name;
+  model.source_type = SourceType(*checkpoint);
+  model.sha256 = std::move(*sha256);
+  model.checkpoint = std::move(*checkpoint);
+  Measure(model);
+  if (model.quantized_parameters == 0) {
+    return Error{ErrorCode::kInput, fmt::format("{} holds no quantized tensor", request.file.string())};
+  }
+  return model;
+}
+
+}  // namespace marlin

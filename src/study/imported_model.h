@@ -1,0 +1,41 @@
+// A file that another program quantized from the same base model: evaluated as it is, beside our own rows.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "base/result.h"
+#include "io/checkpoint.h"
+#include "io/token_stream.h"
+#include "io/tokenizer.h"
+#include "model/config.h"
+
+namespace marlin {
+
+struct ImportRequest {
+  std::filesystem::path file;
+  std::string name;  // "llama.cpp Q4_K_M"
+};
+
+struct ImportedModel {
+  std::filesystem::path path;
+  std::string name;
+  std::string source_type;  // of most weights: "Q4_K"
+  std::string sha256;
+  Checkpoint checkpoint;
+  // Of the tensors in the file. Quantized = of a type that is not a plain float.
+  std::uint64_t model_bytes = 0;
+  std::uint64_t quantized_bytes = 0;
+  std::uint64_t quantized_parameters = 0;
+  bool quantized_embeddings = false;
+  bool quantized_head = false;
+};
+
+// Opens the file and checks that it can stand beside `base`: the same shapes, the same tokens for the start of `text`
+// (the tokens of the evaluation text; empty = not looked at), and the same last norm, which quantization leaves alone.
+// Errors: those of opening; kInput (another model: says where they differ; nothing in it is quantized).
+Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
+                                 const Tokenizer& tokenizer, std::string_view text);
+
+}  // namespace marlin
