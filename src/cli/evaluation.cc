@@ -219,6 +219,13 @@ Status ReportFloor(const Pair& pair, double kl, const EvaluationOptions& options
   return {};
 }
 
+// A model that was calibrated on the very text flatters itself.
+void WarnOfCalibration(const LoadedModel& loaded, const std::string& path, const EvalText& text, Console& console) {
+  if (!loaded.made_by || loaded.made_by->text_sha256 != text.sha256) return;
+  console.Warn(fmt::format("{} was calibrated on this very text ({}); its figures here are too good", path,
+                           loaded.made_by->text_name));
+}
+
 nlohmann::json ToJson(const EvalText& text) {
   return {{"name", text.name}, {"sha256", text.sha256}, {"standard", text.is_standard}};
 }
@@ -242,6 +249,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   if (!backend) return backend.error();
   const auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
   if (!loaded) return loaded.error();
+  WarnOfCalibration(*loaded, options.model, *text, console);
   const auto stream = MakeTokenStream(loaded->tokenizer, text->text);
   if (!stream) return Error{stream.error().code, text->name + ": " + stream.error().message};
   const ProgressFn progress = console.progress();
@@ -267,6 +275,7 @@ Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocati
   if (!text) return text.error();
   auto pair = LoadPair(options, *text, invocation);
   if (!pair) return pair.error();
+  WarnOfCalibration(pair->other, options.model, *text, console);
   const auto result =
       Diverge(*pair, pair->other.model, "divergence of " + options.model, options.samples, options, console);
   if (!result) {

@@ -9,6 +9,7 @@
 #include "cli/verb.h"
 #include "formats/formats.h"
 #include "io/checkpoint.h"
+#include "io/quantized_layout.h"
 #include "io/tokenizer.h"
 #include "model/model.h"
 #include "model/sizes.h"
@@ -98,6 +99,13 @@ void PrintStored(const StoredSizes& sizes, const ModelConfig& config, Console& c
                              FormatBytes(static_cast<double>(sizes.model_bytes) +
                                          static_cast<double>(SessionBytes(config, kContext, kContext))),
                              kContext));
+}
+
+// "gptq, calibrated on c4 (sha256 0123456789ab..., 128 windows of 512 tokens)"
+std::string Describe(const MadeBy& made) {
+  if (made.text_name.empty()) return made.method + ", without a calibration text";
+  return fmt::format("{}, calibrated on {} (sha256 {}..., {} windows of {} tokens)", made.method, made.text_name,
+                     made.text_sha256.substr(0, 12), made.windows, made.ctx);
 }
 
 void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
@@ -199,6 +207,15 @@ Status RunInspect(const Options& options, Invocation& invocation) {
     const auto sizes = MeasureQuantizedFolder(options.model);
     if (!sizes) return sizes.error();
     PrintStored(*sizes, *config, console);
+    if (const auto made = ReadMadeBy(checkpoint->config)) {
+      console.Result("  quantized by   " + Describe(*made));
+      document["method"] = made->method;
+      document["calibration"] = made->text_name.empty() ? json(nullptr)
+                                                        : json{{"name", made->text_name},
+                                                               {"sha256", made->text_sha256},
+                                                               {"windows", made->windows},
+                                                               {"ctx", made->ctx}};
+    }
     document["model_bytes"] = sizes->model_bytes;
     document["bits_per_weight"] = sizes->bits_per_weight();
     document.erase("configurations");

@@ -50,7 +50,7 @@ Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, 
   if (!tokenizer) return tokenizer.error();
   auto model = LoadModel(*checkpoint, backend, Precision::kSixteenBit, console.progress());
   if (!model) return model.error();
-  return LoadedModel{std::move(*model), std::move(*tokenizer)};
+  return LoadedModel{std::move(*model), std::move(*tokenizer), ReadMadeBy(checkpoint->config)};
 }
 
 }  // namespace marlin

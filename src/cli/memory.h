@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 #include "cli/console.h"
+#include "io/quantized_layout.h"
 #include "io/tokenizer.h"
 #include "kernels/backend.h"
 #include "model/model.h"
@@ -21,6 +23,7 @@ std::size_t PeakMemoryBytes();
 struct LoadedModel {
   Model model;
   Tokenizer tokenizer;
+  std::optional<MadeBy> made_by;  // of a folder made by quantize
 };
 
 // The model's files are unmapped before this returns. Errors: those of OpenCheckpoint, LoadModel and Tokenizer;

@@ -206,4 +206,26 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
   return view;
 }
 
+std::optional<MadeBy> ReadMadeBy(const json& config) {
+  const json& ours = Member(Member(config, "quantization_config"), "metal_marlin");
+  const json& method = Member(ours, "method");
+  if (!method.is_string()) return std::nullopt;
+  MadeBy made;
+  made.method = method.get<std::string>();
+  const json& calibration = Member(ours, "calibration");
+  const auto text = [&](const char* name) {
+    const json& value = Member(calibration, name);
+    return value.is_string() ? value.get<std::string>() : std::string();
+  };
+  const auto count = [&](const char* name) {
+    const json& value = Member(calibration, name);
+    return value.is_number_unsigned() ? value.get<std::size_t>() : 0;
+  };
+  made.text_name = text("text");
+  made.text_sha256 = text("sha256");
+  made.windows = count("windows");
+  made.ctx = count("ctx");
+  return made;
+}
+
 }  // namespace marlin

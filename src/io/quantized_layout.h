@@ -12,7 +12,11 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -42,5 +46,14 @@ bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
 // Errors: kInput (parts missing, of other shapes or types than the format wants: each named with got and want),
 // kUnsupported (a quantization that this program does not compute).
 Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem);
+
+// What a folder that this program made says of itself.
+struct MadeBy {
+  std::string method;
+  std::string text_name, text_sha256;  // of the calibration; empty without
+  std::size_t windows = 0, ctx = 0;
+};
+// config: of a checkpoint. Empty when nothing of ours stands in it.
+std::optional<MadeBy> ReadMadeBy(const nlohmann::json& config);
 
 }  // namespace marlin
