@@ -82,6 +82,19 @@ std::vector<MixedPair> MixedPairs(const ResultGroup& group) {
   return pairs;
 }
 
+std::vector<const ResultRow*> DistinctPlans(const ResultGroup& group) {
+  std::vector<const ResultRow*> plans;
+  std::set<std::string> seen;
+  for (const ResultRow& row : group.rows) {
+    const Record& record = row.record();
+    if (record.plan && seen.insert(record.config.plan_sha256.value_or("")).second) plans.push_back(&row);
+  }
+  std::stable_sort(plans.begin(), plans.end(), [](const ResultRow* a, const ResultRow* b) {
+    return a->record().size.quantized_tensor_bytes < b->record().size.quantized_tensor_bytes;
+  });
+  return plans;
+}
+
 const ResultRow* CalibratedRows::Find(const std::string& title) const {
   const auto found = std::find_if(texts.begin(), texts.end(), [&](const auto& text) { return text.first == title; });
   return found == texts.end() ? nullptr : found->second;

@@ -34,6 +34,9 @@ struct MixedPair {
 // with one format for the same kinds of tensors and no more bytes than the budget allows.
 std::vector<MixedPair> MixedPairs(const ResultGroup& group);
 
+// Rows with the same plan: the first of them stands for all.
+std::vector<const ResultRow*> DistinctPlans(const ResultGroup& group);
+
 // A configuration and method, calibrated on one text or more, all else equal.
 struct CalibratedRows {
   std::string config;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "report/comparisons.h"
@@ -120,6 +121,32 @@ std::string Caption(const ResultGroup& group) {
   return group.perplexity() == nullptr ? "" : EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n";
 }
 
+// Which formats the plans of a group chose, and how often.
+Table PlansTable(const ModelResults& model, const ResultGroup& group, const PageOptions& options) {
+  Table table;
+  table.columns = {{"Model", Align::kLeft}, {"Plan", Align::kLeft},          {"Formats: units", Align::kLeft},
+                   {"Expected KL"},         {"Sensitivities", Align::kLeft}, {"Record", Align::kLeft}};
+  for (const ResultRow* row : DistinctPlans(group)) {
+    const record::Plan& plan = *row->record().plan;
+    std::map<std::string, std::size_t> units;
+    std::optional<double> expected = 0;
+    for (const record::PlanUnit& unit : plan.units) {
+      units[unit.format] += 1;
+      expected = expected && unit.kl ? std::optional(*expected + *unit.kl) : std::nullopt;
+    }
+    std::string formats;
+    for (const auto& [format, count] : units) {
+      formats += fmt::format("{}{}: {}", formats.empty() ? "" : ", ", format, count);
+    }
+    table.Add({model.name, ConfigName(row->record()), formats,
+               expected ? fmt::format("{:.3f}", 1e3 * *expected) : std::string("-"),
+               fmt::format("{}, {} x {} tokens, {} by {}", plan.text.name, plan.text.windows, plan.text.ctx, plan.probe,
+                           plan.method),
+               RecordOf(row, options)});
+  }
+  return table;
+}
+
 }  // namespace
 
 std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
@@ -131,6 +158,8 @@ std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
       if (table.rows.empty()) continue;
       any = true;
       out += Caption(group) + ToMarkdown(table) + "\n";
+      const Table plans = PlansTable(model, group, options);
+      if (!plans.rows.empty()) out += ToMarkdown(plans) + "\n";
     }
   }
   if (!any) {
@@ -141,7 +170,8 @@ std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
   return out +
          "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. "
          "KL in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
-         "measured.\n";
+         "measured. Expected KL: the sum of what each unit costs alone, with the weights that the plan was made "
+         "with.\n";
 }
 
 std::string CalibrationSection(const Analysis& analysis, const PageOptions& options) {

@@ -26,6 +26,10 @@ std::optional<Figure> MixedFigure(const Analysis& analysis);
 // A line per configuration that was calibrated on two texts or more, a dot per text; likewise. Empty without one.
 std::optional<Figure> CalibrationFigure(const Analysis& analysis);
 
+// A heat map per model and mixed plan: a line per layer, a column per unit, coloured by the KL that the unit alone
+// costs in the probe's format, with the format it was given. Empty without a plan.
+std::optional<Figure> SensitivityFigure(const Analysis& analysis);
+
 // Prefill and decode speed, side by side: one line of panels per model and timing setting, a bar per configuration,
 // 5th to 95th percentile as error bars. Empty when nothing was timed.
 std::optional<Figure> ThroughputFigure(const Analysis& analysis);

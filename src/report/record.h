@@ -77,6 +77,24 @@ struct Config {
   bool same_grid_as_source = false;  // the source's weights already lie on a grid like this one's
 };
 
+// Linear layers of a block that share their input, and so a format.
+struct PlanUnit {
+  std::uint64_t layer = 0;
+  std::string name;    // "q k v", "o", "gate up", "down"
+  std::string format;  // chosen; "16-bit" = stays as it is
+  std::uint64_t bytes = 0;
+  std::optional<double> kl;        // expected when this unit alone has its format, nats per token
+  std::optional<double> probe_kl;  // measured when this unit alone has the probe's format
+};
+
+// Why a mixed configuration gives each tensor its format.
+struct Plan {
+  Calibration text;    // that the sensitivities were measured on
+  std::string method;  // that made the weights for that
+  std::string probe;   // format that every unit was measured in
+  std::vector<PlanUnit> units;
+};
+
 struct Size {
   std::uint64_t fp16_bytes = 0;              // 2 bytes x parameters
   std::uint64_t model_bytes = 0;             // tensors as written
@@ -227,6 +245,7 @@ struct Record {
   record::Machine machine;
   record::Model model;
   record::Config config;
+  std::optional<record::Plan> plan;  // of a mixed configuration
   record::Size size;
   std::optional<record::Perplexity> perplexity;
   std::optional<record::Divergence> divergence;   // a baseline has none

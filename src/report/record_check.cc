@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "report/derive.h"
 
@@ -92,6 +93,22 @@ void CheckSize(const record::Size& size, Rules& rules) {
   rules.Want(size.quantized_tensor_bytes <= size.model_bytes, "size.quantized_tensor_bytes",
              "is larger than size.model_bytes");
   rules.Want(!size.peak_rss_decode_bytes || *size.peak_rss_decode_bytes > 0, "size.peak_rss_decode_bytes", "is 0");
+}
+
+void CheckPlan(const record::Plan& plan, const record::Config& config, Rules& rules) {
+  constexpr std::uint64_t kMostLayers = 10'000;
+  rules.Want(config.kind == record::Kind::kMixed, "plan", "belongs to a configuration that is not mixed");
+  rules.Want(!plan.units.empty(), "plan.units", "is empty");
+  for (std::size_t i = 0; i < plan.units.size(); ++i) {
+    const record::PlanUnit& unit = plan.units[i];
+    const std::string field = fmt::format("plan.units[{}]", i);
+    rules.Want(unit.layer < kMostLayers, field + ".layer", "is beyond any model");
+    rules.Want(!unit.name.empty(), field + ".name", "is empty");
+    rules.Want(!unit.format.empty(), field + ".format", "is empty");
+    for (const auto& [name, kl] : {std::pair{".kl", unit.kl}, std::pair{".probe_kl", unit.probe_kl}}) {
+      rules.Want(!kl || (std::isfinite(*kl) && *kl >= 0), field + name, "is not a divergence of at least 0");
+    }
+  }
 }
 
 void CheckPerplexity(const record::Perplexity& measured, Rules& rules) {
@@ -193,6 +210,7 @@ Status CheckRecord(const Record& record, std::string_view where) {
   Rules rules(where);
   CheckIdentity(record, rules);
   CheckSize(record.size, rules);
+  if (record.plan) CheckPlan(*record.plan, record.config, rules);
   if (record.perplexity) CheckPerplexity(*record.perplexity, rules);
   if (record.divergence) CheckDivergence(*record.divergence, record, rules);
   if (record.noise_floor) CheckNoiseFloor(*record.noise_floor, rules);

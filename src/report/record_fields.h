@@ -69,6 +69,22 @@ void VisitFields(auto& visit, ConstOrNot<record::Config> auto& x) {
   visit("same_grid_as_source", x.same_grid_as_source);
 }
 
+void VisitFields(auto& visit, ConstOrNot<record::PlanUnit> auto& x) {
+  visit("layer", x.layer);
+  visit("name", x.name);
+  visit("format", x.format);
+  visit("bytes", x.bytes);
+  visit("kl", x.kl);
+  visit("probe_kl", x.probe_kl);
+}
+
+void VisitFields(auto& visit, ConstOrNot<record::Plan> auto& x) {
+  visit("text", x.text);
+  visit("method", x.method);
+  visit("probe", x.probe);
+  visit("units", x.units);
+}
+
 void VisitFields(auto& visit, ConstOrNot<record::Size> auto& x) {
   visit("fp16_bytes", x.fp16_bytes);
   visit("model_bytes", x.model_bytes);
@@ -208,6 +224,7 @@ void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
   visit("machine", x.machine);
   visit("model", x.model);
   visit("config", x.config);
+  visit("plan", x.plan);
   visit("size", x.size);
   visit("perplexity", x.perplexity);
   visit("divergence", x.divergence);

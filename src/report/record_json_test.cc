@@ -30,6 +30,15 @@ Record FullRecord() {
   return record;
 }
 
+// A mixed configuration with its plan.
+Record MixedRecord() {
+  Record record = FullRecord();
+  record.config.kind = record::Kind::kMixed;
+  record.plan = record::Plan{{"wikitext2", "abc", 16, 512}, "mse", "fp4-g128", {}};
+  record.plan->units = {{0, "q k v", "int4-g64", 1000, 0.002, 0.003}, {0, "o", "16-bit", 4000, 0, std::nullopt}};
+  return record;
+}
+
 Json FullJson() { return Json::parse(*ToJson(FullRecord())); }
 
 std::string Refusal(const std::string& text) {
@@ -69,6 +78,28 @@ class FieldPaths {
   std::string path_;
   std::vector<std::string> paths_;
 };
+
+TEST(RecordJson, PlansGoRoundAndAreChecked) {
+  const std::string text = *ToJson(MixedRecord());
+  const Result<ParsedRecord> parsed = FromJson(text, "file");
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(*ToJson(parsed->record), text);
+  ASSERT_EQ(parsed->record.plan->units.size(), 2u);
+  EXPECT_EQ(parsed->record.plan->units[0].probe_kl, 0.003);
+  EXPECT_FALSE(parsed->record.plan->units[1].probe_kl.has_value());
+  const auto refusal = [](const std::function<void(Json&)>& change) {
+    Json json = Json::parse(*ToJson(MixedRecord()));
+    change(json);
+    return Refusal(json.dump());
+  };
+  EXPECT_NE(refusal([](Json& j) { j["config"]["kind"] = "uniform"; }).find("\"plan\""), std::string::npos);
+  EXPECT_NE(refusal([](Json& j) { j["plan"]["units"] = Json::array(); }).find("plan.units"), std::string::npos);
+  EXPECT_NE(refusal([](Json& j) { j["plan"]["units"][1]["kl"] = -1; }).find("plan.units[1].kl"), std::string::npos);
+  EXPECT_NE(refusal([](Json& j) { j["plan"]["units"][0]["layer"] = 1e9; }).find("plan.units[0].layer"),
+            std::string::npos);
+  EXPECT_NE(refusal([](Json& j) { j["plan"]["units"][0]["format"] = ""; }).find("plan.units[0].format"),
+            std::string::npos);
+}
 
 TEST(RecordJson, RoundTripKeepsEveryField) {
   const std::string text = *ToJson(FullRecord());

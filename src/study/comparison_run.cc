@@ -19,6 +19,7 @@
 #include "study/comparison.h"
 #include "study/divergence_record.h"
 #include "study/machine.h"
+#include "study/mixed_rows.h"
 #include "study/utc.h"
 #include "study/work_folder.h"
 
@@ -89,6 +90,7 @@ class ModelSweep {
       DescribeImported(*row.imported, record);
     } else if (row.mixed != nullptr) {
       DescribeMixed(*row.mixed, config);
+      record.plan = PlanRecord(*row.mixed);
     } else {
       const FormatInfo& info = row.format->info;
       config.kind = record::Kind::kUniform;

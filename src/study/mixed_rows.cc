@@ -26,6 +26,19 @@ std::string Describe(const PrecisionPlan& plan) {
   return text;
 }
 
+std::string UnitName(Slot first) {
+  switch (first) {
+    case kQ:
+      return "q k v";
+    case kO:
+      return "o";
+    case kGate:
+      return "gate up";
+    default:
+      return "down";
+  }
+}
+
 // A model that plans are made of, opened once for all budgets.
 struct Source {
   Checkpoint checkpoint;
@@ -102,6 +115,16 @@ Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const fs::path& mode
     plans.back() = std::move(*plan);
   }
   return plans;
+}
+
+record::Plan PlanRecord(const PrecisionPlan& plan) {
+  record::Plan out{{plan.text_name, plan.text_sha256, plan.windows, plan.ctx}, plan.method, plan.probe, {}};
+  for (const PlanUnit& unit : plan.units) {
+    const PlanCandidate* probe = unit.Find(plan.probe);
+    out.units.push_back({unit.layer, UnitName(unit.first), std::string(unit.choice().name()), unit.choice().bytes,
+                         unit.choice().kl(), probe == nullptr ? std::nullopt : probe->measured_kl});
+  }
+  return out;
 }
 
 const FormatRow* UniformOf(const PrecisionPlan& plan) {

@@ -12,6 +12,7 @@
 #include "io/dataset.h"
 #include "kernels/backend.h"
 #include "quantize/precision_plan.h"
+#include "report/record.h"
 #include "study/make_plan.h"
 
 namespace marlin {
@@ -34,5 +35,8 @@ Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const std::filesyste
 // The single configuration that stands beside a plan: the best on its held-out windows, or where none was measured the
 // one with the least sum of KLs within the budget; null when none fits.
 const FormatRow* UniformOf(const PrecisionPlan& plan);
+
+// A plan as a record keeps it.
+record::Plan PlanRecord(const PrecisionPlan& plan);
 
 }  // namespace marlin
