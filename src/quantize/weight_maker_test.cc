@@ -143,6 +143,27 @@ TEST_F(MakeWeights, StatisticsOfAFileScaleTheFirstLayerAsAWalkDoes) {
   }
 }
 
+// A checkpoint without a norm that scaling would have to change.
+TEST_F(MakeWeights, AMissingTensorIsNamed) {
+  ThreadPool pool(1);
+  const auto recipe = ParseRecipe("awq");
+  const auto source = SourceTensors::Create(checkpoint_, config_, std::nullopt, pool);
+  std::map<std::string, const FormatRow*> formats;
+  for (const PlannedTensor& tensor : TestTensors(config_)) {
+    if (tensor.name != NormName(0, kMlpNorm)) formats[tensor.name] = FindFormat("bf16");
+  }
+  const ModelStatistics statistics = EmptyStatistics(config_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
+  const ProgressFn progress;
+  auto maker =
+      WeightMaker::Create(*source, *recipe, formats, {&statistics, nullptr, nullptr, std::nullopt}, pool, progress);
+  ASSERT_TRUE(maker.ok());
+  const auto made = maker->Make(NormName(0, kAttentionNorm));
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().code, ErrorCode::kInput);
+  EXPECT_NE(made.error().message.find("post_attention_layernorm.weight is missing"), std::string::npos)
+      << made.error().message;
+}
+
 TEST(ParseRecipe, StepsComeBeforeTheMethod) {
   struct Case {
     const char* name;
