@@ -170,6 +170,13 @@ TEST_F(Comparison, MixedAndUniformFollowFromOnePlan) {
     EXPECT_EQ(config["plan_sha256"].get<std::string>().size(), 64u);
     EXPECT_LE(record["size"]["quantized_tensor_bytes"], config["budget_bytes"]);
     EXPECT_TRUE(config["calibration"].is_null()) << "rtn looks at no text";
+    ASSERT_EQ(record["plan"]["units"].size(), 8u);
+    std::uint64_t bytes = 0;
+    for (const json& unit : record["plan"]["units"]) {
+      EXPECT_GT(unit["probe_kl"], 0);
+      if (unit["format"] != "16-bit") bytes += unit["bytes"].get<std::uint64_t>();
+    }
+    EXPECT_EQ(bytes, record["size"]["quantized_tensor_bytes"]);
     EXPECT_GT(record["summary"]["kl"], 1e-6);
   }
   EXPECT_EQ(mixed, 2u);

@@ -45,6 +45,21 @@ json ToJson(const PlanUnit& unit) {
           {"candidates", std::move(candidates)}};
 }
 
+// Where a format was both carried over and measured: how far the estimates can be trusted.
+json EstimateCheck(const PrecisionPlan& plan) {
+  json pairs = json::array();
+  for (const PlanUnit& unit : plan.units) {
+    for (const PlanCandidate& candidate : unit.candidates) {
+      if (candidate.name() == plan.probe || !candidate.estimated_kl || !candidate.measured_kl) continue;
+      pairs.push_back({{"tensors", unit.stems},
+                       {"format", candidate.name()},
+                       {"estimated_kl", *candidate.estimated_kl},
+                       {"measured_kl", *candidate.measured_kl}});
+    }
+  }
+  return pairs;
+}
+
 // The plan against the best single configuration, on windows that decided nothing.
 json HeldOut(const PrecisionPlan& plan) {
   if (plan.confirmed.empty()) return nullptr;
@@ -288,6 +303,7 @@ std::string PlanToJson(const PrecisionPlan& plan) {
       {"bits_per_weight", plan.bits_per_weight()},
       {"predicted_kl", OrNull(plan.predicted_kl())},
       {"held_out", HeldOut(plan)},
+      {"estimate_check", EstimateCheck(plan)},
       {"units", std::move(units)}};
   return document.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }

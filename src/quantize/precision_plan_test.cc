@@ -138,6 +138,9 @@ TEST_F(PlanFile, ReadsBackWhatWasWritten) {
   ASSERT_TRUE(read.ok()) << read.error().message;
   EXPECT_EQ(PlanToJson(*read), PlanToJson(plan_));
   EXPECT_EQ(HashFormats(*read), HashFormats(plan_));
+  const json check = json::parse(PlanToJson(plan_))["estimate_check"];
+  ASSERT_EQ(check.size(), plan_.units.size()) << "one candidate of each unit has both";
+  EXPECT_NEAR(check[0]["measured_kl"].get<double>() / check[0]["estimated_kl"].get<double>(), 1.25, 1e-12);
   EXPECT_EQ(read->formats(), plan_.formats());
 }
 
