@@ -1,6 +1,8 @@
 #include "quantize/precision_plan.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -129,7 +131,7 @@ class PlanFile : public testing::Test {
     EXPECT_NE(read.error().message.find(file_.string()), std::string::npos);
   }
 
-  const fs::path file_ = fs::path(testing::TempDir()) / "marlin_plan_test.json";
+  const fs::path file_ = fs::path(testing::TempDir()) / fmt::format("{}_marlin_plan_test.json", ::getpid());
   PrecisionPlan plan_;
 };
 

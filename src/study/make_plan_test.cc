@@ -1,7 +1,9 @@
 // Plans of a tiny real checkpoint: what a unit costs alone, threads, resumed runs, and the confirmation.
 #include "study/make_plan.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <set>
 
@@ -62,7 +64,7 @@ class Plans : public testing::Test {
     return plan ? PlanToJson(*plan) : plan.error().message;
   }
 
-  const fs::path kept_ = fs::path(testing::TempDir()) / "marlin_plan.part";
+  const fs::path kept_ = fs::path(testing::TempDir()) / fmt::format("{}_marlin_plan.part", ::getpid());
   Checkpoint checkpoint_;
   ModelConfig config_;
   PlanWindows windows_;

@@ -1,4 +1,6 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <optional>
@@ -52,7 +54,7 @@ class WorkFolders : public testing::Test {
  protected:
   void SetUp() override { fs::remove_all(path_); }
   void TearDown() override { fs::remove_all(path_); }
-  const fs::path path_ = fs::path(testing::TempDir()) / "marlin_work_folder_test";
+  const fs::path path_ = fs::path(testing::TempDir()) / fmt::format("{}_marlin_work_folder_test", ::getpid());
 };
 
 TEST_F(WorkFolders, OnlyOneSweepAtATime) {
