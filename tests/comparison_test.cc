@@ -238,18 +238,37 @@ TEST(Report, EmptyFolderGivesThePageThatSaysSo) {
   EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
 }
 
-TEST(Report, BrokenRecordsAreNamedAndLeftOut) {
+TEST(Report, AFolderWithoutAnyRecordGivesNoPage) {
   const TemporaryFolder folder;
   fs::create_directories(folder / "results");
   ASSERT_TRUE(WriteFileAtomic(folder / "results" / "torn.json", "{\"schema\": \"metal-mar").ok());
   ASSERT_TRUE(WriteFileAtomic(folder / "results" / "foreign.json", "[1, 2, 3]").ok());
+  const std::string results = (folder / "results").string();
+  for (const std::string& out : {results, (folder / "out").string()}) {
+    const RunResult run = RunProgram({"report", "generate", results, "-o", out});
+    EXPECT_EQ(run.exit_code, 3) << run.err;
+    EXPECT_NE(run.err.find("torn.json"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("foreign.json"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find(results + " holds 2 JSON files but no record; nothing is written"), std::string::npos)
+        << run.err;
+    EXPECT_FALSE(fs::exists(fs::path(out) / "RESULTS.md"));
+  }
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  const RunResult missing = RunProgram({"report", "generate", (folder / "none").string()});
+  EXPECT_EQ(missing.exit_code, 3) << missing.err;
+}
+
+TEST(Report, BrokenRecordsBesideGoodOnesAreNamedAndLeftOut) {
+  const TemporaryFolder folder;
+  fs::copy(MARLIN_SOURCE_DIR "/benchmarks/results", folder / "results");
+  ASSERT_TRUE(WriteFileAtomic(folder / "results" / "torn.json", "{\"schema\": \"metal-mar").ok());
   const RunResult run =
       RunProgram({"report", "generate", (folder / "results").string(), "-o", (folder / "out").string()});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_NE(run.err.find("torn.json"), std::string::npos) << run.err;
-  EXPECT_NE(run.err.find("foreign.json"), std::string::npos) << run.err;
-  const RunResult missing = RunProgram({"report", "generate", (folder / "none").string()});
-  EXPECT_EQ(missing.exit_code, 3) << missing.err;
+  const std::string page = *ReadFile(folder / "out" / "RESULTS.md");
+  EXPECT_NE(page.find("- torn.json: "), std::string::npos) << page;
+  EXPECT_NE(page.find("int4-g64"), std::string::npos);
 }
 
 }  // namespace

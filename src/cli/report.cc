@@ -39,6 +39,13 @@ Status RunReport(const Options& options, Invocation& invocation) {
   const auto loaded = LoadRecords(options.results);
   if (!loaded) return loaded.error();
   for (const std::string& warning : loaded->warnings) console.Warn(warning);
+  if (loaded->records.empty() && !loaded->warnings.empty()) {
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("{} holds {} JSON {} but no record; nothing is written. Name a folder that `metal-marlin "
+                    "bench comparison` wrote its records to",
+                    options.results, loaded->warnings.size(), loaded->warnings.size() == 1 ? "file" : "files")};
+  }
   if (loaded->records.empty()) {
     console.Warn(fmt::format("there are no records in {}; the page only says how to measure some", options.results));
   }

@@ -85,14 +85,11 @@ TEST(Page, GoldenSmall) {
 TEST(Page, GoldenEmpty) { ExpectGolden("empty.md", PageOf({})); }
 
 TEST(Page, EmptyFolderGivesTheThreeCommands) {
-  PageOptions options;
-  options.left_out = {"broken.json: this is not JSON, or it is cut off; the file is left out"};
-  const std::string page = PageOf({}, options);
+  const std::string page = PageOf({});
   EXPECT_TRUE(Contains(page, "No benchmark results found yet"));
   EXPECT_TRUE(Contains(page, "metal-marlin bench comparison"));
   EXPECT_TRUE(Contains(page, "metal-marlin eval perplexity ./path/to/model --samples 100"));
   EXPECT_TRUE(Contains(page, "metal-marlin report generate ./benchmarks/results/"));
-  EXPECT_TRUE(Contains(page, "broken.json: this is not JSON"));
 }
 
 TEST(Page, NamesTheCommandThatMakesItAgain) {
