@@ -87,7 +87,6 @@ TEST_F(Verbs, VersionAndHelp) {
 
 TEST_F(Verbs, UsageErrorsExitWithTwo) {
   EXPECT_EQ(RunProgram({}).exit_code, 2);
-  EXPECT_EQ(RunProgram({"swim"}).exit_code, 2);
   EXPECT_EQ(RunProgram({"quantize", model_}).exit_code, 2);
   EXPECT_EQ(RunProgram({"eval", "perplexity", model_, "--ctx", "2"}).exit_code, 2);
   EXPECT_EQ(RunProgram({"eval", "perplexity", model_, "--samples", "-1"}).exit_code, 2);
@@ -106,6 +105,16 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
   ExpectFailure(RunProgram({"quantize", model_, "--quantize-head", "-o", out}), 2, "--quantize-embeddings");
   ExpectFailure(RunProgram({"generate", model_, "-p", "a", "--isa", "mmx"}), 2, "mmx");
   ExpectFailure(RunProgram({"generate", model_, "-p", ""}), 2, "prompt");
+}
+
+TEST_F(Verbs, AnUnknownVerbIsNamedBesideThoseThereAre) {
+  ExpectFailure(RunProgram({"swim"}), 2, "there is no verb \"swim\". There are: inspect, calibrate, plan,");
+  ExpectFailure(RunProgram({"quantise", model_}), 2, "no verb \"quantise\"; did you mean quantize? There are: ");
+  ExpectFailure(RunProgram({"ebnch", "--help"}), 2, "did you mean bench?");
+  ExpectFailure(RunProgram({"eval", "perplexitty", model_}), 2,
+                "eval has no verb \"perplexitty\"; did you mean perplexity? There are: perplexity, divergence, logits");
+  EXPECT_EQ(RunProgram({"eval"}).exit_code, 2);
+  EXPECT_EQ(RunProgram({"inspect", "no-such-model"}).exit_code, 3) << "a word after a whole verb is its own matter";
 }
 
 TEST_F(Verbs, InspectCountsWhatQuantizeWrites) {

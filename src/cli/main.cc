@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <new>
 
 #include "base/progress.h"
 #include "cli/program_info.h"
+#include "cli/unknown_verb.h"
 #include "cli/verb.h"
 
 namespace marlin {
@@ -59,6 +61,9 @@ int Main(int argc, char** argv) {
   RegisterBench(app, selection);
   RegisterReport(app, selection);
   RegisterCompare(app, selection);
+  Console plain(Verbosity::kNormal, false);
+  const std::vector<std::string> words(argv + 1, argv + std::max(argc, 1));
+  if (const Status verbs = CheckVerbs(app, words); !verbs.ok()) return Finish(verbs, plain);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
