@@ -122,6 +122,9 @@ constexpr Respect kRespects[] = {
     {"time of decode", "%", "--max-slowdown", &ComparedRow::decode, &CompareLimits::slowdown_percent},
 };
 
+constexpr const char* kOneRun =
+    "The interval knows the noise inside one run of A and one of B, not that from run to run, which can be larger.\n";
+
 std::string ChangeText(const Change& x, std::string_view unit) {
   if (!x.change_95) return fmt::format("{} (no interval: {})", Signed(x.change, unit), x.why_no_interval);
   return fmt::format("{} [{}, {}]", Signed(x.change, unit), Signed(x.change_95->low, unit),
@@ -161,6 +164,31 @@ std::string Judgement(const Change& x) {
   return x.change > 0 ? "worse" : "better";
 }
 
+// Of the rows that both folders hold, how many were tested in one respect, and why the others were not.
+struct Tested {
+  std::size_t rows = 0;
+  std::size_t no_interval = 0;
+  std::size_t not_measured = 0;  // in one of the folders, or not in the same way
+  std::size_t all() const { return rows + no_interval + not_measured; }
+};
+
+Tested CountTested(const Comparison& comparison, const Respect& respect) {
+  Tested count{0, 0, comparison.without_figures.size()};
+  for (const ComparedRow& row : comparison.rows) {
+    if (row.is_baseline && respect.change == &ComparedRow::kl) continue;
+    const std::optional<Change>& change = row.*respect.change;
+    (!change ? count.not_measured : change->change_95 ? count.rows : count.no_interval) += 1;
+  }
+  return count;
+}
+
+std::string TestedText(const Tested& count) {
+  std::string out = fmt::format("tested: {} of {} rows", count.rows, count.all());
+  if (count.no_interval > 0) out += fmt::format("; without an interval: {}", count.no_interval);
+  if (count.not_measured > 0) out += fmt::format("; not measured in both alike: {}", count.not_measured);
+  return out + "\n";
+}
+
 nlohmann::ordered_json ChangeJson(const std::optional<Change>& x) {
   if (!x) return nullptr;
   nlohmann::ordered_json json = {{"a", x->a}, {"b", x->b}, {"change", x->change}, {"change_95", nullptr}};
@@ -196,6 +224,7 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
         from.record().perplexity ? from.record().perplexity->text.name + ", " + from.record().perplexity->protocol : "",
         from.record().id,
         to.record().id,
+        from.is_baseline(),
         PerplexityChange(from, to),
         KlChange(from, to),
         SpeedChange(from, to, &ResultRow::prefill),
@@ -204,11 +233,16 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
     HoldAgainst(limits, row);
     entries_b.erase(found);
     const bool any = row.perplexity || row.kl || row.prefill || row.decode;
-    if (any) comparison.rows.push_back(std::move(row));
+    if (!any) {
+      comparison.without_figures.push_back(title);
+      continue;
+    }
+    comparison.rows.push_back(std::move(row));
   }
   for (const auto& [key, entry] : entries_b) comparison.only_b.push_back(entry.model + " " + entry.row->name);
   std::sort(comparison.only_a.begin(), comparison.only_a.end());
   std::sort(comparison.only_b.begin(), comparison.only_b.end());
+  std::sort(comparison.without_figures.begin(), comparison.without_figures.end());
   std::sort(comparison.rows.begin(), comparison.rows.end(), [](const ComparedRow& x, const ComparedRow& y) {
     return std::tie(x.model, x.name, x.text, x.id_a) < std::tie(y.model, y.name, y.text, y.id_a);
   });
@@ -238,17 +272,19 @@ std::string CompareText(const Comparison& comparison) {
           {row.model, row.name, row.text, number(x->a), number(x->b), ChangeText(*x, respect.unit), Judgement(*x)});
     }
     if (table.rows.empty()) continue;
-    const bool speed = std::string_view(respect.flag) == "--max-slowdown";
-    out += fmt::format("{}{}{}\n\n{}", out.empty() ? "" : "\n", respect.name, speed ? "; A and B in tok/s" : "",
-                       ToPlainText(table));
+    const bool speed = respect.limit == &CompareLimits::slowdown_percent;
+    out += fmt::format("{}{}{}\n\n{}{}", out.empty() ? "" : "\n", respect.name, speed ? "; A and B in tok/s" : "",
+                       ToPlainText(table), TestedText(CountTested(comparison, respect)));
+    if (speed) out += kOneRun;
   }
   const auto list = [&](const char* head, const std::vector<std::string>& names) {
     if (names.empty()) return;
-    out += fmt::format("\n{}:\n", head);
+    out += fmt::format("\n{} ({}):\n", head, names.size());
     for (const std::string& name : names) out += "  " + OneLine(name) + "\n";
   };
-  list("Only in A", comparison.only_a);
-  list("Only in B", comparison.only_b);
+  list("Not tested, only in A", comparison.only_a);
+  list("Not tested, only in B", comparison.only_b);
+  list("Not tested, no figure that both hold", comparison.without_figures);
   return out;
 }
 
@@ -256,8 +292,15 @@ nlohmann::ordered_json CompareJson(const Comparison& comparison) {
   nlohmann::ordered_json json = {{"rows", nlohmann::ordered_json::array()},
                                  {"only_a", comparison.only_a},
                                  {"only_b", comparison.only_b},
+                                 {"without_figures", comparison.without_figures},
+                                 {"tested", nlohmann::ordered_json::object()},
                                  {"untested", comparison.untested},
                                  {"exceeded", comparison.exceeded()}};
+  for (const Respect& respect : kRespects) {
+    const Tested count = CountTested(comparison, respect);
+    json["tested"][respect.name] = {
+        {"rows", count.rows}, {"without_interval", count.no_interval}, {"not_measured", count.not_measured}};
+  }
   for (const ComparedRow& row : comparison.rows) {
     json["rows"].push_back({{"model", row.model},
                             {"name", row.name},

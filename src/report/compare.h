@@ -37,8 +37,9 @@ struct ComparedRow {
   std::string text;  // and protocol; empty when neither has a perplexity
   std::string id_a;  // of the records
   std::string id_b;
+  bool is_baseline = false;
   std::optional<Change> perplexity;  // percent
-  std::optional<Change> kl;          // nats
+  std::optional<Change> kl;          // nats; never of a baseline
   std::optional<Change> prefill;     // percent of time
   std::optional<Change> decode;
   std::vector<std::string> exceeded;  // a sentence per limit
@@ -48,7 +49,8 @@ struct Comparison {
   std::vector<ComparedRow> rows;  // by model and name
   std::vector<std::string> only_a;
   std::vector<std::string> only_b;
-  std::vector<std::string> untested;  // limits that no row could be held against, a sentence each
+  std::vector<std::string> without_figures;  // in both, but no figure of one can be set beside one of the other
+  std::vector<std::string> untested;         // limits that no row could be held against, a sentence each
   bool exceeded() const;
 };
 

@@ -170,6 +170,40 @@ TEST(Compare, TheNewestOfSeveralCounts) {
   EXPECT_EQ(Of(CompareRecords(a, b, {})).id_b, newer.record.id);
 }
 
+TEST(Compare, WhatIsNotTestedIsCounted) {
+  auto a = Rows();
+  auto b = Rows();
+  a.erase(a.begin() + 1);                                // fp4-g32: only in B
+  b.erase(b.begin() + 6);                                // int4-g128: only in A
+  for (Record* record : {&a[1].record, &b[2].record}) {  // fp4-g64 has nothing left that both measured
+    record->divergence.reset();
+    record->throughput.reset();
+  }
+  a[1].record.perplexity.reset();
+  b[2].record.perplexity.reset();
+  b[3].record.throughput.reset();
+  const Comparison comparison = CompareRecords(a, b, {});
+  EXPECT_EQ(comparison.rows.size(), 4u);
+  EXPECT_EQ(comparison.without_figures, std::vector<std::string>{"SmolLM2-135M-Instruct fp4-g64"});
+  const std::string text = CompareText(comparison);
+  EXPECT_NE(text.find("tested: 4 of 5 rows; not measured in both alike: 1\n"), std::string::npos) << text;
+  EXPECT_NE(
+      text.find("tested: 3 of 5 rows; not measured in both alike: 2\nThe interval knows the noise inside one run"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find("Not tested, only in A (1):\n  SmolLM2-135M-Instruct int4-g128\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("Not tested, only in B (1):\n  SmolLM2-135M-Instruct fp4-g32\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("Not tested, no figure that both hold (1):\n  SmolLM2-135M-Instruct fp4-g64\n"),
+            std::string::npos)
+      << text;
+  const nlohmann::ordered_json json = CompareJson(comparison);
+  EXPECT_EQ(json["tested"]["mean KL"]["rows"], 3);
+  EXPECT_EQ(json["tested"]["mean KL"]["not_measured"], 1) << "a baseline has none and lacks none";
+  EXPECT_EQ(json["tested"]["time of decode"]["rows"], 3);
+  EXPECT_EQ(json["tested"]["time of decode"]["not_measured"], 2);
+  EXPECT_EQ(json["without_figures"].size(), 1u);
+}
+
 TEST(Compare, JsonHoldsTheSame) {
   const auto a = Rows();
   auto b = Rows();
