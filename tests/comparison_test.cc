@@ -78,6 +78,8 @@ TEST_F(Comparison, SevenRowsAndAReport) {
     EXPECT_EQ(timed["decode"]["protocol"]["id"], "quick-10/60") << name;
     EXPECT_EQ(timed["decode"]["protocol"]["iterations"], 60) << name;
     EXPECT_EQ(timed["decode"]["samples_ns"].size(), 60u) << name;
+    EXPECT_EQ(timed["run"], records.begin()->second["throughput"]["run"]) << name;
+    EXPECT_EQ(timed["run"].get<std::string>().size(), 16u) << name;
     const bool baseline = record["config"]["kind"] == "baseline";
     EXPECT_EQ(record["divergence"].is_null(), baseline) << name;
     EXPECT_EQ(record["noise_floor"].is_null(), !baseline) << name;

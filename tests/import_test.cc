@@ -67,6 +67,7 @@ TEST_F(Import, IsARowWithItsOwnBytesAndNoSpeed) {
   const std::string page = *ReadFile(folder_ / "report/RESULTS.md");
   EXPECT_NE(page.find("other tool IQ4_NL"), std::string::npos);
   EXPECT_NE(page.find("a file of another program"), std::string::npos);
+  EXPECT_NE(page.find("Imported: other tool IQ4_NL. Another program quantized this file"), std::string::npos) << page;
 }
 
 TEST_F(Import, OfAnotherModelIsRefused) {

@@ -54,6 +54,21 @@ const record::TimingProtocol& DecodeProtocol(const record::Throughput& measured)
   return measured.decode && measured.decode->protocol ? *measured.decode->protocol : measured.protocol;
 }
 
+std::string TimingRun(const Record& record) {
+  const record::Throughput& timed = *record.throughput;
+  if (!timed.interleaved) return "alone " + record.id;
+  if (timed.run) return "run " + *timed.run;
+  // Rows that took turns saw the same machine before and after.
+  const record::Machine& x = record.machine;
+  return fmt::format("{} {} {} {} {}", x.load_before.value_or(-1), x.load_after.value_or(-1),
+                     x.clock_mhz_before.value_or(-1), x.clock_mhz_after.value_or(-1), record.command);
+}
+
+std::optional<double> ForeignLoad(const record::Machine& machine) {
+  const double load = std::max(machine.load_before.value_or(0), machine.load_after.value_or(0));
+  return load < static_cast<double>(machine.threads) + 0.5 ? std::nullopt : std::optional(load);
+}
+
 std::optional<Speed> PrefillSpeed(const Record& record) {
   if (!record.throughput || !record.throughput->prefill) return std::nullopt;
   const record::Prefill& prefill = *record.throughput->prefill;

@@ -27,6 +27,10 @@ PerplexityEstimate PerplexityOf(const record::HalfWindows& half);
 double BitsPerByte(const record::Perplexity& measured);
 // How decode was timed: its own protocol, else that of the whole.
 const record::TimingProtocol& DecodeProtocol(const record::Throughput& measured);
+// Equal for rows that took turns when they were timed (the record has a throughput).
+std::string TimingRun(const Record& record);
+// The load around the timing when it was more than the program's own threads make: then other programs were running.
+std::optional<double> ForeignLoad(const record::Machine& machine);
 std::optional<Speed> PrefillSpeed(const Record& record);
 std::optional<Speed> DecodeSpeed(const Record& record);
 

@@ -161,6 +161,8 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   }
   if (const std::string order = SortedBy(group); !order.empty()) out += " " + order;
   out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options)) + DivergenceNotes(group);
+  for (const std::string& note : TimingNotes(group, timings)) out += "\n" + EscapeMarkdown(note) + "\n";
+  if (const std::string note = ImportedNote(group); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
   if (timings.size() == 0) {
     out += fmt::format("\nThroughput is not measured; {} would.\n", CodeSpan("metal-marlin bench comparison"));
   }

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "report/page.h"
 #include "report/table.h"
+#include "report/timing_columns.h"
 
 namespace marlin {
 
@@ -16,6 +18,12 @@ std::string SortedBy(const ResultGroup& group);
 std::string DivergenceNotes(const ResultGroup& group);
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options);      // without rows when no KL is measured
 std::string KernelTables(const ModelResults& model, const PageOptions& options);  // empty without kernel timings
+// Below a table with speeds, as plain sentences: which rows took turns where not all did, and whether other programs
+// were running; empty when there is nothing to say.
+std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings);
+std::string LoadNote(const std::vector<const ResultRow*>& rows);
+// What imported rows are, a plain sentence; empty without one.
+std::string ImportedNote(const ResultGroup& group);
 std::string MixedSection(const Analysis& analysis, const PageOptions& options);
 std::string CalibrationSection(const Analysis& analysis, const PageOptions& options);
 std::string PlotsSection(const PageOptions& options);

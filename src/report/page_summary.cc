@@ -83,6 +83,7 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
     const TimingColumns timings(best, TimingOf);
     out += separator + EscapeMarkdown(DescribeText(*entries.front().group->perplexity())) + "\n\n";
     out += ToMarkdown(MakeTable(entries, timings, options));
+    if (const std::string note = LoadNote(best); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
     separator = "\n";
   }
   return out + fmt::format(

@@ -198,7 +198,8 @@ struct Decode {
 
 struct Throughput {
   TimingProtocol protocol;
-  bool interleaved = false;  // with the other configurations of the same run
+  bool interleaved = false;        // with the other configurations of the same run
+  std::optional<std::string> run;  // rows with the same one took turns
   std::string backend;
   std::vector<std::string> kernels;
   std::optional<Prefill> prefill;

@@ -175,6 +175,7 @@ void CheckProtocol(const record::TimingProtocol& protocol, const std::string& fi
 
 void CheckThroughput(const record::Throughput& measured, Rules& rules) {
   CheckProtocol(measured.protocol, "throughput.protocol", rules);
+  rules.Want(!measured.run || !measured.run->empty(), "throughput.run", "is empty");
   if (measured.prefill) {
     rules.Want(measured.prefill->tokens > 0, "throughput.prefill.tokens", "is 0");
     rules.WantSamples(measured.prefill->samples_ns, "throughput.prefill.samples_ns");

@@ -182,6 +182,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Decode> auto& x) {
 void VisitFields(auto& visit, ConstOrNot<record::Throughput> auto& x) {
   visit("protocol", x.protocol);
   visit("interleaved", x.interleaved);
+  visit("run", x.run);
   visit("backend", x.backend);
   visit("kernels", x.kernels);
   visit("prefill", x.prefill);

@@ -61,10 +61,12 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
     }
     table.Add(std::move(cells));
   }
+  std::string notes;
+  for (const std::string& note : TimingNotes(group, timings)) notes += note + "\n";
   const std::string text =
       group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
   return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) + BestMark(group) +
-         (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "");
+         (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "") + notes;
 }
 
 Json RowJson(const ResultRow& row) {

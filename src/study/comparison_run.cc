@@ -10,10 +10,12 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "bench/kernel_throughput.h"
 #include "bench/model_throughput.h"
 #include "formats/formats.h"
 #include "quantize/quantize_model.h"
+#include "report/derive.h"
 #include "report/record_json.h"
 #include "report/store.h"
 #include "study/comparison.h"
@@ -390,11 +392,13 @@ class ModelSweep {
     for (const Model& model : models) pointers.push_back(&model);
     const MachineState before = ObserveMachine();
     const auto timings = TimeModels(pointers, options_.timing, kPrefillTokens, tools_.progress);
+    const std::string run = RunId(rows);
     if (!timings) return timings.error();
     const MachineState after = ObserveMachine();
     MeasureLimitsAgain();
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const ModelTiming& timing = (*timings)[i];
+      throughput.run = run;
       record::Throughput throughput;
       throughput.protocol = Protocol(options_.timing.prefill);
       throughput.interleaved = interleaved && rows.size() > 1;
@@ -413,7 +417,7 @@ class ModelSweep {
     for (const Row* row : rows) {
       if (auto status = SaveState(*row); !status) return status;
     }
-    WarnWhenBusy(before, after);
+    WarnWhenBusy(rows.front()->record.machine);
     Say(fmt::format("{}: prefill and decode of {} configurations timed ({}{})", model_.name, rows.size(),
                     PlanName(options_.timing), interleaved ? ", interleaved" : ""));
     return {};
@@ -428,15 +432,20 @@ class ModelSweep {
     limits_.fma_gflops = std::max(limits_.fma_gflops, now.fma_gflops);
   }
 
-  // More runnable threads than the sweep's own mean that somebody else took a share of the cores.
-  void WarnWhenBusy(const MachineState& before, const MachineState& after) const {
-    const double load = std::max(before.load.value_or(0), after.load.value_or(0));
-    const auto threads = static_cast<double>(options_.machine.threads);
-    if (load < threads + 0.5) return;
+  // What the rows of one timing share, and no other timing does.
+  static std::string RunId(const std::vector<Row*>& rows) {
+    std::string all = UtcNow();
+    for (const Row* row : rows) all += " " + row->plan->key;
+    return Sha256Hex(all).substr(0, 16);
+  }
+
+  void WarnWhenBusy(const record::Machine& machine) const {
+    const std::optional<double> load = ForeignLoad(machine);
+    if (!load) return;
     Say(fmt::format(
         "warning: other programs were running during the timing (load {:.1f} on {} threads); the speeds are "
         "too low, measure again on a quiet machine",
-        load, options_.machine.threads));
+        *load, machine.threads));
   }
 
   record::Limits LimitsRecord() const { return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa}; }

@@ -1,0 +1,103 @@
+// What stands under a table of speeds: which rows took turns, and whether the machine was doing something else.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "report/figures.h"
+#include "report/page_sections.h"
+
+namespace marlin {
+namespace {
+
+using Rows = std::vector<const ResultRow*>;
+
+std::string Names(const Rows& rows) {
+  std::vector<std::string> names;
+  for (const ResultRow* row : rows) names.push_back(OneLine(row->name));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// By run, in the order of the rows.
+std::vector<Rows> RunsOf(const Rows& rows) {
+  std::vector<Rows> runs;
+  std::map<std::string, std::size_t> index;
+  for (const ResultRow* row : rows) {
+    const std::size_t run = index.emplace(TimingRun(row->record()), runs.size()).first->second;
+    if (run == runs.size()) runs.emplace_back();
+    runs[run].push_back(row);
+  }
+  return runs;
+}
+
+// Names every row but those of the longest run.
+std::string RunsNote(const Rows& rows, const std::string& protocol) {
+  std::vector<Rows> runs = RunsOf(rows);
+  if (runs.size() < 2) return "";
+  std::string note = fmt::format(
+      "Speeds ({}) come from {} runs: only rows of one run took turns on the machine, and a difference between runs "
+      "may be the machine's.",
+      protocol, runs.size());
+  const auto longest = std::ranges::max_element(runs, {}, &Rows::size);
+  if (longest->size() == 1) return note + " Each row was timed by itself.";
+  runs.erase(longest);
+  Rows alone;
+  for (const Rows& run : runs) {
+    if (run.size() == 1) {
+      alone.push_back(run[0]);
+    } else {
+      note += fmt::format(" In turn with each other, not with the rest: {}.", Names(run));
+    }
+  }
+  return alone.empty() ? note : note + fmt::format(" By itself: {}.", Names(alone));
+}
+
+}  // namespace
+
+std::string LoadNote(const std::vector<const ResultRow*>& rows) {
+  Rows loaded;
+  double load = 0;
+  for (const ResultRow* row : rows) {
+    const std::optional<double> of_others = ForeignLoad(row->record().machine);
+    if (!of_others || !(row->prefill || row->decode)) continue;
+    loaded.push_back(row);
+    load = std::max(load, *of_others);
+  }
+  if (loaded.empty()) return "";
+  return fmt::format(
+      "Warning: other programs were running while {} timed (load up to {:.1f} on {} threads); these speeds are too "
+      "low, measure again on a quiet machine.",
+      loaded.size() == rows.size() ? "these rows were" : Names(loaded) + (loaded.size() == 1 ? " was" : " were"), load,
+      loaded[0]->record().machine.threads);
+}
+
+std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings) {
+  std::vector<std::string> notes;
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    Rows rows;
+    for (const ResultRow& row : group.rows) {
+      if (timings.Holds(i, row) && (row.prefill || row.decode)) rows.push_back(&row);
+    }
+    for (std::string& note : std::vector{RunsNote(rows, timings.both_labels(i)), LoadNote(rows)}) {
+      if (!note.empty()) notes.push_back(std::move(note));
+    }
+  }
+  return notes;
+}
+
+std::string ImportedNote(const ResultGroup& group) {
+  std::vector<std::string> names;
+  for (const ResultRow& row : group.rows) {
+    if (row.record().config.kind == record::Kind::kImported) names.push_back(OneLine(row.name));
+  }
+  if (names.empty()) return "";
+  return fmt::format(
+      "Imported: {}. Another program quantized {} from the same model. Each is evaluated as it is, by the same "
+      "evaluator on the same windows; its size counts the bytes in the file; it is not timed.",
+      fmt::join(names, ", "), names.size() == 1 ? "this file" : "these files");
+}
+
+}  // namespace marlin
