@@ -214,6 +214,53 @@ TEST_F(Comparison, ARowAddedLaterGetsTheSameDivergence) {
   for (const auto& [name, record] : want) EXPECT_EQ(Reproducible(got.at(name)), Reproducible(record)) << name;
 }
 
+// Records that cannot be written leave every stage behind.
+TEST_F(Comparison, WhatIsDoneOfAHalfFinishedRowIsSaid) {
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "results", "a file where the folder of records should be").ok());
+  const std::vector<std::string> more = {"--work", (folder_ / "work").string(), "--samples", "4", "-c", "fp4-g32"};
+  auto dry = more;
+  dry.emplace_back("--dry-run");
+  const RunResult before = RunProgram(Command("results", dry));
+  EXPECT_EQ(before.exit_code, 0) << before.err;
+  EXPECT_EQ(before.out.find("done: "), std::string::npos) << before.out;
+  const RunResult run = RunProgram(Command("results", more));
+  ASSERT_EQ(run.exit_code, 3) << run.err;
+  const RunResult after = RunProgram(Command("results", dry));
+  EXPECT_NE(after.out.find("  f16           to do; done: perplexity, noise floor, memory, timing\n"), std::string::npos)
+      << after.out;
+  const std::string row = "  fp4-g32       to do; done: quantized, perplexity, KL, memory";
+  EXPECT_NE(after.out.find(row + ", timing\n"), std::string::npos) << after.out;
+
+  // Without the timing of one row the others are timed again with it.
+  for (const auto& entry : fs::directory_iterator(folder_ / "work")) {
+    if (entry.path().extension() != ".json") continue;
+    json state = json::parse(*ReadFile(entry.path()));
+    if (state["config"]["id"] == "f16") state.erase("throughput");
+    state.erase("summary");
+    ASSERT_TRUE(WriteFileAtomic(entry.path(), state.dump()).ok());
+  }
+  const RunResult partly = RunProgram(Command("results", dry));
+  EXPECT_NE(partly.out.find("to do; done: perplexity, noise floor, memory\n"), std::string::npos) << partly.out;
+  EXPECT_NE(partly.out.find(row + "\n"), std::string::npos) << partly.out;
+}
+
+TEST_F(Comparison, TheMemoryOfACalibrationIsCounted) {
+  const auto memory = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"-c", "fp4-g32", "--no-timing", "--dry-run", "--json"});
+    const RunResult run = RunProgram(Command("results", more));
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return json::parse(run.out)["memory_bytes"].get<std::uint64_t>();
+  };
+  const auto calibrated = [&](const char* windows) {
+    return memory({"--method", "gptq", "--calibration", (folder_ / "text.txt").string(), "--allow-overlap",
+                   "--calibration-ctx", "64", "--calibration-windows", windows});
+  };
+  EXPECT_EQ(memory({}), 2 * 78144u) << "one model at a time: the baseline";
+  // Hidden states of 64 and between the parts of a layer 96 floats for each token.
+  EXPECT_EQ(calibrated("24") - calibrated("8"), 16u * 64 * (64 + 96) * sizeof(float));
+  EXPECT_GT(calibrated("8"), 8u * 64 * (64 + 96) * sizeof(float));
+}
+
 TEST_F(Comparison, InterruptSaysHowToGoOn) {
   RunOptions options;
   options.signal_after_seconds = 1.0;

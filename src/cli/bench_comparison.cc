@@ -123,7 +123,8 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
     console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens{}", text.name, model.windows, options.ctx,
                             model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
     for (const ComparisonRow& row : model.rows) {
-      console.Say(fmt::format("  {:<13} {}", row.name(), row.finished ? "measured already" : "to do"));
+      console.Say(fmt::format("  {:<13} {}{}", row.name(), row.finished ? "measured already" : "to do",
+                              row.done.empty() ? "" : fmt::format("; done: {}", fmt::join(row.done, ", "))));
     }
   }
   console.Say(options.time_models ? fmt::format("timing          {} (warm-up/measured iterations){}",
@@ -147,7 +148,8 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
                       {"key", row.key},
                       {"windows", model.windows},
                       {"windows_estimated", model.windows_estimated},
-                      {"finished", row.finished}});
+                      {"finished", row.finished},
+                      {"done", row.done}});
     }
   }
   return {

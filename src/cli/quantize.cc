@@ -39,10 +39,7 @@ struct Calibration {
 
 Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows, const Recipe& recipe,
                    Console& console) {
-  const bool gram = recipe.needs == MethodNeeds::kGram;
-  std::uint64_t need = LayerWalk::Bytes(config, windows.begins.size(), windows.ctx, gram);
-  const std::uint64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
-  if (gram) need += 2 * 8 * widest * widest;  // the factored Hessian and its work space, in double
+  const std::uint64_t need = QuantizingBytes(config, windows.begins.size(), windows.ctx, recipe.needs);
   const std::uint64_t have = AvailableMemoryBytes();
   console.Say(fmt::format("memory: about {} beside the files; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));

@@ -242,6 +242,13 @@ Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions&
   return formats;
 }
 
+std::uint64_t QuantizingBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, MethodNeeds needs) {
+  const bool gram = needs == MethodNeeds::kGram;
+  const std::uint64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
+  // With a Gram matrix also the factored Hessian and its work space, in double.
+  return LayerWalk::Bytes(config, windows, ctx, gram) + (gram ? 2 * sizeof(double) * widest * widest : 0);
+}
+
 Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
   const auto checkpoint = OpenCheckpoint(folder);
   if (!checkpoint) return checkpoint.error();
@@ -309,8 +316,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   }
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
-  auto maker =
-      WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, folder), pool, progress);
+  auto maker = WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, folder), pool, progress);
   if (!maker) return maker.error();
   if (auto status = WriteWeights(*plan, *maker, *writer, progress); !status) return status.error();
   maker->Done();

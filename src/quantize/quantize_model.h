@@ -27,7 +27,7 @@ struct QuantizeOptions {
   // stay in 16 bits.
   const FormatRow* format = nullptr;
   const FormatMap* formats = nullptr;
-  std::string plan_sha256;  // HashFormats of the plan that gave the map; provenance
+  std::string plan_sha256;     // HashFormats of the plan that gave the map; provenance
   std::string method = "rtn";  // as ParseRecipe reads it
   std::uint64_t rotation_seed = kRotationSeed;
   // What the method knows of the activations: nothing; statistics of this model (CheckBelongs was asked); or a walk
@@ -57,6 +57,9 @@ struct StoredSizes {
                : 8.0 * static_cast<double>(quantized_bytes) / static_cast<double>(quantized_parameters);
   }
 };
+
+// Peak bytes of quantizing over calibration windows, beside the files.
+std::uint64_t QuantizingBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, MethodNeeds needs);
 
 // Errors: as OpenCheckpoint.
 Result<StoredSizes> MeasureQuantizedFolder(const std::filesystem::path& folder);

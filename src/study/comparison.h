@@ -93,6 +93,7 @@ struct ComparisonRow {
   bool calibrated = false;        // by the model's calibration text
   std::string key;                // 64 hexadecimal digits
   bool finished = false;          // a record with this key exists
+  std::vector<std::string> done;  // of an unfinished row, left by an earlier run: "perplexity", "KL"
   std::uint64_t model_bytes = 0;  // that will be written to the work folder
 
   bool is_baseline() const { return !imported && format == nullptr && mixed == nullptr; }
@@ -126,16 +127,16 @@ struct ComparisonModel {
 struct ComparisonPlan {
   std::vector<ComparisonModel> models;
   std::uint64_t disk_bytes = 0;    // needed at once
-  std::uint64_t memory_bytes = 0;  // needed at once for interleaved timing
+  std::uint64_t memory_bytes = 0;  // needed at once: models timed in turn, or the calibration of one, what is more
   double seconds = 0;              // estimate for what is not finished, from the machine's measured limits
   std::size_t rows_total = 0;
   std::size_t rows_finished = 0;
 };
 
-// Looks at models, text and finished records; computes nothing and writes nothing. Of an absent text the windows are
-// estimated from its size, by the tokenizer's bytes per token on the built-in sample; such a plan can only be looked
-// at, and knows its finished rows only when `samples` fixes the windows. Errors: those of opening a model,
-// kInput (text too short).
+// Looks at models, text, finished records and what half-finished rows left; computes nothing and writes nothing. Of an
+// absent text the windows are estimated from its size, by the tokenizer's bytes per token on the built-in sample; such
+// a plan can only be looked at, and knows its finished rows only when `samples` fixes the windows. Errors: those of
+// opening a model, kInput (text too short).
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
                                       const MachineLimits& limits);
 

@@ -13,9 +13,11 @@
 #include "model/sizes.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
+#include "quantize/quantize_model.h"
 #include "report/store.h"
 #include "study/comparison.h"
 #include "study/mixed_rows.h"
+#include "study/row_state.h"
 
 namespace marlin {
 namespace {
@@ -163,6 +165,27 @@ std::uint64_t RowBytes(const ModelConfig& config, const ComparisonRow& row) {
   return row.mixed != nullptr ? row.mixed->bytes() + row.mixed->other_bytes : ModelBytes(config, row.format);
 }
 
+// Bytes that calibrating the method of a row takes; 0 where it needs none, or is done.
+std::uint64_t CalibrationBytes(const Opened& opened, const ComparisonRow& row) {
+  const bool quantized = std::ranges::find(row.done, kQuantizedStage) != row.done.end();
+  if (!row.calibrated || quantized) return 0;
+  const CalibrationWindows& windows = *opened.model.calibration;
+  return QuantizingBytes(opened.config, windows.begins.size(), windows.ctx, ParseRecipe(row.method)->needs);
+}
+
+// Bytes needed at once for the unfinished rows of a model.
+std::uint64_t MemoryBytes(const Opened& opened, const ComparisonOptions& options,
+                          const std::vector<ComparisonRow>& rows) {
+  std::uint64_t largest = 0;  // of one model, or what makes it
+  std::uint64_t timed = 0;
+  for (const ComparisonRow& row : rows) {
+    if (row.finished) continue;
+    largest = std::max({largest, row.model_bytes, CalibrationBytes(opened, row)});
+    if (options.time_models && !row.imported) timed += row.model_bytes;
+  }
+  return std::max(largest, timed);
+}
+
 // Seconds that one unfinished row takes: evaluation with the baseline's head beside the row's own, the noise floor,
 // prefill rounds, decode rounds, kernels.
 double RowSeconds(const Opened& opened, const ComparisonOptions& options, const ComparisonRow& row,
@@ -278,17 +301,19 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
     auto opened = OpenModel(path, options, text);
     if (!opened) return opened.error();
     std::uint64_t disk = 0;
-    std::uint64_t memory = 0;
     std::vector<ComparisonRow> rows = RowsOf(options, m);
     for (ComparisonRow& row : ImportedRows(opened->imports)) rows.push_back(std::move(row));
     for (ComparisonRow& row : rows) {
       row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
       row.model_bytes = RowBytes(opened->config, row);
+    }
+    FindWorkDone(options.work, rows);
+    plan.memory_bytes = std::max(plan.memory_bytes, MemoryBytes(*opened, options, rows));
+    for (ComparisonRow& row : rows) {
       if (!row.finished) {
         plan.seconds += RowSeconds(*opened, options, row, limits);
         if (row.is_made()) disk += row.model_bytes;
-        if (!row.imported) memory += row.model_bytes;
       }
       plan.rows_total += 1;
       plan.rows_finished += row.finished ? 1 : 0;
@@ -298,7 +323,6 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
                                         [](const ComparisonRow& row) { return !row.finished; });
     if (unfinished) disk += HiddenStatesBytes(StatesOf(opened->model, options, text));
     plan.disk_bytes = std::max(plan.disk_bytes, disk);
-    plan.memory_bytes = std::max(plan.memory_bytes, memory);
     plan.models.push_back(std::move(opened->model));
   }
   return plan;

@@ -22,6 +22,7 @@
 #include "study/divergence_record.h"
 #include "study/machine.h"
 #include "study/mixed_rows.h"
+#include "study/row_state.h"
 #include "study/utc.h"
 #include "study/work_folder.h"
 
@@ -59,18 +60,14 @@ class ModelSweep {
   }
 
  private:
-  fs::path StatePath(const ComparisonRow& row) const { return options_.work / (row.key + ".json"); }
+  fs::path StatePath(const ComparisonRow& row) const { return RowStatePath(options_.work, row); }
 
   fs::path ModelPath(const ComparisonRow& row) const {
-    return row.is_made() ? options_.work / fmt::format("{}-{}", row.config_id, row.key.substr(0, 12)) : model_.path;
+    return row.is_made() ? RowModelPath(options_.work, row) : model_.path;
   }
 
   Record LoadState(const ComparisonRow& row) const {
-    // A state that cannot be read is measured again.
-    if (const auto text = ReadFile(StatePath(row)); text.ok()) {
-      auto state = FromJson(*text, StatePath(row).string());
-      if (state.ok() && state->record.key == row.key) return std::move(state->record);
-    }
+    if (auto state = LoadRowState(options_.work, row)) return std::move(*state);
     Record record;
     record.id = row.key.substr(0, 16);
     record.key = row.key;
@@ -392,16 +389,16 @@ class ModelSweep {
     for (const Model& model : models) pointers.push_back(&model);
     const MachineState before = ObserveMachine();
     const auto timings = TimeModels(pointers, options_.timing, kPrefillTokens, tools_.progress);
-    const std::string run = RunId(rows);
     if (!timings) return timings.error();
     const MachineState after = ObserveMachine();
     MeasureLimitsAgain();
+    const std::string run = RunId(rows);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const ModelTiming& timing = (*timings)[i];
-      throughput.run = run;
       record::Throughput throughput;
       throughput.protocol = Protocol(options_.timing.prefill);
       throughput.interleaved = interleaved && rows.size() > 1;
+      throughput.run = run;
       throughput.backend = tools_.backend.name();
       throughput.kernels = KernelNames(models[i]);
       throughput.prefill = record::Prefill{timing.prefill_tokens, timing.prefill_ns};

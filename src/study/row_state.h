@@ -1,0 +1,26 @@
+// What a half-finished row of the sweep has in the work folder: its record so far, and its quantized model.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "report/record.h"
+#include "study/comparison.h"
+
+namespace marlin {
+
+inline constexpr const char* kQuantizedStage = "quantized";  // in ComparisonRow::done
+
+std::filesystem::path RowStatePath(const std::filesystem::path& work, const ComparisonRow& row);
+// Of a row that is quantized here; the folder appears whole.
+std::filesystem::path RowModelPath(const std::filesystem::path& work, const ComparisonRow& row);
+
+// Empty when there is none, or it cannot be read, or it is not this row's: then the row is measured from the start.
+std::optional<Record> LoadRowState(const std::filesystem::path& work, const ComparisonRow& row);
+
+// Fills in `done` of the rows of one model. Rows are timed in turn: their timing is done when that of all is.
+void FindWorkDone(const std::filesystem::path& work, std::vector<ComparisonRow>& rows);
+
+}  // namespace marlin
