@@ -85,7 +85,7 @@ std::optional<Figure> MixedFigure(const Analysis& analysis) {
         const auto uniform = DotOf(pair.uniform, 0, group.order);
         const auto mixed = DotOf(pair.mixed, 1, group.order);
         if (!uniform || !mixed) continue;
-        panel.lines.push_back({OneLine(pair.uniform->name + " / " + pair.mixed->name),
+        panel.lines.push_back({OneLine(ConfigName(pair.uniform->record()) + " / " + pair.mixed->name),
                                Remark(*pair.uniform, *pair.mixed, group.order),
                                {*uniform, *mixed}});
       }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <set>
 #include <vector>
 
 #include "report/figures.h"
@@ -76,17 +75,17 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       PointPanel panel;
-      std::string at_zero;         // has no place on a logarithmic axis
-      std::set<std::string> seen;  // configurations and methods; calibration_effect compares their texts
+      std::string at_zero;  // has no place on a logarithmic axis
+      std::vector<const ResultRow*> drawn;
       bool several_texts = false;
       for (const ResultRow& row : group.rows) {
         const std::optional<double> bits = BitsPerWeight(row.record().size);
         if (!row.kl || !bits || !std::isfinite(row.kl->mean)) continue;
-        const bool first = seen.insert(ConfigName(row.record()) + " " + row.record().config.method).second;
-        if (!first && row.record().config.calibration) {
+        if (IsOtherText(row, drawn)) {
           several_texts = true;
           continue;
         }
+        drawn.push_back(&row);
         const double y = row.kl->mean;
         if (y <= 0) {
           at_zero += (at_zero.empty() ? "; KL 0, not drawn: " : ", ") + row.name;
@@ -94,7 +93,7 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
         }
         Interval y_95 = row.kl->mean_95.value_or(Interval{y, y});
         y_95.low = std::max(y_95.low, y / 10);  // an interval that reaches 0 reaches the bottom
-        panel.points.push_back({*bits, y, y_95, row.record().config.label, OneLine(row.name)});
+        panel.points.push_back(PointOf(row, *bits, y, y_95));
       }
       if (panel.points.empty()) continue;
       panel.title = model.name;
@@ -117,9 +116,8 @@ std::optional<Figure> KlFigure(const Analysis& analysis) {
   const std::vector<PointPanel> panels = CollectPanels(analysis);
   if (panels.empty()) return std::nullopt;
   return PointFigure(panels, StylesOf(analysis),
-                     "set logscale y\nset format x '%g'\n"
-                     "set xlabel 'bits per weight of the quantized tensors' textcolor rgb '#333333'\n"
-                     "set ylabel 'mean KL, nats per token, 95 % interval' textcolor rgb '#333333'\n");
+                     {"bits per weight of the quantized tensors", "mean KL, nats per token, 95 % interval"},
+                     "set logscale y\nset format x '%g'\n");
 }
 
 }  // namespace marlin

@@ -17,9 +17,9 @@ std::string Screen(const Figure& figure, double x, double y) {
 
 SeriesStyle StyleAt(std::size_t i, std::string label) {
   // Okabe and Ito's colours, darkest first; black is for baselines. Point types: filled circle, square, triangle up,
-  // diamond, triangle down, pentagon.
   constexpr std::array<const char*, 6> kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"};
-  constexpr std::array<int, 6> kPoints = {7, 5, 9, 13, 11, 15};
+  // diamond, triangle down, pentagon, two crosses on each other, cross, plus.
+  constexpr std::array<int, 9> kPoints = {7, 5, 9, 13, 11, 15, 3, 2, 1};
   return {std::move(label), kColors[i % kColors.size()], kPoints[i % kPoints.size()]};
 }
 
@@ -27,7 +27,8 @@ std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
   std::set<std::string> labels;
   for (const StoredRecord* stored : analysis.shown) {
     const record::Config& config = stored->record.config;
-    if (config.kind != record::Kind::kBaseline) labels.insert(config.label);
+    const bool made = config.kind != record::Kind::kBaseline && config.kind != record::Kind::kImported;
+    if (made) labels.insert(config.label);
   }
   std::vector<SeriesStyle> styles;
   for (const std::string& label : labels) styles.push_back(StyleAt(styles.size(), label));
@@ -35,12 +36,18 @@ std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
 }
 
 std::string TextAt(const Figure& figure, double x, double y, std::string_view text, TextStyle style) {
-  return fmt::format("set label {} at {} {} front textcolor rgb '{}'{}\n", GnuplotString(text), Screen(figure, x, y),
-                     style.align, style.color, style.bold ? " font 'DejaVu Sans:Bold'" : "");
+  return fmt::format("set label {} at {} {} front{} textcolor rgb '{}'{}\n", GnuplotString(text), Screen(figure, x, y),
+                     style.align, style.rotated ? " rotate by 90" : "", style.color,
+                     style.bold ? " font 'DejaVu Sans:Bold'" : "");
 }
 
 std::string LineAt(const Figure& figure, double x0, double y0, double x1, double y1, std::string_view look) {
   return fmt::format("set arrow from {} to {} nohead back {}\n", Screen(figure, x0, y0), Screen(figure, x1, y1), look);
+}
+
+std::string MarkAt(const Figure& figure, double x, double y, int point_type, std::string_view color) {
+  return fmt::format("set label '' at {} point pointtype {} pointsize 1.2 linecolor rgb '{}'\n", Screen(figure, x, y),
+                     point_type, color);
 }
 
 std::string PlotArea(const Figure& figure, const Box& area) {
@@ -54,8 +61,7 @@ std::string PlotArea(const Figure& figure, const Box& area) {
 std::string LegendAt(const Figure& figure, double x, double y, const std::vector<SeriesStyle>& series) {
   std::string out;
   for (const SeriesStyle& style : series) {
-    out += fmt::format("set label '' at {} point pointtype {} pointsize 1.2 linecolor rgb '{}'\n",
-                       Screen(figure, x + 6, y), style.point_type, style.color);
+    out += MarkAt(figure, x + 6, y, style.point_type, style.color);
     out += TextAt(figure, x + 18, y, style.label, {});
     x += 18 + TextWidth(style.label, kFontPx) + 22;
   }

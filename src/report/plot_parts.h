@@ -28,17 +28,20 @@ inline constexpr const char* kUnstableMark = " ‡";
 // The i-th colour and shape, with this name.
 SeriesStyle StyleAt(std::size_t i, std::string label);
 
-// One style per type in the analysis, in the order of the types' names; baselines have none.
+// One style per type that this program made, in the order of the types' names; baselines have none.
 std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
 
 struct TextStyle {
   std::string_view align = "left";  // "left", "center", "right"
   std::string_view color = "#333333";
   bool bold = false;
+  bool rotated = false;  // from bottom to top
 };
 std::string TextAt(const Figure& figure, double x, double y, std::string_view text, TextStyle style);
 
 std::string LineAt(const Figure& figure, double x0, double y0, double x1, double y1, std::string_view look);
+
+std::string MarkAt(const Figure& figure, double x, double y, int point_type, std::string_view color);
 
 // Fixes the next plot to these pixels.
 std::string PlotArea(const Figure& figure, const Box& area);

@@ -9,9 +9,9 @@
 
 namespace marlin {
 
-// Perplexity delta against compression: one panel per model and protocol, one series per type of quantization, 95 %
-// intervals as error bars, every point named with its decode speed, unstable ones marked. Empty when no row has a
-// delta.
+// Perplexity delta against compression: one panel per model and protocol, coloured by type of quantization, shaped by
+// method, 95 % intervals as error bars; where few, points are named with their decode speeds, unstable ones marked. Of
+// rows that differ in their calibration text the first. Empty when no row has a delta.
 std::optional<Figure> ScatterFigure(const Analysis& analysis);
 
 // Mean KL, on a logarithmic axis, against the bits per weight of the quantized tensors: panels and series likewise,

@@ -4,6 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "report/table.h"
 
 namespace marlin {
 namespace {
@@ -11,13 +16,20 @@ namespace {
 // All in pixels.
 constexpr double kPanelWidth = 640;
 constexpr double kPanelHeight = 470;
-constexpr double kLegendHeight = 40;
-constexpr double kLeft = 72;
+constexpr double kLegendLine = 20;
+constexpr double kLegendMark = 22;  // from a mark to its text
+constexpr double kLegendGap = 18;
+constexpr double kLeft = 80;
+constexpr double kTitleX = 14;  // of the y axis, from the panel's edge
 constexpr double kRight = 16;
 constexpr double kBottom = 54;
 constexpr double kTop = 70;
 constexpr double kMarkRadius = 7;
 constexpr double kLabelHeight = 15;
+constexpr double kApart = 9;  // points of two methods
+
+constexpr int kHollowCircle = 6;
+constexpr const char* kImportedColor = "#222222";
 
 // Data to pixels inside one panel.
 class Projection {
@@ -84,15 +96,35 @@ std::vector<Box> DrawNote(Figure& figure, const Box& area, const std::string& no
   return {{area.left, area.bottom, area.left + 6 + TextWidth(note, kFontPx), area.bottom + kLabelHeight + 3}};
 }
 
+// Index and text of the labels to draw: of every point, or of the uppermost of each configuration.
+std::vector<std::pair<std::size_t, std::string>> LabelsOf(const std::vector<PlotPoint>& points) {
+  std::vector<std::pair<std::size_t, std::string>> labels;
+  if (points.size() <= kMostLabels) {
+    for (std::size_t i = 0; i < points.size(); ++i) labels.emplace_back(i, points[i].label);
+    return labels;
+  }
+  std::map<std::string, std::size_t> uppermost;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    std::size_t& found = uppermost.emplace(points[i].config, i).first->second;
+    if (points[i].y > points[found].y) found = i;
+  }
+  for (const auto& [config, i] : uppermost) labels.emplace_back(i, config);
+  return labels;
+}
+
 void DrawLabels(Figure& figure, const Box& area, const PointPanel& panel, const Projection& to_px,
                 std::vector<Box> marks) {
-  std::vector<LabelRequest> requests;
   for (const PlotPoint& point : panel.points) {
     const double x = to_px.X(point.x);
     const double y = to_px.Y(point.y);
-    requests.push_back({x, y, TextWidth(point.label, kFontPx), kLabelHeight});
     marks.push_back({x - kMarkRadius, y - kMarkRadius, x + kMarkRadius, y + kMarkRadius});
     marks.push_back({x - 3, to_px.Y(point.y_95.low), x + 3, to_px.Y(point.y_95.high)});
+  }
+  const auto labels = LabelsOf(panel.points);
+  std::vector<LabelRequest> requests;
+  for (const auto& [i, text] : labels) {
+    const PlotPoint& point = panel.points[i];
+    requests.push_back({to_px.X(point.x), to_px.Y(point.y), TextWidth(text, kFontPx), kLabelHeight});
   }
   const Box inside = {area.left + 4, area.bottom + 4, area.right - 4, area.top - 4};
   const std::vector<PlacedLabel> placed = PlaceLabels(requests, inside, marks);
@@ -107,17 +139,109 @@ void DrawLabels(Figure& figure, const Box& area, const PointPanel& panel, const 
     const bool left_of_point = box.right <= requests[i].x;
     const bool right_of_point = box.left >= requests[i].x;
     const double x = left_of_point ? box.right : right_of_point ? box.left : (box.left + box.right) / 2;
-    figure.script += TextAt(figure, x, middle, panel.points[i].label,
+    figure.script += TextAt(figure, x, middle, labels[i].second,
                             {.align = left_of_point    ? "right"
                                       : right_of_point ? "left"
                                                        : "center"});
   }
 }
 
-std::string Data(const std::vector<PlotPoint>& points, const std::string& type) {
+// One look of points: `type` and `method` in colour and shape, or everything imported.
+struct Series {
+  std::string type;
+  std::string method;
+  bool imported = false;
+  std::string color;
+  int point_type = 0;
+
+  bool Holds(const PlotPoint& x) const {
+    return imported ? x.imported : !x.imported && x.type == type && x.method == method;
+  }
+  std::string Data(const std::vector<PlotPoint>& points) const {
+    std::string out;
+    for (const PlotPoint& x : points) {
+      if (Holds(x)) out += fmt::format("{} {} {} {}\n", x.x, x.y, x.y_95.low, x.y_95.high);
+    }
+    return out;
+  }
+};
+
+// What the points of a figure look like, and the legend that says so.
+struct Looks {
+  std::vector<SeriesStyle> types;    // the colours
+  std::vector<SeriesStyle> methods;  // the shapes
+  bool imported = false;
+
+  std::vector<Series> series() const {
+    std::vector<Series> all;
+    for (const SeriesStyle& type : types) {
+      for (const SeriesStyle& method : methods) {
+        all.push_back({type.label, method.label, false, type.color, method.point_type});
+      }
+    }
+    if (imported) all.push_back({"", "", true, kImportedColor, kHollowCircle});
+    return all;
+  }
+};
+
+Looks LooksOf(const std::vector<PointPanel>& panels, const std::vector<SeriesStyle>& types) {
+  Looks looks;
+  std::set<std::string> used;
+  std::set<std::string> methods;
+  for (const PointPanel& panel : panels) {
+    for (const PlotPoint& point : panel.points) {
+      looks.imported = looks.imported || point.imported;
+      if (point.imported) continue;
+      used.insert(point.type);
+      methods.insert(point.method);
+    }
+  }
+  for (const SeriesStyle& type : types) {
+    if (used.contains(type.label)) looks.types.push_back(type);
+  }
+  for (const std::string& method : methods) looks.methods.push_back(StyleAt(looks.methods.size(), method));
+  return looks;
+}
+
+// A mark with its meaning; point type 0 is a stroke in the colour.
+struct LegendEntry {
+  std::string label;
+  std::string color;
+  int point_type = 0;
+  double x = 0;
+  std::size_t line = 0;
+};
+
+// The colours, then on a new line the shapes; broken where they would leave the figure.
+std::vector<LegendEntry> LegendOf(const Looks& looks, double width) {
+  std::vector<LegendEntry> entries;
+  double x = kLeft;
+  std::size_t line = 0;
+  const auto add = [&](const std::string& label, const std::string& color, int point_type) {
+    const double entry_width = kLegendMark + TextWidth(label, kFontPx) + kLegendGap;
+    if (x > kLeft && x + entry_width > width) {
+      x = kLeft;
+      ++line;
+    }
+    entries.push_back({label, color, point_type, x, line});
+    x += entry_width;
+  };
+  for (const SeriesStyle& type : looks.types) add(type.label, type.color, 0);
+  if (!entries.empty()) ++line;
+  x = kLeft;
+  for (const SeriesStyle& method : looks.methods) add(method.label, "#333333", method.point_type);
+  if (looks.imported) add("imported: made by another program", kImportedColor, kHollowCircle);
+  return entries;
+}
+
+std::string DrawLegend(const Figure& figure, const std::vector<LegendEntry>& entries) {
   std::string out;
-  for (const PlotPoint& point : points) {
-    if (point.type == type) out += fmt::format("{} {} {} {}\n", point.x, point.y, point.y_95.low, point.y_95.high);
+  for (const LegendEntry& entry : entries) {
+    const double y = figure.height_px - kLegendLine * (static_cast<double>(entry.line) + 0.8);
+    out += entry.point_type == 0
+               ? LineAt(figure, entry.x, y, entry.x + 15, y, fmt::format("linecolor rgb '{}' linewidth 6", entry.color))
+               : MarkAt(figure, entry.x + 8, y, entry.point_type, entry.color);
+    out += TextAt(figure, entry.x + kLegendMark, y, entry.label, {});
   }
   return out;
 }
@@ -129,16 +253,34 @@ std::string Tics(const std::vector<double>& tics) {
   return "set ytics (" + out + ")\n";
 }
 
+// Moves the points of each of the panel's methods aside, the middle one not at all.
+void SetApart(PointPanel& panel, double width_px) {
+  std::set<std::string> methods;
+  for (const PlotPoint& point : panel.points) {
+    if (!point.imported) methods.insert(point.method);
+  }
+  const double unit = (panel.axes.x.high - panel.axes.x.low) / width_px;
+  const double middle = 0.5 * (static_cast<double>(methods.size()) - 1);
+  for (PlotPoint& point : panel.points) {
+    if (point.imported) continue;
+    const auto index = std::distance(methods.begin(), methods.find(point.method));
+    point.x += (static_cast<double>(index) - middle) * kApart * unit;
+  }
+}
+
 // `extra` is drawn with the panel: gnuplot draws labels only beside a plot.
-void DrawPanel(Figure& figure, const PointPanel& panel, const Box& frame, const std::vector<SeriesStyle>& styles,
+void DrawPanel(Figure& figure, PointPanel panel, const Box& frame, const Looks& looks, const std::string& y_title,
                const std::string& extra) {
   const Box area = {frame.left + kLeft, frame.bottom + kBottom, frame.right - kRight, frame.top - kTop};
+  if (panel.side_by_side) SetApart(panel, area.right - area.left);
   const Axes& axes = panel.axes;
   const Projection to_px(area, axes);
   std::string& script = figure.script;
   script += "unset label\nunset arrow\n" + PlotArea(figure, area) + extra;
   script += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", axes.x.low, axes.x.high, axes.y.low, axes.y.high);
   script += Tics(panel.y_tics);
+  script +=
+      TextAt(figure, frame.left + kTitleX, (area.bottom + area.top) / 2, y_title, {.align = "center", .rotated = true});
   script += TextAt(figure, area.left, area.top + 50, panel.title, {.bold = true});
   script += TextAt(figure, area.left, area.top + 32, panel.subtitle, {.color = "#555555"});
   if (!panel.label_key.empty()) {
@@ -149,43 +291,65 @@ void DrawPanel(Figure& figure, const PointPanel& panel, const Box& frame, const 
   for (const Box& box : DrawNote(figure, area, panel.note)) covered.push_back(box);
   DrawLabels(figure, area, panel, to_px, std::move(covered));
   std::string plots;
-  for (std::size_t i = 0; i < styles.size(); ++i) {
-    const std::string data = Data(panel.points, styles[i].label);
+  int blocks = 0;
+  for (const Series& series : looks.series()) {
+    const std::string data = series.Data(panel.points);
     if (data.empty()) continue;
-    script += fmt::format("$series{} << EOD\n{}EOD\n", i, data);
+    script += fmt::format("$series{} << EOD\n{}EOD\n", blocks, data);
     plots += fmt::format(
-        "{}$series{} using 1:2:3:4 with yerrorbars pointtype {} pointsize 1.2 linewidth 1.2 "
-        "linecolor rgb '{}' notitle",
-        plots.empty() ? "plot " : ", ", i, styles[i].point_type, styles[i].color);
+        "{}$series{} using 1:2:3:4 with yerrorbars pointtype {} pointsize {} linewidth {} linecolor rgb '{}' notitle",
+        plots.empty() ? "plot " : ", ", blocks, series.point_type, series.imported ? 1.5 : 1.2,
+        series.imported ? 1.8 : 1.2, series.color);
+    ++blocks;
   }
   script += plots + "\n";
 }
 
-bool Holds(const PointPanel& panel, const std::string& type) {
-  return std::any_of(panel.points.begin(), panel.points.end(), [&](const PlotPoint& x) { return x.type == type; });
-}
-
 }  // namespace
 
-Figure PointFigure(const std::vector<PointPanel>& panels, std::vector<SeriesStyle> styles, const std::string& look) {
-  std::erase_if(styles, [&](const SeriesStyle& style) {
-    return std::none_of(panels.begin(), panels.end(), [&](const PointPanel& x) { return Holds(x, style.label); });
+PlotPoint PointOf(const ResultRow& row, double x, double y, const Interval& y_95) {
+  const record::Config& config = row.record().config;
+  return {x,
+          y,
+          y_95,
+          config.label,
+          config.method,
+          config.kind == record::Kind::kImported,
+          OneLine(ConfigName(row.record())),
+          OneLine(row.name)};
+}
+
+bool IsOtherText(const ResultRow& row, const std::vector<const ResultRow*>& drawn) {
+  const Record& record = row.record();
+  if (!record.config.calibration) return false;
+  return std::ranges::any_of(drawn, [&](const ResultRow* other) {
+    return other->record().config.calibration && ConfigName(other->record()) == ConfigName(record) &&
+           other->record().config.method == record.config.method;
   });
+}
+
+Figure PointFigure(std::vector<PointPanel> panels, const std::vector<SeriesStyle>& types, const AxisTitles& titles,
+                   const std::string& look) {
+  const Looks looks = LooksOf(panels, types);
   const std::size_t columns = panels.size() == 1 ? 1 : 2;
   const std::size_t lines = (panels.size() + columns - 1) / columns;
   const double panel_width = columns == 1 ? 800 : kPanelWidth;
+  const double width = static_cast<double>(columns) * panel_width;
+  const std::vector<LegendEntry> entries = LegendOf(looks, width);
+  const double legend_height = kLegendLine * static_cast<double>(entries.back().line + 1) + 8;
   Figure figure;
-  figure.width_px = static_cast<int>(static_cast<double>(columns) * panel_width);
-  figure.height_px = static_cast<int>(static_cast<double>(lines) * kPanelHeight + kLegendHeight);
+  figure.width_px = static_cast<int>(width);
+  figure.height_px = static_cast<int>(static_cast<double>(lines) * kPanelHeight + legend_height);
   figure.script =
       "set multiplot\nunset key\nset border 3 linecolor rgb '#555555'\nset tics nomirror out scale 0.6 textcolor rgb "
       "'#333333'\nset grid linecolor rgb '#eeeeee' linetype 1 linewidth 1\n" +
-      look;
-  std::string legend = LegendAt(figure, kLeft, figure.height_px - kLegendHeight / 2, styles);
+      look + fmt::format("set xlabel {} textcolor rgb '#333333'\n", GnuplotString(titles.x));
+  std::string legend = DrawLegend(figure, entries);
   for (std::size_t i = 0; i < panels.size(); ++i) {
     const double left = static_cast<double>(i % columns) * panel_width;
-    const double top = figure.height_px - kLegendHeight - static_cast<double>(i / columns) * kPanelHeight;
-    DrawPanel(figure, panels[i], {left, top - kPanelHeight, left + panel_width, top}, styles, legend);
+    const double top = figure.height_px - legend_height - static_cast<double>(i / columns) * kPanelHeight;
+    DrawPanel(figure, std::move(panels[i]), {left, top - kPanelHeight, left + panel_width, top}, looks, titles.y,
+              legend);
     legend.clear();
   }
   return figure;

@@ -9,13 +9,26 @@
 
 namespace marlin {
 
+// The colour of a point is its type, the shape its method; what another program quantized is hollow and black.
 struct PlotPoint {
   double x = 0;
   double y = 0;
   Interval y_95;
-  std::string type;  // of the series: label of a SeriesStyle
-  std::string label;
+  std::string type;  // label of a SeriesStyle
+  std::string method;
+  bool imported = false;
+  std::string config;  // its name without method and calibration text
+  std::string label;   // its full name, and what else stands beside the point
 };
+
+// The point of a row, labelled with the row's name.
+PlotPoint PointOf(const ResultRow& row, double x, double y, const Interval& y_95);
+
+// Whether one of the rows is this one by another calibration text: calibration_effect compares those.
+bool IsOtherText(const ResultRow& row, const std::vector<const ResultRow*>& drawn);
+
+// With more points than this a panel names each configuration once, at its uppermost point.
+inline constexpr std::size_t kMostLabels = 9;
 
 enum class Scale { kLinear, kLog };
 
@@ -43,9 +56,17 @@ struct PointPanel {
   std::vector<PlotPoint> stairs;  // the corners of a line down to the right, by x; empty = none
   std::string note;               // a line inside, at the bottom
   std::vector<double> y_tics;     // empty = gnuplot chooses
+  bool side_by_side = false;  // points of different methods stand a few pixels apart: at one x their bars would hide
 };
 
-// `look` are the gnuplot settings that all panels share. Series that no point belongs to are left out of the legend.
-Figure PointFigure(const std::vector<PointPanel>& panels, std::vector<SeriesStyle> styles, const std::string& look);
+struct AxisTitles {
+  std::string x;
+  std::string y;
+};
+
+// `types` are the colours; those that no point has are left out of the legend. `look` are the gnuplot settings that all
+// panels share.
+Figure PointFigure(std::vector<PointPanel> panels, const std::vector<SeriesStyle>& types, const AxisTitles& titles,
+                   const std::string& look);
 
 }  // namespace marlin

@@ -26,33 +26,59 @@ Axes ChooseAxes(const std::vector<PlotPoint>& points) {
   return {{axes.x.low - x_room, axes.x.high + x_room}, {axes.y.low - y_room, axes.y.high + y_room}};
 }
 
+// The row's decode speed behind its name.
+void AddSpeed(const ResultRow& row, bool several_settings, PlotPoint& point) {
+  if (!row.decode) return;
+  point.label += fmt::format(", {} tok/s", FigureThreeDigits(row.decode->tok_s));
+  if (row.decode->unstable()) point.label += kUnstableMark;
+  if (several_settings) point.label += OneLine(fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id));
+}
+
+// What the marks mean, and the speeds where there is room for them.
+std::string KeyOf(const std::vector<const ResultRow*>& drawn, const TimingColumns& timings, bool several_texts) {
+  std::vector<std::string> parts;
+  if (drawn.size() > kMostLabels) {
+    parts.emplace_back("methods of a configuration side by side");
+  } else {
+    const auto unstable = [](const ResultRow* row) { return row->decode && row->decode->unstable(); };
+    if (timings.size() == 1) {
+      parts.push_back(fmt::format("tok/s: decode, timing protocol {}", timings.decode_label(0)));
+    }
+    if (std::ranges::any_of(drawn, unstable)) parts.push_back(kUnstableMark + std::string(" unstable"));
+  }
+  if (several_texts) parts.emplace_back("of calibration texts the best");
+  std::string key;
+  for (const std::string& part : parts) key += (key.empty() ? "" : part.starts_with(' ') ? ";" : "; ") + part;
+  return key;
+}
+
 std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
   std::vector<PointPanel> panels;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       PointPanel panel;
       const TimingColumns timings(group.rows, TimingOf);
-      bool unstable = false;
+      std::vector<const ResultRow*> drawn;
+      bool several_texts = false;
       for (const ResultRow& row : group.rows) {
         if (!row.delta || !std::isfinite(row.delta->percent)) continue;
+        if (IsOtherText(row, drawn)) {
+          several_texts = true;
+          continue;
+        }
         const double y = row.delta->percent;
-        std::string label = row.name;
-        if (row.decode) label += fmt::format(", {} tok/s", FigureThreeDigits(row.decode->tok_s));
-        if (row.decode && row.decode->unstable()) label += kUnstableMark;
-        unstable = unstable || (row.decode && row.decode->unstable());
-        if (row.decode && timings.size() > 1)
-          label += fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id);
-        panel.points.push_back({Compression(row.record().size), y, row.delta->percent_95.value_or(Interval{y, y}),
-                                row.record().config.label, OneLine(label)});
+        drawn.push_back(&row);
+        panel.points.push_back(
+            PointOf(row, Compression(row.record().size), y, row.delta->percent_95.value_or(Interval{y, y})));
+        AddSpeed(row, timings.size() > 1, panel.points.back());
       }
       if (panel.points.empty()) continue;
       panel.title = model.name;
       panel.subtitle = DescribeText(*group.perplexity());
-      if (timings.size() == 1)
-        panel.label_key = fmt::format("tok/s: decode, timing protocol {}", timings.decode_label(0));
-      if (unstable) panel.label_key += (panel.label_key.empty() ? "" : ";") + std::string(kUnstableMark) + " unstable";
+      panel.label_key = KeyOf(drawn, timings, several_texts);
       panel.axes = ChooseAxes(panel.points);
       panel.guides = {{0, "baseline", true}, {1, "+1 %"}, {5, "+5 %"}};
+      panel.side_by_side = true;
       panels.push_back(std::move(panel));
     }
   }
@@ -65,9 +91,8 @@ std::optional<Figure> ScatterFigure(const Analysis& analysis) {
   const std::vector<PointPanel> panels = CollectPanels(analysis);
   if (panels.empty()) return std::nullopt;
   return PointFigure(panels, StylesOf(analysis),
-                     "set format x '%gx'\nset format y '%g %%'\n"
-                     "set xlabel 'compression (FP16 bytes / model bytes)' textcolor rgb '#333333'\n"
-                     "set ylabel 'perplexity delta, 95 % interval' textcolor rgb '#333333'\n");
+                     {"compression (FP16 bytes / model bytes)", "perplexity delta, 95 % interval"},
+                     "set format x '%gx'\nset format y '%g %%'\n");
 }
 
 }  // namespace marlin

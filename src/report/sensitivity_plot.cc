@@ -36,7 +36,7 @@ struct Panel {
 struct Color {
   int red = 0, green = 0, blue = 0;
   std::string hex() const { return fmt::format("#{:02x}{:02x}{:02x}", red, green, blue); }
-  bool dark() const { return 0.299 * red + 0.587 * green + 0.114 * blue < 140; }
+  bool dark() const { return 0.299 * red + 0.587 * green + 0.114 * blue < 120; }
 };
 
 // 0 = light, 1 = dark: one hue, so that it reads without colours as well.
@@ -121,7 +121,7 @@ void DrawPanel(const Panel& panel, double x, double top, Figure& figure) {
     script += CellAt(figure, {left, upper - kCellHeight, left + kCellWidth, upper}, color);
     script += TextAt(figure, left + kCellWidth / 2, upper - kCellHeight / 2,
                      ClipText(OneLine(unit->format), kCellWidth - 8, kFontPx),
-                     {.align = "center", .color = color.dark() ? "#ffffff" : "#333333"});
+                     {.align = "center", .color = color.dark() ? "#ffffff" : "#111111"});
   }
   const double legend = top - PanelHeight(panel) + kBottom - 16;
   for (std::size_t i = 0; i < kSwatches && panel.high > 0; ++i) {
