@@ -86,6 +86,11 @@ TEST(Analysis, BestOfEqualSizesIsTheFastestUnlessTimedDifferently) {
   // The very same windows: nothing distinguishes the two.
   records[2].record.perplexity->window_nll = records[1].record.perplexity->window_nll;
   EXPECT_EQ(OnlyGroup(Analyze(records)).best()->record().config.id, "fast-one");
+  auto two_runs = records;  // "slow" is first by name and stays
+  two_runs[1].record.config.display_name = "a";
+  EXPECT_EQ(OnlyGroup(Analyze(two_runs)).best()->record().config.id, "fast-one") << "timed in turn";
+  two_runs[2].record.throughput->run = "another";
+  EXPECT_EQ(OnlyGroup(Analyze(two_runs)).best()->record().config.id, "slow");
   records[2].record.machine.cpu = "another machine";
   records[2].record.machine.threads = 64;
   // Not comparable, so speed does not decide; the first by name stays.

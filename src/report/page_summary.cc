@@ -89,7 +89,8 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
   return out + fmt::format(
                    "\nBest: least mean KL from the baseline, or least perplexity delta where KL is not measured on "
                    "every row, among rows whose quantized tensors are at least {} times smaller; among rows not "
-                   "distinguished from it the smallest, then the fastest in decode. Compression: FP16 bytes of the "
+                   "distinguished from it the smallest, then, of those timed in turn, the fastest in decode. "
+                   "Compression: FP16 bytes of the "
                    "original / bytes of the quantized model, everything included.\n",
                    kBestCompression);
 }

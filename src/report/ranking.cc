@@ -51,7 +51,8 @@ class Ranking {
 };
 
 bool FasterDecode(const ResultRow& a, const ResultRow& b) {
-  return a.decode && b.decode && TimingOf(a.record()) == TimingOf(b.record()) && a.decode->tok_s > b.decode->tok_s;
+  if (!a.decode || !b.decode || TimingOf(a.record()) != TimingOf(b.record())) return false;
+  return TimingRun(a.record()) == TimingRun(b.record()) && a.decode->tok_s > b.decode->tok_s;
 }
 
 // `rows` are sorted.

@@ -17,7 +17,7 @@ inline constexpr double kBestCompression = 3.0;
 // rank   the position by mean KL or by perplexity delta; a row shares the rank of the row above unless the interval of
 //        their own paired difference, of KL or of perplexity, excludes 0
 // best   the first among rows with kBestCompression; among those not told apart from it the smallest model, then the
-//        fastest decode where both were timed alike
+//        fastest decode where both were timed in turn
 RankOrder RankRows(std::span<ResultRow> rows);
 
 }  // namespace marlin
