@@ -35,6 +35,18 @@ std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
   return styles;
 }
 
+std::string TimingRemark(const std::vector<const ResultRow*>& rows) {
+  std::set<std::string> runs;
+  bool loaded = false;
+  for (const ResultRow* row : rows) {
+    if (!row->prefill && !row->decode) continue;
+    runs.insert(TimingRun(row->record()));
+    loaded = loaded || ForeignLoad(row->record().machine);
+  }
+  return (runs.size() > 1 ? fmt::format("; timed in {} runs", runs.size()) : "") +
+         (loaded ? "; other programs were running" : "");
+}
+
 std::string TextAt(const Figure& figure, double x, double y, std::string_view text, TextStyle style) {
   return fmt::format("set label {} at {} {} front{} textcolor rgb '{}'{}\n", GnuplotString(text), Screen(figure, x, y),
                      style.align, style.rotated ? " rotate by 90" : "", style.color,

@@ -31,6 +31,10 @@ SeriesStyle StyleAt(std::size_t i, std::string label);
 // One style per type that this program made, in the order of the types' names; baselines have none.
 std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
 
+// Why speeds of these rows may differ for another reason than the configuration: "; timed in 2 runs; other programs
+// were running". Empty when nothing of that kind is known.
+std::string TimingRemark(const std::vector<const ResultRow*>& rows);
+
 struct TextStyle {
   std::string_view align = "left";  // "left", "center", "right"
   std::string_view color = "#333333";

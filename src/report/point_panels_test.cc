@@ -113,6 +113,7 @@ TEST(PointFigures, ImportedRowsAreHollowAndNamed) {
   EXPECT_EQ(Count(figure.script, "yerrorbars pointtype 6 "), 1);
   EXPECT_EQ(Count(figure.script, "'other tool Q4_K_M'"), 1);
   EXPECT_EQ(Count(figure.script, "'imported: made by another program'"), 1);
+  EXPECT_EQ(Count(ScatterFigure(Analyze(records))->script, "side by side"), 0) << "no method of ours";
   EXPECT_EQ(Count(figure.script, "GGUF Q4_K"), 0) << "no colour of its own";
   const std::vector<StoredRecord> two = {records[0], records.back()};
   const Figure alone = *KlFigure(Analyze(two));

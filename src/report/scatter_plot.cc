@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <vector>
 
 #include "report/figures.h"
@@ -34,21 +35,20 @@ void AddSpeed(const ResultRow& row, bool several_settings, PlotPoint& point) {
   if (several_settings) point.label += OneLine(fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id));
 }
 
-// What the marks mean, and the speeds where there is room for them.
+// What places and marks mean, and the speeds where there is room for them.
 std::string KeyOf(const std::vector<const ResultRow*>& drawn, const TimingColumns& timings, bool several_texts) {
-  std::vector<std::string> parts;
-  if (drawn.size() > kMostLabels) {
-    parts.emplace_back("methods of a configuration side by side");
-  } else {
-    const auto unstable = [](const ResultRow* row) { return row->decode && row->decode->unstable(); };
-    if (timings.size() == 1) {
-      parts.push_back(fmt::format("tok/s: decode, timing protocol {}", timings.decode_label(0)));
-    }
-    if (std::ranges::any_of(drawn, unstable)) parts.push_back(kUnstableMark + std::string(" unstable"));
+  std::set<std::string> methods;
+  for (const ResultRow* row : drawn) {
+    if (row->record().config.kind != record::Kind::kImported) methods.insert(row->record().config.method);
   }
-  if (several_texts) parts.emplace_back("of calibration texts the best");
+  const auto unstable = [](const ResultRow* row) { return row->decode && row->decode->unstable(); };
   std::string key;
-  for (const std::string& part : parts) key += (key.empty() ? "" : part.starts_with(' ') ? ";" : "; ") + part;
+  const auto add = [&key](const std::string& part) { key += (key.empty() ? "" : "; ") + part; };
+  if (methods.size() > 1) add("methods side by side");
+  if (several_texts) add("of calibration texts the best");
+  if (drawn.size() > kMostLabels) return key;
+  if (timings.size() == 1) add(fmt::format("tok/s: decode ({})", timings.decode_label(0)) + TimingRemark(drawn));
+  if (std::ranges::any_of(drawn, unstable)) key += (key.empty() ? "" : ";") + std::string(kUnstableMark) + " unstable";
   return key;
 }
 

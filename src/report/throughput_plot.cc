@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <vector>
 
 #include "report/figures.h"
@@ -70,18 +69,6 @@ std::vector<const ResultRow*> RowsOf(const std::vector<const ResultRow*>& all, c
   return rows;
 }
 
-// That bars may differ for another reason than the configuration.
-std::string RemarkOn(const std::vector<const ResultRow*>& rows) {
-  std::set<std::string> runs;
-  bool loaded = false;
-  for (const ResultRow* row : rows) {
-    runs.insert(TimingRun(row->record()));
-    loaded = loaded || ForeignLoad(row->record().machine);
-  }
-  return (runs.size() > 1 ? fmt::format("; timed in {} runs", runs.size()) : "") +
-         (loaded ? "; other programs were running" : "");
-}
-
 std::vector<PanelLine> CollectLines(const Analysis& analysis) {
   std::vector<PanelLine> lines;
   for (const ModelResults& model : analysis.models) {
@@ -97,7 +84,7 @@ std::vector<PanelLine> CollectLines(const Analysis& analysis) {
                                  x.threads == 1 ? "thread" : "threads"),
                      RowsOf(all, timings, i)};
       if (line.rows.empty()) continue;
-      line.subtitle += RemarkOn(line.rows);
+      line.subtitle += TimingRemark(line.rows);
       lines.push_back(std::move(line));
     }
   }
