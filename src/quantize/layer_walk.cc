@@ -12,6 +12,9 @@ namespace {
 // What a sequence leaves between two parts of a layer.
 std::size_t WidestBetween(const ModelConfig& config) { return std::max(config.q_size(), config.intermediate_size); }
 
+// Every part is looked at and then run.
+constexpr std::size_t kPartPasses = 2 * std::size(kInputs);
+
 }  // namespace
 
 std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram) {
@@ -65,10 +68,12 @@ Status LayerWalk::Load() {
   return {};
 }
 
-void LayerWalk::Report(const ProgressFn& progress, const char* stage, std::size_t window) const {
+void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window) const {
   if (!progress) return;
-  progress({fmt::format("layer {} of {}: {}", next_ + 1, config_->layers, stage), window + 1, windows_->begins.size(),
-            "windows", ""});
+  const std::size_t windows = windows_->begins.size();
+  const char* const kept = pass.count == 1 ? ", made before" : "";
+  progress({fmt::format("layer {} of {}{}", next_ + 1, config_->layers, kept), pass.index * windows + window + 1,
+            pass.count * windows, "windows", ""});
 }
 
 Status LayerWalk::Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
@@ -81,6 +86,7 @@ Status LayerWalk::Add(InputStatistics& statistics, std::size_t window, Slot firs
 
 Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
+  observed_ = true;
   LayerStatistics statistics;
   std::vector<float> copy(windows_->ctx * config_->hidden_size);
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
@@ -92,7 +98,7 @@ Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const Pr
       if (status.ok()) status = Add(statistics[InputIndex(first)], w, first, x, gram, pool);
     });
     if (!status) return status.error();
-    Report(progress, "inputs", w);
+    Report(progress, {0, 2}, w);
   }
   return statistics;
 }
@@ -132,7 +138,7 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   for (std::size_t w = 0; next_ + 1 < config_->layers && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     runner_->Run(*layer_, Hidden(w));
-    Report(progress, "outputs", w);
+    Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
   }
   Finish();
   return {};
@@ -140,6 +146,7 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
 
 void LayerWalk::Finish() {
   layer_.reset();
+  observed_ = false;
   ++next_;
 }
 
@@ -160,7 +167,7 @@ Result<InputStatistics> LayerWalk::ObserveInput(Slot first, bool gram, ThreadPoo
     runner_->ShowInput(*layer_, first, At(first, w),
                        [&](Slot, MatrixView<const float> x) { status = Add(statistics, w, first, x, gram, pool); });
     if (!status) return status.error();
-    Report(progress, "inputs", w);
+    Report(progress, {2 * InputIndex(first), kPartPasses}, w);
   }
   return statistics;
 }
@@ -171,7 +178,7 @@ Status LayerWalk::AdvancePart(Slot first, const EncodedLayer& made, const Progre
   for (std::size_t w = 0; !(ends && next_ + 1 == config_->layers) && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     runner_->RunPart(*layer_, first, At(first, w));
-    Report(progress, "outputs", w);
+    Report(progress, {2 * InputIndex(first) + 1, kPartPasses}, w);
   }
   if (ends) Finish();
   return {};

@@ -59,7 +59,11 @@ class LayerWalk {
   Status Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
              ThreadPool& pool) const;
   void Finish();
-  void Report(const ProgressFn& progress, const char* stage, std::size_t window) const;
+  // Where a layer goes over the windows several times: which time this is.
+  struct Pass {
+    std::size_t index = 0, count = 1;
+  };
+  void Report(const ProgressFn& progress, Pass pass, std::size_t window) const;
 
   const SourceTensors* source_ = nullptr;
   const ModelConfig* config_ = nullptr;
@@ -67,6 +71,7 @@ class LayerWalk {
   const CalibrationWindows* windows_ = nullptr;
   std::size_t next_ = 0;
   std::optional<Layer> layer_;  // the next one, once it was needed
+  bool observed_ = false;       // the next layer, whole
   std::optional<LayerRunner> runner_;
   std::vector<float> hidden_;   // [windows][ctx][hidden_size]
   std::vector<float> between_;  // [windows][ctx][q_size or intermediate_size], once a layer went part by part
