@@ -44,15 +44,13 @@ Result<Job> Prepare(const Options& options, const EvalText& text) {
   if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
   if (!tokenizer) return tokenizer.error();
-  auto stream = MakeTokenStream(*tokenizer, text.text);
-  if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
-  const auto begins = SpreadWindows(stream->tokens.size(), options.calibration.ctx, options.calibration.windows);
-  if (!begins) return Error{begins.error().code, text.name + ": " + begins.error().message};
+  auto windows = CutCalibration(*tokenizer, text, options.calibration.ctx, options.calibration.windows);
+  if (!windows) return windows.error();
   auto hash = HashCheckpoint(*checkpoint);
   if (!hash) return hash.error();
   const StatisticsSource source = {
-      *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, begins->size(), 0};
-  return Job{std::move(*checkpoint), std::move(*config), std::move(*stream), source};
+      *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, windows->begins.size(), 0};
+  return Job{std::move(*checkpoint), std::move(*config), std::move(windows->stream), source};
 }
 
 Status CheckMemory(const Job& job, bool gram, Console& console) {
@@ -176,10 +174,7 @@ Status RunCalibrate(const Options& options, Invocation& invocation) {
   if (!input) return input.error();
   const auto job = Prepare(options, input->text);
   if (!job) return job.error();
-  if (job->source.windows < options.calibration.windows) {
-    console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", input->text.name,
-                             job->source.windows, job->source.ctx, options.calibration.windows));
-  }
+  WarnOfFewWindows(options.calibration, input->text.name, job->source.windows, console);
   if (auto status = CheckMemory(*job, options.gram, console); !status) return status;
   const auto statistics = Collect(options, *job, invocation);
   if (!statistics) return statistics.error();

@@ -25,6 +25,13 @@ void AddCalibrationOptions(CLI::App& app, const std::string& data_option, Calibr
                "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
 }
 
+void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,
+                      Console& console) {
+  if (windows >= options.windows) return;
+  console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", name, windows, options.ctx,
+                           options.windows));
+}
+
 std::string MethodNames() {
   std::string names;
   for (const Method& method : Methods()) names += fmt::format("{}{}", names.empty() ? "" : ", ", method.name);

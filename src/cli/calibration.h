@@ -32,6 +32,10 @@ struct CalibrationInput {
 // --allow-overlap was not given).
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console);
 
+// Says it where the text `name` held fewer windows than were asked for.
+void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,
+                      Console& console);
+
 // "rtn, mse, gptq"
 std::string MethodNames();
 // The same, and the steps that may come before a method.

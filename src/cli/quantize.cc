@@ -55,16 +55,10 @@ Status PrepareWalk(const Options& options, const ModelConfig& config, const Toke
                    Invocation& invocation, Calibration& out) {
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
-  auto stream = MakeTokenStream(tokenizer, input->text.text);
-  if (!stream) return Error{stream.error().code, input->text.name + ": " + stream.error().message};
-  auto begins = SpreadWindows(stream->tokens.size(), options.calibration.ctx, options.calibration.windows);
-  if (!begins) return Error{begins.error().code, input->text.name + ": " + begins.error().message};
-  if (begins->size() < options.calibration.windows) {
-    invocation.console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", input->text.name,
-                                        begins->size(), options.calibration.ctx, options.calibration.windows));
-  }
-  out.windows = CalibrationWindows{std::move(*stream), std::move(*begins), options.calibration.ctx, input->text.name,
-                                   input->text.sha256};
+  auto windows = CutCalibration(tokenizer, input->text, options.calibration.ctx, options.calibration.windows);
+  if (!windows) return windows.error();
+  WarnOfFewWindows(options.calibration, input->text.name, windows->begins.size(), invocation.console);
+  out.windows = std::move(*windows);
   if (auto status = CheckMemory(config, *out.windows, recipe, invocation.console); !status) return status;
   auto backend = MakeBackend({}, invocation.common.threads);
   if (!backend) return backend.error();

@@ -27,6 +27,15 @@ Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t c
   return begins;
 }
 
+Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const EvalText& text, std::size_t ctx,
+                                          std::size_t windows) {
+  auto stream = MakeTokenStream(tokenizer, text.text);
+  if (!stream) return Error{stream.error().code, text.name + ": " + stream.error().message};
+  auto begins = SpreadWindows(stream->tokens.size(), ctx, windows);
+  if (!begins) return Error{begins.error().code, text.name + ": " + begins.error().message};
+  return CalibrationWindows{std::move(*stream), std::move(*begins), ctx, text.name, text.sha256};
+}
+
 ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source) {
   source.seen = 0;
   return {std::move(source), std::vector<LayerStatistics>(config.layers)};

@@ -6,8 +6,11 @@
 #include <vector>
 
 #include "base/result.h"
+#include "io/dataset.h"
 #include "io/token_stream.h"
+#include "io/tokenizer.h"
 #include "model/model.h"
+#include "quantize/layer_walk.h"
 #include "quantize/model_statistics.h"
 
 namespace marlin {
@@ -21,6 +24,10 @@ inline constexpr std::size_t kLeastCalibrationWindows = 4;
 // of them; next to each other when the text holds no more; all that there are when it holds fewer. Errors: kInput
 // (fewer than kLeastCalibrationWindows).
 Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t ctx, std::size_t windows);
+
+// The windows of a text as a model sees them, by SpreadWindows. Errors: kInput (too short; not UTF-8), naming the text.
+Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const EvalText& text, std::size_t ctx,
+                                          std::size_t windows);
 
 // Statistics before the first window. source: everything but `seen`.
 ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source);

@@ -88,17 +88,6 @@ std::set<std::string> FinishedKeys(const std::filesystem::path& folder) {
   return keys;
 }
 
-Result<std::optional<CalibrationWindows>> CutCalibration(const ComparisonOptions& options, const Tokenizer& tokenizer) {
-  if (options.calibration == nullptr) return std::optional<CalibrationWindows>();
-  const ComparisonCalibration& from = *options.calibration;
-  auto stream = MakeTokenStream(tokenizer, from.text.text);
-  if (!stream) return Error{stream.error().code, from.text.name + ": " + stream.error().message};
-  auto begins = SpreadWindows(stream->tokens.size(), from.ctx, from.windows);
-  if (!begins) return Error{begins.error().code, from.text.name + ": " + begins.error().message};
-  return std::optional<CalibrationWindows>(
-      {std::move(*stream), std::move(*begins), from.ctx, from.text.name, from.text.sha256});
-}
-
 struct Opened {
   ComparisonModel model;
   ModelConfig config;
@@ -130,8 +119,12 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
     return Error{ErrorCode::kInput, fmt::format("{} has {} tokens for {}, less than one window of {}", text.name,
                                                 tokens, checkpoint->name, options.ctx)};
   }
-  auto calibration = CutCalibration(options, *tokenizer);
-  if (!calibration) return calibration.error();
+  std::optional<CalibrationWindows> calibration;
+  if (const ComparisonCalibration* from = options.calibration) {
+    auto cut = CutCalibration(*tokenizer, from->text, from->ctx, from->windows);
+    if (!cut) return cut.error();
+    calibration = std::move(*cut);
+  }
   std::vector<std::shared_ptr<const ImportedModel>> imports;
   for (const ImportRequest& request : options.imports) {
     auto imported =
@@ -140,7 +133,7 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
     imports.push_back(std::make_shared<const ImportedModel>(std::move(*imported)));
   }
   ComparisonModel model;
-  model.calibration = std::move(*calibration);
+  model.calibration = std::move(calibration);
   model.path = path;
   model.name = checkpoint->name;
   model.source_type = SourceType(*checkpoint);
