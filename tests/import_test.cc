@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/rng.h"
 #include "tests/program.h"
 #include "tests/tiny_gguf.h"
 #include "tests/tiny_model.h"
@@ -75,6 +76,20 @@ TEST_F(Import, OfAnotherModelIsRefused) {
   EXPECT_EQ(run.exit_code, 3);
   EXPECT_NE(run.err.find("other.gguf was not made from this model: layers 1, want 2"), std::string::npos) << run.err;
   EXPECT_FALSE(fs::exists(folder_ / "results"));
+}
+
+TEST_F(Import, OfOtherWeightsInTheSameShapeIsRefused) {
+  // The last tensor is ffn_down: blocks of a scale in 2 bytes and codes in 16.
+  constexpr std::size_t kBlock = 18;
+  std::string bytes = *ReadFile(folder_ / "other.gguf");
+  Rng rng(7);
+  for (std::size_t at = bytes.size() - 64 * 96 / 32 * kBlock; at < bytes.size(); at += kBlock) {
+    for (std::size_t i = 2; i < kBlock; ++i) bytes[at + i] = static_cast<char>(rng.Below(256));
+  }
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "other.gguf", bytes).ok());
+  const RunResult run = Compare("base.gguf", {"--import", Path("other.gguf")});
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_NE(run.err.find("model.layers.0.mlp.down_proj.weight points elsewhere"), std::string::npos) << run.err;
 }
 
 TEST_F(Import, NeedsAFileOfGgufAndNamesOfItsOwn) {

@@ -122,8 +122,8 @@ void Print(const Options& options, const PrecisionPlan& plan, double seconds, Co
                                check.median_ratio, check.pairs, check.least_ratio, check.most_ratio));
   }
   PrintConfirmed(plan, console);
-  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} -o FOLDER", FormatDuration(seconds),
-                             options.model, options.output));
+  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} --calibration {} -o FOLDER",
+                             FormatDuration(seconds), options.model, options.output, options.calibration.data));
 }
 
 struct Job {

@@ -145,7 +145,8 @@ void Print(const Options& options, const std::string& method, const QuantizeSumm
 }
 
 // The formats of a plan file.
-Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkpoint, QuantizeOptions& quantize) {
+Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkpoint, QuantizeOptions& quantize,
+                                Console& console) {
   if (!options.config.empty()) {
     return Error{ErrorCode::kUsage, "--plan and --config exclude each other: a plan names the format of each layer"};
   }
@@ -160,6 +161,13 @@ Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkp
   if (!hash) return hash.error();
   const auto plan = ReadPlan(options.plan, *config, *hash, tokenizer->sha256());
   if (!plan) return plan.error();
+  if (plan->method != "rtn" && options.quantize.method == kAutoMethod && options.calibration.data.empty() &&
+      options.stats.empty()) {
+    console.Warn(
+        fmt::format("{} was measured with the method {}; without --calibration TEXT this folder is made by "
+                    "rtn and will be worse than the plan says",
+                    options.plan, plan->method));
+  }
   quantize.plan_sha256 = HashFormats(*plan);
   return plan->formats();
 }
@@ -175,7 +183,7 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
   quantize.format = *format;
   FormatMap formats;
   if (!options.plan.empty()) {
-    auto planned = FormatsOfPlan(options, *checkpoint, quantize);
+    auto planned = FormatsOfPlan(options, *checkpoint, quantize, invocation.console);
     if (!planned) return planned.error();
     formats = std::move(*planned);
     quantize.formats = &formats;
@@ -219,7 +227,8 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   app->add_option("-o,--output", options->output, "Folder to make")->required();
   app->add_option(
       "--method", options->quantize.method,
-      fmt::format("{} (the best measured for what is known of the activations), {}", kAutoMethod, RecipeNames()));
+      fmt::format("{} (gptq-cd with --calibration, mse with --stats, gptq-cd if those hold X^T X; else rtn), {}",
+                  kAutoMethod, RecipeNames()));
   app->add_flag(
       "--rotate", options->rotate,
       "Rotate the model first: the same as rotate+ before the method. No output of the model changes, but large "

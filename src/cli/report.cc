@@ -47,7 +47,13 @@ Status RunReport(const Options& options, Invocation& invocation) {
                     options.results, loaded->warnings.size(), loaded->warnings.size() == 1 ? "file" : "files")};
   }
   if (loaded->records.empty()) {
-    console.Warn(fmt::format("there are no records in {}; the page only says how to measure some", options.results));
+    std::error_code code;
+    const bool begun = fs::exists(fs::path(options.results) / ".work", code);
+    console.Warn(
+        fmt::format("there are no records in {}{}; the page only says how to measure some", options.results,
+                    begun ? " yet: a sweep was interrupted, and the same `metal-marlin bench comparison` goes on "
+                            "where it stopped"
+                          : ""));
   }
   ReportOptions report;
   report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);

@@ -44,7 +44,7 @@ std::string KeyOf(const std::vector<const ResultRow*>& drawn, const TimingColumn
   const auto unstable = [](const ResultRow* row) { return row->decode && row->decode->unstable(); };
   std::string key;
   const auto add = [&key](const std::string& part) { key += (key.empty() ? "" : "; ") + part; };
-  if (methods.size() > 1) add("methods side by side");
+  if (methods.size() > 1) add("methods of equal size moved apart");
   if (several_texts) add("of calibration texts the best");
   if (drawn.size() > kMostLabels) return key;
   if (timings.size() == 1) add(fmt::format("tok/s: decode ({})", timings.decode_label(0)) + TimingRemark(drawn));

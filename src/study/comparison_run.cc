@@ -342,6 +342,10 @@ class ModelSweep {
       if (row.plan->finished || row.plan->imported) continue;
       if (row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) continue;
       if (auto status = EnsureModel(row); !status) return status;
+      if (tools_.progress) {
+        const auto index = static_cast<std::uint64_t>(&row - rows_.data());
+        tools_.progress({"peak memory of " + Label(row), index + 1, rows_.size(), "rows", ""});
+      }
       const auto bytes = tools_.measure_memory(ModelPath(*row.plan));
       if (!bytes) return bytes.error();
       row.record.size.peak_rss_decode_bytes = *bytes;

@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kComparedBytes = std::size_t{64} << 10;
 // 16-bit types round a norm by at most 2^-9 of itself, and twice when it went through both.
 constexpr double kNormTolerance = 1.0 / 128;
+// Two bits per weight still leave a cosine above 0.9, and so do scaled channels; weights of another model have about 0.
+constexpr double kLeastLikeness = 0.5;
+constexpr std::size_t kComparedRows = 64;
 
 Error Differs(const ImportRequest& request, const std::string& where) {
   return {ErrorCode::kInput,
@@ -89,6 +92,38 @@ Status CompareNorms(const ImportRequest& request, const Checkpoint& imported, co
   return {};
 }
 
+// Cosine of the angle between the first rows of two tensors.
+Result<double> Likeness(const Tensor& a, const Tensor& b) {
+  const std::size_t rows = std::min(a.rows(), kComparedRows);
+  std::vector<float> x(rows * a.cols());
+  std::vector<float> y(x.size());
+  if (auto status = DecodeRows(a, 0, {x.data(), rows, a.cols()}); !status) return status.error();
+  if (auto status = DecodeRows(b, 0, {y.data(), rows, a.cols()}); !status) return status.error();
+  double xy = 0;
+  double xx = 0;
+  double yy = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    xy += double{x[i]} * y[i];
+    xx += double{x[i]} * x[i];
+    yy += double{y[i]} * y[i];
+  }
+  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0.0;
+}
+
+Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base) {
+  for (const std::string& stem : {std::string(kEmbeddingStem), LinearStem(0, kDown)}) {
+    const Tensor* got = imported.Find(stem + ".weight");
+    const Tensor* want = base.Find(stem + ".weight");
+    if (got == nullptr || want == nullptr || got->shape != want->shape) continue;
+    const auto likeness = Likeness(*got, *want);
+    if (!likeness) return likeness.error();
+    if (*likeness >= kLeastLikeness) continue;
+    return Differs(request, fmt::format("{}.weight points elsewhere (cosine {:.2f}, want at least {})", stem, *likeness,
+                                        kLeastLikeness));
+  }
+  return {};
+}
+
 bool IsPlain(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
 void Measure(ImportedModel& model) {
@@ -117,6 +152,7 @@ Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint&
   if (auto status = CompareShapes(request, *own, config); !status) return status.error();
   if (auto status = CompareTokens(request, *checkpoint, tokenizer, text); !status) return status.error();
   if (auto status = CompareNorms(request, *checkpoint, base); !status) return status.error();
+  if (auto status = CompareWeights(request, *checkpoint, base); !status) return status.error();
   auto sha256 = HashCheckpoint(*checkpoint);
   if (!sha256) return sha256.error();
   ImportedModel model;

@@ -33,7 +33,8 @@ struct ImportedModel {
 };
 
 // Opens the file and checks that it can stand beside `base`: the same shapes, the same tokens for the start of `text`
-// (the tokens of the evaluation text; empty = not looked at), and the same last norm, which quantization leaves alone.
+// (the tokens of the evaluation text; empty = not looked at), the same last norm, which quantization leaves alone, and
+// weights that point the same way.
 // Errors: those of opening; kInput (another model: says where they differ; nothing in it is quantized).
 Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
                                  const Tokenizer& tokenizer, std::string_view text);
