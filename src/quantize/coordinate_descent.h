@@ -12,7 +12,7 @@
 
 namespace marlin {
 
-// Going on longer lowers the error by less than a hundredth, and the model's divergence no more.
+// More than these change the divergence of a model by no more than its interval (docs/decisions/0007).
 inline constexpr int kDescentSweeps = 4;
 
 // Improves `matrix`, which stands for weights [n, k], by at most `sweeps` goes over all columns; fewer when nothing
