@@ -17,6 +17,14 @@ constexpr std::size_t kPartPasses = 2 * std::size(kInputs);
 
 }  // namespace
 
+Status AddInput(InputStatistics& statistics, const InputPlace& place, MatrixView<const float> x, bool gram,
+                ThreadPool& pool) {
+  const Status status = Accumulate(statistics, x, pool, gram);
+  if (status.ok()) return status;
+  return Error{status.error().code, fmt::format("calibration window {}, {}: {}", place.window,
+                                                LinearStem(place.layer, place.first), status.error().message)};
+}
+
 std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram) {
   std::uint64_t layer_parameters = 0;
   for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
@@ -76,14 +84,6 @@ void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window
             pass.count * windows, "windows", ""});
 }
 
-Status LayerWalk::Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
-                      ThreadPool& pool) const {
-  const Status status = Accumulate(statistics, x, pool, gram);
-  if (status.ok()) return status;
-  return Error{status.error().code,
-               fmt::format("calibration window {}, {}: {}", window, LinearStem(next_, first), status.error().message)};
-}
-
 Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   observed_ = true;
@@ -95,7 +95,7 @@ Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const Pr
     std::copy_n(hidden.data, copy.size(), copy.data());
     Status status;
     runner_->Run(*layer_, {copy.data(), hidden.rows, hidden.cols}, [&](Slot first, MatrixView<const float> x) {
-      if (status.ok()) status = Add(statistics[InputIndex(first)], w, first, x, gram, pool);
+      if (status.ok()) status = AddInput(statistics[InputIndex(first)], {w, next_, first}, x, gram, pool);
     });
     if (!status) return status.error();
     Report(progress, {0, 2}, w);
@@ -164,8 +164,9 @@ Result<InputStatistics> LayerWalk::ObserveInput(Slot first, bool gram, ThreadPoo
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
-    runner_->ShowInput(*layer_, first, At(first, w),
-                       [&](Slot, MatrixView<const float> x) { status = Add(statistics, w, first, x, gram, pool); });
+    runner_->ShowInput(*layer_, first, At(first, w), [&](Slot, MatrixView<const float> x) {
+      status = AddInput(statistics, {w, next_, first}, x, gram, pool);
+    });
     if (!status) return status.error();
     Report(progress, {2 * InputIndex(first), kPartPasses}, w);
   }

@@ -26,6 +26,17 @@ struct CalibrationWindows {
   std::string text_name, text_sha256;
 };
 
+// Where in a calibration an input was seen.
+struct InputPlace {
+  std::size_t window = 0;
+  std::size_t layer = 0;
+  Slot first = kQ;
+};
+
+// Accumulate, whose errors say where.
+Status AddInput(InputStatistics& statistics, const InputPlace& place, MatrixView<const float> x, bool gram,
+                ThreadPool& pool);
+
 class LayerWalk {
  public:
   // Everything given outlives the walk. Errors: kInput (a token beyond the vocabulary), kResource, and those of
@@ -56,8 +67,6 @@ class LayerWalk {
   Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
   Midway At(Slot first, std::size_t window);
-  Status Add(InputStatistics& statistics, std::size_t window, Slot first, MatrixView<const float> x, bool gram,
-             ThreadPool& pool) const;
   void Finish();
   // Where a layer goes over the windows several times: which time this is.
   struct Pass {

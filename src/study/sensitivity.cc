@@ -12,6 +12,7 @@
 #include "base/sha256.h"
 #include "base/statistics.h"
 #include "quantize/gptq.h"
+#include "quantize/source_tensors.h"
 #include "study/head_divergence.h"
 
 namespace marlin {
@@ -49,15 +50,15 @@ struct Trial {
 
 class SensitivityWalk {
  public:
-  SensitivityWalk(const Checkpoint& checkpoint, Model& model, const CalibrationWindows& windows,
-                  const SensitivityOptions& options, const ProgressFn& progress, PrecisionPlan& plan)
-      : checkpoint_(checkpoint),
+  SensitivityWalk(const SourceTensors& source, Model& model, const CalibrationWindows& windows,
+                  const SensitivityOptions& options, const ProgressFn& progress, PrecisionPlan& plan, ThreadPool& pool)
+      : source_(source),
         model_(model),
         windows_(windows),
         options_(options),
         progress_(progress),
         plan_(plan),
-        pool_(model.backend->threads()) {}
+        pool_(pool) {}
 
   Status Run() {
     if (auto status = Start(); !status) return status;
@@ -140,11 +141,7 @@ class SensitivityWalk {
       LinearObserver observer;
       if (observe) {
         observer = [&](Slot first, MatrixView<const float> x) {
-          if (!status.ok()) return;
-          status = Accumulate(statistics_[InputIndex(first)], x, pool_, gram);
-          if (status.ok()) return;
-          status = Error{status.error().code, fmt::format("calibration window {}, {}: {}", w, LinearStem(layer, first),
-                                                          status.error().message)};
+          if (status.ok()) status = AddInput(statistics_[InputIndex(first)], {w, layer, first}, x, gram, pool_);
         };
       }
       runner_->Run(model_.weights.layers[layer], AsMatrix(State(next_, w)), observer);
@@ -221,9 +218,9 @@ class SensitivityWalk {
       if (IsMeasured(index, c)) made.push_back({index, c, {}, 0});
     }
     for (const std::string& stem : unit.stems) {
-      const auto values = Values(stem);
+      const auto values = source_.Values(stem + ".weight");
       if (!values) return values.error();
-      const Tensor& tensor = *checkpoint_.Find(stem + ".weight");
+      const Tensor& tensor = *source_.checkpoint().Find(stem + ".weight");
       const MatrixView<const float> weights(values->data(), tensor.rows(), tensor.cols());
       for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
         if (unit.candidates[c].format == nullptr) continue;
@@ -242,21 +239,6 @@ class SensitivityWalk {
     }
     std::move(made.begin(), made.end(), std::back_inserter(trials));
     return errors;
-  }
-
-  // The 16-bit values of a weight, in fp32.
-  Result<std::vector<float>> Values(const std::string& stem) {
-    const Tensor* tensor = checkpoint_.Find(stem + ".weight");
-    if (tensor == nullptr) {
-      return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight is missing", checkpoint_.path.string(), stem)};
-    }
-    const auto plain = EncodePlain(*tensor, Precision::kSixteenBit, pool_);
-    if (!plain) return Error{plain.error().code, checkpoint_.path.string() + ": " + plain.error().message};
-    std::vector<float> values(plain->rows * plain->cols);
-    for (std::size_t r = 0; r < plain->rows; ++r) {
-      DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
-    }
-    return values;
   }
 
   void Swap(Trial& trial) {
@@ -348,13 +330,13 @@ class SensitivityWalk {
     return WriteFileAtomic(options_.kept, json{{"key", Key()}, {"layers", kept_}}.dump());
   }
 
-  const Checkpoint& checkpoint_;
+  const SourceTensors& source_;
   Model& model_;
   const CalibrationWindows& windows_;
   const SensitivityOptions& options_;
   const ProgressFn& progress_;
   PrecisionPlan& plan_;
-  ThreadPool pool_;
+  ThreadPool& pool_;
   std::optional<LayerRunner> runner_;
   std::optional<HeadDivergence> head_;
   std::unique_ptr<Buffer> rows_;              // [ctx, hidden]
@@ -371,7 +353,10 @@ Status MeasureSensitivities(const Checkpoint& checkpoint, Model& model, const Ca
   MARLIN_CHECK(plan.units.size() == model.config.layers * kUnitsPerLayer, "a plan of this model");
   MARLIN_CHECK(options.method != nullptr && options.probe != nullptr && options.probe->info.group > 0,
                "a method and a format with groups");
-  SensitivityWalk walk(checkpoint, model, windows, options, progress, plan);
+  ThreadPool pool(model.backend->threads());
+  const auto source = SourceTensors::Create(checkpoint, model.config, std::nullopt, pool);
+  if (!source) return source.error();
+  SensitivityWalk walk(*source, model, windows, options, progress, plan, pool);
   return walk.Run();
 }
 
