@@ -5,26 +5,33 @@
 namespace marlin {
 namespace {
 
-constexpr std::size_t RoundUp(std::size_t value, std::size_t step) { return (value + step - 1) / step * step; }
-
-std::size_t CodeBytes(std::size_t code_bits, std::size_t length) {
-  if (code_bits == 4) return RoundUp(length, 8) / 8 * 256;
-  return length * kPanelRows * code_bits / 8;
-}
-
 // Where a group of a row's panel starts.
 std::size_t GroupOffset(const PanelGeometry& geometry, std::size_t row, std::size_t group) {
   return row / kPanelRows * geometry.panel_bytes + group * geometry.group_bytes;
 }
 
-// The nibble of row r (in its panel) and k (in its group).
-struct Nibble {
+// Where the code of row r (in its panel) and k (in its group) is: the first byte, and the shift of a nibble.
+struct Place {
   std::size_t byte;
   int shift;
 };
 
-Nibble NibblePlace(std::size_t r, std::size_t k) {
-  return {k / 8 * 256 + r / 16 * 64 + r % 16 * 4 + k % 4, k % 8 < 4 ? 0 : 4};
+Place CodePlace(std::size_t code_bits, std::size_t r, std::size_t k) {
+  const std::size_t step = k / kStepColumns * kStepColumns * kPanelRows * code_bits / 8;
+  const std::size_t in_step = k % kStepColumns;
+  switch (code_bits) {
+    case 4:
+      return {step + r / 16 * 64 + r % 16 * 4 + in_step % 4, in_step < 4 ? 0 : 4};
+    case 8:
+      return {step + (in_step / 4 * kPanelRows + r) * 4 + in_step % 4, 0};
+    case 16: {
+      const int column = static_cast<int>(in_step);
+      const std::size_t pair = static_cast<std::size_t>(PairOf(column)) * kPanelRows + r;
+      return {step + (pair * 2 + static_cast<std::size_t>(HalfOf(column))) * 2, 0};
+    }
+    default:
+      return {(k * kPanelRows + r) * code_bits / 8, 0};
+  }
 }
 
 }  // namespace
@@ -42,8 +49,9 @@ PanelGeometry MakeGeometry(const FormatInfo& info, std::size_t rows, std::size_t
   g.has_zero_points = info.zero_point_bits != 0;
   g.zero_offset = g.has_scales ? kPanelRows * 2 : 0;
   g.code_offset = g.zero_offset + (g.has_zero_points ? kPanelRows : 0);
-  g.group_bytes = g.code_offset + CodeBytes(g.code_bits, g.group);
-  g.panel_bytes = (g.groups - 1) * g.group_bytes + g.code_offset + CodeBytes(g.code_bits, g.GroupLength(g.groups - 1));
+  const auto code_bytes = [&](std::size_t length) { return g.StoredLength(length) * kPanelRows * g.code_bits / 8; };
+  g.group_bytes = g.code_offset + code_bytes(g.group);
+  g.panel_bytes = (g.groups - 1) * g.group_bytes + g.code_offset + code_bytes(g.GroupLength(g.groups - 1));
   return g;
 }
 
@@ -71,35 +79,31 @@ void SetPackedParams(const PanelGeometry& geometry, std::uint8_t* packed, std::s
 void GetPackedCodes(const PanelGeometry& geometry, const std::uint8_t* packed, std::size_t row, std::size_t group,
                     std::size_t begin, std::span<std::uint32_t> codes) {
   const std::uint8_t* base = packed + GroupOffset(geometry, row, group) + geometry.code_offset;
-  const std::size_t r = row % kPanelRows;
-  const std::size_t width = geometry.code_bits / 8;
   for (std::size_t i = 0; i < codes.size(); ++i) {
-    const std::size_t k = begin + i;
+    const Place place = CodePlace(geometry.code_bits, row % kPanelRows, begin + i);
+    const std::uint8_t* bytes = base + place.byte;
     if (geometry.code_bits == 4) {
-      const Nibble place = NibblePlace(r, k);
-      codes[i] = base[place.byte] >> place.shift & 15u;
+      codes[i] = *bytes >> place.shift & 15u;
       continue;
     }
-    const std::uint8_t* bytes = base + (k * kPanelRows + r) * width;
     codes[i] = 0;
-    for (std::size_t b = 0; b < width; ++b) codes[i] |= static_cast<std::uint32_t>(bytes[b]) << (8 * b);
+    for (std::size_t b = 0; b < geometry.code_bits / 8; ++b) {
+      codes[i] |= static_cast<std::uint32_t>(bytes[b]) << (8 * b);
+    }
   }
 }
 
 void SetPackedCodes(const PanelGeometry& geometry, std::uint8_t* packed, std::size_t row, std::size_t group,
                     std::size_t begin, std::span<const std::uint32_t> codes) {
   std::uint8_t* base = packed + GroupOffset(geometry, row, group) + geometry.code_offset;
-  const std::size_t r = row % kPanelRows;
-  const std::size_t width = geometry.code_bits / 8;
   for (std::size_t i = 0; i < codes.size(); ++i) {
-    const std::size_t k = begin + i;
+    const Place place = CodePlace(geometry.code_bits, row % kPanelRows, begin + i);
+    std::uint8_t* bytes = base + place.byte;
     if (geometry.code_bits == 4) {
-      const Nibble place = NibblePlace(r, k);
-      base[place.byte] = static_cast<std::uint8_t>(base[place.byte] | codes[i] << place.shift);
+      *bytes = static_cast<std::uint8_t>(*bytes | codes[i] << place.shift);
       continue;
     }
-    std::uint8_t* bytes = base + (k * kPanelRows + r) * width;
-    for (std::size_t b = 0; b < width; ++b) bytes[b] = static_cast<std::uint8_t>(codes[i] >> (8 * b));
+    for (std::size_t b = 0; b < geometry.code_bits / 8; ++b) bytes[b] = static_cast<std::uint8_t>(codes[i] >> (8 * b));
   }
 }
 

@@ -9,15 +9,15 @@
 //   codes, 4 bits    [ceil(len / 8)][4][64 B]   64 B = 16 rows x 8 k; as 16 words of 32 bits, word r = row r:
 //                      bit   0..3  4..7  8..11  12..15  16..19  20..23  24..27  28..31
 //                      k      0     4     1      5       2       6       3       7
-//                    so a shift and a 16-entry table give 16 rows of one k, and the low (high) nibbles of a word are
-//                    four consecutive k, as the byte dot products want them
-//   codes, 8 bits    [len][64] bytes
-//   codes, 16 bits   [len][64] little-endian
-//   codes, 32 bits   [len][64] little-endian
+//                    so a shift and a table of 16-bit (32-bit) elements give the pairs of k in kPairs (one k) of 16
+//                    rows, and the low (high) nibbles of a word are four consecutive k, as byte dot products want them
+//   codes, 8 bits    [ceil(len / 8)][2][64 rows][4]     the same two quads of k
+//   codes, 16 bits   [ceil(len / 8)][4][64 rows][2]     the same four pairs of k; little-endian
+//   codes, 32 bits   [len][64 rows]                     little-endian
 //
 // len is the group's length; formats without groups have one group of length k. Missing rows have scale 0, zero
-// point 0 and code 0. The k that fill up the last 8 of a 4-bit group have the code of weight 0 (the zero point; 0 for
-// FP4). Panels and groups start at multiples of 64 bytes.
+// point 0 and code 0. The k that fill up the last 8 of a group have the code of weight 0 (the zero point, or 0). Panels
+// and groups start at multiples of 64 bytes.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +29,13 @@
 namespace marlin {
 
 inline constexpr std::size_t kPanelRows = 64;
+
+// k that codes of up to 16 bits are stored by, and which of them stand together where two do.
+inline constexpr std::size_t kStepColumns = 8;
+inline constexpr int kPairs[4][2] = {{0, 2}, {4, 6}, {1, 3}, {5, 7}};
+// The pair that column k of a step belongs to, and which of its two it is.
+constexpr int PairOf(int k) { return k % 2 * 2 + k / 4; }
+constexpr int HalfOf(int k) { return k % 4 / 2; }
 
 enum class Layout { kPanel64 };
 
@@ -49,6 +56,10 @@ struct PanelGeometry {
 
   std::size_t bytes() const { return panels * panel_bytes; }
   std::size_t GroupLength(std::size_t g) const { return g + 1 < groups ? group : cols - g * group; }
+  // Codes that are stored for a group of `length`, fillers included.
+  std::size_t StoredLength(std::size_t length) const {
+    return code_bits == 32 ? length : (length + kStepColumns - 1) / kStepColumns * kStepColumns;
+  }
 };
 
 // rows and cols at least 1.
@@ -61,7 +72,7 @@ void SetPackedParams(const PanelGeometry& geometry, std::uint8_t* packed, std::s
                      GroupParams params);
 void GetPackedCodes(const PanelGeometry& geometry, const std::uint8_t* packed, std::size_t row, std::size_t group,
                     std::size_t begin, std::span<std::uint32_t> codes);
-// Codes [begin, begin + codes.size()) of the group. Nibbles are OR-ed in: the bytes were zero before.
+// Codes [begin, begin + codes.size()) of the group, fillers included. Nibbles are OR-ed in: the bytes were zero before.
 void SetPackedCodes(const PanelGeometry& geometry, std::uint8_t* packed, std::size_t row, std::size_t group,
                     std::size_t begin, std::span<const std::uint32_t> codes);
 

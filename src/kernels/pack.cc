@@ -18,7 +18,7 @@ void PackRows(const EncodedMatrixView& matrix, const PanelGeometry& geometry, st
       const std::size_t length = geometry.GroupLength(g);
       const GroupParams params = geometry.has_scales ? GetParams(matrix, row, g) : GroupParams{};
       SetPackedParams(geometry, bytes, row, g, params);
-      codes.assign(geometry.code_bits == 4 ? (length + 7) / 8 * 8 : length, params.zero_point);
+      codes.assign(geometry.StoredLength(length), params.zero_point);
       GetCodes(matrix, row, g * geometry.group, std::span(codes).first(length));
       SetPackedCodes(geometry, bytes, row, g, 0, codes);
     }

@@ -43,7 +43,7 @@ TEST(Pack, UnpackGivesTheSameBitsBack) {
 TEST(Pack, PaddingDecodesToZero) {
   Rng rng(2);
   for (const FormatRow& format : Formats()) {
-    if (format.info.code_bits != 4) continue;
+    if (format.info.code_bits == 32) continue;
     const EncodedMatrix matrix = RandomEncoded(format, 65, 257, rng);
     const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
     ASSERT_TRUE(packed.ok());

@@ -1,11 +1,11 @@
 // The other half of matmul_body.h: unpacking, and the product for few tokens, for formats whose struct (codes.h)
 // decodes vectors of rows:
 //
-//   kStep, kStepBytes   k per load, and bytes of one load for all 64 rows
-//   kVectorBytes        bytes of one load for one vector of rows
+//   kStep, kStepBytes   k per step, and its bytes for all 64 rows
+//   kVectorBytes        from one vector of rows to the next
 //   kHasScales
 //   Zero                what decoding needs of the group's header for one vector of rows; LoadZero(header, rows)
-//   Step                one load, Load(bytes, zero); Value<kK>(step, zero): the vector of column kK of the step
+//   Step                Load(bytes, zero); Value<kK>(step, zero): the vector of column kK of the step
 //   Scale(header, row)  fp32 scales of one vector of rows
 #pragma once
 
@@ -70,7 +70,9 @@ template <class Code, int T, int kV>
   std::size_t k = Code::kStep;
   for (; k <= block.length; k += Code::kStep, bytes += Code::kStepBytes, x += Code::kStep) {
     for (int v = 0; v < kV; ++v) {
-      __builtin_prefetch(bytes + v * Code::kVectorBytes + kPrefetchBytes);
+      for (int line = 0; line < Code::kStepBytes; line += 256) {
+        __builtin_prefetch(bytes + line + v * Code::kVectorBytes + kPrefetchBytes);
+      }
       const typename Code::Step step = Code::Load(bytes + v * Code::kVectorBytes, zero[v]);
       MultiplyStep<Code, T, false>(step, zero[v], x, tile.x_stride, Code::kStep, sum[v]);
     }

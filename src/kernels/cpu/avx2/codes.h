@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/avx2/vec.h"
+#include "kernels/layout.h"
 
 namespace marlin {
 namespace {
@@ -75,41 +76,75 @@ struct Int4Code {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Formats with one column per load.
-template <int kBytes>
-struct ColumnCode {
+struct Int8Code {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 512;
+  static constexpr int kVectorBytes = 32;
+  struct Zero {};
+  using Step = ByteStep;
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes32(p), LoadBytes32(p + 256)}; }
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    return SignedByte<kK>(step);
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+// Formats of 16 bits stand in steps of 8 columns: four words per row, 64 rows apart.
+struct PairCode {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 1024;
+  static constexpr int kVectorBytes = 32;
+  struct Zero {};
+  struct Step {
+    const std::uint8_t* words;
+  };
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {p}; }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+
+ protected:
+  template <int kK>
+  static __m256i Word(const Step& step) {
+    return LoadBytes32(step.words + 256 * PairOf(kK));
+  }
+};
+
+struct Bf16Code : PairCode {
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const __m256i word = Word<kK>(step);
+    return _mm256_castsi256_ps(HalfOf(kK) == 0 ? _mm256_slli_epi32(word, 16)
+                                               : _mm256_and_si256(word, _mm256_set1_epi32(-65536)));
+  }
+};
+
+struct Fp16Code : PairCode {
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const __m256i word = Word<kK>(step);
+    const __m256i low =
+        HalfOf(kK) == 0 ? _mm256_and_si256(word, _mm256_set1_epi32(65535)) : _mm256_srli_epi32(word, 16);
+    return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
+  }
+};
+
+struct Fp32Code {
   static constexpr int kStep = 1;
-  static constexpr int kStepBytes = 64 * kBytes;
-  static constexpr int kVectorBytes = kLanes * kBytes;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 32;
   struct Zero {};
   struct Step {
     Vec value;
   };
   static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {_mm256_castsi256_ps(LoadBytes32(p))}; }
   template <int kK>
   static Vec Value(const Step& step, Zero) {
     return step.value;
   }
   static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
-};
-
-struct Int8Code : ColumnCode<1> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(LoadBytes8(p)))}; }
-  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-};
-
-struct Bf16Code : ColumnCode<2> {
-  static Step Load(const std::uint8_t* p, Zero) {
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(LoadBytes16(p)), 16))};
-  }
-};
-
-struct Fp16Code : ColumnCode<2> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm256_cvtph_ps(LoadBytes16(p))}; }
-};
-
-struct Fp32Code : ColumnCode<4> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm256_castsi256_ps(LoadBytes32(p))}; }
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/avx512/vec.h"
+#include "kernels/layout.h"
 
 namespace marlin {
 namespace {
@@ -68,41 +69,65 @@ struct Int4Code {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Formats with one column per load.
-template <int kBytes>
-struct ColumnCode {
+// Formats of up to 16 bits stand in steps of 8 columns: kWords words per row of a step, 64 rows apart.
+template <int kWords>
+struct StepCode {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 256 * kWords;
+  static constexpr int kVectorBytes = 64;
+  struct Zero {};
+  struct Step {
+    const std::uint8_t* words;
+  };
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {p}; }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+
+ protected:
+  static __m512i Word(const Step& step, int word) { return LoadBytes64(step.words + 256 * word); }
+};
+
+struct Int8Code : StepCode<2> {
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const __m512i up = _mm512_slli_epi32(Word(step, kK / 4), 24 - 8 * (kK % 4));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+struct Bf16Code : StepCode<4> {
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const __m512i word = Word(step, PairOf(kK));
+    return _mm512_castsi512_ps(HalfOf(kK) == 0 ? _mm512_slli_epi32(word, 16)
+                                               : _mm512_and_si512(word, _mm512_set1_epi32(-65536)));
+  }
+};
+
+struct Fp16Code : StepCode<4> {
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    const __m512i word = Word(step, PairOf(kK));
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(HalfOf(kK) == 0 ? word : _mm512_srli_epi32(word, 16)));
+  }
+};
+
+struct Fp32Code {
   static constexpr int kStep = 1;
-  static constexpr int kStepBytes = 64 * kBytes;
-  static constexpr int kVectorBytes = kLanes * kBytes;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 64;
   struct Zero {};
   struct Step {
     Vec value;
   };
   static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_castsi512_ps(LoadBytes64(p))}; }
   template <int kK>
   static Vec Value(const Step& step, Zero) {
     return step.value;
   }
   static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
-};
-
-struct Int8Code : ColumnCode<1> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(LoadBytes16(p)))}; }
-  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-};
-
-struct Bf16Code : ColumnCode<2> {
-  static Step Load(const std::uint8_t* p, Zero) {
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(LoadBytes32(p)), 16))};
-  }
-};
-
-struct Fp16Code : ColumnCode<2> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_cvtph_ps(LoadBytes32(p))}; }
-};
-
-struct Fp32Code : ColumnCode<4> {
-  static Step Load(const std::uint8_t* p, Zero) { return {_mm512_castsi512_ps(LoadBytes64(p))}; }
 };
 
 }  // namespace
