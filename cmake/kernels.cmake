@@ -12,8 +12,11 @@ marlin_isa(scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   marlin_isa(avx2 -fno-exceptions -mavx2 -mfma -mf16c)
   # GCC 12's own AVX-512 header looks uninitialized to it (GCC bug 105593).
-  marlin_isa(avx512 -fno-exceptions -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
+  set(avx512 -fno-exceptions -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  marlin_isa(avx512 ${avx512})
+  marlin_isa(avx512vnni ${avx512} -mavx512vnni)
+  marlin_isa(avx512bf16 ${avx512} -mavx512bf16)
   target_compile_definitions(marlin_kernels PUBLIC MARLIN_X86)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   marlin_isa(neon)

@@ -110,6 +110,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
                     : options.backend.isa.empty()          ? out.machine.isa_available.back()
                                                            : options.backend.isa;
   out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
+  if (options.backend.activations != kExactActivations) out.backend_choice += "/" + options.backend.activations;
   out.kernels = BackendLabel(options.backend);
   out.other_kernels = BackendLabel(OtherKernels(options.backend));
   return out;
@@ -265,14 +266,10 @@ Status AddPlans(const Options& options, Backend& backend, const Invocation& invo
 
 // A fresh process decodes with the model and reports its peak.
 Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& options, int threads) {
-  std::vector<std::string> words = {"generate",  model.string(),
-                                    "--prompt",  "The",
-                                    "-n",        "16",
-                                    "--json",    "-q",
-                                    "--threads", std::to_string(threads),
-                                    "--backend", options.backend.backend};
-  if (!options.backend.isa.empty()) words.insert(words.end(), {"--isa", options.backend.isa});
-  if (!options.backend.kernel.empty()) words.insert(words.end(), {"--kernel", options.backend.kernel});
+  std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
+                                    "16",       "--json",       "-q",       "--threads", std::to_string(threads)};
+  const auto choice = BackendWords(options.backend);
+  words.insert(words.end(), choice.begin(), choice.end());
   const auto text = RunSelf(words);
   if (!text) return text.error();
   const auto document = nlohmann::json::parse(*text, nullptr, false);
@@ -295,7 +292,11 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   const auto calibration = FindMethodsText(options, *comparison, *text, console);
   if (!calibration) return calibration.error();
   if (*calibration) comparison->calibration = &**calibration;
-  if (auto status = AddPlans(options, **backend, invocation, *comparison); !status) return status;
+  BackendOptions exact = options.backend;
+  exact.activations = kExactActivations;
+  auto maker = MakeBackend(exact, invocation.common.threads);
+  if (!maker) return maker.error();
+  if (auto status = AddPlans(options, **maker, invocation, *comparison); !status) return status;
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
     return MeasureLimits(pool);
@@ -307,6 +308,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   console.Data(PlanToJson(*plan));
   if (options.dry_run) return {};
   ComparisonTools tools{**backend,
+                        **maker,
                         *text,
                         [&] { return MakeBackend(OtherKernels(options.backend), invocation.common.threads); },
                         [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },

@@ -194,7 +194,7 @@ void RegisterCalibrate(CLI::App& parent, Selection& selection) {
   app->add_option("--merge", options->merge, "Files of statistics of one model to add up, instead of running it");
   app->add_flag("--full-gram", options->gram, "Also X^T X of every input, which gptq uses");
   app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
-  AddBackendOptions(*app, options->backend);
+  AddBackendOptions(*app, options->backend, kExactActivations);
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunCalibrate(*options, invocation); };
   });

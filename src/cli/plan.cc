@@ -226,7 +226,7 @@ void RegisterPlan(CLI::App& parent, Selection& selection) {
   app->add_flag("--offline", options->calibration.offline, "Never touch the network");
   app->add_option("-o,--output", options->output, "File to write")->required();
   app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
-  AddBackendOptions(*app, options->backend);
+  AddBackendOptions(*app, options->backend, kExactActivations);
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunPlan(*options, invocation); };
   });

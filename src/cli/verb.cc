@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/thread_pool.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/isa.h"
@@ -31,12 +33,35 @@ std::string QuoteForShell(const std::string& word) {
   return quoted + "'";
 }
 
-void AddBackendOptions(CLI::App& app, BackendOptions& options) {
+void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activations) {
   app.add_option("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       ->check(CLI::IsMember({"cpu", "reference"}));
-  app.add_option("--isa", options.isa, "Highest instruction set to use (scalar, avx2, avx512)");
+  std::string levels;
+  for (const IsaLevel& level : IsaLevels()) levels += fmt::format("{}{}", levels.empty() ? "" : ", ", level.name);
+  app.add_option("--isa", options.isa, fmt::format("Highest instruction set to use ({})", levels));
+  options.activations = activations;
+  std::vector<std::string> names;
+  for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
+  app.add_option("--activations", options.activations,
+                 "What matrix products round activations to where a kernel for it exists; sums are fp32 always")
+      ->check(CLI::IsMember(names));
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
+
+namespace {
+
+// Whether some kernel that may be used rounds activations.
+bool Rounds(const BackendOptions& options) {
+  const auto activations = ParseActivations(options.activations);
+  const auto isa = options.isa.empty() ? Result<IsaSet>(HostIsa()) : ParseIsa(options.isa);
+  if (!activations || !isa) return false;
+  const auto rows = Kernels();
+  return std::any_of(rows.begin(), rows.end(), [&](const KernelRow& row) {
+    return row.activations != Activations::kFp32 && row.activations <= *activations && (row.needs & ~*isa) == 0;
+  });
+}
+
+}  // namespace
 
 std::string BackendLabel(const BackendOptions& options) {
   if (options.backend == "reference") return options.backend;
@@ -46,7 +71,16 @@ std::string BackendLabel(const BackendOptions& options) {
       if ((level.bits & ~HostIsa()) == 0) label = options.backend + "/" + std::string(level.name);
     }
   }
-  return options.kernel.empty() ? label : label + " " + options.kernel;
+  if (!options.kernel.empty()) return label + " " + options.kernel;
+  return Rounds(options) ? label + "/" + options.activations : label;
+}
+
+std::vector<std::string> BackendWords(const BackendOptions& options) {
+  std::vector<std::string> words = {"--backend", options.backend};
+  if (!options.isa.empty()) words.insert(words.end(), {"--isa", options.isa});
+  if (!options.kernel.empty()) words.insert(words.end(), {"--kernel", options.kernel});
+  words.insert(words.end(), {"--activations", options.activations});
+  return words;
 }
 
 BackendOptions OtherKernels(const BackendOptions& options) {
@@ -72,6 +106,9 @@ Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int 
     cpu.isa = *isa;
   }
   cpu.kernel = options.kernel;
+  const auto activations = ParseActivations(options.activations);
+  if (!activations) return activations.error();
+  cpu.activations = *activations;
   return MakeCpuBackend(cpu);
 }
 

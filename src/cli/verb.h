@@ -21,11 +21,16 @@ struct CommonOptions {
   bool quiet = false;
 };
 
+// Weights are made with exact activations, so that they do not depend on the machine; measured is what is used.
+inline constexpr const char* kExactActivations = "fp32";
+inline constexpr const char* kUsedActivations = "bf16";
+
 // Options of verbs that run models.
 struct BackendOptions {
   std::string backend = "cpu";
-  std::string isa;     // empty = the best this machine has
-  std::string kernel;  // empty = the first row of the kernel table that fits
+  std::string isa;                              // empty = the best this machine has
+  std::string kernel;                           // empty = the first row of the kernel table that fits
+  std::string activations = kExactActivations;  // what products round them to
 };
 
 // What a verb needs while it runs.
@@ -50,12 +55,16 @@ CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& nam
 // The word as a shell would take it again.
 std::string QuoteForShell(const std::string& word);
 
-void AddBackendOptions(CLI::App& app, BackendOptions& options);
+// activations: the default.
+void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activations = kUsedActivations);
+
+// The words of a command line that choose this backend.
+std::vector<std::string> BackendWords(const BackendOptions& options);
 
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
 
-// What computes, for records: "cpu/avx2", "reference".
+// What computes, for records: "cpu/avx2", "cpu/avx512bf16/bf16" where activations are rounded, "reference".
 std::string BackendLabel(const BackendOptions& options);
 
 // Other kernels for the same products: the scalar ones, or the reference where those were chosen.

@@ -2,6 +2,8 @@
 // between unreadable pages, outputs poisoned, the space between the rows of y watched.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cctype>
 #include <cmath>
 #include <cstring>
@@ -9,6 +11,7 @@
 #include <ostream>
 #include <vector>
 
+#include "base/half.h"
 #include "kernels/guard_memory.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
@@ -58,11 +61,45 @@ class Conformance : public testing::TestWithParam<Case> {
     }
   }
 
+  // x as the row takes it; nothing where it takes x as it is. The buffers it is packed between are guarded.
+  static std::vector<std::uint32_t> Packed(const float* x, std::size_t m, std::size_t k, GuardSide side) {
+    const PackedInput& input = GetParam().row->input;
+    if (input.pack == nullptr) return {};
+    GuardMemory<std::uint32_t> words(m * input.words_per_token(k), side);
+    std::fill_n(words.data(), words.size(), 0x7fc07fc0u);  // NaN, as fp32 and as bf16
+    input.pack(x, k, m, k, words.data());
+    return {words.data(), words.data() + words.size()};
+  }
+
+  // What packing left of x [m][k].
+  static void Unround(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t k, std::vector<float>& x) {
+    const bool bytes = GetParam().row->activations == Activations::kInt8;
+    const std::size_t token_words = words.size() / m;
+    for (std::size_t t = 0; t < m; ++t) {
+      const std::size_t first = t / kTokenTile * kTokenTile;
+      const std::size_t width = std::min(kTokenTile, m - first);
+      const auto word = [&](std::size_t i) { return words[first * token_words + i * width + (t - first)]; };
+      for (std::size_t i = 0; i < k; ++i) {
+        const int column = static_cast<int>(i % kStepColumns);
+        if (!bytes) {
+          const std::uint32_t pair = word(i / 8 * 4 + static_cast<std::size_t>(PairOf(column)));
+          x[t * k + i] = Bf16ToFloat(static_cast<std::uint16_t>(pair >> (16 * HalfOf(column))));
+          continue;
+        }
+        const auto byte = static_cast<std::int8_t>(word(i / 4) >> (8 * (i % 4)));
+        x[t * k + i] = static_cast<float>(byte) * std::bit_cast<float>(word((k + 7) / 8 * 2 + i / kQuadGroup));
+      }
+    }
+  }
+
   // One panel at a time, each buffer against a guard page.
   static std::vector<float> Run(const PackedMatrix& packed, MatrixView<const float> x, GuardSide side) {
     const PanelGeometry& geometry = packed.geometry;
     GuardMemory<float> x_guarded(x.rows * x.cols, side);
     for (std::size_t t = 0; t < x.rows; ++t) std::copy_n(x.Row(t).data(), x.cols, x_guarded.data() + t * x.cols);
+    const std::vector<std::uint32_t> words = Packed(x_guarded.data(), x.rows, x.cols, side);
+    GuardMemory<std::uint32_t> packed_x(std::max<std::size_t>(words.size(), 1), side);
+    std::copy(words.begin(), words.end(), packed_x.data());
     GuardMemory<float> workspace(kMatmulWorkspace, side);
     std::fill_n(workspace.data(), workspace.size(), kPoison);
     std::vector<float> out(x.rows * geometry.rows, kPoison);
@@ -74,8 +111,14 @@ class Conformance : public testing::TestWithParam<Case> {
       GuardMemory<float> y((x.rows - 1) * stride + rows, side);
       std::fill_n(y.data(), y.size(), kPoison);
 
-      MatmulTile tile{&geometry, packed.format, weights.data(), rows,   x_guarded.data(),
-                      x.cols,    x.rows,        y.data(),       stride, workspace.data()};
+      MatmulTile tile{&geometry, packed.format, weights.data(), rows,   nullptr,         0,
+                      nullptr,   x.rows,        y.data(),       stride, workspace.data()};
+      if (GetParam().row->takes_packed()) {
+        tile.packed = packed_x.data();
+      } else {
+        tile.x = x_guarded.data();
+        tile.x_stride = x.cols;
+      }
       GetParam().row->matmul(tile);
       for (std::size_t t = 0; t < x.rows; ++t) {
         for (std::size_t r = 0; r < rows; ++r) out[t * geometry.rows + panel * kPanelRows + r] = y[t * stride + r];
@@ -96,8 +139,10 @@ class Conformance : public testing::TestWithParam<Case> {
     for (float& value : x) value = static_cast<float>(rng.Normal());
     const std::vector<float> y = Run(*packed, {x.data(), m, k}, side);
 
+    // What a kernel rounds x to is part of its contract and in another test; only its sums are in question here.
+    if (GetParam().row->takes_packed()) Unround(Packed(x.data(), m, k, side), m, k, x);
     // One rounding per product and sum, two without FMA: (additions in a chain + folds + scale) x 2^-24 each.
-    const double roundings = static_cast<double>(std::min(k, kBlockLength) + k / 32 + 4) * 2;
+    const double roundings = static_cast<double>(std::min(k, kDotBlockLength) + k / 32 + 4) * 2;
     std::vector<float> weights(k);
     for (std::size_t r = 0; r < n; ++r) {
       DecodeRow(matrix.view(), r, weights);
@@ -150,6 +195,31 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
         const std::vector<float> part = Run(*packed, {x.data() + t * k, m, k}, GuardSide::kAfter);
         ASSERT_EQ(std::memcmp(part.data(), together.data() + t * 70, part.size() * sizeof(float)), 0)
             << "tokens " << t << " to " << t + m << " k " << k;
+      }
+    }
+  }
+}
+
+// Within half a unit of what 8 bits, or 8 bits of mantissa, can say.
+TEST_P(Conformance, PackedActivationsAreTheNearest) {
+  if (!GetParam().row->takes_packed()) GTEST_SKIP() << "takes activations as they are";
+  Rng rng(11);
+  for (const std::size_t m : {1, 5, 6, 7, 13}) {
+    for (const std::size_t k : {1, 8, 31, 128, 172, 300}) {
+      std::vector<float> x(m * k), packed(m * k, kPoison);
+      for (float& value : x) value = static_cast<float>(rng.Normal());
+      Unround(Packed(x.data(), m, k, GuardSide::kAfter), m, k, packed);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        if (GetParam().row->activations == Activations::kBf16) {
+          ASSERT_EQ(packed[i], Bf16ToFloat(FloatToBf16(x[i])));
+          continue;
+        }
+        const std::size_t begin = i / k * k + i % k / kQuadGroup * kQuadGroup;
+        float peak = 0;
+        for (std::size_t j = begin; j < std::min(begin + kQuadGroup, i / k * k + k); ++j) {
+          peak = std::max(peak, std::abs(x[j]));
+        }
+        ASSERT_NEAR(packed[i], x[i], 0.5001 * peak / 127) << "token " << i / k << " column " << i % k;
       }
     }
   }

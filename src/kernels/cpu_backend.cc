@@ -26,6 +26,8 @@ constexpr std::size_t kSerialElements = 16384;
 // Rows (position, head) of an attention tile: enough to pay for transposing the keys, few enough for the L2 cache.
 constexpr std::size_t kAttentionRows = 64;
 constexpr std::size_t kAttentionHeads = 16;
+// Tokens that are multiplied in one go: whole tiles, so that those of a later go begin with a tile.
+constexpr std::size_t kTokensAtOnce = kMaxTileTokens / kTokenTile * kTokenTile;
 
 class CpuWeight final : public Weight {
  public:
@@ -122,6 +124,11 @@ class CpuBackend final : public Backend {
     });
   }
 
+  Status ReserveInput(const PackedInput& input, std::size_t cols);
+  void PackInput(MatrixView<const float> x, const PackedInput& input);
+  void MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                      MatrixView<const float> x, std::span<const MatrixView<float>> outs);
+
   float* Workspace(int thread) {
     return reinterpret_cast<float*>(workspaces_[static_cast<std::size_t>(thread)].data());
   }
@@ -131,6 +138,7 @@ class CpuBackend final : public Backend {
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
   std::vector<Region> workspaces_;  // one per thread
+  Region input_;                    // packed activations: kTokensAtOnce tokens of the widest weight that takes them
 };
 
 Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t floats) {
@@ -145,6 +153,9 @@ Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix
   const Result<const KernelRow*> row =
       SelectKernel(Kernels(), {&matrix.format->info, matrix.rows, matrix.cols}, options_);
   if (!row) return row.error();
+  if ((*row)->takes_packed()) {
+    if (auto status = ReserveInput((*row)->input, matrix.cols); !status) return status.error();
+  }
   Result<PackedMatrix> packed = marlin::Pack(matrix, pool_);
   if (!packed) return packed.error();
   return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*std::move(packed), **row));
@@ -157,18 +168,65 @@ void CpuBackend::Embed(const Weight& table, std::span<const std::int32_t> tokens
           [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(tokens[i]), out.Row(i)); });
 }
 
+Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
+  const std::size_t bytes = kTokensAtOnce * input.words_per_token(cols) * sizeof(std::uint32_t);
+  if (input_.size() >= bytes) return {};
+  Result<Region> memory = Region::Allocate(bytes, "packed activations");
+  if (!memory) return memory.error();
+  input_ = *std::move(memory);
+  return {};
+}
+
+void CpuBackend::PackInput(MatrixView<const float> x, const PackedInput& input) {
+  const auto share = [&](std::size_t begin, std::size_t end, int) {
+    const std::size_t first = begin * kTokenTile;
+    const std::size_t tokens = std::min(end * kTokenTile, x.rows) - first;
+    auto* const words = reinterpret_cast<std::uint32_t*>(input_.data()) + first * input.words_per_token(x.cols);
+    input.pack(x.data + first * x.stride, x.stride, tokens, x.cols, words);
+  };
+  const std::size_t tiles = (x.rows + kTokenTile - 1) / kTokenTile;
+  if (x.rows * x.cols <= kSerialElements) return share(0, tiles, 0);
+  pool_.Split(tiles, share);
+}
+
 void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
                         MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
   MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
                "one output per weight");
-  std::size_t panels = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const PanelGeometry& geometry = AsCpu(*weights[i]).packed.geometry;
     MARLIN_CHECK(geometry.cols == x.cols && outs[i].cols == geometry.rows && outs[i].rows == x.rows,
                  "shapes of a matrix product");
-    panels += geometry.panels;
   }
-  if (x.rows == 0 || panels == 0) return;
+  std::vector<MatrixView<float>> parts(outs.begin(), outs.end());
+  for (std::size_t begin = 0; begin < x.rows; begin += kTokensAtOnce) {
+    const std::size_t tokens = std::min(kTokensAtOnce, x.rows - begin);
+    for (std::size_t i = 0; i < outs.size(); ++i) {
+      parts[i] = outs[i].Rows(begin, tokens);
+    }
+    MultiplyTokens(weights, biases, x.Rows(begin, tokens), parts);
+  }
+}
+
+// At most kTokensAtOnce tokens.
+void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                                MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
+  const PackedInput* input = nullptr;  // of all that take x packed
+  std::size_t panels = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const KernelRow& row = AsCpu(*weights[i]).kernel_row;
+    if (row.takes_packed()) {
+      // Weights of other formats may be served by rows that round otherwise.
+      if (input != nullptr && input->pack != row.input.pack) {
+        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, outs.first(i));
+        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, outs.subspan(i));
+      }
+      input = &row.input;
+    }
+    panels += AsCpu(*weights[i]).packed.geometry.panels;
+  }
+  if (panels == 0) return;
+  if (input != nullptr) PackInput(x, *input);
   const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
 
   ForPieces(panels * split.parts, split.grab, [&](std::size_t piece, int thread) {
@@ -185,8 +243,12 @@ void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const 
     tile.format = weight.packed.format;
     tile.panel = weight.packed.memory.data() + panel * geometry.panel_bytes;
     tile.rows = std::min(kPanelRows, geometry.rows - row);
-    tile.x = x.data + token * x.stride;
-    tile.x_stride = x.stride;
+    if (weight.kernel_row.takes_packed()) {
+      tile.packed = reinterpret_cast<const std::uint32_t*>(input_.data()) + token * input->words_per_token(x.cols);
+    } else {
+      tile.x = x.data + token * x.stride;
+      tile.x_stride = x.stride;
+    }
     tile.m = std::min(split.part_tokens, x.rows - token);
     tile.y = outs[i].data + token * outs[i].stride + row;
     tile.y_stride = outs[i].stride;
@@ -342,6 +404,7 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   }
   KernelOptions kernel_options;
   kernel_options.isa = *isa;
+  kernel_options.activations = options.activations;
   return std::unique_ptr<Backend>(
       std::make_unique<CpuBackend>(threads, kernel_options, options.kernel, std::move(workspaces)));
 }

@@ -1,5 +1,6 @@
-// The production backend for CPUs: weights stay quantized in memory, activations and sums are fp32, the kernel of every
-// weight comes from the table in kernel.h, and work is spread over a pool of threads.
+// The production backend for CPUs: weights stay quantized in memory, sums are fp32, and so are activations but for what
+// products may round them to; the kernel of every weight comes from the table in kernel.h, and work is spread over a
+// pool of threads.
 #pragma once
 
 #include <memory>
@@ -9,13 +10,15 @@
 #include "base/result.h"
 #include "kernels/backend.h"
 #include "kernels/isa.h"
+#include "kernels/kernel.h"
 
 namespace marlin {
 
 struct CpuOptions {
-  int threads = 0;            // 0 = AvailableThreads()
-  std::optional<IsaSet> isa;  // nothing beyond it is used; unset = all that the host has
-  std::string kernel;         // a row that must serve the formats of its family; empty = the fastest
+  int threads = 0;                               // 0 = AvailableThreads()
+  std::optional<IsaSet> isa;                     // nothing beyond it is used; unset = all that the host has
+  std::string kernel;                            // a row that must serve the formats of its family; empty = the fastest
+  Activations activations = Activations::kFp32;  // what products may round them to
 };
 
 // Errors: kUsage (threads out of 1..1024, unknown kernel), kUnsupported (the host lacks the instruction set),

@@ -11,6 +11,7 @@
 #include <ostream>
 #include <vector>
 
+#include "base/half.h"
 #include "kernels/kernel.h"
 #include "kernels/random_matrix.h"
 #include "kernels/reference_backend.h"
@@ -59,6 +60,16 @@ bool SameBits(const Matrix& a, const Matrix& b) {
   return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
 }
 
+// x as int8 rows take it: 128 k share a scale.
+void RoundToBytes(std::span<float> x) {
+  for (std::size_t begin = 0; begin < x.size(); begin += kQuadGroup) {
+    const std::span<float> group = x.subspan(begin, std::min(kQuadGroup, x.size() - begin));
+    float peak = 0;
+    for (const float value : group) peak = std::max(peak, std::abs(value));
+    for (float& value : group) value = std::nearbyint(value * (127 / peak)) * (peak / 127);
+  }
+}
+
 class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
  protected:
   void SetUp() override {
@@ -71,6 +82,20 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, ""});
     EXPECT_TRUE(backend.ok());
     return *std::move(backend);
+  }
+  // The reference's product of x, rounded first.
+  Matrix Wanted(const EncodedMatrix& matrix, const Matrix& x, Activations activations) {
+    Matrix rounded(x);
+    for (std::size_t t = 0; t < x.view.rows; ++t) {
+      if (activations == Activations::kInt8) RoundToBytes(rounded.view.Row(t));
+      if (activations == Activations::kBf16) {
+        for (float& value : rounded.view.Row(t)) value = Bf16ToFloat(FloatToBf16(value));
+      }
+    }
+    const auto weight = *reference_->Pack(matrix.view());
+    Matrix out(x.view.rows, matrix.rows);
+    reference_->Matmul(std::array<const Weight*, 1>{weight.get()}, {}, rounded.view, std::array{out.view});
+    return out;
   }
   std::unique_ptr<Backend> cpu_;
   std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
@@ -121,6 +146,37 @@ TEST_P(CpuBackendTest, TheNumberOfThreadsDoesNotChangeABit) {
     for (std::size_t i = 1; i < products.size(); ++i) {
       EXPECT_TRUE(SameBits(products[i], products[0]));
       EXPECT_TRUE(SameBits(attended[i], attended[0]));
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, ProductsMayRoundActivations) {
+  const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g32"), 200, 172, rng_);
+  const EncodedMatrix c = RandomEncoded(*FindFormat("bf16"), 70, 172, rng_);  // to bf16 at most
+  const EncodedMatrix b = RandomEncoded(*FindFormat("fp16"), 65, 172, rng_);  // no kernel rounds for it
+  for (const Activations allowed : {Activations::kBf16, Activations::kInt8}) {
+    for (const std::size_t m : {1, 7, 130, 1100}) {
+      const Matrix x = RandomValues(m, 172, rng_);
+      std::vector<Matrix> products;
+      std::vector<Matrix> wants;
+      for (const int threads : {1, 2, 3, 8}) {
+        const auto backend = *MakeCpuBackend({threads, GetParam().bits, "", allowed});
+        std::vector<std::unique_ptr<Weight>> weights;
+        std::vector<const Weight*> pointers;
+        std::vector<MatrixView<float>> outs;
+        products.reserve(12);
+        for (const EncodedMatrix* matrix : {&a, &b, &c}) {
+          weights.push_back(*backend->Pack(matrix->view()));
+          pointers.push_back(weights.back().get());
+          products.emplace_back(m, matrix->rows);
+          outs.push_back(products.back().view);
+          if (threads == 1) wants.push_back(Wanted(*matrix, x, FindKernel(weights.back()->kernel())->activations));
+        }
+        EXPECT_EQ(FindKernel(weights[1]->kernel())->activations, Activations::kFp32);
+        backend->Matmul(pointers, {}, x.view, outs);
+      }
+      for (std::size_t i = 3; i < products.size(); ++i) EXPECT_TRUE(SameBits(products[i], products[i % 3]));
+      for (std::size_t i = 0; i < 3; ++i) ExpectNear(products[i], wants[i], 1e-4);
     }
   }
 }

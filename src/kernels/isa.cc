@@ -11,8 +11,10 @@
 namespace marlin {
 namespace {
 
+constexpr IsaSet kUpToAvx512 = kIsaAvx2 | kIsaAvx512;
 constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar}, IsaLevel{"avx2", kIsaAvx2},
-                                IsaLevel{"avx512", kIsaAvx2 | kIsaAvx512}};
+                                IsaLevel{"avx512", kUpToAvx512}, IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
+                                IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16}};
 
 #if defined(MARLIN_X86)
 // Clang 14 has no name for it. Its registers are those of AVX2, so the system saves them when it saves those.
@@ -40,6 +42,8 @@ IsaSet HostIsa() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
     set |= kIsaAvx512;
+    if (__builtin_cpu_supports("avx512vnni")) set |= kIsaAvx512Vnni;
+    if (__builtin_cpu_supports("avx512bf16")) set |= kIsaAvx512Bf16;
   }
 #endif
   return set;

@@ -15,6 +15,8 @@ using IsaSet = std::uint32_t;
 inline constexpr IsaSet kIsaScalar = 0;        // portable C++: needs nothing
 inline constexpr IsaSet kIsaAvx2 = 1u << 0;    // AVX2, FMA and F16C
 inline constexpr IsaSet kIsaAvx512 = 1u << 1;  // AVX-512 F, BW, VL and DQ
+inline constexpr IsaSet kIsaAvx512Vnni = 1u << 2;
+inline constexpr IsaSet kIsaAvx512Bf16 = 1u << 3;
 
 // A level that `--isa=` can name: everything up to and including it.
 struct IsaLevel {

@@ -7,15 +7,35 @@
 namespace marlin {
 namespace {
 
-// Every row here reads the 64-row panels and keeps x in fp32.
+// Every row reads the 64-row panels.
 constexpr KernelRow Fp32Row(std::string_view name, std::string_view family, IsaSet needs, MatmulFn matmul) {
-  return {name, family, Layout::kPanel64, needs, "fp32", {}, matmul};
+  return {name, family, Layout::kPanel64, needs, Activations::kFp32, {}, matmul};
 }
+
+#if defined(MARLIN_X86)
+KernelRow VnniRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Vnni;
+  const ShapeLimits limits{1, static_cast<int>(kQuadSum)};
+  return {name, family, Layout::kPanel64, kNeeds, Activations::kInt8, limits, matmul, kAvx512VnniTable.input};
+}
+
+KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
+  constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Bf16;
+  return {name, family, Layout::kPanel64, kNeeds, Activations::kBf16, {}, matmul, kAvx512Bf16Table.input};
+}
+#endif
 
 // In a function, because the tables of the instruction sets stand in other files.
 std::span<const KernelRow> AllRows() {
   static const std::array kRows = {
 #if defined(MARLIN_X86)
+    VnniRow("avx512vnni/fp4", "fp4", kAvx512VnniTable.fp4),
+    VnniRow("avx512vnni/int4", "int4", kAvx512VnniTable.int4),
+    VnniRow("avx512vnni/int8", "int8", kAvx512VnniTable.int8),
+    Bf16Row("avx512bf16/fp4", "fp4", kAvx512Bf16Table.fp4),
+    Bf16Row("avx512bf16/int4", "int4", kAvx512Bf16Table.int4),
+    Bf16Row("avx512bf16/int8", "int8", kAvx512Bf16Table.int8),
+    Bf16Row("avx512bf16/bf16", "bf16", kAvx512Bf16Table.bf16),
     Fp32Row("avx512/fp4", "fp4", kIsaAvx512, kAvx512Table.fp4),
     Fp32Row("avx512/int4", "int4", kIsaAvx512, kAvx512Table.int4),
     Fp32Row("avx512/int8", "int8", kIsaAvx512, kAvx512Table.int8),
@@ -45,8 +65,8 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
   if (const IsaSet missing = row.needs & ~options.isa; missing != 0) {
     return fmt::format("needs {}, may use {}", IsaNames(missing), IsaNames(options.isa));
   }
-  if (row.activation != options.activation) {
-    return fmt::format("takes activations as {}, asked for {}", row.activation, options.activation);
+  if (row.activations > options.activations) {
+    return fmt::format("rounds activations to {}, allowed is {}", NameOf(row.activations), NameOf(options.activations));
   }
   if (request.cols % row.limits.k_multiple != 0) {
     return fmt::format("k must be a multiple of {}, got {}", row.limits.k_multiple, request.cols);
@@ -58,6 +78,22 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
 }
 
 }  // namespace
+
+std::string_view NameOf(Activations activations) {
+  for (const ActivationsName& known : kActivations) {
+    if (known.value == activations) return known.name;
+  }
+  return {};
+}
+
+Result<Activations> ParseActivations(std::string_view name) {
+  std::string names;
+  for (const ActivationsName& known : kActivations) {
+    if (known.name == name) return known.value;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", known.name);
+  }
+  return Error{ErrorCode::kUsage, fmt::format("activations cannot be \"{}\"; want one of: {}", name, names)};
+}
 
 std::span<const KernelRow> Kernels() { return AllRows(); }
 

@@ -18,6 +18,23 @@ namespace marlin {
 
 inline constexpr std::string_view kAnyFamily = "any";
 
+// What x is rounded to before it is multiplied.
+enum class Activations { kFp32, kBf16, kInt8 };
+
+struct ActivationsName {
+  std::string_view name;
+  Activations value;
+  std::string_view mode;  // of a 4-bit weight
+};
+
+// From the most exact to the fastest.
+inline constexpr ActivationsName kActivations[] = {{"fp32", Activations::kFp32, "w4a32"},
+                                                   {"bf16", Activations::kBf16, "w4a16-bf16"},
+                                                   {"int8", Activations::kInt8, "w4a8"}};
+std::string_view NameOf(Activations activations);
+// Errors: kUsage, naming what there is.
+Result<Activations> ParseActivations(std::string_view name);
+
 struct ShapeLimits {
   std::size_t k_multiple = 1;  // k must be a multiple of this
   int group_multiple = 1;      // and so must the group of a format with groups
@@ -28,9 +45,12 @@ struct KernelRow {
   std::string_view family;  // FormatInfo::family, or kAnyFamily
   Layout layout;            // what Pack must produce
   IsaSet needs;
-  std::string_view activation;  // precision that x is rounded to: "fp32" = not at all
+  Activations activations;
   ShapeLimits limits;
   MatmulFn matmul;
+  PackedInput input = {};  // how x is packed for it; empty where it takes x as it is
+
+  bool takes_packed() const { return input.pack != nullptr; }
 };
 
 // All rows of this build, fastest first.
@@ -40,8 +60,8 @@ std::span<const KernelRow> Kernels();
 const KernelRow* FindKernel(std::string_view name);
 
 struct KernelOptions {
-  IsaSet isa = kIsaScalar;  // what may be used: the host's, or less
-  std::string_view activation = "fp32";
+  IsaSet isa = kIsaScalar;                       // what may be used: the host's, or less
+  Activations activations = Activations::kFp32;  // what x may be rounded to; rows that are more exact serve too
   // Row that must serve the formats of its family; the other families choose as usual. Empty = none.
   std::string_view forced;
 };

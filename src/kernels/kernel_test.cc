@@ -13,11 +13,11 @@ namespace {
 void NoMatmul(const MatmulTile&) noexcept {}
 
 constexpr KernelRow kTestRows[] = {
-    {"fast/fp4-bf16", "fp4", Layout::kPanel64, kIsaAvx512, "bf16", {}, NoMatmul},
-    {"fast/fp4", "fp4", Layout::kPanel64, kIsaAvx512, "fp32", {32, 64}, NoMatmul},
-    {"middle/fp4", "fp4", Layout::kPanel64, kIsaAvx2, "fp32", {}, NoMatmul},
-    {"middle/int4", "int4", Layout::kPanel64, kIsaAvx2, "fp32", {}, NoMatmul},
-    {"slow/any", kAnyFamily, Layout::kPanel64, kIsaScalar, "fp32", {}, NoMatmul},
+    {"fast/fp4-bf16", "fp4", Layout::kPanel64, kIsaAvx512, Activations::kBf16, {}, NoMatmul},
+    {"fast/fp4", "fp4", Layout::kPanel64, kIsaAvx512, Activations::kFp32, {32, 64}, NoMatmul},
+    {"middle/fp4", "fp4", Layout::kPanel64, kIsaAvx2, Activations::kFp32, {}, NoMatmul},
+    {"middle/int4", "int4", Layout::kPanel64, kIsaAvx2, Activations::kFp32, {}, NoMatmul},
+    {"slow/any", kAnyFamily, Layout::kPanel64, kIsaScalar, Activations::kFp32, {}, NoMatmul},
 };
 
 std::string Chosen(std::string_view format, std::size_t cols, const KernelOptions& options) {
@@ -26,29 +26,32 @@ std::string Chosen(std::string_view format, std::size_t cols, const KernelOption
 }
 
 TEST(Kernel, TheFirstRowThatServesIsChosen) {
-  const KernelOptions all{kIsaAvx2 | kIsaAvx512, "fp32", ""};
+  const KernelOptions all{kIsaAvx2 | kIsaAvx512, Activations::kFp32, ""};
   EXPECT_EQ(Chosen("fp4-g64", 64, all), "fast/fp4");
   EXPECT_EQ(Chosen("fp4-g64", 65, all), "middle/fp4");
   EXPECT_EQ(Chosen("fp4-g32", 64, all), "middle/fp4");
   EXPECT_EQ(Chosen("int4-g64", 64, all), "middle/int4");
   EXPECT_EQ(Chosen("bf16", 64, all), "slow/any");
-  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2, "fp32", ""}), "middle/fp4");
-  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaScalar, "fp32", ""}), "slow/any");
-  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2 | kIsaAvx512, "bf16", ""}), "fast/fp4-bf16");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2, Activations::kFp32, ""}), "middle/fp4");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaScalar, Activations::kFp32, ""}), "slow/any");
+  EXPECT_EQ(Chosen("fp4-g64", 64, {kIsaAvx2 | kIsaAvx512, Activations::kBf16, ""}), "fast/fp4-bf16");
+  // Where no row rounds x, one that does not serves.
+  EXPECT_EQ(Chosen("int4-g64", 64, {kIsaAvx2 | kIsaAvx512, Activations::kBf16, ""}), "middle/int4");
 }
 
 TEST(Kernel, ForcingBindsTheFamiliesOfTheRow) {
-  const KernelOptions forced{kIsaAvx2 | kIsaAvx512, "fp32", "middle/fp4"};
+  const KernelOptions forced{kIsaAvx2 | kIsaAvx512, Activations::kFp32, "middle/fp4"};
   EXPECT_EQ(Chosen("fp4-g64", 64, forced), "middle/fp4");
   EXPECT_EQ(Chosen("int4-g64", 64, forced), "middle/int4");
-  EXPECT_EQ(Chosen("int4-g64", 64, {kIsaAvx2 | kIsaAvx512, "fp32", "slow/any"}), "slow/any");
-  const std::string refusal = Chosen("fp4-g64", 65, {kIsaAvx2 | kIsaAvx512, "fp32", "fast/fp4"});
+  EXPECT_EQ(Chosen("int4-g64", 64, {kIsaAvx2 | kIsaAvx512, Activations::kFp32, "slow/any"}), "slow/any");
+  const std::string refusal = Chosen("fp4-g64", 65, {kIsaAvx2 | kIsaAvx512, Activations::kFp32, "fast/fp4"});
   EXPECT_NE(refusal.find("k must be a multiple of 32, got 65"), std::string::npos) << refusal;
   EXPECT_NE(refusal.find("fast/fp4 was asked for"), std::string::npos) << refusal;
 }
 
 TEST(Kernel, EveryRefusalHasAReason) {
-  const auto walk = ExplainKernel(kTestRows, {&FindFormat("fp4-g32")->info, 64, 33}, {kIsaAvx2, "fp32", ""});
+  const auto walk =
+      ExplainKernel(kTestRows, {&FindFormat("fp4-g32")->info, 64, 33}, {kIsaAvx2, Activations::kFp32, ""});
   ASSERT_EQ(walk.size(), std::size(kTestRows));
   EXPECT_EQ(walk[0].reason, "needs avx512, may use avx2");
   EXPECT_EQ(walk[2].reason, "the fastest row that serves");
@@ -73,6 +76,17 @@ TEST(Kernel, EveryFormatHasAKernelOnEveryMachine) {
   }
 }
 
+TEST(Activations, NamesAndParsing) {
+  for (const ActivationsName& known : kActivations) {
+    EXPECT_EQ(*ParseActivations(known.name), known.value);
+    EXPECT_EQ(NameOf(known.value), known.name);
+  }
+  const Result<Activations> unknown = ParseActivations("fp8");
+  ASSERT_FALSE(unknown.ok());
+  EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
+  EXPECT_NE(unknown.error().message.find("fp32, bf16, int8"), std::string::npos);
+}
+
 TEST(Isa, NamesAndParsing) {
   EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
@@ -80,7 +94,7 @@ TEST(Isa, NamesAndParsing) {
   const Result<IsaSet> unknown = ParseIsa("mmx");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
-  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512"), std::string::npos);
+  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16"), std::string::npos);
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 namespace marlin {
 namespace {
 
-// Tokens of a register tile: parts are whole tiles, so that only the last one runs a narrow one.
-constexpr std::size_t kTile = 6;
+// Parts are whole tiles, so that only the last one runs a narrow one.
+constexpr std::size_t kTile = kTokenTile;
 // Below this a part spends more than a tenth of its time on unpacking.
 constexpr std::size_t kLeastTokens = 24;
 // Unpacking a panel costs about as much as multiplying it by this many tokens.

@@ -72,6 +72,7 @@ inline constexpr std::size_t kFloorWindows = 1;
 // What the sweep is given to work with.
 struct ComparisonTools {
   Backend& backend;
+  Backend& maker;  // what models are quantized with
   const EvalText& text;
   // Makes the backend of the noise floor; may be empty: then no floor is measured.
   std::function<Result<std::unique_ptr<Backend>>()> make_other_backend;

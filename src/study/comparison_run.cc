@@ -160,7 +160,7 @@ class ModelSweep {
       quantize.method = row.plan->method;
       if (row.plan->calibrated) {
         quantize.calibration = &*model_.calibration;
-        quantize.backend = &tools_.backend;
+        quantize.backend = &tools_.maker;
       }
       quantize.source_sha256 = model_.sha256;
       quantize.program = options_.program.version + " " + options_.program.commit;

@@ -24,17 +24,17 @@ struct Block {
   std::size_t length;
 };
 
-// visit(Block) in the order of k.
-template <class Visitor>
+// visit(Block) in the order of k, at most kLength at a time.
+template <std::size_t kLength = kBlockLength, class Visitor>
 inline void ForEachBlock(const MatmulTile& tile, Visitor visit) {
   const PanelGeometry& geometry = *tile.geometry;
-  const std::size_t block_bytes = kBlockLength * 64 * geometry.code_bits / 8;
+  const std::size_t block_bytes = kLength * 64 * geometry.code_bits / 8;
   const std::uint8_t* header = tile.panel;
   for (std::size_t k = 0; k < geometry.cols; header += geometry.group_bytes) {
     const std::size_t end = Smaller(k + geometry.group, geometry.cols);
     const std::uint8_t* codes = header + geometry.code_offset;
     for (; k < end; codes += block_bytes) {
-      const Block block{header, codes, k, Smaller(end - k, kBlockLength)};
+      const Block block{header, codes, k, Smaller(end - k, kLength)};
       visit(block);
       k += block.length;
     }

@@ -15,22 +15,56 @@ struct PanelGeometry;
 inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
-// Floats of a thread's work space: a block of unpacked weights, its scales, totals.
-inline constexpr std::size_t kMatmulWorkspace = 64 * kBlockLength + 64 + 64 * kMaxTileTokens;
+
+// The same where x is rounded: the weights of a block are 64 rows x 64 pairs of bf16, again 16 KiB. Shorter groups are
+// unpacked together, at most so many.
+inline constexpr std::size_t kDotBlockLength = 128;
+inline constexpr std::size_t kMostDotBlocks = 8;
+
+// Floats of a thread's work space: a block of unpacked weights, its scales and offsets, totals.
+inline constexpr std::size_t kMatmulWorkspace = 64 * kBlockLength + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
+static_assert(kDotBlockLength / 2 == kBlockLength);
+
+// Tokens whose packed activations stand together: the widest register tile there is.
+inline constexpr std::size_t kTokenTile = 6;
+
+// x as kernels that round it take it: tiles of kTokenTile tokens (the last one may be narrower), each of 32-bit words
+//
+//   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
+//   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
+//          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
+//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bytes of 32 k
+//
+// Rounded to nearest, ties to even; the k that fill up the last 8 are 0.
+constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4; }
+inline constexpr std::size_t kQuadGroup = kDotBlockLength;
+constexpr std::size_t QuadGroups(std::size_t k) { return (k + kQuadGroup - 1) / kQuadGroup; }
+inline constexpr std::size_t kQuadSum = 32;
+constexpr std::size_t QuadSums(std::size_t k) { return (k + kQuadSum - 1) / kQuadSum; }
+constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + QuadGroups(k) + QuadSums(k); }
+
+// Packs m tokens into m * words_per_token(k) words.
+struct PackedInput {
+  std::size_t (*words_per_token)(std::size_t k) = nullptr;
+  void (*pack)(const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
+               std::uint32_t* words) noexcept = nullptr;
+};
 
 // One panel of weights times m rows of x: y[t][r] = sum_k w[r][k] x[t][k] for r < rows.
 //
-// Every kernel sums in the same order, whatever m: the blocks of at most 64 k of a group, one after the other; inside
-// a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum, total).
+// Every kernel sums in the same order, whatever m. Activations in fp32: the blocks of at most 64 k of a group, one
+// after the other; inside a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum,
+// total). In bf16: blocks of at most 128 k, a chain of products of pairs.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;
   const std::uint8_t* panel = nullptr;  // geometry->panel_bytes
   std::size_t rows = 0;                 // 1..64 of the panel that exist
-  const float* x = nullptr;             // [m][k]
+  const float* x = nullptr;             // [m][k]; null for kernels that take it packed
   std::size_t x_stride = 0;
-  std::size_t m = 0;   // 1..kMaxTileTokens
-  float* y = nullptr;  // [m][rows]
+  const std::uint32_t* packed = nullptr;  // m tokens, the first of which begins a tile
+  std::size_t m = 0;                      // 1..kMaxTileTokens
+  float* y = nullptr;                     // [m][rows]
   std::size_t y_stride = 0;
   float* workspace = nullptr;  // kMatmulWorkspace floats, 64-byte aligned
 };
@@ -122,9 +156,20 @@ struct IsaTable {
   OpsTable ops;
 };
 
+// What an instruction set exports that has dot products of rounded activations; null where it has no kernel.
+struct DotTable {
+  PackedInput input;
+  MatmulFn fp4;
+  MatmulFn int4;
+  MatmulFn int8;
+  MatmulFn bf16;
+};
+
 // Defined where the build has their folder.
 extern const IsaTable kScalarTable;
 extern const IsaTable kAvx2Table;
 extern const IsaTable kAvx512Table;
+extern const DotTable kAvx512Bf16Table;  // activations in bf16
+extern const DotTable kAvx512VnniTable;  // activations in int8
 
 }  // namespace marlin

@@ -1,0 +1,141 @@
+// Pairs of bf16 on AVX-512: packing activations, decoding weights (dots_body.h has the interface, layout.h the
+// picture).
+#pragma once
+
+#include "kernels/cpu/avx512/codes.h"
+#include "kernels/cpu/avx512/words.h"
+#include "kernels/cpu/tile.h"
+
+namespace marlin {
+namespace {
+
+struct PairDots {
+  static constexpr int kStepWords = 4;
+  using Sum = Vec;
+  template <int T>
+  struct TokenParams {};
+  static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
+  static Sum Start() { return Zero(); }
+  static Sum Add(Sum sum, Words weights, Words x) {
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
+  }
+  template <int T>
+  static TokenParams<T> Params(const std::uint32_t*, std::size_t, std::size_t, std::size_t) {
+    return {};
+  }
+  template <int T>
+  static Vec Value(Sum sum, Vec, const TokenParams<T>&, int) {
+    return sum;
+  }
+};
+
+struct PairCode {
+  using Dots = PairDots;
+  struct Zero {};
+  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t*, int) { return marlin::Zero(); }
+};
+
+// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits.
+template <int kPair>
+inline __m512i MovePairDown(const std::uint8_t* bytes) {
+  const __m512i word = LoadBytes64(bytes);
+  if constexpr (kPair == 0) return word;
+  return _mm512_srli_epi16(word, 4 * kPair);
+}
+
+struct Fp4Pairs : PairCode {
+  static constexpr std::size_t kStepBytes = 256;
+  // The permutation looks at 5 bits of an index; the table stands there twice, so bit 4 needs no mask.
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes, Zero) {
+    // bf16 of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
+    const __m512i table =
+        _mm512_set_epi16(-0x3f40, -0x3f80, -0x3fc0, -0x4000, -0x4040, -0x4080, -0x4100, -0x8000, 0x40c0, 0x4080, 0x4040,
+                         0x4000, 0x3fc0, 0x3f80, 0x3f00, 0, -0x3f40, -0x3f80, -0x3fc0, -0x4000, -0x4040, -0x4080,
+                         -0x4100, -0x8000, 0x40c0, 0x4080, 0x4040, 0x4000, 0x3fc0, 0x3f80, 0x3f00, 0);
+    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
+  }
+};
+
+struct Int4Pairs : PairCode {
+  static constexpr std::size_t kStepBytes = 256;
+  struct Zero {
+    __m512i distance;  // 16 - zero point in both halves of a row's word
+  };
+  static Zero LoadZero(const std::uint8_t* header, int row) {
+    const __m512i points = _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
+    const __m512i both = _mm512_or_si512(points, _mm512_slli_epi32(points, 16));
+    return {_mm512_sub_epi16(_mm512_set1_epi16(16), both)};
+  }
+  // Element i of the table is bf16 of i - 16, so code + 16 - zero point finds code - zero point.
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes, const Zero& zero) {
+    const __m512i table =
+        _mm512_set_epi16(0x4170, 0x4160, 0x4150, 0x4140, 0x4130, 0x4120, 0x4110, 0x4100, 0x40e0, 0x40c0, 0x40a0, 0x4080,
+                         0x4040, 0x4000, 0x3f80, 0, -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20,
+                         -0x3f00, -0x3ef0, -0x3ee0, -0x3ed0, -0x3ec0, -0x3eb0, -0x3ea0, -0x3e90, -0x3e80);
+    const __m512i code = _mm512_and_si512(MovePairDown<kPair>(bytes), _mm512_set1_epi16(15));
+    return _mm512_permutexvar_epi16(_mm512_add_epi16(code, zero.distance), table);
+  }
+};
+
+struct Int8Pairs : PairCode {
+  static constexpr std::size_t kStepBytes = 512;
+  // Whole numbers up to 256 are exact in bf16: the upper half of their fp32.
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes, Zero) {
+    constexpr int kFirst = kPairs[kPair][0];
+    const __m512i word = LoadBytes64(bytes + kFirst / 4 * 256);
+    const __m512i low = FloatBits(word, kFirst % 4);
+    const __m512i high = FloatBits(word, kFirst % 4 + 2);
+    return _mm512_or_si512(_mm512_srli_epi32(low, 16), high);
+  }
+
+ private:
+  static __m512i FloatBits(__m512i word, int byte) {
+    const __m512i up = _mm512_slli_epi32(word, static_cast<unsigned>(24 - 8 * byte));
+    return _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_srai_epi32(up, 24)));
+  }
+};
+
+struct Bf16Pairs : PairCode {
+  static constexpr std::size_t kStepBytes = 1024;
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes, Zero) {
+    return LoadBytes64(bytes + 256 * kPair);
+  }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+};
+
+// 32 floats -> 16 words of pairs; `count` of the floats exist, the others are 0.
+inline __m512i PairsOf32(const float* x, std::size_t count) {
+  const __m512i order = _mm512_set_epi16(31, 29, 27, 25, 30, 28, 26, 24, 23, 21, 19, 17, 22, 20, 18, 16, 15, 13, 11, 9,
+                                         14, 12, 10, 8, 7, 5, 3, 1, 6, 4, 2, 0);
+  __m512 low, high;
+  if (count >= 32) {
+    low = _mm512_loadu_ps(x);
+    high = _mm512_loadu_ps(x + 16);
+  } else {
+    const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
+    low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
+    high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
+  }
+  return _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+}
+
+void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+  const std::size_t token_words = PairWords(k);
+  for (std::size_t t = 0; t < m; ++t) {
+    const float* const row = x + t * x_stride;
+    const TokenPlace place = PlaceOfToken(t, m, token_words);
+    for (std::size_t w = 0; w < token_words; w += 16) {
+      StoreApart(PairsOf32(row + 2 * w, k - 2 * w), token_words - w, words + place.offset + w * place.width,
+                 place.width);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace marlin

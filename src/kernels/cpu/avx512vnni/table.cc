@@ -1,0 +1,15 @@
+// The kernels of AVX-512 with VNNI: activations rounded to int8, whole sums. Exports its table and nothing else.
+#include "kernels/cpu/avx512vnni/codes.h"
+#include "kernels/cpu/dots_body.h"
+
+namespace marlin {
+
+const DotTable kAvx512VnniTable = {
+    .input = {QuadWords, PackQuads},
+    .fp4 = MatmulDots<Fp4Quads>,
+    .int4 = MatmulDots<Int4Quads>,
+    .int8 = MatmulDots<Int8Quads>,
+    .bf16 = nullptr,
+};
+
+}  // namespace marlin

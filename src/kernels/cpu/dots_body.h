@@ -1,0 +1,285 @@
+// The product with rounded activations, in terms of an instruction set's dot products inside 32-bit words: two bf16 of
+// a row times two of a token (pairs, summed in fp32), or four bytes times four (quads, summed in int32). Included after
+// vec.h and matmul_body.h; everything has internal linkage. The including folder defines
+//
+//   Words, LoadWords(p), BroadcastWord(p)   vectors of words: one row (one token, everywhere) per lane
+//   StoreWords(p, words)
+//   kFewDotTokens                           more tokens are faster with the weights unpacked first
+//
+// two structs, what is done with words of either kind (Dots):
+//
+//   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
+//   Sum, Start(), Add(sum, weights, x)
+//   TokenParams<T>, Params<T>(x, k, begin, length)   what the tokens' sums of a block need to become fp32
+//   Value(sum, row, token)                  ... and how
+//
+// and per weight format a struct like those of direct_body.h:
+//
+//   Dots, kStepBytes, Zero, LoadZero(header, row), Scale(header, row)
+//   Word<kWord>(bytes, zero)                word kWord of a step, bytes = of this vector of rows in the step
+//   Offset(header, row)                     what was added to weights to make them unsigned; 0 for pairs
+//
+// Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
+#pragma once
+
+#include "kernels/cpu/matmul_body.h"
+
+namespace marlin {
+namespace {
+
+// Bytes between the load and the prefetch, as in direct_body.h; past the caches that the activations need.
+constexpr std::size_t kDotPrefetchBytes = 6144;
+
+constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
+
+// Row vectors of one register tile.
+constexpr int kDotVectors = kPanelVectors < 4 ? kPanelVectors : 4;
+
+template <class Code, int T, int kWord = 0>
+[[gnu::always_inline]] inline void AddWords(const std::uint8_t* bytes, const typename Code::Zero* zero,
+                                            const std::uint32_t* x, typename Code::Dots::Sum (*sum)[kDotVectors]) {
+  if constexpr (kWord < Code::Dots::kStepWords) {
+    Words weights[kDotVectors];
+    for (int v = 0; v < kDotVectors; ++v) weights[v] = Code::template Word<kWord>(bytes + v * kLanes * 4, zero[v]);
+    for (int t = 0; t < T; ++t) {
+      const Words token = BroadcastWord(x + kWord * T + t);
+      for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Code::Dots::Add(sum[t][v], weights[v], token);
+    }
+    AddWords<Code, T, kWord + 1>(bytes, zero, x, sum);
+  }
+}
+
+// One block for T tokens and the rows of one register tile: adds to totals.
+template <class Code, int T>
+[[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first,
+                                              Vec (*totals)[kDotVectors]) {
+  using Dots = typename Code::Dots;
+  typename Code::Zero zero[kDotVectors];
+  typename Dots::Sum sum[T][kDotVectors];
+  for (int v = 0; v < kDotVectors; ++v) {
+    zero[v] = Code::LoadZero(block.header, first + v * kLanes);
+    for (int t = 0; t < T; ++t) sum[t][v] = Dots::Start();
+  }
+  const std::uint32_t* x = tile.packed + block.k / 8 * Dots::kStepWords * T;
+  const std::uint8_t* bytes = block.codes + first * 4;
+  const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
+  for (; bytes != end; bytes += Code::kStepBytes, x += Dots::kStepWords * T) {
+    for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
+      for (int v = 0; v < kDotVectors; ++v) {
+        __builtin_prefetch(bytes + line + v * kLanes * 4 + kDotPrefetchBytes, 0, 0);
+      }
+    }
+    AddWords<Code, T>(bytes, zero, x, sum);
+  }
+  const auto token = Dots::template Params<T>(tile.packed, tile.geometry->cols, block.k, block.length);
+  for (int v = 0; v < kDotVectors; ++v) {
+    const Vec scale = Code::Scale(block.header, first + v * kLanes);
+    const Vec offset = Code::Offset(block.header, first + v * kLanes);
+    for (int t = 0; t < T; ++t) totals[t][v] = Fma(scale, Dots::Value(sum[t][v], offset, token, t), totals[t][v]);
+  }
+}
+
+template <class Code, int T>
+[[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
+  float* const out = tile.workspace;  // [T][64]
+  for (int first = 0; first < 64; first += kDotVectors * kLanes) {
+    Vec totals[T][kDotVectors];
+    for (int t = 0; t < T; ++t) {
+      for (int v = 0; v < kDotVectors; ++v) totals[t][v] = Zero();
+    }
+    ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) { DirectDots<Code, T>(tile, block, first, totals); });
+    for (int t = 0; t < T; ++t) {
+      for (int v = 0; v < kDotVectors; ++v) Store(out + t * 64 + first + v * kLanes, totals[t][v]);
+    }
+  }
+  CopyRows(tile, out);
+}
+
+template <class Code, int T = kTokenTile>
+inline void MatmulDotsUpTo(const MatmulTile& tile) {
+  if constexpr (T > 1) {
+    if (tile.m < T) return MatmulDotsUpTo<Code, T - 1>(tile);
+  }
+  MatmulFewDots<Code, T>(tile);
+}
+
+// Some blocks whose weights are unpacked together.
+struct DotChunk {
+  std::size_t k = 0;  // of the first column
+  std::size_t length = 0;
+  std::size_t blocks = 0;
+  std::size_t begins[kMostDotBlocks] = {};  // k of each block
+  std::size_t steps[kMostDotBlocks] = {};
+};
+
+struct DotProduct {
+  const DotChunk* chunk;
+  const std::uint8_t* weights;  // [steps of all blocks][words of a step][64 rows] words
+  const float* scales;          // [blocks][64]
+  const float* offsets;         // [blocks][64]
+  const std::uint32_t* packed;  // the tokens of this tile
+  std::size_t cols;
+  const float* in;  // [tokens][64] totals so far; null means zeros
+  float* totals;    // [tokens][64], may be in
+  float* out;       // [tokens][64], the totals after the last block; may be totals
+  std::size_t out_stride;
+};
+
+// totals of a block: out[t][v] = fma(scale, value of the sum, in[t][v]).
+template <class Dots, int T>
+[[gnu::always_inline]] inline void FoldBlock(const DotProduct& p, std::size_t b, int first,
+                                             const typename Dots::Sum (*sum)[kDotVectors]) {
+  const float* const in = b == 0 ? p.in : p.totals;
+  const bool last = b + 1 == p.chunk->blocks;
+  float* const out = (last ? p.out : p.totals) + first;
+  const std::size_t out_stride = last ? p.out_stride : 64;
+  const auto token = Dots::template Params<T>(p.packed, p.cols, p.chunk->begins[b], p.chunk->steps[b] * 8);
+#pragma GCC unroll 8
+  for (int v = 0; v < kDotVectors; ++v) {
+    const std::size_t row = static_cast<std::size_t>(first + v * kLanes);
+    const Vec scale = Load(p.scales + b * 64 + row);
+    const Vec offset = Load(p.offsets + b * 64 + row);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      const auto place = static_cast<std::size_t>(t);
+      const Vec before = in == nullptr ? Zero() : Load(in + place * 64 + row);
+      Store(out + place * out_stride + v * kLanes, Fma(scale, Dots::Value(sum[t][v], offset, token, t), before));
+    }
+  }
+}
+
+// T tokens, the rows of one register tile.
+template <class Dots, int T>
+inline void DotTile(const DotProduct& p, int first) {
+  const std::uint8_t* w = p.weights + first * 4;
+  const std::uint32_t* x = p.packed + p.chunk->k / 8 * Dots::kStepWords * T;
+  for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
+    typename Dots::Sum sum[T][kDotVectors];
+    for (int t = 0; t < T; ++t) {
+      for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Dots::Start();
+    }
+    const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
+    for (; w != end; w += 256, x += T) {
+      Words row[kDotVectors];
+      for (int v = 0; v < kDotVectors; ++v) row[v] = LoadWords(w + v * kLanes * 4);
+      for (int t = 0; t < T; ++t) {
+        const Words token = BroadcastWord(x + t);
+        for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Dots::Add(sum[t][v], row[v], token);
+      }
+    }
+    FoldBlock<Dots, T>(p, b, first, sum);
+  }
+}
+
+template <class Dots, int T>
+[[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
+  for (int first = 0; first < 64; first += kDotVectors * kLanes) DotTile<Dots, T>(p, first);
+}
+
+template <class Dots, int T = kTokenTile>
+inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
+  if constexpr (T > 1) {
+    if (tokens < T) return MultiplyDotTokens<Dots, T - 1>(p, tokens);
+  }
+  DotTileOfTokens<Dots, T>(p);
+}
+
+template <class Code, int kWord = 0>
+[[gnu::always_inline]] inline void StoreStepWords(const std::uint8_t* bytes, const typename Code::Zero& zero,
+                                                  std::uint8_t* to) {
+  if constexpr (kWord < Code::Dots::kStepWords) {
+    StoreWords(to + kWord * 256, Code::template Word<kWord>(bytes, zero));
+    StoreStepWords<Code, kWord + 1>(bytes, zero, to);
+  }
+}
+
+// The words of a block, [steps][words of a step][64 rows], its scales and offsets [64].
+template <class Code>
+inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales, float* offsets) {
+  const std::size_t steps = StepsOf(block.length);
+  for (int v = 0; v < kPanelVectors; ++v) {
+    const typename Code::Zero zero = Code::LoadZero(block.header, v * kLanes);
+    Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
+    Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
+    const std::uint8_t* bytes = block.codes + v * kLanes * 4;
+    std::uint8_t* to = weights + v * kLanes * 4;
+    for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
+      StoreStepWords<Code>(bytes, zero, to);
+    }
+  }
+}
+
+// A chunk, now unpacked, times all tokens of the tile.
+template <class Dots>
+inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
+  const std::size_t token_words = Dots::WordsOfToken(p.cols);
+  const bool last = p.chunk->k + p.chunk->length == p.cols;
+  for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
+    p.packed = tile.packed + t * token_words;
+    p.totals = totals + t * 64;
+    p.in = p.chunk->k == 0 ? nullptr : p.totals;
+    p.out = p.totals;
+    p.out_stride = 64;
+    if (last && tile.rows == 64) {  // the last chunk writes the result
+      p.out = tile.y + t * tile.y_stride;
+      p.out_stride = tile.y_stride;
+    }
+    // The next tokens are too far away for the hardware to foresee.
+    const std::size_t next = t + kTokenTile;
+    if (next < tile.m) {
+      const std::size_t width = Smaller(tile.m - next, kTokenTile);
+      const std::size_t step_words = Dots::kStepWords * width;
+      const std::uint32_t* const ahead = tile.packed + next * token_words + p.chunk->k / 8 * step_words;
+      for (std::size_t i = 0; i < StepsOf(p.chunk->length) * step_words; i += 16) __builtin_prefetch(ahead + i);
+    }
+    MultiplyDotTokens<Dots>(p, Smaller(tile.m - t, kTokenTile));
+  }
+}
+
+template <class Code>
+void MatmulManyDots(const MatmulTile& tile) {
+  using Dots = typename Code::Dots;
+  auto* const weights = reinterpret_cast<std::uint8_t*>(tile.workspace);
+  float* const scales = tile.workspace + 64 * kDotBlockLength / 2;
+  float* const offsets = scales + 64 * kMostDotBlocks;
+  float* const totals = offsets + 64 * kMostDotBlocks;
+  DotChunk chunk;
+  std::size_t steps = 0;
+  ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
+    if (chunk.blocks == 0) chunk.k = block.k;
+    const std::size_t b = chunk.blocks++;
+    UnpackWords<Code>(block, weights + steps * Dots::kStepWords * 256, scales + b * 64, offsets + b * 64);
+    chunk.begins[b] = block.k;
+    chunk.steps[b] = StepsOf(block.length);
+    chunk.length += block.length;
+    steps += chunk.steps[b];
+    const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kDotBlockLength ||
+                      chunk.blocks == kMostDotBlocks;
+    if (!full && block.k + block.length != tile.geometry->cols) return;
+    DotProduct product{};
+    product.chunk = &chunk;
+    product.weights = weights;
+    product.scales = scales;
+    product.offsets = offsets;
+    product.cols = tile.geometry->cols;
+    MultiplyChunk<Dots>(tile, product, totals);
+    chunk = {};
+    steps = 0;
+  });
+  if (tile.rows != 64) CopyRows(tile, totals);
+}
+
+template <class Code>
+void MatmulDots(const MatmulTile& tile) noexcept {
+  if (tile.m > kFewDotTokens) return MatmulManyDots<Code>(tile);
+  MatmulTile part = tile;
+  for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
+    part.m = Smaller(tile.m - t, kTokenTile);
+    part.packed = tile.packed + t * Code::Dots::WordsOfToken(tile.geometry->cols);
+    part.y = tile.y + t * tile.y_stride;
+    MatmulDotsUpTo<Code>(part);
+  }
+}
+
+}  // namespace
+}  // namespace marlin
