@@ -22,6 +22,8 @@
 // Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
 #pragma once
 
+#include <utility>
+
 #include "kernels/cpu/matmul_body.h"
 
 namespace marlin {
@@ -32,67 +34,80 @@ constexpr std::size_t kDotPrefetchBytes = 6144;
 
 constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
 
+// f(0), f(1), ... f(N - 1), each with a constant of its own, so that arrays indexed by it stay in registers: GCC 12
+// unrolls loops over them too late for that.
+template <int N, class Function>
+[[gnu::always_inline]] inline void Unrolled(Function f) {
+  [&]<int... kI>(std::integer_sequence<int, kI...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, kI>{}), ...);
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+#define MARLIN_INLINE __attribute__((always_inline))
+
 // Row vectors of one register tile.
 constexpr int kDotVectors = kPanelVectors < 4 ? kPanelVectors : 4;
 
-template <class Code, int T, int kWord = 0>
-[[gnu::always_inline]] inline void AddWords(const std::uint8_t* bytes, const typename Code::Zero* zero,
-                                            const std::uint32_t* x, typename Code::Dots::Sum (*sum)[kDotVectors]) {
-  if constexpr (kWord < Code::Dots::kStepWords) {
-    Words weights[kDotVectors];
-    for (int v = 0; v < kDotVectors; ++v) weights[v] = Code::template Word<kWord>(bytes + v * kLanes * 4, zero[v]);
-    for (int t = 0; t < T; ++t) {
-      const Words token = BroadcastWord(x + kWord * T + t);
-      for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Code::Dots::Add(sum[t][v], weights[v], token);
-    }
-    AddWords<Code, T, kWord + 1>(bytes, zero, x, sum);
-  }
-}
+template <class Dots, int T>
+struct TileSums {
+  typename Dots::Sum at[T][kDotVectors];
 
-// One block for T tokens and the rows of one register tile: adds to totals.
+  [[gnu::always_inline]] void Start() {
+    Unrolled<T>([&](auto t)
+                    MARLIN_INLINE { Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
+  }
+  // One word of every row times the T words at x.
+  [[gnu::always_inline]] void Add(const Words (&weights)[kDotVectors], const std::uint32_t* x) {
+    Unrolled<T>([&](auto t) MARLIN_INLINE {
+      const Words token = BroadcastWord(x + t);
+      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
+    });
+  }
+};
+
+// One block for T tokens and the rows of one register tile: adds to totals [T][64], or starts them.
 template <class Code, int T>
-[[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first,
-                                              Vec (*totals)[kDotVectors]) {
+[[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
   using Dots = typename Code::Dots;
   typename Code::Zero zero[kDotVectors];
-  typename Dots::Sum sum[T][kDotVectors];
-  for (int v = 0; v < kDotVectors; ++v) {
-    zero[v] = Code::LoadZero(block.header, first + v * kLanes);
-    for (int t = 0; t < T; ++t) sum[t][v] = Dots::Start();
-  }
+  Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { zero[v] = Code::LoadZero(block.header, first + v * kLanes); });
+  TileSums<Dots, T> sums;
+  sums.Start();
   const std::uint32_t* x = tile.packed + block.k / 8 * Dots::kStepWords * T;
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x += Dots::kStepWords * T) {
-    for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
-      for (int v = 0; v < kDotVectors; ++v) {
-        __builtin_prefetch(bytes + line + v * kLanes * 4 + kDotPrefetchBytes, 0, 0);
-      }
-    }
-    AddWords<Code, T>(bytes, zero, x, sum);
+    Unrolled<Code::kStepBytes / 256 * kDotVectors>([&](auto line) MARLIN_INLINE {
+      __builtin_prefetch(bytes + line / kDotVectors * 256 + line % kDotVectors * (kLanes * 4) + kDotPrefetchBytes, 0,
+                         0);
+    });
+    Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
+      Words weights[kDotVectors];
+      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
+        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4, zero[v]);
+      });
+      sums.Add(weights, x + word * T);
+    });
   }
   const auto token = Dots::template Params<T>(tile.packed, tile.geometry->cols, block.k, block.length);
-  for (int v = 0; v < kDotVectors; ++v) {
+  Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
     const Vec scale = Code::Scale(block.header, first + v * kLanes);
     const Vec offset = Code::Offset(block.header, first + v * kLanes);
-    for (int t = 0; t < T; ++t) totals[t][v] = Fma(scale, Dots::Value(sum[t][v], offset, token, t), totals[t][v]);
-  }
+    Unrolled<T>([&](auto t) MARLIN_INLINE {
+      float* const total = totals + t * 64 + first + v * kLanes;
+      const Vec before = block.k == 0 ? Zero() : Load(total);
+      Store(total, Fma(scale, Dots::Value(sums.at[t][v], offset, token, t), before));
+    });
+  });
 }
 
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
-  float* const out = tile.workspace;  // [T][64]
+  float* const totals = tile.workspace;  // [T][64]
   for (int first = 0; first < 64; first += kDotVectors * kLanes) {
-    Vec totals[T][kDotVectors];
-    for (int t = 0; t < T; ++t) {
-      for (int v = 0; v < kDotVectors; ++v) totals[t][v] = Zero();
-    }
     ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) { DirectDots<Code, T>(tile, block, first, totals); });
-    for (int t = 0; t < T; ++t) {
-      for (int v = 0; v < kDotVectors; ++v) Store(out + t * 64 + first + v * kLanes, totals[t][v]);
-    }
   }
-  CopyRows(tile, out);
+  CopyRows(tile, totals);
 }
 
 template <class Code, int T = kTokenTile>
@@ -128,46 +143,45 @@ struct DotProduct {
 // totals of a block: out[t][v] = fma(scale, value of the sum, in[t][v]).
 template <class Dots, int T>
 [[gnu::always_inline]] inline void FoldBlock(const DotProduct& p, std::size_t b, int first,
-                                             const typename Dots::Sum (*sum)[kDotVectors]) {
+                                             const TileSums<Dots, T>& sums) {
   const float* const in = b == 0 ? p.in : p.totals;
   const bool last = b + 1 == p.chunk->blocks;
-  float* const out = (last ? p.out : p.totals) + first;
+  float* const out = last ? p.out : p.totals;
   const std::size_t out_stride = last ? p.out_stride : 64;
   const auto token = Dots::template Params<T>(p.packed, p.cols, p.chunk->begins[b], p.chunk->steps[b] * 8);
-#pragma GCC unroll 8
-  for (int v = 0; v < kDotVectors; ++v) {
-    const std::size_t row = static_cast<std::size_t>(first + v * kLanes);
-    const Vec scale = Load(p.scales + b * 64 + row);
-    const Vec offset = Load(p.offsets + b * 64 + row);
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      const auto place = static_cast<std::size_t>(t);
-      const Vec before = in == nullptr ? Zero() : Load(in + place * 64 + row);
-      Store(out + place * out_stride + v * kLanes, Fma(scale, Dots::Value(sum[t][v], offset, token, t), before));
-    }
+  const auto fold = [&](auto before) MARLIN_INLINE {
+    Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
+      const int row = first + v * kLanes;
+      const Vec scale = Load(p.scales + b * 64 + row);
+      const Vec offset = Load(p.offsets + b * 64 + row);
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        const Vec value = Dots::Value(sums.at[t][v], offset, token, t);
+        Store(out + t * out_stride + row, Fma(scale, value, before(t, row)));
+      });
+    });
+  };
+  if (in == nullptr) {
+    fold([](int, int) MARLIN_INLINE { return Zero(); });
+  } else {
+    fold([&](int t, int row) MARLIN_INLINE { return Load(in + t * 64 + row); });
   }
 }
 
 // T tokens, the rows of one register tile.
 template <class Dots, int T>
-inline void DotTile(const DotProduct& p, int first) {
+[[gnu::always_inline]] inline void DotTile(const DotProduct& p, int first) {
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = p.packed + p.chunk->k / 8 * Dots::kStepWords * T;
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
-    typename Dots::Sum sum[T][kDotVectors];
-    for (int t = 0; t < T; ++t) {
-      for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Dots::Start();
-    }
+    TileSums<Dots, T> sums;
+    sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
     for (; w != end; w += 256, x += T) {
       Words row[kDotVectors];
-      for (int v = 0; v < kDotVectors; ++v) row[v] = LoadWords(w + v * kLanes * 4);
-      for (int t = 0; t < T; ++t) {
-        const Words token = BroadcastWord(x + t);
-        for (int v = 0; v < kDotVectors; ++v) sum[t][v] = Dots::Add(sum[t][v], row[v], token);
-      }
+      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
+      sums.Add(row, x);
     }
-    FoldBlock<Dots, T>(p, b, first, sum);
+    FoldBlock<Dots, T>(p, b, first, sums);
   }
 }
 

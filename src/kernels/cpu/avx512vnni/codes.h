@@ -19,7 +19,11 @@ struct QuadDots {
   };
   static std::size_t WordsOfToken(std::size_t k) { return QuadWords(k); }
   static Sum Start() { return _mm512_setzero_si512(); }
-  static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  // As an instruction: GCC 12 copies the sum of the intrinsic through another mode and the stack.
+  static Sum Add(Sum sum, Words weights, Words x) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x));
+    return sum;
+  }
   template <int T>
   static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
     const auto* const scales = reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kStepWords * T);
