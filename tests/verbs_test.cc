@@ -72,6 +72,7 @@ TEST_F(Verbs, VersionAndHelp) {
                                                        {"eval", "divergence"},
                                                        {"eval", "logits"},
                                                        {"bench", "comparison"},
+                                                       {"bench", "throughput"},
                                                        {"bench", "kernels"},
                                                        {"report", "generate"},
                                                        {"compare"}};

@@ -7,6 +7,7 @@
 #include "bench/kernel_throughput.h"
 #include "bench/limits.h"
 #include "bench/timing.h"
+#include "bench/weight_traffic.h"
 #include "formats/formats.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/reference_backend.h"
@@ -59,6 +60,7 @@ TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
     EXPECT_EQ(timing.samples_ns.size(), 2u);
     EXPECT_EQ(timing.flops, 2u * 3 * 300 * 176);
     EXPECT_EQ(timing.bytes_moved, SizeOfEncoded(timing.format->info, 300, 176).total() + 4u * (3 * 176 + 3 * 300));
+    EXPECT_EQ(timing.activation, ActivationOf(timing.kernel));
     EXPECT_GT(timing.max_error, 0) << "random inputs never multiply exactly";
     EXPECT_LE(timing.max_error, timing.tolerance);
     EXPECT_EQ(timing.checked_outputs, 3u * 256);
@@ -122,23 +124,30 @@ TEST(KernelThroughput, AWrongKernelIsNotTimed) {
   }
 }
 
-TEST(KernelThroughput, ModelShapesAreDistinct) {
-  ModelConfig config;
-  config.hidden_size = 576;
-  config.heads = 9;
-  config.kv_heads = 3;
-  config.head_dim = 64;
-  config.intermediate_size = 1536;
-  EXPECT_EQ(ModelShapes(config).size(), 8u);  // q and o, k and v, gate and up, down: at m = 1 and m = 512
-  EXPECT_EQ(PageShapes().size(), 6u);
-}
-
 TEST(Limits, ArePositive) {
   ThreadPool pool(1);
   const MachineLimits limits = MeasureLimits(pool);
   EXPECT_GT(limits.read_gbps, 0);
   EXPECT_GT(limits.fma_gflops, 0);
   EXPECT_FALSE(limits.fma_isa.empty());
+}
+
+TEST(Limits, TheSlowerOfReadingAndComputingBounds) {
+  const MachineLimits limits{50, 200, "avx2"};
+  EXPECT_EQ(ComputePeak(limits, "fp32"), 200);
+  EXPECT_FALSE(ComputePeak(limits, "fp3").has_value());
+  EXPECT_FALSE(ComputePeak({50, 0, ""}, "fp32").has_value());
+
+  const auto read = LeastTimeOf(limits, "fp32", 1000, 1000);  // 20 ns of reading, 5 ns of computing
+  ASSERT_TRUE(read.has_value());
+  EXPECT_DOUBLE_EQ(read->ns, 20);
+  EXPECT_TRUE(read->by_memory);
+  const auto computed = LeastTimeOf(limits, "fp32", 100000, 1000);
+  ASSERT_TRUE(computed.has_value());
+  EXPECT_DOUBLE_EQ(computed->ns, 500);
+  EXPECT_FALSE(computed->by_memory);
+  EXPECT_FALSE(LeastTimeOf(limits, "fp3", 1, 1).has_value());
+  EXPECT_FALSE(LeastTimeOf({0, 200, ""}, "fp32", 1, 1).has_value());
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "bench/limits.h"
+#include "bench/weight_traffic.h"
 #include "formats/encoded_matrix.h"
 #include "kernels/kernel.h"
 
@@ -133,23 +134,6 @@ std::string Describe(const GemmShape& shape) { return fmt::format("m={} n={} k={
 
 }  // namespace
 
-std::vector<GemmShape> PageShapes() {
-  return {{"page", 1, 4096, 4096},  {"page", 1, 4096, 14336},  {"page", 1, 14336, 4096},
-          {"page", 32, 4096, 4096}, {"page", 32, 4096, 14336}, {"page", 128, 4096, 4096}};
-}
-
-std::vector<GemmShape> ModelShapes(const ModelConfig& config) {
-  std::vector<GemmShape> shapes;
-  for (const std::size_t m : {std::size_t{1}, std::size_t{512}}) {
-    for (const LinearSlot& slot : kLinearSlots) {
-      const GemmShape shape{"model", m, slot.rows(config), slot.cols(config)};
-      const auto same = [&](const GemmShape& s) { return s.m == shape.m && s.n == shape.n && s.k == shape.k; };
-      if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
-    }
-  }
-  return shapes;
-}
-
 Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape& shape,
                                               std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
                                               std::size_t memory_bytes, const ProgressFn& progress) {
@@ -176,6 +160,7 @@ Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape&
       timings.push_back({shape,
                          format,
                          kernel,
+                         std::string(ActivationOf(kernel)),
                          {},
                          2ull * shape.m * shape.n * shape.k,
                          BytesMoved(format->info, shape),

@@ -9,29 +9,18 @@
 
 #include "base/progress.h"
 #include "base/result.h"
+#include "bench/shapes.h"
 #include "bench/timing.h"
 #include "formats/format.h"
 #include "kernels/backend.h"
-#include "model/config.h"
 
 namespace marlin {
-
-struct GemmShape {
-  std::string set;  // "page": the shapes of the report page's specification; "model": a model's own
-  std::size_t m, n, k;
-};
-
-// (M, N, K) of the specification: (1,4096,4096) (1,4096,14336) (1,14336,4096) (32,4096,4096) (32,4096,14336)
-// (128,4096,4096).
-std::vector<GemmShape> PageShapes();
-
-// The distinct linear layers of a model, each at m = 1 and at m = 512.
-std::vector<GemmShape> ModelShapes(const ModelConfig& config);
 
 struct KernelTiming {
   GemmShape shape;
   const FormatRow* format = nullptr;
-  std::string kernel;  // row of the kernel table
+  std::string kernel;      // row of the kernel table
+  std::string activation;  // precision that this row rounds activations to
   std::vector<double> samples_ns;
   std::uint64_t flops = 0;        // 2 m n k
   std::uint64_t bytes_moved = 0;  // codes, scales, zero points, activations, outputs, once each

@@ -166,6 +166,20 @@ std::size_t LastLevelCacheBytes() {
   return largest > 0 ? largest : kUnknown;
 }
 
+std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation) {
+  if (activation == "fp32" && limits.fma_gflops > 0) return limits.fma_gflops;
+  return std::nullopt;
+}
+
+std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_view activation, double flops,
+                                     double bytes) {
+  const std::optional<double> peak = ComputePeak(limits, activation);
+  if (!peak || limits.read_gbps <= 0) return std::nullopt;
+  const double read_ns = bytes / limits.read_gbps;
+  const double compute_ns = flops / *peak;
+  return LeastTime{std::max(read_ns, compute_ns), read_ns >= compute_ns};
+}
+
 MachineLimits MeasureLimits(ThreadPool& pool) {
   const FmaLoop loop = BestFmaLoop();
   return {MeasureRead(pool), MeasureFma(pool, loop), loop.isa};

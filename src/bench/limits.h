@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/thread_pool.h"
 
@@ -15,6 +17,19 @@ struct MachineLimits {
 };
 
 MachineLimits MeasureLimits(ThreadPool& pool);
+
+// The most GFLOP/s of products that round their activations to this precision (KernelRow::activation). Empty where
+// nothing of the kind was measured.
+std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation);
+
+// The least time in which a machine with these limits reads the bytes and does the operations, and which of the two
+// bounds it: a roofline. Empty where the peak is.
+struct LeastTime {
+  double ns = 0;
+  bool by_memory = false;
+};
+std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_view activation, double flops,
+                                     double bytes);
 
 // Bytes of the last-level cache as the operating system tells; 32 MiB when it does not.
 std::size_t LastLevelCacheBytes();

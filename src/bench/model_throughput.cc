@@ -1,8 +1,12 @@
 #include "bench/model_throughput.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <functional>
 
 #include "base/rng.h"
+#include "base/statistics.h"
 
 namespace marlin {
 namespace {
@@ -13,6 +17,25 @@ std::vector<std::int32_t> RandomTokens(std::size_t count, std::size_t vocab) {
   for (auto& token : tokens) token = static_cast<std::int32_t>(rng.Below(vocab));
   return tokens;
 }
+
+// A model with what one run of it needs.
+struct RunSession {
+  Session session;
+  std::unique_ptr<Buffer> logits;
+  std::vector<std::int32_t> tokens;
+
+  void Logits(MatrixView<const float> hidden) {
+    session.Logits(hidden.Rows(hidden.rows - 1, 1), {logits->data(), 1, logits->size()});
+  }
+  void Prompt(std::size_t count) {
+    session.Reset();
+    Logits(session.Forward({tokens.data(), count}));
+  }
+  void Generate(std::size_t count) {
+    session.Reset();
+    for (std::size_t i = 0; i < count; ++i) Logits(session.Forward({tokens.data() + i, 1}));
+  }
+};
 
 }  // namespace
 
@@ -51,6 +74,46 @@ Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models
     timings.push_back({tokens, tokens, std::move((*prefill_ns)[i]), std::move((*decode_ns)[i])});
   }
   return timings;
+}
+
+Result<std::vector<RunTimes>> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
+                                       const ProgressFn& progress) {
+  const std::size_t context = std::max(lengths.prompt, lengths.generate);
+  std::vector<RunSession> sessions;
+  sessions.reserve(models.size());
+  for (const Model* model : models) {
+    auto session = Session::Create(*model, context, std::max<std::size_t>(lengths.prompt, 1));
+    if (!session) return session.error();
+    auto logits = model->backend->Allocate(model->config.vocab_size);
+    if (!logits) return logits.error();
+    sessions.push_back({std::move(*session), std::move(*logits), RandomTokens(context, model->config.vocab_size)});
+  }
+  std::vector<RunTimes> times(models.size());
+  const auto time = [&](std::size_t tokens, const char* test, void (RunSession::*run)(std::size_t),
+                        std::vector<double> RunTimes::*samples) -> Status {
+    if (tokens == 0) return {};
+    std::vector<std::function<void()>> runs;
+    for (RunSession& session : sessions) runs.push_back([&session, run, tokens] { (session.*run)(tokens); });
+    const std::string name = fmt::format("{}{}", test, tokens);
+    auto all = TimeInterleaved(runs, {"runs", 1, lengths.repetitions}, name, progress);
+    if (!all) return all.error();
+    for (std::size_t i = 0; i < times.size(); ++i) times[i].*samples = std::move((*all)[i]);
+    return {};
+  };
+  if (auto status = time(lengths.prompt, "pp", &RunSession::Prompt, &RunTimes::prompt_ns); !status) {
+    return status.error();
+  }
+  if (auto status = time(lengths.generate, "tg", &RunSession::Generate, &RunTimes::generate_ns); !status) {
+    return status.error();
+  }
+  return times;
+}
+
+TokenRate RateOf(std::size_t tokens, std::span<const double> samples_ns) {
+  std::vector<double> rates;
+  for (const double ns : samples_ns) rates.push_back(1e9 * static_cast<double>(tokens) / ns);
+  const MeanDeviation mean = MeanAndDeviation(rates);
+  return {mean.mean, mean.deviation, Quantile(rates, 0.5)};
 }
 
 }  // namespace marlin

@@ -1,4 +1,5 @@
-// Tokens per second of whole models: prefill of a window and decode of one token, batch 1.
+// Tokens per second of whole models, batch 1: prefill of a window and decode of one token by the report's protocol, or
+// whole runs in llama-bench's terms.
 #pragma once
 
 #include <cstddef>
@@ -23,5 +24,32 @@ struct ModelTiming {
 // 2; the same for all. Errors: kResource, kInterrupted.
 Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingPlan& plan,
                                             std::size_t tokens, const ProgressFn& progress);
+
+// In llama-bench's terms: ppN takes a prompt of N tokens into an empty cache and computes the logits of the last; tgN
+// takes N tokens one by one from an empty cache on and computes the logits of each. 0 = not timed.
+struct RunLengths {
+  std::size_t prompt = 512;
+  std::size_t generate = 128;
+  std::size_t repetitions = 5;
+};
+
+// One sample per repetition; empty where the length is 0.
+struct RunTimes {
+  std::vector<double> prompt_ns;
+  std::vector<double> generate_ns;
+};
+
+// Every test of every model is run once without being timed, then the models take turns, first in pp, then in tg.
+// One length at least is above 0. Errors: kResource, kInterrupted.
+Result<std::vector<RunTimes>> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
+                                       const ProgressFn& progress);
+
+// Of the rates of single runs. At least one sample.
+struct TokenRate {
+  double mean_tok_s = 0;
+  double deviation_tok_s = 0;  // n - 1
+  double median_tok_s = 0;
+};
+TokenRate RateOf(std::size_t tokens, std::span<const double> samples_ns);
 
 }  // namespace marlin

@@ -1,4 +1,4 @@
-// The two verbs under bench.
+// The verbs under bench.
 #pragma once
 
 #include "cli/verb.h"
@@ -6,6 +6,7 @@
 namespace marlin {
 
 void RegisterBenchComparison(CLI::App& bench, Selection& selection);
+void RegisterBenchThroughput(CLI::App& bench, Selection& selection);
 void RegisterBenchKernels(CLI::App& bench, Selection& selection);
 
 }  // namespace marlin

@@ -1,10 +1,13 @@
-// bench kernels: which kernel serves a format and why; or every format timed on the page's shapes, after a check in
-// fp64.
+// bench kernels: which kernel serves a format and why; or every format timed on sets of shapes, after a check in fp64,
+// as tables and as plots.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "base/statistics.h"
 #include "base/thread_pool.h"
 #include "bench/kernel_throughput.h"
@@ -13,6 +16,8 @@
 #include "formats/formats.h"
 #include "io/checkpoint.h"
 #include "kernels/kernel.h"
+#include "report/kernel_plots.h"
+#include "report/speed_tables.h"
 #include "study/machine.h"
 
 namespace marlin {
@@ -23,9 +28,15 @@ struct Options {
   bool explain = false;
   bool quick_timing = false;
   std::string model;
+  std::vector<std::string> shapes = {"page"};
+  std::vector<std::size_t> tokens;
   std::vector<std::string> formats;
+  std::string plot;
+  std::string plot_tokens;
   BackendOptions backend;
 };
+
+constexpr const char* kGnuplot = "gnuplot";
 
 Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string>& names) {
   std::vector<const FormatRow*> formats;
@@ -40,12 +51,36 @@ Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string
 }
 
 Result<std::vector<GemmShape>> ChooseShapes(const Options& options) {
-  if (options.model.empty()) return PageShapes();
+  if (options.model.empty()) return NamedShapes(options.shapes, options.tokens);
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
   const auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return config.error();
-  return ModelShapes(*config);
+  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
+  return ModelShapes(*config, options.tokens);
+}
+
+Result<PictureType> PictureTypeOf(const std::string& file) {
+  if (file.ends_with(".png")) return PictureType::kPng;
+  if (file.ends_with(".svg")) return PictureType::kSvg;
+  return Error{ErrorCode::kUsage, fmt::format("{}: a plot is a .png or a .svg file", file)};
+}
+
+// That what is asked for can be drawn, before the hour that it may take to measure it.
+Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) {
+  for (const std::string& file : {options.plot, options.plot_tokens}) {
+    if (file.empty()) continue;
+    const auto type = PictureTypeOf(file);
+    if (!type) return type.error();
+    const auto drawn = DrawFigure({100, 100, "plot [0:1] 0 notitle\n"}, *type, kGnuplot);
+    if (!drawn) return drawn.error();
+  }
+  const auto pair = [&](const GemmShape& one) {
+    return one.m == 1 && std::ranges::any_of(shapes, [&](const GemmShape& other) {
+             return other.m != 1 && other.n == one.n && other.k == one.k;
+           });
+  };
+  if (options.plot_tokens.empty() || std::ranges::any_of(shapes, pair)) return {};
+  return Error{ErrorCode::kUsage, "--plot-tokens compares with one token: want 1 and another number in --tokens"};
 }
 
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
@@ -75,59 +110,128 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
   return {};
 }
 
-void PrintTiming(const KernelTiming& timing, const MachineLimits& limits, Console& console, json& rows) {
+KernelSpeed SpeedOf(const KernelTiming& timing, const MachineLimits& limits) {
   const TimingSummary summary = SummarizeTimings(timing.samples_ns);
-  const double gflops = static_cast<double>(timing.flops) / summary.mean;
-  const double gbps = static_cast<double>(timing.bytes_moved) / summary.mean;
-  console.Result(fmt::format("  {:<10} {:<16} {:>10.1f} {:>9.1f} {:>5.0f} % {:>8.1f} {:>5.0f} % {:>9.1e}{}{}",
-                             timing.format->info.name, timing.kernel, summary.mean / 1e3, gflops,
-                             100 * gflops / limits.fma_gflops, gbps, 100 * gbps / limits.read_gbps, timing.max_error,
-                             timing.in_cache ? "  in cache" : "", summary.unstable() ? "  unstable" : ""));
-  rows.push_back({{"m", timing.shape.m},
-                  {"n", timing.shape.n},
-                  {"k", timing.shape.k},
-                  {"format", timing.format->info.name},
-                  {"kernel", timing.kernel},
-                  {"mean_ns", summary.mean},
-                  {"median_ns", summary.median},
-                  {"cv", summary.cv},
-                  {"unstable", summary.unstable()},
-                  {"gflops", gflops},
-                  {"gbps", gbps},
-                  {"max_error", timing.max_error},
-                  {"checked_outputs", timing.checked_outputs},
-                  {"in_cache", timing.in_cache},
-                  {"samples_ns", timing.samples_ns}});
+  KernelSpeed speed;
+  speed.set = timing.shape.set;
+  speed.m = timing.shape.m;
+  speed.n = timing.shape.n;
+  speed.k = timing.shape.k;
+  speed.format = timing.format->info.name;
+  speed.kernel = timing.kernel;
+  speed.us = summary.mean / 1e3;
+  speed.flops = static_cast<double>(timing.flops);
+  speed.bytes = static_cast<double>(timing.bytes_moved);
+  speed.peak_gflops = ComputePeak(limits, timing.activation);
+  if (const auto least = LeastTimeOf(limits, timing.activation, speed.flops, speed.bytes)) {
+    const std::string limit = least->by_memory ? "read bandwidth" : fmt::format("{} peak", timing.activation);
+    speed.limit = LimitShare{least->ns / summary.mean, limit};
+  }
+  speed.max_error = timing.max_error;
+  speed.in_cache = timing.in_cache;
+  speed.unstable = summary.unstable();
+  return speed;
+}
+
+json ToJson(const KernelTiming& timing, const KernelSpeed& speed) {
+  const TimingSummary summary = SummarizeTimings(timing.samples_ns);
+  return {{"set", speed.set},
+          {"m", speed.m},
+          {"n", speed.n},
+          {"k", speed.k},
+          {"format", speed.format},
+          {"kernel", speed.kernel},
+          {"activation", timing.activation},
+          {"mean_ns", summary.mean},
+          {"median_ns", summary.median},
+          {"cv", summary.cv},
+          {"unstable", speed.unstable},
+          {"gflops", speed.gflops()},
+          {"gbps", speed.gbps()},
+          {"limit_share", speed.limit ? json(speed.limit->share) : json(nullptr)},
+          {"limit", speed.limit ? json(speed.limit->limit) : json(nullptr)},
+          {"max_error", speed.max_error},
+          {"checked_outputs", timing.checked_outputs},
+          {"in_cache", speed.in_cache},
+          {"samples_ns", timing.samples_ns}};
+}
+
+Status DrawPlots(const Options& options, const KernelPlotInput& input, Console& console) {
+  for (const auto& [file, draw] :
+       {std::pair{options.plot, &RooflineFigure}, std::pair{options.plot_tokens, &TokensFigure}}) {
+    if (file.empty()) continue;
+    const auto type = PictureTypeOf(file);
+    const auto figure = draw(input);
+    if (!type || !figure) continue;  // CheckPlots refused both
+    const auto picture = DrawFigure(*figure, *type, kGnuplot);
+    if (!picture) return picture.error();
+    if (auto status = WriteFileAtomic(file, *picture); !status) return status;
+    console.Say(file);
+  }
+  return {};
+}
+
+// What all shapes of a run have in common, and what they add to.
+struct KernelRun {
+  Backend& backend;
+  std::vector<const FormatRow*> formats;
+  TimingProtocol protocol;
+  MachineLimits limits;
+  KernelPlotInput plot;
+  json rows = json::array();
+};
+
+void AddPeak(const std::string& activation, const MachineLimits& limits, std::vector<ComputeLimit>& peaks) {
+  const auto gflops = ComputePeak(limits, activation);
+  const std::string name = fmt::format("{} peak", activation);
+  if (!gflops || std::ranges::find(peaks, name, &ComputeLimit::name) != peaks.end()) return;
+  peaks.push_back({name, *gflops});
+}
+
+// One shape in every format.
+Status TimeShape(const GemmShape& shape, KernelRun& run, Console& console) {
+  const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
+  const auto timings = TimeKernels(run.backend, shape, run.formats, run.protocol, memory, console.progress());
+  if (!timings) return timings.error();
+  std::vector<KernelSpeed> speeds;
+  for (const KernelTiming& timing : *timings) {
+    speeds.push_back(SpeedOf(timing, run.limits));
+    run.rows.push_back(ToJson(timing, speeds.back()));
+    AddPeak(timing.activation, run.limits, run.plot.peaks);
+  }
+  console.Result(fmt::format("m={} n={} k={} ({})\n{}", shape.m, shape.n, shape.k, shape.set,
+                             ToPlainText(KernelSpeedTable(speeds))));
+  run.plot.speeds.insert(run.plot.speeds.end(), speeds.begin(), speeds.end());
+  return {};
 }
 
 Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
                const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckPlots(options, shapes); !status) return status;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  MachineLimits limits;
+  const int threads = (*backend)->threads();
+  KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, {}, {}};
   {
-    ThreadPool pool((*backend)->threads());
-    limits = MeasureLimits(pool);
+    ThreadPool pool(threads);
+    run.limits = MeasureLimits(pool);
   }
-  const TimingProtocol protocol = options.quick_timing ? kQuickTiming : kStandardTiming;
-  console.Result(fmt::format("{} threads; limits of this machine: {:.1f} GB/s read, {:.1f} GFLOP/s ({}); protocol {}",
-                             (*backend)->threads(), limits.read_gbps, limits.fma_gflops, limits.fma_isa, protocol.id));
-  json rows = json::array();
+  console.Result(
+      fmt::format("{} threads; limits of this machine: {:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({}); "
+                  "protocol {}\n",
+                  threads, run.limits.read_gbps, run.limits.fma_gflops, run.limits.fma_isa, run.protocol.id));
+  run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
+                                 BackendLabel(options.backend), run.protocol.id);
+  run.plot.read_gbps = run.limits.read_gbps;
   for (const GemmShape& shape : shapes) {
-    const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
-    const auto timings = TimeKernels(**backend, shape, formats, protocol, memory, console.progress());
-    if (!timings) return timings.error();
-    console.Result(fmt::format("m={} n={} k={}", shape.m, shape.n, shape.k));
-    console.Result(fmt::format("  {:<10} {:<16} {:>10} {:>9} {:>7} {:>8} {:>7} {:>9}", "format", "kernel", "us",
-                               "GFLOP/s", "share", "GB/s", "share", "error"));
-    for (const KernelTiming& timing : *timings) PrintTiming(timing, limits, console, rows);
+    if (auto status = TimeShape(shape, run, console); !status) return status;
   }
-  console.Data({{"limits", {{"read_gbps", limits.read_gbps}, {"fma_gflops", limits.fma_gflops}}},
-                {"protocol", protocol.id},
-                {"threads", (*backend)->threads()},
-                {"kernels", rows}});
-  return {};
+  console.Data({{"limits", {{"read_gbps", run.limits.read_gbps}, {"fma_gflops", run.limits.fma_gflops}}},
+                {"protocol", run.protocol.id},
+                {"threads", threads},
+                {"kernels", run.rows}});
+  return DrawPlots(options, run.plot, console);
 }
 
 Status RunKernels(const Options& options, Invocation& invocation) {
@@ -146,9 +250,25 @@ void RegisterBenchKernels(CLI::App& bench, Selection& selection) {
   CLI::App* app =
       AddVerb(bench, selection, "kernels", "Time matrix products by themselves, or explain which kernel is chosen",
               "metal-marlin bench kernels --explain -f fp4-g128");
-  app->add_flag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
+  auto* explain = app->add_flag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
   app->add_option("-f,--format", options->formats, "Weight format; may be repeated. Default: all");
-  app->add_option("-m,--model", options->model, "Use this model's shapes instead of the page's");
+  auto* model = app->add_option("-m,--model", options->model, "Use this model's layers instead of a named set");
+  app->add_option("--shapes", options->shapes,
+                  fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report's page; the "
+                              "others: linear layers of models",
+                              ShapeSetNames()))
+      ->delimiter(',')
+      ->excludes(model);
+  app->add_option("--tokens", options->tokens,
+                  fmt::format("Rows of activations, separated by commas. Default: {} for layers of models, the page's "
+                              "own for the page",
+                              fmt::join(kModelTokens, ",")))
+      ->delimiter(',')
+      ->check(CLI::Range(1, 65536));
+  app->add_option("--plot", options->plot, "Draw a roofline into this file, .png or .svg")->excludes(explain);
+  app->add_option("--plot-tokens", options->plot_tokens,
+                  "Draw time against tokens, both relative to one token, into this file")
+      ->excludes(explain);
   app->add_flag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
   AddBackendOptions(*app, options->backend);
   app->callback([&selection, options] {

@@ -20,11 +20,11 @@ std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::si
 
 std::size_t Session::resident_bytes() const { return SessionBytes(model_->config, context_, max_batch_); }
 
-Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision,
-                        const ProgressFn& progress) {
+Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,
+                        const FormatMap& rounded) {
   auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
-  auto weights = LoadWeights(checkpoint, *config, backend, precision, progress);
+  auto weights = LoadWeights(checkpoint, *config, backend, precision, progress, rounded);
   if (!weights) return weights.error();
   return Model{std::move(*config), std::move(*weights), &backend};
 }

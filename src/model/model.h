@@ -22,9 +22,9 @@ struct Model {
   Backend* backend = nullptr;  // outlives the model
 };
 
-// Errors: as ParseModelConfig and LoadWeights.
+// rounded: as LoadWeights. Errors: as ParseModelConfig and LoadWeights.
 Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision = Precision::kSixteenBit,
-                        const ProgressFn& progress = {});
+                        const ProgressFn& progress = {}, const FormatMap& rounded = {});
 
 // As LinearObserver, with the layer's index in front.
 using ModelObserver = std::function<void(std::size_t layer, Slot first, MatrixView<const float> x)>;

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/thread_pool.h"
+#include "formats/formats.h"
 #include "io/safetensors.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/reference_backend.h"
@@ -154,6 +156,41 @@ TEST(LoadModel, RefusesNaN) {
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(model.error().code, ErrorCode::kNumerical);
   EXPECT_NE(model.error().message.find("model.layers.1.mlp.up_proj.weight: row 5"), std::string::npos);
+}
+
+// Every linear layer but one rounded at load, against the same weights encoded by hand.
+TEST(LoadModel, RoundsWhatItIsToldTo) {
+  const auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
+  ASSERT_TRUE(checkpoint.ok());
+  const auto backend = MakeReferenceBackend();
+  ThreadPool pool(3);
+  const FormatRow& format = *FindFormat("int4-g64");  // zero points of eight rows share a word
+  auto by_hand = LoadModel(*checkpoint, *backend);
+  ASSERT_TRUE(by_hand.ok());
+  FormatMap rounded;
+  for (std::size_t layer = 0; layer < by_hand->config.layers; ++layer) {
+    for (std::size_t s = 0; s < kSlots; ++s) {
+      if (layer == 1 && s == kDown) continue;
+      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
+      rounded[stem] = &format;
+      const auto plain = EncodePlain(*checkpoint->Find(stem + ".weight"), Precision::kSixteenBit, pool);
+      ASSERT_TRUE(plain.ok());
+      std::vector<float> values(plain->rows * plain->cols);
+      for (std::size_t r = 0; r < plain->rows; ++r) {
+        DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
+      }
+      auto weight = backend->Pack(Encode(format, {values.data(), plain->rows, plain->cols}).view());
+      ASSERT_TRUE(weight.ok());
+      by_hand->weights.layers[layer].linear[s].weight = std::move(*weight);
+    }
+  }
+  const auto model = LoadModel(*checkpoint, *backend, Precision::kSixteenBit, {}, rounded);
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_EQ(model->weights.layers[0].linear[kQ].weight->format(), format.info);
+  EXPECT_EQ(model->weights.layers[1].linear[kDown].weight->format().group, 0);
+  EXPECT_EQ(model->weights.head().format().group, 0);
+  const std::vector<std::int32_t> tokens = {1, 2, 3, 4, 5, 6, 7};
+  EXPECT_EQ(Logits(*model, tokens, 7), Logits(*by_hand, tokens, 7));
 }
 
 }  // namespace

@@ -76,17 +76,32 @@ Result<Scan> ScanTensor(const Tensor& tensor, ThreadPool& pool) {
   return all;
 }
 
+// To nearest, from the values that the matrix holds. A step is whole because zero points of eight rows share a word.
+EncodedMatrix RoundTo(const FormatRow& format, const EncodedMatrixView& matrix, ThreadPool& pool) {
+  static_assert(kRowsPerStep % 8 == 0);
+  EncodedMatrix rounded(format, matrix.rows, matrix.cols);
+  pool.Split((matrix.rows + kRowsPerStep - 1) / kRowsPerStep, [&](std::size_t first, std::size_t last, int) {
+    std::vector<float> values(matrix.cols);
+    for (std::size_t r = first * kRowsPerStep; r < std::min(last * kRowsPerStep, matrix.rows); ++r) {
+      DecodeRow(matrix, r, values);
+      EncodeRow(rounded, r, values);
+    }
+  });
+  return rounded;
+}
+
 // Loads tensor after tensor; remembers nothing but where it is.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,
-         std::size_t total)
+         std::size_t total, FormatMap rounded = {})
       : checkpoint_(checkpoint),
         backend_(backend),
         precision_(precision),
         progress_(progress),
         pool_(backend.threads()),
-        total_(total) {}
+        total_(total),
+        rounded_(std::move(rounded)) {}
 
   // The weight of a linear layer, of the embedding or of the head: [rows, cols].
   Result<std::unique_ptr<Weight>> Matrix(const std::string& stem, std::size_t rows, std::size_t cols) {
@@ -97,9 +112,16 @@ class Loader {
       return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight has shape {}, the configuration wants {}",
                                                   Where(), stem, Shape(stored->rows, stored->cols), Shape(rows, cols))};
     }
+    const auto format = rounded_.find(stem);
+    if (stored->encoded && format != rounded_.end()) {
+      return Error{ErrorCode::kInput,
+                   fmt::format("{}: tensor {}.weight is already quantized ({}), {} wants 16 bits", Where(), stem,
+                               stored->encoded->format->info.name, format->second->info.name)};
+    }
     if (stored->encoded) return backend_.Pack(*stored->encoded);
-    const auto matrix = EncodePlain(*stored->tensor, precision_, pool_);
+    auto matrix = EncodePlain(*stored->tensor, precision_, pool_);
     if (!matrix) return Located(matrix.error());
+    if (format != rounded_.end()) *matrix = RoundTo(*format->second, matrix->view(), pool_);
     return backend_.Pack(matrix->view());
   }
 
@@ -138,6 +160,7 @@ class Loader {
   ThreadPool pool_;
   std::size_t done_ = 0;
   std::size_t total_ = 0;
+  FormatMap rounded_;
 };
 
 Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size_t index) {
@@ -205,8 +228,8 @@ std::size_t Weights::resident_bytes() const {
 }
 
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                            Precision precision, const ProgressFn& progress) {
-  Loader loader(checkpoint, backend, precision, progress, config.layers * (2 + kSlots) + 2);
+                            Precision precision, const ProgressFn& progress, const FormatMap& rounded) {
+  Loader loader(checkpoint, backend, precision, progress, config.layers * (2 + kSlots) + 2, rounded);
   Weights weights;
   auto embedding = loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
   if (!embedding) return embedding.error();

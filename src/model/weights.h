@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/progress.h"
@@ -27,6 +29,9 @@ Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, Thr
 // In the format that ChoosePlainFormat gave; the values are not looked at again.
 Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool);
 
+// Format of each stem; a stem that is missing stays in 16 bits.
+using FormatMap = std::map<std::string, const FormatRow*>;
+
 struct Linear {
   std::unique_ptr<Weight> weight;
   std::unique_ptr<Buffer> bias;  // null when there is none
@@ -48,10 +53,11 @@ struct Weights {
   std::size_t resident_bytes() const;
 };
 
-// Errors: kInput (missing tensor, wrong shape: names file, tensor, got, want), kNumerical (NaN), kResource,
-// kUnsupported, kInterrupted.
+// Plain matrices that `rounded` names are rounded to nearest into its formats, from what `precision` makes of them: the
+// codes of quantize --method rtn. Errors: kInput (missing tensor, wrong shape, a matrix to be rounded that is quantized
+// already: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported, kInterrupted.
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                            Precision precision, const ProgressFn& progress);
+                            Precision precision, const ProgressFn& progress, const FormatMap& rounded = {});
 
 // The head alone [vocab, hidden], as LoadWeights gives it. Errors: as LoadWeights.
 Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,

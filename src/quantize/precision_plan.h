@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,14 +14,12 @@
 #include "base/result.h"
 #include "formats/format.h"
 #include "model/config.h"
+#include "model/weights.h"
 
 namespace marlin {
 
 // What a plan calls "stays as it is".
 inline constexpr std::string_view kKeptName = "16-bit";
-
-// Format of each stem; a stem that is missing stays in 16 bits.
-using FormatMap = std::map<std::string, const FormatRow*>;
 
 struct PlanCandidate {
   const FormatRow* format = nullptr;   // null = 16 bits

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <vector>
 
@@ -25,25 +24,6 @@ Axes ChooseAxes(const std::vector<PlotPoint>& points) {
   const double x_room = std::max(0.14 * (x.high - x.low), 0.05);
   const double y_room = std::max(std::pow(y.high / y.low, 0.15), std::sqrt(2.0));
   return {{x.low - x_room, x.high + x_room}, {y.low / y_room, y.high * y_room}, Scale::kLog};
-}
-
-// Round numbers inside: decades when there are many, else 1, 2, 5, or all the digits.
-std::vector<double> ChooseTics(const Interval& y) {
-  static const std::array<std::vector<int>, 3> kSteps = {{{1}, {1, 2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9}}};
-  constexpr std::size_t kEnough = 4;
-  std::vector<double> tics;
-  for (const std::vector<int>& digits : kSteps) {
-    tics.clear();
-    const int last = static_cast<int>(std::floor(std::log10(y.high)));
-    for (int decade = static_cast<int>(std::floor(std::log10(y.low))); decade <= last; ++decade) {
-      for (const int digit : digits) {
-        const double tic = digit * std::pow(10.0, decade);
-        if (y.low <= tic && tic <= y.high) tics.push_back(tic);
-      }
-    }
-    if (tics.size() >= kEnough) break;
-  }
-  return tics;
 }
 
 // The points that no other one beats in both bits and KL, by bits.
@@ -103,7 +83,7 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
       panel.axes = ChooseAxes(panel.points);
       panel.stairs = ParetoLine(panel.points);
       if (const Record* baseline = group.noise_floor()) AddFloor(*baseline, panel);
-      panel.y_tics = ChooseTics(panel.axes.y);
+      panel.y_tics = LogTics(panel.axes.y);
       panels.push_back(std::move(panel));
     }
   }

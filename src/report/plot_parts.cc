@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -78,6 +79,31 @@ std::string LegendAt(const Figure& figure, double x, double y, const std::vector
     x += 18 + TextWidth(style.label, kFontPx) + 22;
   }
   return out;
+}
+
+std::vector<double> LogTics(const Interval& range) {
+  static const std::array<std::vector<int>, 3> kSteps = {{{1}, {1, 2, 5}, {1, 2, 3, 4, 5, 6, 7, 8, 9}}};
+  constexpr std::size_t kEnough = 4;
+  std::vector<double> tics;
+  for (const std::vector<int>& digits : kSteps) {
+    tics.clear();
+    const int last = static_cast<int>(std::floor(std::log10(range.high)));
+    for (int decade = static_cast<int>(std::floor(std::log10(range.low))); decade <= last; ++decade) {
+      for (const int digit : digits) {
+        const double tic = digit * std::pow(10.0, decade);
+        if (range.low <= tic && tic <= range.high) tics.push_back(tic);
+      }
+    }
+    if (tics.size() >= kEnough) break;
+  }
+  return tics;
+}
+
+std::string SetTics(char axis, const std::vector<double>& tics) {
+  if (tics.empty()) return "";
+  std::string list;
+  for (const double tic : tics) list += fmt::format("{}'{:g}' {:g}", list.empty() ? "" : ", ", tic, tic);
+  return fmt::format("set {}tics ({})\n", axis, list);
 }
 
 }  // namespace marlin

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/statistics.h"
 #include "report/analysis.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
@@ -52,5 +53,11 @@ std::string PlotArea(const Figure& figure, const Box& area);
 
 // A line of marks and their meaning that starts at (x, y).
 std::string LegendAt(const Figure& figure, double x, double y, const std::vector<SeriesStyle>& series);
+
+// Round numbers inside the range, for a logarithmic axis: decades when there are many, else 1, 2, 5, or all the digits.
+std::vector<double> LogTics(const Interval& range);
+
+// Numbers of the axis 'x' or 'y' at these places; gnuplot's own choice when there are none.
+std::string SetTics(char axis, const std::vector<double>& tics);
 
 }  // namespace marlin

@@ -246,13 +246,6 @@ std::string DrawLegend(const Figure& figure, const std::vector<LegendEntry>& ent
   return out;
 }
 
-std::string Tics(const std::vector<double>& tics) {
-  if (tics.empty()) return "";
-  std::string out;
-  for (const double tic : tics) out += fmt::format("{}'{:g}' {:g}", out.empty() ? "" : ", ", tic, tic);
-  return "set ytics (" + out + ")\n";
-}
-
 // Moves the points of each of the panel's methods aside, the middle one not at all.
 void SetApart(PointPanel& panel, double width_px) {
   std::set<std::string> methods;
@@ -278,7 +271,7 @@ void DrawPanel(Figure& figure, PointPanel panel, const Box& frame, const Looks& 
   std::string& script = figure.script;
   script += "unset label\nunset arrow\n" + PlotArea(figure, area) + extra;
   script += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", axes.x.low, axes.x.high, axes.y.low, axes.y.high);
-  script += Tics(panel.y_tics);
+  script += SetTics('y', panel.y_tics);
   script +=
       TextAt(figure, frame.left + kTitleX, (area.bottom + area.top) / 2, y_title, {.align = "center", .rotated = true});
   script += TextAt(figure, area.left, area.top + 50, panel.title, {.bold = true});

@@ -1,0 +1,112 @@
+#include "bench/shapes.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace marlin {
+namespace {
+
+constexpr std::string_view kPage = "page";
+constexpr std::string_view kAll = "all";
+
+// Models whose layers can be timed without their files.
+struct KnownModel {
+  std::string_view name;
+  std::size_t hidden_size, heads, kv_heads, head_dim, intermediate_size;
+};
+constexpr KnownModel kKnownModels[] = {
+    {"llama3-8b", 4096, 32, 8, 128, 14336},
+    {"qwen3-4b", 2560, 32, 8, 128, 9728},
+    {"smollm2-135m", 576, 9, 3, 64, 1536},
+};
+
+ModelConfig ConfigOf(const KnownModel& model) {
+  ModelConfig config;
+  config.hidden_size = model.hidden_size;
+  config.heads = model.heads;
+  config.kv_heads = model.kv_heads;
+  config.head_dim = model.head_dim;
+  config.intermediate_size = model.intermediate_size;
+  return config;
+}
+
+void AddOnce(std::vector<GemmShape>& shapes, const GemmShape& shape) {
+  const auto same = [&](const GemmShape& s) { return s.SameProduct(shape); };
+  if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
+}
+
+// Layer by layer; m, n and k of `layers` count only as far as they name a layer.
+std::vector<GemmShape> AtTokens(std::span<const GemmShape> layers, std::span<const std::size_t> tokens) {
+  std::vector<GemmShape> shapes;
+  for (const GemmShape& layer : layers) {
+    for (const std::size_t m : tokens) AddOnce(shapes, {layer.set, m, layer.n, layer.k});
+  }
+  return shapes;
+}
+
+std::vector<GemmShape> LinearLayers(const ModelConfig& config, std::string_view set) {
+  std::vector<GemmShape> layers;
+  for (const LinearSlot& slot : kLinearSlots) {
+    AddOnce(layers, {std::string(set), 1, slot.rows(config), slot.cols(config)});
+  }
+  return layers;
+}
+
+std::vector<std::string_view> SetNames() {
+  std::vector<std::string_view> names = {kPage};
+  for (const KnownModel& model : kKnownModels) names.push_back(model.name);
+  return names;
+}
+
+std::vector<GemmShape> ShapesOfSet(std::string_view name, std::span<const std::size_t> tokens) {
+  const auto* model = std::find_if(std::begin(kKnownModels), std::end(kKnownModels),
+                                   [&](const KnownModel& known) { return known.name == name; });
+  if (model == std::end(kKnownModels)) return tokens.empty() ? PageShapes() : AtTokens(PageShapes(), tokens);
+  return AtTokens(LinearLayers(ConfigOf(*model), name), tokens.empty() ? kModelTokens : tokens);
+}
+
+}  // namespace
+
+std::vector<GemmShape> PageShapes() {
+  return {{"page", 1, 4096, 4096},  {"page", 1, 4096, 14336},  {"page", 1, 14336, 4096},
+          {"page", 32, 4096, 4096}, {"page", 32, 4096, 14336}, {"page", 128, 4096, 4096}};
+}
+
+std::vector<GemmShape> ModelShapes(const ModelConfig& config) {
+  std::vector<GemmShape> shapes;
+  for (const std::size_t m : {std::size_t{1}, std::size_t{512}}) {
+    for (const GemmShape& layer : LinearLayers(config, "model")) shapes.push_back({layer.set, m, layer.n, layer.k});
+  }
+  return shapes;
+}
+
+std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const std::size_t> tokens) {
+  return AtTokens(LinearLayers(config, "model"), tokens.empty() ? kModelTokens : tokens);
+}
+
+std::string ShapeSetNames() { return fmt::format("{}, {}", fmt::join(SetNames(), ", "), kAll); }
+
+Result<std::vector<GemmShape>> NamedShapes(std::span<const std::string> names, std::span<const std::size_t> tokens) {
+  std::vector<std::string_view> wanted;
+  const std::vector<std::string_view> known = SetNames();
+  for (const std::string& name : names) {
+    if (name == kAll) {
+      wanted.insert(wanted.end(), known.begin(), known.end());
+    } else if (std::find(known.begin(), known.end(), name) != known.end()) {
+      wanted.push_back(name);
+    } else {
+      return Error{ErrorCode::kUsage,
+                   fmt::format("no set of shapes is called \"{}\"; want one of: {}", name, ShapeSetNames())};
+    }
+  }
+  std::vector<GemmShape> shapes;
+  for (const std::string_view name : wanted) {
+    for (const GemmShape& shape : ShapesOfSet(name, tokens)) AddOnce(shapes, shape);
+  }
+  return shapes;
+}
+
+}  // namespace marlin

@@ -1,0 +1,40 @@
+// Which matrix products are timed by themselves: numbers of tokens times linear layers.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/config.h"
+
+namespace marlin {
+
+struct GemmShape {
+  std::string set;  // "page": the shapes of the report page's specification; "model": a model's own; "llama3-8b", ...
+  std::size_t m, n, k;
+  bool SameProduct(const GemmShape& other) const { return m == other.m && n == other.n && k == other.k; }
+};
+
+// (M, N, K) of the specification: (1,4096,4096) (1,4096,14336) (1,14336,4096) (32,4096,4096) (32,4096,14336)
+// (128,4096,4096).
+std::vector<GemmShape> PageShapes();
+
+// The distinct linear layers of a model, each at m = 1 and at m = 512.
+std::vector<GemmShape> ModelShapes(const ModelConfig& config);
+
+// From a single token over small batches to a prompt; 512 is the prefill of every other measurement.
+inline constexpr std::size_t kModelTokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
+
+// The distinct linear layers of a model, one after the other, each at every number of tokens (kModelTokens when empty).
+std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const std::size_t> tokens);
+
+// "page, llama3-8b, ..., all": what NamedShapes takes.
+std::string ShapeSetNames();
+
+// The sets by name, each product once. tokens empty = the page's own for the page, kModelTokens for layers of models.
+// Errors: kUsage (unknown name: names what there is).
+Result<std::vector<GemmShape>> NamedShapes(std::span<const std::string> names, std::span<const std::size_t> tokens);
+
+}  // namespace marlin

@@ -1,0 +1,23 @@
+// What a model's weights cost per token, and which kernels pay it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/model.h"
+
+namespace marlin {
+
+// Bytes of weights that one token of generation reads: codes, scales and zero points of the linear layers and the head,
+// norms, biases, and one row of the embedding. Padding and the KV cache are not counted.
+std::uint64_t WeightBytesPerToken(const Model& model);
+
+// Rows of the kernel table that serve the linear layers, each once, in the order of the forward pass.
+std::vector<std::string> LinearKernels(const Model& model);
+
+// The precision that a row of the kernel table rounds activations to; "fp32" of a kernel outside of it.
+std::string_view ActivationOf(std::string_view kernel);
+
+}  // namespace marlin

@@ -1,0 +1,210 @@
+// bench throughput: tokens per second in llama-bench's terms, of models as they are or rounded in memory, in turn.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/thread_pool.h"
+#include "bench/limits.h"
+#include "bench/model_throughput.h"
+#include "bench/weight_traffic.h"
+#include "cli/bench.h"
+#include "cli/configs.h"
+#include "cli/model_candidates.h"
+#include "cli/program_info.h"
+#include "io/checkpoint.h"
+#include "model/sizes.h"
+#include "report/speed_tables.h"
+#include "study/machine.h"
+
+namespace marlin {
+namespace {
+using nlohmann::json;
+
+struct Options {
+  std::vector<std::string> models;
+  CandidateOptions candidates;
+  RunLengths lengths;
+  std::string output = "md";
+  bool no_limits = false;
+  BackendOptions backend;
+};
+
+Result<std::vector<Model>> LoadAll(const std::vector<ModelCandidate>& candidates, Backend& backend, Console& console) {
+  std::vector<Model> models;
+  for (const ModelCandidate& candidate : candidates) {
+    auto model =
+        LoadModel(*candidate.checkpoint, backend, Precision::kSixteenBit, console.progress(), candidate.rounded);
+    if (!model) return model.error();
+    models.push_back(std::move(*model));
+  }
+  return models;
+}
+
+ThroughputRow DescribeRow(const ModelCandidate& candidate, const Model& model) {
+  ThroughputRow row;
+  row.model = candidate.checkpoint->name;
+  row.path = candidate.checkpoint->path.string();
+  row.weights = candidate.weights;
+  row.kernels = fmt::format("{}; head {}", fmt::join(LinearKernels(model), ", "), model.weights.head().kernel());
+  row.threads = model.backend->threads();
+  return row;
+}
+
+void SetRate(ThroughputRow& row, const char* test, std::size_t tokens, const std::vector<double>& samples_ns) {
+  const TokenRate rate = RateOf(tokens, samples_ns);
+  row.test = fmt::format("{}{}", test, tokens);
+  row.mean_tok_s = rate.mean_tok_s;
+  row.deviation_tok_s = rate.deviation_tok_s;
+  row.median_tok_s = rate.median_tok_s;
+}
+
+// Rates below are of the median: one stall of the machine does not move it.
+ThroughputRow PromptRow(ThroughputRow row, const Model& model, std::size_t tokens, const std::vector<double>& samples,
+                        const std::optional<MachineLimits>& limits) {
+  SetRate(row, "pp", tokens, samples);
+  row.gflops = 2e-9 * static_cast<double>(LinearWeights(model.config)) * row.median_tok_s;
+  const std::string_view activation = ActivationOf(model.weights.layers[0].linear[kQ].weight->kernel());
+  const auto peak = limits ? ComputePeak(*limits, activation) : std::nullopt;
+  if (peak) row.limit = LimitShare{*row.gflops / *peak, fmt::format("{} peak", activation)};
+  return row;
+}
+
+ThroughputRow GenerationRow(ThroughputRow row, const Model& model, std::size_t tokens,
+                            const std::vector<double>& samples, const std::optional<MachineLimits>& limits) {
+  SetRate(row, "tg", tokens, samples);
+  row.weight_bytes = WeightBytesPerToken(model);
+  row.gbps = 1e-9 * static_cast<double>(*row.weight_bytes) * row.median_tok_s;
+  if (limits && limits->read_gbps > 0) row.limit = LimitShare{*row.gbps / limits->read_gbps, "read bandwidth"};
+  return row;
+}
+
+json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<double>& samples_ns) {
+  const auto number = [](const auto& x) { return x ? json(*x) : json(nullptr); };
+  return {{"model", row.model},
+          {"path", row.path},
+          {"weights", row.weights},
+          {"kernels", row.kernels},
+          {"threads", row.threads},
+          {"test", row.test},
+          {"tokens", tokens},
+          {"mean_tok_s", row.mean_tok_s},
+          {"deviation_tok_s", row.deviation_tok_s},
+          {"median_tok_s", row.median_tok_s},
+          {"weight_bytes_per_token", number(row.weight_bytes)},
+          {"gbps", number(row.gbps)},
+          {"gflops", number(row.gflops)},
+          {"limit_share", row.limit ? json(row.limit->share) : json(nullptr)},
+          {"limit", row.limit ? json(row.limit->limit) : json(nullptr)},
+          {"samples_ns", samples_ns}};
+}
+
+std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
+  const std::string measured = limits
+                                   ? fmt::format("limits of this machine: {:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({})",
+                                                 limits->read_gbps, limits->fma_gflops, limits->fma_isa)
+                                   : "limits of this machine: not measured";
+  return fmt::format("{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn\n", threads,
+                     DescribeMachine(threads).cpu, BackendLabel(options.backend), measured,
+                     options.lengths.repetitions);
+}
+
+void Print(const Options& options, const std::vector<ThroughputRow>& rows, const json& json_rows, int threads,
+           const std::optional<MachineLimits>& limits, Console& console) {
+  std::string text = options.output == "csv"
+                         ? ThroughputCsv(rows)
+                         : Heading(options, threads, limits) + "\n" + ToMarkdown(ThroughputTable(rows));
+  text.pop_back();  // the console ends the line
+  console.Result(text);
+  const ProgramInfo& program = GetProgramInfo();
+  console.Data(
+      {{"version", program.version},
+       {"commit", program.commit},
+       {"threads", threads},
+       {"backend", BackendLabel(options.backend)},
+       {"limits", limits ? json{{"read_gbps", limits->read_gbps}, {"fma_gflops", limits->fma_gflops}} : json(nullptr)},
+       {"repetitions", options.lengths.repetitions},
+       {"rows", json_rows}});
+}
+
+Status RunThroughput(const Options& options, Invocation& invocation) {
+  Console& console = invocation.console;
+  if (options.lengths.prompt == 0 && options.lengths.generate == 0) {
+    return Error{ErrorCode::kUsage, "--prompt 0 and --generate 0 leave nothing to time; one of them is above 0"};
+  }
+  std::vector<Checkpoint> checkpoints;
+  for (const std::string& path : options.models) {
+    auto checkpoint = OpenCheckpoint(path);
+    if (!checkpoint) return checkpoint.error();
+    checkpoints.push_back(std::move(*checkpoint));
+  }
+  CandidateOptions wanted = options.candidates;
+  wanted.context = std::max(options.lengths.prompt, options.lengths.generate);
+  wanted.max_batch = std::max<std::size_t>(options.lengths.prompt, 1);
+  const auto candidates = ListCandidates(checkpoints, wanted);
+  if (!candidates) return candidates.error();
+  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  if (!backend) return backend.error();
+  std::optional<MachineLimits> limits;
+  if (!options.no_limits) {
+    ThreadPool pool((*backend)->threads());
+    limits = MeasureLimits(pool);
+  }
+  const auto models = LoadAll(*candidates, **backend, console);
+  if (!models) return models.error();
+  std::vector<const Model*> pointers;
+  for (const Model& model : *models) pointers.push_back(&model);
+  const auto times = TimeRuns(pointers, options.lengths, console.progress());
+  if (!times) return times.error();
+  std::vector<ThroughputRow> rows;
+  json json_rows = json::array();
+  const auto add = [&](ThroughputRow row, std::size_t tokens, const std::vector<double>& samples) {
+    json_rows.push_back(ToJson(row, tokens, samples));
+    rows.push_back(std::move(row));
+  };
+  for (std::size_t i = 0; i < models->size(); ++i) {
+    const ThroughputRow row = DescribeRow((*candidates)[i], (*models)[i]);
+    const auto& [prompt_ns, generate_ns] = (*times)[i];
+    const auto [prompt, generate, repetitions] = options.lengths;
+    if (prompt > 0) add(PromptRow(row, (*models)[i], prompt, prompt_ns, limits), prompt, prompt_ns);
+    if (generate > 0) add(GenerationRow(row, (*models)[i], generate, generate_ns, limits), generate, generate_ns);
+  }
+  Print(options, rows, json_rows, (*backend)->threads(), limits, console);
+  return {};
+}
+
+}  // namespace
+
+void RegisterBenchThroughput(CLI::App& bench, Selection& selection) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = AddVerb(bench, selection, "throughput", "Tokens per second in llama-bench's terms: pp512 and tg128",
+                          "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
+  app->add_option("model", options->models,
+                  "Hugging Face folder, GGUF file, or a folder made by quantize; several take turns")
+      ->required();
+  app->add_option("-c,--config", options->candidates.configs,
+                  fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded; may be "
+                              "repeated, all take turns",
+                              ConfigNames(), kAsLoaded))
+      ->allow_extra_args(false);
+  app->add_flag("--quantize-embeddings", options->candidates.quantize_embeddings, "With --config: also the embedding");
+  app->add_flag("--quantize-head", options->candidates.quantize_head, "With --config: also the head");
+  app->add_option("-p,--prompt", options->lengths.prompt, "Tokens of a prompt; 0 = do not time pp")
+      ->check(CLI::Range(0, 131072));
+  app->add_option("-n,--generate", options->lengths.generate, "Tokens to generate; 0 = do not time tg")
+      ->check(CLI::Range(0, 131072));
+  app->add_option("-r,--repetitions", options->lengths.repetitions, "Measured runs of each test")
+      ->check(CLI::Range(1, 10000));
+  app->add_option("-o,--output", options->output, "md, csv, or json (the same as --json)")
+      ->check(CLI::IsMember({"md", "csv", "json"}));
+  app->add_flag("--no-limits", options->no_limits, "Do not measure what the machine can do at most");
+  AddBackendOptions(*app, options->backend);
+  app->callback([&selection, options] {
+    if (options->output == "json") selection.common.json = true;
+    selection.run = [options](Invocation& invocation) { return RunThroughput(*options, invocation); };
+  });
+}
+
+}  // namespace marlin

@@ -1,0 +1,96 @@
+#include "cli/model_candidates.h"
+
+#include <fmt/format.h>
+
+#include "cli/configs.h"
+#include "cli/console.h"
+#include "model/model.h"
+#include "model/sizes.h"
+#include "quantize/quantize_model.h"
+#include "study/comparison.h"
+#include "study/machine.h"
+
+namespace marlin {
+namespace {
+
+Error Located(const std::string& path, const Error& error) { return {error.code, path + ": " + error.message}; }
+
+// The configurations by name; null stands for weights as they are loaded.
+Result<std::vector<const FormatRow*>> ParseConfigs(const CandidateOptions& options) {
+  if (options.configs.empty() && (options.quantize_embeddings || options.quantize_head)) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--quantize-embeddings and --quantize-head are for --config, one of: {}", ConfigNames())};
+  }
+  std::vector<const FormatRow*> formats;
+  for (const std::string& name : options.configs) {
+    const auto format = name == kAsLoaded ? Result<const FormatRow*>(nullptr) : ParseConfig(name);
+    if (!format) return format.error();
+    formats.push_back(*format);
+  }
+  if (formats.empty()) formats.push_back(nullptr);
+  return formats;
+}
+
+std::uint64_t TensorBytes(const Checkpoint& checkpoint) {
+  std::uint64_t bytes = 0;
+  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.bytes.size();
+  return bytes;
+}
+
+Result<ModelCandidate> MakeCandidate(const Checkpoint& checkpoint, const FormatRow* format,
+                                     const CandidateOptions& options) {
+  const std::string path = checkpoint.path.string();
+  auto config = ParseModelConfig(checkpoint.config);
+  if (!config) return Located(path, config.error());
+  if (options.context > config->max_context) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: {} tokens exceed the {} that the model was trained for; take a smaller --prompt or "
+                             "--generate",
+                             path, options.context, config->max_context)};
+  }
+  const auto first = FindWeight(checkpoint, LinearStem(0, kQ));
+  if (!first) return first.error();
+  ModelCandidate candidate{&checkpoint, std::move(*config), SourceType(checkpoint), {}, TensorBytes(checkpoint)};
+  if (!first->encoded) {
+    candidate.weights = BaselineName(candidate.weights);
+    candidate.bytes = ModelBytes(candidate.config, format);
+  }
+  candidate.bytes += SessionBytes(candidate.config, options.context, options.max_batch);
+  if (format == nullptr) return candidate;
+  QuantizeOptions quantize;
+  quantize.format = format;
+  quantize.quantize_embeddings = options.quantize_embeddings;
+  quantize.quantize_head = options.quantize_head;
+  auto formats = FormatsToUse(candidate.config, quantize);
+  if (!formats) return Located(path, formats.error());
+  candidate.rounded = std::move(*formats);
+  candidate.weights = fmt::format("{}{}{}", format->info.name, options.quantize_embeddings ? " +embedding" : "",
+                                  options.quantize_head ? " +head" : "");
+  return candidate;
+}
+
+}  // namespace
+
+Result<std::vector<ModelCandidate>> ListCandidates(const std::vector<Checkpoint>& checkpoints,
+                                                   const CandidateOptions& options) {
+  const auto formats = ParseConfigs(options);
+  if (!formats) return formats.error();
+  std::vector<ModelCandidate> candidates;
+  std::uint64_t need = 0;
+  for (const Checkpoint& checkpoint : checkpoints) {
+    for (const FormatRow* format : *formats) {
+      auto candidate = MakeCandidate(checkpoint, format, options);
+      if (!candidate) return candidate.error();
+      need += candidate->bytes;
+      candidates.push_back(std::move(*candidate));
+    }
+  }
+  const std::uint64_t have = AvailableMemoryBytes();
+  if (have == 0 || need <= have) return candidates;
+  return Error{
+      ErrorCode::kResource,
+      fmt::format("{} models at once need about {} of memory, {} are available; name fewer models or --config",
+                  candidates.size(), FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+}
+
+}  // namespace marlin

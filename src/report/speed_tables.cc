@@ -1,0 +1,99 @@
+#include "report/speed_tables.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <vector>
+
+#include "report/figures.h"
+
+namespace marlin {
+namespace {
+
+std::string ShareText(const std::optional<LimitShare>& limit) {
+  return limit ? fmt::format("{:.0f} % of {}", 100 * limit->share, limit->limit) : kNotMeasured;
+}
+
+// What does not apply to a row is empty: it is not missing.
+std::string Applicable(const std::optional<double>& x) { return x ? FigureThreeDigits(*x) : ""; }
+
+std::string CsvField(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+template <class T>
+std::string CsvNumber(const std::optional<T>& x) {
+  return x ? fmt::format("{}", *x) : "";
+}
+
+}  // namespace
+
+Table ThroughputTable(std::span<const ThroughputRow> rows) {
+  Table table;
+  table.columns = {{"model", Align::kLeft},
+                   {"weights", Align::kLeft},
+                   {"threads"},
+                   {"test"},
+                   {"tok/s"},
+                   {"median"},
+                   {"MB/token"},
+                   {"GB/s"},
+                   {"GFLOP/s"},
+                   {"share of limit"},
+                   {"kernels", Align::kLeft}};
+  for (const ThroughputRow& row : rows) {
+    table.Add({row.model, row.weights, fmt::format("{}", row.threads), row.test,
+               fmt::format("{} ± {}", FigureThreeDigits(row.mean_tok_s), FigureThreeDigits(row.deviation_tok_s)),
+               FigureThreeDigits(row.median_tok_s), row.weight_bytes ? FigureMegabytes(row.weight_bytes) : "",
+               Applicable(row.gbps), Applicable(row.gflops), ShareText(row.limit), row.kernels});
+  }
+  return table;
+}
+
+std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
+  std::string out =
+      "model,path,weights,threads,test,mean_tok_s,deviation_tok_s,median_tok_s,weight_bytes_per_token,gbps,gflops,"
+      "limit_share,limit,kernels\n";
+  for (const ThroughputRow& row : rows) {
+    const std::vector<std::string> fields = {CsvField(row.model),
+                                             CsvField(row.path),
+                                             CsvField(row.weights),
+                                             fmt::format("{}", row.threads),
+                                             row.test,
+                                             fmt::format("{}", row.mean_tok_s),
+                                             fmt::format("{}", row.deviation_tok_s),
+                                             fmt::format("{}", row.median_tok_s),
+                                             CsvNumber(row.weight_bytes),
+                                             CsvNumber(row.gbps),
+                                             CsvNumber(row.gflops),
+                                             row.limit ? fmt::format("{}", row.limit->share) : "",
+                                             row.limit ? CsvField(row.limit->limit) : "",
+                                             CsvField(row.kernels)};
+    out += fmt::format("{}\n", fmt::join(fields, ","));
+  }
+  return out;
+}
+
+Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
+  Table table;
+  table.columns = {{"format", Align::kLeft},
+                   {"kernel", Align::kLeft},
+                   {"us"},
+                   {"GFLOP/s"},
+                   {"GB/s"},
+                   {"share of limit"},
+                   {"max error"},
+                   {"remark", Align::kLeft}};
+  for (const KernelSpeed& x : speeds) {
+    const std::string remark = fmt::format("{}{}{}", x.in_cache ? "in cache" : "", x.in_cache && x.unstable ? ", " : "",
+                                           x.unstable ? "unstable" : "");
+    table.Add({x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()), FigureThreeDigits(x.gbps()),
+               ShareText(x.limit), fmt::format("{:.1e}", x.max_error), remark});
+  }
+  return table;
+}
+
+}  // namespace marlin

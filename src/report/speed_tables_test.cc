@@ -1,0 +1,75 @@
+#include "report/speed_tables.h"
+
+#include <gtest/gtest.h>
+
+namespace marlin {
+namespace {
+
+std::vector<ThroughputRow> TwoRows() {
+  ThroughputRow pp;
+  pp.model = "Smol|LM";
+  pp.path = "./a, \"b\"";
+  pp.weights = "fp4-g128";
+  pp.kernels = "avx512/fp4; head avx512/bf16";
+  pp.threads = 2;
+  pp.test = "pp512";
+  pp.mean_tok_s = 812.34;
+  pp.deviation_tok_s = 4.567;
+  pp.median_tok_s = 813;
+  pp.gflops = 172.6;
+  pp.limit = LimitShare{0.387, "fp32 peak"};
+  ThroughputRow tg = pp;
+  tg.test = "tg128";
+  tg.mean_tok_s = 132.5;
+  tg.deviation_tok_s = 0.25;
+  tg.median_tok_s = 132;
+  tg.gflops.reset();
+  tg.weight_bytes = 111500000;
+  tg.gbps = 14.718;
+  tg.limit.reset();
+  return {pp, tg};
+}
+
+TEST(ThroughputTable, SaysWhatAppliesAndWhatWasNotMeasured) {
+  EXPECT_EQ(
+      ToMarkdown(ThroughputTable(TwoRows())),
+      "| model | weights | threads | test | tok/s | median | MB/token | GB/s | GFLOP/s | share of limit | kernels "
+      "|\n"
+      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
+      "| Smol&#124;LM | fp4-g128 | 2 | pp512 | 812 ± 4.57 | 813 |  |  | 173 | 39 % of fp32 peak | avx512/fp4; head "
+      "avx512/bf16 |\n"
+      "| Smol&#124;LM | fp4-g128 | 2 | tg128 | 132 ± 0.250 | 132 | 111.5 | 14.7 |  | not measured | avx512/fp4; "
+      "head avx512/bf16 |\n");
+}
+
+TEST(ThroughputCsv, KeepsEveryDigitAndQuotes) {
+  EXPECT_EQ(ThroughputCsv(TwoRows()),
+            "model,path,weights,threads,test,mean_tok_s,deviation_tok_s,median_tok_s,weight_bytes_per_token,gbps,"
+            "gflops,limit_share,limit,kernels\n"
+            "Smol|LM,\"./a, \"\"b\"\"\",fp4-g128,2,pp512,812.34,4.567,813,,,172.6,0.387,fp32 peak,avx512/fp4; head "
+            "avx512/bf16\n"
+            "Smol|LM,\"./a, \"\"b\"\"\",fp4-g128,2,tg128,132.5,0.25,132,111500000,14.718,,,,avx512/fp4; head "
+            "avx512/bf16\n");
+}
+
+TEST(KernelSpeedTable, HasAShareAndRemarks) {
+  KernelSpeed x;
+  x.format = "fp4-g128";
+  x.kernel = "avx512/fp4";
+  x.us = 250;
+  x.flops = 33.5e6;
+  x.bytes = 8.7e6;
+  x.limit = LimitShare{0.43, "read bandwidth"};
+  x.max_error = 3.2e-7;
+  KernelSpeed y = x;
+  y.limit.reset();
+  y.in_cache = y.unstable = true;
+  EXPECT_EQ(ToPlainText(KernelSpeedTable(std::vector<KernelSpeed>{x, y})),
+            "format    kernel       us  GFLOP/s  GB/s          share of limit  max error  remark\n"
+            "--------  ----------  ---  -------  ----  ----------------------  ---------  ------------------\n"
+            "fp4-g128  avx512/fp4  250      134  34.8  43 % of read bandwidth    3.2e-07\n"
+            "fp4-g128  avx512/fp4  250      134  34.8            not measured    3.2e-07  in cache, unstable\n");
+}
+
+}  // namespace
+}  // namespace marlin

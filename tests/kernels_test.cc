@@ -1,0 +1,71 @@
+// bench kernels as a user runs it, on the layers of a tiny model. No test looks at a speed.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "tests/program.h"
+#include "tests/tiny_model.h"
+
+namespace marlin {
+namespace {
+using nlohmann::json;
+
+bool Has(const std::string& text, const std::string& word) { return text.find(word) != std::string::npos; }
+
+class BenchKernels : public testing::Test {
+ protected:
+  void SetUp() override {
+    WriteTinyModel(folder_ / "model");
+    model_ = (folder_ / "model").string();
+  }
+
+  void ExpectFailure(const RunResult& run, int code, const std::vector<std::string>& words) {
+    EXPECT_EQ(run.exit_code, code) << run.err;
+    for (const std::string& word : words) EXPECT_TRUE(Has(run.err, word)) << run.err;
+    EXPECT_EQ(run.out, "");
+  }
+
+  TemporaryFolder folder_;
+  std::string model_;
+};
+
+TEST_F(BenchKernels, LayersOfAModelAreTimedAtEveryNumberOfTokens) {
+  const std::vector<std::string> words = {"bench", "kernels",   "-m", model_,          "-f", "fp4-g32", "--tokens",
+                                          "1,3",   "--threads", "1",  "--quick-timing"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return RunProgram(all);
+  };
+  const RunResult run = with({"--json", "-q"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const json kernels = json::parse(run.out)["kernels"];
+  EXPECT_EQ(kernels.size(), 4 * 2u) << "q and o, k and v, gate and up, down, at two numbers of tokens";
+  for (const json& row : kernels) {
+    EXPECT_FALSE(row["activation"].get<std::string>().empty());
+    EXPECT_GT(row["limit_share"].get<double>(), 0);
+    EXPECT_GT(row["max_error"].get<double>(), 0) << "checked before it was timed";
+  }
+  ExpectFailure(with({"--plot", "roof.jpg"}), 2, {"roof.jpg", ".png"});
+  ExpectFailure(with({"--shapes", "page"}), 2, {"--shapes"});
+  ExpectFailure(RunProgram({"bench", "kernels", "--shapes", "llama4"}), 2, {"llama4", "llama3-8b"});
+}
+
+TEST_F(BenchKernels, PlotsAreFiles) {
+  const std::string roof = (folder_ / "roof.svg").string();
+  const std::string tokens = (folder_ / "tokens.svg").string();
+  std::vector<std::string> words = {"bench",   "kernels",        "-m",     model_, "-f",
+                                    "fp4-g32", "--quick-timing", "--plot", roof,   "--plot-tokens",
+                                    tokens,    "--tokens",       "1,3",    "-q"};
+  const RunResult run = RunProgram(words);
+  if (run.exit_code == 5) GTEST_SKIP() << run.err;
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_TRUE(Has(*ReadFile(roof), "fp4-g32"));
+  EXPECT_TRUE(Has(*ReadFile(tokens), "time(m) / time(1)"));
+  words[words.size() - 2] = "3";
+  ExpectFailure(RunProgram(words), 2, {"--tokens"});
+}
+
+}  // namespace
+}  // namespace marlin
