@@ -1,5 +1,6 @@
 #include "bench/limits.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -12,13 +13,8 @@
 #include <string>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
 #include "base/check.h"
+#include "kernels/kernel.h"
 
 namespace marlin {
 namespace {
@@ -28,93 +24,14 @@ constexpr int kPasses = 8;
 
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
-// A loop of independent fused multiply-adds, long enough chains in flight to fill every pipe (latency 4, two pipes: 8;
-// twelve leave room). Returns a value that depends on all of them.
-struct FmaLoop {
-  const char* isa;
-  double flops_per_step;
-  float (*run)(std::size_t steps);
-};
-
-constexpr std::size_t kChains = 12;
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) float RunAvx512(std::size_t steps) {
-  __m512 chain[kChains];
-  for (std::size_t c = 0; c < kChains; ++c) chain[c] = _mm512_set1_ps(static_cast<float>(c));
-  const __m512 factor = _mm512_set1_ps(0.999f);
-  const __m512 term = _mm512_set1_ps(0.001f);
-  for (std::size_t i = 0; i < steps; ++i) {
-    for (__m512& value : chain) value = _mm512_fmadd_ps(value, factor, term);
-  }
-  float out[16];
-  float total = 0;
-  for (const __m512& value : chain) {
-    _mm512_storeu_ps(out, value);
-    total += out[0];
-  }
-  return total;
-}
-
-__attribute__((target("avx2,fma"))) float RunAvx2(std::size_t steps) {
-  __m256 chain[kChains];
-  for (std::size_t c = 0; c < kChains; ++c) chain[c] = _mm256_set1_ps(static_cast<float>(c));
-  const __m256 factor = _mm256_set1_ps(0.999f);
-  const __m256 term = _mm256_set1_ps(0.001f);
-  for (std::size_t i = 0; i < steps; ++i) {
-    for (__m256& value : chain) value = _mm256_fmadd_ps(value, factor, term);
-  }
-  float out[8];
-  float total = 0;
-  for (const __m256& value : chain) {
-    _mm256_storeu_ps(out, value);
-    total += out[0];
-  }
-  return total;
-}
-#elif defined(__aarch64__)
-float RunNeon(std::size_t steps) {
-  float32x4_t chain[kChains];
-  for (std::size_t c = 0; c < kChains; ++c) chain[c] = vdupq_n_f32(static_cast<float>(c));
-  const float32x4_t factor = vdupq_n_f32(0.999f);
-  const float32x4_t term = vdupq_n_f32(0.001f);
-  for (std::size_t i = 0; i < steps; ++i) {
-    for (float32x4_t& value : chain) value = vfmaq_f32(term, value, factor);
-  }
-  float total = 0;
-  for (const float32x4_t& value : chain) total += vgetq_lane_f32(value, 0);
-  return total;
-}
-#else
-float RunScalar(std::size_t steps) {
-  std::array<float, kChains> chain{};
-  for (std::size_t i = 0; i < steps; ++i) {
-    for (float& value : chain) value = std::fma(value, 0.999f, 0.001f);
-  }
-  return std::accumulate(chain.begin(), chain.end(), 0.0f);
-}
-#endif
-
-FmaLoop BestFmaLoop() {
-  constexpr double kScalar = 2.0 * kChains;
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return {"avx512", kScalar * 16, &RunAvx512};
-  return {"avx2", kScalar * 8, &RunAvx2};
-#elif defined(__aarch64__)
-  return {"neon", kScalar * 4, &RunNeon};
-#else
-  return {"scalar", kScalar, &RunScalar};
-#endif
-}
-
-double MeasureFma(ThreadPool& pool, const FmaLoop& loop) {
+double MeasurePeak(ThreadPool& pool, const PeakLoop& loop) {
   constexpr std::size_t kSteps = 2'000'000;  // some 10 ms
   std::vector<float> sink(static_cast<std::size_t>(pool.threads()) * 16);
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
     pool.Run([&](int thread) { sink[static_cast<std::size_t>(thread) * 16] = loop.run(kSteps); });
-    best = std::max(best, loop.flops_per_step * kSteps * pool.threads() / Seconds(start) / 1e9);
+    best = std::max(best, loop.operations_per_step * kSteps * pool.threads() / Seconds(start) / 1e9);
   }
   MARLIN_CHECK(std::isfinite(std::accumulate(sink.begin(), sink.end(), 0.0f)), "the chains converge");
   return best;
@@ -167,8 +84,12 @@ std::size_t LastLevelCacheBytes() {
 }
 
 std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation) {
-  if (activation == "fp32" && limits.fma_gflops > 0) return limits.fma_gflops;
-  return std::nullopt;
+  const auto known = ParseActivations(activation);
+  if (!known) return std::nullopt;
+  const double peak = *known == Activations::kFp32   ? limits.fma_gflops
+                      : *known == Activations::kBf16 ? limits.bf16_gflops
+                                                     : limits.int8_gops;
+  return peak > 0 ? std::optional<double>(peak) : std::nullopt;
 }
 
 std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_view activation, double flops,
@@ -180,9 +101,26 @@ std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_vi
   return LeastTime{std::max(read_ns, compute_ns), read_ns >= compute_ns};
 }
 
+std::string DescribeLimits(const MachineLimits& limits) {
+  std::string text =
+      fmt::format("{:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({})", limits.read_gbps, limits.fma_gflops, limits.fma_isa);
+  if (limits.bf16_gflops > 0) text += fmt::format(", {:.1f} GFLOP/s bf16", limits.bf16_gflops);
+  if (limits.int8_gops > 0) text += fmt::format(", {:.1f} GOP/s int8", limits.int8_gops);
+  return text;
+}
+
 MachineLimits MeasureLimits(ThreadPool& pool) {
-  const FmaLoop loop = BestFmaLoop();
-  return {MeasureRead(pool), MeasureFma(pool, loop), loop.isa};
+  MachineLimits limits;
+  limits.read_gbps = MeasureRead(pool);
+  for (const Peak& peak : Peaks(HostIsa())) {
+    const double rate = MeasurePeak(pool, peak.loop);
+    if (peak.activations == Activations::kBf16) limits.bf16_gflops = rate;
+    if (peak.activations == Activations::kInt8) limits.int8_gops = rate;
+    if (peak.activations != Activations::kFp32) continue;
+    limits.fma_gflops = rate;
+    limits.fma_isa = peak.isa;
+  }
+  return limits;
 }
 
 }  // namespace marlin

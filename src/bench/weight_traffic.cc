@@ -40,7 +40,7 @@ std::vector<std::string> LinearKernels(const Model& model) {
 
 std::string_view ActivationOf(std::string_view kernel) {
   const KernelRow* row = FindKernel(kernel);
-  return row == nullptr ? "fp32" : row->activation;
+  return NameOf(row == nullptr ? Activations::kFp32 : row->activations);
 }
 
 }  // namespace marlin

@@ -12,4 +12,11 @@ void RegisterBench(CLI::App& parent, Selection& selection) {
   RegisterBenchKernels(*bench, selection);
 }
 
+nlohmann::json ToJson(const MachineLimits& limits) {
+  return {{"read_gbps", limits.read_gbps},
+          {"fma_gflops", limits.fma_gflops},
+          {"bf16_gflops", limits.bf16_gflops},
+          {"int8_gops", limits.int8_gops}};
+}
+
 }  // namespace marlin

@@ -109,6 +109,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.machine.isa = options.backend.backend == "reference" ? "scalar"
                     : options.backend.isa.empty()          ? out.machine.isa_available.back()
                                                            : options.backend.isa;
+  if (RoundsActivations(options.backend)) out.machine.activations = options.backend.activations;
   out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
   if (options.backend.activations != kExactActivations) out.backend_choice += "/" + options.backend.activations;
   out.kernels = BackendLabel(options.backend);
@@ -131,8 +132,7 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
   console.Say(options.time_models ? fmt::format("timing          {} (warm-up/measured iterations){}",
                                                 PlanName(options.timing), options.time_kernels ? ", kernels too" : "")
                                   : "timing          none");
-  console.Say(fmt::format("this machine    {:.0f} GB/s read, {:.0f} GFLOP/s fp32 ({}), {} threads", limits.read_gbps,
-                          limits.fma_gflops, limits.fma_isa, options.machine.threads));
+  console.Say(fmt::format("this machine    {}; {} threads", DescribeLimits(limits), options.machine.threads));
   console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, about {} of memory",
                           plan.rows_total - plan.rows_finished, plan.rows_total, FormatDuration(plan.seconds),
                           FormatBytes(static_cast<double>(plan.disk_bytes)), options.work.string(),

@@ -92,6 +92,9 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
     if (!isa) return isa.error();
     kernel.isa &= *isa;
   }
+  const auto activations = ParseActivations(options.backend.activations);
+  if (!activations) return activations.error();
+  kernel.activations = *activations;
   kernel.forced = options.backend.kernel;
   console.Result(fmt::format("this machine has: {}", IsaNames(HostIsa())));
   json document = json::array();
@@ -217,20 +220,16 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
     ThreadPool pool(threads);
     run.limits = MeasureLimits(pool);
   }
-  console.Result(
-      fmt::format("{} threads; limits of this machine: {:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({}); "
-                  "protocol {}\n",
-                  threads, run.limits.read_gbps, run.limits.fma_gflops, run.limits.fma_isa, run.protocol.id));
+  console.Result(fmt::format("{} threads; limits of this machine: {}; protocol {}\n", threads,
+                             DescribeLimits(run.limits), run.protocol.id));
   run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
                                  BackendLabel(options.backend), run.protocol.id);
   run.plot.read_gbps = run.limits.read_gbps;
   for (const GemmShape& shape : shapes) {
     if (auto status = TimeShape(shape, run, console); !status) return status;
   }
-  console.Data({{"limits", {{"read_gbps", run.limits.read_gbps}, {"fma_gflops", run.limits.fma_gflops}}},
-                {"protocol", run.protocol.id},
-                {"threads", threads},
-                {"kernels", run.rows}});
+  console.Data(
+      {{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"threads", threads}, {"kernels", run.rows}});
   return DrawPlots(options, run.plot, console);
 }
 

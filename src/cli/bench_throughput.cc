@@ -102,10 +102,7 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
 }
 
 std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
-  const std::string measured = limits
-                                   ? fmt::format("limits of this machine: {:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({})",
-                                                 limits->read_gbps, limits->fma_gflops, limits->fma_isa)
-                                   : "limits of this machine: not measured";
+  const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
   return fmt::format("{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn\n", threads,
                      DescribeMachine(threads).cpu, BackendLabel(options.backend), measured,
                      options.lengths.repetitions);
@@ -119,14 +116,13 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
   text.pop_back();  // the console ends the line
   console.Result(text);
   const ProgramInfo& program = GetProgramInfo();
-  console.Data(
-      {{"version", program.version},
-       {"commit", program.commit},
-       {"threads", threads},
-       {"backend", BackendLabel(options.backend)},
-       {"limits", limits ? json{{"read_gbps", limits->read_gbps}, {"fma_gflops", limits->fma_gflops}} : json(nullptr)},
-       {"repetitions", options.lengths.repetitions},
-       {"rows", json_rows}});
+  console.Data({{"version", program.version},
+                {"commit", program.commit},
+                {"threads", threads},
+                {"backend", BackendLabel(options.backend)},
+                {"limits", limits ? ToJson(*limits) : json(nullptr)},
+                {"repetitions", options.lengths.repetitions},
+                {"rows", json_rows}});
 }
 
 Status RunThroughput(const Options& options, Invocation& invocation) {

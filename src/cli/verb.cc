@@ -48,10 +48,8 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
 
-namespace {
-
-// Whether some kernel that may be used rounds activations.
-bool Rounds(const BackendOptions& options) {
+bool RoundsActivations(const BackendOptions& options) {
+  if (options.backend == "reference") return false;
   const auto activations = ParseActivations(options.activations);
   const auto isa = options.isa.empty() ? Result<IsaSet>(HostIsa()) : ParseIsa(options.isa);
   if (!activations || !isa) return false;
@@ -60,8 +58,6 @@ bool Rounds(const BackendOptions& options) {
     return row.activations != Activations::kFp32 && row.activations <= *activations && (row.needs & ~*isa) == 0;
   });
 }
-
-}  // namespace
 
 std::string BackendLabel(const BackendOptions& options) {
   if (options.backend == "reference") return options.backend;
@@ -72,7 +68,7 @@ std::string BackendLabel(const BackendOptions& options) {
     }
   }
   if (!options.kernel.empty()) return label + " " + options.kernel;
-  return Rounds(options) ? label + "/" + options.activations : label;
+  return RoundsActivations(options) ? label + "/" + options.activations : label;
 }
 
 std::vector<std::string> BackendWords(const BackendOptions& options) {

@@ -95,6 +95,17 @@ Result<Activations> ParseActivations(std::string_view name) {
   return Error{ErrorCode::kUsage, fmt::format("activations cannot be \"{}\"; want one of: {}", name, names)};
 }
 
+std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
+  std::vector<Peak> peaks = {{"scalar", Activations::kFp32, kScalarTable.ops.peak}};
+#if defined(MARLIN_X86)
+  if ((isa & kIsaAvx2) != 0) peaks[0] = {"avx2", Activations::kFp32, kAvx2Table.ops.peak};
+  if ((isa & kIsaAvx512) != 0) peaks[0] = {"avx512", Activations::kFp32, kAvx512Table.ops.peak};
+  if ((isa & kIsaAvx512Bf16) != 0) peaks.push_back({"avx512bf16", Activations::kBf16, kAvx512Bf16Table.peak});
+  if ((isa & kIsaAvx512Vnni) != 0) peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
+#endif
+  return peaks;
+}
+
 std::span<const KernelRow> Kernels() { return AllRows(); }
 
 const KernelRow* FindKernel(std::string_view name) {

@@ -53,6 +53,15 @@ struct KernelRow {
   bool takes_packed() const { return input.pack != nullptr; }
 };
 
+// The most that this machine's registers can do, by what activations are rounded to.
+struct Peak {
+  std::string_view isa;
+  Activations activations;
+  PeakLoop loop;
+};
+// One for every precision that `isa` has instructions for.
+std::vector<Peak> Peaks(IsaSet isa);
+
 // All rows of this build, fastest first.
 std::span<const KernelRow> Kernels();
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 
 #include "formats/formats.h"
@@ -85,6 +86,16 @@ TEST(Activations, NamesAndParsing) {
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
   EXPECT_NE(unknown.error().message.find("fp32, bf16, int8"), std::string::npos);
+}
+
+TEST(Peaks, CountAndEnd) {
+  const std::vector<Peak> peaks = Peaks(HostIsa());
+  ASSERT_FALSE(peaks.empty());
+  EXPECT_EQ(peaks[0].activations, Activations::kFp32);
+  for (const Peak& peak : peaks) {
+    EXPECT_GT(peak.loop.operations_per_step, 0) << peak.isa;
+    EXPECT_TRUE(std::isfinite(peak.loop.run(1000))) << peak.isa;
+  }
 }
 
 TEST(Isa, NamesAndParsing) {

@@ -12,6 +12,13 @@
 namespace marlin {
 namespace {
 
+// Of what activations of this precision can be multiplied with.
+std::optional<double> PeakOf(const Record& record, const record::Kernel& kernel) {
+  if (!record.limits) return std::nullopt;
+  if (!kernel.activations) return record.limits->fma_gflops;
+  return *kernel.activations == "int8" ? record.limits->int8_gops : record.limits->bf16_gflops;
+}
+
 std::string Share(double value, std::optional<double> limit) {
   return limit ? fmt::format("{:.0f} %", 100 * value / *limit) : kNotMeasured;
 }
@@ -19,18 +26,14 @@ std::string Share(double value, std::optional<double> limit) {
 void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) {
   const Record& record = row.record();
   std::optional<double> read_gbps;
-  std::optional<double> fma_gflops;
-  if (record.limits) {
-    read_gbps = record.limits->read_gbps;
-    fma_gflops = record.limits->fma_gflops;
-  }
+  if (record.limits) read_gbps = record.limits->read_gbps;
   for (const record::Kernel& x : record.kernels->shapes) {
     const TimingSummary time = SummarizeTimings(x.samples_ns, record.kernels->protocol.trim_sigma);
     const double gflops = static_cast<double>(x.flops) / time.mean;
     const double gbps = static_cast<double>(x.bytes_moved) / time.mean;
     table.Add({row.name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
                FigureThreeDigits(time.mean / 1e3) + (time.unstable() ? " unstable" : ""), FigureThreeDigits(gflops),
-               Share(gflops, fma_gflops), FigureThreeDigits(gbps),
+               Share(gflops, PeakOf(record, x)), FigureThreeDigits(gbps),
                // Bytes that stay in the cache are not read from memory.
                x.in_cache ? "in cache" : Share(gbps, read_gbps),
                fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance),

@@ -95,6 +95,14 @@ std::string CommandBlock(const std::string& command) {
   return fence + "\n" + OneLine(command) + "\n" + fence + "\n";
 }
 
+// What happens to activations before they are multiplied.
+std::string RoundingSentence(const record::Machine& machine) {
+  if (!machine.activations) return "fp32, not rounded (w4a32).";
+  const char* const mode = *machine.activations == "int8" ? "w4a8" : "w4a16-bf16";
+  return fmt::format("rounded to {} in the matrix products of kernels made for it ({}); sums in fp32.",
+                     *machine.activations, mode);
+}
+
 }  // namespace
 
 std::string PlotsSection(const PageOptions& options) {
@@ -109,6 +117,7 @@ std::string MethodologySection(const Analysis& analysis) {
   Sentences throughput;
   Sentences kernels;
   Sentences served;
+  Sentences rounded;
   for (const StoredRecord* stored : analysis.shown) {
     const Record& record = stored->record;
     const std::string& model = record.model.name;
@@ -119,6 +128,7 @@ std::string MethodologySection(const Analysis& analysis) {
       kernels[TimingSentence(record.kernels->protocol) + "; every kernel is compared with an fp64 reference first."]
           .insert(model);
     }
+    if (record.perplexity || record.throughput) rounded[RoundingSentence(record.machine)].insert(model);
     if (record.perplexity) Insert(record.perplexity->kernels, record.config.id, served);
     if (record.throughput) Insert(record.throughput->kernels, record.config.id, served);
   }
@@ -135,7 +145,7 @@ std::string MethodologySection(const Analysis& analysis) {
       "their own paired difference, of KL or of perplexity, excludes 0.\n";
   out += "\n### Throughput\n\n" + Lines(throughput) +
          "\n### Kernels\n\nThat served the weights in both, with the configurations:\n\n" + Lines(served) +
-         "\nTimed by themselves:\n\n" + Lines(kernels);
+         "\nActivations:\n\n" + Lines(rounded) + "\nTimed by themselves:\n\n" + Lines(kernels);
   return out +
          "\n### Compression\n\nFP16 bytes of the original (2 bytes for every parameter, tied tensors once) / bytes of "
          "the tensors as written. Bits per weight and the ratio of quantized tensors count only these.\n";

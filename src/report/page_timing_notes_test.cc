@@ -46,9 +46,9 @@ TEST(TimingNotes, RowsOfSeveralRunsAreTold) {
   EXPECT_EQ(Count(SummaryText(Analyze(records)), "come from 2 runs"), 1);
   EXPECT_EQ(Count(ThroughputFigure(Analyze(records))->script, "timed in 2 runs"), 1);
   records.erase(records.begin() + 3, records.end() - 3);
-  EXPECT_EQ(
-      Count(ScatterFigure(Analyze(records))->script, "'methods of equal size moved apart; tok/s: decode (15/100); timed in 2 runs'"),
-      1);
+  EXPECT_EQ(Count(ScatterFigure(Analyze(records))->script,
+                  "'methods of equal size moved apart; tok/s: decode (15/100); timed in 2 runs'"),
+            1);
 }
 
 // What an older record says of its run: the command, and the machine around it.

@@ -31,7 +31,8 @@ struct Machine {
   std::uint64_t cores = 0;    // usable by the process
   std::uint64_t threads = 0;  // used
   std::vector<std::string> isa_available;
-  std::string isa;  // used
+  std::string isa;                         // used
+  std::optional<std::string> activations;  // what products rounded them to where a kernel for it exists; none = fp32
   std::uint64_t memory_bytes = 0;
   std::string os;
   std::string affinity;               // "0-1", the cores the process may run on
@@ -219,7 +220,8 @@ struct Kernel {
   double max_relative_error = 0;  // against fp64, checked before timing
   double tolerance = 0;
   std::uint64_t checked_outputs = 0;
-  bool in_cache = false;  // the weights stayed in the cache between samples
+  std::optional<std::string> activations;  // what it rounds them to; none = fp32
+  bool in_cache = false;                   // the weights stayed in the cache between samples
 };
 
 // All kernels of a record were timed by one protocol.
@@ -233,6 +235,8 @@ struct Limits {
   double read_gbps = 0;
   double fma_gflops = 0;
   std::string fma_isa;
+  std::optional<double> bf16_gflops;  // none = the machine has no instructions for it, or it was not measured
+  std::optional<double> int8_gops;
 };
 
 }  // namespace record

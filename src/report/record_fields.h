@@ -26,6 +26,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Machine> auto& x) {
   visit("threads", x.threads);
   visit("isa_available", x.isa_available);
   visit("isa", x.isa);
+  visit("activations", x.activations);
   visit("memory_bytes", x.memory_bytes);
   visit("os", x.os);
   visit("affinity", x.affinity);
@@ -202,6 +203,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Kernel> auto& x) {
   visit("max_relative_error", x.max_relative_error);
   visit("tolerance", x.tolerance);
   visit("checked_outputs", x.checked_outputs);
+  visit("activations", x.activations);
   visit("in_cache", x.in_cache);
 }
 
@@ -214,6 +216,8 @@ void VisitFields(auto& visit, ConstOrNot<record::Limits> auto& x) {
   visit("read_gbps", x.read_gbps);
   visit("fma_gflops", x.fma_gflops);
   visit("fma_isa", x.fma_isa);
+  visit("bf16_gflops", x.bf16_gflops);
+  visit("int8_gops", x.int8_gops);
 }
 
 void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {

@@ -431,6 +431,8 @@ class ModelSweep {
     const MachineLimits now = tools_.measure_limits();
     limits_.read_gbps = std::max(limits_.read_gbps, now.read_gbps);
     limits_.fma_gflops = std::max(limits_.fma_gflops, now.fma_gflops);
+    limits_.bf16_gflops = std::max(limits_.bf16_gflops, now.bf16_gflops);
+    limits_.int8_gops = std::max(limits_.int8_gops, now.int8_gops);
   }
 
   // What the rows of one timing share, and no other timing does.
@@ -449,7 +451,11 @@ class ModelSweep {
         *load, machine.threads));
   }
 
-  record::Limits LimitsRecord() const { return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa}; }
+  record::Limits LimitsRecord() const {
+    const auto measured = [](double rate) { return rate > 0 ? std::optional<double>(rate) : std::nullopt; };
+    return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa, measured(limits_.bf16_gflops),
+            measured(limits_.int8_gops)};
+  }
 
   static record::TimingProtocol Protocol(const TimingProtocol& x) {
     return {std::string(x.id), x.warmup, x.iterations, kTrimSigma};
@@ -515,6 +521,7 @@ class ModelSweep {
     kernel.max_relative_error = timing.max_error;
     kernel.tolerance = timing.tolerance;
     kernel.checked_outputs = timing.checked_outputs;
+    if (timing.activation != "fp32") kernel.activations = timing.activation;
     kernel.in_cache = timing.in_cache;
     return kernel;
   }

@@ -12,6 +12,7 @@
 //   Sum, Start(), Add(sum, weights, x)
 //   TokenParams<T>, Params<T>(x, k, begin, length)   what the tokens' sums of a block need to become fp32
 //   Value(sum, row, token)                  ... and how
+//   First(sum)                              any lane as fp32
 //
 // and per weight format a struct like those of direct_body.h:
 //
@@ -282,6 +283,24 @@ void MatmulManyDots(const MatmulTile& tile) {
   });
   if (tile.rows != 64) CopyRows(tile, totals);
 }
+
+template <class Dots>
+float RunDotPeak(std::size_t steps) noexcept {
+  typename Dots::Sum chains[kPeakChains];
+  Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { chains[c] = Dots::Start(); });
+  const std::uint32_t one = 0x00010001;  // small numbers, as bytes and as bf16
+  const Words word = BroadcastWord(&one);
+  for (std::size_t i = 0; i < steps; ++i) {
+    Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { chains[c] = Dots::Add(chains[c], word, word); });
+  }
+  float total = 0;
+  Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { total += Dots::First(chains[c]); });
+  return total;
+}
+
+// Words of 2 or 4 products.
+template <class Dots>
+constexpr PeakLoop kDotPeak = {2.0 * kLanes*(8 / Dots::kStepWords) * kPeakChains, RunDotPeak<Dots>};
 
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {

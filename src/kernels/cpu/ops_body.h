@@ -146,6 +146,19 @@ void ExpAll(const float* x, std::size_t n, float* y) noexcept {
       [&](std::size_t i, std::size_t count) { StorePartial(y + i, count, Exp(LoadPartial(x + i, count, 0))); });
 }
 
+float RunPeak(std::size_t steps) noexcept {
+  Vec chains[kPeakChains];
+  for (int c = 0; c < kPeakChains; ++c) chains[c] = Set(static_cast<float>(c));
+  const Vec factor = Set(0.999f);
+  const Vec term = Set(0.001f);
+  for (std::size_t i = 0; i < steps; ++i) {
+    for (Vec& chain : chains) chain = Fma(chain, factor, term);
+  }
+  float total = 0;
+  for (const Vec& chain : chains) total += First(chain);
+  return total;
+}
+
 constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .rope = Rope,
                            .attention = Attention,
@@ -156,7 +169,8 @@ constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .divergence = Divergence,
                            .exp = ExpAll,
                            .product = kProduct<float, kLanes>,
-                           .double_product = kProduct<double, kDoubleLanes>};
+                           .double_product = kProduct<double, kDoubleLanes>,
+                           .peak = {2.0 * kLanes * kPeakChains, RunPeak}};
 
 }  // namespace
 }  // namespace marlin

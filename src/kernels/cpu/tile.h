@@ -128,6 +128,13 @@ struct ProductKernel {
   void (*tile)(const T* a, const T* b, std::size_t length, T factor, T* c, std::size_t c_stride) noexcept;
 };
 
+// Independent chains of multiply-adds (of dot products) on registers alone: what an instruction set can do at most.
+inline constexpr int kPeakChains = 12;  // latency 4 to 6, two pipes
+struct PeakLoop {
+  double operations_per_step = 0;                      // a multiply-add counts as two
+  float (*run)(std::size_t steps) noexcept = nullptr;  // some finite value that depends on all steps
+};
+
 // The element-wise operations of one instruction set. All rows are contiguous.
 struct OpsTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
@@ -142,6 +149,7 @@ struct OpsTable {
   void (*exp)(const float* x, std::size_t n, float* y) noexcept;  // what the others use; for the test of its accuracy
   ProductKernel<float> product;
   ProductKernel<double> double_product;
+  PeakLoop peak;
 };
 
 // What one instruction set exports; null where it has no kernel.
@@ -159,6 +167,7 @@ struct IsaTable {
 // What an instruction set exports that has dot products of rounded activations; null where it has no kernel.
 struct DotTable {
   PackedInput input;
+  PeakLoop peak;
   MatmulFn fp4;
   MatmulFn int4;
   MatmulFn int8;

@@ -16,6 +16,7 @@ struct PairDots {
   struct TokenParams {};
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
+  static float First(Sum sum) { return marlin::First(sum); }
   static Sum Add(Sum sum, Words weights, Words x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
   }

@@ -6,6 +6,7 @@ namespace marlin {
 
 const DotTable kAvx512Bf16Table = {
     .input = {PairWords, PackPairs},
+    .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4Pairs>,
     .int4 = MatmulDots<Int4Pairs>,
     .int8 = MatmulDots<Int8Pairs>,

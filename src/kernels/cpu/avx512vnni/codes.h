@@ -19,6 +19,7 @@ struct QuadDots {
   };
   static std::size_t WordsOfToken(std::size_t k) { return QuadWords(k); }
   static Sum Start() { return _mm512_setzero_si512(); }
+  static float First(Sum sum) { return static_cast<float>(_mm_cvtsi128_si32(_mm512_castsi512_si128(sum))); }
   // As an instruction: GCC 12 copies the sum of the intrinsic through another mode and the stack.
   static Sum Add(Sum sum, Words weights, Words x) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x));

@@ -6,6 +6,7 @@ namespace marlin {
 
 const DotTable kAvx512VnniTable = {
     .input = {QuadWords, PackQuads},
+    .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,
     .int4 = MatmulDots<Int4Quads>,
     .int8 = MatmulDots<Int8Quads>,
