@@ -34,7 +34,7 @@ std::string QuoteForShell(const std::string& word) {
 void AddBackendOptions(CLI::App& app, BackendOptions& options) {
   app.add_option("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       ->check(CLI::IsMember({"cpu", "reference"}));
-  app.add_option("--isa", options.isa, "Highest instruction set to use (scalar, avx2, avx512)");
+  app.add_option("--isa", options.isa, "Highest instruction set to use (scalar, avx2, avx512; neon)");
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
 

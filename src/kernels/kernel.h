@@ -33,6 +33,9 @@ struct KernelRow {
   MatmulFn matmul;
 };
 
+// The element-wise operations and dense products of the fastest instruction set in `isa`.
+const OpsTable& OpsFor(IsaSet isa);
+
 // All rows of this build, fastest first.
 std::span<const KernelRow> Kernels();
 

@@ -126,5 +126,6 @@ struct IsaTable {
 extern const IsaTable kScalarTable;
 extern const IsaTable kAvx2Table;
 extern const IsaTable kAvx512Table;
+extern const IsaTable kNeonTable;
 
 }  // namespace marlin
