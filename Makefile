@@ -19,7 +19,7 @@ build:
 	@cmake --build --preset release --target metal-marlin
 
 test:
-	@tools/bootstrap.sh
+	@tools/bootstrap.sh --test
 	@cmake --preset release --log-level=NOTICE
 	@cmake --build --preset release
 	@python3 tools/run_tests.py build/release

@@ -19,6 +19,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   marlin_isa(avx512bf16 ${avx512} -mavx512bf16)
   target_compile_definitions(marlin_kernels PUBLIC MARLIN_X86)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
-  marlin_isa(neon)
+  # GCC's scheduler loads ahead of 24 sums and spills; its limit for unrolling leaves the sums of few tokens in memory.
+  marlin_isa(neon $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns> $<$<CXX_COMPILER_ID:GNU>:--param=max-completely-peeled-insns=2000>)
   target_compile_definitions(marlin_kernels PUBLIC MARLIN_ARM64)
 endif()

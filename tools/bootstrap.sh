@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the build and the tests need is installed; with --demo, also what the demo's download needs.
-# Silent when nothing is missing. Installs with apt-get (Debian 12, Ubuntu 24.04 and newer) as root or through sudo;
-# anywhere else it names what is missing and exits with 1.
+# Makes sure that what the build and the tests need is installed; with --demo, also what the demo's download needs; with
+# --test, also what tests can do without. Silent when nothing is missing. Installs with apt-get (Debian 12, Ubuntu 24.04
+# and newer) as root or through sudo; anywhere else it names what is missing and exits with 1, unless tests can do without.
 set -euo pipefail
 export LC_ALL=C
 
@@ -27,10 +27,18 @@ python3                 cmd:python3
 git                     cmd:git
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt:/etc/pki/tls/certs/ca-bundle.crt:/etc/ssl/cert.pem
 '
+# The kernels of AArch64 are tested on other machines by an emulator.
+wants=
 if [[ ${1:-} == --demo ]]; then
   needs+='python3-pip cmd:pip3'
-elif [[ $# -gt 0 ]]; then
-  echo "usage: tools/bootstrap.sh [--demo]" >&2
+elif [[ ${1:-} == --test && $(uname -m) != aarch64 ]]; then
+  wants='
+g++-aarch64-linux-gnu   cmd:aarch64-linux-gnu-g++
+qemu-user-static        cmd:qemu-aarch64-static
+googletest              file:/usr/src/googletest/googletest/src/gtest-all.cc
+'
+elif [[ $# -gt 0 && $1 != --test ]]; then
+  echo "usage: tools/bootstrap.sh [--demo | --test]" >&2
   exit 2
 fi
 
@@ -49,12 +57,12 @@ is_there() {  # PACKAGE PROBE
   [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-find_missing() {
+find_missing() {  # LIST
   missing=()
   local package probe
   while read -r package probe; do
     [[ -z $package ]] || is_there "$package" "$probe" || missing+=("$package")
-  done <<<"$needs"
+  done <<<"$1"
 }
 
 at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }  # HAVE WANT
@@ -103,43 +111,44 @@ update_lists() {
   "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2 || say "apt-get update failed; going on with the lists there are"
 }
 
-find_missing
-if [[ ${#missing[@]} -eq 0 ]]; then
-  check_versions
-  exit 0
-fi
+# LIST: installs what is missing of it, or says why not and returns 1.
+provide() {
+  find_missing "$1"
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  if ! command -v apt-get >/dev/null 2>&1; then
+    say "missing, by Debian's names: ${missing[*]}"
+    say "this system has no apt-get; install your distribution's packages of these, then run this again."
+    return 1
+  fi
+  if [[ $(id -u) -ne 0 ]]; then
+    if command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || [[ -t 0 && -t 2 ]]; }; then
+      as_root=(sudo)
+    else
+      say "these packages are missing and installing them needs an administrator, who can run:"
+      echo "  apt-get update && apt-get install --no-install-recommends -y ${missing[*]}" >&2
+      return 1
+    fi
+  fi
 
-if ! command -v apt-get >/dev/null 2>&1; then
-  say "missing, by Debian's names: ${missing[*]}"
-  say "this system has no apt-get; install your distribution's packages of these, then run this again."
-  exit 1
-fi
+  say "missing: ${missing[*]}"
+  if lists_are_old; then update_lists; fi
+  say "installing $(describe_cost)"
+  if ! install_missing; then
+    update_lists  # a version named in an old list is gone from the mirror
+    install_missing || { tail -n 30 "$log" >&2; say "apt-get could not install them; its last words stand above."; return 1; }
+  fi
+  find_missing "$1"
+  if [[ ${#missing[@]} -gt 0 ]]; then
+    say "still missing after the installation: ${missing[*]}"
+    return 1
+  fi
+  say "done"
+}
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-apt_options=(install --no-install-recommends -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+apt_options=(install --no-install-recommends --no-remove -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
 as_root=()
-if [[ $(id -u) -ne 0 ]]; then
-  if command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || [[ -t 0 && -t 2 ]]; }; then
-    as_root=(sudo)
-  else
-    say "these packages are missing and installing them needs an administrator, who can run:"
-    echo "  apt-get update && apt-get install --no-install-recommends -y ${missing[*]}" >&2
-    exit 1
-  fi
-fi
-
-say "missing: ${missing[*]}"
-if lists_are_old; then update_lists; fi
-say "installing $(describe_cost)"
-if ! install_missing; then
-  update_lists  # a version named in an old list is gone from the mirror
-  install_missing || { tail -n 30 "$log" >&2; say "apt-get could not install them; its last words stand above."; exit 1; }
-fi
-find_missing
-if [[ ${#missing[@]} -gt 0 ]]; then
-  say "still missing after the installation: ${missing[*]}"
-  exit 1
-fi
+provide "$needs" || exit 1
 check_versions
-say "done"
+provide "$wants" || say "going on without; the tests of AArch64's kernels will say that they are skipped."

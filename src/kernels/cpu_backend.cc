@@ -61,14 +61,6 @@ class CpuBuffer final : public Buffer {
 
 const CpuWeight& AsCpu(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
 
-const OpsTable& OpsFor([[maybe_unused]] IsaSet isa) {
-#if defined(MARLIN_X86)
-  if ((isa & kIsaAvx512) != 0) return kAvx512Table.ops;
-  if ((isa & kIsaAvx2) != 0) return kAvx2Table.ops;
-#endif
-  return kScalarTable.ops;
-}
-
 class CpuBackend final : public Backend {
  public:
   CpuBackend(int threads, KernelOptions options, std::string forced, std::vector<Region> workspaces)

@@ -435,11 +435,9 @@ TEST_P(CpuBackendTest, CrossEntropyOfWhatIsNotANumber) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
-                         [](const auto& level) { return std::string(level.param.name); });
-
-// The exponential of an instruction set's table, against the C library in double.
-void CheckExp(const OpsTable& ops) {
+// The exponential against the C library in double.
+TEST_P(CpuBackendTest, Exp) {
+  const OpsTable& ops = OpsFor(GetParam().bits);
   std::vector<float> x;
   for (float value = -110; value < 95; value += 0.00137f) x.push_back(value);
   for (const float value : {0.0f, -0.0f, kInfinity, -kInfinity, 1e30f, -1e30f, 88.72f, -87.4f, -103.9f})
@@ -462,17 +460,8 @@ void CheckExp(const OpsTable& ops) {
   EXPECT_TRUE(std::isnan(one));
 }
 
-TEST(Exp, Scalar) { CheckExp(kScalarTable.ops); }
-#if defined(MARLIN_X86)
-TEST(Exp, Avx2) {
-  if ((HostIsa() & kIsaAvx2) == 0) GTEST_SKIP() << "this machine lacks avx2";
-  CheckExp(kAvx2Table.ops);
-}
-TEST(Exp, Avx512) {
-  if ((HostIsa() & kIsaAvx512) == 0) GTEST_SKIP() << "this machine lacks avx512";
-  CheckExp(kAvx512Table.ops);
-}
-#endif
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
+                         [](const auto& level) { return std::string(level.param.name); });
 
 TEST(MakeCpuBackend, RefusesWhatItCannotDo) {
   EXPECT_EQ(MakeCpuBackend({-1, {}, ""}).error().code, ErrorCode::kUsage);

@@ -3,18 +3,32 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <vector>
 
 #if defined(MARLIN_X86)
 #include <cpuid.h>
+#elif defined(MARLIN_ARM64) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace marlin {
 namespace {
 
 constexpr IsaSet kUpToAvx512 = kIsaAvx2 | kIsaAvx512;
-constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar}, IsaLevel{"avx2", kIsaAvx2},
-                                IsaLevel{"avx512", kUpToAvx512}, IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
-                                IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16}};
+constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar},
+                                IsaLevel{"avx2", kIsaAvx2},
+                                IsaLevel{"avx512", kUpToAvx512},
+                                IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
+                                IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16},
+                                IsaLevel{"neon", kIsaNeon}};
+
+#if defined(MARLIN_X86)
+constexpr IsaSet kBuildBits = kX86Bits;
+#elif defined(MARLIN_ARM64)
+constexpr IsaSet kBuildBits = kArm64Bits;
+#else
+constexpr IsaSet kBuildBits = 0;
+#endif
 
 #if defined(MARLIN_X86)
 // Clang 14 has no name for it. Its registers are those of AVX2, so the system saves them when it saves those.
@@ -29,7 +43,16 @@ bool HasF16c() {
 
 }  // namespace
 
-std::span<const IsaLevel> IsaLevels() { return kLevels; }
+std::span<const IsaLevel> IsaLevels() {
+  static const std::vector<IsaLevel> kOfBuild = [] {
+    std::vector<IsaLevel> levels;
+    for (const IsaLevel& level : kLevels) {
+      if ((level.bits & ~kBuildBits) == 0) levels.push_back(level);
+    }
+    return levels;
+  }();
+  return kOfBuild;
+}
 
 IsaSet HostIsa() {
   IsaSet set = kIsaScalar;
@@ -45,6 +68,10 @@ IsaSet HostIsa() {
     if (__builtin_cpu_supports("avx512vnni")) set |= kIsaAvx512Vnni;
     if (__builtin_cpu_supports("avx512bf16")) set |= kIsaAvx512Bf16;
   }
+#elif defined(MARLIN_ARM64) && defined(__linux__)
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0) set |= kIsaNeon;
+#elif defined(MARLIN_ARM64)
+  set |= kIsaNeon;  // other systems for AArch64 run on no processor without it
 #endif
   return set;
 }

@@ -17,6 +17,11 @@ inline constexpr IsaSet kIsaAvx2 = 1u << 0;    // AVX2, FMA and F16C
 inline constexpr IsaSet kIsaAvx512 = 1u << 1;  // AVX-512 F, BW, VL and DQ
 inline constexpr IsaSet kIsaAvx512Vnni = 1u << 2;
 inline constexpr IsaSet kIsaAvx512Bf16 = 1u << 3;
+inline constexpr IsaSet kIsaNeon = 1u << 16;  // AArch64's vectors (asimd)
+
+// x86-64 has the lower half of the bits, AArch64 the upper one.
+inline constexpr IsaSet kX86Bits = 0xffff;
+inline constexpr IsaSet kArm64Bits = 0xffff0000;
 
 // A level that `--isa=` can name: everything up to and including it.
 struct IsaLevel {
@@ -24,7 +29,7 @@ struct IsaLevel {
   IsaSet bits;
 };
 
-// From the least to the most.
+// Those that this build can have kernels for, from the least to the most.
 std::span<const IsaLevel> IsaLevels();
 
 // What the processor has and the operating system saves on a context switch.
@@ -33,7 +38,7 @@ IsaSet HostIsa();
 // "avx2, avx512"; "scalar" for the empty set.
 std::string IsaNames(IsaSet set);
 
-// Errors: kUsage, naming the levels there are.
+// Levels of other architectures are known too. Errors: kUsage, naming all there are.
 Result<IsaSet> ParseIsa(std::string_view name);
 
 }  // namespace marlin

@@ -48,6 +48,13 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("avx2/bf16", "bf16", kIsaAvx2, kAvx2Table.bf16),
     Fp32Row("avx2/fp16", "fp16", kIsaAvx2, kAvx2Table.fp16),
     Fp32Row("avx2/fp32", "fp32", kIsaAvx2, kAvx2Table.fp32),
+#elif defined(MARLIN_ARM64)
+    Fp32Row("neon/fp4", "fp4", kIsaNeon, kNeonTable.fp4),
+    Fp32Row("neon/int4", "int4", kIsaNeon, kNeonTable.int4),
+    Fp32Row("neon/int8", "int8", kIsaNeon, kNeonTable.int8),
+    Fp32Row("neon/bf16", "bf16", kIsaNeon, kNeonTable.bf16),
+    Fp32Row("neon/fp16", "fp16", kIsaNeon, kNeonTable.fp16),
+    Fp32Row("neon/fp32", "fp32", kIsaNeon, kNeonTable.fp32),
 #endif
     Fp32Row("scalar/any", kAnyFamily, kIsaScalar, kScalarTable.any),
   };
@@ -102,8 +109,20 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
   if ((isa & kIsaAvx512) != 0) peaks[0] = {"avx512", Activations::kFp32, kAvx512Table.ops.peak};
   if ((isa & kIsaAvx512Bf16) != 0) peaks.push_back({"avx512bf16", Activations::kBf16, kAvx512Bf16Table.peak});
   if ((isa & kIsaAvx512Vnni) != 0) peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
+#elif defined(MARLIN_ARM64)
+  if ((isa & kIsaNeon) != 0) peaks[0] = {"neon", Activations::kFp32, kNeonTable.ops.peak};
 #endif
   return peaks;
+}
+
+const OpsTable& OpsFor([[maybe_unused]] IsaSet isa) {
+#if defined(MARLIN_X86)
+  if ((isa & kIsaAvx512) != 0) return kAvx512Table.ops;
+  if ((isa & kIsaAvx2) != 0) return kAvx2Table.ops;
+#elif defined(MARLIN_ARM64)
+  if ((isa & kIsaNeon) != 0) return kNeonTable.ops;
+#endif
+  return kScalarTable.ops;
 }
 
 std::span<const KernelRow> Kernels() { return AllRows(); }

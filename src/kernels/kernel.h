@@ -62,6 +62,9 @@ struct Peak {
 // One for every precision that `isa` has instructions for.
 std::vector<Peak> Peaks(IsaSet isa);
 
+// The element-wise operations and dense products of the fastest instruction set in `isa`.
+const OpsTable& OpsFor(IsaSet isa);
+
 // All rows of this build, fastest first.
 std::span<const KernelRow> Kernels();
 

@@ -101,11 +101,23 @@ TEST(Peaks, CountAndEnd) {
 TEST(Isa, NamesAndParsing) {
   EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
+  EXPECT_EQ(IsaNames(kIsaNeon), "neon");
   EXPECT_EQ(*ParseIsa("avx512"), kIsaAvx2 | kIsaAvx512);
+  EXPECT_EQ(*ParseIsa("neon"), kIsaNeon);
   const Result<IsaSet> unknown = ParseIsa("mmx");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
-  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16"), std::string::npos);
+  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16, neon"), std::string::npos);
+}
+
+TEST(Isa, ThisBuildHasTheLevelsOfItsArchitecture) {
+  EXPECT_EQ(IsaLevels().front().name, "scalar");
+#if defined(MARLIN_X86)
+  EXPECT_EQ(IsaLevels().back().bits & kArm64Bits, 0u);
+#elif defined(MARLIN_ARM64)
+  EXPECT_EQ(IsaLevels().back().bits & kX86Bits, 0u);
+  EXPECT_EQ(HostIsa() & kIsaNeon, kIsaNeon);  // so that no test of its kernels is skipped
+#endif
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "kernels/cpu/tile.h"
+#include "kernels/kernel.h"
 
 namespace marlin {
 namespace {
@@ -19,17 +20,10 @@ constexpr std::size_t kLargestTile = 8 * 64;
 
 template <class T>
 const ProductKernel<T>& KernelFor(IsaSet isa) {
-  const OpsTable* ops = &kScalarTable.ops;
-#if defined(MARLIN_X86)
-  if ((isa & kIsaAvx2) != 0) ops = &kAvx2Table.ops;
-  if ((isa & kIsaAvx512) != 0) ops = &kAvx512Table.ops;
-#else
-  (void)isa;
-#endif
   if constexpr (sizeof(T) == sizeof(float)) {
-    return ops->product;
+    return OpsFor(isa).product;
   } else {
-    return ops->double_product;
+    return OpsFor(isa).double_product;
   }
 }
 

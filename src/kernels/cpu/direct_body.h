@@ -7,6 +7,8 @@
 //   Zero                what decoding needs of the group's header for one vector of rows; LoadZero(header, rows)
 //   Step                Load(bytes, zero); Value<kK>(step, zero): the vector of column kK of the step
 //   Scale(header, row)  fp32 scales of one vector of rows
+//   FmaColumn<kK>(value, x, sum)   only where it is faster than Fma with a Broadcast: value * x[kK] + sum; it may read
+//                       all kStep columns of x
 #pragma once
 
 #include "kernels/cpu/matmul_body.h"
@@ -50,7 +52,11 @@ template <class Code, int T, bool kPartial, int kK = 0>
     if (kPartial && static_cast<std::size_t>(kK) >= rest) return;
     const Vec value = Code::template Value<kK>(step, zero);
     for (int t = 0; t < T; ++t) {
-      sum[t] = Fma(value, Broadcast(x + static_cast<std::size_t>(t) * x_stride + kK), sum[t]);
+      if constexpr (!kPartial && requires { Code::template FmaColumn<kK>(value, x, value); }) {
+        sum[t] = Code::template FmaColumn<kK>(value, x + static_cast<std::size_t>(t) * x_stride, sum[t]);
+      } else {
+        sum[t] = Fma(value, Broadcast(x + static_cast<std::size_t>(t) * x_stride + kK), sum[t]);
+      }
     }
     MultiplyStep<Code, T, kPartial, kK + 1>(step, zero, x, x_stride, rest, sum);
   }
@@ -71,6 +77,7 @@ template <class Code, int T, int kV>
   for (; k <= block.length; k += Code::kStep, bytes += Code::kStepBytes, x += Code::kStep) {
     for (int v = 0; v < kV; ++v) {
       for (int line = 0; line < Code::kStepBytes; line += 256) {
+        if (Code::kVectorBytes == 16 && v % 4 != 0) break;  // four vectors of 16 bytes share a cache line
         __builtin_prefetch(bytes + line + v * Code::kVectorBytes + kPrefetchBytes);
       }
       const typename Code::Step step = Code::Load(bytes + v * Code::kVectorBytes, zero[v]);

@@ -178,6 +178,7 @@ struct DotTable {
 extern const IsaTable kScalarTable;
 extern const IsaTable kAvx2Table;
 extern const IsaTable kAvx512Table;
+extern const IsaTable kNeonTable;
 extern const DotTable kAvx512Bf16Table;  // activations in bf16
 extern const DotTable kAvx512VnniTable;  // activations in int8
 
