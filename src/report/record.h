@@ -31,8 +31,7 @@ struct Machine {
   std::uint64_t cores = 0;    // usable by the process
   std::uint64_t threads = 0;  // used
   std::vector<std::string> isa_available;
-  std::string isa;                         // used
-  std::optional<std::string> activations;  // what products rounded them to where a kernel for it exists; none = fp32
+  std::string isa;  // used
   std::uint64_t memory_bytes = 0;
   std::string os;
   std::string affinity;               // "0-1", the cores the process may run on
@@ -40,6 +39,8 @@ struct Machine {
   std::optional<double> load_after;
   std::optional<double> clock_mhz_before;
   std::optional<double> clock_mhz_after;
+  // What products rounded activations to where a kernel for it exists; none = fp32.
+  std::optional<std::string> activations = std::nullopt;
 };
 
 struct Model {
@@ -220,8 +221,8 @@ struct Kernel {
   double max_relative_error = 0;  // against fp64, checked before timing
   double tolerance = 0;
   std::uint64_t checked_outputs = 0;
-  std::optional<std::string> activations;  // what it rounds them to; none = fp32
-  bool in_cache = false;                   // the weights stayed in the cache between samples
+  bool in_cache = false;                                  // the weights stayed in the cache between samples
+  std::optional<std::string> activations = std::nullopt;  // what it rounds them to; none = fp32
 };
 
 // All kernels of a record were timed by one protocol.
@@ -235,8 +236,8 @@ struct Limits {
   double read_gbps = 0;
   double fma_gflops = 0;
   std::string fma_isa;
-  std::optional<double> bf16_gflops;  // none = the machine has no instructions for it, or it was not measured
-  std::optional<double> int8_gops;
+  std::optional<double> bf16_gflops = std::nullopt;  // none = no instructions for it, or not measured
+  std::optional<double> int8_gops = std::nullopt;
 };
 
 }  // namespace record
