@@ -84,7 +84,7 @@ TEST_F(Comparison, SevenRowsAndAReport) {
     EXPECT_EQ(record["divergence"].is_null(), baseline) << name;
     EXPECT_EQ(record["noise_floor"].is_null(), !baseline) << name;
     if (baseline) {
-      EXPECT_LT(record["noise_floor"]["window_kl"][0], 1e-6);
+      EXPECT_LT(record["noise_floor"]["window_kl"][0], 511 * 2e-5);  // activations in bf16 against fp32
     } else {
       EXPECT_EQ(record["divergence"]["window_kl"].size(), 23u) << name;
       EXPECT_GT(record["summary"]["kl"], 1e-6) << name;

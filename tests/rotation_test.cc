@@ -72,8 +72,9 @@ void WriteRotated(const Checkpoint& checkpoint, const fs::path& to) {
 }
 
 double MeanKl(const fs::path& model, const fs::path& baseline) {
-  const RunResult run = RunProgram({"eval", "divergence", model.string(), "--baseline", baseline.string(), "--data",
-                                    "built-in", "--samples", "4", "--floor-windows", "0", "--json", "-q"});
+  const RunResult run =
+      RunProgram({"eval", "divergence", model.string(), "--baseline", baseline.string(), "--data", "built-in",
+                  "--samples", "4", "--floor-windows", "0", "--activations", "fp32", "--json", "-q"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   const json out = json::parse(run.out, nullptr, false);
   return out["divergence"]["kl"].get<double>();

@@ -4,11 +4,11 @@
 //
 //   Words, LoadWords(p), BroadcastWord(p)   vectors of words: one row (one token, everywhere) per lane
 //   StoreWords(p, words)
-//   kFewDotTokens                           more tokens are faster with the weights unpacked first
 //
 // two structs, what is done with words of either kind (Dots):
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
+//   kFewTokens                              more tokens are faster with the weights unpacked first
 //   Sum, Start(), Add(sum, weights, x)
 //   TokenParams<T>, Params<T>(x, k, begin, length)   what the tokens' sums of a block need to become fp32
 //   Value(sum, row, token)                  ... and how
@@ -219,6 +219,9 @@ inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales
     const std::uint8_t* bytes = block.codes + v * kLanes * 4;
     std::uint8_t* to = weights + v * kLanes * 4;
     for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
+      for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
+        __builtin_prefetch(bytes + line + kDotPrefetchBytes);
+      }
       StoreStepWords<Code>(bytes, zero, to);
     }
   }
@@ -304,7 +307,7 @@ constexpr PeakLoop kDotPeak = {2.0 * kLanes*(8 / Dots::kStepWords) * kPeakChains
 
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {
-  if (tile.m > kFewDotTokens) return MatmulManyDots<Code>(tile);
+  if (tile.m > Code::Dots::kFewTokens) return MatmulManyDots<Code>(tile);
   MatmulTile part = tile;
   for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
     part.m = Smaller(tile.m - t, kTokenTile);

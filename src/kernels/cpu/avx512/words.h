@@ -8,7 +8,6 @@ namespace marlin {
 namespace {
 
 using Words = __m512i;
-constexpr std::size_t kFewDotTokens = 12;
 
 inline Words LoadWords(const std::uint8_t* p) { return _mm512_loadu_si512(p); }
 inline void StoreWords(std::uint8_t* p, Words a) { _mm512_storeu_si512(p, a); }

@@ -11,6 +11,7 @@ namespace {
 
 struct PairDots {
   static constexpr int kStepWords = 4;
+  static constexpr std::size_t kFewTokens = 12;
   using Sum = Vec;
   template <int T>
   struct TokenParams {};

@@ -11,6 +11,7 @@ namespace {
 
 struct QuadDots {
   static constexpr int kStepWords = 2;
+  static constexpr std::size_t kFewTokens = 3;  // GCC 12 spills the sums of more
   using Sum = __m512i;
   template <int T>
   struct TokenParams {
