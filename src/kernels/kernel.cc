@@ -13,15 +13,17 @@ constexpr KernelRow Fp32Row(std::string_view name, std::string_view family, IsaS
 }
 
 #if defined(MARLIN_X86)
+// Sums of x are kept for so many k.
+constexpr ShapeLimits kSumLimits{1, static_cast<int>(kSumLength)};
+
 KernelRow VnniRow(std::string_view name, std::string_view family, MatmulFn matmul) {
   constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Vnni;
-  const ShapeLimits limits{1, static_cast<int>(kQuadSum)};
-  return {name, family, Layout::kPanel64, kNeeds, Activations::kInt8, limits, matmul, kAvx512VnniTable.input};
+  return {name, family, Layout::kPanel64, kNeeds, Activations::kInt8, kSumLimits, matmul, kAvx512VnniTable.input};
 }
 
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
   constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Bf16;
-  return {name, family, Layout::kPanel64, kNeeds, Activations::kBf16, {}, matmul, kAvx512Bf16Table.input};
+  return {name, family, Layout::kPanel64, kNeeds, Activations::kBf16, kSumLimits, matmul, kAvx512Bf16Table.input};
 }
 #endif
 

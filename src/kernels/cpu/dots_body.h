@@ -18,7 +18,7 @@
 //
 //   Dots, kStepBytes, Zero, LoadZero(header, row), Scale(header, row)
 //   Word<kWord>(bytes, zero)                word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     what was added to weights to make them unsigned; 0 for pairs
+//   Offset(header, row)                     what the words are larger by than the weights
 //
 // Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
 #pragma once
@@ -26,6 +26,7 @@
 #include <utility>
 
 #include "kernels/cpu/matmul_body.h"
+#include "kernels/cpu/tile.h"
 
 namespace marlin {
 namespace {
@@ -290,9 +291,11 @@ void MatmulManyDots(const MatmulTile& tile) {
 template <class Dots>
 float RunDotPeak(std::size_t steps) noexcept {
   typename Dots::Sum chains[kPeakChains];
-  Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { chains[c] = Dots::Start(); });
-  const std::uint32_t one = 0x00010001;  // small numbers, as bytes and as bf16
-  const Words word = BroadcastWord(&one);
+  // Chains that begin alike would be made once.
+  const std::uint32_t small[kPeakChains] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  const Words word = BroadcastWord(small);
+  Unrolled<kPeakChains>([&](auto c)
+                            MARLIN_INLINE { chains[c] = Dots::Add(Dots::Start(), BroadcastWord(small + c), word); });
   for (std::size_t i = 0; i < steps; ++i) {
     Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { chains[c] = Dots::Add(chains[c], word, word); });
   }

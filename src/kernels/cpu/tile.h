@@ -31,17 +31,18 @@ inline constexpr std::size_t kTokenTile = 6;
 // x as kernels that round it take it: tiles of kTokenTile tokens (the last one may be narrower), each of 32-bit words
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
+//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bf16 of 32 k
 //   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
 //          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bytes of 32 k
 //
 // Rounded to nearest, ties to even; the k that fill up the last 8 are 0.
-constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4; }
+inline constexpr std::size_t kSumLength = 32;
+constexpr std::size_t InputSums(std::size_t k) { return (k + kSumLength - 1) / kSumLength; }
+constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4 + InputSums(k); }
 inline constexpr std::size_t kQuadGroup = kDotBlockLength;
 constexpr std::size_t QuadGroups(std::size_t k) { return (k + kQuadGroup - 1) / kQuadGroup; }
-inline constexpr std::size_t kQuadSum = 32;
-constexpr std::size_t QuadSums(std::size_t k) { return (k + kQuadSum - 1) / kQuadSum; }
-constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + QuadGroups(k) + QuadSums(k); }
+constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + QuadGroups(k) + InputSums(k); }
 
 // Packs m tokens into m * words_per_token(k) words.
 struct PackedInput {
@@ -54,7 +55,9 @@ struct PackedInput {
 //
 // Every kernel sums in the same order, whatever m. Activations in fp32: the blocks of at most 64 k of a group, one
 // after the other; inside a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum,
-// total). In bf16: blocks of at most 128 k, a chain of products of pairs.
+// total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int8 a whole number; then
+// total = fma(scale, value, total), value = sum - offset * sum of x, in int8 times the scale of the token. The offset
+// is what a kernel added to all weights of a row's group.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;

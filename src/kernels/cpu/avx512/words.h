@@ -32,5 +32,18 @@ inline void StoreApart(Words a, std::size_t count, std::uint32_t* to, std::size_
   for (std::size_t i = 0; i < 16 && i < count; ++i) to[i * width] = words[i];
 }
 
+// Sums of x of T tokens over a block that begins at k, from sums of kSumLength k each.
+template <int T>
+struct InputSumsOf {
+  float at[T];
+
+  InputSumsOf(const std::uint32_t* sums, std::size_t begin, std::size_t length) : at{} {
+    const float* sum = reinterpret_cast<const float*>(sums) + begin / kSumLength * T;
+    for (std::size_t k = 0; k < length; k += kSumLength, sum += T) {
+      for (int t = 0; t < T; ++t) at[t] += sum[t];
+    }
+  }
+};
+
 }  // namespace
 }  // namespace marlin

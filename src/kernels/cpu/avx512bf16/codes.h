@@ -14,7 +14,7 @@ struct PairDots {
   static constexpr std::size_t kFewTokens = 12;
   using Sum = Vec;
   template <int T>
-  struct TokenParams {};
+  using TokenParams = InputSumsOf<T>;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
@@ -22,12 +22,12 @@ struct PairDots {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
   }
   template <int T>
-  static TokenParams<T> Params(const std::uint32_t*, std::size_t, std::size_t, std::size_t) {
-    return {};
+  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
+    return {packed + (cols + 7) / 8 * kStepWords * T, begin, length};
   }
   template <int T>
-  static Vec Value(Sum sum, Vec, const TokenParams<T>&, int) {
-    return sum;
+  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
+    return _mm512_fnmadd_ps(offset, Broadcast(token.at + t), sum);
   }
 };
 
@@ -39,12 +39,16 @@ struct PairCode {
   static Vec Offset(const std::uint8_t*, int) { return marlin::Zero(); }
 };
 
-// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits.
+// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits. The upper half of a
+// product does it: shifts compete with the permutation that follows for the two ports that do either.
 template <int kPair>
 inline __m512i MovePairDown(const std::uint8_t* bytes) {
   const __m512i word = LoadBytes64(bytes);
-  if constexpr (kPair == 0) return word;
-  return _mm512_srli_epi16(word, 4 * kPair);
+  if constexpr (kPair == 0) {
+    return word;
+  } else {
+    return _mm512_mulhi_epu16(word, _mm512_set1_epi16(1 << (16 - 4 * kPair)));
+  }
 }
 
 struct Fp4Pairs : PairCode {
@@ -61,25 +65,19 @@ struct Fp4Pairs : PairCode {
   }
 };
 
+// Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
 struct Int4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
-  struct Zero {
-    __m512i distance;  // 16 - zero point in both halves of a row's word
-  };
-  static Zero LoadZero(const std::uint8_t* header, int row) {
-    const __m512i points = _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
-    const __m512i both = _mm512_or_si512(points, _mm512_slli_epi32(points, 16));
-    return {_mm512_sub_epi16(_mm512_set1_epi16(16), both)};
-  }
-  // Element i of the table is bf16 of i - 16, so code + 16 - zero point finds code - zero point.
   template <int kPair>
-  static Words Word(const std::uint8_t* bytes, const Zero& zero) {
+  static Words Word(const std::uint8_t* bytes, Zero) {
     const __m512i table =
-        _mm512_set_epi16(0x4170, 0x4160, 0x4150, 0x4140, 0x4130, 0x4120, 0x4110, 0x4100, 0x40e0, 0x40c0, 0x40a0, 0x4080,
-                         0x4040, 0x4000, 0x3f80, 0, -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20,
-                         -0x3f00, -0x3ef0, -0x3ee0, -0x3ed0, -0x3ec0, -0x3eb0, -0x3ea0, -0x3e90, -0x3e80);
-    const __m512i code = _mm512_and_si512(MovePairDown<kPair>(bytes), _mm512_set1_epi16(15));
-    return _mm512_permutexvar_epi16(_mm512_add_epi16(code, zero.distance), table);
+        _mm512_set_epi16(0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0, -0x4080, -0x4000, -0x3fc0, -0x3f80,
+                         -0x3f60, -0x3f40, -0x3f20, -0x3f00, 0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0,
+                         -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20, -0x3f00);
+    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
+  }
+  static Vec Offset(const std::uint8_t* header, int row) {
+    return Sub(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row))), Set(8.0f));
   }
 };
 
@@ -127,14 +125,24 @@ inline __m512i PairsOf32(const float* x, std::size_t count) {
   return _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
 }
 
+inline float SumOfPairs(__m512i pairs) {
+  const __m512 low = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+  const __m512 high = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+  return ReduceAdd(Add(low, high));
+}
+
 void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
-  const std::size_t token_words = PairWords(k);
+  static_assert(kSumLength == 32);
+  const std::size_t pairs = (k + 7) / 8 * 4;
   for (std::size_t t = 0; t < m; ++t) {
     const float* const row = x + t * x_stride;
-    const TokenPlace place = PlaceOfToken(t, m, token_words);
-    for (std::size_t w = 0; w < token_words; w += 16) {
-      StoreApart(PairsOf32(row + 2 * w, k - 2 * w), token_words - w, words + place.offset + w * place.width,
-                 place.width);
+    const TokenPlace place = PlaceOfToken(t, m, PairWords(k));
+    std::uint32_t* const to = words + place.offset;
+    for (std::size_t w = 0; w < pairs; w += 16) {
+      const __m512i some = PairsOf32(row + 2 * w, k - 2 * w);
+      StoreApart(some, pairs - w, to + w * place.width, place.width);
+      const float sum = SumOfPairs(some);
+      __builtin_memcpy(to + (pairs + w / 16) * place.width, &sum, sizeof(sum));
     }
   }
 }

@@ -16,7 +16,7 @@ struct QuadDots {
   template <int T>
   struct TokenParams {
     const float* scales;
-    float sums[T];
+    InputSumsOf<T> sums;
   };
   static std::size_t WordsOfToken(std::size_t k) { return QuadWords(k); }
   static Sum Start() { return _mm512_setzero_si512(); }
@@ -28,18 +28,14 @@ struct QuadDots {
   }
   template <int T>
   static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
-    const auto* const scales = reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kStepWords * T);
-    TokenParams<T> params{scales + begin / kQuadGroup * T, {}};
-    const float* sums = scales + (QuadGroups(cols) + begin / kQuadSum) * T;
-    for (std::size_t k = 0; k < length; k += kQuadSum, sums += T) {
-      for (int t = 0; t < T; ++t) params.sums[t] += sums[t];
-    }
-    return params;
+    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * T;
+    return {reinterpret_cast<const float*>(scales) + begin / kQuadGroup * T,
+            {scales + QuadGroups(cols) * T, begin, length}};
   }
   // At most 255 x 127 x 128 < 2^23 before the offset is subtracted: exact.
   template <int T>
   static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
-    const Vec whole = _mm512_fnmadd_ps(offset, Broadcast(token.sums + t), _mm512_cvtepi32_ps(sum));
+    const Vec whole = _mm512_fnmadd_ps(offset, Broadcast(token.sums.at + t), _mm512_cvtepi32_ps(sum));
     return Mul(whole, Broadcast(token.scales + t));
   }
 };
@@ -122,8 +118,8 @@ inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::siz
     _mm_storeu_si128(reinterpret_cast<__m128i*>(quads), _mm512_cvtsepi32_epi8(whole));
     for (std::size_t w = i / 4; w < i / 4 + 4 && w < words; ++w) to[w * width] = quads[w - i / 4];
     sums = _mm512_add_epi32(sums, whole);
-    if (i % kQuadSum + 16 < kQuadSum && i + 16 < k) continue;
-    put(words + QuadGroups(k) + i / kQuadSum, static_cast<float>(_mm512_reduce_add_epi32(sums)));
+    if (i % kSumLength + 16 < kSumLength && i + 16 < k) continue;
+    put(words + QuadGroups(k) + i / kSumLength, static_cast<float>(_mm512_reduce_add_epi32(sums)));
     sums = _mm512_setzero_si512();
   }
 }
