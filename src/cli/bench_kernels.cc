@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -71,6 +72,10 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
     if (file.empty()) continue;
     const auto type = PictureTypeOf(file);
     if (!type) return type.error();
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    if (std::error_code code; !std::filesystem::is_directory(folder, code)) {
+      return Error{ErrorCode::kInput, fmt::format("{}: there is no folder {}", file, folder.string())};
+    }
     const auto drawn = DrawFigure({100, 100, "plot [0:1] 0 notitle\n"}, *type, kGnuplot);
     if (!drawn) return drawn.error();
   }
@@ -85,6 +90,7 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
 
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
                const Options& options, Console& console) {
+  if (const auto usable = MakeBackend(options.backend, 1); !usable) return usable.error();
   KernelOptions kernel;
   kernel.isa = HostIsa();
   if (!options.backend.isa.empty()) {

@@ -25,11 +25,12 @@ std::string TextKey(const std::optional<record::Calibration>& x) {
   return x ? fmt::format("{} {} {} x {}", x->name, x->sha256, x->windows, x->ctx) : "";
 }
 
-// Equal keys: the same configuration of the same model.
+// Equal keys: the same configuration of the same model, its activations rounded alike.
 auto ConfigKey(const Record& record) {
   const record::Config& x = record.config;
   return std::tuple(x.kind, x.id, x.method, TextKey(x.calibration), x.plan_sha256.value_or(""),
-                    x.import_sha256.value_or(""), x.quantized_embeddings, x.quantized_head);
+                    x.import_sha256.value_or(""), x.quantized_embeddings, x.quantized_head,
+                    record.machine.activations.value_or(""));
 }
 
 // "fp4-g128 gptq (c4)", with the calibration's windows where they are not the usual ones.
@@ -38,6 +39,7 @@ std::string RowName(const Record& record) {
   std::string name = ConfigName(record);
   const bool named = config.kind == record::Kind::kUniform || config.kind == record::Kind::kMixed;
   if (named && config.method != "rtn") name += " " + config.method;
+  if (record.machine.activations == "int8") name += " w4a8";  // rounding that costs quality of its own
   if (!config.calibration) return name;
   constexpr std::uint64_t kUsualWindows = 128;
   constexpr std::uint64_t kUsualCtx = 512;

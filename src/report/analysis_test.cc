@@ -256,5 +256,20 @@ TEST(Derive, LayerSpeedCountsTheModelsLargestShapesOnly) {
   EXPECT_DOUBLE_EQ(*LayerGflops(record), 200);
 }
 
+TEST(Analysis, RoundedActivationsMakeAnotherRow) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  StoredRecord rounded = records[1];
+  rounded.record.id = std::string(16, 'e');
+  rounded.record.key = rounded.record.id + std::string(48, '0');
+  rounded.record.created = "2030-01-01T00:00:00Z";
+  rounded.record.machine.activations = "int8";
+  records.push_back(rounded);
+  const Analysis analysis = Analyze(records);
+  EXPECT_TRUE(analysis.superseded.empty());
+  std::size_t named = 0;
+  for (const ResultRow& row : analysis.models.at(0).groups.at(0).rows) named += row.name.ends_with(" w4a8") ? 1 : 0;
+  EXPECT_EQ(named, 1u);
+}
+
 }  // namespace
 }  // namespace marlin

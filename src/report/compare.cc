@@ -26,8 +26,9 @@ struct Entry {
 // What two rows must share to be one. Windows are no part of it: rows that differ in them are shown, without interval.
 std::string KeyOf(const Record& record) {
   const record::Config& x = record.config;
-  std::string key = fmt::format("{} {} {} {} {}{}{}", record.model.sha256, x.id, static_cast<int>(x.kind), x.method,
-                                x.quantized_embeddings, x.quantized_head, x.budget_bytes.value_or(0));
+  std::string key = fmt::format("{} {} {} {} {}{}{} {}", record.model.sha256, x.id, static_cast<int>(x.kind), x.method,
+                                x.quantized_embeddings, x.quantized_head, x.budget_bytes.value_or(0),
+                                record.machine.activations.value_or(""));
   if (x.calibration) {
     key += fmt::format(" {} {} {} {}", x.calibration->name, x.calibration->sha256, x.calibration->windows,
                        x.calibration->ctx);
