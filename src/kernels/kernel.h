@@ -24,13 +24,11 @@ enum class Activations { kFp32, kBf16, kInt8 };
 struct ActivationsName {
   std::string_view name;
   Activations value;
-  std::string_view mode;  // of a 4-bit weight
 };
 
 // From the most exact to the fastest.
-inline constexpr ActivationsName kActivations[] = {{"fp32", Activations::kFp32, "w4a32"},
-                                                   {"bf16", Activations::kBf16, "w4a16-bf16"},
-                                                   {"int8", Activations::kInt8, "w4a8"}};
+inline constexpr ActivationsName kActivations[] = {
+    {"fp32", Activations::kFp32}, {"bf16", Activations::kBf16}, {"int8", Activations::kInt8}};
 std::string_view NameOf(Activations activations);
 // Errors: kUsage, naming what there is.
 Result<Activations> ParseActivations(std::string_view name);

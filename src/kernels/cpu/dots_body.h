@@ -16,8 +16,8 @@
 //
 // and per weight format a struct like those of direct_body.h:
 //
-//   Dots, kStepBytes, Zero, LoadZero(header, row), Scale(header, row)
-//   Word<kWord>(bytes, zero)                word kWord of a step, bytes = of this vector of rows in the step
+//   Dots, kStepBytes, Scale(header, row)
+//   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
 //   Offset(header, row)                     what the words are larger by than the weights
 //
 // Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
@@ -71,8 +71,6 @@ struct TileSums {
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
   using Dots = typename Code::Dots;
-  typename Code::Zero zero[kDotVectors];
-  Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { zero[v] = Code::LoadZero(block.header, first + v * kLanes); });
   TileSums<Dots, T> sums;
   sums.Start();
   const std::uint32_t* x = tile.packed + block.k / 8 * Dots::kStepWords * T;
@@ -86,7 +84,7 @@ template <class Code, int T>
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[kDotVectors];
       Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
-        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4, zero[v]);
+        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
       });
       sums.Add(weights, x + word * T);
     });
@@ -201,11 +199,10 @@ inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
 }
 
 template <class Code, int kWord = 0>
-[[gnu::always_inline]] inline void StoreStepWords(const std::uint8_t* bytes, const typename Code::Zero& zero,
-                                                  std::uint8_t* to) {
+[[gnu::always_inline]] inline void StoreStepWords(const std::uint8_t* bytes, std::uint8_t* to) {
   if constexpr (kWord < Code::Dots::kStepWords) {
-    StoreWords(to + kWord * 256, Code::template Word<kWord>(bytes, zero));
-    StoreStepWords<Code, kWord + 1>(bytes, zero, to);
+    StoreWords(to + kWord * 256, Code::template Word<kWord>(bytes));
+    StoreStepWords<Code, kWord + 1>(bytes, to);
   }
 }
 
@@ -214,7 +211,6 @@ template <class Code>
 inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales, float* offsets) {
   const std::size_t steps = StepsOf(block.length);
   for (int v = 0; v < kPanelVectors; ++v) {
-    const typename Code::Zero zero = Code::LoadZero(block.header, v * kLanes);
     Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
     Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
     const std::uint8_t* bytes = block.codes + v * kLanes * 4;
@@ -223,7 +219,7 @@ inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales
       for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
         __builtin_prefetch(bytes + line + kDotPrefetchBytes);
       }
-      StoreStepWords<Code>(bytes, zero, to);
+      StoreStepWords<Code>(bytes, to);
     }
   }
 }

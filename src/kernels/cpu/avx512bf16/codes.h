@@ -33,10 +33,8 @@ struct PairDots {
 
 struct PairCode {
   using Dots = PairDots;
-  struct Zero {};
-  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return marlin::Zero(); }
+  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 // The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits. The upper half of a
@@ -55,7 +53,7 @@ struct Fp4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
   // The permutation looks at 5 bits of an index; the table stands there twice, so bit 4 needs no mask.
   template <int kPair>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     // bf16 of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
     const __m512i table =
         _mm512_set_epi16(-0x3f40, -0x3f80, -0x3fc0, -0x4000, -0x4040, -0x4080, -0x4100, -0x8000, 0x40c0, 0x4080, 0x4040,
@@ -69,7 +67,7 @@ struct Fp4Pairs : PairCode {
 struct Int4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     const __m512i table =
         _mm512_set_epi16(0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0, -0x4080, -0x4000, -0x3fc0, -0x3f80,
                          -0x3f60, -0x3f40, -0x3f20, -0x3f00, 0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0,
@@ -85,7 +83,7 @@ struct Int8Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 512;
   // Whole numbers up to 256 are exact in bf16: the upper half of their fp32.
   template <int kPair>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     constexpr int kFirst = kPairs[kPair][0];
     const __m512i word = LoadBytes64(bytes + kFirst / 4 * 256);
     const __m512i low = FloatBits(word, kFirst % 4);
@@ -103,7 +101,7 @@ struct Int8Pairs : PairCode {
 struct Bf16Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 1024;
   template <int kPair>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     return LoadBytes64(bytes + 256 * kPair);
   }
   static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }

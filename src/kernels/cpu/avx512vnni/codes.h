@@ -42,8 +42,6 @@ struct QuadDots {
 
 struct QuadCode {
   using Dots = QuadDots;
-  struct Zero {};
-  static Zero LoadZero(const std::uint8_t*, int) { return {}; }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
@@ -57,7 +55,7 @@ inline __m512i QuadOfNibbles(const std::uint8_t* bytes) {
 struct Fp4Quads : QuadCode {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24,  //
                                                                12, 11, 10, 9, 8, 6, 4, 0));
     return _mm512_shuffle_epi8(table, QuadOfNibbles<kQuad>(bytes));
@@ -69,7 +67,7 @@ struct Fp4Quads : QuadCode {
 struct Int4Quads : QuadCode {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
   }
   static Vec Offset(const std::uint8_t* header, int row) {
@@ -80,7 +78,7 @@ struct Int4Quads : QuadCode {
 struct Int8Quads : QuadCode {
   static constexpr std::size_t kStepBytes = 512;
   template <int kQuad>
-  static Words Word(const std::uint8_t* bytes, Zero) {
+  static Words Word(const std::uint8_t* bytes) {
     return _mm512_xor_si512(LoadBytes64(bytes + 256 * kQuad), _mm512_set1_epi8(-128));
   }
   static Vec Offset(const std::uint8_t*, int) { return Set(128.0f); }
