@@ -22,7 +22,8 @@ namespace {
 
 Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
   ThreadPool pool(3);
-  return Pack(matrix, pool);
+  RegionPool memory;
+  return Pack(matrix, memory, pool);
 }
 
 struct Case {

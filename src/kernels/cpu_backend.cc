@@ -68,6 +68,7 @@ class CpuBackend final : public Backend {
         forced_(std::move(forced)),
         options_(options),
         ops_(OpsFor(options.isa)),
+        attention_(AttentionFor(options.isa, options.activations)),
         workspaces_(std::move(workspaces)) {
     options_.forced = forced_;
   }
@@ -129,6 +130,9 @@ class CpuBackend final : public Backend {
   std::string forced_;
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
+  AttentionFn attention_;
+  RegionPool weights_;  // in the order of execution, as models load them
+  RegionPool buffers_;
   std::vector<Region> workspaces_;  // one per thread
   Region input_;                    // packed activations: kTokensAtOnce tokens of the widest weight that takes them
 };
@@ -136,7 +140,7 @@ class CpuBackend final : public Backend {
 Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t floats) {
   // The largest request that fits a size_t fails by itself, with the system's own answer.
   const std::size_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
-  Result<Region> memory = Region::Allocate(std::clamp<std::size_t>(floats, 1, most) * sizeof(float), "activations");
+  Result<Region> memory = buffers_.Allocate(std::clamp<std::size_t>(floats, 1, most) * sizeof(float), "activations");
   if (!memory) return memory.error();
   return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(*std::move(memory), floats));
 }
@@ -148,7 +152,7 @@ Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix
   if ((*row)->takes_packed()) {
     if (auto status = ReserveInput((*row)->input, matrix.cols); !status) return status.error();
   }
-  Result<PackedMatrix> packed = marlin::Pack(matrix, pool_);
+  Result<PackedMatrix> packed = marlin::Pack(matrix, weights_, pool_);
   if (!packed) return packed.error();
   return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*std::move(packed), **row));
 }
@@ -300,7 +304,7 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
     tile.out = out.data + first * out.stride + column;
     tile.out_stride = out.stride;
     tile.workspace = Workspace(thread);
-    ops_.attention(tile);
+    attention_(tile);
   });
 }
 

@@ -27,7 +27,7 @@ void PackRows(const EncodedMatrixView& matrix, const PanelGeometry& geometry, st
 
 }  // namespace
 
-Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, ThreadPool& pool) {
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, RegionPool& memory, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
   if (matrix.rows == 0 || matrix.cols == 0) {
     return Error{ErrorCode::kUnsupported, fmt::format("cannot pack a {} matrix of {} x {}: it holds no weights",
@@ -37,9 +37,9 @@ Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, ThreadPool& pool) {
   packed.format = matrix.format;
   packed.geometry = MakeGeometry(info, matrix.rows, matrix.cols);
   const PanelGeometry& geometry = packed.geometry;
-  Result<Region> memory = Region::Allocate(geometry.bytes(), "packed weights");
-  if (!memory) return memory.error();
-  packed.memory = *std::move(memory);
+  Result<Region> region = memory.Allocate(geometry.bytes(), "packed weights");
+  if (!region) return region.error();
+  packed.memory = *std::move(region);
 
   // Panels share no byte.
   pool.Split(geometry.panels, [&](std::size_t begin, std::size_t end, int) {

@@ -18,8 +18,8 @@ struct PackedMatrix {
   Region memory;  // geometry.bytes()
 };
 
-// Errors: kUnsupported for an empty matrix, kResource.
-Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, ThreadPool& pool);
+// Into memory of the pool. Errors: kUnsupported for an empty matrix, kResource.
+Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, RegionPool& memory, ThreadPool& pool);
 
 // The matrix that was packed, bit for bit.
 EncodedMatrix Unpack(const PackedMatrix& packed);

@@ -11,7 +11,8 @@ namespace {
 
 Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
   ThreadPool pool(3);
-  return Pack(matrix, pool);
+  RegionPool memory;
+  return Pack(matrix, memory, pool);
 }
 
 TEST(Pack, UnpackGivesTheSameBitsBack) {
@@ -110,6 +111,43 @@ TEST(Region, IsZeroedAlignedAndRefusesTheImpossible) {
     EXPECT_EQ(impossible.error().code, ErrorCode::kResource);
     EXPECT_NE(impossible.error().message.find("a test"), std::string::npos);
   }
+}
+
+TEST(RegionPool, RegionsAreApartZeroedAndOutliveThePool) {
+  std::vector<Region> regions;
+  {
+    RegionPool pool;
+    for (const std::size_t bytes : {std::size_t{1}, std::size_t{100}, std::size_t{64}, RegionPool::kPoolBytes / 4,
+                                    RegionPool::kPoolBytes / 4 + 1, std::size_t{3000}}) {
+      Result<Region> region = pool.Allocate(bytes, "a test");
+      ASSERT_TRUE(region.ok());
+      regions.push_back(*std::move(region));
+    }
+    EXPECT_EQ(regions[1].data(), regions[0].data() + 64);
+    EXPECT_EQ(regions[2].data(), regions[0].data() + 192);
+    EXPECT_EQ(regions[5].data(), regions[3].data() + RegionPool::kPoolBytes / 4);
+  }
+  for (const Region& region : regions) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(region.data()) % 64, 0u);
+    for (std::size_t i = 0; i < region.size(); ++i) ASSERT_EQ(region.data()[i], 0);
+    std::memset(region.data(), 0xAB, region.size());
+  }
+  for (const Region& region : regions) EXPECT_EQ(region.data()[region.size() - 1], 0xAB);
+}
+
+TEST(RegionPool, GoesOnInANewStretchAndRefusesTheImpossible) {
+  RegionPool pool;
+  std::vector<Region> regions;
+  for (int i = 0; i < 6; ++i) {
+    Result<Region> region = pool.Allocate(RegionPool::kPoolBytes / 5, "a test");
+    ASSERT_TRUE(region.ok());
+    region->data()[region->size() - 1] = 1;
+    regions.push_back(*std::move(region));
+  }
+  const auto gap = regions[5].data() - regions[4].data();
+  EXPECT_GE(static_cast<std::size_t>(gap < 0 ? -gap : gap), RegionPool::kPoolBytes / 5);
+  EXPECT_EQ(pool.Allocate(SIZE_MAX, "a test").error().code, ErrorCode::kResource);
+  EXPECT_EQ(pool.Allocate(0, "a test").error().code, ErrorCode::kResource);
 }
 
 }  // namespace

@@ -10,29 +10,39 @@ namespace marlin {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kAlignment = 64;
 
 }  // namespace
+
+struct Region::Mapping {
+  void* start = nullptr;
+  std::size_t bytes = 0;
+
+  Mapping(void* begin, std::size_t size) : start(begin), bytes(size) {}
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() { munmap(start, bytes); }
+};
 
 Result<Region> Region::Allocate(std::size_t bytes, const char* what) {
   const std::size_t slack = bytes >= kHugePage ? kHugePage : 0;  // room to move the start to a huge page
   const std::size_t total = bytes + slack;
-  void* mapping = MAP_FAILED;
+  void* start = MAP_FAILED;
   if (bytes > 0 && total > bytes - 1) {
-    mapping = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    start = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   }
-  if (mapping == MAP_FAILED) {
+  if (start == MAP_FAILED) {
     return Error{ErrorCode::kResource,
                  fmt::format("no memory for {}: {} bytes were wanted; close other programs or take a smaller model",
                              what, bytes)};
   }
   Region region;
-  region.mapping_ = mapping;
-  region.mapping_bytes_ = total;
+  region.mapping_ = std::make_shared<Mapping>(start, total);
   region.size_ = bytes;
-  const auto start = reinterpret_cast<std::uintptr_t>(mapping);
-  region.data_ = static_cast<std::uint8_t*>(mapping) + (slack == 0 ? 0 : (kHugePage - start % kHugePage) % kHugePage);
+  const std::size_t beyond = reinterpret_cast<std::uintptr_t>(start) % kHugePage;
+  region.data_ = static_cast<std::uint8_t*>(start) + (slack == 0 ? 0 : (kHugePage - beyond) % kHugePage);
 #if defined(MADV_HUGEPAGE)
-  madvise(mapping, total, MADV_HUGEPAGE);  // a wish: a system without huge pages is only slower
+  madvise(start, total, MADV_HUGEPAGE);  // a wish: a system without huge pages is only slower
 #endif
   return region;
 }
@@ -49,12 +59,27 @@ Region& Region::operator=(Region&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(mapping_, other.mapping_);
-  std::swap(mapping_bytes_, other.mapping_bytes_);
   return *this;
 }
 
-Region::~Region() {
-  if (mapping_ != nullptr) munmap(mapping_, mapping_bytes_);
+Region::~Region() = default;
+
+Result<Region> RegionPool::Allocate(std::size_t bytes, const char* what) {
+  if (bytes == 0 || bytes > kPoolBytes / 4) return Region::Allocate(bytes, what);
+  const std::size_t whole = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (whole > left_) {
+    Result<Region> stretch = Region::Allocate(kPoolBytes, what);
+    if (!stretch) return Region::Allocate(bytes, what);
+    mapping_ = stretch->mapping_;
+    next_ = stretch->data_;
+    left_ = kPoolBytes;
+  }
+  Region region;
+  region.mapping_ = mapping_;
+  region.data_ = std::exchange(next_, next_ + whole);
+  region.size_ = bytes;
+  left_ -= whole;
+  return region;
 }
 
 }  // namespace marlin

@@ -5,6 +5,7 @@
 namespace marlin {
 
 const DotTable kAvx512VnniTable = {
+    .attention = nullptr,
     .input = {QuadWords, PackQuads},
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,
