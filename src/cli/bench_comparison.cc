@@ -107,7 +107,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
     if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
   }
   out.machine.isa = options.backend.backend == "reference" ? "scalar"
-                    : options.backend.isa.empty()          ? out.machine.isa_available.back()
+                    : options.backend.isa.empty()          ? std::string(HighestLevel(UsualIsa()))
                                                            : options.backend.isa;
   if (RoundsActivations(options.backend)) out.machine.activations = options.backend.activations;
   out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);

@@ -92,11 +92,11 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
                const Options& options, Console& console) {
   if (const auto usable = MakeBackend(options.backend, 1); !usable) return usable.error();
   KernelOptions kernel;
-  kernel.isa = HostIsa();
+  kernel.isa = UsualIsa();
   if (!options.backend.isa.empty()) {
     const auto isa = ParseIsa(options.backend.isa);
     if (!isa) return isa.error();
-    kernel.isa &= *isa;
+    kernel.isa = *isa & HostIsa();
   }
   const auto activations = ParseActivations(options.backend.activations);
   if (!activations) return activations.error();

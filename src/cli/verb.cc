@@ -51,7 +51,7 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
 bool RoundsActivations(const BackendOptions& options) {
   if (options.backend == "reference") return false;
   const auto activations = ParseActivations(options.activations);
-  const auto isa = options.isa.empty() ? Result<IsaSet>(HostIsa()) : ParseIsa(options.isa);
+  const auto isa = options.isa.empty() ? Result<IsaSet>(UsualIsa()) : ParseIsa(options.isa);
   if (!activations || !isa) return false;
   const auto rows = Kernels();
   return std::any_of(rows.begin(), rows.end(), [&](const KernelRow& row) {
@@ -61,12 +61,8 @@ bool RoundsActivations(const BackendOptions& options) {
 
 std::string BackendLabel(const BackendOptions& options) {
   if (options.backend == "reference") return options.backend;
-  std::string label = options.backend + "/" + options.isa;
-  if (options.isa.empty()) {
-    for (const IsaLevel& level : IsaLevels()) {
-      if ((level.bits & ~HostIsa()) == 0) label = options.backend + "/" + std::string(level.name);
-    }
-  }
+  const std::string label =
+      options.backend + "/" + (options.isa.empty() ? std::string(HighestLevel(UsualIsa())) : options.isa);
   if (!options.kernel.empty()) return label + " " + options.kernel;
   return RoundsActivations(options) ? label + "/" + options.activations : label;
 }

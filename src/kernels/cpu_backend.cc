@@ -361,7 +361,7 @@ std::string KernelNames() {
 // Refuses what this machine or this build cannot do.
 Result<IsaSet> UsableIsa(const CpuOptions& options) {
   const IsaSet host = HostIsa();
-  const IsaSet isa = options.isa.value_or(host);
+  const IsaSet isa = options.isa.value_or(options.kernel.empty() ? UsualIsa() : host);
   if (const IsaSet missing = isa & ~host; missing != 0) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{} was asked for, but this machine has only {}", IsaNames(missing), IsaNames(host))};

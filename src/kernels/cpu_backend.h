@@ -16,7 +16,7 @@ namespace marlin {
 
 struct CpuOptions {
   int threads = 0;                               // 0 = AvailableThreads()
-  std::optional<IsaSet> isa;                     // nothing beyond it is used; unset = all that the host has
+  std::optional<IsaSet> isa;                     // nothing beyond it is used; unset = UsualIsa()
   std::string kernel;                            // a row that must serve the formats of its family; empty = the fastest
   Activations activations = Activations::kFp32;  // what products may round them to
 };

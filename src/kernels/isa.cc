@@ -39,6 +39,15 @@ bool HasF16c() {
   unsigned edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+
+bool HasAmxBf16() {
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
+}
 #endif
 
 }  // namespace
@@ -74,6 +83,22 @@ IsaSet HostIsa() {
   set |= kIsaNeon;  // other systems for AArch64 run on no processor without it
 #endif
   return set;
+}
+
+IsaSet UsualIsa() {
+  IsaSet set = HostIsa();
+#if defined(MARLIN_X86)
+  if (HasAmxBf16()) set &= ~kIsaAvx512Bf16;
+#endif
+  return set;
+}
+
+std::string_view HighestLevel(IsaSet set) {
+  std::string_view name = kLevels[0].name;
+  for (const IsaLevel& level : IsaLevels()) {
+    if ((level.bits & ~set) == 0) name = level.name;
+  }
+  return name;
 }
 
 std::string IsaNames(IsaSet set) {

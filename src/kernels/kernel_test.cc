@@ -99,6 +99,8 @@ TEST(Peaks, CountAndEnd) {
 }
 
 TEST(Isa, NamesAndParsing) {
+  EXPECT_EQ(UsualIsa() & ~HostIsa(), 0u);
+  EXPECT_EQ(HighestLevel(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
   EXPECT_EQ(IsaNames(kIsaNeon), "neon");
@@ -114,8 +116,10 @@ TEST(Isa, ThisBuildHasTheLevelsOfItsArchitecture) {
   EXPECT_EQ(IsaLevels().front().name, "scalar");
 #if defined(MARLIN_X86)
   EXPECT_EQ(IsaLevels().back().bits & kArm64Bits, 0u);
+  EXPECT_EQ(HighestLevel(kIsaAvx2 | kIsaAvx512 | kIsaAvx512Bf16), "avx512");
 #elif defined(MARLIN_ARM64)
   EXPECT_EQ(IsaLevels().back().bits & kX86Bits, 0u);
+  EXPECT_EQ(HighestLevel(kIsaNeon), "neon");
   EXPECT_EQ(HostIsa() & kIsaNeon, kIsaNeon);  // so that no test of its kernels is skipped
 #endif
 }

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cmath>
 
 #include "base/half.h"
@@ -185,6 +185,13 @@ Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size
   return layer;
 }
 
+// Of a whole model.
+std::size_t TensorCount(const ModelConfig& config) {
+  const auto biased = [&](const LinearSlot& slot) { return slot.bias(config); };
+  const auto biases = static_cast<std::size_t>(std::count_if(std::begin(kLinearSlots), std::end(kLinearSlots), biased));
+  return config.layers * (2 + kSlots + biases) + 2 + (config.tied_head ? 0 : 1);
+}
+
 }  // namespace
 
 Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision precision, ThreadPool& pool) {
@@ -229,7 +236,7 @@ std::size_t Weights::resident_bytes() const {
 
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded) {
-  Loader loader(checkpoint, backend, precision, progress, config.layers * (2 + kSlots) + 2, rounded);
+  Loader loader(checkpoint, backend, precision, progress, TensorCount(config), rounded);
   Weights weights;
   auto embedding = loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
   if (!embedding) return embedding.error();
