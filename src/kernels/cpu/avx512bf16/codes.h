@@ -11,7 +11,7 @@ namespace {
 
 struct PairDots {
   static constexpr int kStepWords = 4;
-  static constexpr std::size_t kFewTokens = 12;
+  static constexpr std::size_t kFewTokens = 24;
   using Sum = Vec;
   template <int T>
   using TokenParams = InputSumsOf<T>;
