@@ -1,7 +1,6 @@
 #include "bench/limits.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -45,31 +44,49 @@ std::uint64_t SumWords(const std::uint64_t* words, std::size_t count) {
   return std::accumulate(sums.begin(), sums.end(), std::uint64_t{0});
 }
 
+constexpr std::size_t Passes(std::size_t bytes) { return std::max<std::size_t>(1, (std::size_t{4} << 30) / bytes); }
+
 double MeasureRead(ThreadPool& pool) {
-  const std::size_t bytes = std::max<std::size_t>(4 * LastLevelCacheBytes(), std::size_t{256} << 20);
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return 0;
-#if defined(MADV_HUGEPAGE)
-  ::madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
-  auto* words = static_cast<std::uint64_t*>(memory);
-  const std::size_t count = bytes / sizeof(std::uint64_t);
-  std::vector<std::uint64_t> sink(static_cast<std::size_t>(pool.threads()) * 8);
-  pool.Split(count, [&](std::size_t begin, std::size_t end, int) { std::fill(words + begin, words + end, begin + 1); });
+  auto probe = ReadProbe::Create(pool);
+  if (!probe) return 0;
   double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const auto start = Clock::now();
-    pool.Split(count, [&](std::size_t begin, std::size_t end, int thread) {
-      sink[static_cast<std::size_t>(thread) * 8] = SumWords(words + begin, end - begin);
-    });
-    best = std::max(best, static_cast<double>(bytes) / Seconds(start) / 1e9);
-  }
-  ::munmap(memory, bytes);
-  MARLIN_CHECK(std::accumulate(sink.begin(), sink.end(), std::uint64_t{0}) != 0, "words were written");
+  for (int pass = 0; pass < kPasses; ++pass) best = std::max(best, probe->ReadOnce());
   return best;
 }
 
 }  // namespace
+
+Result<ReadProbe> ReadProbe::Create(ThreadPool& pool) {
+  const std::size_t bytes = std::max<std::size_t>(4 * LastLevelCacheBytes(), std::size_t{256} << 20);
+  auto memory = Region::Allocate(bytes, "measuring the read bandwidth");
+  if (!memory) return memory.error();
+  ReadProbe probe;
+  probe.pool_ = &pool;
+  probe.memory_ = *std::move(memory);
+  pool.Split(bytes, [&](std::size_t begin, std::size_t end, int) {
+    std::fill(probe.memory_.data() + begin, probe.memory_.data() + end, std::uint8_t{1});
+  });
+  return probe;
+}
+
+double ReadProbe::ReadOnce() {
+  const std::size_t count = memory_.size() / sizeof(std::uint64_t);
+  const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.data());
+  std::vector<std::uint64_t> sink(static_cast<std::size_t>(pool_->threads()) * 8);
+  const auto start = Clock::now();
+  pool_->Split(count, [&](std::size_t begin, std::size_t end, int thread) {
+    sink[static_cast<std::size_t>(thread) * 8] = SumWords(words + begin, end - begin);
+  });
+  const double gbps = static_cast<double>(memory_.size()) / Seconds(start) / 1e9;
+  MARLIN_CHECK(std::accumulate(sink.begin(), sink.end(), std::uint64_t{0}) != 0, "words were written");
+  return gbps;
+}
+
+void ReadProbe::Run() {
+  for (std::size_t pass = 0; pass < Passes(memory_.size()); ++pass) ReadOnce();
+}
+
+double ReadProbe::bytes() const { return static_cast<double>(Passes(memory_.size()) * memory_.size()); }
 
 std::size_t LastLevelCacheBytes() {
   // sysfs, not sysconf: in virtual machines glibc computes ten times too much for some processors.

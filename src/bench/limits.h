@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "base/thread_pool.h"
+#include "kernels/region.h"
 
 namespace marlin {
 
@@ -19,6 +21,25 @@ struct MachineLimits {
 };
 
 MachineLimits MeasureLimits(ThreadPool& pool);
+
+// A stream read from memory that can take turns with what is compared with it: shared machines give half of their
+// bandwidth in one second and all of it in the next.
+class ReadProbe {
+ public:
+  // The pool outlives the probe. Errors: kResource.
+  static Result<ReadProbe> Create(ThreadPool& pool);
+
+  // As many passes as take about 0.1 s.
+  void Run();
+  double bytes() const;  // that a run reads
+
+  // One pass over the memory, GB/s.
+  double ReadOnce();
+
+ private:
+  ThreadPool* pool_ = nullptr;
+  Region memory_;
+};
 
 // "34.1 GB/s read, 230.4 GFLOP/s fp32 (avx512), 460.2 GFLOP/s bf16, 921.5 GOP/s int8".
 std::string DescribeLimits(const MachineLimits& limits);

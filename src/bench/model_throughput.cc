@@ -76,8 +76,8 @@ Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models
   return timings;
 }
 
-Result<std::vector<RunTimes>> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
-                                       const ProgressFn& progress) {
+Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
+                             const std::function<void()>& beside, const ProgressFn& progress) {
   const std::size_t context = std::max(lengths.prompt, lengths.generate);
   std::vector<RunSession> sessions;
   sessions.reserve(models.size());
@@ -88,22 +88,24 @@ Result<std::vector<RunTimes>> TimeRuns(std::span<const Model* const> models, con
     if (!logits) return logits.error();
     sessions.push_back({std::move(*session), std::move(*logits), RandomTokens(context, model->config.vocab_size)});
   }
-  std::vector<RunTimes> times(models.size());
+  AllRunTimes times{std::vector<RunTimes>(models.size()), {}};
   const auto time = [&](std::size_t tokens, const char* test, void (RunSession::*run)(std::size_t),
-                        std::vector<double> RunTimes::*samples) -> Status {
+                        std::vector<double> RunTimes::*samples, const std::function<void()>& extra) -> Status {
     if (tokens == 0) return {};
     std::vector<std::function<void()>> runs;
     for (RunSession& session : sessions) runs.push_back([&session, run, tokens] { (session.*run)(tokens); });
+    if (extra) runs.push_back(extra);
     const std::string name = fmt::format("{}{}", test, tokens);
     auto all = TimeInterleaved(runs, {"runs", 1, lengths.repetitions}, name, progress);
     if (!all) return all.error();
-    for (std::size_t i = 0; i < times.size(); ++i) times[i].*samples = std::move((*all)[i]);
+    for (std::size_t i = 0; i < models.size(); ++i) times.models[i].*samples = std::move((*all)[i]);
+    if (extra) times.beside_ns = std::move(all->back());
     return {};
   };
-  if (auto status = time(lengths.prompt, "pp", &RunSession::Prompt, &RunTimes::prompt_ns); !status) {
+  if (auto status = time(lengths.prompt, "pp", &RunSession::Prompt, &RunTimes::prompt_ns, {}); !status) {
     return status.error();
   }
-  if (auto status = time(lengths.generate, "tg", &RunSession::Generate, &RunTimes::generate_ns); !status) {
+  if (auto status = time(lengths.generate, "tg", &RunSession::Generate, &RunTimes::generate_ns, beside); !status) {
     return status.error();
   }
   return times;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -39,10 +40,16 @@ struct RunTimes {
   std::vector<double> generate_ns;
 };
 
+struct AllRunTimes {
+  std::vector<RunTimes> models;
+  std::vector<double> beside_ns;
+};
+
 // Every test of every model is run once without being timed, then the models take turns, first in pp, then in tg.
-// One length at least is above 0. Errors: kResource, kInterrupted.
-Result<std::vector<RunTimes>> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
-                                       const ProgressFn& progress);
+// `beside`, where there is one, takes its turn in tg too. One length at least is above 0. Errors: kResource,
+// kInterrupted.
+Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
+                             const std::function<void()>& beside, const ProgressFn& progress);
 
 // Of the rates of single runs. At least one sample.
 struct TokenRate {

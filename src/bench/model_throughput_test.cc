@@ -37,15 +37,20 @@ TEST_F(TinyModel, EveryRunOfEveryModelIsASample) {
   const std::vector<const Model*> models = {&model_, &model_};
   std::set<std::string> stages;
   std::uint64_t rounds = 0;
-  const auto times = TimeRuns(models, {12, 5, 3}, [&](const Progress& progress) {
-    stages.insert(progress.stage);
-    rounds = progress.total;
-  });
+  int beside = 0;
+  const auto times = TimeRuns(
+      models, {12, 5, 3}, [&] { ++beside; },
+      [&](const Progress& progress) {
+        stages.insert(progress.stage);
+        rounds = progress.total;
+      });
   ASSERT_TRUE(times.ok());
   EXPECT_EQ(stages, (std::set<std::string>{"pp12", "tg5"}));
   EXPECT_EQ(rounds, 4u) << "one run is not timed";
-  ASSERT_EQ(times->size(), 2u);
-  for (const RunTimes& x : *times) {
+  EXPECT_EQ(beside, 4) << "once in every round of tg";
+  EXPECT_EQ(times->beside_ns.size(), 3u);
+  ASSERT_EQ(times->models.size(), 2u);
+  for (const RunTimes& x : times->models) {
     EXPECT_EQ(x.prompt_ns.size(), 3u);
     EXPECT_EQ(x.generate_ns.size(), 3u);
   }
@@ -53,20 +58,20 @@ TEST_F(TinyModel, EveryRunOfEveryModelIsASample) {
 
 TEST_F(TinyModel, ALengthOfZeroIsNotTimed) {
   const Model* model = &model_;
-  const auto prompt = TimeRuns({&model, 1}, {8, 0, 2}, {});
+  const auto prompt = TimeRuns({&model, 1}, {8, 0, 2}, {}, {});
   ASSERT_TRUE(prompt.ok());
-  EXPECT_EQ((*prompt)[0].prompt_ns.size(), 2u);
-  EXPECT_TRUE((*prompt)[0].generate_ns.empty());
-  const auto generate = TimeRuns({&model, 1}, {0, 8, 2}, {});
+  EXPECT_EQ(prompt->models[0].prompt_ns.size(), 2u);
+  EXPECT_TRUE(prompt->models[0].generate_ns.empty());
+  const auto generate = TimeRuns({&model, 1}, {0, 8, 2}, {}, {});
   ASSERT_TRUE(generate.ok());
-  EXPECT_TRUE((*generate)[0].prompt_ns.empty());
-  EXPECT_EQ((*generate)[0].generate_ns.size(), 2u);
+  EXPECT_TRUE(generate->models[0].prompt_ns.empty());
+  EXPECT_EQ(generate->models[0].generate_ns.size(), 2u);
 }
 
 TEST_F(TinyModel, AnInterruptEndsTheRuns) {
   const Model* model = &model_;
   g_interrupted = true;
-  const auto times = TimeRuns({&model, 1}, {8, 8, 2}, {});
+  const auto times = TimeRuns({&model, 1}, {8, 8, 2}, {}, {});
   g_interrupted = false;
   ASSERT_FALSE(times.ok());
   EXPECT_EQ(times.error().code, ErrorCode::kInterrupted);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/statistics.h"
 #include "base/thread_pool.h"
 #include "bench/limits.h"
 #include "bench/model_throughput.h"
@@ -144,16 +145,23 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
   std::optional<MachineLimits> limits;
+  std::optional<ReadProbe> probe;
+  ThreadPool pool((*backend)->threads());
   if (!options.no_limits) {
-    ThreadPool pool((*backend)->threads());
     limits = MeasureLimits(pool);
+    auto created = ReadProbe::Create(pool);
+    if (!created) return created.error();
+    probe = std::move(*created);
   }
   const auto models = LoadAll(*candidates, **backend, console);
   if (!models) return models.error();
   std::vector<const Model*> pointers;
   for (const Model& model : *models) pointers.push_back(&model);
-  const auto times = TimeRuns(pointers, options.lengths, console.progress());
+  const auto read = probe ? std::function<void()>([&] { probe->Run(); }) : nullptr;
+  const auto times = TimeRuns(pointers, options.lengths, read, console.progress());
   if (!times) return times.error();
+  // Between the runs that read weights, not at another time.
+  if (!times->beside_ns.empty()) limits->read_gbps = probe->bytes() / Quantile(times->beside_ns, 0.5);
   std::vector<ThroughputRow> rows;
   json json_rows = json::array();
   const auto add = [&](ThroughputRow row, std::size_t tokens, const std::vector<double>& samples) {
@@ -162,7 +170,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   };
   for (std::size_t i = 0; i < models->size(); ++i) {
     const ThroughputRow row = DescribeRow((*candidates)[i], (*models)[i]);
-    const auto& [prompt_ns, generate_ns] = (*times)[i];
+    const auto& [prompt_ns, generate_ns] = times->models[i];
     const auto [prompt, generate, repetitions] = options.lengths;
     if (prompt > 0) add(PromptRow(row, (*models)[i], prompt, prompt_ns, limits), prompt, prompt_ns);
     if (generate > 0) add(GenerationRow(row, (*models)[i], generate, generate_ns, limits), generate, generate_ns);
