@@ -299,6 +299,13 @@ TEST_P(PackedBytes, SumsAreExact) {
   }
 }
 
+TEST_P(PackedBytes, WhatIsTooSmallForAScaleIsZero) {
+  const std::vector<float> x(40, 1e-38f);
+  std::vector<float> packed(x.size(), kPoison);
+  Unround(Packed(x.data(), 1, x.size(), GuardSide::kAfter), 1, x.size(), packed);
+  for (const float value : packed) ASSERT_EQ(value, 0);
+}
+
 // A NaN or an infinity in x reaches its own token only, and always.
 TEST_P(Conformance, NotANumberStaysInItsToken) {
   Rng rng(10);
