@@ -7,6 +7,8 @@
 #include <cctype>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <ostream>
 #include <vector>
@@ -54,6 +56,26 @@ std::string CaseName(const testing::TestParamInfo<Case>& info) {
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 constexpr std::size_t kGap = 3;  // watched floats between the rows of y
 
+// The words of token t of the m that are packed in `words`.
+struct TokenWords {
+  const std::uint32_t* first;
+  std::size_t width;
+
+  TokenWords(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t t)
+      : first(words.data() + t / kTokenTile * kTokenTile * (words.size() / m) + t % kTokenTile),
+        width(std::min(kTokenTile, m - t / kTokenTile * kTokenTile)) {}
+  std::uint32_t operator[](std::size_t i) const { return first[i * width]; }
+  float Bf16(std::size_t k) const {
+    const int column = static_cast<int>(k % kStepColumns);
+    const std::uint32_t pair = (*this)[k / 8 * 4 + static_cast<std::size_t>(PairOf(column))];
+    return Bf16ToFloat(static_cast<std::uint16_t>(pair >> (16 * HalfOf(column))));
+  }
+  std::int8_t Byte(std::size_t k) const { return static_cast<std::int8_t>((*this)[k / 4] >> (8 * (k % 4))); }
+  float ByteScale(std::size_t k, std::size_t cols) const {
+    return std::bit_cast<float>((*this)[(cols + 7) / 8 * 2 + k / kQuadGroup]);
+  }
+};
+
 class Conformance : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -75,20 +97,10 @@ class Conformance : public testing::TestWithParam<Case> {
   // What packing left of x [m][k].
   static void Unround(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t k, std::vector<float>& x) {
     const bool bytes = GetParam().row->activations == Activations::kInt8;
-    const std::size_t token_words = words.size() / m;
     for (std::size_t t = 0; t < m; ++t) {
-      const std::size_t first = t / kTokenTile * kTokenTile;
-      const std::size_t width = std::min(kTokenTile, m - first);
-      const auto word = [&](std::size_t i) { return words[first * token_words + i * width + (t - first)]; };
+      const TokenWords token(words, m, t);
       for (std::size_t i = 0; i < k; ++i) {
-        const int column = static_cast<int>(i % kStepColumns);
-        if (!bytes) {
-          const std::uint32_t pair = word(i / 8 * 4 + static_cast<std::size_t>(PairOf(column)));
-          x[t * k + i] = Bf16ToFloat(static_cast<std::uint16_t>(pair >> (16 * HalfOf(column))));
-          continue;
-        }
-        const auto byte = static_cast<std::int8_t>(word(i / 4) >> (8 * (i % 4)));
-        x[t * k + i] = static_cast<float>(byte) * std::bit_cast<float>(word((k + 7) / 8 * 2 + i / kQuadGroup));
+        x[t * k + i] = bytes ? static_cast<float>(token.Byte(i)) * token.ByteScale(i, k) : token.Bf16(i);
       }
     }
   }
@@ -227,6 +239,73 @@ TEST_P(PackedActivations, AreTheNearest) {
   }
 }
 
+EncodedMatrix WithScalesOf1(EncodedMatrix matrix) {
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    for (std::size_t g = 0; g < matrix.view().groups(); ++g) {
+      GroupParams params = GetParams(matrix.view(), r, g);
+      params.scale = FloatToHalf(1);
+      SetParams(matrix, r, g, params);
+    }
+  }
+  return matrix;
+}
+
+// A token times a row in the order of tile.h; `whole` is the row without its scales.
+float DotOfBytes(const TokenWords& token, const EncodedMatrix& matrix, std::size_t row,
+                 const std::vector<float>& whole) {
+  const FormatInfo& info = matrix.format->info;
+  const std::size_t k = matrix.cols;
+  float total = 0;
+  for (std::size_t begin = 0, end = 0; begin < k; begin = end) {
+    const std::size_t group = begin / static_cast<std::size_t>(info.group);
+    end = std::min({begin + kDotBlockLength, (group + 1) * static_cast<std::size_t>(info.group), k});
+    float sum = 0;  // exact
+    for (std::size_t i = begin; i < end; ++i) sum += whole[i] * static_cast<float>(token.Byte(i));
+    total = std::fma(HalfToFloat(GetParams(matrix.view(), row, group).scale), sum * token.ByteScale(begin, k), total);
+  }
+  return total;
+}
+
+class PackedBytes : public Conformance {};
+
+// Sums of bytes are whole numbers, so all instruction sets have the same bits.
+TEST_P(PackedBytes, SumsAreExact) {
+  Rng rng(12);
+  for (const std::size_t m : {1, 3, 13}) {
+    for (const std::size_t k : {3, 172, 600}) {
+      EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
+      const std::uint32_t sign = 1u << (matrix.format->info.code_bits - 1);
+      const std::uint32_t extremes[] = {sign - 1, sign, 2 * sign - 1};
+      for (std::size_t r = 0; r < std::size(extremes); ++r) {
+        SetCodes(matrix, r, 0, std::vector<std::uint32_t>(k, extremes[r]));
+      }
+      const EncodedMatrix unscaled = WithScalesOf1(matrix);
+      const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+      ASSERT_TRUE(packed.ok());
+      std::vector<float> x(m * k);
+      for (float& value : x) value = static_cast<float>(rng.Normal());
+      std::fill_n(x.begin(), k, -1.0f);  // bytes of -127
+      const std::vector<float> y = Run(*packed, {x.data(), m, k}, GuardSide::kAfter);
+      const std::vector<std::uint32_t> words = Packed(x.data(), m, k, GuardSide::kAfter);
+      std::vector<float> whole(k);
+      for (std::size_t r = 0; r < 70; ++r) {
+        DecodeRow(unscaled.view(), r, whole);
+        for (std::size_t t = 0; t < m; ++t) {
+          ASSERT_EQ(y[t * 70 + r], DotOfBytes(TokenWords(words, m, t), matrix, r, whole))
+              << "token " << t << " row " << r;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PackedBytes, WhatIsTooSmallForAScaleIsZero) {
+  const std::vector<float> x(40, 1e-38f);
+  std::vector<float> packed(x.size(), kPoison);
+  Unround(Packed(x.data(), 1, x.size(), GuardSide::kAfter), 1, x.size(), packed);
+  for (const float value : packed) ASSERT_EQ(value, 0);
+}
+
 // A NaN or an infinity in x reaches its own token only, and always.
 TEST_P(Conformance, NotANumberStaysInItsToken) {
   Rng rng(10);
@@ -243,14 +322,18 @@ TEST_P(Conformance, NotANumberStaysInItsToken) {
   }
 }
 
-std::vector<Case> PackedCases() {
+std::vector<Case> CasesWith(std::initializer_list<Activations> some) {
   std::vector<Case> cases = Cases();
-  std::erase_if(cases, [](const Case& c) { return !c.row->takes_packed(); });
+  std::erase_if(cases, [&](const Case& c) { return std::ranges::find(some, c.row->activations) == some.end(); });
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedActivations, testing::ValuesIn(PackedCases()), CaseName);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);  // a build may have no such row
+INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedActivations,
+                         testing::ValuesIn(CasesWith({Activations::kBf16, Activations::kInt8})), CaseName);
+INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedBytes, testing::ValuesIn(CasesWith({Activations::kInt8})), CaseName);
+// A build may have no such row.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedBytes);
 INSTANTIATE_TEST_SUITE_P(AllRows, Conformance, testing::ValuesIn(Cases()), CaseName);
 
 }  // namespace

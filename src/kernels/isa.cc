@@ -9,6 +9,8 @@
 #include <cpuid.h>
 #elif defined(MARLIN_ARM64) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(MARLIN_ARM64) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace marlin {
@@ -20,7 +22,9 @@ constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar},
                                 IsaLevel{"avx512", kUpToAvx512},
                                 IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
                                 IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16},
-                                IsaLevel{"neon", kIsaNeon}};
+                                IsaLevel{"neon", kIsaNeon},
+                                IsaLevel{"neondotprod", kIsaNeon | kIsaNeonDotprod},
+                                IsaLevel{"neonbf16", kIsaNeon | kIsaNeonDotprod | kIsaNeonBf16}};
 
 #if defined(MARLIN_X86)
 constexpr IsaSet kBuildBits = kX86Bits;
@@ -47,6 +51,12 @@ bool HasAmxBf16() {
   unsigned ecx = 0;
   unsigned edx = 0;
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
+}
+#elif defined(MARLIN_ARM64) && defined(__APPLE__)
+bool HasFeature(const char* name) {
+  int value = 0;
+  std::size_t bytes = sizeof(value);
+  return ::sysctlbyname(name, &value, &bytes, nullptr, 0) == 0 && value != 0;
 }
 #endif
 
@@ -79,8 +89,14 @@ IsaSet HostIsa() {
   }
 #elif defined(MARLIN_ARM64) && defined(__linux__)
   if ((getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0) set |= kIsaNeon;
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) set |= kIsaNeonDotprod;
+  if ((getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0) set |= kIsaNeonBf16;
 #elif defined(MARLIN_ARM64)
   set |= kIsaNeon;  // other systems for AArch64 run on no processor without it
+#if defined(__APPLE__)
+  if (HasFeature("hw.optional.arm.FEAT_DotProd")) set |= kIsaNeonDotprod;
+  if (HasFeature("hw.optional.arm.FEAT_BF16")) set |= kIsaNeonBf16;
+#endif
 #endif
   return set;
 }

@@ -12,18 +12,33 @@ constexpr KernelRow Fp32Row(std::string_view name, std::string_view family, IsaS
   return {name, family, Layout::kPanel64, needs, Activations::kFp32, {}, matmul};
 }
 
-#if defined(MARLIN_X86)
-// Sums of x are kept for so many k.
-constexpr ShapeLimits kSumLimits{1, static_cast<int>(kSumLength)};
+#if defined(MARLIN_X86) || defined(MARLIN_ARM64)
+KernelRow DotRow(std::string_view name, std::string_view family, IsaSet needs, Activations activations,
+                 const PackedInput& input, MatmulFn matmul) {
+  constexpr ShapeLimits kLimits{1, static_cast<int>(kSumLength)};  // sums of x are kept for so many k
+  return {name, family, Layout::kPanel64, needs, activations, kLimits, matmul, input};
+}
+#endif
 
+#if defined(MARLIN_X86)
 KernelRow VnniRow(std::string_view name, std::string_view family, MatmulFn matmul) {
-  constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Vnni;
-  return {name, family, Layout::kPanel64, kNeeds, Activations::kInt8, kSumLimits, matmul, kAvx512VnniTable.input};
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt8, kAvx512VnniTable.input, matmul);
 }
 
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
-  constexpr IsaSet kNeeds = kIsaAvx512 | kIsaAvx512Bf16;
-  return {name, family, Layout::kPanel64, kNeeds, Activations::kBf16, kSumLimits, matmul, kAvx512Bf16Table.input};
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Bf16, Activations::kBf16, kAvx512Bf16Table.input, matmul);
+}
+
+KernelRow QuadRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx2, Activations::kInt8, kAvx2QuadTable.input, matmul);
+}
+#elif defined(MARLIN_ARM64)
+KernelRow DotprodRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaNeon | kIsaNeonDotprod, Activations::kInt8, kNeonDotprodTable.input, matmul);
+}
+
+KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaNeon | kIsaNeonBf16, Activations::kBf16, kNeonBf16Table.input, matmul);
 }
 #endif
 
@@ -38,6 +53,9 @@ std::span<const KernelRow> AllRows() {
     Bf16Row("avx512bf16/int4", "int4", kAvx512Bf16Table.int4),
     Bf16Row("avx512bf16/int8", "int8", kAvx512Bf16Table.int8),
     Bf16Row("avx512bf16/bf16", "bf16", kAvx512Bf16Table.bf16),
+    QuadRow("avx2/fp4-int8", "fp4", kAvx2QuadTable.fp4),
+    QuadRow("avx2/int4-int8", "int4", kAvx2QuadTable.int4),
+    QuadRow("avx2/int8-int8", "int8", kAvx2QuadTable.int8),
     Fp32Row("avx512/fp4", "fp4", kIsaAvx512, kAvx512Table.fp4),
     Fp32Row("avx512/int4", "int4", kIsaAvx512, kAvx512Table.int4),
     Fp32Row("avx512/int8", "int8", kIsaAvx512, kAvx512Table.int8),
@@ -51,6 +69,13 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("avx2/fp16", "fp16", kIsaAvx2, kAvx2Table.fp16),
     Fp32Row("avx2/fp32", "fp32", kIsaAvx2, kAvx2Table.fp32),
 #elif defined(MARLIN_ARM64)
+    DotprodRow("neondotprod/fp4", "fp4", kNeonDotprodTable.fp4),
+    DotprodRow("neondotprod/int4", "int4", kNeonDotprodTable.int4),
+    DotprodRow("neondotprod/int8", "int8", kNeonDotprodTable.int8),
+    Bf16Row("neonbf16/fp4", "fp4", kNeonBf16Table.fp4),
+    Bf16Row("neonbf16/int4", "int4", kNeonBf16Table.int4),
+    Bf16Row("neonbf16/int8", "int8", kNeonBf16Table.int8),
+    Bf16Row("neonbf16/bf16", "bf16", kNeonBf16Table.bf16),
     Fp32Row("neon/fp4", "fp4", kIsaNeon, kNeonTable.fp4),
     Fp32Row("neon/int4", "int4", kIsaNeon, kNeonTable.int4),
     Fp32Row("neon/int8", "int8", kIsaNeon, kNeonTable.int8),
@@ -110,9 +135,15 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
   if ((isa & kIsaAvx2) != 0) peaks[0] = {"avx2", Activations::kFp32, kAvx2Table.ops.peak};
   if ((isa & kIsaAvx512) != 0) peaks[0] = {"avx512", Activations::kFp32, kAvx512Table.ops.peak};
   if ((isa & kIsaAvx512Bf16) != 0) peaks.push_back({"avx512bf16", Activations::kBf16, kAvx512Bf16Table.peak});
-  if ((isa & kIsaAvx512Vnni) != 0) peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
+  if ((isa & kIsaAvx512Vnni) != 0) {
+    peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
+  } else if ((isa & kIsaAvx2) != 0) {
+    peaks.push_back({"avx2", Activations::kInt8, kAvx2QuadTable.peak});
+  }
 #elif defined(MARLIN_ARM64)
   if ((isa & kIsaNeon) != 0) peaks[0] = {"neon", Activations::kFp32, kNeonTable.ops.peak};
+  if ((isa & kIsaNeonBf16) != 0) peaks.push_back({"neonbf16", Activations::kBf16, kNeonBf16Table.peak});
+  if ((isa & kIsaNeonDotprod) != 0) peaks.push_back({"neondotprod", Activations::kInt8, kNeonDotprodTable.peak});
 #endif
   return peaks;
 }

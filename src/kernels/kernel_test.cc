@@ -104,12 +104,14 @@ TEST(Isa, NamesAndParsing) {
   EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
   EXPECT_EQ(IsaNames(kIsaNeon), "neon");
+  EXPECT_EQ(IsaNames(kIsaNeon | kIsaNeonBf16), "neon, neonbf16");
   EXPECT_EQ(*ParseIsa("avx512"), kIsaAvx2 | kIsaAvx512);
   EXPECT_EQ(*ParseIsa("neon"), kIsaNeon);
   const Result<IsaSet> unknown = ParseIsa("mmx");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
-  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16, neon"), std::string::npos);
+  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16, neon, neondotprod, neonbf16"),
+            std::string::npos);
 }
 
 TEST(Isa, ThisBuildHasTheLevelsOfItsArchitecture) {

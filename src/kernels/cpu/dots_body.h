@@ -4,10 +4,12 @@
 //
 //   Words, LoadWords(p), BroadcastWord(p)   vectors of words: one row (one token, everywhere) per lane
 //   StoreWords(p, words)
+//   Forget(words)                           the compiler no longer knows what they are
 //
 // two structs, what is done with words of either kind (Dots):
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
+//   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights unpacked first
 //   Sum, Start(), Add(sum, weights, x)
 //   TokenParams<T>, Params<T>(x, k, begin, length)   what the tokens' sums of a block need to become fp32
@@ -47,22 +49,20 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
-// Row vectors of one register tile.
-constexpr int kDotVectors = kPanelVectors < 4 ? kPanelVectors : 4;
-
 template <class Dots, int T>
 struct TileSums {
-  typename Dots::Sum at[T][kDotVectors];
+  static constexpr int kVectors = Dots::template kVectors<T>;
+  typename Dots::Sum at[T][kVectors];
 
   [[gnu::always_inline]] void Start() {
     Unrolled<T>([&](auto t)
-                    MARLIN_INLINE { Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
+                    MARLIN_INLINE { Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
   }
   // One word of every row times one of each token; these are `stride` words apart.
-  [[gnu::always_inline]] void Add(const Words (&weights)[kDotVectors], const std::uint32_t* x, std::size_t stride = 1) {
+  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], const std::uint32_t* x, std::size_t stride = 1) {
     Unrolled<T>([&](auto t) MARLIN_INLINE {
       const Words token = BroadcastWord(x + t * stride);
-      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
     });
   }
 };
@@ -71,26 +71,26 @@ struct TileSums {
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
   using Dots = typename Code::Dots;
+  constexpr int kVectors = Dots::template kVectors<T>;
   TileSums<Dots, T> sums;
   sums.Start();
   const std::uint32_t* x = tile.packed + block.k / 8 * Dots::kStepWords * T;
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x += Dots::kStepWords * T) {
-    Unrolled<Code::kStepBytes / 256 * kDotVectors>([&](auto line) MARLIN_INLINE {
-      __builtin_prefetch(bytes + line / kDotVectors * 256 + line % kDotVectors * (kLanes * 4) + kDotPrefetchBytes, 0,
-                         0);
+    Unrolled<Code::kStepBytes / 256 * kVectors>([&](auto line) MARLIN_INLINE {
+      __builtin_prefetch(bytes + line / kVectors * 256 + line % kVectors * (kLanes * 4) + kDotPrefetchBytes, 0, 0);
     });
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-      Words weights[kDotVectors];
-      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
+      Words weights[kVectors];
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
       });
       sums.Add(weights, x + word * T);
     });
   }
   const auto token = Dots::template Params<T>(tile.packed, tile.geometry->cols, block.k, block.length);
-  Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
+  Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
     const Vec scale = Code::Scale(block.header, first + v * kLanes);
     const Vec offset = Code::Offset(block.header, first + v * kLanes);
     Unrolled<T>([&](auto t) MARLIN_INLINE {
@@ -104,7 +104,7 @@ template <class Code, int T>
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
-  for (int first = 0; first < 64; first += kDotVectors * kLanes) {
+  for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
     ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) { DirectDots<Code, T>(tile, block, first, totals); });
   }
   CopyRows(tile, totals);
@@ -150,7 +150,7 @@ template <class Dots, int T>
   const std::size_t out_stride = last ? p.out_stride : 64;
   const auto token = Dots::template Params<T>(p.packed, p.cols, p.chunk->begins[b], p.chunk->steps[b] * 8);
   const auto fold = [&](auto before) MARLIN_INLINE {
-    Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE {
+    Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
       const int row = first + v * kLanes;
       const Vec scale = Load(p.scales + b * 64 + row);
       const Vec offset = Load(p.offsets + b * 64 + row);
@@ -177,8 +177,8 @@ template <class Dots, int T>
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
     for (; w != end; w += 256, x += T) {
-      Words row[kDotVectors];
-      Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
+      Words row[Dots::template kVectors<T>];
+      Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
       sums.Add(row, x);
     }
     FoldBlock<Dots, T>(p, b, first, sums);
@@ -187,7 +187,7 @@ template <class Dots, int T>
 
 template <class Dots, int T>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  for (int first = 0; first < 64; first += kDotVectors * kLanes) DotTile<Dots, T>(p, first);
+  for (int first = 0; first < 64; first += Dots::template kVectors<T> * kLanes) DotTile<Dots, T>(p, first);
 }
 
 template <class Dots, int T = kTokenTile>
@@ -289,11 +289,14 @@ float RunDotPeak(std::size_t steps) noexcept {
   typename Dots::Sum chains[kPeakChains];
   // Chains that begin alike would be made once.
   const std::uint32_t small[kPeakChains] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
-  const Words word = BroadcastWord(small);
+  Words word = BroadcastWord(small);
   Unrolled<kPeakChains>([&](auto c)
                             MARLIN_INLINE { chains[c] = Dots::Add(Dots::Start(), BroadcastWord(small + c), word); });
   for (std::size_t i = 0; i < steps; ++i) {
-    Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { chains[c] = Dots::Add(chains[c], word, word); });
+    Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE {
+      chains[c] = Dots::Add(chains[c], word, word);
+      Forget(word);  // or one product would serve them all
+    });
   }
   float total = 0;
   Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE { total += Dots::First(chains[c]); });

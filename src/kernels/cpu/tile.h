@@ -183,7 +183,10 @@ extern const IsaTable kScalarTable;
 extern const IsaTable kAvx2Table;
 extern const IsaTable kAvx512Table;
 extern const IsaTable kNeonTable;
-extern const DotTable kAvx512Bf16Table;  // activations in bf16
-extern const DotTable kAvx512VnniTable;  // activations in int8
+extern const DotTable kAvx2QuadTable;     // activations in int8
+extern const DotTable kAvx512Bf16Table;   // activations in bf16
+extern const DotTable kAvx512VnniTable;   // activations in int8
+extern const DotTable kNeonDotprodTable;  // activations in int8
+extern const DotTable kNeonBf16Table;     // activations in bf16
 
 }  // namespace marlin

@@ -23,19 +23,20 @@ struct PairProduct {
 
 template <int T>
 [[gnu::noinline]] void PairTile(const PairProduct& p) {
+  constexpr int kVectors = PairDots::kVectors<T>;
   TileSums<PairDots, T> sums;
   Unrolled<T>([&](auto t) MARLIN_INLINE {
-    Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { sums.at[t][v] = Load(p.sums + t * p.sum_stride + v * kLanes); });
+    Unrolled<kVectors>([&](auto v) MARLIN_INLINE { sums.at[t][v] = Load(p.sums + t * p.sum_stride + v * kLanes); });
   });
   const std::uint8_t* row = p.rows;
   const std::uint32_t* token = p.tokens;
   for (const std::uint8_t* const end = row + p.pairs * p.row_bytes; row != end; row += p.row_bytes, ++token) {
-    Words words[kDotVectors];
-    Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { words[v] = LoadWords(row + v * kLanes * 4); });
+    Words words[kVectors];
+    Unrolled<kVectors>([&](auto v) MARLIN_INLINE { words[v] = LoadWords(row + v * kLanes * 4); });
     sums.Add(words, token, p.token_words);
   }
   Unrolled<T>([&](auto t) MARLIN_INLINE {
-    Unrolled<kDotVectors>([&](auto v) MARLIN_INLINE { Store(p.sums + t * p.sum_stride + v * kLanes, sums.at[t][v]); });
+    Unrolled<kVectors>([&](auto v) MARLIN_INLINE { Store(p.sums + t * p.sum_stride + v * kLanes, sums.at[t][v]); });
   });
 }
 

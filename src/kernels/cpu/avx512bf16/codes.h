@@ -1,33 +1,21 @@
-// Pairs of bf16 on AVX-512: packing activations, decoding weights (dots_body.h has the interface, layout.h the
-// picture).
+// Pairs of bf16 on AVX-512: rounding activations, decoding weights (pairs_body.h and dots_body.h have the interfaces,
+// layout.h the picture).
 #pragma once
 
 #include "kernels/cpu/avx512/codes.h"
 #include "kernels/cpu/avx512/words.h"
-#include "kernels/cpu/tile.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/pairs_body.h"
 
 namespace marlin {
 namespace {
 
-struct PairDots {
-  static constexpr int kStepWords = 4;
-  static constexpr std::size_t kFewTokens = 24;
-  using Sum = Vec;
+struct PairDots : PairSums {
   template <int T>
-  using TokenParams = InputSumsOf<T>;
-  static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
-  static Sum Start() { return Zero(); }
-  static float First(Sum sum) { return marlin::First(sum); }
+  static constexpr int kVectors = 4;
+  static constexpr std::size_t kFewTokens = 24;
   static Sum Add(Sum sum, Words weights, Words x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
-  }
-  template <int T>
-  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
-    return {packed + (cols + 7) / 8 * kStepWords * T, begin, length};
-  }
-  template <int T>
-  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
-    return _mm512_fnmadd_ps(offset, Broadcast(token.at + t), sum);
   }
 };
 
@@ -107,43 +95,28 @@ struct Bf16Pairs : PairCode {
   static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
 };
 
-// 32 floats -> 16 words of pairs; `count` of the floats exist, the others are 0.
-inline __m512i PairsOf32(const float* x, std::size_t count) {
-  const __m512i order = _mm512_set_epi16(31, 29, 27, 25, 30, 28, 26, 24, 23, 21, 19, 17, 22, 20, 18, 16, 15, 13, 11, 9,
-                                         14, 12, 10, 8, 7, 5, 3, 1, 6, 4, 2, 0);
-  __m512 low, high;
-  if (count >= 32) {
-    low = _mm512_loadu_ps(x);
-    high = _mm512_loadu_ps(x + 16);
-  } else {
-    const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
-    low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
-    high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
-  }
-  return _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
-}
-
-inline float SumOfPairs(__m512i pairs) {
-  const __m512 low = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-  const __m512 high = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
-  return ReduceAdd(Add(low, high));
-}
-
-void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
-  static_assert(kSumLength == 32);
-  const std::size_t pairs = (k + 7) / 8 * 4;
-  for (std::size_t t = 0; t < m; ++t) {
-    const float* const row = x + t * x_stride;
-    const TokenPlace place = PlaceOfToken(t, m, PairWords(k));
-    std::uint32_t* const to = words + place.offset;
-    for (std::size_t w = 0; w < pairs; w += 16) {
-      const __m512i some = PairsOf32(row + 2 * w, k - 2 * w);
-      StoreApart(some, pairs - w, to + w * place.width, place.width);
-      const float sum = SumOfPairs(some);
-      __builtin_memcpy(to + (pairs + w / 16) * place.width, &sum, sizeof(sum));
+struct PairRounding {
+  static constexpr std::size_t kColumns = 32;
+  static Words Pairs(const float* x, std::size_t count) {
+    const __m512i order = _mm512_set_epi16(31, 29, 27, 25, 30, 28, 26, 24, 23, 21, 19, 17, 22, 20, 18, 16, 15, 13, 11,
+                                           9, 14, 12, 10, 8, 7, 5, 3, 1, 6, 4, 2, 0);
+    __m512 low, high;
+    if (count >= 32) {
+      low = _mm512_loadu_ps(x);
+      high = _mm512_loadu_ps(x + 16);
+    } else {
+      const auto mask = static_cast<std::uint32_t>((std::uint64_t{1} << count) - 1);
+      low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
+      high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
     }
+    return _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
   }
-}
+  static float SumOf(Words pairs) {
+    const __m512 low = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    const __m512 high = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+    return ReduceAdd(Add(low, high));
+  }
+};
 
 }  // namespace
 }  // namespace marlin

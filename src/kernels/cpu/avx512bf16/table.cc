@@ -7,7 +7,7 @@ namespace marlin {
 
 const DotTable kAvx512Bf16Table = {
     .attention = Attention<Bf16Attention>,
-    .input = {PairWords, PackPairs},
+    .input = {PairDots::WordsOfToken, PackPairs<PairRounding>},
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4Pairs>,
     .int4 = MatmulDots<Int4Pairs>,

@@ -6,7 +6,7 @@ namespace marlin {
 
 const DotTable kAvx512VnniTable = {
     .attention = nullptr,
-    .input = {QuadWords, PackQuads},
+    .input = {QuadDots::WordsOfToken, PackQuads},
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,
     .int4 = MatmulDots<Int4Quads>,

@@ -51,6 +51,13 @@ inline PairStep JoinBytes(const ByteStep& low, const ByteStep& high) {
       vreinterpretq_u32_u8(vtrn2q_u8(low.first, high.first)), vreinterpretq_u32_u8(vtrn2q_u8(low.second, high.second))};
 }
 
+// The nibbles of a step as bf16, from tables of their low and high bytes.
+inline PairStep PairsOfNibbles(const std::uint8_t* p, uint8x16_t low, uint8x16_t high) {
+  const ByteStep codes = SplitNibbles(p);
+  return JoinBytes({vqtbl1q_u8(low, codes.first), vqtbl1q_u8(low, codes.second)},
+                   {vqtbl1q_u8(high, codes.first), vqtbl1q_u8(high, codes.second)});
+}
+
 struct Fp4Code : EightColumns {
   static constexpr int kStepBytes = 256;
   struct Zero {};
@@ -61,9 +68,7 @@ struct Fp4Code : EightColumns {
     const uint8x16_t low = {0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0, 0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0};
     const uint8x16_t high = {0,    0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40,
                              0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0};
-    const ByteStep codes = SplitNibbles(p);
-    return JoinBytes({vqtbl1q_u8(low, codes.first), vqtbl1q_u8(low, codes.second)},
-                     {vqtbl1q_u8(high, codes.first), vqtbl1q_u8(high, codes.second)});
+    return PairsOfNibbles(p, low, high);
   }
   template <int kK>
   static Vec Value(const Step& step, Zero) {
@@ -72,6 +77,17 @@ struct Fp4Code : EightColumns {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
+// The zero point of each row, in all four bytes of its word.
+inline uint8x16_t ZeroPointBytes(const std::uint8_t* header, int row) {
+  std::uint32_t points = 0;
+  __builtin_memcpy(&points, header + 128 + row, sizeof(points));
+  const uint8x16_t rows = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+  return vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(points)), rows);
+}
+inline Vec ZeroPoints(const std::uint8_t* header, int row) {
+  return vcvtq_f32_u32(vshrq_n_u32(vreinterpretq_u32_u8(ZeroPointBytes(header, row)), 24));
+}
+
 struct Int4Code : EightColumns {
   static constexpr int kStepBytes = 256;
   struct Zero {
@@ -79,10 +95,7 @@ struct Int4Code : EightColumns {
   };
   using Step = PairStep;
   static Zero LoadZero(const std::uint8_t* header, int row) {
-    std::uint32_t points = 0;
-    __builtin_memcpy(&points, header + 128 + row, sizeof(points));
-    const uint8x16_t rows = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
-    return {vsubq_u8(vdupq_n_u8(16), vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(points)), rows))};
+    return {vsubq_u8(vdupq_n_u8(16), ZeroPointBytes(header, row))};
   }
   // Element i of the tables is bf16 of i - 16, so code + 16 - zero point finds code - zero point.
   static Step Load(const std::uint8_t* p, const Zero& zero) {

@@ -27,6 +27,7 @@ inline Vec Broadcast(const float* p) { return vld1q_dup_f32(p); }
 inline Vec Load(const float* p) { return vld1q_f32(p); }
 inline void Store(float* p, Vec a) { vst1q_f32(p, a); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+inline Vec Fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c, a, b); }  // c - a * b
 inline Vec Add(Vec a, Vec b) { return vaddq_f32(a, b); }
 inline Vec Sub(Vec a, Vec b) { return vsubq_f32(a, b); }
 inline Vec Mul(Vec a, Vec b) { return vmulq_f32(a, b); }

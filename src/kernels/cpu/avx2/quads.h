@@ -1,0 +1,87 @@
+// Quads of bytes on AVX2: decoding weights (dots_body.h has the interface, layout.h the picture). The dot product takes
+// unsigned weights and sums pairs of products in 16 bits.
+#pragma once
+
+#include "kernels/cpu/avx2/codes.h"
+#include "kernels/cpu/avx2/words.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/quads_body.h"
+
+namespace marlin {
+namespace {
+
+// In memory, because all registers are taken.
+alignas(32) constexpr std::int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Weights from 0 to 24: a pair is at most 2 x 24 x 127 = 6096 in size, so nothing saturates.
+struct SmallQuadDots : QuadSums {
+  // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
+  template <int T>
+  static constexpr int kVectors = T == 1 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
+  // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
+  static Sum Start() {
+    Sum zero = ZeroWhole();
+    Forget(zero);
+    return zero;
+  }
+  static Sum Add(Sum sum, Words weights, Words x) {
+    Words pairs = _mm256_maddubs_epi16(weights, x);
+    asm("vpmaddwd %1, %0, %0" : "+x"(pairs) : "m"(kOnes));
+    return AddWhole(sum, pairs);
+  }
+};
+
+// Weights from -128 to 127, whose signs go to x. A pair is at most 2 x 128 x 127 = 32512: x is -128 only in tokens that
+// are not finite.
+struct QuadDots : SmallQuadDots {
+  static Sum Add(Sum sum, Words weights, Words x) {
+    return SmallQuadDots::Add(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+  }
+};
+
+template <int kQuad>
+inline Words QuadOfNibbles(const std::uint8_t* bytes) {
+  const Words word = LoadWords(bytes);
+  return _mm256_and_si256(kQuad == 0 ? word : _mm256_srli_epi32(word, 4), _mm256_set1_epi8(15));
+}
+
+// Values are doubled and moved up by 12 to be whole numbers from 0 to 24; the scale is halved, which is exact.
+struct Fp4Quads {
+  using Dots = SmallQuadDots;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), QuadOfNibbles<kQuad>(bytes));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
+  static Vec Offset(const std::uint8_t*, int) { return Set(12.0f); }
+};
+
+struct Int4Quads {
+  using Dots = SmallQuadDots;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return QuadOfNibbles<kQuad>(bytes);
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t* header, int row) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)));
+  }
+};
+
+struct Int8Quads {
+  using Dots = QuadDots;
+  static constexpr std::size_t kStepBytes = 512;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return LoadWords(bytes + 256 * kQuad);
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
+};
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,34 @@
+// Vectors of 32-bit words on AVX2 (dots_body.h and quads_body.h have the interface).
+#pragma once
+
+#include "kernels/cpu/avx2/vec.h"
+
+namespace marlin {
+namespace {
+
+using Words = __m256i;
+
+inline Words LoadWords(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline void StoreWords(void* p, Words a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+inline Words BroadcastWord(const std::uint32_t* p) { return _mm256_set1_epi32(static_cast<int>(*p)); }
+inline void Forget(Words& a) { asm volatile("" : "+x"(a)); }
+
+using Whole = __m256i;
+
+inline Whole ZeroWhole() { return _mm256_setzero_si256(); }
+inline Whole AddWhole(Whole a, Whole b) { return _mm256_add_epi32(a, b); }
+inline int FirstWhole(Whole a) { return _mm256_cvtsi256_si32(a); }
+inline int ReduceWhole(Whole a) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_srli_epi64(s, 32)));
+}
+inline Whole Nearest(Vec a) { return _mm256_cvtps_epi32(a); }
+inline Vec ToFloats(Whole a) { return _mm256_cvtepi32_ps(a); }
+inline void StoreBytes(void* p, Whole a) {
+  const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+}
+
+}  // namespace
+}  // namespace marlin

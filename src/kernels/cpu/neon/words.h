@@ -1,0 +1,31 @@
+// Vectors of 32-bit words on NEON (dots_body.h and quads_body.h have the interface).
+#pragma once
+
+#include "kernels/cpu/neon/vec.h"
+
+namespace marlin {
+namespace {
+
+using Words = uint32x4_t;
+
+inline Words LoadWords(const std::uint8_t* p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
+inline void StoreWords(void* p, Words a) { vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_u32(a)); }
+inline Words BroadcastWord(const std::uint32_t* p) { return vld1q_dup_u32(p); }
+inline void Forget(Words& a) { asm volatile("" : "+w"(a)); }
+
+using Whole = int32x4_t;
+
+inline Whole ZeroWhole() { return vdupq_n_s32(0); }
+inline Whole AddWhole(Whole a, Whole b) { return vaddq_s32(a, b); }
+inline int ReduceWhole(Whole a) { return vaddvq_s32(a); }
+inline int FirstWhole(Whole a) { return vgetq_lane_s32(a, 0); }
+inline Whole Nearest(Vec a) { return vcvtnq_s32_f32(a); }
+inline Vec ToFloats(Whole a) { return vcvtq_f32_s32(a); }
+inline void StoreBytes(void* p, Whole a) {
+  const int16x4_t halves = vqmovn_s32(a);
+  const int8x8_t bytes = vqmovn_s16(vcombine_s16(halves, halves));
+  vst1_lane_u32(static_cast<std::uint32_t*>(p), vreinterpret_u32_s8(bytes), 0);
+}
+
+}  // namespace
+}  // namespace marlin

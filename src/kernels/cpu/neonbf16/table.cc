@@ -1,0 +1,18 @@
+// The kernels of NEON with bf16: activations rounded to bf16, sums in fp32. Exports its table and nothing else.
+#include "kernels/cpu/neonbf16/codes.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/dots_body.h"
+
+namespace marlin {
+
+const DotTable kNeonBf16Table = {
+    .attention = nullptr,
+    .input = {PairDots::WordsOfToken, PackPairs<PairRounding>},
+    .peak = kDotPeak<PairDots>,
+    .fp4 = MatmulDots<Fp4Pairs>,
+    .int4 = MatmulDots<Int4Pairs>,
+    .int8 = MatmulDots<Int8Pairs>,
+    .bf16 = MatmulDots<Bf16Pairs>,
+};
+
+}  // namespace marlin

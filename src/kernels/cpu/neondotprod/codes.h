@@ -1,0 +1,63 @@
+// Quads of bytes on NEON with dot products: decoding weights (dots_body.h has the interface, layout.h the picture).
+#pragma once
+
+#include "kernels/cpu/neon/codes.h"
+#include "kernels/cpu/neon/words.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/quads_body.h"
+
+namespace marlin {
+namespace {
+
+struct QuadDots : QuadSums {
+  template <int T>
+  static constexpr int kVectors = 4;
+  // By instructions of fp4, not by a clock: 6 tokens take as many unpacked, 12 a sixth less.
+  static constexpr std::size_t kFewTokens = 6;
+  static Sum Add(Sum sum, Words weights, Words x) {
+    return vdotq_s32(sum, vreinterpretq_s8_u32(weights), vreinterpretq_s8_u32(x));
+  }
+};
+
+struct QuadCode {
+  using Dots = QuadDots;
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
+};
+
+template <int kQuad>
+inline uint8x16_t QuadOfNibbles(const std::uint8_t* bytes) {
+  const ByteStep codes = SplitNibbles(bytes);
+  return kQuad == 0 ? codes.first : codes.second;
+}
+
+// Values are doubled to be whole numbers; the scale is halved, which is exact.
+struct Fp4Quads : QuadCode {
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    const int8x16_t table = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    return vreinterpretq_u32_s8(vqtbl1q_s8(table, QuadOfNibbles<kQuad>(bytes)));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
+};
+
+struct Int4Quads : QuadCode {
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return vreinterpretq_u32_u8(QuadOfNibbles<kQuad>(bytes));
+  }
+  static Vec Offset(const std::uint8_t* header, int row) { return ZeroPoints(header, row); }
+};
+
+struct Int8Quads : QuadCode {
+  static constexpr std::size_t kStepBytes = 512;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return LoadWords(bytes + 256 * kQuad);
+  }
+};
+
+}  // namespace
+}  // namespace marlin

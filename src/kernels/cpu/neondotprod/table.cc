@@ -1,0 +1,19 @@
+// The kernels of NEON with dot products of bytes: activations rounded to int8, whole sums. Exports its table and
+// nothing else.
+#include "kernels/cpu/neondotprod/codes.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/dots_body.h"
+
+namespace marlin {
+
+const DotTable kNeonDotprodTable = {
+    .attention = nullptr,
+    .input = {QuadDots::WordsOfToken, PackQuads},
+    .peak = kDotPeak<QuadDots>,
+    .fp4 = MatmulDots<Fp4Quads>,
+    .int4 = MatmulDots<Int4Quads>,
+    .int8 = MatmulDots<Int8Quads>,
+    .bf16 = nullptr,
+};
+
+}  // namespace marlin
