@@ -68,7 +68,6 @@ class CpuBackend final : public Backend {
         forced_(std::move(forced)),
         options_(options),
         ops_(OpsFor(options.isa)),
-        attention_(AttentionFor(options.isa, options.activations)),
         workspaces_(std::move(workspaces)) {
     options_.forced = forced_;
   }
@@ -130,7 +129,6 @@ class CpuBackend final : public Backend {
   std::string forced_;
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
-  AttentionFn attention_;
   RegionPool weights_;  // in the order of execution, as models load them
   RegionPool buffers_;
   std::vector<Region> workspaces_;  // one per thread
@@ -304,7 +302,7 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
     tile.out = out.data + first * out.stride + column;
     tile.out_stride = out.stride;
     tile.workspace = Workspace(thread);
-    attention_(tile);
+    ops_.attention(tile);
   });
 }
 

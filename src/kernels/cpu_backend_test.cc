@@ -60,10 +60,6 @@ bool SameBits(const Matrix& a, const Matrix& b) {
   return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
 }
 
-void RoundToBf16(std::span<float> x) {
-  for (float& value : x) value = Bf16ToFloat(FloatToBf16(value));
-}
-
 // x as int8 rows take it: 128 k share a scale.
 void RoundToBytes(std::span<float> x) {
   for (std::size_t begin = 0; begin < x.size(); begin += kQuadGroup) {
@@ -82,8 +78,8 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     }
     cpu_ = Make(2);
   }
-  static std::unique_ptr<Backend> Make(int threads, Activations activations = Activations::kFp32) {
-    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, "", activations});
+  static std::unique_ptr<Backend> Make(int threads) {
+    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, ""});
     EXPECT_TRUE(backend.ok());
     return *std::move(backend);
   }
@@ -92,7 +88,9 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     Matrix rounded(x);
     for (std::size_t t = 0; t < x.view.rows; ++t) {
       if (activations == Activations::kInt8) RoundToBytes(rounded.view.Row(t));
-      if (activations == Activations::kBf16) RoundToBf16(rounded.view.Row(t));
+      if (activations == Activations::kBf16) {
+        for (float& value : rounded.view.Row(t)) value = Bf16ToFloat(FloatToBf16(value));
+      }
     }
     const auto weight = *reference_->Pack(matrix.view());
     Matrix out(x.view.rows, matrix.rows);
@@ -238,12 +236,11 @@ struct AttentionShape {
   std::size_t m, position, heads, kv_heads, dim;
 };
 
-constexpr AttentionShape kAttentionShapes[] = {
-    {1, 0, 9, 3, 64}, {1, 63, 9, 3, 64},   {1, 64, 9, 3, 64},   {70, 0, 9, 3, 64}, {33, 77, 9, 3, 64},
-    {5, 3, 8, 4, 8},  {130, 1, 2, 2, 100}, {7, 200, 40, 1, 12}, {3, 2, 1, 1, 1},   {20, 50, 4, 2, 128}};
-
 TEST_P(CpuBackendTest, Attention) {
-  for (const AttentionShape& s : kAttentionShapes) {
+  constexpr AttentionShape kShapes[] = {
+      {1, 0, 9, 3, 64}, {1, 63, 9, 3, 64},   {1, 64, 9, 3, 64},   {70, 0, 9, 3, 64}, {33, 77, 9, 3, 64},
+      {5, 3, 8, 4, 8},  {130, 1, 2, 2, 100}, {7, 200, 40, 1, 12}, {3, 2, 1, 1, 1},   {20, 50, 4, 2, 128}};
+  for (const AttentionShape& s : kShapes) {
     SCOPED_TRACE(testing::Message() << s.m << " at " << s.position << ", heads " << s.heads << "/" << s.kv_heads);
     const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
     const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
@@ -259,45 +256,18 @@ TEST_P(CpuBackendTest, Attention) {
   }
 }
 
-// Where values and softmax weights are rounded: against fp32 on values that are rounded already; what is left is the
-// rounding of the weights, 2^-9 of each.
-TEST_P(CpuBackendTest, AttentionMayRoundToBf16) {
-  const bool rounds = (GetParam().bits & kIsaAvx512Bf16) != 0;
-  const auto rounding = Make(2, Activations::kBf16);
-  for (const AttentionShape& s : kAttentionShapes) {
-    SCOPED_TRACE(testing::Message() << s.m << " at " << s.position << ", heads " << s.heads << "/" << s.kv_heads);
-    for (const float scale : {0.125f, 20.0f}) {
-      const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
-      const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
-      Matrix values = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
-      Matrix got(s.m, s.heads * s.dim);
-      rounding->Attention({q.view, keys.view, values.view, s.heads, s.kv_heads, s.dim, s.position, scale}, got.view);
-      for (std::size_t r = 0; rounds && r < values.view.rows; ++r) RoundToBf16(values.view.Row(r));
-      Matrix want(s.m, s.heads * s.dim);
-      reference_->Attention({q.view, keys.view, values.view, s.heads, s.kv_heads, s.dim, s.position, scale}, want.view);
-      ExpectNear(got, want, 4e-3);
-      const Matrix once(got);
-      rounding->Attention({q.view, keys.view, values.view, s.heads, s.kv_heads, s.dim, s.position, scale}, got.view);
-      EXPECT_TRUE(SameBits(got, once)) << "rounding twice changes nothing";
-    }
-  }
-}
-
 TEST_P(CpuBackendTest, ARowAttendsTheSameInPrefillAndDecode) {
   constexpr std::size_t kRows = 100;
   const Matrix q = RandomValues(kRows, 6 * 20, rng_);
   const Matrix keys = RandomValues(kRows, 2 * 20, rng_);
   const Matrix values = RandomValues(kRows, 2 * 20, rng_);
-  for (const Activations activations : {Activations::kFp32, Activations::kBf16}) {
-    Matrix together(kRows, 6 * 20);
-    Matrix alone(kRows, 6 * 20);
-    const auto backend = Make(2, activations);
-    backend->Attention({q.view, keys.view, values.view, 6, 2, 20, 0, 0.3f}, together.view);
-    for (std::size_t t = 0; t < kRows; ++t) {
-      backend->Attention({q.view.Rows(t, 1), keys.view, values.view, 6, 2, 20, t, 0.3f}, alone.view.Rows(t, 1));
-    }
-    EXPECT_TRUE(SameBits(alone, together)) << NameOf(activations);
+  Matrix together(kRows, 6 * 20);
+  Matrix alone(kRows, 6 * 20);
+  cpu_->Attention({q.view, keys.view, values.view, 6, 2, 20, 0, 0.3f}, together.view);
+  for (std::size_t t = 0; t < kRows; ++t) {
+    cpu_->Attention({q.view.Rows(t, 1), keys.view, values.view, 6, 2, 20, t, 0.3f}, alone.view.Rows(t, 1));
   }
+  EXPECT_TRUE(SameBits(alone, together));
 }
 
 TEST_P(CpuBackendTest, GatedActivationsAndAdd) {

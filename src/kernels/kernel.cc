@@ -158,13 +158,6 @@ const OpsTable& OpsFor([[maybe_unused]] IsaSet isa) {
   return kScalarTable.ops;
 }
 
-AttentionFn AttentionFor(IsaSet isa, [[maybe_unused]] Activations most) {
-#if defined(MARLIN_X86)
-  if ((isa & kIsaAvx512Bf16) != 0 && most >= Activations::kBf16) return kAvx512Bf16Table.attention;
-#endif
-  return OpsFor(isa).attention;
-}
-
 std::span<const KernelRow> Kernels() { return AllRows(); }
 
 const KernelRow* FindKernel(std::string_view name) {

@@ -63,10 +63,6 @@ std::vector<Peak> Peaks(IsaSet isa);
 // The element-wise operations and dense products of the fastest instruction set in `isa`.
 const OpsTable& OpsFor(IsaSet isa);
 
-using AttentionFn = void (*)(const AttentionTile&) noexcept;
-// Attention of the fastest instruction set in `isa`, rounding to `most` at most.
-AttentionFn AttentionFor(IsaSet isa, Activations most);
-
 // All rows of this build, fastest first.
 std::span<const KernelRow> Kernels();
 

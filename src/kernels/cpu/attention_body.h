@@ -1,9 +1,5 @@
 // Softmax attention of a few positions against all earlier keys, one block of 64 keys at a time with a running maximum,
-// so that the scores never leave the cache. Included after matmul_body.h; everything has internal linkage. How softmax
-// weights and values are multiplied is a struct (Math):
-//
-//   LoadValues(tile, parts, begin, count)        `count` values from `begin` on, ready to be multiplied
-//   AddValues(parts, row, count, keys, values)   parts.out += softmax weights (parts.scores) times values
+// so that the scores never leave the cache. Included after matmul_body.h; everything has internal linkage.
 #pragma once
 
 #include "kernels/cpu/exp_body.h"
@@ -77,11 +73,22 @@ inline void TransposeKeys(const AttentionTile& tile, std::size_t begin, std::siz
   }
 }
 
-// The values of a block in rows of whole 64 columns.
+// The values of a block with rows of whole 64 columns: where they lie, or copied and filled up with zeros.
 struct Values {
   const float* data;
   std::size_t stride;
 };
+
+inline Values PadValues(const AttentionTile& tile, const AttentionParts& parts, std::size_t begin, std::size_t count) {
+  const float* from = tile.values + begin * tile.value_stride;
+  if (parts.padded == tile.head_dim) return {from, tile.value_stride};
+  for (std::size_t j = 0; j < count; ++j) {
+    for (std::size_t d = 0; d < parts.padded; ++d) {
+      parts.values[j * parts.padded + d] = d < tile.head_dim ? from[j * tile.value_stride + d] : 0.0f;
+    }
+  }
+  return {parts.values, parts.padded};
+}
 
 // Scores of a row -> exp(score - running maximum); the first `visible` of 64 count, the others become 0.
 inline void SoftmaxRow(const AttentionParts& parts, std::size_t row, float* scores, std::size_t visible) {
@@ -106,7 +113,6 @@ inline void SoftmaxRow(const AttentionParts& parts, std::size_t row, float* scor
 }
 
 // One block of keys for `count` rows from `row`.
-template <class Math>
 inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, std::size_t row, std::size_t count,
                        std::size_t begin, std::size_t keys, const Values& values) {
   const float* q = parts.q + row * tile.head_dim;
@@ -121,10 +127,14 @@ inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, s
       for (std::size_t j = 0; j < kKeyBlock; ++j) scores[j] = 0;
     }
   }
-  Math::AddValues(parts, row, count, keys, values);
+  for (std::size_t d = 0; d < parts.padded; d += 64) {
+    float* out = parts.out + row * parts.padded + d;
+    MultiplyTokens(
+        {values.data + d, values.stride, keys, parts.scores, kKeyBlock, nullptr, out, parts.padded, out, parts.padded},
+        count);
+  }
 }
 
-template <class Math>
 void Attention(const AttentionTile& tile) noexcept {
   const AttentionParts parts = CutWorkspace(tile);
   StartRows(tile, parts);
@@ -132,9 +142,9 @@ void Attention(const AttentionTile& tile) noexcept {
   for (std::size_t begin = 0; begin < end; begin += kKeyBlock) {
     const std::size_t keys = Smaller(end - begin, kKeyBlock);
     TransposeKeys(tile, begin, keys, parts.keys);
-    const Values values = Math::LoadValues(tile, parts, begin, keys);
+    const Values values = PadValues(tile, parts, begin, keys);
     for (std::size_t row = 0; row < parts.rows; row += kTileTokens) {
-      AttendRows<Math>(tile, parts, row, Smaller(parts.rows - row, kTileTokens), begin, keys, values);
+      AttendRows(tile, parts, row, Smaller(parts.rows - row, kTileTokens), begin, keys, values);
     }
   }
   for (std::size_t row = 0; row < parts.rows; ++row) {
@@ -143,31 +153,6 @@ void Attention(const AttentionTile& tile) noexcept {
     for (std::size_t d = 0; d < tile.head_dim; ++d) out[d] = parts.out[row * parts.padded + d] * factor;
   }
 }
-
-struct Fp32Attention {
-  // Where they lie, or copied and filled up with zeros.
-  static Values LoadValues(const AttentionTile& tile, const AttentionParts& parts, std::size_t begin,
-                           std::size_t count) {
-    const float* from = tile.values + begin * tile.value_stride;
-    if (parts.padded == tile.head_dim) return {from, tile.value_stride};
-    for (std::size_t j = 0; j < count; ++j) {
-      for (std::size_t d = 0; d < parts.padded; ++d) {
-        parts.values[j * parts.padded + d] = d < tile.head_dim ? from[j * tile.value_stride + d] : 0.0f;
-      }
-    }
-    return {parts.values, parts.padded};
-  }
-
-  static void AddValues(const AttentionParts& parts, std::size_t row, std::size_t count, std::size_t keys,
-                        const Values& values) {
-    for (std::size_t d = 0; d < parts.padded; d += 64) {
-      float* out = parts.out + row * parts.padded + d;
-      MultiplyTokens({values.data + d, values.stride, keys, parts.scores, kKeyBlock, nullptr, out, parts.padded, out,
-                      parts.padded},
-                     count);
-    }
-  }
-};
 
 }  // namespace
 }  // namespace marlin

@@ -58,10 +58,10 @@ struct TileSums {
     Unrolled<T>([&](auto t)
                     MARLIN_INLINE { Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
   }
-  // One word of every row times one of each token; these are `stride` words apart.
-  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], const std::uint32_t* x, std::size_t stride = 1) {
+  // One word of every row times the T words at x.
+  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], const std::uint32_t* x) {
     Unrolled<T>([&](auto t) MARLIN_INLINE {
-      const Words token = BroadcastWord(x + t * stride);
+      const Words token = BroadcastWord(x + t);
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
     });
   }

@@ -161,7 +161,7 @@ float RunPeak(std::size_t steps) noexcept {
 
 constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .rope = Rope,
-                           .attention = Attention<Fp32Attention>,
+                           .attention = Attention,
                            .silu = SiluGate,
                            .gelu_tanh = GeluGate,
                            .add = AddTo,

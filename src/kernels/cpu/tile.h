@@ -169,7 +169,6 @@ struct IsaTable {
 
 // What an instruction set exports that has dot products of rounded activations; null where it has no kernel.
 struct DotTable {
-  void (*attention)(const AttentionTile&) noexcept;  // softmax weights and values rounded
   PackedInput input;
   PeakLoop peak;
   MatmulFn fp4;

@@ -5,7 +5,6 @@
 namespace marlin {
 
 const DotTable kAvx2QuadTable = {
-    .attention = nullptr,
     .input = {QuadDots::WordsOfToken, PackQuads},
     .peak = kDotPeak<SmallQuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,

@@ -1,12 +1,10 @@
 // The kernels of AVX-512 with BF16: activations rounded to bf16, sums in fp32. Exports its table and nothing else.
-#include "kernels/cpu/avx512bf16/attention.h"
 #include "kernels/cpu/avx512bf16/codes.h"
 #include "kernels/cpu/dots_body.h"
 
 namespace marlin {
 
 const DotTable kAvx512Bf16Table = {
-    .attention = Attention<Bf16Attention>,
     .input = {PairDots::WordsOfToken, PackPairs<PairRounding>},
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4Pairs>,

@@ -5,7 +5,6 @@
 namespace marlin {
 
 const DotTable kAvx512VnniTable = {
-    .attention = nullptr,
     .input = {QuadDots::WordsOfToken, PackQuads},
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,

@@ -6,7 +6,6 @@
 namespace marlin {
 
 const DotTable kNeonBf16Table = {
-    .attention = nullptr,
     .input = {PairDots::WordsOfToken, PackPairs<PairRounding>},
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4Pairs>,

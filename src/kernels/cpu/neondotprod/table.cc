@@ -7,7 +7,6 @@
 namespace marlin {
 
 const DotTable kNeonDotprodTable = {
-    .attention = nullptr,
     .input = {QuadDots::WordsOfToken, PackQuads},
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads>,
