@@ -95,7 +95,7 @@ TEST_F(Throughput, OutputIsMarkdownCsvOrJson) {
   EXPECT_EQ(markdown.exit_code, 0) << markdown.err;
   EXPECT_TRUE(Has(markdown.out, "| model | weights | threads | test |")) << markdown.out;
   EXPECT_TRUE(Has(markdown.out, " GB/s read, ")) << markdown.out;
-  EXPECT_TRUE(Has(markdown.out, " % of read bandwidth |")) << markdown.out;
+  EXPECT_TRUE(Has(markdown.out, " % of read bandwidth of memory; fits in cache |")) << markdown.out;
   EXPECT_TRUE(Has(markdown.out, " peak |")) << markdown.out;
   EXPECT_TRUE(Has(Run({model_}).out, "| not measured |"));
   const RunResult csv = Run({model_}, {"--output", "csv"});

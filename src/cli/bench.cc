@@ -2,7 +2,18 @@
 
 #include "cli/bench.h"
 
+#include <fmt/format.h>
+
+#include "base/thread_pool.h"
+#include "cli/program_info.h"
+#include "study/machine.h"
+
 namespace marlin {
+namespace {
+
+constexpr double kQuietLoad = 0.25;  // per core
+
+}  // namespace
 
 void RegisterBench(CLI::App& parent, Selection& selection) {
   CLI::App* bench = parent.add_subcommand("bench", "Measure quality, size and speed together, or speeds alone");
@@ -10,6 +21,21 @@ void RegisterBench(CLI::App& parent, Selection& selection) {
   RegisterBenchComparison(*bench, selection);
   RegisterBenchThroughput(*bench, selection);
   RegisterBenchKernels(*bench, selection);
+}
+
+void WarnOfLoad(Console& console) {
+  const std::optional<double> load = ObserveMachine().load;
+  if (!load || *load < kQuietLoad * AvailableThreads()) return;
+  console.Warn(
+      fmt::format("the load average of the last minute is {:.1f}: what runs beside this slows what is timed", *load));
+}
+
+nlohmann::json DescribeRun(int threads) {
+  const ProgramInfo& program = GetProgramInfo();
+  return {{"version", program.version},
+          {"commit", program.commit},
+          {"cpu", DescribeMachine(threads).cpu},
+          {"threads", threads}};
 }
 
 nlohmann::json ToJson(const MachineLimits& limits) {

@@ -12,6 +12,12 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection);
 void RegisterBenchThroughput(CLI::App& bench, Selection& selection);
 void RegisterBenchKernels(CLI::App& bench, Selection& selection);
 
+// A warning where other programs ran in the last minute: they slow what is timed.
+void WarnOfLoad(Console& console);
+
+// For --json: version, commit, processor and threads.
+nlohmann::json DescribeRun(int threads);
+
 // For --json; 0 = the machine has no instructions for it.
 nlohmann::json ToJson(const MachineLimits& limits);
 

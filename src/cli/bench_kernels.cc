@@ -221,6 +221,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
   const int threads = (*backend)->threads();
+  WarnOfLoad(console);
   KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, {}, {}};
   {
     ThreadPool pool(threads);
@@ -234,8 +235,9 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   for (const GemmShape& shape : shapes) {
     if (auto status = TimeShape(shape, run, console); !status) return status;
   }
-  console.Data(
-      {{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"threads", threads}, {"kernels", run.rows}});
+  json document = DescribeRun(threads);
+  document.update({{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"kernels", run.rows}});
+  console.Data(document);
   return DrawPlots(options, run.plot, console);
 }
 

@@ -14,7 +14,6 @@
 #include "cli/bench.h"
 #include "cli/configs.h"
 #include "cli/model_candidates.h"
-#include "cli/program_info.h"
 #include "io/checkpoint.h"
 #include "model/sizes.h"
 #include "report/speed_tables.h"
@@ -78,7 +77,11 @@ ThroughputRow GenerationRow(ThroughputRow row, const Model& model, std::size_t t
   SetRate(row, "tg", tokens, samples);
   row.weight_bytes = WeightBytesPerToken(model);
   row.gbps = 1e-9 * static_cast<double>(*row.weight_bytes) * row.median_tok_s;
-  if (limits && limits->read_gbps > 0) row.limit = LimitShare{*row.gbps / limits->read_gbps, "read bandwidth"};
+  if (limits && limits->read_gbps > 0) {
+    const bool cached = *row.weight_bytes <= LastLevelCacheBytes();
+    const char* const limit = cached ? "read bandwidth of memory; fits in cache" : "read bandwidth";
+    row.limit = LimitShare{*row.gbps / limits->read_gbps, limit};
+  }
   return row;
 }
 
@@ -116,14 +119,12 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
                          : Heading(options, threads, limits) + "\n" + ToMarkdown(ThroughputTable(rows));
   text.pop_back();  // the console ends the line
   console.Result(text);
-  const ProgramInfo& program = GetProgramInfo();
-  console.Data({{"version", program.version},
-                {"commit", program.commit},
-                {"threads", threads},
-                {"backend", BackendLabel(options.backend)},
-                {"limits", limits ? ToJson(*limits) : json(nullptr)},
-                {"repetitions", options.lengths.repetitions},
-                {"rows", json_rows}});
+  json document = DescribeRun(threads);
+  document.update({{"backend", BackendLabel(options.backend)},
+                   {"limits", limits ? ToJson(*limits) : json(nullptr)},
+                   {"repetitions", options.lengths.repetitions},
+                   {"rows", json_rows}});
+  console.Data(document);
 }
 
 Status RunThroughput(const Options& options, Invocation& invocation) {
@@ -144,6 +145,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   if (!candidates) return candidates.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
+  WarnOfLoad(console);
   std::optional<MachineLimits> limits;
   std::optional<ReadProbe> probe;
   ThreadPool pool((*backend)->threads());

@@ -44,7 +44,7 @@ Status RunCompare(const Options& options, Invocation& invocation) {
   if (comparison.rows.empty()) {
     return Error{ErrorCode::kInput,
                  fmt::format("nothing can be compared: of {} records in {} and {} in {} no two measure the same model, "
-                             "configuration, method, protocol and text; measure both with the same flags",
+                             "configuration, method, activations, protocol and text; measure both with the same flags",
                              a->size(), options.a, b->size(), options.b)};
   }
   console.Result(CompareText(comparison));
@@ -80,8 +80,8 @@ void RegisterCompare(CLI::App& parent, Selection& selection) {
   app->footer(
       app->get_footer() +
       "\nExit code 6 when the low end of a difference's 95 % interval lies above its limit: a difference that "
-      "chance may explain\npasses. 3 when nothing can be compared, or no row has the difference that a limit is "
-      "for.");
+      "chance may explain\npasses. 3 when nothing can be compared, no row has the difference that a limit is for, "
+      "or B lacks a row of A.");
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunCompare(*options, invocation); };
   });

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -11,6 +12,7 @@
 #include "cli/memory.h"
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
+#include "io/checkpoint.h"
 
 namespace marlin {
 namespace {
@@ -226,6 +228,14 @@ void WarnOfCalibration(const LoadedModel& loaded, const std::string& path, const
                            loaded.made_by->text_name));
 }
 
+// Before a text is downloaded.
+Status CheckIsThere(const std::string& model) {
+  if (std::filesystem::exists(model)) return {};
+  const auto checkpoint = OpenCheckpoint(model);
+  if (!checkpoint) return checkpoint.error();
+  return {};
+}
+
 nlohmann::json ToJson(const EvalText& text) {
   return {{"name", text.name}, {"sha256", text.sha256}, {"standard", text.is_standard}};
 }
@@ -243,6 +253,7 @@ void AddEvaluationOptions(CLI::App& app, EvaluationOptions& options) {
 
 Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckIsThere(options.model); !status) return status;
   const auto text = FindText(options.text, console);
   if (!text) return text.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
@@ -271,6 +282,9 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
 
 Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocation) {
   Console& console = invocation.console;
+  for (const std::string& model : {options.model, options.baseline}) {
+    if (auto status = CheckIsThere(model); !status) return status;
+  }
   const auto text = FindText(options.text, console);
   if (!text) return text.error();
   auto pair = LoadPair(options, *text, invocation);

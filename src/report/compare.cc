@@ -1,6 +1,7 @@
 #include "report/compare.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -143,18 +144,22 @@ void HoldAgainst(const CompareLimits& limits, ComparedRow& row) {
   }
 }
 
-std::vector<std::string> Untested(const CompareLimits& limits, const std::vector<ComparedRow>& rows) {
-  std::map<std::string, bool> tested;  // flag -> by any row
+std::vector<std::string> Untested(const CompareLimits& limits, const Comparison& comparison) {
+  std::vector<std::string> sentences;
+  bool limited = false;
   for (const Respect& respect : kRespects) {
     if (!(limits.*respect.limit)) continue;
-    const bool any = std::any_of(rows.begin(), rows.end(), [&](const ComparedRow& row) {
+    limited = true;
+    const bool any = std::ranges::any_of(comparison.rows, [&](const ComparedRow& row) {
       return row.*respect.change && (row.*respect.change)->change_95;
     });
-    tested[respect.flag] = tested[respect.flag] || any;
+    if (any) continue;
+    sentences.push_back(
+        fmt::format("{}: no row has a {} with an interval in both folders", respect.flag, respect.name));
   }
-  std::vector<std::string> sentences;
-  for (const auto& [flag, any] : tested) {
-    if (!any) sentences.push_back(flag + ": no row has this difference with an interval in both folders");
+  if (limited && !comparison.only_a.empty()) {
+    sentences.push_back(
+        fmt::format("B lacks what A holds: {}", OneLine(fmt::format("{}", fmt::join(comparison.only_a, ", ")))));
   }
   return sentences;
 }
@@ -247,7 +252,7 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
   std::sort(comparison.rows.begin(), comparison.rows.end(), [](const ComparedRow& x, const ComparedRow& y) {
     return std::tie(x.model, x.name, x.text, x.id_a) < std::tie(y.model, y.name, y.text, y.id_a);
   });
-  comparison.untested = Untested(limits, comparison.rows);
+  comparison.untested = Untested(limits, comparison);
   return comparison;
 }
 

@@ -50,7 +50,7 @@ struct Comparison {
   std::vector<std::string> only_a;
   std::vector<std::string> only_b;
   std::vector<std::string> without_figures;  // in both, but no figure of one can be set beside one of the other
-  std::vector<std::string> untested;         // limits that no row could be held against, a sentence each
+  std::vector<std::string> untested;         // why limits do not cover all of A, a sentence each
   bool exceeded() const;
 };
 

@@ -131,8 +131,20 @@ TEST(Compare, WhatHasNoIntervalIsShownAndNeverFails) {
   EXPECT_EQ(row.decode->why_no_interval, "unstable");
   EXPECT_FALSE(comparison.exceeded());
   ASSERT_EQ(comparison.untested.size(), 2u);
-  EXPECT_EQ(comparison.untested[0].find("--max-kl: "), 0u);
+  EXPECT_EQ(comparison.untested[0].find("--max-ppl-delta: "), 0u);
+  EXPECT_EQ(comparison.untested[1].find("--max-kl: "), 0u);
   EXPECT_NE(CompareText(comparison).find("(no interval: 40 and 20 windows)"), std::string::npos);
+}
+
+TEST(Compare, ARowThatBLacksIsNoPass) {
+  const auto a = Rows();
+  auto b = a;
+  b.pop_back();
+  EXPECT_TRUE(CompareRecords(a, b, {}).untested.empty()) << "nothing was asked";
+  const Comparison comparison = CompareRecords(a, b, {0.5, {}, {}});
+  ASSERT_EQ(comparison.untested.size(), 1u);
+  EXPECT_NE(comparison.untested[0].find(comparison.only_a.at(0)), std::string::npos) << comparison.untested[0];
+  EXPECT_TRUE(CompareRecords(b, a, {0.5, {}, {}}).untested.empty()) << "more is no less";
 }
 
 TEST(Compare, RowsMatchByEverythingThatNamesThem) {
