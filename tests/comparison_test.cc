@@ -244,6 +244,27 @@ TEST_F(Comparison, WhatIsDoneOfAHalfFinishedRowIsSaid) {
   EXPECT_NE(partly.out.find(row + "\n"), std::string::npos) << partly.out;
 }
 
+// A file where the model of the third row should be stops the sweep there.
+TEST_F(Comparison, UntimedRowsAreRecordedOneByOne) {
+  const std::vector<std::string> more = {"--no-timing", "--samples", "4", "-c", "fp4-g32", "-c", "fp4-g64"};
+  auto dry = more;
+  dry.insert(dry.end(), {"--dry-run", "--json"});
+  const json rows = json::parse(RunProgram(Command("results", dry)).out)["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  const fs::path blocked =
+      folder_ / "results" / ".work" / ("fp4-g64-" + rows[2]["key"].get<std::string>().substr(0, 12));
+  fs::create_directories(blocked.parent_path());
+  ASSERT_TRUE(WriteFileAtomic(blocked, "no model").ok());
+  const RunResult run = RunProgram(Command("results", more));
+  EXPECT_NE(run.exit_code, 0) << run.out;
+  EXPECT_EQ(Records("results").size(), 2u) << run.err;
+  fs::remove(blocked);
+  const RunResult rest = RunProgram(Command("results", more));
+  EXPECT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_NE(rest.out.find("1 of 3 rows"), std::string::npos) << rest.out;
+  EXPECT_EQ(Records("results").size(), 3u);
+}
+
 TEST_F(Comparison, TheMemoryOfACalibrationIsCounted) {
   const auto memory = [&](std::vector<std::string> more) {
     more.insert(more.end(), {"-c", "fp4-g32", "--no-timing", "--dry-run", "--json"});

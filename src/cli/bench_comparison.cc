@@ -16,6 +16,7 @@
 #include "cli/text.h"
 #include "formats/formats.h"
 #include "kernels/isa.h"
+#include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "study/comparison.h"
 #include "study/machine.h"
@@ -43,6 +44,7 @@ struct Options {
   std::vector<std::string> methods = {kAutoMethod};
   std::vector<std::string> budgets;
   std::string plan;
+  std::size_t plan_windows = kPlanWindows;
   CalibrationOptions calibration;
   BackendOptions backend;
 };
@@ -235,6 +237,7 @@ Status AddPlans(const Options& options, Backend& backend, const Invocation& invo
   request.work = comparison.work;
   if (comparison.calibration != nullptr) request.text = &comparison.calibration->text;
   request.ctx = options.calibration.ctx;
+  request.windows = options.plan_windows;
   std::vector<std::string> budgets = options.budgets;
   if (budgets.empty()) budgets = {fmt::format("{}bpw", kDefaultBudgetBits)};
   for (const std::string& text : budgets) {
@@ -345,6 +348,10 @@ void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
                   "repeated; default {}bpw",
                   kDefaultBudgetBits));
   app->add_option("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
+  app->add_option("--plan-windows", options->plan_windows,
+                  fmt::format("Windows of calibration text that a plan is measured on; {} times as many confirm it",
+                              kHeldOutPerWindow))
+      ->check(CLI::Range(kLeastCalibrationWindows, std::size_t{1} << 20));
   app->add_option(
       "--method", options->methods,
       fmt::format(

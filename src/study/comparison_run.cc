@@ -38,6 +38,7 @@ constexpr double kMemoryShare = 0.8;
 struct Row {
   const ComparisonRow* plan = nullptr;
   Record record;
+  bool saved = false;  // in the results folder
 };
 
 class ModelSweep {
@@ -49,10 +50,10 @@ class ModelSweep {
   Status Run() {
     for (const ComparisonRow& row : model_.rows) {
       // The baseline is needed for deltas even when its own record is finished; its scores are in that record.
-      rows_.push_back({&row, LoadState(row)});
+      rows_.push_back({&row, LoadState(row), row.finished});
     }
     using Stage = Status (ModelSweep::*)();
-    for (const Stage stage : {&ModelSweep::EvaluateRows, &ModelSweep::MeasureMemory, &ModelSweep::TimeRows,
+    for (const Stage stage : {&ModelSweep::EvaluateRows, &ModelSweep::MeasureMemories, &ModelSweep::TimeRows,
                               &ModelSweep::TimeRowKernels, &ModelSweep::Finish}) {
       if (auto status = (this->*stage)(); !status) return status;
     }
@@ -263,25 +264,34 @@ class ModelSweep {
     return EvaluateDivergence(model, baseline, model_.text, {options_.ctx, samples}, on_window);
   }
 
+  // Where nothing is timed, a row is complete as soon as it is evaluated.
   Status EvaluateRows() {
     if (auto status = EvaluateBaseline(); !status) return status;
-    for (Row& row : rows_) {
-      if (&row == &rows_[0] || IsCompared(row)) continue;
-      const auto model = Load(row);
-      if (!model) return model.error();
-      const auto result = Diverge(*model, options_.samples, "divergence of " + Label(row));
-      if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
-      const DivergenceSummary summary = Summarize(*result);
-      row.record.perplexity = PerplexityRecord(result->other, KernelNames(*model));
-      row.record.divergence = DivergenceRecord(*result, summary, BaselineId());
-      if (auto status = SaveState(row); !status) return status;
-      Say(fmt::format("{}: ppl {:.4f}, KL {:.4g} nats, same top-1 {:.2f} %, over {} windows in {:.0f} s", Label(row),
-                      std::exp(result->other.mean_nll()), summary.kl.mean, 100 * summary.same_top.mean,
-                      result->window_kl.size(), result->other.seconds));
-    }
     if (auto status = MeasureFloor(); !status) return status;
+    for (Row& row : rows_) {
+      if (auto status = EvaluateRow(row); !status) return status;
+      if (options_.time_models) continue;
+      if (auto status = MeasureMemory(row); !status) return status;
+      if (auto status = Complete(row); !status) return status;
+    }
     head_.reset();
     states_.reset();
+    return {};
+  }
+
+  Status EvaluateRow(Row& row) {
+    if (&row == &rows_[0] || IsCompared(row)) return {};
+    const auto model = Load(row);
+    if (!model) return model.error();
+    const auto result = Diverge(*model, options_.samples, "divergence of " + Label(row));
+    if (!result) return Error{result.error().code, Label(row) + ": " + result.error().message};
+    const DivergenceSummary summary = Summarize(*result);
+    row.record.perplexity = PerplexityRecord(result->other, KernelNames(*model));
+    row.record.divergence = DivergenceRecord(*result, summary, BaselineId());
+    if (auto status = SaveState(row); !status) return status;
+    Say(fmt::format("{}: ppl {:.4f}, KL {:.4g} nats, same top-1 {:.2f} %, over {} windows in {:.0f} s", Label(row),
+                    std::exp(result->other.mean_nll()), summary.kl.mean, 100 * summary.same_top.mean,
+                    result->window_kl.size(), result->other.seconds));
     return {};
   }
 
@@ -337,21 +347,25 @@ class ModelSweep {
     return p;
   }
 
-  Status MeasureMemory() {
+  Status MeasureMemories() {
     for (Row& row : rows_) {
-      if (row.plan->finished || row.plan->imported) continue;
-      if (row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) continue;
-      if (auto status = EnsureModel(row); !status) return status;
-      if (tools_.progress) {
-        const auto index = static_cast<std::uint64_t>(&row - rows_.data());
-        tools_.progress({"peak memory of " + Label(row), index + 1, rows_.size(), "rows", ""});
-      }
-      const auto bytes = tools_.measure_memory(ModelPath(*row.plan));
-      if (!bytes) return bytes.error();
-      row.record.size.peak_rss_decode_bytes = *bytes;
-      if (auto status = SaveState(row); !status) return status;
+      if (auto status = MeasureMemory(row); !status) return status;
     }
     return {};
+  }
+
+  Status MeasureMemory(Row& row) {
+    if (row.saved || row.plan->imported) return {};
+    if (row.record.size.peak_rss_decode_bytes || !tools_.measure_memory) return {};
+    if (auto status = EnsureModel(row); !status) return status;
+    if (tools_.progress) {
+      const auto index = static_cast<std::uint64_t>(&row - rows_.data());
+      tools_.progress({"peak memory of " + Label(row), index + 1, rows_.size(), "rows", ""});
+    }
+    const auto bytes = tools_.measure_memory(ModelPath(*row.plan));
+    if (!bytes) return bytes.error();
+    row.record.size.peak_rss_decode_bytes = *bytes;
+    return SaveState(row);
   }
 
   // Rows whose timing is missing. Timing is interleaved, so one missing row means that all unfinished rows are timed
@@ -526,13 +540,20 @@ class ModelSweep {
     return kernel;
   }
 
-  // Complete records move to the results folder; then what they were made from may go.
+  // A complete record moves to the results folder.
+  Status Complete(Row& row) {
+    if (row.saved) return {};
+    const auto path = SaveRecord(options_.results, row.record, BaselineRecord());
+    if (!path) return path.error();
+    row.saved = true;
+    Say(fmt::format("{}: record {}", Label(row), path->string()));
+    return {};
+  }
+
+  // Then what the records were made from may go.
   Status Finish() {
-    for (const Row& row : rows_) {
-      if (row.plan->finished) continue;
-      const auto saved = SaveRecord(options_.results, row.record, BaselineRecord());
-      if (!saved) return saved.error();
-      Say(fmt::format("{}: record {}", Label(row), saved->string()));
+    for (Row& row : rows_) {
+      if (auto status = Complete(row); !status) return status;
     }
     std::error_code ignored;
     fs::remove(StatesPath(), ignored);

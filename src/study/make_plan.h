@@ -16,7 +16,8 @@
 namespace marlin {
 
 inline constexpr std::size_t kPlanWindows = 16;
-inline constexpr std::size_t kHeldOutWindows = 32;
+inline constexpr std::size_t kHeldOutPerWindow = 2;
+inline constexpr std::size_t kHeldOutWindows = kHeldOutPerWindow * kPlanWindows;
 inline constexpr double kDefaultBudgetBits = 4.25;
 inline constexpr const char* kDefaultPlanMethod = "mse";
 inline constexpr const char* kPlanProbe = "fp4-g128";

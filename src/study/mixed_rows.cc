@@ -62,8 +62,8 @@ Result<Source> Open(const fs::path& path) {
 // Everything that decides the sensitivities; with the budget, the plan.
 std::string Key(const Source& source, const MixedRequest& request, const PlanOptions& options, bool with_budget) {
   std::string text =
-      fmt::format("{}\n{}\n{}\n{}\n{}\n{} {}", source.sha256, source.tokenizer.sha256(), request.text->sha256,
-                  request.ctx, options.program, options.method, options.measure_all);
+      fmt::format("{}\n{}\n{}\n{} {}\n{}\n{} {}", source.sha256, source.tokenizer.sha256(), request.text->sha256,
+                  request.ctx, request.windows, options.program, options.method, options.measure_all);
   if (with_budget) text += fmt::format("\n{} {}", static_cast<int>(options.kind), options.value);
   return Sha256Hex(text).substr(0, 16);
 }
@@ -72,8 +72,8 @@ Result<PrecisionPlan> Make(const Source& source, const MixedRequest& request, Pl
                            const ProgressFn& progress) {
   auto stream = MakeTokenStream(source.tokenizer, request.text->text);
   if (!stream) return Error{stream.error().code, request.text->name + ": " + stream.error().message};
-  const auto windows = CutPlanWindows(std::move(*stream), request.ctx, kPlanWindows, kHeldOutWindows,
-                                      request.text->name, request.text->sha256);
+  const auto windows = CutPlanWindows(std::move(*stream), request.ctx, request.windows,
+                                      kHeldOutPerWindow * request.windows, request.text->name, request.text->sha256);
   if (!windows) return windows.error();
   std::error_code code;
   fs::create_directories(request.work, code);

@@ -23,6 +23,7 @@ struct MixedRequest {
   std::filesystem::path work;
   const EvalText* text = nullptr;  // for the sensitivities; may be null with a file
   std::size_t ctx = 0;
+  std::size_t windows = kPlanWindows;  // that are measured on; kHeldOutPerWindow times as many confirm
 };
 
 // One plan per budget. Without a backend only those that were made before: the others are null. Errors: those of
