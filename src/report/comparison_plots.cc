@@ -27,8 +27,8 @@ std::optional<Dot> DotOf(const ResultRow* row, std::size_t series, RankOrder ord
   return Dot{series, x, row->delta->percent_95.value_or(Interval{x, x})};
 }
 
-DotPanel PanelOf(const ModelResults& model, const ResultGroup& group, const char* remark_head) {
-  const char* label = group.order == RankOrder::kDivergence ? "mean KL, 1e-3 nats per token, 95 % interval"
+DotPanel PanelOf(const ModelResults& model, const ResultGroup& group, RankOrder order, const char* remark_head) {
+  const char* label = order == RankOrder::kDivergence ? "mean KL, 1e-3 nats per token, 95 % interval"
                                                             : "perplexity delta, %, 95 % interval";
   return {OneLine(model.name),
           group.perplexity() == nullptr ? "" : OneLine(DescribeText(*group.perplexity())),
@@ -47,6 +47,14 @@ std::string Remark(const ResultRow& a, const ResultRow& b, RankOrder order) {
     return change.perplexity->distinguished() ? FigureDelta(*change.perplexity) : kNoDifference;
   }
   return kNotMeasured;
+}
+
+// By divergence wherever all pairs have it, even if other rows of the group lack it.
+RankOrder OrderOf(const std::vector<MixedPair>& pairs, const ResultGroup& group) {
+  const bool all = std::all_of(pairs.begin(), pairs.end(), [](const MixedPair& pair) {
+    return pair.uniform != nullptr && pair.uniform->kl && pair.mixed->kl;
+  });
+  return all ? RankOrder::kDivergence : group.order;
 }
 
 // Configurations with two texts or more that were measured: one text has no effect to show.
@@ -80,13 +88,15 @@ std::optional<Figure> MixedFigure(const Analysis& analysis) {
   std::vector<DotPanel> panels;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      DotPanel panel = PanelOf(model, group, "mixed against uniform");
-      for (const MixedPair& pair : MixedPairs(group)) {
-        const auto uniform = DotOf(pair.uniform, 0, group.order);
-        const auto mixed = DotOf(pair.mixed, 1, group.order);
+      const std::vector<MixedPair> pairs = MixedPairs(group);
+      const RankOrder order = OrderOf(pairs, group);
+      DotPanel panel = PanelOf(model, group, order, "mixed against uniform");
+      for (const MixedPair& pair : pairs) {
+        const auto uniform = DotOf(pair.uniform, 0, order);
+        const auto mixed = DotOf(pair.mixed, 1, order);
         if (!uniform || !mixed) continue;
         panel.lines.push_back({OneLine(ConfigName(pair.uniform->record()) + " / " + pair.mixed->name),
-                               Remark(*pair.uniform, *pair.mixed, group.order),
+                               Remark(*pair.uniform, *pair.mixed, order),
                                {*uniform, *mixed}});
       }
       if (!panel.lines.empty()) panels.push_back(std::move(panel));
@@ -108,7 +118,7 @@ std::optional<Figure> CalibrationFigure(const Analysis& analysis) {
   std::vector<DotPanel> panels;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      DotPanel panel = PanelOf(model, group, "worst against best");
+      DotPanel panel = PanelOf(model, group, group.order, "worst against best");
       for (const CalibratedRows& entry : WithEffect(group)) panel.lines.push_back(LineOf(entry, titles, group.order));
       if (!panel.lines.empty()) panels.push_back(std::move(panel));
     }
