@@ -15,7 +15,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(avx512 -fno-exceptions -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   marlin_isa(avx512 ${avx512})
-  marlin_isa(avx512vnni ${avx512} -mavx512vnni)
+  # GCC 12 otherwise joins the sums of different steps and keeps them in memory.
+  marlin_isa(avx512vnni ${avx512} -mavx512vnni $<$<CXX_COMPILER_ID:GNU>:-fno-tree-coalesce-vars>)
   marlin_isa(avx512bf16 ${avx512} -mavx512bf16)
   target_compile_definitions(marlin_kernels PUBLIC MARLIN_X86)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")

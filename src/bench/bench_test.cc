@@ -92,6 +92,13 @@ class WrongBackend : public Backend {
             MatrixView<const float> sin) override {
     inner_->Rope(x, head_dim, cos, sin);
   }
+  Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
+    return inner_->AllocateCache(shape);
+  }
+  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                MatrixView<const float> values) override {
+    inner_->Remember(cache, layer, position, keys, values);
+  }
   void Attention(const AttentionArgs& args, MatrixView<float> out) override { inner_->Attention(args, out); }
   void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {
     inner_->GatedActivation(activation, gate, up);

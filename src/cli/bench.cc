@@ -42,6 +42,7 @@ nlohmann::json ToJson(const MachineLimits& limits) {
   return {{"read_gbps", limits.read_gbps},
           {"fma_gflops", limits.fma_gflops},
           {"bf16_gflops", limits.bf16_gflops},
+          {"int16_gops", limits.int16_gops},
           {"int8_gops", limits.int8_gops}};
 }
 

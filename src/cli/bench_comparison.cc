@@ -111,9 +111,10 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.machine.isa = options.backend.backend == "reference" ? "scalar"
                     : options.backend.isa.empty()          ? std::string(HighestLevel(UsualIsa()))
                                                            : options.backend.isa;
-  if (RoundsActivations(options.backend)) out.machine.activations = options.backend.activations;
+  const std::string rounding = RoundingOf(options.backend);
+  if (rounding != kExactActivations) out.machine.activations = rounding;
   out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
-  if (options.backend.activations != kExactActivations) out.backend_choice += "/" + options.backend.activations;
+  if (options.backend.activations != kExactActivations) out.backend_choice += "/" + rounding;
   out.kernels = BackendLabel(options.backend);
   out.other_kernels = BackendLabel(OtherKernels(options.backend));
   return out;

@@ -48,15 +48,12 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
 
-bool RoundsActivations(const BackendOptions& options) {
-  if (options.backend == "reference") return false;
-  const auto activations = ParseActivations(options.activations);
+std::string RoundingOf(const BackendOptions& options) {
+  if (options.backend == "reference") return kExactActivations;
+  const auto allowed = ParseActivations(options.activations);
   const auto isa = options.isa.empty() ? Result<IsaSet>(UsualIsa()) : ParseIsa(options.isa);
-  if (!activations || !isa) return false;
-  const auto rows = Kernels();
-  return std::any_of(rows.begin(), rows.end(), [&](const KernelRow& row) {
-    return row.activations != Activations::kFp32 && row.activations <= *activations && (row.needs & ~*isa) == 0;
-  });
+  if (!allowed || !isa) return kExactActivations;
+  return std::string(NameOf(RoughestActivations({*isa, *allowed, options.kernel})));
 }
 
 std::string BackendLabel(const BackendOptions& options) {
@@ -64,7 +61,8 @@ std::string BackendLabel(const BackendOptions& options) {
   const std::string label =
       options.backend + "/" + (options.isa.empty() ? std::string(HighestLevel(UsualIsa())) : options.isa);
   if (!options.kernel.empty()) return label + " " + options.kernel;
-  return RoundsActivations(options) ? label + "/" + options.activations : label;
+  const std::string rounding = RoundingOf(options);
+  return rounding == kExactActivations ? label : label + "/" + rounding;
 }
 
 std::vector<std::string> BackendWords(const BackendOptions& options) {

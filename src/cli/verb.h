@@ -64,8 +64,8 @@ std::vector<std::string> BackendWords(const BackendOptions& options);
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
 
-// Whether some kernel that may be used rounds activations.
-bool RoundsActivations(const BackendOptions& options);
+// What the roughest kernel that may be used here rounds activations to: a name of kActivations.
+std::string RoundingOf(const BackendOptions& options);
 
 // What computes, for records: "cpu/avx2", "cpu/avx512bf16/bf16" where activations are rounded, "reference".
 std::string BackendLabel(const BackendOptions& options);

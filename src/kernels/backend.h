@@ -37,6 +37,19 @@ class Buffer {
   virtual std::size_t size() const = 0;  // floats
 };
 
+// Keys and values of one sequence, for all layers, as the backend's attention reads them.
+struct CacheShape {
+  std::size_t layers = 0;
+  std::size_t context = 0;  // positions
+  std::size_t kv_heads = 0;
+  std::size_t head_dim = 0;
+};
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+  virtual std::size_t resident_bytes() const = 0;
+};
+
 // What two models say of the same next token: p = softmax of the one's logits, q of the other's.
 struct TokenDivergence {
   double kl = 0;          // sum_j p_j log(p_j / q_j), nats, at least 0
@@ -50,14 +63,11 @@ enum class Activation { kSilu, kGeluTanh };
 // Wider heads are served by no backend.
 inline constexpr std::size_t kMaxHeadDim = 512;
 
-// Keys and values of one layer, [context, kv_heads * head_dim] each; rows 0 .. position + m - 1 are valid.
 struct AttentionArgs {
-  MatrixView<const float> q;     // [m, heads * head_dim], rotated
-  MatrixView<const float> keys;  // [>= position + m, kv_heads * head_dim], rotated
-  MatrixView<const float> values;
-  std::size_t heads = 0;
-  std::size_t kv_heads = 0;
-  std::size_t head_dim = 0;
+  MatrixView<const float> q;  // [m, heads * head_dim], rotated
+  const KvCache* cache = nullptr;  // holds the positions up to position + m - 1 of this layer
+  std::size_t layer = 0;
+  std::size_t heads = 0;     // a multiple of the cache's kv_heads
   std::size_t position = 0;  // of the first row of q; row i attends to positions 0 .. position + i
   float scale = 0;           // usually 1 / sqrt(head_dim)
 };
@@ -73,6 +83,9 @@ class Backend {
   virtual Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) = 0;
   virtual void Upload(std::span<const float> from, float* to) = 0;
   virtual void Download(const float* from, std::span<float> to) = 0;
+
+  // Nothing is remembered yet. Errors: kResource.
+  virtual Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) = 0;
 
   // Copies a weight into the compute layout. Errors: kResource, kUnsupported (no kernel takes it: says why).
   virtual Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) = 0;
@@ -92,6 +105,11 @@ class Backend {
   // and sine stand in cos/sin [m, d/2].
   virtual void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
                     MatrixView<const float> sin) = 0;
+
+  // Puts rotated keys and values [m, kv_heads * head_dim] at positions position .. position + m - 1 of a layer. A cache
+  // may round them to fp16 where products round activations too.
+  virtual void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                        MatrixView<const float> values) = 0;
 
   // Causal softmax attention; out [m, heads * head_dim].
   virtual void Attention(const AttentionArgs& args, MatrixView<float> out) = 0;

@@ -65,14 +65,20 @@ struct TokenWords {
       : first(words.data() + t / kTokenTile * kTokenTile * (words.size() / m) + t % kTokenTile),
         width(std::min(kTokenTile, m - t / kTokenTile * kTokenTile)) {}
   std::uint32_t operator[](std::size_t i) const { return first[i * width]; }
-  float Bf16(std::size_t k) const {
+  // 16 bits of a pair.
+  std::uint16_t Half(std::size_t k) const {
     const int column = static_cast<int>(k % kStepColumns);
     const std::uint32_t pair = (*this)[k / 8 * 4 + static_cast<std::size_t>(PairOf(column))];
-    return Bf16ToFloat(static_cast<std::uint16_t>(pair >> (16 * HalfOf(column))));
+    return static_cast<std::uint16_t>(pair >> (16 * HalfOf(column)));
+  }
+  float Bf16(std::size_t k) const { return Bf16ToFloat(Half(k)); }
+  std::int16_t Int16(std::size_t k) const { return static_cast<std::int16_t>(Half(k)); }
+  float Int16Scale(std::size_t k, std::size_t cols) const {
+    return std::bit_cast<float>((*this)[(cols + 7) / 8 * 4 + k / kScaleLength]);
   }
   std::int8_t Byte(std::size_t k) const { return static_cast<std::int8_t>((*this)[k / 4] >> (8 * (k % 4))); }
   float ByteScale(std::size_t k, std::size_t cols) const {
-    return std::bit_cast<float>((*this)[(cols + 7) / 8 * 2 + k / kQuadGroup]);
+    return std::bit_cast<float>((*this)[(cols + 7) / 8 * 2 + k / kScaleLength]);
   }
 };
 
@@ -96,12 +102,19 @@ class Conformance : public testing::TestWithParam<Case> {
 
   // What packing left of x [m][k].
   static void Unround(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t k, std::vector<float>& x) {
-    const bool bytes = GetParam().row->activations == Activations::kInt8;
+    const auto value = [k](const TokenWords& token, std::size_t i) {
+      switch (GetParam().row->activations) {
+        case Activations::kInt8:
+          return static_cast<float>(token.Byte(i)) * token.ByteScale(i, k);
+        case Activations::kInt16:
+          return static_cast<float>(token.Int16(i)) * token.Int16Scale(i, k);
+        default:
+          return token.Bf16(i);
+      }
+    };
     for (std::size_t t = 0; t < m; ++t) {
       const TokenWords token(words, m, t);
-      for (std::size_t i = 0; i < k; ++i) {
-        x[t * k + i] = bytes ? static_cast<float>(token.Byte(i)) * token.ByteScale(i, k) : token.Bf16(i);
-      }
+      for (std::size_t i = 0; i < k; ++i) x[t * k + i] = value(token, i);
     }
   }
 
@@ -215,7 +228,7 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
 
 class PackedActivations : public Conformance {};
 
-// Within half a unit of what 8 bits, or 8 bits of mantissa, can say.
+// Within half a unit of what 8 or 16 bits, or 8 bits of mantissa, can say.
 TEST_P(PackedActivations, AreTheNearest) {
   Rng rng(11);
   for (const std::size_t m : {1, 5, 6, 7, 13}) {
@@ -228,12 +241,14 @@ TEST_P(PackedActivations, AreTheNearest) {
           ASSERT_EQ(packed[i], Bf16ToFloat(FloatToBf16(x[i])));
           continue;
         }
-        const std::size_t begin = i / k * k + i % k / kQuadGroup * kQuadGroup;
+        const std::size_t begin = i / k * k + i % k / kScaleLength * kScaleLength;
         float peak = 0;
-        for (std::size_t j = begin; j < std::min(begin + kQuadGroup, i / k * k + k); ++j) {
+        for (std::size_t j = begin; j < std::min(begin + kScaleLength, i / k * k + k); ++j) {
           peak = std::max(peak, std::abs(x[j]));
         }
-        ASSERT_NEAR(packed[i], x[i], 0.5001 * peak / 127) << "token " << i / k << " column " << i % k;
+        const float most = GetParam().row->activations == Activations::kInt8 ? 127 : 32767;
+        // Their product with the scale is rounded too.
+        ASSERT_NEAR(packed[i], x[i], 0.5001 * peak / most + peak * 0x1p-23) << "token " << i / k << " column " << i % k;
       }
     }
   }
@@ -329,7 +344,8 @@ std::vector<Case> CasesWith(std::initializer_list<Activations> some) {
 }
 
 INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedActivations,
-                         testing::ValuesIn(CasesWith({Activations::kBf16, Activations::kInt8})), CaseName);
+                         testing::ValuesIn(CasesWith({Activations::kInt16, Activations::kBf16, Activations::kInt8})),
+                         CaseName);
 INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedBytes, testing::ValuesIn(CasesWith({Activations::kInt8})), CaseName);
 // A build may have no such row.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu/tile.h"
+#include "kernels/cpu_cache.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
 #include "kernels/region.h"
@@ -23,7 +24,7 @@ namespace {
 
 // Elements that one thread handles before waking another one pays (a few microseconds).
 constexpr std::size_t kSerialElements = 16384;
-// Rows (position, head) of an attention tile: enough to pay for transposing the keys, few enough for the L2 cache.
+// Rows (position, head) of an attention tile: enough to read each block of keys seldom, few enough for the L2 cache.
 constexpr std::size_t kAttentionRows = 64;
 constexpr std::size_t kAttentionHeads = 16;
 // Tokens that are multiplied in one go: whole tiles, so that those of a later go begin with a tile.
@@ -77,6 +78,7 @@ class CpuBackend final : public Backend {
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override;
   void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
   void Download(const float* from, std::span<float> to) override { std::copy_n(from, to.size(), to.begin()); }
+  Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override;
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override;
   void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override;
   void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
@@ -84,6 +86,8 @@ class CpuBackend final : public Backend {
   void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override;
   void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
             MatrixView<const float> sin) override;
+  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                MatrixView<const float> values) override;
   void Attention(const AttentionArgs& args, MatrixView<float> out) override;
   void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override;
   void Add(MatrixView<float> x, MatrixView<const float> y) override;
@@ -129,6 +133,7 @@ class CpuBackend final : public Backend {
   std::string forced_;
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
+  const bool fetch_past_caches_ = ReadsFasterPastCaches();
   RegionPool weights_;  // in the order of execution, as models load them
   RegionPool buffers_;
   std::vector<Region> workspaces_;  // one per thread
@@ -141,6 +146,14 @@ Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t floats) {
   Result<Region> memory = buffers_.Allocate(std::clamp<std::size_t>(floats, 1, most) * sizeof(float), "activations");
   if (!memory) return memory.error();
   return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(*std::move(memory), floats));
+}
+
+Result<std::unique_ptr<KvCache>> CpuBackend::AllocateCache(const CacheShape& shape) {
+  MARLIN_CHECK(shape.head_dim > 0 && shape.head_dim <= kMaxHeadDim, "shape of a cache");
+  const bool exact = RoughestActivations(options_) == Activations::kFp32;
+  auto cache = CpuCache::Create(shape, exact ? nullptr : ops_.to_half, buffers_);
+  if (!cache) return cache.error();
+  return std::unique_ptr<KvCache>(*std::move(cache));
 }
 
 Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix) {
@@ -247,6 +260,7 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
     tile.y = outs[i].data + token * outs[i].stride + row;
     tile.y_stride = outs[i].stride;
     tile.workspace = Workspace(thread);
+    tile.fetch_past_caches = fetch_past_caches_;
     weight.kernel_row.matmul(tile);
 
     if (biases.empty() || biases[i] == nullptr) return;
@@ -269,40 +283,66 @@ void CpuBackend::Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<cons
   });
 }
 
+void CpuBackend::Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                          MatrixView<const float> values) {
+  CpuCache& to = static_cast<CpuCache&>(cache);
+  const CacheShape& shape = to.shape();
+  const std::size_t end = position + keys.rows;
+  MARLIN_CHECK(keys.rows > 0 && keys.rows == values.rows && keys.cols == shape.kv_heads * shape.head_dim &&
+                   values.cols == keys.cols && layer < shape.layers && end <= shape.context,
+               "shapes of keys and values");
+  // A piece is one head of one block: threads share no cache line.
+  const std::size_t first = position / kKeyBlock;
+  const std::size_t pieces = ((end - 1) / kKeyBlock - first + 1) * shape.kv_heads;
+  const auto store = [&](std::size_t piece, int) {
+    const std::size_t head = piece % shape.kv_heads;
+    const std::size_t begin = (first + piece / shape.kv_heads) * kKeyBlock;
+    for (std::size_t p = std::max(begin, position); p < std::min(begin + kKeyBlock, end); ++p) {
+      const std::size_t column = head * shape.head_dim;
+      to.Set(layer, head, p, keys.Row(p - position).data() + column, values.Row(p - position).data() + column);
+    }
+  };
+  if (keys.rows * keys.cols > kSerialElements) return ForPieces(pieces, 1, store);
+  for (std::size_t piece = 0; piece < pieces; ++piece) store(piece, 0);
+}
+
 void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
-  MARLIN_CHECK(args.head_dim > 0 && args.head_dim <= kMaxHeadDim && args.kv_heads > 0 &&
-                   args.heads % args.kv_heads == 0 && args.q.cols == args.heads * args.head_dim,
+  const CpuCache& cache = static_cast<const CpuCache&>(*args.cache);
+  const std::size_t kv_heads = cache.shape().kv_heads;
+  const std::size_t head_dim = cache.shape().head_dim;
+  MARLIN_CHECK(kv_heads > 0 && args.heads % kv_heads == 0 && args.q.cols == args.heads * head_dim &&
+                   args.layer < cache.shape().layers && args.position + args.q.rows <= cache.shape().context,
                "shapes of attention");
-  const std::size_t sharing = args.heads / args.kv_heads;  // query heads per kv head
+  const std::size_t sharing = args.heads / kv_heads;  // query heads per kv head
   const std::size_t tile_heads = std::min(sharing, kAttentionHeads);
   const std::size_t tile_positions = std::max<std::size_t>(1, kAttentionRows / tile_heads);
   const std::size_t head_tiles = (sharing + tile_heads - 1) / tile_heads;
   const std::size_t position_tiles = (args.q.rows + tile_positions - 1) / tile_positions;
-  const std::size_t per_position = args.kv_heads * head_tiles;
+  const std::size_t per_position = kv_heads * head_tiles;
+
+  const auto attend = cache.half() ? ops_.attention_half : ops_.attention;
 
   ForPieces(position_tiles * per_position, 1, [&](std::size_t piece, int thread) {
     // Late positions see the most keys: they go first, so that the last pieces are small.
     const std::size_t first = (position_tiles - 1 - piece / per_position) * tile_positions;
     const std::size_t kv_head = piece % per_position / head_tiles;
     const std::size_t shared = piece % head_tiles * tile_heads;
-    const std::size_t column = (kv_head * sharing + shared) * args.head_dim;
+    const std::size_t column = (kv_head * sharing + shared) * head_dim;
 
     AttentionTile tile;
     tile.q = args.q.data + first * args.q.stride + column;
     tile.q_stride = args.q.stride;
     tile.positions = std::min(tile_positions, args.q.rows - first);
     tile.heads = std::min(tile_heads, sharing - shared);
-    tile.head_dim = args.head_dim;
-    tile.keys = args.keys.data + kv_head * args.head_dim;
-    tile.key_stride = args.keys.stride;
-    tile.values = args.values.data + kv_head * args.head_dim;
-    tile.value_stride = args.values.stride;
+    tile.head_dim = head_dim;
+    tile.keys = cache.Keys(args.layer, kv_head);
+    tile.values = cache.Values(args.layer, kv_head);
     tile.position = args.position + first;
     tile.scale = args.scale;
     tile.out = out.data + first * out.stride + column;
     tile.out_stride = out.stride;
     tile.workspace = Workspace(thread);
-    ops_.attention(tile);
+    attend(tile);
   });
 }
 

@@ -60,13 +60,13 @@ bool SameBits(const Matrix& a, const Matrix& b) {
   return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
 }
 
-// x as int8 rows take it: 128 k share a scale.
-void RoundToBytes(std::span<float> x) {
-  for (std::size_t begin = 0; begin < x.size(); begin += kQuadGroup) {
-    const std::span<float> group = x.subspan(begin, std::min(kQuadGroup, x.size() - begin));
+// x as rows of whole numbers take it: 128 k share a scale, whose largest becomes `most`.
+void RoundToWholes(std::span<float> x, float most) {
+  for (std::size_t begin = 0; begin < x.size(); begin += kScaleLength) {
+    const std::span<float> group = x.subspan(begin, std::min(kScaleLength, x.size() - begin));
     float peak = 0;
     for (const float value : group) peak = std::max(peak, std::abs(value));
-    for (float& value : group) value = std::nearbyint(value * (127 / peak)) * (peak / 127);
+    for (float& value : group) value = std::nearbyint(value * (most / peak)) * (peak / most);
   }
 }
 
@@ -87,7 +87,8 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
   Matrix Wanted(const EncodedMatrix& matrix, const Matrix& x, Activations activations) {
     Matrix rounded(x);
     for (std::size_t t = 0; t < x.view.rows; ++t) {
-      if (activations == Activations::kInt8) RoundToBytes(rounded.view.Row(t));
+      if (activations == Activations::kInt8) RoundToWholes(rounded.view.Row(t), 127);
+      if (activations == Activations::kInt16) RoundToWholes(rounded.view.Row(t), 32767);
       if (activations == Activations::kBf16) {
         for (float& value : rounded.view.Row(t)) value = Bf16ToFloat(FloatToBf16(value));
       }
@@ -101,6 +102,35 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
   std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
   Rng rng_{11};
 };
+
+struct AttentionShape {
+  std::size_t m, position, heads, kv_heads, dim;
+};
+
+constexpr std::size_t kCachedLayer = 1;
+
+// Keys and values in layer kCachedLayer of a cache; all its other positions and layers are not numbers.
+std::unique_ptr<KvCache> CacheOf(Backend& backend, const Matrix& keys, const Matrix& values, std::size_t kv_heads) {
+  const std::size_t context = keys.view.rows + 70;
+  auto cache = *backend.AllocateCache({kCachedLayer + 2, context, kv_heads, keys.view.cols / kv_heads});
+  const Matrix poison(context, keys.view.cols);
+  for (std::size_t layer = 0; layer < kCachedLayer + 2; ++layer) {
+    backend.Remember(*cache, layer, 0, poison.view, poison.view);
+  }
+  // In runs that begin and end inside of blocks.
+  const std::size_t cut = std::min<std::size_t>(keys.view.rows, 37);
+  backend.Remember(*cache, kCachedLayer, 0, keys.view.Rows(0, cut), values.view.Rows(0, cut));
+  if (const std::size_t rest = keys.view.rows - cut; rest > 0) {
+    backend.Remember(*cache, kCachedLayer, cut, keys.view.Rows(cut, rest), values.view.Rows(cut, rest));
+  }
+  return cache;
+}
+
+Matrix Attend(Backend& backend, const KvCache& cache, MatrixView<const float> q, const AttentionShape& s, float scale) {
+  Matrix out(q.rows, s.heads * s.dim);
+  backend.Attention({q, &cache, kCachedLayer, s.heads, s.position, scale}, out.view);
+  return out;
+}
 
 TEST_P(CpuBackendTest, MatmulOfSeveralWeightsWithBiases) {
   const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g128"), 192, 172, rng_);
@@ -140,8 +170,8 @@ TEST_P(CpuBackendTest, TheNumberOfThreadsDoesNotChangeABit) {
       const auto weight = *backend->Pack(weights.view());
       products.emplace_back(m, 200);
       backend->Matmul(std::array<const Weight*, 1>{weight.get()}, {}, x.view, std::array{products.back().view});
-      attended.emplace_back(m, heads * dim);
-      backend->Attention({q.view, keys.view, keys.view, heads, kv_heads, dim, 70, 0.2f}, attended.back().view);
+      const auto cache = CacheOf(*backend, keys, keys, kv_heads);
+      attended.push_back(Attend(*backend, *cache, q.view, {m, 70, heads, kv_heads, dim}, 0.2f));
     }
     for (std::size_t i = 1; i < products.size(); ++i) {
       EXPECT_TRUE(SameBits(products[i], products[0]));
@@ -154,7 +184,7 @@ TEST_P(CpuBackendTest, ProductsMayRoundActivations) {
   const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g32"), 200, 172, rng_);
   const EncodedMatrix c = RandomEncoded(*FindFormat("bf16"), 70, 172, rng_);  // to bf16 at most
   const EncodedMatrix b = RandomEncoded(*FindFormat("fp16"), 65, 172, rng_);  // no kernel rounds for it
-  for (const Activations allowed : {Activations::kBf16, Activations::kInt8}) {
+  for (const Activations allowed : {Activations::kInt16, Activations::kBf16, Activations::kInt8}) {
     for (const std::size_t m : {1, 7, 130, 1100}) {
       const Matrix x = RandomValues(m, 172, rng_);
       std::vector<Matrix> products;
@@ -232,10 +262,6 @@ TEST_P(CpuBackendTest, Rope) {
   }
 }
 
-struct AttentionShape {
-  std::size_t m, position, heads, kv_heads, dim;
-};
-
 TEST_P(CpuBackendTest, Attention) {
   constexpr AttentionShape kShapes[] = {
       {1, 0, 9, 3, 64}, {1, 63, 9, 3, 64},   {1, 64, 9, 3, 64},   {70, 0, 9, 3, 64}, {33, 77, 9, 3, 64},
@@ -245,14 +271,36 @@ TEST_P(CpuBackendTest, Attention) {
     const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
     const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
     const Matrix values = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
+    const auto cache = CacheOf(*cpu_, keys, values, s.kv_heads);
+    const auto reference_cache = CacheOf(*reference_, keys, values, s.kv_heads);
     for (const float scale : {0.125f, 20.0f}) {  // the second gives scores of hundreds
-      const AttentionArgs args{q.view, keys.view, values.view, s.heads, s.kv_heads, s.dim, s.position, scale};
-      Matrix got(s.m, s.heads * s.dim);
-      Matrix want(s.m, s.heads * s.dim);
-      cpu_->Attention(args, got.view);
-      reference_->Attention(args, want.view);
-      ExpectNear(got, want, scale < 1 ? 1e-5 : 3e-3);  // a score of 1000 has 6e-5 of rounding in fp32
+      const Matrix want = Attend(*reference_, *reference_cache, q.view, s, scale);
+      // A score of 1000 has 6e-5 of rounding in fp32.
+      ExpectNear(Attend(*cpu_, *cache, q.view, s, scale), want, scale < 1 ? 1e-5 : 3e-3);
     }
+  }
+}
+
+// As in fp32 with the keys and values that fp16 has.
+TEST_P(CpuBackendTest, CachesRoundWhereProductsDo) {
+  const auto rounding = *MakeCpuBackend({2, GetParam().bits, "", Activations::kInt8});
+  const bool rounds = RoughestActivations({GetParam().bits, Activations::kInt8, ""}) != Activations::kFp32;
+  for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64}, {70, 3, 9, 3, 64}, {1, 70, 16, 2, 20},
+                                  {130, 1, 2, 2, 100}, {3, 2, 1, 1, 1}}) {
+    SCOPED_TRACE(testing::Message() << s.m << " at " << s.position << ", heads " << s.heads << "/" << s.kv_heads);
+    const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
+    const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
+    const Matrix values = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);
+    const auto cache = CacheOf(*rounding, keys, values, s.kv_heads);
+    const auto exact = CacheOf(*cpu_, keys, values, s.kv_heads);
+    EXPECT_EQ(cache->resident_bytes() < exact->resident_bytes(), rounds);
+    for (const Matrix* matrix : {&keys, &values}) {
+      for (std::size_t t = 0; t < matrix->view.rows && rounds; ++t) {
+        for (float& value : matrix->view.Row(t)) value = HalfToFloat(FloatToHalf(value));
+      }
+    }
+    const auto half = CacheOf(*cpu_, keys, values, s.kv_heads);
+    EXPECT_TRUE(SameBits(Attend(*rounding, *cache, q.view, s, 0.125f), Attend(*cpu_, *half, q.view, s, 0.125f)));
   }
 }
 
@@ -261,13 +309,16 @@ TEST_P(CpuBackendTest, ARowAttendsTheSameInPrefillAndDecode) {
   const Matrix q = RandomValues(kRows, 6 * 20, rng_);
   const Matrix keys = RandomValues(kRows, 2 * 20, rng_);
   const Matrix values = RandomValues(kRows, 2 * 20, rng_);
-  Matrix together(kRows, 6 * 20);
-  Matrix alone(kRows, 6 * 20);
-  cpu_->Attention({q.view, keys.view, values.view, 6, 2, 20, 0, 0.3f}, together.view);
-  for (std::size_t t = 0; t < kRows; ++t) {
-    cpu_->Attention({q.view.Rows(t, 1), keys.view, values.view, 6, 2, 20, t, 0.3f}, alone.view.Rows(t, 1));
+  for (const Activations allowed : {Activations::kFp32, Activations::kInt8}) {
+    const auto backend = *MakeCpuBackend({2, GetParam().bits, "", allowed});
+    const auto cache = CacheOf(*backend, keys, values, 2);
+    const Matrix together = Attend(*backend, *cache, q.view, {kRows, 0, 6, 2, 20}, 0.3f);
+    Matrix alone(kRows, 6 * 20);
+    for (std::size_t t = 0; t < kRows; ++t) {
+      backend->Attention({q.view.Rows(t, 1), cache.get(), kCachedLayer, 6, t, 0.3f}, alone.view.Rows(t, 1));
+    }
+    EXPECT_TRUE(SameBits(alone, together));
   }
-  EXPECT_TRUE(SameBits(alone, together));
 }
 
 TEST_P(CpuBackendTest, GatedActivationsAndAdd) {

@@ -44,14 +44,7 @@ bool HasF16c() {
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
 
-bool HasAmxBf16() {
-  constexpr unsigned kAmxBf16 = 1u << 22;
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kAmxBf16) != 0;
-}
+bool IsIntel() { return __builtin_cpu_is("intel") != 0; }
 #elif defined(MARLIN_ARM64) && defined(__APPLE__)
 bool HasFeature(const char* name) {
   int value = 0;
@@ -104,9 +97,18 @@ IsaSet HostIsa() {
 IsaSet UsualIsa() {
   IsaSet set = HostIsa();
 #if defined(MARLIN_X86)
-  if (HasAmxBf16()) set &= ~kIsaAvx512Bf16;
+  if (IsIntel()) set &= ~kIsaAvx512Bf16;
 #endif
   return set;
+}
+
+bool ReadsFasterPastCaches() {
+#if defined(MARLIN_X86)
+  __builtin_cpu_init();
+  return !IsIntel();
+#else
+  return true;
+#endif
 }
 
 std::string_view HighestLevel(IsaSet set) {

@@ -37,9 +37,13 @@ std::span<const IsaLevel> IsaLevels();
 // What the processor has and the operating system saves on a context switch.
 IsaSet HostIsa();
 
-// What is used where nothing else is asked for: all of HostIsa() but what is slower than what it would replace. On
-// processors with AMX, dot products of bf16 in vectors run at half the rate of fp32's multiply-adds.
+// What is used where nothing else is asked for: all of HostIsa() but what is slower than what it would replace. Intel's
+// processors run dot products of bf16 in vectors at half the rate of fp32's multiply-adds.
 IsaSet UsualIsa();
+
+// Whether a stream is read faster past the caches than through them; on Intel's processors a third slower, because such
+// reads wait in the few buffers of the first cache.
+bool ReadsFasterPastCaches();
 
 // The name of the highest level that lies in `set`.
 std::string_view HighestLevel(IsaSet set);

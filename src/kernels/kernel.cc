@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace marlin {
@@ -23,6 +24,10 @@ KernelRow DotRow(std::string_view name, std::string_view family, IsaSet needs, A
 #if defined(MARLIN_X86)
 KernelRow VnniRow(std::string_view name, std::string_view family, MatmulFn matmul) {
   return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt8, kAvx512VnniTable.input, matmul);
+}
+
+KernelRow PairRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt16, kAvx512PairTable.input, matmul);
 }
 
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
@@ -53,6 +58,9 @@ std::span<const KernelRow> AllRows() {
     Bf16Row("avx512bf16/int4", "int4", kAvx512Bf16Table.int4),
     Bf16Row("avx512bf16/int8", "int8", kAvx512Bf16Table.int8),
     Bf16Row("avx512bf16/bf16", "bf16", kAvx512Bf16Table.bf16),
+    PairRow("avx512vnni/fp4-int16", "fp4", kAvx512PairTable.fp4),
+    PairRow("avx512vnni/int4-int16", "int4", kAvx512PairTable.int4),
+    PairRow("avx512vnni/int8-int16", "int8", kAvx512PairTable.int8),
     QuadRow("avx2/fp4-int8", "fp4", kAvx2QuadTable.fp4),
     QuadRow("avx2/int4-int8", "int4", kAvx2QuadTable.int4),
     QuadRow("avx2/int8-int8", "int8", kAvx2QuadTable.int8),
@@ -136,6 +144,7 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
   if ((isa & kIsaAvx512) != 0) peaks[0] = {"avx512", Activations::kFp32, kAvx512Table.ops.peak};
   if ((isa & kIsaAvx512Bf16) != 0) peaks.push_back({"avx512bf16", Activations::kBf16, kAvx512Bf16Table.peak});
   if ((isa & kIsaAvx512Vnni) != 0) {
+    peaks.push_back({"avx512vnni", Activations::kInt16, kAvx512PairTable.peak});
     peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
   } else if ((isa & kIsaAvx2) != 0) {
     peaks.push_back({"avx2", Activations::kInt8, kAvx2QuadTable.peak});
@@ -159,6 +168,16 @@ const OpsTable& OpsFor([[maybe_unused]] IsaSet isa) {
 }
 
 std::span<const KernelRow> Kernels() { return AllRows(); }
+
+Activations RoughestActivations(const KernelOptions& options) {
+  Activations roughest = Activations::kFp32;
+  for (const KernelRow& row : AllRows()) {
+    if (row.activations <= options.activations && (row.needs & ~options.isa) == 0) {
+      roughest = std::max(roughest, row.activations);
+    }
+  }
+  return roughest;
+}
 
 const KernelRow* FindKernel(std::string_view name) {
   for (const KernelRow& row : AllRows()) {

@@ -19,7 +19,7 @@ namespace marlin {
 inline constexpr std::string_view kAnyFamily = "any";
 
 // What x is rounded to before it is multiplied.
-enum class Activations { kFp32, kBf16, kInt8 };
+enum class Activations { kFp32, kInt16, kBf16, kInt8 };
 
 struct ActivationsName {
   std::string_view name;
@@ -28,7 +28,10 @@ struct ActivationsName {
 
 // From the most exact to the fastest.
 inline constexpr ActivationsName kActivations[] = {
-    {"fp32", Activations::kFp32}, {"bf16", Activations::kBf16}, {"int8", Activations::kInt8}};
+    {"fp32", Activations::kFp32},
+    {"int16", Activations::kInt16},
+    {"bf16", Activations::kBf16},
+    {"int8", Activations::kInt8}};
 std::string_view NameOf(Activations activations);
 // Errors: kUsage, naming what there is.
 Result<Activations> ParseActivations(std::string_view name);
@@ -75,6 +78,9 @@ struct KernelOptions {
   // Row that must serve the formats of its family; the other families choose as usual. Empty = none.
   std::string_view forced;
 };
+
+// What the roughest of the rows that may be used rounds x to.
+Activations RoughestActivations(const KernelOptions& options);
 
 struct KernelRequest {
   const FormatInfo* format = nullptr;

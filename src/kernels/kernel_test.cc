@@ -85,7 +85,7 @@ TEST(Activations, NamesAndParsing) {
   const Result<Activations> unknown = ParseActivations("fp8");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
-  EXPECT_NE(unknown.error().message.find("fp32, bf16, int8"), std::string::npos);
+  EXPECT_NE(unknown.error().message.find("fp32, int16, bf16, int8"), std::string::npos);
 }
 
 TEST(Peaks, CountAndEnd) {

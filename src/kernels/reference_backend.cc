@@ -52,6 +52,26 @@ class ReferenceBuffer final : public Buffer {
   std::size_t floats_;
 };
 
+// [layers][context][kv_heads * head_dim] keys, then as many values.
+class ReferenceCache final : public KvCache {
+ public:
+  ReferenceCache(const CacheShape& shape, Region memory) : shape_(shape), memory_(std::move(memory)) {}
+  std::size_t resident_bytes() const override { return memory_.size(); }
+  const CacheShape& shape() const { return shape_; }
+  MatrixView<float> Keys(std::size_t layer) const { return Part(layer); }
+  MatrixView<float> Values(std::size_t layer) const { return Part(shape_.layers + layer); }
+
+ private:
+  MatrixView<float> Part(std::size_t index) const {
+    const std::size_t cols = shape_.kv_heads * shape_.head_dim;
+    return {reinterpret_cast<float*>(memory_.data()) + index * shape_.context * cols, shape_.context, cols};
+  }
+  CacheShape shape_;
+  Region memory_;
+};
+
+const ReferenceCache& AsReference(const KvCache& cache) { return static_cast<const ReferenceCache&>(cache); }
+
 const ReferenceWeight& AsReference(const Weight& weight) { return static_cast<const ReferenceWeight&>(weight); }
 
 double Dot(const float* a, const float* b, std::size_t n) {
@@ -80,6 +100,13 @@ class ReferenceBackend final : public Backend {
     Result<Region> memory = AllocateFloats(floats, "activations");
     if (!memory) return memory.error();
     return std::unique_ptr<Buffer>(std::make_unique<ReferenceBuffer>(*std::move(memory), floats));
+  }
+
+  Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
+    Result<Region> memory =
+        AllocateFloats(2 * shape.layers * shape.context * shape.kv_heads * shape.head_dim, "keys and values");
+    if (!memory) return memory.error();
+    return std::unique_ptr<KvCache>(std::make_unique<ReferenceCache>(shape, *std::move(memory)));
   }
 
   void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
@@ -135,6 +162,15 @@ class ReferenceBackend final : public Backend {
           b = static_cast<float>(old_b * c + old_a * s);
         }
       }
+    }
+  }
+
+  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                MatrixView<const float> values) override {
+    const ReferenceCache& to = AsReference(cache);
+    for (std::size_t t = 0; t < keys.rows; ++t) {
+      std::ranges::copy(keys.Row(t), to.Keys(layer).Row(position + t).begin());
+      std::ranges::copy(values.Row(t), to.Values(layer).Row(position + t).begin());
     }
   }
 
@@ -213,21 +249,25 @@ class ReferenceBackend final : public Backend {
   }
 
   static void AttendHead(const AttentionArgs& args, std::size_t t, std::size_t h, MatrixView<float> out) {
-    const std::size_t keys = args.position + t + 1;
-    const std::size_t kv = h / (args.heads / args.kv_heads) * args.head_dim;
-    const float* q = args.q.Row(t).data() + h * args.head_dim;
-    std::vector<double> scores(keys);
+    const ReferenceCache& cache = AsReference(*args.cache);
+    const MatrixView<float> keys = cache.Keys(args.layer);
+    const MatrixView<float> values = cache.Values(args.layer);
+    const std::size_t dim = cache.shape().head_dim;
+    const std::size_t count = args.position + t + 1;
+    const std::size_t kv = h / (args.heads / cache.shape().kv_heads) * dim;
+    const float* q = args.q.Row(t).data() + h * dim;
+    std::vector<double> scores(count);
     double peak = -std::numeric_limits<double>::infinity();
-    for (std::size_t j = 0; j < keys; ++j) {
-      scores[j] = Dot(q, args.keys.Row(j).data() + kv, args.head_dim) * args.scale;
+    for (std::size_t j = 0; j < count; ++j) {
+      scores[j] = Dot(q, keys.Row(j).data() + kv, dim) * args.scale;
       peak = std::max(peak, scores[j]);
     }
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - peak);
-    for (std::size_t d = 0; d < args.head_dim; ++d) {
+    for (std::size_t d = 0; d < dim; ++d) {
       double value = 0;
-      for (std::size_t j = 0; j < keys; ++j) value += scores[j] * args.values.Row(j)[kv + d];
-      out.Row(t)[h * args.head_dim + d] = static_cast<float>(value / sum);
+      for (std::size_t j = 0; j < count; ++j) value += scores[j] * values.Row(j)[kv + d];
+      out.Row(t)[h * dim + d] = static_cast<float>(value / sum);
     }
   }
 };

@@ -1,5 +1,6 @@
 #include "model/layer.h"
 
+#include <array>
 #include <cmath>
 #include <initializer_list>
 #include <vector>
@@ -15,15 +16,24 @@ MatrixView<float> View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, 
 
 const float* BiasOf(const Linear& linear) { return linear.bias ? linear.bias->data() : nullptr; }
 
-// Floats of every buffer of a scratch, in its order.
-struct ScratchSizes {
-  std::size_t normed, q, attention, gate, up, projected, cos, sin;
+// A buffer of a scratch and its floats.
+struct ScratchPart {
+  std::unique_ptr<Buffer> LayerScratch::*buffer;
+  std::size_t floats;
 };
 
-ScratchSizes SizesFor(const ModelConfig& c, std::size_t m) {
+std::array<ScratchPart, 10> PartsFor(const ModelConfig& c, std::size_t m) {
   const std::size_t rotation = m * c.head_dim / 2;
-  return {m * c.hidden_size,       m * c.q_size(),    m * c.q_size(), m * c.intermediate_size,
-          m * c.intermediate_size, m * c.hidden_size, rotation,       rotation};
+  return {{{&LayerScratch::normed, m * c.hidden_size},
+           {&LayerScratch::q, m * c.q_size()},
+           {&LayerScratch::k, m * c.kv_size()},
+           {&LayerScratch::v, m * c.kv_size()},
+           {&LayerScratch::attention, m * c.q_size()},
+           {&LayerScratch::gate, m * c.intermediate_size},
+           {&LayerScratch::up, m * c.intermediate_size},
+           {&LayerScratch::projected, m * c.hidden_size},
+           {&LayerScratch::cos, rotation},
+           {&LayerScratch::sin, rotation}}};
 }
 
 constexpr Slot kSharing[] = {kQ, kK, kV, kO, kGate, kUp, kDown};
@@ -43,25 +53,19 @@ std::span<const Slot> SlotsThatShare(Slot first) {
 }
 
 std::size_t LayerScratch::Floats(const ModelConfig& config, std::size_t m) {
-  const ScratchSizes s = SizesFor(config, m);
-  return s.normed + s.q + s.attention + s.gate + s.up + s.projected + s.cos + s.sin;
+  std::size_t floats = 0;
+  for (const ScratchPart& part : PartsFor(config, m)) floats += part.floats;
+  return floats;
 }
 
 Result<LayerScratch> LayerScratch::Create(const ModelConfig& config, Backend& backend, std::size_t m) {
-  const ScratchSizes sizes = SizesFor(config, m);
-  LayerScratch s;
-  struct Want {
-    std::unique_ptr<Buffer>* buffer;
-    std::size_t floats;
-  };
-  for (const Want& want : {Want{&s.normed, sizes.normed}, Want{&s.q, sizes.q}, Want{&s.attention, sizes.attention},
-                           Want{&s.gate, sizes.gate}, Want{&s.up, sizes.up}, Want{&s.projected, sizes.projected},
-                           Want{&s.cos, sizes.cos}, Want{&s.sin, sizes.sin}}) {
-    auto buffer = backend.Allocate(want.floats);
+  LayerScratch scratch;
+  for (const ScratchPart& part : PartsFor(config, m)) {
+    auto buffer = backend.Allocate(part.floats);
     if (!buffer) return buffer.error();
-    *want.buffer = std::move(*buffer);
+    scratch.*part.buffer = std::move(*buffer);
   }
-  return s;
+  return scratch;
 }
 
 // Angle of pair i at position p = p * frequency[i], in fp32 as models are trained.
@@ -136,12 +140,14 @@ class LayerParts {
     const auto q = View(scratch_.q, m_, c_.q_size());
     const auto cos = View(scratch_.cos, m_, c_.head_dim / 2);
     const auto sin = View(scratch_.sin, m_, c_.head_dim / 2);
-    const auto new_keys = state_.keys.Rows(state_.position, m_);
-    Multiply(kQ, x, {q, new_keys, state_.values.Rows(state_.position, m_)});
+    const auto k = View(scratch_.k, m_, c_.kv_size());
+    const auto v = View(scratch_.v, m_, c_.kv_size());
+    Multiply(kQ, x, {q, k, v});
     backend_.Rope(q, c_.head_dim, cos, sin);
-    backend_.Rope(new_keys, c_.head_dim, cos, sin);
+    backend_.Rope(k, c_.head_dim, cos, sin);
+    backend_.Remember(*state_.cache, state_.index, state_.position, k, v);
     const float scale = 1.0f / std::sqrt(static_cast<float>(c_.head_dim));
-    backend_.Attention({q, state_.keys, state_.values, c_.heads, c_.kv_heads, c_.head_dim, state_.position, scale},
+    backend_.Attention({q, state_.cache, state_.index, c_.heads, state_.position, scale},
                        View(scratch_.attention, m_, c_.q_size()));
   }
 
@@ -182,20 +188,18 @@ Result<LayerRunner> LayerRunner::Create(const ModelConfig& config, Backend& back
   auto scratch = LayerScratch::Create(config, backend, tokens);
   if (!scratch) return scratch.error();
   runner.scratch_ = std::move(*scratch);
-  for (auto [buffer, floats] :
-       {std::pair{&runner.hidden_, tokens * config.hidden_size}, std::pair{&runner.keys_, tokens * config.kv_size()},
-        std::pair{&runner.values_, tokens * config.kv_size()}}) {
-    auto allocated = backend.Allocate(floats);
-    if (!allocated) return allocated.error();
-    *buffer = std::move(*allocated);
-  }
+  auto hidden = backend.Allocate(tokens * config.hidden_size);
+  if (!hidden) return hidden.error();
+  runner.hidden_ = std::move(*hidden);
+  auto cache = backend.AllocateCache({1, tokens, config.kv_heads, config.head_dim});
+  if (!cache) return cache.error();
+  runner.cache_ = std::move(*cache);
   runner.scratch_.PrepareRotation(config, backend, 0, tokens);
   return runner;
 }
 
 LayerState LayerRunner::State(std::size_t tokens) const {
-  return {View(hidden_, tokens, config_.hidden_size), View(keys_, tokens, config_.kv_size()),
-          View(values_, tokens, config_.kv_size()), 0};
+  return {View(hidden_, tokens, config_.hidden_size), cache_.get(), 0, 0};
 }
 
 void LayerRunner::Run(const Layer& layer, MatrixView<float> hidden, const LinearObserver& observer) {

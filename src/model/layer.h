@@ -23,7 +23,7 @@ inline constexpr Slot kInputs[] = {kQ, kO, kGate, kDown};
 
 // What a layer needs beside its weights for up to `m` tokens at a time.
 struct LayerScratch {
-  std::unique_ptr<Buffer> normed, q, attention, gate, up, projected, cos, sin;
+  std::unique_ptr<Buffer> normed, q, k, v, attention, gate, up, projected, cos, sin;
 
   // Errors: kResource.
   static Result<LayerScratch> Create(const ModelConfig& config, Backend& backend, std::size_t m);
@@ -33,10 +33,12 @@ struct LayerScratch {
   void PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m);
 };
 
-// hidden [m, hidden] is replaced by the layer's output. keys, values [position + m, kv_heads * head_dim]: the rows from
-// `position` on are written.
+// hidden [m, hidden] is replaced by the layer's output. The cache holds the positions before `position` of its layer
+// `index`; those of the m tokens are added.
 struct LayerState {
-  MatrixView<float> hidden, keys, values;
+  MatrixView<float> hidden;
+  KvCache* cache = nullptr;
+  std::size_t index = 0;
   std::size_t position = 0;
 };
 void RunLayer(const ModelConfig& config, Backend& backend, const Layer& layer, const LayerScratch& scratch,
@@ -69,7 +71,8 @@ class LayerRunner {
   ModelConfig config_;
   Backend* backend_ = nullptr;
   LayerScratch scratch_;
-  std::unique_ptr<Buffer> hidden_, keys_, values_;
+  std::unique_ptr<Buffer> hidden_;
+  std::unique_ptr<KvCache> cache_;  // of one layer
 };
 
 }  // namespace marlin

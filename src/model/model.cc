@@ -18,7 +18,10 @@ std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::si
   return (cache + max_batch * config.hidden_size + LayerScratch::Floats(config, max_batch)) * sizeof(float);
 }
 
-std::size_t Session::resident_bytes() const { return SessionBytes(model_->config, context_, max_batch_); }
+std::size_t Session::resident_bytes() const {
+  return cache_->resident_bytes() +
+         (hidden_->size() + LayerScratch::Floats(model_->config, max_batch_)) * sizeof(float);
+}
 
 Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,
                         const FormatMap& rounded) {
@@ -38,13 +41,12 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
   auto scratch = LayerScratch::Create(config, *model.backend, max_batch);
   if (!scratch) return scratch.error();
   session.scratch_ = std::move(*scratch);
-  const std::size_t cache = config.layers * context * config.kv_size();
-  for (auto [buffer, floats] : {std::pair{&session.keys_, cache}, std::pair{&session.values_, cache},
-                                std::pair{&session.hidden_, max_batch * config.hidden_size}}) {
-    auto allocated = model.backend->Allocate(floats);
-    if (!allocated) return allocated.error();
-    *buffer = std::move(*allocated);
-  }
+  auto cache = model.backend->AllocateCache({config.layers, context, config.kv_heads, config.head_dim});
+  if (!cache) return cache.error();
+  session.cache_ = std::move(*cache);
+  auto hidden = model.backend->Allocate(max_batch * config.hidden_size);
+  if (!hidden) return hidden.error();
+  session.hidden_ = std::move(*hidden);
   return session;
 }
 
@@ -57,12 +59,9 @@ MatrixView<const float> Session::Forward(std::span<const std::int32_t> tokens, c
   scratch_.PrepareRotation(config, backend, position_, m);
   backend.Embed(*model_->weights.embedding, tokens, hidden);
   for (std::size_t i = 0; i < config.layers; ++i) {
-    const std::size_t cache = i * context_ * config.kv_size();
-    const MatrixView<float> keys(keys_->data() + cache, position_ + m, config.kv_size());
-    const MatrixView<float> values(values_->data() + cache, position_ + m, config.kv_size());
     LinearObserver observe;
     if (observer) observe = [&](Slot first, MatrixView<const float> x) { observer(i, first, x); };
-    RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, keys, values, position_}, observe);
+    RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, cache_.get(), i, position_}, observe);
   }
   const auto normed = View(scratch_.normed, m, config.hidden_size);
   backend.RmsNorm(hidden, model_->weights.final_norm->data(), config.norm_eps, normed);

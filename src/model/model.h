@@ -53,12 +53,12 @@ class Session {
   std::size_t context_ = 0;
   std::size_t max_batch_ = 0;
   std::size_t position_ = 0;
-  std::unique_ptr<Buffer> keys_, values_;  // [layers][context][kv_heads * head_dim]
-  std::unique_ptr<Buffer> hidden_;         // [max_batch][hidden]
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Buffer> hidden_;  // [max_batch][hidden]
   LayerScratch scratch_;
 };
 
-// Peak bytes of cache and scratch for a session, known before it is made.
+// Bytes of cache and scratch for a session, known before it is made; a backend that caches in fp16 needs less.
 std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::size_t max_batch);
 
 }  // namespace marlin

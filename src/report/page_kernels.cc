@@ -16,6 +16,7 @@ namespace {
 std::optional<double> PeakOf(const Record& record, const record::Kernel& kernel) {
   if (!record.limits) return std::nullopt;
   if (!kernel.activations) return record.limits->fma_gflops;
+  if (*kernel.activations == "int16") return record.limits->int16_gops;
   return *kernel.activations == "int8" ? record.limits->int8_gops : record.limits->bf16_gflops;
 }
 

@@ -98,7 +98,7 @@ std::string CommandBlock(const std::string& command) {
 // What happens to activations before they are multiplied.
 std::string RoundingSentence(const record::Machine& machine) {
   if (!machine.activations) return "fp32, not rounded (w4a32)";
-  const char* const mode = *machine.activations == "int8" ? "w4a8" : "w4a16-bf16";
+  const std::string mode = *machine.activations == "int8" ? "w4a8" : "w4a16-" + *machine.activations;
   return fmt::format("rounded to {} in the matrix products of kernels made for it ({}); sums in fp32",
                      *machine.activations, mode);
 }

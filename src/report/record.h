@@ -237,6 +237,7 @@ struct Limits {
   double fma_gflops = 0;
   std::string fma_isa;
   std::optional<double> bf16_gflops = std::nullopt;  // none = no instructions for it, or not measured
+  std::optional<double> int16_gops = std::nullopt;
   std::optional<double> int8_gops = std::nullopt;
 };
 

@@ -217,6 +217,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Limits> auto& x) {
   visit("fma_gflops", x.fma_gflops);
   visit("fma_isa", x.fma_isa);
   visit("bf16_gflops", x.bf16_gflops);
+  visit("int16_gops", x.int16_gops);
   visit("int8_gops", x.int8_gops);
 }
 

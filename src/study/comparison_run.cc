@@ -446,6 +446,7 @@ class ModelSweep {
     limits_.read_gbps = std::max(limits_.read_gbps, now.read_gbps);
     limits_.fma_gflops = std::max(limits_.fma_gflops, now.fma_gflops);
     limits_.bf16_gflops = std::max(limits_.bf16_gflops, now.bf16_gflops);
+    limits_.int16_gops = std::max(limits_.int16_gops, now.int16_gops);
     limits_.int8_gops = std::max(limits_.int8_gops, now.int8_gops);
   }
 
@@ -468,7 +469,7 @@ class ModelSweep {
   record::Limits LimitsRecord() const {
     const auto measured = [](double rate) { return rate > 0 ? std::optional<double>(rate) : std::nullopt; };
     return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa, measured(limits_.bf16_gflops),
-            measured(limits_.int8_gops)};
+            measured(limits_.int16_gops), measured(limits_.int8_gops)};
   }
 
   static record::TimingProtocol Protocol(const TimingProtocol& x) {

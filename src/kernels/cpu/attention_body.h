@@ -8,8 +8,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::size_t kKeyBlock = 64;
-
 // The work space of a tile, cut into its parts; rows are (position, head).
 struct AttentionParts {
   std::size_t rows;
@@ -18,8 +16,8 @@ struct AttentionParts {
   float* out;          // [rows][padded], not yet divided by the sum
   float* peak;         // [rows]
   float* sum;          // [rows]
-  float* keys;         // [head_dim][64]
-  float* values;       // [64][padded]
+  float* keys;         // [head_dim][64], where they are stored in fp16 and many rows read them
+  float* values;       // [64][head_dim], likewise
   float* scores;       // [kTileTokens][64]
 };
 
@@ -38,7 +36,7 @@ inline AttentionParts CutWorkspace(const AttentionTile& tile) {
   parts.peak = take(parts.rows);
   parts.sum = take(parts.rows);
   parts.keys = take(tile.head_dim * kKeyBlock);
-  parts.values = take(kKeyBlock * parts.padded);
+  parts.values = take(kKeyBlock * tile.head_dim + kKeyBlock);
   parts.scores = take(kTileTokens * kKeyBlock);
   return parts;
 }
@@ -53,42 +51,14 @@ inline void StartRows(const AttentionTile& tile, const AttentionParts& parts) {
   }
 }
 
-// keys[d][j] = key j, dimension d; missing keys are 0.
-inline void TransposeKeys(const AttentionTile& tile, std::size_t begin, std::size_t count, float* keys) {
-  const float* from = tile.keys + begin * tile.key_stride;
-  std::size_t j = 0;
-  for (; j + 4 <= count; j += 4) {
-    std::size_t d = 0;
-    for (; d + 4 <= tile.head_dim; d += 4) {
-      Transpose4(from + j * tile.key_stride + d, tile.key_stride, keys + d * kKeyBlock + j, kKeyBlock);
-    }
-    for (; d < tile.head_dim; ++d) {
-      for (std::size_t i = j; i < j + 4; ++i) keys[d * kKeyBlock + i] = from[i * tile.key_stride + d];
-    }
-  }
-  for (; j < kKeyBlock; ++j) {
-    for (std::size_t d = 0; d < tile.head_dim; ++d) {
-      keys[d * kKeyBlock + j] = j < count ? from[j * tile.key_stride + d] : 0.0f;
-    }
-  }
-}
-
-// The values of a block with rows of whole 64 columns: where they lie, or copied and filled up with zeros.
-struct Values {
-  const float* data;
-  std::size_t stride;
+// A block as products read it.
+template <class Element>
+struct KeyBlock {
+  const Element* keys;    // [head_dim][64]
+  const Element* values;  // [count][head_dim]
+  std::size_t begin;      // position of the first key
+  std::size_t count;
 };
-
-inline Values PadValues(const AttentionTile& tile, const AttentionParts& parts, std::size_t begin, std::size_t count) {
-  const float* from = tile.values + begin * tile.value_stride;
-  if (parts.padded == tile.head_dim) return {from, tile.value_stride};
-  for (std::size_t j = 0; j < count; ++j) {
-    for (std::size_t d = 0; d < parts.padded; ++d) {
-      parts.values[j * parts.padded + d] = d < tile.head_dim ? from[j * tile.value_stride + d] : 0.0f;
-    }
-  }
-  return {parts.values, parts.padded};
-}
 
 // Scores of a row -> exp(score - running maximum); the first `visible` of 64 count, the others become 0.
 inline void SoftmaxRow(const AttentionParts& parts, std::size_t row, float* scores, std::size_t visible) {
@@ -112,40 +82,62 @@ inline void SoftmaxRow(const AttentionParts& parts, std::size_t row, float* scor
   parts.peak[row] = peak;
 }
 
-// One block of keys for `count` rows from `row`.
+// One block of keys for `count` rows from `row`. Columns of values beyond head_dim belong to nobody.
+template <class Element>
 inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, std::size_t row, std::size_t count,
-                       std::size_t begin, std::size_t keys, const Values& values) {
+                       const KeyBlock<Element>& block) {
   const float* q = parts.q + row * tile.head_dim;
-  MultiplyTokens({parts.keys, kKeyBlock, tile.head_dim, q, tile.head_dim, nullptr, nullptr, 0, parts.scores, kKeyBlock},
+  MultiplyTokens(Product<Element>{block.keys, kKeyBlock, tile.head_dim, q, tile.head_dim, nullptr, nullptr, 0,
+                                  parts.scores, kKeyBlock},
                  count);
   for (std::size_t t = 0; t < count; ++t) {
     float* scores = parts.scores + t * kKeyBlock;
     const std::size_t end = tile.position + (row + t) / tile.heads + 1;  // of the keys this row sees
-    if (end > begin) {
-      SoftmaxRow(parts, row + t, scores, Smaller(end - begin, kKeyBlock));
+    if (end > block.begin) {
+      SoftmaxRow(parts, row + t, scores, Smaller(end - block.begin, kKeyBlock));
     } else {
       for (std::size_t j = 0; j < kKeyBlock; ++j) scores[j] = 0;
     }
   }
   for (std::size_t d = 0; d < parts.padded; d += 64) {
     float* out = parts.out + row * parts.padded + d;
-    MultiplyTokens(
-        {values.data + d, values.stride, keys, parts.scores, kKeyBlock, nullptr, out, parts.padded, out, parts.padded},
-        count);
+    MultiplyTokens(Product<Element>{block.values + d, tile.head_dim, block.count, parts.scores, kKeyBlock, nullptr, out,
+                                    parts.padded, out, parts.padded},
+                   count);
   }
 }
 
+template <class Element>
+inline void AttendBlock(const AttentionTile& tile, const AttentionParts& parts, const KeyBlock<Element>& block) {
+  for (std::size_t row = 0; row < parts.rows; row += kTileTokens) {
+    AttendRows(tile, parts, row, Smaller(parts.rows - row, kTileTokens), block);
+  }
+}
+
+// n is a multiple of 64, or its last vector may be read and written whole.
+inline void Widen(const std::uint16_t* from, std::size_t n, float* to) {
+  for (std::size_t i = 0; i < n; i += kLanes) Store(to + i, Load(from + i));
+}
+
+// fp16 becomes fp32 once for all rows, if they are more than one register tile.
+inline void AttendBlock(const AttentionTile& tile, const AttentionParts& parts, const KeyBlock<std::uint16_t>& block) {
+  if (parts.rows <= kTileTokens) return AttendBlock<std::uint16_t>(tile, parts, block);
+  Widen(block.keys, tile.head_dim * kKeyBlock, parts.keys);
+  Widen(block.values, block.count * tile.head_dim, parts.values);
+  AttendBlock<float>(tile, parts, {parts.keys, parts.values, block.begin, block.count});
+}
+
+template <class Element>
 void Attention(const AttentionTile& tile) noexcept {
   const AttentionParts parts = CutWorkspace(tile);
   StartRows(tile, parts);
+  const auto* const keys = static_cast<const Element*>(tile.keys);
+  const auto* const values = static_cast<const Element*>(tile.values);
   const std::size_t end = tile.position + tile.positions;
   for (std::size_t begin = 0; begin < end; begin += kKeyBlock) {
-    const std::size_t keys = Smaller(end - begin, kKeyBlock);
-    TransposeKeys(tile, begin, keys, parts.keys);
-    const Values values = PadValues(tile, parts, begin, keys);
-    for (std::size_t row = 0; row < parts.rows; row += kTileTokens) {
-      AttendRows(tile, parts, row, Smaller(parts.rows - row, kTileTokens), begin, keys, values);
-    }
+    const std::size_t offset = begin * tile.head_dim;
+    AttendBlock(tile, parts,
+                KeyBlock<Element>{keys + offset, values + offset, begin, Smaller(end - begin, kKeyBlock)});
   }
   for (std::size_t row = 0; row < parts.rows; ++row) {
     float* out = tile.out + row / tile.heads * tile.out_stride + row % tile.heads * tile.head_dim;

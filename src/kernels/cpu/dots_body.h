@@ -9,6 +9,7 @@
 // two structs, what is done with words of either kind (Dots):
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
+//   kMostTokens                             tokens of the largest register tile: kTokenTile, or twice as many
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights unpacked first
 //   Sum, Start(), Add(sum, weights, x)
@@ -33,8 +34,9 @@
 namespace marlin {
 namespace {
 
-// Bytes between the load and the prefetch, as in direct_body.h; past the caches that the activations need.
+// Bytes between the load and the prefetch, as in direct_body.h.
 constexpr std::size_t kDotPrefetchBytes = 6144;
+
 
 constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
 
@@ -49,6 +51,18 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
+// Asks for the lines of a step, all rows. What is read again for the other rows of the panel stays in the caches.
+template <int kStepBytes>
+[[gnu::always_inline]] inline void FetchStep(const std::uint8_t* bytes, bool past_caches) {
+  Unrolled<kStepBytes / 64>([&](auto line) MARLIN_INLINE {
+    if (past_caches) {
+      __builtin_prefetch(bytes + line * 64 + kDotPrefetchBytes, 0, 0);
+    } else {
+      __builtin_prefetch(bytes + line * 64 + kDotPrefetchBytes);
+    }
+  });
+}
+
 template <class Dots, int T>
 struct TileSums {
   static constexpr int kVectors = Dots::template kVectors<T>;
@@ -58,47 +72,82 @@ struct TileSums {
     Unrolled<T>([&](auto t)
                     MARLIN_INLINE { Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
   }
-  // One word of every row times the T words at x.
-  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], const std::uint32_t* x) {
+  // One word of every row times the words at(0) .. at(T - 1).
+  template <class At>
+  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], At at_token) {
     Unrolled<T>([&](auto t) MARLIN_INLINE {
-      const Words token = BroadcastWord(x + t);
+      const Words token = BroadcastWord(at_token(t));
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
     });
   }
 };
 
+// The packed words of T tokens: those of one tile of activations, or of a whole one and the next.
+template <class Dots, int T>
+struct TokenTiles {
+  static constexpr int kFirst = T < static_cast<int>(kTokenTile) ? T : static_cast<int>(kTokenTile);
+  static constexpr int kSecond = T - kFirst;
+  const std::uint32_t* first;
+  const std::uint32_t* second;
+
+  TokenTiles(const std::uint32_t* packed, std::size_t cols)
+      : first(packed), second(packed + (kSecond == 0 ? 0 : kTokenTile * Dots::WordsOfToken(cols))) {}
+  [[gnu::always_inline]] void Advance(std::size_t words) {
+    first += words * kFirst;
+    second += words * kSecond;
+  }
+  // Word `word` from here of token t.
+  [[gnu::always_inline]] const std::uint32_t* At(int word, int t) const {
+    return t < kFirst ? first + word * kFirst + t : second + word * kSecond + (t - kFirst);
+  }
+};
+
+// totals [T][64] of a block, for the rows of one register tile and some of the tokens whose sums these are.
+template <class Code, int kBegin, int kCount, int T>
+[[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
+                                              int first, const TileSums<typename Code::Dots, T>& sums, float* totals) {
+  using Dots = typename Code::Dots;
+  const auto token = Dots::template Params<kCount>(packed, tile.geometry->cols, block.k, block.length);
+  Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
+    const Vec scale = Code::Scale(block.header, first + v * kLanes);
+    const Vec offset = Code::Offset(block.header, first + v * kLanes);
+    Unrolled<kCount>([&](auto t) MARLIN_INLINE {
+      float* const total = totals + (kBegin + t) * 64 + first + v * kLanes;
+      const Vec before = block.k == 0 ? Zero() : Load(total);
+      Store(total, Fma(scale, Dots::Value(sums.at[kBegin + t][v], offset, token, t), before));
+    });
+  });
+}
+
 // One block for T tokens and the rows of one register tile: adds to totals [T][64], or starts them.
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
   using Dots = typename Code::Dots;
+  using Tiles = TokenTiles<Dots, T>;
   constexpr int kVectors = Dots::template kVectors<T>;
+  constexpr bool kOneSweep = kVectors == kPanelVectors;
+  const bool past_caches = kOneSweep && tile.fetch_past_caches;
   TileSums<Dots, T> sums;
   sums.Start();
-  const std::uint32_t* x = tile.packed + block.k / 8 * Dots::kStepWords * T;
+  const Tiles begin(tile.packed, tile.geometry->cols);
+  Tiles x = begin;
+  x.Advance(block.k / 8 * Dots::kStepWords);
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
-  for (; bytes != end; bytes += Code::kStepBytes, x += Dots::kStepWords * T) {
-    Unrolled<Code::kStepBytes / 256 * kVectors>([&](auto line) MARLIN_INLINE {
-      __builtin_prefetch(bytes + line / kVectors * 256 + line % kVectors * (kLanes * 4) + kDotPrefetchBytes, 0, 0);
-    });
+  for (; bytes != end; bytes += Code::kStepBytes, x.Advance(Dots::kStepWords)) {
+    if (first == 0) FetchStep<Code::kStepBytes>(bytes, past_caches);
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
       });
-      sums.Add(weights, x + word * T);
+      sums.Add(weights, [&](auto t) MARLIN_INLINE { return x.At(word, t); });
     });
   }
-  const auto token = Dots::template Params<T>(tile.packed, tile.geometry->cols, block.k, block.length);
-  Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
-    const Vec scale = Code::Scale(block.header, first + v * kLanes);
-    const Vec offset = Code::Offset(block.header, first + v * kLanes);
-    Unrolled<T>([&](auto t) MARLIN_INLINE {
-      float* const total = totals + t * 64 + first + v * kLanes;
-      const Vec before = block.k == 0 ? Zero() : Load(total);
-      Store(total, Fma(scale, Dots::Value(sums.at[t][v], offset, token, t), before));
-    });
-  });
+  FoldDirect<Code, 0, Tiles::kFirst>(tile, block, begin.first, first, sums, totals);
+  if constexpr (Tiles::kSecond > 0) {
+    FoldDirect<Code, Tiles::kFirst, Tiles::kSecond>(tile, block, begin.second, first, sums, totals);
+  }
 }
 
 template <class Code, int T>
@@ -110,7 +159,7 @@ template <class Code, int T>
   CopyRows(tile, totals);
 }
 
-template <class Code, int T = kTokenTile>
+template <class Code, int T = Code::Dots::kMostTokens>
 inline void MatmulDotsUpTo(const MatmulTile& tile) {
   if constexpr (T > 1) {
     if (tile.m < T) return MatmulDotsUpTo<Code, T - 1>(tile);
@@ -179,7 +228,7 @@ template <class Dots, int T>
     for (; w != end; w += 256, x += T) {
       Words row[Dots::template kVectors<T>];
       Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
-      sums.Add(row, x);
+      sums.Add(row, [&](auto t) MARLIN_INLINE { return x + t; });
     }
     FoldBlock<Dots, T>(p, b, first, sums);
   }
@@ -311,8 +360,9 @@ template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {
   if (tile.m > Code::Dots::kFewTokens) return MatmulManyDots<Code>(tile);
   MatmulTile part = tile;
-  for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
-    part.m = Smaller(tile.m - t, kTokenTile);
+  constexpr std::size_t kMost = Code::Dots::kMostTokens;
+  for (std::size_t t = 0; t < tile.m; t += kMost) {
+    part.m = Smaller(tile.m - t, kMost);
     part.packed = tile.packed + t * Code::Dots::WordsOfToken(tile.geometry->cols);
     part.y = tile.y + t * tile.y_stride;
     MatmulDotsUpTo<Code>(part);

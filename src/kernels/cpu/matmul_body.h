@@ -42,8 +42,9 @@ inline void ForEachBlock(const MatmulTile& tile, Visitor visit) {
 }
 
 // out[t][0..63] = fma(scales, sum_k w[k][0..63] x[t][k], in[t][0..63]); `in` null means zeros.
+template <class Element = float>
 struct Product {
-  const float* w;  // [length][64]
+  const Element* w;  // [length][64], fp32 or fp16
   std::size_t w_stride;
   std::size_t length;
   const float* x;
@@ -56,16 +57,16 @@ struct Product {
 };
 
 // One register tile: kTileVectors vectors of rows from row `first`, T tokens.
-template <int T>
-inline void RegisterTile(const Product& p, std::size_t first) {
+template <int T, class Element>
+inline void RegisterTile(const Product<Element>& p, std::size_t first) {
   constexpr int kV = kTileVectors;
   Vec sum[T][kV];
   for (int t = 0; t < T; ++t) {
     for (int v = 0; v < kV; ++v) sum[t][v] = Zero();
   }
-  const float* w = p.w + first;
+  const Element* w = p.w + first;
   const float* x = p.x;
-  const float* const w_end = w + p.length * p.w_stride;
+  const Element* const w_end = w + p.length * p.w_stride;
   for (; w != w_end; w += p.w_stride, ++x) {
     Vec row[kV];
     for (int v = 0; v < kV; ++v) row[v] = Load(w + v * kLanes);
@@ -88,13 +89,13 @@ inline void RegisterTile(const Product& p, std::size_t first) {
 }
 
 // The 64 rows for `tokens` <= T tokens.
-template <int T>
-[[gnu::noinline]] void TileOfTokens(const Product& p) {
+template <int T, class Element>
+[[gnu::noinline]] void TileOfTokens(const Product<Element>& p) {
   for (std::size_t first = 0; first < 64; first += kTileVectors * kLanes) RegisterTile<T>(p, first);
 }
 
-template <int T = kTileTokens>
-inline void MultiplyTokens(const Product& p, std::size_t tokens) {
+template <int T = kTileTokens, class Element>
+inline void MultiplyTokens(const Product<Element>& p, std::size_t tokens) {
   if constexpr (T > 1) {
     if (tokens < T) return MultiplyTokens<T - 1>(p, tokens);
   }
@@ -110,8 +111,8 @@ inline void FetchTokens(const float* x, std::size_t x_stride, std::size_t length
 }
 
 // Any number of tokens.
-inline void Multiply(const Product& whole, std::size_t m) {
-  Product p = whole;
+inline void Multiply(const Product<>& whole, std::size_t m) {
+  Product<> p = whole;
   for (std::size_t t = 0; t < m; t += kTileTokens) {
     p.x = whole.x + t * whole.x_stride;
     if (whole.in != nullptr) p.in = whole.in + t * whole.in_stride;
@@ -135,7 +136,7 @@ void MatmulManyTokens(const MatmulTile& tile) {
   float* const totals = scales + 64;
   ForEachBlock(tile, [&](const Block& block) {
     Code::Unpack(tile, block, weights, scales);
-    Product p{weights, 64, block.length, tile.x + block.k, tile.x_stride, scales, totals, 64, totals, 64};
+    Product<> p{weights, 64, block.length, tile.x + block.k, tile.x_stride, scales, totals, 64, totals, 64};
     if (block.k == 0) p.in = nullptr;
     if (block.k + block.length == tile.geometry->cols && tile.rows == 64) {  // the last block writes the result
       p.out = tile.y;

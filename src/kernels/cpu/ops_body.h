@@ -140,6 +140,16 @@ double Divergence(const LogitPair& pair, std::size_t n) noexcept {
   return ReduceDouble(sum);
 }
 
+void ToHalf(const float* x, std::size_t n, std::uint16_t* y) noexcept {
+  ForVectors(
+      n, [&](std::size_t i) { Store(y + i, Load(x + i)); },
+      [&](std::size_t i, std::size_t count) {
+        std::uint16_t whole[kLanes];
+        Store(whole, LoadPartial(x + i, count, 0));
+        for (std::size_t j = 0; j < count; ++j) y[i + j] = whole[j];
+      });
+}
+
 void ExpAll(const float* x, std::size_t n, float* y) noexcept {
   ForVectors(
       n, [&](std::size_t i) { Store(y + i, Exp(Load(x + i))); },
@@ -161,7 +171,9 @@ float RunPeak(std::size_t steps) noexcept {
 
 constexpr OpsTable kOps = {.rms_norm = RmsNorm,
                            .rope = Rope,
-                           .attention = Attention,
+                           .attention = Attention<float>,
+                           .attention_half = Attention<std::uint16_t>,
+                           .to_half = ToHalf,
                            .silu = SiluGate,
                            .gelu_tanh = GeluGate,
                            .add = AddTo,

@@ -23,6 +23,14 @@ inline Vec LoadUpTo(const float* x, std::size_t count) { return count >= kLanes 
 
 inline void PutFloat(std::uint32_t* word, float value) { __builtin_memcpy(word, &value, sizeof(value)); }
 
+// The first `count` of the words, or all of them, `width` apart.
+inline void StoreApart(Words a, std::size_t count, std::uint32_t* to, std::size_t width) {
+  if (width == 1 && count >= kLanes) return StoreWords(to, a);
+  std::uint32_t words[kLanes];
+  StoreWords(words, a);
+  for (std::size_t i = 0; i < kLanes && i < count; ++i) to[i * width] = words[i];
+}
+
 // Whether the sum of kSumLength columns ends with the `count` columns from i of k.
 constexpr bool EndsSum(std::size_t i, std::size_t count, std::size_t k) {
   return i % kSumLength + count >= kSumLength || i + count >= k;

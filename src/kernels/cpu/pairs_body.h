@@ -29,14 +29,6 @@ struct PairSums {
   }
 };
 
-// The first `count` of the words, or all of them, `width` apart.
-inline void StoreApart(Words a, std::size_t count, std::uint32_t* to, std::size_t width) {
-  if (width == 1 && count >= kLanes) return StoreWords(to, a);
-  std::uint32_t words[kLanes];
-  StoreWords(words, a);
-  for (std::size_t i = 0; i < kLanes && i < count; ++i) to[i * width] = words[i];
-}
-
 template <class Rounding>
 void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
   constexpr std::size_t kColumns = Rounding::kColumns;

@@ -1,65 +1,27 @@
-// Activations in int8: packing, and what the dot products of quads have in common (dots_body.h). The including folder's
-// words.h defines, besides words,
-//
-//   Whole, ZeroWhole(), AddWhole(a, b)   vectors of int32
-//   ReduceWhole(a), FirstWhole(a)        the sum of all lanes, one of them
-//   Nearest(vec), ToFloats(whole)        Nearest: ties to even
-//   StoreBytes(p, whole)                 one byte per lane
+// Activations in int8: packing, and what the dot products of quads have in common (dots_body.h). Included after an
+// instruction set's words.h, which defines for it StoreBytes(p, whole): one byte per lane.
 #pragma once
 
-#include "kernels/cpu/packed_input.h"
+#include "kernels/cpu/wholes_body.h"
 
 namespace marlin {
 namespace {
 
-struct QuadSums {
-  static constexpr int kStepWords = 2;
-  using Sum = Whole;
-  template <int T>
-  struct TokenParams {
-    const float* scales;
-    InputSumsOf<T> sums;
-  };
+// Sums are at most 255 x 127 x 128 < 2^23 before the offset is subtracted: exact in fp32 too.
+struct QuadSums : WholeSums<2> {
   static std::size_t WordsOfToken(std::size_t k) { return QuadWords(k); }
-  static Sum Start() { return ZeroWhole(); }
-  static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
-  template <int T>
-  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
-    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * T;
-    return {reinterpret_cast<const float*>(scales) + begin / kQuadGroup * T,
-            {scales + QuadGroups(cols) * T, begin, length}};
-  }
-  // At most 255 x 127 x 128 < 2^23 before the offset is subtracted: exact.
-  template <int T>
-  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
-    const Vec whole = Fnma(offset, Broadcast(token.sums.at + t), ToFloats(sum));
-    return Mul(whole, Broadcast(token.scales + t));
-  }
 };
-
-// The largest |x|; NaN where one is not finite.
-inline float PeakOf(const float* x, std::size_t length) {
-  Vec peaks = Zero();
-  Vec unbounded = Zero();
-  for (std::size_t i = 0; i < length; i += kLanes) {
-    const Vec a = LoadUpTo(x + i, length - i);
-    unbounded = Fma(a, Zero(), unbounded);  // infinity times 0 is NaN
-    peaks = Max(Max(a, Sub(Zero(), a)), peaks);
-  }
-  return ReduceMax(peaks) + ReduceAdd(unbounded);
-}
 
 // One token, its words `width` apart.
 inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::size_t width) {
-  constexpr float kLeastPeak = 1e-36f;  // smaller ones are 0, so that 127 / peak is finite
   const std::size_t words = (k + 7) / 8 * 2;
   float inverse = 0;
   Whole sum = ZeroWhole();
   for (std::size_t i = 0; i < words * 4; i += kLanes) {
-    if (i % kQuadGroup == 0) {
-      const float peak = PeakOf(x + i, k - i < kQuadGroup ? k - i : kQuadGroup);
-      inverse = peak > kLeastPeak ? 127 / peak : 0.0f;
-      PutFloat(to + (words + i / kQuadGroup) * width, peak / 127);
+    if (i % kScaleLength == 0) {
+      const InputScale scale(x + i, k - i, 127);
+      inverse = scale.inverse;
+      PutFloat(to + (words + i / kScaleLength) * width, scale.scale);
     }
     const Vec scaled = i < k ? Mul(LoadUpTo(x + i, k - i), Set(inverse)) : Zero();
     const Whole whole = Nearest(scaled);
@@ -68,7 +30,7 @@ inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::siz
     for (std::size_t w = i / 4; w < (i + kLanes) / 4 && w < words; ++w) to[w * width] = quads[w - i / 4];
     sum = AddWhole(sum, whole);
     if (!EndsSum(i, kLanes, words * 4)) continue;
-    PutFloat(to + (words + QuadGroups(k) + i / kSumLength) * width, static_cast<float>(ReduceWhole(sum)));
+    PutFloat(to + (words + InputScales(k) + i / kSumLength) * width, static_cast<float>(ReduceWhole(sum)));
     sum = ZeroWhole();
   }
 }

@@ -32,6 +32,9 @@ inline constexpr std::size_t kTokenTile = 6;
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
 //          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bf16 of 32 k
+//   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each
+//          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 32767
+//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the int16 of 32 k
 //   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
 //          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bytes of 32 k
@@ -40,9 +43,10 @@ inline constexpr std::size_t kTokenTile = 6;
 inline constexpr std::size_t kSumLength = 32;
 constexpr std::size_t InputSums(std::size_t k) { return (k + kSumLength - 1) / kSumLength; }
 constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4 + InputSums(k); }
-inline constexpr std::size_t kQuadGroup = kDotBlockLength;
-constexpr std::size_t QuadGroups(std::size_t k) { return (k + kQuadGroup - 1) / kQuadGroup; }
-constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + QuadGroups(k) + InputSums(k); }
+inline constexpr std::size_t kScaleLength = kDotBlockLength;
+constexpr std::size_t InputScales(std::size_t k) { return (k + kScaleLength - 1) / kScaleLength; }
+constexpr std::size_t WholePairWords(std::size_t k) { return PairWords(k) + InputScales(k); }
+constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + InputScales(k) + InputSums(k); }
 
 // Packs m tokens into m * words_per_token(k) words.
 struct PackedInput {
@@ -55,9 +59,9 @@ struct PackedInput {
 //
 // Every kernel sums in the same order, whatever m. Activations in fp32: the blocks of at most 64 k of a group, one
 // after the other; inside a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum,
-// total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int8 a whole number; then
-// total = fma(scale, value, total), value = sum - offset * sum of x, in int8 times the scale of the token. The offset
-// is what a kernel added to all weights of a row's group.
+// total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int16 and int8 a whole number;
+// then total = fma(scale, value, total), value = sum - offset * sum of x, of whole numbers times the scale of the
+// token. The offset is what a kernel added to all weights of a row's group.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;
@@ -70,23 +74,27 @@ struct MatmulTile {
   float* y = nullptr;                     // [m][rows]
   std::size_t y_stride = 0;
   float* workspace = nullptr;  // kMatmulWorkspace floats, 64-byte aligned
+  // Weights that are read once are asked for past the caches (prefetchnta), not through them.
+  bool fetch_past_caches = true;
 };
 
 using MatmulFn = void (*)(const MatmulTile&) noexcept;
 
-// Queries of one kv head for some consecutive positions, against all keys that they may see.
-// Keys are taken in blocks of 64 counted from position 0, so a row's result does not depend on its neighbours.
+// Queries of one kv head for some consecutive positions, against all keys that they may see. Keys are taken in blocks of
+// kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as products
+// want them; what is stored for positions that nobody sees, and kKeyBlock - 1 elements behind the values, may be
+// anything that can be read.
+inline constexpr std::size_t kKeyBlock = 64;
 struct AttentionTile {
   const float* q = nullptr;  // [positions][heads * head_dim], of the first row and of the first of these heads
   std::size_t q_stride = 0;
   std::size_t positions = 0;
   std::size_t heads = 0;  // query heads that share the kv head
   std::size_t head_dim = 0;
-  const float* keys = nullptr;  // [position + positions][head_dim], of this kv head
-  std::size_t key_stride = 0;
-  const float* values = nullptr;
-  std::size_t value_stride = 0;
-  std::size_t position = 0;  // of the first row of q
+  // Of this kv head, in fp32, or in fp16 for the functions that say so.
+  const void* keys = nullptr;    // [blocks][head_dim][kKeyBlock]
+  const void* values = nullptr;  // [blocks * kKeyBlock][head_dim]
+  std::size_t position = 0;      // of the first row of q
   float scale = 0;
   float* out = nullptr;  // as q
   std::size_t out_stride = 0;
@@ -96,13 +104,14 @@ struct AttentionTile {
 // Rows are position-major: (position, head).
 constexpr std::size_t AttentionWorkspace(std::size_t rows, std::size_t head_dim) {
   const std::size_t padded = (head_dim + 63) / 64 * 64;
-  return rows * head_dim  // q, scaled
-         + rows * padded  // running output
-         + rows * 2       // running maximum and sum
-         + 64 * head_dim  // keys of a block, transposed
-         + 64 * padded    // values of a block
-         + 64 * 8         // scores of a register tile
-         + 64 * 7;        // alignment of the seven parts
+  return rows * head_dim          // q, scaled
+         + rows * padded          // running output
+         + rows * 2               // running maximum and sum
+         + kKeyBlock * head_dim   // keys of a block
+         + kKeyBlock * head_dim   // values of a block
+         + kKeyBlock              // what is read behind them
+         + kKeyBlock * 8          // scores of a register tile
+         + 64 * 7;                // alignment of the seven parts
 }
 
 // max x and sum exp(x - max); NaN in the sum when x holds a NaN or +inf.
@@ -144,6 +153,8 @@ struct OpsTable {
   // One row of heads * head_dim; cos and sin [head_dim / 2].
   void (*rope)(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin) noexcept;
   void (*attention)(const AttentionTile&) noexcept;
+  void (*attention_half)(const AttentionTile&) noexcept;  // keys and values in fp16
+  void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept;
   void (*silu)(float* gate, const float* up, std::size_t n) noexcept;       // gate = silu(gate) * up
   void (*gelu_tanh)(float* gate, const float* up, std::size_t n) noexcept;  // gate = gelu(gate) * up
   void (*add)(float* x, const float* y, std::size_t n) noexcept;            // x += y
@@ -185,6 +196,7 @@ extern const IsaTable kNeonTable;
 extern const DotTable kAvx2QuadTable;     // activations in int8
 extern const DotTable kAvx512Bf16Table;   // activations in bf16
 extern const DotTable kAvx512VnniTable;   // activations in int8
+extern const DotTable kAvx512PairTable;   // activations in int16
 extern const DotTable kNeonDotprodTable;  // activations in int8
 extern const DotTable kNeonBf16Table;     // activations in bf16
 

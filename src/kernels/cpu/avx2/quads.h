@@ -16,6 +16,7 @@ alignas(32) constexpr std::int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 // Weights from 0 to 24: a pair is at most 2 x 24 x 127 = 6096 in size, so nothing saturates.
 struct SmallQuadDots : QuadSums {
   // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
+  static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = T == 1 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more

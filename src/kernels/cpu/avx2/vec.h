@@ -23,6 +23,9 @@ inline Vec Zero() { return _mm256_setzero_ps(); }
 inline Vec Set(float x) { return _mm256_set1_ps(x); }
 inline Vec Broadcast(const float* p) { return _mm256_broadcast_ss(p); }
 inline Vec Load(const float* p) { return _mm256_loadu_ps(p); }
+// fp16 in memory.
+inline Vec Load(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void Store(std::uint16_t* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
@@ -93,19 +96,6 @@ inline double ReduceDouble(DoubleSum s) {
   const __m256d sum = _mm256_add_pd(s.low, s.high);
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(sum), _mm256_extractf128_pd(sum, 1));
   return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
-}
-
-// to[j][i] = from[i][j], 4 x 4.
-inline void Transpose4(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
-  __m128 a = _mm_loadu_ps(from);
-  __m128 b = _mm_loadu_ps(from + from_stride);
-  __m128 c = _mm_loadu_ps(from + 2 * from_stride);
-  __m128 d = _mm_loadu_ps(from + 3 * from_stride);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(to, a);
-  _mm_storeu_ps(to + to_stride, b);
-  _mm_storeu_ps(to + 2 * to_stride, c);
-  _mm_storeu_ps(to + 3 * to_stride, d);
 }
 
 }  // namespace

@@ -23,6 +23,9 @@ inline Vec Zero() { return _mm512_setzero_ps(); }
 inline Vec Set(float x) { return _mm512_set1_ps(x); }
 inline Vec Broadcast(const float* p) { return _mm512_set1_ps(*p); }
 inline Vec Load(const float* p) { return _mm512_loadu_ps(p); }
+// fp16 in memory.
+inline Vec Load(const std::uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline void Store(std::uint16_t* p, Vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
 inline void Store(float* p, Vec a) { _mm512_storeu_ps(p, a); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
@@ -69,19 +72,6 @@ inline DoubleSum AddDouble(DoubleSum s, Vec a) {
           _mm512_add_pd(s.high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)))};
 }
 inline double ReduceDouble(DoubleSum s) { return _mm512_reduce_add_pd(_mm512_add_pd(s.low, s.high)); }
-
-// to[j][i] = from[i][j], 4 x 4.
-inline void Transpose4(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
-  __m128 a = _mm_loadu_ps(from);
-  __m128 b = _mm_loadu_ps(from + from_stride);
-  __m128 c = _mm_loadu_ps(from + 2 * from_stride);
-  __m128 d = _mm_loadu_ps(from + 3 * from_stride);
-  _MM_TRANSPOSE4_PS(a, b, c, d);
-  _mm_storeu_ps(to, a);
-  _mm_storeu_ps(to + to_stride, b);
-  _mm_storeu_ps(to + 2 * to_stride, c);
-  _mm_storeu_ps(to + 3 * to_stride, d);
-}
 
 }  // namespace
 }  // namespace marlin

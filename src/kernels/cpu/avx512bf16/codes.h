@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cpu/avx512/codes.h"
-#include "kernels/cpu/avx512/words.h"
+#include "kernels/cpu/avx512/pairs.h"
 // The body comes after the words it is written in.
 #include "kernels/cpu/pairs_body.h"
 
@@ -11,8 +11,9 @@ namespace marlin {
 namespace {
 
 struct PairDots : PairSums {
+  static constexpr int kMostTokens = 12;
   template <int T>
-  static constexpr int kVectors = 4;
+  static constexpr int kVectors = T <= 6 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 24;
   static Sum Add(Sum sum, Words weights, Words x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
@@ -24,18 +25,6 @@ struct PairCode {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
   static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
-
-// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits. The upper half of a
-// product does it: shifts compete with the permutation that follows for the two ports that do either.
-template <int kPair>
-inline __m512i MovePairDown(const std::uint8_t* bytes) {
-  const __m512i word = LoadBytes64(bytes);
-  if constexpr (kPair == 0) {
-    return word;
-  } else {
-    return _mm512_mulhi_epu16(word, _mm512_set1_epi16(1 << (16 - 4 * kPair)));
-  }
-}
 
 struct Fp4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
@@ -98,8 +87,6 @@ struct Bf16Pairs : PairCode {
 struct PairRounding {
   static constexpr std::size_t kColumns = 32;
   static Words Pairs(const float* x, std::size_t count) {
-    const __m512i order = _mm512_set_epi16(31, 29, 27, 25, 30, 28, 26, 24, 23, 21, 19, 17, 22, 20, 18, 16, 15, 13, 11,
-                                           9, 14, 12, 10, 8, 7, 5, 3, 1, 6, 4, 2, 0);
     __m512 low, high;
     if (count >= 32) {
       low = _mm512_loadu_ps(x);
@@ -109,7 +96,7 @@ struct PairRounding {
       low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
       high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
     }
-    return _mm512_permutexvar_epi16(order, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+    return _mm512_permutexvar_epi16(PairOrder(), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
   }
   static float SumOf(Words pairs) {
     const __m512 low = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));

@@ -25,6 +25,9 @@ inline Vec Zero() { return vdupq_n_f32(0); }
 inline Vec Set(float x) { return vdupq_n_f32(x); }
 inline Vec Broadcast(const float* p) { return vld1q_dup_f32(p); }
 inline Vec Load(const float* p) { return vld1q_f32(p); }
+// fp16 in memory.
+inline Vec Load(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline void Store(std::uint16_t* p, Vec a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 inline void Store(float* p, Vec a) { vst1q_f32(p, a); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c, a, b); }  // c - a * b
@@ -81,24 +84,6 @@ inline DoubleSum AddDouble(DoubleSum s, Vec a) {
   return {vaddq_f64(s.low, vcvt_f64_f32(vget_low_f32(a))), vaddq_f64(s.high, vcvt_high_f64_f32(a))};
 }
 inline double ReduceDouble(DoubleSum s) { return vaddvq_f64(vaddq_f64(s.low, s.high)); }
-
-// to[j][i] = from[i][j], 4 x 4.
-inline void Transpose4(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
-  const Vec a = Load(from);
-  const Vec b = Load(from + from_stride);
-  const Vec c = Load(from + 2 * from_stride);
-  const Vec d = Load(from + 3 * from_stride);
-  const auto pairs = [](Vec low, Vec high) { return vreinterpretq_f64_f32(vtrn1q_f32(low, high)); };
-  const auto odd_pairs = [](Vec low, Vec high) { return vreinterpretq_f64_f32(vtrn2q_f32(low, high)); };
-  const float64x2_t ab0 = pairs(a, b);  // columns 0 and 2 of rows a and b
-  const float64x2_t cd0 = pairs(c, d);
-  const float64x2_t ab1 = odd_pairs(a, b);  // columns 1 and 3
-  const float64x2_t cd1 = odd_pairs(c, d);
-  Store(to, vreinterpretq_f32_f64(vtrn1q_f64(ab0, cd0)));
-  Store(to + to_stride, vreinterpretq_f32_f64(vtrn1q_f64(ab1, cd1)));
-  Store(to + 2 * to_stride, vreinterpretq_f32_f64(vtrn2q_f64(ab0, cd0)));
-  Store(to + 3 * to_stride, vreinterpretq_f32_f64(vtrn2q_f64(ab1, cd1)));
-}
 
 }  // namespace
 }  // namespace marlin

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/half.h"
+
 namespace marlin {
 namespace {
 
@@ -17,6 +19,9 @@ inline Vec Zero() { return 0; }
 inline Vec Set(float x) { return x; }
 inline Vec Broadcast(const float* p) { return *p; }
 inline Vec Load(const float* p) { return *p; }
+// fp16 in memory.
+inline Vec Load(const std::uint16_t* p) { return HalfToFloat(*p); }
+inline void Store(std::uint16_t* p, Vec a) { *p = FloatToHalf(a); }
 inline void Store(float* p, Vec a) { *p = a; }
 inline Vec Fma(Vec a, Vec b, Vec c) { return a * b + c; }  // rounds twice: std::fma is a slow call without hardware
 inline Vec Add(Vec a, Vec b) { return a + b; }
@@ -55,13 +60,6 @@ using DoubleSum = double;
 inline DoubleSum ZeroDouble() { return 0; }
 inline DoubleSum AddDouble(DoubleSum s, Vec a) { return s + static_cast<double>(a); }
 inline double ReduceDouble(DoubleSum s) { return s; }
-
-// to[j][i] = from[i][j], 4 x 4.
-inline void Transpose4(const float* from, std::size_t from_stride, float* to, std::size_t to_stride) {
-  for (std::size_t i = 0; i < 4; ++i) {
-    for (std::size_t j = 0; j < 4; ++j) to[j * to_stride + i] = from[i * from_stride + j];
-  }
-}
 
 }  // namespace
 }  // namespace marlin

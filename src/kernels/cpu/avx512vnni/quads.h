@@ -11,14 +11,11 @@ namespace marlin {
 namespace {
 
 struct QuadDots : QuadSums {
+  static constexpr int kMostTokens = 12;
   template <int T>
-  static constexpr int kVectors = 4;
-  static constexpr std::size_t kFewTokens = 3;  // GCC 12 spills the sums of more
-  // As an instruction: GCC 12 copies the sum of the intrinsic through another mode and the stack.
-  static Sum Add(Sum sum, Words weights, Words x) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(x));
-    return sum;
-  }
+  static constexpr int kVectors = T <= 6 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = 24;
+  static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
 };
 
 struct QuadCode {

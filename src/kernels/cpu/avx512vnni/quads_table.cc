@@ -1,5 +1,5 @@
 // The kernels of AVX-512 with VNNI: activations rounded to int8, whole sums. Exports its table and nothing else.
-#include "kernels/cpu/avx512vnni/codes.h"
+#include "kernels/cpu/avx512vnni/quads.h"
 #include "kernels/cpu/dots_body.h"
 
 namespace marlin {

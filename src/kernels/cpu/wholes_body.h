@@ -1,0 +1,64 @@
+// Activations in whole numbers with a scale for kScaleLength of them, int8 and int16: what is common to packing them and
+// to their dot products (dots_body.h). The including folder's words.h defines, besides words,
+//
+//   Whole, ZeroWhole(), AddWhole(a, b)   vectors of int32
+//   ReduceWhole(a), FirstWhole(a)        the sum of all lanes, one of them
+//   Nearest(vec), ToFloats(whole)        Nearest: ties to even
+#pragma once
+
+#include "kernels/cpu/packed_input.h"
+
+namespace marlin {
+namespace {
+
+// Sums of products with words of which kWords hold 8 k.
+template <int kWords>
+struct WholeSums {
+  static constexpr int kStepWords = kWords;
+  using Sum = Whole;
+  template <int T>
+  struct TokenParams {
+    const float* scales;
+    InputSumsOf<T> sums;
+  };
+  static Sum Start() { return ZeroWhole(); }
+  static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
+  template <int T>
+  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
+    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * T;
+    return {reinterpret_cast<const float*>(scales) + begin / kScaleLength * T,
+            {scales + InputScales(cols) * T, begin, length}};
+  }
+  template <int T>
+  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
+    const Vec whole = Fnma(offset, Broadcast(token.sums.at + t), ToFloats(sum));
+    return Mul(whole, Broadcast(token.scales + t));
+  }
+};
+
+// The largest |x|; NaN where one is not finite.
+inline float PeakOf(const float* x, std::size_t length) {
+  Vec peaks = Zero();
+  Vec unbounded = Zero();
+  for (std::size_t i = 0; i < length; i += kLanes) {
+    const Vec a = LoadUpTo(x + i, length - i);
+    unbounded = Fma(a, Zero(), unbounded);  // infinity times 0 is NaN
+    peaks = Max(Max(a, Sub(Zero(), a)), peaks);
+  }
+  return ReduceMax(peaks) + ReduceAdd(unbounded);
+}
+
+// x = number * scale, |number| <= most; a peak that is too small for a finite inverse counts as 0.
+struct InputScale {
+  float scale;
+  float inverse;
+
+  InputScale(const float* x, std::size_t length, float most) {
+    const float peak = PeakOf(x, length < kScaleLength ? length : kScaleLength);
+    scale = peak / most;
+    inverse = peak > most * 1e-38f ? most / peak : 0.0f;
+  }
+};
+
+}  // namespace
+}  // namespace marlin

@@ -1,0 +1,50 @@
+// Keys and values of a sequence as the CPU's attention reads them (AttentionTile): for every layer and kv head
+//
+//   keys    [blocks][head_dim][64 positions]   so that a block is multiplied by queries without being turned
+//   values  [blocks * 64][head_dim]
+//
+// in fp32 or in fp16.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "kernels/region.h"
+
+namespace marlin {
+
+class CpuCache final : public KvCache {
+ public:
+  using ToHalf = void (*)(const float* x, std::size_t n, std::uint16_t* y) noexcept;
+
+  // to_half: rounds to fp16; null keeps fp32. Errors: kResource.
+  static Result<std::unique_ptr<CpuCache>> Create(const CacheShape& shape, ToHalf to_half, RegionPool& memory);
+
+  std::size_t resident_bytes() const override { return memory_.size(); }
+  const CacheShape& shape() const { return shape_; }
+  bool half() const { return to_half_ != nullptr; }
+
+  const void* Keys(std::size_t layer, std::size_t kv_head) const { return Place(layer, kv_head); }
+  const void* Values(std::size_t layer, std::size_t kv_head) const { return Place(layer, kv_head) + part_bytes_; }
+
+  // key, value [head_dim] of one position. Positions of one block of one head share cache lines.
+  void Set(std::size_t layer, std::size_t kv_head, std::size_t position, const float* key, const float* value);
+
+ private:
+  CpuCache(const CacheShape& shape, ToHalf to_half) : shape_(shape), to_half_(to_half) {}
+  std::uint8_t* Place(std::size_t layer, std::size_t kv_head) const {
+    return memory_.data() + (layer * shape_.kv_heads + kv_head) * 2 * part_bytes_;
+  }
+  template <class Element>
+  void Put(std::uint8_t* place, std::size_t position, const Element* key, const Element* value);
+
+  CacheShape shape_;
+  ToHalf to_half_;
+  std::size_t part_bytes_ = 0;  // the keys of one head
+  Region memory_;
+};
+
+}  // namespace marlin
