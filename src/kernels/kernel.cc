@@ -30,6 +30,10 @@ KernelRow PairRow(std::string_view name, std::string_view family, MatmulFn matmu
   return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt16, kAvx512PairTable.input, matmul);
 }
 
+KernelRow Avx2PairRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx2, Activations::kInt16, kAvx2PairTable.input, matmul);
+}
+
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
   return DotRow(name, family, kIsaAvx512 | kIsaAvx512Bf16, Activations::kBf16, kAvx512Bf16Table.input, matmul);
 }
@@ -70,6 +74,9 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("avx512/bf16", "bf16", kIsaAvx512, kAvx512Table.bf16),
     Fp32Row("avx512/fp16", "fp16", kIsaAvx512, kAvx512Table.fp16),
     Fp32Row("avx512/fp32", "fp32", kIsaAvx512, kAvx512Table.fp32),
+    Avx2PairRow("avx2/fp4-int16", "fp4", kAvx2PairTable.fp4),
+    Avx2PairRow("avx2/int4-int16", "int4", kAvx2PairTable.int4),
+    Avx2PairRow("avx2/int8-int16", "int8", kAvx2PairTable.int8),
     Fp32Row("avx2/fp4", "fp4", kIsaAvx2, kAvx2Table.fp4),
     Fp32Row("avx2/int4", "int4", kIsaAvx2, kAvx2Table.int4),
     Fp32Row("avx2/int8", "int8", kIsaAvx2, kAvx2Table.int8),
@@ -147,6 +154,7 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
     peaks.push_back({"avx512vnni", Activations::kInt16, kAvx512PairTable.peak});
     peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
   } else if ((isa & kIsaAvx2) != 0) {
+    peaks.push_back({"avx2", Activations::kInt16, kAvx2PairTable.peak});
     peaks.push_back({"avx2", Activations::kInt8, kAvx2QuadTable.peak});
   }
 #elif defined(MARLIN_ARM64)
@@ -171,10 +179,12 @@ std::span<const KernelRow> Kernels() { return AllRows(); }
 
 Activations RoughestActivations(const KernelOptions& options) {
   Activations roughest = Activations::kFp32;
+  std::vector<std::string_view> served;
   for (const KernelRow& row : AllRows()) {
-    if (row.activations <= options.activations && (row.needs & ~options.isa) == 0) {
-      roughest = std::max(roughest, row.activations);
-    }
+    if (row.activations > options.activations || (row.needs & ~options.isa) != 0) continue;
+    if (std::ranges::find(served, row.family) != served.end()) continue;
+    served.push_back(row.family);
+    roughest = std::max(roughest, row.activations);
   }
   return roughest;
 }

@@ -79,7 +79,7 @@ struct KernelOptions {
   std::string_view forced;
 };
 
-// What the roughest of the rows that may be used rounds x to.
+// What the roughest of the rows that would be chosen, one per family, rounds x to.
 Activations RoughestActivations(const KernelOptions& options);
 
 struct KernelRequest {

@@ -77,6 +77,20 @@ TEST(Kernel, EveryFormatHasAKernelOnEveryMachine) {
   }
 }
 
+#if defined(MARLIN_X86)
+TEST(Activations, TheRoughestOfTheRowsThatWouldBeChosen) {
+  const auto roughest = [](IsaSet isa, Activations allowed) { return RoughestActivations({isa, allowed, ""}); };
+  constexpr IsaSet kAvx512 = kIsaAvx2 | kIsaAvx512;
+  EXPECT_EQ(roughest(kIsaScalar, Activations::kInt8), Activations::kFp32);
+  EXPECT_EQ(roughest(kIsaAvx2, Activations::kFp32), Activations::kFp32);
+  EXPECT_EQ(roughest(kIsaAvx2, Activations::kBf16), Activations::kInt16);
+  EXPECT_EQ(roughest(kAvx512, Activations::kBf16), Activations::kFp32) << "faster than int16 on AVX2";
+  EXPECT_EQ(roughest(kAvx512 | kIsaAvx512Vnni, Activations::kBf16), Activations::kInt16);
+  EXPECT_EQ(roughest(kAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16, Activations::kBf16), Activations::kBf16);
+  EXPECT_EQ(roughest(kAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16, Activations::kInt8), Activations::kInt8);
+}
+#endif
+
 TEST(Activations, NamesAndParsing) {
   for (const ActivationsName& known : kActivations) {
     EXPECT_EQ(*ParseActivations(known.name), known.value);

@@ -1,0 +1,89 @@
+// Pairs of int16 on AVX2: rounding activations, decoding weights (whole_pairs_body.h and dots_body.h have the
+// interfaces, layout.h the picture).
+#pragma once
+
+#include "kernels/cpu/avx2/codes.h"
+#include "kernels/cpu/avx2/words.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/whole_pairs_body.h"
+
+namespace marlin {
+namespace {
+
+struct WholePairDots : WholePairSums {
+  static constexpr int kMostTokens = kTokenTile;
+  // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
+  template <int T>
+  static constexpr int kVectors = T == 1 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
+  // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
+  static Sum Start() {
+    Sum zero = ZeroWhole();
+    Forget(zero);
+    return zero;
+  }
+  static Sum Add(Sum sum, Words weights, Words x) { return AddWhole(sum, _mm256_madd_epi16(weights, x)); }
+};
+
+// Signed bytes as int16: bytes 0 and 2 of every word, or 1 and 3.
+template <int kFirst>
+inline Words SignedPair(Words bytes) {
+  return _mm256_srai_epi16(kFirst == 0 ? _mm256_slli_epi16(bytes, 8) : bytes, 8);
+}
+
+// Values are doubled to be whole numbers; the scale is halved, which is exact.
+struct Fp4WholePairs {
+  using Dots = WholePairDots;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes) {
+    constexpr int kFirst = kPairs[kPair][0];
+    const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+    const Words word = LoadWords(bytes);
+    const Words codes = _mm256_and_si256(kFirst < 4 ? word : _mm256_srli_epi32(word, 4), _mm256_set1_epi8(15));
+    return SignedPair<kFirst % 4>(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
+  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
+};
+
+struct Int4WholePairs {
+  using Dots = WholePairDots;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes) {
+    return _mm256_and_si256(_mm256_srli_epi16(LoadWords(bytes), 4 * kPair), _mm256_set1_epi16(15));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t* header, int row) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)));
+  }
+};
+
+struct Int8WholePairs {
+  using Dots = WholePairDots;
+  static constexpr std::size_t kStepBytes = 512;
+  template <int kPair>
+  static Words Word(const std::uint8_t* bytes) {
+    constexpr int kFirst = kPairs[kPair][0];
+    return SignedPair<kFirst % 4>(LoadWords(bytes + kFirst / 4 * 256));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
+};
+
+struct WholePairRounding {
+  static constexpr std::size_t kColumns = 16;
+  static Words Pairs(const float* x, std::size_t count, Vec inverse, Whole& sum) {
+    const Whole low = Nearest(Mul(LoadUpTo(x, count), inverse));
+    const Whole high = count > kLanes ? Nearest(Mul(LoadUpTo(x + kLanes, count - kLanes), inverse)) : ZeroWhole();
+    sum = AddWhole(sum, AddWhole(low, high));
+    // The columns of a step in each half, then in the order of their pairs.
+    const Words both = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    return _mm256_shuffle_epi8(both, _mm256_broadcastsi128_si256(order));
+  }
+};
+
+}  // namespace
+}  // namespace marlin
