@@ -64,7 +64,7 @@ enum class Activation { kSilu, kGeluTanh };
 inline constexpr std::size_t kMaxHeadDim = 512;
 
 struct AttentionArgs {
-  MatrixView<const float> q;  // [m, heads * head_dim], rotated
+  MatrixView<const float> q;       // [m, heads * head_dim], rotated
   const KvCache* cache = nullptr;  // holds the positions up to position + m - 1 of this layer
   std::size_t layer = 0;
   std::size_t heads = 0;     // a multiple of the cache's kv_heads

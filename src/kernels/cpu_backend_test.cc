@@ -285,8 +285,11 @@ TEST_P(CpuBackendTest, Attention) {
 TEST_P(CpuBackendTest, CachesRoundWhereProductsDo) {
   const auto rounding = *MakeCpuBackend({2, GetParam().bits, "", Activations::kInt8});
   const bool rounds = RoughestActivations({GetParam().bits, Activations::kInt8, ""}) != Activations::kFp32;
-  for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64}, {70, 3, 9, 3, 64}, {1, 70, 16, 2, 20},
-                                  {130, 1, 2, 2, 100}, {3, 2, 1, 1, 1}}) {
+  for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64},
+                                  {70, 3, 9, 3, 64},
+                                  {1, 70, 16, 2, 20},
+                                  {130, 1, 2, 2, 100},
+                                  {3, 2, 1, 1, 1}}) {
     SCOPED_TRACE(testing::Message() << s.m << " at " << s.position << ", heads " << s.heads << "/" << s.kv_heads);
     const Matrix q = RandomValues(s.m, s.heads * s.dim, rng_);
     const Matrix keys = RandomValues(s.position + s.m, s.kv_heads * s.dim, rng_);

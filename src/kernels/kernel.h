@@ -27,11 +27,10 @@ struct ActivationsName {
 };
 
 // From the most exact to the fastest.
-inline constexpr ActivationsName kActivations[] = {
-    {"fp32", Activations::kFp32},
-    {"int16", Activations::kInt16},
-    {"bf16", Activations::kBf16},
-    {"int8", Activations::kInt8}};
+inline constexpr ActivationsName kActivations[] = {{"fp32", Activations::kFp32},
+                                                   {"int16", Activations::kInt16},
+                                                   {"bf16", Activations::kBf16},
+                                                   {"int8", Activations::kInt8}};
 std::string_view NameOf(Activations activations);
 // Errors: kUsage, naming what there is.
 Result<Activations> ParseActivations(std::string_view name);

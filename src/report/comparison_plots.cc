@@ -29,7 +29,7 @@ std::optional<Dot> DotOf(const ResultRow* row, std::size_t series, RankOrder ord
 
 DotPanel PanelOf(const ModelResults& model, const ResultGroup& group, RankOrder order, const char* remark_head) {
   const char* label = order == RankOrder::kDivergence ? "mean KL, 1e-3 nats per token, 95 % interval"
-                                                            : "perplexity delta, %, 95 % interval";
+                                                      : "perplexity delta, %, 95 % interval";
   return {OneLine(model.name),
           group.perplexity() == nullptr ? "" : OneLine(DescribeText(*group.perplexity())),
           label,

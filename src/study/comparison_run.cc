@@ -468,8 +468,12 @@ class ModelSweep {
 
   record::Limits LimitsRecord() const {
     const auto measured = [](double rate) { return rate > 0 ? std::optional<double>(rate) : std::nullopt; };
-    return {limits_.read_gbps, limits_.fma_gflops, limits_.fma_isa, measured(limits_.bf16_gflops),
-            measured(limits_.int16_gops), measured(limits_.int8_gops)};
+    return {limits_.read_gbps,
+            limits_.fma_gflops,
+            limits_.fma_isa,
+            measured(limits_.bf16_gflops),
+            measured(limits_.int16_gops),
+            measured(limits_.int8_gops)};
   }
 
   static record::TimingProtocol Protocol(const TimingProtocol& x) {

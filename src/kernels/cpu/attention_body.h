@@ -136,8 +136,7 @@ void Attention(const AttentionTile& tile) noexcept {
   const std::size_t end = tile.position + tile.positions;
   for (std::size_t begin = 0; begin < end; begin += kKeyBlock) {
     const std::size_t offset = begin * tile.head_dim;
-    AttendBlock(tile, parts,
-                KeyBlock<Element>{keys + offset, values + offset, begin, Smaller(end - begin, kKeyBlock)});
+    AttendBlock(tile, parts, KeyBlock<Element>{keys + offset, values + offset, begin, Smaller(end - begin, kKeyBlock)});
   }
   for (std::size_t row = 0; row < parts.rows; ++row) {
     float* out = tile.out + row / tile.heads * tile.out_stride + row % tile.heads * tile.head_dim;

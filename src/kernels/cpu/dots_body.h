@@ -37,7 +37,6 @@ namespace {
 // Bytes between the load and the prefetch, as in direct_body.h.
 constexpr std::size_t kDotPrefetchBytes = 6144;
 
-
 constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
 
 // f(0), f(1), ... f(N - 1), each with a constant of its own, so that arrays indexed by it stay in registers: GCC 12

@@ -80,10 +80,10 @@ struct MatmulTile {
 
 using MatmulFn = void (*)(const MatmulTile&) noexcept;
 
-// Queries of one kv head for some consecutive positions, against all keys that they may see. Keys are taken in blocks of
-// kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as products
-// want them; what is stored for positions that nobody sees, and kKeyBlock - 1 elements behind the values, may be
-// anything that can be read.
+// Queries of one kv head for some consecutive positions, against all keys that they may see. Keys are taken in blocks
+// of kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as
+// products want them; what is stored for positions that nobody sees, and kKeyBlock - 1 elements behind the values, may
+// be anything that can be read.
 inline constexpr std::size_t kKeyBlock = 64;
 struct AttentionTile {
   const float* q = nullptr;  // [positions][heads * head_dim], of the first row and of the first of these heads
@@ -104,14 +104,14 @@ struct AttentionTile {
 // Rows are position-major: (position, head).
 constexpr std::size_t AttentionWorkspace(std::size_t rows, std::size_t head_dim) {
   const std::size_t padded = (head_dim + 63) / 64 * 64;
-  return rows * head_dim          // q, scaled
-         + rows * padded          // running output
-         + rows * 2               // running maximum and sum
-         + kKeyBlock * head_dim   // keys of a block
-         + kKeyBlock * head_dim   // values of a block
-         + kKeyBlock              // what is read behind them
-         + kKeyBlock * 8          // scores of a register tile
-         + 64 * 7;                // alignment of the seven parts
+  return rows * head_dim         // q, scaled
+         + rows * padded         // running output
+         + rows * 2              // running maximum and sum
+         + kKeyBlock * head_dim  // keys of a block
+         + kKeyBlock * head_dim  // values of a block
+         + kKeyBlock             // what is read behind them
+         + kKeyBlock * 8         // scores of a register tile
+         + 64 * 7;               // alignment of the seven parts
 }
 
 // max x and sum exp(x - max); NaN in the sum when x holds a NaN or +inf.

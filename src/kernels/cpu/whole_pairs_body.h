@@ -1,5 +1,5 @@
-// Activations in int16: packing, and what the dot products of pairs of them have in common (dots_body.h). Included after
-// an instruction set's words.h. How it rounds is a struct:
+// Activations in int16: packing, and what the dot products of pairs of them have in common (dots_body.h). Included
+// after an instruction set's words.h. How it rounds is a struct:
 //
 //   kColumns                        columns that are rounded together, a divisor of kSumLength
 //   Pairs(x, count, inverse, sum)   their words, x * inverse to the nearest; columns from `count` on are 0 and are not

@@ -1,5 +1,5 @@
-// Activations in whole numbers with a scale for kScaleLength of them, int8 and int16: what is common to packing them and
-// to their dot products (dots_body.h). The including folder's words.h defines, besides words,
+// Activations in whole numbers with a scale for kScaleLength of them, int8 and int16: what is common to packing them
+// and to their dot products (dots_body.h). The including folder's words.h defines, besides words,
 //
 //   Whole, ZeroWhole(), AddWhole(a, b)   vectors of int32
 //   ReduceWhole(a), FirstWhole(a)        the sum of all lanes, one of them

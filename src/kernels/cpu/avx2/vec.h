@@ -24,8 +24,12 @@ inline Vec Set(float x) { return _mm256_set1_ps(x); }
 inline Vec Broadcast(const float* p) { return _mm256_broadcast_ss(p); }
 inline Vec Load(const float* p) { return _mm256_loadu_ps(p); }
 // fp16 in memory.
-inline Vec Load(const std::uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline void Store(std::uint16_t* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+inline Vec Load(const std::uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline void Store(std::uint16_t* p, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a * b
