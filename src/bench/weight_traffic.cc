@@ -1,5 +1,8 @@
 #include "bench/weight_traffic.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "formats/encoded_matrix.h"
@@ -36,6 +39,10 @@ std::vector<std::string> LinearKernels(const Model& model) {
     }
   }
   return kernels;
+}
+
+std::string DescribeKernels(const Model& model) {
+  return fmt::format("{}; head {}", fmt::join(LinearKernels(model), ", "), model.weights.head().kernel());
 }
 
 std::string_view ActivationOf(std::string_view kernel) {

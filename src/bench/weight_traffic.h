@@ -16,6 +16,8 @@ std::uint64_t WeightBytesPerToken(const Model& model);
 
 // Rows of the kernel table that serve the linear layers, each once, in the order of the forward pass.
 std::vector<std::string> LinearKernels(const Model& model);
+// "avx512vnni/fp4-int16; head avx512/fp16": those and the head's.
+std::string DescribeKernels(const Model& model);
 
 // The precision that a row of the kernel table rounds activations to; "fp32" of a kernel outside of it.
 std::string_view ActivationOf(std::string_view kernel);

@@ -1,7 +1,6 @@
 // bench throughput: tokens per second in llama-bench's terms, of models as they are or rounded in memory, in turn.
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -48,7 +47,7 @@ ThroughputRow DescribeRow(const ModelCandidate& candidate, const Model& model) {
   row.model = candidate.checkpoint->name;
   row.path = candidate.checkpoint->path.string();
   row.weights = candidate.weights;
-  row.kernels = fmt::format("{}; head {}", fmt::join(LinearKernels(model), ", "), model.weights.head().kernel());
+  row.kernels = DescribeKernels(model);
   row.threads = model.backend->threads();
   return row;
 }

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/statistics.h"
+#include "bench/weight_traffic.h"
 #include "cli/memory.h"
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
@@ -23,6 +24,7 @@ struct Evaluation {
   PerplexityEstimate all, half;
   std::size_t tokens = 0;
   std::string tokenizer_sha256;
+  std::string kernels;
   bool bos = false;
 };
 
@@ -35,14 +37,15 @@ PerplexityEstimate Estimate(const PerplexityResult& result, bool half) {
   return EstimatePerplexity({half ? result.window_nll_half : result.window_nll, counts});
 }
 
-Evaluation Describe(PerplexityResult result, const TokenStream& stream, const Tokenizer& tokenizer) {
+Evaluation Describe(PerplexityResult result, const TokenStream& stream, const LoadedModel& loaded) {
   Evaluation out;
   out.all = Estimate(result, false);
   out.half = Estimate(result, true);
   out.result = std::move(result);
   out.tokens = stream.tokens.size();
-  out.tokenizer_sha256 = tokenizer.sha256();
-  out.bos = tokenizer.adds_bos();
+  out.tokenizer_sha256 = loaded.tokenizer.sha256();
+  out.kernels = DescribeKernels(loaded.model);
+  out.bos = loaded.tokenizer.adds_bos();
   return out;
 }
 
@@ -78,6 +81,7 @@ nlohmann::json ToJson(const std::string& path, const Evaluation& e) {
           {"tokenizer_sha256", e.tokenizer_sha256},
           {"window_nll", e.result.window_nll},
           {"window_nll_half", e.result.window_nll_half},
+          {"kernels", e.kernels},
           {"seconds", e.result.seconds}};
 }
 
@@ -92,6 +96,7 @@ void Print(const std::string& path, const EvalText& text, const Evaluation& e, C
                              e.result.windows_total, windows < kFewWindows ? " (few)" : "", e.result.ctx,
                              windows * e.result.scored_per_window));
   console.Result(fmt::format("  text          {} (sha256 {}...)", text.name, text.sha256.substr(0, 12)));
+  console.Result(fmt::format("  kernels       {}", e.kernels));
   console.Result(fmt::format("  BOS           {}", e.bos ? "in front of every window" : "none"));
 }
 
@@ -271,7 +276,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   };
   auto result = EvaluatePerplexity(loaded->model, *stream, {options.ctx, options.samples}, on_window);
   if (!result) return Error{result.error().code, options.model + ": " + result.error().message};
-  const Evaluation evaluation = Describe(std::move(*result), *stream, loaded->tokenizer);
+  const Evaluation evaluation = Describe(std::move(*result), *stream, *loaded);
   Print(options.model, *text, evaluation, console);
   nlohmann::json document = ToJson(options.model, evaluation);
   document["text"] = ToJson(*text);
@@ -296,8 +301,8 @@ Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocati
     return Error{result.error().code,
                  fmt::format("{} against {}: {}", options.model, options.baseline, result.error().message)};
   }
-  const Evaluation base = Describe(result->base, pair->stream, pair->base.tokenizer);
-  const Evaluation other = Describe(result->other, pair->stream, pair->other.tokenizer);
+  const Evaluation base = Describe(result->base, pair->stream, pair->base);
+  const Evaluation other = Describe(result->other, pair->stream, pair->other);
   const DivergenceSummary summary = Summarize(*result);
   Print(options.baseline, *text, base, console);
   Print(options.model, *text, other, console);

@@ -399,13 +399,14 @@ std::string KernelNames() {
 // Refuses what this machine or this build cannot do.
 Result<IsaSet> UsableIsa(const CpuOptions& options) {
   const IsaSet host = HostIsa();
-  const IsaSet isa = options.isa.value_or(options.kernel.empty() ? UsualIsa() : host);
+  const KernelRow* const row = FindKernel(options.kernel);
+  // A row that is asked for may need more than is usual.
+  const IsaSet isa = options.isa.value_or(UsualIsa() | (row == nullptr ? 0 : row->needs & host));
   if (const IsaSet missing = isa & ~host; missing != 0) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{} was asked for, but this machine has only {}", IsaNames(missing), IsaNames(host))};
   }
   if (options.kernel.empty()) return isa;
-  const KernelRow* row = FindKernel(options.kernel);
   if (row == nullptr) {
     return Error{ErrorCode::kUsage,
                  fmt::format("no kernel is called \"{}\"; want one of: {}", options.kernel, KernelNames())};

@@ -73,6 +73,17 @@ TEST(Comparisons, KlDecidesOverMixedAndADifferenceInsideItsIntervalIsNone) {
   EXPECT_EQ(Count(MixedFigure(Analyze(records))->script, "'no measurable difference'"), 1);
 }
 
+TEST(Comparisons, ThePlotShowsKlWhereBothRowsOfAPairHaveIt) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  records.push_back(MixedRecord(0.01));  // beside int4-g128
+  SetKl(records.back().record, 0.02);
+  EXPECT_TRUE(Contains(MixedFigure(Analyze(records))->script, "perplexity delta, %"));
+  SetKl(records[6].record, 0.03);
+  const std::string script = MixedFigure(Analyze(records))->script;
+  EXPECT_TRUE(Contains(script, "mean KL")) << "other rows lack it";
+  EXPECT_FALSE(Contains(script, "perplexity delta, %"));
+}
+
 TEST(Comparisons, UniformIsOfTheSameMethodAndTensors) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
