@@ -1,9 +1,6 @@
 // Activations in int16: packing, and what the dot products of pairs of them have in common (dots_body.h). Included
-// after an instruction set's words.h. How it rounds is a struct:
-//
-//   kColumns                        columns that are rounded together, a divisor of kSumLength
-//   Pairs(x, count, inverse, sum)   their words, x * inverse to the nearest; columns from `count` on are 0 and are not
-//                                   read; the numbers are added to `sum`
+// after an instruction set's words.h. How it packs is a struct with Join(low, high): the words of 2 kLanes whole
+// numbers of 16 bits, in the order of their pairs.
 #pragma once
 
 #include "kernels/cpu/wholes_body.h"
@@ -16,9 +13,9 @@ struct WholePairSums : WholeSums<4> {
   static std::size_t WordsOfToken(std::size_t k) { return WholePairWords(k); }
 };
 
-template <class Rounding>
+template <class Packing>
 void PackWholePairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
-  constexpr std::size_t kColumns = Rounding::kColumns;
+  constexpr std::size_t kColumns = 2 * kLanes;
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
   for (std::size_t t = 0; t < m; ++t) {
@@ -33,8 +30,11 @@ void PackWholePairs(const float* x, std::size_t x_stride, std::size_t m, std::si
         inverse = Set(scale.inverse);
         PutFloat(to + (pairs + i / kScaleLength) * place.width, scale.scale);
       }
-      const Words some = Rounding::Pairs(row + i, k - i, inverse, sum);
-      StoreApart(some, pairs - i / 2, to + i / 2 * place.width, place.width);
+      const Whole low = Nearest(Mul(LoadUpTo(row + i, k - i), inverse));
+      const std::size_t next = i + kLanes;
+      const Whole high = k > next ? Nearest(Mul(LoadUpTo(row + next, k - next), inverse)) : ZeroWhole();
+      sum = AddWhole(sum, AddWhole(low, high));
+      StoreApart(Packing::Join(low, high), pairs - i / 2, to + i / 2 * place.width, place.width);
       if (!EndsSum(i, kColumns, k)) continue;
       PutFloat(to + (pairs + InputScales(k) + i / kSumLength) * place.width, static_cast<float>(ReduceWhole(sum)));
       sum = ZeroWhole();

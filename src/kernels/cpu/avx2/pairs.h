@@ -72,12 +72,8 @@ struct Int8WholePairs {
   static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
-struct WholePairRounding {
-  static constexpr std::size_t kColumns = 16;
-  static Words Pairs(const float* x, std::size_t count, Vec inverse, Whole& sum) {
-    const Whole low = Nearest(Mul(LoadUpTo(x, count), inverse));
-    const Whole high = count > kLanes ? Nearest(Mul(LoadUpTo(x + kLanes, count - kLanes), inverse)) : ZeroWhole();
-    sum = AddWhole(sum, AddWhole(low, high));
+struct WholePairPacking {
+  static Words Join(Whole low, Whole high) {
     // The columns of a step in each half, then in the order of their pairs.
     const Words both = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
     const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);

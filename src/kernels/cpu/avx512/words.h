@@ -13,6 +13,14 @@ inline void StoreWords(void* p, Words a) { _mm512_storeu_si512(p, a); }
 inline Words BroadcastWord(const std::uint32_t* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
 inline void Forget(Words& a) { asm volatile("" : "+v"(a)); }
 
+// Register tiles of dot products (dots_body.h): 24 sums, up to 4 weight vectors and a token.
+struct DotShape {
+  static constexpr int kMostTokens = 12;
+  template <int T>
+  static constexpr int kVectors = T <= 6 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = 24;
+};
+
 using Whole = __m512i;
 
 inline Whole ZeroWhole() { return _mm512_setzero_si512(); }

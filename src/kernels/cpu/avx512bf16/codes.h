@@ -10,11 +10,7 @@
 namespace marlin {
 namespace {
 
-struct PairDots : PairSums {
-  static constexpr int kMostTokens = 12;
-  template <int T>
-  static constexpr int kVectors = T <= 6 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 24;
+struct PairDots : PairSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));
   }

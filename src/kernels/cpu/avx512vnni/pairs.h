@@ -9,11 +9,7 @@
 namespace marlin {
 namespace {
 
-struct WholePairDots : WholePairSums {
-  static constexpr int kMostTokens = 12;
-  template <int T>
-  static constexpr int kVectors = T <= 6 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 24;
+struct WholePairDots : WholePairSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpwssd_epi32(sum, weights, x); }
 };
 
@@ -62,12 +58,8 @@ struct Int8WholePairs {
   static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
-struct WholePairRounding {
-  static constexpr std::size_t kColumns = 32;
-  static Words Pairs(const float* x, std::size_t count, Vec inverse, Whole& sum) {
-    const Whole low = Nearest(Mul(LoadUpTo(x, count), inverse));
-    const Whole high = count > kLanes ? Nearest(Mul(LoadUpTo(x + kLanes, count - kLanes), inverse)) : ZeroWhole();
-    sum = AddWhole(sum, AddWhole(low, high));
+struct WholePairPacking {
+  static Words Join(Whole low, Whole high) {
     const __m512i both =
         _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi32_epi16(low)), _mm512_cvtsepi32_epi16(high), 1);
     return _mm512_permutexvar_epi16(PairOrder(), both);

@@ -5,7 +5,7 @@
 namespace marlin {
 
 const DotTable kAvx512PairTable = {
-    .input = {WholePairDots::WordsOfToken, PackWholePairs<WholePairRounding>},
+    .input = {WholePairDots::WordsOfToken, PackWholePairs<WholePairPacking>},
     .peak = kDotPeak<WholePairDots>,
     .fp4 = MatmulDots<Fp4WholePairs>,
     .int4 = MatmulDots<Int4WholePairs>,

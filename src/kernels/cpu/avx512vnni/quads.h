@@ -10,11 +10,7 @@
 namespace marlin {
 namespace {
 
-struct QuadDots : QuadSums {
-  static constexpr int kMostTokens = 12;
-  template <int T>
-  static constexpr int kVectors = T <= 6 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 24;
+struct QuadDots : QuadSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
 };
 
