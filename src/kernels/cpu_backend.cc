@@ -17,6 +17,7 @@
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
 #include "kernels/region.h"
+#include "kernels/work_ranges.h"
 #include "kernels/work_split.h"
 
 namespace marlin {
@@ -69,6 +70,7 @@ class CpuBackend final : public Backend {
         forced_(std::move(forced)),
         options_(options),
         ops_(OpsFor(options.isa)),
+        ranges_(static_cast<std::size_t>(threads)),
         workspaces_(std::move(workspaces)) {
     options_.forced = forced_;
   }
@@ -107,16 +109,21 @@ class CpuBackend final : public Backend {
     pool_.Split(rows, share);
   }
 
-  // job(piece, thread) for every piece, `grab` at a time to whoever is free.
+  // job(piece, thread) for every piece, in order, to whoever is free.
   template <class Job>
-  void ForPieces(std::size_t pieces, std::size_t grab, Job job) {
+  void ForPieces(std::size_t pieces, Job job) {
     std::atomic<std::size_t> next{0};
     pool_.Run([&](int thread) {
-      for (;;) {
-        const std::size_t begin = next.fetch_add(grab, std::memory_order_relaxed);
-        if (begin >= pieces) return;
-        for (std::size_t piece = begin; piece < std::min(begin + grab, pieces); ++piece) job(piece, thread);
-      }
+      for (std::size_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) job(piece, thread);
+    });
+  }
+
+  // The same where pieces are equal and a thread had better have neighbours.
+  template <class Job>
+  void ForNeighbours(std::size_t pieces, Job job) {
+    ranges_.Start(pieces);
+    pool_.Run([&](int thread) {
+      while (const auto piece = ranges_.Next(static_cast<std::size_t>(thread))) job(*piece, thread);
     });
   }
 
@@ -134,6 +141,7 @@ class CpuBackend final : public Backend {
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
   const bool fetch_past_caches_ = ReadsFasterPastCaches();
+  WorkRanges ranges_;
   RegionPool weights_;  // in the order of execution, as models load them
   RegionPool buffers_;
   std::vector<Region> workspaces_;  // one per thread
@@ -236,7 +244,7 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
   if (input != nullptr) PackInput(x, *input);
   const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
 
-  ForPieces(panels * split.parts, split.grab, [&](std::size_t piece, int thread) {
+  ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
     std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once
     std::size_t i = 0;
     for (; panel >= AsCpu(*weights[i]).packed.geometry.panels; ++i) panel -= AsCpu(*weights[i]).packed.geometry.panels;
@@ -302,7 +310,7 @@ void CpuBackend::Remember(KvCache& cache, std::size_t layer, std::size_t positio
       to.Set(layer, head, p, keys.Row(p - position).data() + column, values.Row(p - position).data() + column);
     }
   };
-  if (keys.rows * keys.cols > kSerialElements) return ForPieces(pieces, 1, store);
+  if (keys.rows * keys.cols > kSerialElements) return ForPieces(pieces, store);
   for (std::size_t piece = 0; piece < pieces; ++piece) store(piece, 0);
 }
 
@@ -322,7 +330,7 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
 
   const auto attend = cache.half() ? ops_.attention_half : ops_.attention;
 
-  ForPieces(position_tiles * per_position, 1, [&](std::size_t piece, int thread) {
+  ForPieces(position_tiles * per_position, [&](std::size_t piece, int thread) {
     // Late positions see the most keys: they go first, so that the last pieces are small.
     const std::size_t first = (position_tiles - 1 - piece / per_position) * tile_positions;
     const std::size_t kv_head = piece % per_position / head_tiles;

@@ -13,8 +13,6 @@ constexpr std::size_t kTile = kTokenTile;
 constexpr std::size_t kLeastTokens = 24;
 // Unpacking a panel costs about as much as multiplying it by this many tokens.
 constexpr std::size_t kUnpackTokens = 3;
-// Pieces per thread that are enough to even out unequal threads.
-constexpr std::size_t kGrabs = 16;
 
 constexpr std::size_t CeilDiv(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
 
@@ -29,7 +27,7 @@ WorkSplit SplitWork(std::size_t panels, std::size_t m, std::size_t threads) {
     const std::size_t parts = CeilDiv(m, tokens);
     const std::size_t cost = CeilDiv(panels * parts, threads) * (tokens + kUnpackTokens);
     if (best.parts == 0 || cost < best_cost) {
-      best = {tokens, parts, std::max<std::size_t>(1, panels * parts / (threads * kGrabs))};
+      best = {tokens, parts};
       best_cost = cost;
     }
   }

@@ -8,7 +8,6 @@ namespace marlin {
 struct WorkSplit {
   std::size_t part_tokens = 0;  // tokens of a part (the last one may be shorter)
   std::size_t parts = 0;        // parts of the m tokens
-  std::size_t grab = 0;         // pieces (panel, part) that a thread takes at once
 };
 
 // panels, m and threads at least 1.

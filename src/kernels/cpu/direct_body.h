@@ -16,9 +16,6 @@
 namespace marlin {
 namespace {
 
-// Bytes between the load and the prefetch. Long enough for DRAM at full speed, short of a second page most of the time.
-constexpr std::size_t kPrefetchBytes = 4096;
-
 template <class Code, int kK = 0>
 [[gnu::always_inline]] inline void StoreStep(const typename Code::Step& step, const typename Code::Zero& zero,
                                              float* to) {
@@ -71,6 +68,7 @@ template <class Code, int T, int kV>
     zero[v] = Code::LoadZero(block.header, first + v * kLanes);
     for (int t = 0; t < T; ++t) sum[v][t] = Zero();
   }
+  if (first == 0) FetchAheadOfHeader(block, false);
   const std::uint8_t* bytes = block.codes + first / kLanes * Code::kVectorBytes;
   const float* x = tile.x + block.k;
   std::size_t k = Code::kStep;
@@ -78,7 +76,7 @@ template <class Code, int T, int kV>
     for (int v = 0; v < kV; ++v) {
       for (int line = 0; line < Code::kStepBytes; line += 256) {
         if (Code::kVectorBytes == 16 && v % 4 != 0) break;  // four vectors of 16 bytes share a cache line
-        __builtin_prefetch(bytes + line + v * Code::kVectorBytes + kPrefetchBytes);
+        FetchAhead(bytes + line + v * Code::kVectorBytes, false);
       }
       const typename Code::Step step = Code::Load(bytes + v * Code::kVectorBytes, zero[v]);
       MultiplyStep<Code, T, false>(step, zero[v], x, tile.x_stride, Code::kStep, sum[v]);

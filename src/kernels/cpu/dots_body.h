@@ -34,9 +34,6 @@
 namespace marlin {
 namespace {
 
-// Bytes between the load and the prefetch, as in direct_body.h.
-constexpr std::size_t kDotPrefetchBytes = 6144;
-
 constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
 
 // f(0), f(1), ... f(N - 1), each with a constant of its own, so that arrays indexed by it stay in registers: GCC 12
@@ -53,13 +50,7 @@ template <int N, class Function>
 // Asks for the lines of a step, all rows. What is read again for the other rows of the panel stays in the caches.
 template <int kStepBytes>
 [[gnu::always_inline]] inline void FetchStep(const std::uint8_t* bytes, bool past_caches) {
-  Unrolled<kStepBytes / 64>([&](auto line) MARLIN_INLINE {
-    if (past_caches) {
-      __builtin_prefetch(bytes + line * 64 + kDotPrefetchBytes, 0, 0);
-    } else {
-      __builtin_prefetch(bytes + line * 64 + kDotPrefetchBytes);
-    }
-  });
+  Unrolled<kStepBytes / 64>([&](auto line) MARLIN_INLINE { FetchAhead(bytes + line * 64, past_caches); });
 }
 
 template <class Dots, int T>
@@ -131,6 +122,7 @@ template <class Code, int T>
   const Tiles begin(tile.packed, tile.geometry->cols);
   Tiles x = begin;
   x.Advance(block.k / 8 * Dots::kStepWords);
+  if (first == 0) FetchAheadOfHeader(block, past_caches);
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(Dots::kStepWords)) {
@@ -265,7 +257,7 @@ inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales
     std::uint8_t* to = weights + v * kLanes * 4;
     for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
       for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
-        __builtin_prefetch(bytes + line + kDotPrefetchBytes);
+        FetchAhead(bytes + line, false);
       }
       StoreStepWords<Code>(bytes, to);
     }

@@ -16,13 +16,31 @@ constexpr int kPanelVectors = 64 / kLanes;
 
 inline std::size_t Smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
+// Asks for weights ahead of the 64-byte line that is read now: from memory into the L2 cache, then, nearer, into L1;
+// the few requests that L1 can have open do not wait for memory. Or at once past the caches.
+[[gnu::always_inline]] inline void FetchAhead(const std::uint8_t* line, bool past_caches) {
+  if (past_caches) {
+    __builtin_prefetch(line + 6144, 0, 0);
+  } else {
+    __builtin_prefetch(line + 8192, 0, 2);
+    __builtin_prefetch(line + 1024);
+  }
+}
+
 // The part of a panel that is summed in one chain.
 struct Block {
   const std::uint8_t* header;  // of its group
   const std::uint8_t* codes;
   std::size_t k;  // of its first column
   std::size_t length;
+  bool first;  // of its group
 };
+
+// The header's part of FetchAhead, for those who ask for the codes as they read them.
+[[gnu::always_inline]] inline void FetchAheadOfHeader(const Block& block, bool past_caches) {
+  if (!block.first) return;
+  for (const std::uint8_t* line = block.header; line < block.codes; line += 64) FetchAhead(line, past_caches);
+}
 
 // visit(Block) in the order of k, at most kLength at a time.
 template <std::size_t kLength = kBlockLength, class Visitor>
@@ -33,8 +51,8 @@ inline void ForEachBlock(const MatmulTile& tile, Visitor visit) {
   for (std::size_t k = 0; k < geometry.cols; header += geometry.group_bytes) {
     const std::size_t end = Smaller(k + geometry.group, geometry.cols);
     const std::uint8_t* codes = header + geometry.code_offset;
-    for (; k < end; codes += block_bytes) {
-      const Block block{header, codes, k, Smaller(end - k, kLength)};
+    for (bool first = true; k < end; codes += block_bytes, first = false) {
+      const Block block{header, codes, k, Smaller(end - k, kLength), first};
       visit(block);
       k += block.length;
     }

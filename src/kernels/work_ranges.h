@@ -1,0 +1,30 @@
+// Pieces of a job for some threads: each has a range of its own, in order, and takes from the end of another's when it
+// is through. So a thread reads memory onwards, as prefetching expects it, and unequal threads still end together.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace marlin {
+
+class WorkRanges {
+ public:
+  explicit WorkRanges(std::size_t threads) : ranges_(threads) {}
+
+  // Pieces 0 .. pieces - 1, fewer than 2^32. No thread may be in Next.
+  void Start(std::size_t pieces);
+
+  // A piece that nobody else gets; nothing when all are taken.
+  std::optional<std::size_t> Next(std::size_t thread);
+
+ private:
+  struct alignas(64) Range {
+    std::atomic<std::uint64_t> span{0};  // its first piece, and 2^32 times its end
+  };
+  std::vector<Range> ranges_;
+};
+
+}  // namespace marlin
