@@ -11,8 +11,9 @@
 
 namespace marlin {
 
-// Logits exist for this many positions at a time: 128 x 152,000 floats are 78 MB.
-inline constexpr std::size_t kHeadRows = 128;
+// Logits exist for this many positions at a time: half a window of 512, in whole tiles of 6 tokens. Fewer would unpack
+// the head more often; 258 x 152,000 floats are 157 MB.
+inline constexpr std::size_t kHeadRows = 258;
 
 // Errors: kInput (fewer than `windows` windows; a token that a vocabulary of `vocab` does not have).
 Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx, std::size_t windows);

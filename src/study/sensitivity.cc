@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/statistics.h"
+#include "eval/windows.h"
 #include "quantize/gptq.h"
 #include "quantize/source_tensors.h"
 #include "study/head_divergence.h"
@@ -382,7 +383,7 @@ std::uint64_t SensitivityBytes(const ModelConfig& config, std::size_t windows, s
   // One layer in fp32 at most, and its trials in up to 8 bits; states; the logits of some positions.
   return 3 * windows * state + trials * state + layer_parameters * (4 + (measure_all ? 8 : 2)) +
          StatisticsBytes(config, gram) / config.layers + LayerScratch::Floats(config, ctx) * sizeof(float) +
-         std::uint64_t{2} * 128 * config.vocab_size * sizeof(float);
+         std::uint64_t{2} * kHeadRows * config.vocab_size * sizeof(float);
 }
 
 }  // namespace marlin

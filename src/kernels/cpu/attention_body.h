@@ -60,26 +60,55 @@ struct KeyBlock {
   std::size_t count;
 };
 
-// Scores of a row -> exp(score - running maximum); the first `visible` of 64 count, the others become 0.
-inline void SoftmaxRow(const AttentionParts& parts, std::size_t row, float* scores, std::size_t visible) {
-  constexpr float kLowest = -__builtin_inff();
-  for (std::size_t j = visible; j < kKeyBlock; ++j) scores[j] = kLowest;
-  Vec peaks = Set(parts.peak[row]);
+// The running maxima of the rows of a register tile before and after a block, in whole vectors.
+struct Peaks {
+  static constexpr std::size_t kRows = (kTileTokens + kLanes - 1) / kLanes * kLanes;
+  alignas(64) float before[kRows] = {};
+  alignas(64) float after[kRows] = {};
+  alignas(64) float shrink[kRows] = {};  // exp(before - after)
+};
+
+// The largest of a row's scores and `before`; the first `visible` of 64 count, the others become -infinity.
+inline float PeakOfRow(float* scores, std::size_t visible, float before) {
+  for (std::size_t j = visible; j < kKeyBlock; ++j) scores[j] = -__builtin_inff();
+  Vec peaks = Set(before);
   for (std::size_t j = 0; j < kKeyBlock; j += kLanes) peaks = Max(Load(scores + j), peaks);
-  const float peak = ReduceMax(peaks);
-  const Vec shrink = Exp(Set(parts.peak[row] - peak));
+  return ReduceMax(peaks);
+}
+
+// Scores of a row -> exp(score - peak); their sum.
+inline float ExpRow(float* scores, float peak) {
   Vec sums = Zero();
   for (std::size_t j = 0; j < kKeyBlock; j += kLanes) {
     const Vec e = Exp(Sub(Load(scores + j), Set(peak)));
     Store(scores + j, e);
     sums = Add(sums, e);
   }
-  if (peak != parts.peak[row]) {
-    float* out = parts.out + row * parts.padded;
-    for (std::size_t d = 0; d < parts.padded; d += kLanes) Store(out + d, Mul(Load(out + d), shrink));
+  return ReduceAdd(sums);
+}
+
+// Scores of `count` rows from `row` -> exp(score - running maximum); row t sees the first visible(t) of 64 keys. One
+// step after the other for all rows: inside a row each waits for the one before.
+template <class Visible>
+inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_t count, Visible visible) {
+  Peaks peaks;
+  for (std::size_t t = 0; t < count; ++t) {
+    peaks.before[t] = parts.peak[row + t];
+    peaks.after[t] = PeakOfRow(parts.scores + t * kKeyBlock, visible(t), peaks.before[t]);
   }
-  parts.sum[row] = __builtin_fmaf(parts.sum[row], First(shrink), ReduceAdd(sums));
-  parts.peak[row] = peak;
+  for (std::size_t t = 0; t < Peaks::kRows; t += kLanes) {
+    Store(peaks.shrink + t, Exp(Sub(Load(peaks.before + t), Load(peaks.after + t))));
+  }
+  for (std::size_t t = 0; t < count; ++t) {
+    const float sum = ExpRow(parts.scores + t * kKeyBlock, peaks.after[t]);
+    parts.sum[row + t] = __builtin_fmaf(parts.sum[row + t], peaks.shrink[t], sum);
+    parts.peak[row + t] = peaks.after[t];
+    if (peaks.after[t] == peaks.before[t]) continue;
+    float* out = parts.out + (row + t) * parts.padded;
+    for (std::size_t d = 0; d < parts.padded; d += kLanes) {
+      Store(out + d, Mul(Load(out + d), Set(peaks.shrink[t])));
+    }
+  }
 }
 
 // One block of keys for `count` rows from `row`. Columns of values beyond head_dim belong to nobody.
@@ -90,15 +119,10 @@ inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, s
   MultiplyTokens(Product<Element>{block.keys, kKeyBlock, tile.head_dim, q, tile.head_dim, nullptr, nullptr, 0,
                                   parts.scores, kKeyBlock},
                  count);
-  for (std::size_t t = 0; t < count; ++t) {
-    float* scores = parts.scores + t * kKeyBlock;
+  SoftmaxRows(parts, row, count, [&](std::size_t t) {
     const std::size_t end = tile.position + (row + t) / tile.heads + 1;  // of the keys this row sees
-    if (end > block.begin) {
-      SoftmaxRow(parts, row + t, scores, Smaller(end - block.begin, kKeyBlock));
-    } else {
-      for (std::size_t j = 0; j < kKeyBlock; ++j) scores[j] = 0;
-    }
-  }
+    return end > block.begin ? Smaller(end - block.begin, kKeyBlock) : 0;
+  });
   for (std::size_t d = 0; d < parts.padded; d += 64) {
     float* out = parts.out + row * parts.padded + d;
     MultiplyTokens(Product<Element>{block.values + d, tile.head_dim, block.count, parts.scores, kKeyBlock, nullptr, out,

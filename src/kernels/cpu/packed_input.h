@@ -1,5 +1,5 @@
 // Where the words of packed activations stand (tile.h has the picture). Included after an instruction set's words.h;
-// everything has internal linkage.
+// everything has internal linkage. That one says whether it has a StoreInTurn for whole tiles (kHasStoreInTurn).
 #pragma once
 
 #include "kernels/cpu/tile.h"
@@ -7,15 +7,22 @@
 namespace marlin {
 namespace {
 
-// The first word of token t of m, and the distance from one word to the next.
-struct TokenPlace {
-  std::size_t offset;
-  std::size_t width;
+// Tokens from x on that are packed as one tile, and its words.
+struct TokensToPack {
+  const float* x;
+  std::size_t x_stride;
+  std::size_t count;  // 1..kTokenTile
+  std::uint32_t* words;
 };
 
-inline TokenPlace PlaceOfToken(std::size_t t, std::size_t m, std::size_t token_words) {
-  const std::size_t first = t / kTokenTile * kTokenTile;
-  return {first * token_words + (t - first), m - first < kTokenTile ? m - first : kTokenTile};
+// pack(TokensToPack) for m tokens, tile by tile.
+template <class Pack>
+inline void ForTokenTiles(const float* x, std::size_t x_stride, std::size_t m, std::size_t token_words,
+                          std::uint32_t* words, Pack pack) {
+  for (std::size_t t = 0; t < m; t += kTokenTile) {
+    const std::size_t count = m - t < kTokenTile ? m - t : kTokenTile;
+    pack(TokensToPack{x + t * x_stride, x_stride, count, words + t * token_words});
+  }
 }
 
 // kLanes floats; those beyond `count` are 0.
@@ -29,6 +36,17 @@ inline void StoreApart(Words a, std::size_t count, std::uint32_t* to, std::size_
   std::uint32_t words[kLanes];
   StoreWords(words, a);
   for (std::size_t i = 0; i < kLanes && i < count; ++i) to[i * width] = words[i];
+}
+
+// The first `count` words of every token of a tile, or all of them, from word `first` on.
+template <class Vector>
+inline void StoreTile(const Vector (&words)[kTokenTile], std::size_t count, std::size_t first,
+                      const TokensToPack& tokens) {
+  std::uint32_t* const to = tokens.words + first * tokens.count;
+  if constexpr (kHasStoreInTurn) {
+    if (tokens.count == kTokenTile && count >= kLanes) return StoreInTurn(words, to);
+  }
+  for (std::size_t t = 0; t < tokens.count; ++t) StoreApart(words[t], count, to + t, tokens.count);
 }
 
 // Whether the sum of kSumLength columns ends with the `count` columns from i of k.

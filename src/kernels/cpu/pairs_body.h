@@ -30,24 +30,30 @@ struct PairSums {
 };
 
 template <class Rounding>
-void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+inline void PackPairsOfTile(const TokensToPack& tokens, std::size_t k) {
   constexpr std::size_t kColumns = Rounding::kColumns;
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
-  for (std::size_t t = 0; t < m; ++t) {
-    const float* const row = x + t * x_stride;
-    const TokenPlace place = PlaceOfToken(t, m, PairWords(k));
-    std::uint32_t* const to = words + place.offset;
-    float sum = 0;
-    for (std::size_t i = 0; i < k; i += kColumns) {
-      const Words some = Rounding::Pairs(row + i, k - i);
-      StoreApart(some, pairs - i / 2, to + i / 2 * place.width, place.width);
-      sum += Rounding::SumOf(some);
-      if (!EndsSum(i, kColumns, k)) continue;
-      PutFloat(to + (pairs + i / kSumLength) * place.width, sum);
-      sum = 0;
+  float sums[kTokenTile] = {};
+  for (std::size_t i = 0; i < k; i += kColumns) {
+    Words words[kTokenTile];
+    for (std::size_t t = 0; t < tokens.count; ++t) {
+      words[t] = Rounding::Pairs(tokens.x + t * tokens.x_stride + i, k - i);
+      sums[t] += Rounding::SumOf(words[t]);
+    }
+    StoreTile(words, pairs - i / 2, i / 2, tokens);
+    if (!EndsSum(i, kColumns, k)) continue;
+    for (std::size_t t = 0; t < tokens.count; ++t) {
+      PutFloat(tokens.words + (pairs + i / kSumLength) * tokens.count + t, sums[t]);
+      sums[t] = 0;
     }
   }
+}
+
+template <class Rounding>
+void PackPairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+  ForTokenTiles(x, x_stride, m, PairWords(k), words,
+                [&](const TokensToPack& tokens) { PackPairsOfTile<Rounding>(tokens, k); });
 }
 
 }  // namespace

@@ -14,32 +14,45 @@ struct WholePairSums : WholeSums<4> {
 };
 
 template <class Packing>
-void PackWholePairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
   constexpr std::size_t kColumns = 2 * kLanes;
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
-  for (std::size_t t = 0; t < m; ++t) {
-    const float* const row = x + t * x_stride;
-    const TokenPlace place = PlaceOfToken(t, m, WholePairWords(k));
-    std::uint32_t* const to = words + place.offset;
-    Vec inverse = Zero();
-    Whole sum = ZeroWhole();
-    for (std::size_t i = 0; i < k; i += kColumns) {
+  const auto put = [&](std::size_t word, std::size_t t, float value) {
+    PutFloat(tokens.words + word * tokens.count + t, value);
+  };
+  float inverse[kTokenTile] = {};
+  Whole sums[kTokenTile];
+  for (Whole& sum : sums) sum = ZeroWhole();
+  for (std::size_t i = 0; i < k; i += kColumns) {
+    const std::size_t next = i + kLanes;
+    Words words[kTokenTile];
+    for (std::size_t t = 0; t < tokens.count; ++t) {
+      const float* const row = tokens.x + t * tokens.x_stride;
       if (i % kScaleLength == 0) {
         const InputScale scale(row + i, k - i, 32767);
-        inverse = Set(scale.inverse);
-        PutFloat(to + (pairs + i / kScaleLength) * place.width, scale.scale);
+        inverse[t] = scale.inverse;
+        put(pairs + i / kScaleLength, t, scale.scale);
       }
-      const Whole low = Nearest(Mul(LoadUpTo(row + i, k - i), inverse));
-      const std::size_t next = i + kLanes;
-      const Whole high = k > next ? Nearest(Mul(LoadUpTo(row + next, k - next), inverse)) : ZeroWhole();
-      sum = AddWhole(sum, AddWhole(low, high));
-      StoreApart(Packing::Join(low, high), pairs - i / 2, to + i / 2 * place.width, place.width);
-      if (!EndsSum(i, kColumns, k)) continue;
-      PutFloat(to + (pairs + InputScales(k) + i / kSumLength) * place.width, static_cast<float>(ReduceWhole(sum)));
-      sum = ZeroWhole();
+      const Vec factor = Set(inverse[t]);
+      const Whole low = Nearest(Mul(LoadUpTo(row + i, k - i), factor));
+      const Whole high = k > next ? Nearest(Mul(LoadUpTo(row + next, k - next), factor)) : ZeroWhole();
+      sums[t] = AddWhole(sums[t], AddWhole(low, high));
+      words[t] = Packing::Join(low, high);
+    }
+    StoreTile(words, pairs - i / 2, i / 2, tokens);
+    if (!EndsSum(i, kColumns, k)) continue;
+    for (std::size_t t = 0; t < tokens.count; ++t) {
+      put(pairs + InputScales(k) + i / kSumLength, t, static_cast<float>(ReduceWhole(sums[t])));
+      sums[t] = ZeroWhole();
     }
   }
+}
+
+template <class Packing>
+void PackWholePairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+  ForTokenTiles(x, x_stride, m, WholePairWords(k), words,
+                [&](const TokensToPack& tokens) { PackWholePairsOfTile<Packing>(tokens, k); });
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ using Words = __m256i;
 inline Words LoadWords(const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline void StoreWords(void* p, Words a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
 inline Words BroadcastWord(const std::uint32_t* p) { return _mm256_set1_epi32(static_cast<int>(*p)); }
+constexpr bool kHasStoreInTurn = false;
 inline void Forget(Words& a) { asm volatile("" : "+x"(a)); }
 
 using Whole = __m256i;

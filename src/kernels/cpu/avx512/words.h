@@ -13,6 +13,41 @@ inline void StoreWords(void* p, Words a) { _mm512_storeu_si512(p, a); }
 inline Words BroadcastWord(const std::uint32_t* p) { return _mm512_set1_epi32(static_cast<int>(*p)); }
 inline void Forget(Words& a) { asm volatile("" : "+v"(a)); }
 
+// Where the words of a tile's tokens go when they are put in turn (StoreInTurn): first the words of two tokens side by
+// side, as 64 bits; then, for vectors 0, 1 and 2 of 24 such pairs, those of the first four tokens, and of all six.
+struct TurnOrder {
+  alignas(64) std::int32_t two[2][16] = {};
+  alignas(64) std::int64_t four[3][8] = {};
+  alignas(64) std::int64_t six[3][8] = {};
+
+  constexpr TurnOrder() {
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < 16; ++i) two[half][i] = half * 8 + i / 2 + i % 2 * 16;
+    }
+    for (int i = 0; i < 24; ++i) {
+      const int word = i / 3, tokens = i % 3;
+      four[i / 8][i % 8] = tokens == 0 ? word : tokens == 1 ? 8 + word : 0;
+      six[i / 8][i % 8] = tokens == 2 ? 8 + word : i % 8;
+    }
+  }
+};
+inline constexpr TurnOrder kTurnOrder;
+
+// to[w][t] = words[t][w].
+constexpr bool kHasStoreInTurn = true;
+inline void StoreInTurn(const Words (&words)[6], std::uint32_t* to) {
+  for (int half = 0; half < 2; ++half) {
+    const __m512i order = _mm512_load_si512(kTurnOrder.two[half]);
+    const __m512i a = _mm512_permutex2var_epi32(words[0], order, words[1]);
+    const __m512i b = _mm512_permutex2var_epi32(words[2], order, words[3]);
+    const __m512i c = _mm512_permutex2var_epi32(words[4], order, words[5]);
+    for (int i = 0; i < 3; ++i, to += 16) {
+      const __m512i four = _mm512_permutex2var_epi64(a, _mm512_load_si512(kTurnOrder.four[i]), b);
+      StoreWords(to, _mm512_permutex2var_epi64(four, _mm512_load_si512(kTurnOrder.six[i]), c));
+    }
+  }
+}
+
 // Register tiles of dot products (dots_body.h): 24 sums, up to 4 weight vectors and a token.
 struct DotShape {
   static constexpr int kMostTokens = 12;

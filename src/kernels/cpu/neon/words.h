@@ -10,6 +10,7 @@ using Words = uint32x4_t;
 
 inline Words LoadWords(const std::uint8_t* p) { return vreinterpretq_u32_u8(vld1q_u8(p)); }
 inline void StoreWords(void* p, Words a) { vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_u32(a)); }
+constexpr bool kHasStoreInTurn = false;
 inline Words BroadcastWord(const std::uint32_t* p) { return vld1q_dup_u32(p); }
 inline void Forget(Words& a) { asm volatile("" : "+w"(a)); }
 
