@@ -103,7 +103,7 @@ inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_
     const float sum = ExpRow(parts.scores + t * kKeyBlock, peaks.after[t]);
     parts.sum[row + t] = __builtin_fmaf(parts.sum[row + t], peaks.shrink[t], sum);
     parts.peak[row + t] = peaks.after[t];
-    if (peaks.after[t] == peaks.before[t]) continue;
+    // Also by 1: nothing foresees where a maximum stays.
     float* out = parts.out + (row + t) * parts.padded;
     for (std::size_t d = 0; d < parts.padded; d += kLanes) {
       Store(out + d, Mul(Load(out + d), Set(peaks.shrink[t])));
