@@ -13,15 +13,15 @@
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights unpacked first
 //   Sum, Start(), Add(sum, weights, x)
-//   TokenParams<T>, Params<T>(x, k, begin, length)   what the tokens' sums of a block need to become fp32
-//   Value(sum, row, token)                  ... and how
+//   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
+//   .Value(sum, offset, token)              ... and how; offset counts where kOffset
 //   First(sum)                              any lane as fp32
 //
 // and per weight format a struct like those of direct_body.h:
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     what the words are larger by than the weights
+//   Offset(header, row)                     what the words are larger by than the weights; only where they are
 //
 // Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
 #pragma once
@@ -47,11 +47,24 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
-// Asks for the lines of a step, all rows. What is read again for the other rows of the panel stays in the caches.
-template <int kStepBytes>
-[[gnu::always_inline]] inline void FetchStep(const std::uint8_t* bytes, bool past_caches) {
-  Unrolled<kStepBytes / 64>([&](auto line) MARLIN_INLINE { FetchAhead(bytes + line * 64, past_caches); });
+// Asks ahead for a part of what a sweep over kVectors vectors of rows reads in a step: the lines of word kWord, as all
+// at once would wait for each other.
+template <class Code, int kVectors, int kWord>
+[[gnu::always_inline]] inline void FetchWord(const std::uint8_t* bytes, bool past_caches) {
+  constexpr int kLinesOfBlock = kVectors * kLanes * 4 < 64 ? 1 : kVectors * kLanes * 4 / 64;  // a block is 256 bytes
+  Unrolled<static_cast<int>(Code::kStepBytes) / 256 * kLinesOfBlock>([&](auto number) MARLIN_INLINE {
+    constexpr int kLine = decltype(number)::value;
+    if constexpr (kLine % Code::Dots::kStepWords == kWord) {
+      FetchAhead(bytes + kLine / kLinesOfBlock * 256 + kLine % kLinesOfBlock * 64, past_caches);
+    }
+  });
 }
+
+// Whether the words of a format are larger than its weights.
+template <class Code>
+constexpr bool kHasOffset = requires(const std::uint8_t* header) {
+  Code::Offset(header, 0);
+};
 
 template <class Dots, int T>
 struct TileSums {
@@ -97,14 +110,17 @@ template <class Code, int kBegin, int kCount, int T>
 [[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
                                               int first, const TileSums<typename Code::Dots, T>& sums, float* totals) {
   using Dots = typename Code::Dots;
-  const auto token = Dots::template Params<kCount>(packed, tile.geometry->cols, block.k, block.length);
+  const typename Dots::template TokenParams<kCount, kHasOffset<Code>> token(packed, tile.geometry->cols, block.k,
+                                                                            block.length);
   Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
-    const Vec scale = Code::Scale(block.header, first + v * kLanes);
-    const Vec offset = Code::Offset(block.header, first + v * kLanes);
+    const int row = first + v * kLanes;
+    const Vec scale = Code::Scale(block.header, row);
+    Vec offset = Zero();
+    if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
     Unrolled<kCount>([&](auto t) MARLIN_INLINE {
-      float* const total = totals + (kBegin + t) * 64 + first + v * kLanes;
+      float* const total = totals + (kBegin + t) * 64 + row;
       const Vec before = block.k == 0 ? Zero() : Load(total);
-      Store(total, Fma(scale, Dots::Value(sums.at[kBegin + t][v], offset, token, t), before));
+      Store(total, Fma(scale, token.Value(sums.at[kBegin + t][v], offset, t), before));
     });
   });
 }
@@ -126,8 +142,8 @@ template <class Code, int T>
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(Dots::kStepWords)) {
-    if (first == 0) FetchStep<Code::kStepBytes>(bytes, past_caches);
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
+      FetchWord<Code, kVectors, decltype(word)::value>(bytes, past_caches);
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
@@ -171,7 +187,7 @@ struct DotProduct {
   const DotChunk* chunk;
   const std::uint8_t* weights;  // [steps of all blocks][words of a step][64 rows] words
   const float* scales;          // [blocks][64]
-  const float* offsets;         // [blocks][64]
+  const float* offsets;         // [blocks][64]; unused where the format has none
   const std::uint32_t* packed;  // the tokens of this tile
   std::size_t cols;
   const float* in;  // [tokens][64] totals so far; null means zeros
@@ -181,21 +197,22 @@ struct DotProduct {
 };
 
 // totals of a block: out[t][v] = fma(scale, value of the sum, in[t][v]).
-template <class Dots, int T>
+template <class Dots, int T, bool kOffset>
 [[gnu::always_inline]] inline void FoldBlock(const DotProduct& p, std::size_t b, int first,
                                              const TileSums<Dots, T>& sums) {
   const float* const in = b == 0 ? p.in : p.totals;
   const bool last = b + 1 == p.chunk->blocks;
   float* const out = last ? p.out : p.totals;
   const std::size_t out_stride = last ? p.out_stride : 64;
-  const auto token = Dots::template Params<T>(p.packed, p.cols, p.chunk->begins[b], p.chunk->steps[b] * 8);
+  const typename Dots::template TokenParams<T, kOffset> token(p.packed, p.cols, p.chunk->begins[b],
+                                                              p.chunk->steps[b] * 8);
   const auto fold = [&](auto before) MARLIN_INLINE {
     Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
       const int row = first + v * kLanes;
       const Vec scale = Load(p.scales + b * 64 + row);
-      const Vec offset = Load(p.offsets + b * 64 + row);
+      const Vec offset = kOffset ? Load(p.offsets + b * 64 + row) : Zero();
       Unrolled<T>([&](auto t) MARLIN_INLINE {
-        const Vec value = Dots::Value(sums.at[t][v], offset, token, t);
+        const Vec value = token.Value(sums.at[t][v], offset, t);
         Store(out + t * out_stride + row, Fma(scale, value, before(t, row)));
       });
     });
@@ -208,7 +225,7 @@ template <class Dots, int T>
 }
 
 // T tokens, the rows of one register tile.
-template <class Dots, int T>
+template <class Dots, int T, bool kOffset>
 [[gnu::always_inline]] inline void DotTile(const DotProduct& p, int first) {
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = p.packed + p.chunk->k / 8 * Dots::kStepWords * T;
@@ -221,21 +238,21 @@ template <class Dots, int T>
       Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
       sums.Add(row, [&](auto t) MARLIN_INLINE { return x + t; });
     }
-    FoldBlock<Dots, T>(p, b, first, sums);
+    FoldBlock<Dots, T, kOffset>(p, b, first, sums);
   }
 }
 
-template <class Dots, int T>
+template <class Dots, int T, bool kOffset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  for (int first = 0; first < 64; first += Dots::template kVectors<T> * kLanes) DotTile<Dots, T>(p, first);
+  for (int first = 0; first < 64; first += Dots::template kVectors<T> * kLanes) DotTile<Dots, T, kOffset>(p, first);
 }
 
-template <class Dots, int T = kTokenTile>
+template <class Dots, bool kOffset, int T = kTokenTile>
 inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
   if constexpr (T > 1) {
-    if (tokens < T) return MultiplyDotTokens<Dots, T - 1>(p, tokens);
+    if (tokens < T) return MultiplyDotTokens<Dots, kOffset, T - 1>(p, tokens);
   }
-  DotTileOfTokens<Dots, T>(p);
+  DotTileOfTokens<Dots, T, kOffset>(p);
 }
 
 template <class Code, int kWord = 0>
@@ -252,7 +269,7 @@ inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales
   const std::size_t steps = StepsOf(block.length);
   for (int v = 0; v < kPanelVectors; ++v) {
     Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
-    Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
+    if constexpr (kHasOffset<Code>) Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
     const std::uint8_t* bytes = block.codes + v * kLanes * 4;
     std::uint8_t* to = weights + v * kLanes * 4;
     for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
@@ -265,7 +282,7 @@ inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales
 }
 
 // A chunk, now unpacked, times all tokens of the tile.
-template <class Dots>
+template <class Dots, bool kOffset>
 inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
   const std::size_t token_words = Dots::WordsOfToken(p.cols);
   const bool last = p.chunk->k + p.chunk->length == p.cols;
@@ -287,7 +304,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
       const std::uint32_t* const ahead = tile.packed + next * token_words + p.chunk->k / 8 * step_words;
       for (std::size_t i = 0; i < StepsOf(p.chunk->length) * step_words; i += 16) __builtin_prefetch(ahead + i);
     }
-    MultiplyDotTokens<Dots>(p, Smaller(tile.m - t, kTokenTile));
+    MultiplyDotTokens<Dots, kOffset>(p, Smaller(tile.m - t, kTokenTile));
   }
 }
 
@@ -317,7 +334,7 @@ void MatmulManyDots(const MatmulTile& tile) {
     product.scales = scales;
     product.offsets = offsets;
     product.cols = tile.geometry->cols;
-    MultiplyChunk<Dots>(tile, product, totals);
+    MultiplyChunk<Dots, kHasOffset<Code>>(tile, product, totals);
     chunk = {};
     steps = 0;
   });

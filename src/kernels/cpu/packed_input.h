@@ -57,13 +57,21 @@ constexpr bool EndsSum(std::size_t i, std::size_t count, std::size_t k) {
 // Sums of x of T tokens over a block that begins at k, from sums of kSumLength k each.
 template <int T>
 struct InputSumsOf {
-  float at[T];
+  static constexpr int kWhole = (T + kLanes - 1) / kLanes;
+  float at[kWhole * kLanes];
 
-  InputSumsOf(const std::uint32_t* sums, std::size_t begin, std::size_t length) : at{} {
+  InputSumsOf(const std::uint32_t* sums, std::size_t begin, std::size_t length) {
     const float* sum = reinterpret_cast<const float*>(sums) + begin / kSumLength * T;
+    Vec total[kWhole];
+    for (Vec& some : total) some = Zero();
     for (std::size_t k = 0; k < length; k += kSumLength, sum += T) {
-      for (int t = 0; t < T; ++t) at[t] += sum[t];
+      for (int i = 0; i < kWhole; ++i) {
+        const int rest = T - i * kLanes;
+        total[i] = Add(total[i], rest < kLanes ? LoadPartial(sum + i * kLanes, static_cast<std::size_t>(rest), 0)
+                                               : Load(sum + i * kLanes));
+      }
     }
+    for (int i = 0; i < kWhole; ++i) Store(at + i * kLanes, total[i]);
   }
 };
 

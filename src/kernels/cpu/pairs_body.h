@@ -14,19 +14,23 @@ namespace {
 struct PairSums {
   static constexpr int kStepWords = 4;
   using Sum = Vec;
-  template <int T>
-  using TokenParams = InputSumsOf<T>;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
-  template <int T>
-  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
-    return {packed + (cols + 7) / 8 * kStepWords * T, begin, length};
-  }
-  template <int T>
-  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
-    return Fnma(offset, Broadcast(token.at + t), sum);
-  }
+
+  template <int T, bool kOffset>
+  class TokenParams {
+   public:
+    TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
+        : sums_(packed + (cols + 7) / 8 * kStepWords * T, begin, kOffset ? length : 0) {}
+    Vec Value(Sum sum, Vec offset, int t) const {
+      if constexpr (kOffset) return Fnma(offset, Broadcast(sums_.at + t), sum);
+      return sum;
+    }
+
+   private:
+    InputSumsOf<T> sums_;
+  };
 };
 
 template <class Rounding>

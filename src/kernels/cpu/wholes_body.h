@@ -16,24 +16,27 @@ template <int kWords>
 struct WholeSums {
   static constexpr int kStepWords = kWords;
   using Sum = Whole;
-  template <int T>
-  struct TokenParams {
-    const float* scales;
-    InputSumsOf<T> sums;
-  };
   static Sum Start() { return ZeroWhole(); }
   static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
-  template <int T>
-  static TokenParams<T> Params(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length) {
-    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * T;
-    return {reinterpret_cast<const float*>(scales) + begin / kScaleLength * T,
-            {scales + InputScales(cols) * T, begin, length}};
-  }
-  template <int T>
-  static Vec Value(Sum sum, Vec offset, const TokenParams<T>& token, int t) {
-    const Vec whole = Fnma(offset, Broadcast(token.sums.at + t), ToFloats(sum));
-    return Mul(whole, Broadcast(token.scales + t));
-  }
+
+  template <int T, bool kOffset>
+  class TokenParams {
+   public:
+    TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
+        : scales_(reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kStepWords * T)),
+          sums_(packed + ((cols + 7) / 8 * kStepWords + InputScales(cols)) * T, begin, kOffset ? length : 0) {
+      scales_ += begin / kScaleLength * T;
+    }
+    Vec Value(Sum sum, Vec offset, int t) const {
+      Vec whole = ToFloats(sum);
+      if constexpr (kOffset) whole = Fnma(offset, Broadcast(sums_.at + t), whole);
+      return Mul(whole, Broadcast(scales_ + t));
+    }
+
+   private:
+    const float* scales_;
+    InputSumsOf<T> sums_;
+  };
 };
 
 // The largest |x|; NaN where one is not finite.

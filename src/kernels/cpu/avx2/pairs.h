@@ -44,7 +44,6 @@ struct Fp4WholePairs {
     return SignedPair<kFirst % 4>(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 struct Int4WholePairs {
@@ -69,7 +68,6 @@ struct Int8WholePairs {
     return SignedPair<kFirst % 4>(LoadWords(bytes + kFirst / 4 * 256));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 struct WholePairPacking {

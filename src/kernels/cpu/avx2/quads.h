@@ -81,7 +81,6 @@ struct Int8Quads {
     return LoadWords(bytes + 256 * kQuad);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 }  // namespace

@@ -19,7 +19,6 @@ struct PairDots : PairSums, DotShape {
 struct PairCode {
   using Dots = PairDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 struct Fp4Pairs : PairCode {

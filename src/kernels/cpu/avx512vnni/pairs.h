@@ -26,7 +26,6 @@ struct Fp4WholePairs {
     return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), Twice(table));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 // Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
@@ -55,7 +54,6 @@ struct Int8WholePairs {
     return _mm512_srai_epi16(kFirst % 4 == 0 ? _mm512_slli_epi16(word, 8) : word, 8);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 struct WholePairPacking {

@@ -26,7 +26,6 @@ struct PairDots : PairSums {
 struct PairCodeBase {
   using Dots = PairDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 struct Fp4Pairs : PairCodeBase {

@@ -23,7 +23,6 @@ struct QuadDots : QuadSums {
 struct QuadCode {
   using Dots = QuadDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t*, int) { return Zero(); }
 };
 
 template <int kQuad>
