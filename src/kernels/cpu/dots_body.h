@@ -13,6 +13,7 @@
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights unpacked first
 //   Sum, Start(), Add(sum, weights, x)
+//   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
 //   First(sum)                              any lane as fp32
@@ -303,6 +304,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
       const std::size_t step_words = Dots::kStepWords * width;
       const std::uint32_t* const ahead = tile.packed + next * token_words + p.chunk->k / 8 * step_words;
       for (std::size_t i = 0; i < StepsOf(p.chunk->length) * step_words; i += 16) __builtin_prefetch(ahead + i);
+      Dots::FetchParams(tile.packed + next * token_words, p.cols, p.chunk->k, width);
     }
     MultiplyDotTokens<Dots, kOffset>(p, Smaller(tile.m - t, kTokenTile));
   }

@@ -49,30 +49,60 @@ inline void StoreTile(const Vector (&words)[kTokenTile], std::size_t count, std:
   for (std::size_t t = 0; t < tokens.count; ++t) StoreApart(words[t], count, to + t, tokens.count);
 }
 
-// Whether the sum of kSumLength columns ends with the `count` columns from i of k.
+// Whether the sum of kLength columns ends with the `count` columns from i of k.
+template <std::size_t kLength = kSumLength>
 constexpr bool EndsSum(std::size_t i, std::size_t count, std::size_t k) {
-  return i % kSumLength + count >= kSumLength || i + count >= k;
+  return i % kLength + count >= kLength || i + count >= k;
 }
 
-// Sums of x of T tokens over a block that begins at k, from sums of kSumLength k each.
-template <int T>
-struct InputSumsOf {
-  static constexpr int kWhole = (T + kLanes - 1) / kLanes;
-  float at[kWhole * kLanes];
+// Puts a token's sums, `width` words apart: from `sums` on those of kSumLength columns, then those of kDotBlockLength.
+struct SumsOfToken {
+  float block = 0;  // the sum of kDotBlockLength columns so far
 
-  InputSumsOf(const std::uint32_t* sums, std::size_t begin, std::size_t length) {
-    const float* sum = reinterpret_cast<const float*>(sums) + begin / kSumLength * T;
-    Vec total[kWhole];
-    for (Vec& some : total) some = Zero();
-    for (std::size_t k = 0; k < length; k += kSumLength, sum += T) {
-      for (int i = 0; i < kWhole; ++i) {
-        const int rest = T - i * kLanes;
-        total[i] = Add(total[i], rest < kLanes ? LoadPartial(sum + i * kLanes, static_cast<std::size_t>(rest), 0)
-                                               : Load(sum + i * kLanes));
-      }
-    }
-    for (int i = 0; i < kWhole; ++i) Store(at + i * kLanes, total[i]);
+  // The sum of kSumLength columns, which ends with the `count` columns from i of k.
+  void Put(float sum, std::size_t i, std::size_t count, std::size_t k, std::uint32_t* sums, std::size_t width) {
+    PutFloat(sums + i / kSumLength * width, sum);
+    block += sum;
+    if (!EndsSum<kDotBlockLength>(i, count, k)) return;
+    PutFloat(sums + (ShortSums(k) + i / kDotBlockLength) * width, block);
+    block = 0;
   }
+};
+
+inline void FetchSums(const std::uint32_t* sums, std::size_t cols, std::size_t begin, std::size_t width) {
+  __builtin_prefetch(sums + begin / kSumLength * width);
+  __builtin_prefetch(sums + (ShortSums(cols) + begin / kDotBlockLength) * width);
+}
+
+// Sums of x of T tokens over a block that begins at k, at[0] .. at[T - 1].
+template <int T>
+class InputSumsOf {
+ public:
+  // sums: as SumsOfToken puts them, of `cols` columns.
+  InputSumsOf(const std::uint32_t* sums, std::size_t cols, std::size_t begin, std::size_t length) {
+    const float* const shorts = reinterpret_cast<const float*>(sums);
+    if (begin % kDotBlockLength == 0 && (length == kDotBlockLength || begin + length >= cols)) {
+      at = shorts + (ShortSums(cols) + begin / kDotBlockLength) * T;
+    } else if (length <= kSumLength) {
+      at = shorts + begin / kSumLength * T;
+    } else {
+      Sum(shorts + begin / kSumLength * T, length);
+    }
+  }
+  InputSumsOf(const InputSumsOf&) = delete;
+  InputSumsOf& operator=(const InputSumsOf&) = delete;
+
+  const float* at;
+
+ private:
+  void Sum(const float* sum, std::size_t length) {
+    for (std::size_t k = 0; k < length; k += kSumLength, sum += T) {
+      for (int t = 0; t < T; ++t) own_[t] += sum[t];
+    }
+    at = own_;
+  }
+
+  float own_[T] = {};
 };
 
 }  // namespace

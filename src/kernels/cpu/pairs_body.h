@@ -18,11 +18,16 @@ struct PairSums {
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
 
+  // Asks for what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
+  static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
+    FetchSums(packed + (cols + 7) / 8 * kStepWords * width, cols, begin, width);
+  }
+
   template <int T, bool kOffset>
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
-        : sums_(packed + (cols + 7) / 8 * kStepWords * T, begin, kOffset ? length : 0) {}
+        : sums_(packed + (cols + 7) / 8 * kStepWords * T, cols, begin, length) {}
     Vec Value(Sum sum, Vec offset, int t) const {
       if constexpr (kOffset) return Fnma(offset, Broadcast(sums_.at + t), sum);
       return sum;
@@ -39,6 +44,7 @@ inline void PackPairsOfTile(const TokensToPack& tokens, std::size_t k) {
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
   float sums[kTokenTile] = {};
+  SumsOfToken sums_of[kTokenTile];
   for (std::size_t i = 0; i < k; i += kColumns) {
     Words words[kTokenTile];
     for (std::size_t t = 0; t < tokens.count; ++t) {
@@ -48,7 +54,7 @@ inline void PackPairsOfTile(const TokensToPack& tokens, std::size_t k) {
     StoreTile(words, pairs - i / 2, i / 2, tokens);
     if (!EndsSum(i, kColumns, k)) continue;
     for (std::size_t t = 0; t < tokens.count; ++t) {
-      PutFloat(tokens.words + (pairs + i / kSumLength) * tokens.count + t, sums[t]);
+      sums_of[t].Put(sums[t], i, kColumns, k, tokens.words + pairs * tokens.count + t, tokens.count);
       sums[t] = 0;
     }
   }

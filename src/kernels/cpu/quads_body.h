@@ -15,13 +15,15 @@ struct QuadSums : WholeSums<2> {
 // One token, its words `width` apart.
 inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::size_t width) {
   const std::size_t words = (k + 7) / 8 * 2;
+  std::uint32_t* const scales = to + words * width;
+  SumsOfToken sums_of;
   float inverse = 0;
   Whole sum = ZeroWhole();
   for (std::size_t i = 0; i < words * 4; i += kLanes) {
     if (i % kScaleLength == 0) {
       const InputScale scale(x + i, k - i, 127);
       inverse = scale.inverse;
-      PutFloat(to + (words + i / kScaleLength) * width, scale.scale);
+      PutFloat(scales + i / kScaleLength * width, scale.scale);
     }
     const Vec scaled = i < k ? Mul(LoadUpTo(x + i, k - i), Set(inverse)) : Zero();
     const Whole whole = Nearest(scaled);
@@ -30,7 +32,7 @@ inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::siz
     for (std::size_t w = i / 4; w < (i + kLanes) / 4 && w < words; ++w) to[w * width] = quads[w - i / 4];
     sum = AddWhole(sum, whole);
     if (!EndsSum(i, kLanes, words * 4)) continue;
-    PutFloat(to + (words + InputScales(k) + i / kSumLength) * width, static_cast<float>(ReduceWhole(sum)));
+    sums_of.Put(static_cast<float>(ReduceWhole(sum)), i, kLanes, k, scales + InputScales(k) * width, width);
     sum = ZeroWhole();
   }
 }

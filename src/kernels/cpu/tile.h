@@ -31,17 +31,18 @@ inline constexpr std::size_t kTokenTile = 6;
 // x as kernels that round it take it: tiles of kTokenTile tokens (the last one may be narrower), each of 32-bit words
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
-//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bf16 of 32 k
+//          [sums][tokens of the tile]                   fp32 sums of the bf16 of 32 k, then of 128 k
 //   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 32767
-//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the int16 of 32 k
+//          [sums][tokens of the tile]                   fp32 sums of the int16 of 32 k, then of 128 k
 //   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
-//          [ceil(k / 32)][tokens of the tile]           fp32 sums of the bytes of 32 k
+//          [sums][tokens of the tile]                   fp32 sums of the bytes of 32 k, then of 128 k
 //
 // Rounded to nearest, ties to even; the k that fill up the last 8 are 0.
 inline constexpr std::size_t kSumLength = 32;
-constexpr std::size_t InputSums(std::size_t k) { return (k + kSumLength - 1) / kSumLength; }
+constexpr std::size_t ShortSums(std::size_t k) { return (k + kSumLength - 1) / kSumLength; }
+constexpr std::size_t InputSums(std::size_t k) { return ShortSums(k) + (k + kDotBlockLength - 1) / kDotBlockLength; }
 constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4 + InputSums(k); }
 inline constexpr std::size_t kScaleLength = kDotBlockLength;
 constexpr std::size_t InputScales(std::size_t k) { return (k + kScaleLength - 1) / kScaleLength; }

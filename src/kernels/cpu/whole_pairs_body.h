@@ -18,9 +18,9 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
   constexpr std::size_t kColumns = 2 * kLanes;
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
-  const auto put = [&](std::size_t word, std::size_t t, float value) {
-    PutFloat(tokens.words + word * tokens.count + t, value);
-  };
+  std::uint32_t* const scales = tokens.words + pairs * tokens.count;
+  std::uint32_t* const sums_begin = scales + InputScales(k) * tokens.count;
+  SumsOfToken sums_of[kTokenTile];
   float inverse[kTokenTile] = {};
   Whole sums[kTokenTile];
   for (Whole& sum : sums) sum = ZeroWhole();
@@ -32,7 +32,7 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
       if (i % kScaleLength == 0) {
         const InputScale scale(row + i, k - i, 32767);
         inverse[t] = scale.inverse;
-        put(pairs + i / kScaleLength, t, scale.scale);
+        PutFloat(scales + i / kScaleLength * tokens.count + t, scale.scale);
       }
       const Vec factor = Set(inverse[t]);
       const Whole low = Nearest(Mul(LoadUpTo(row + i, k - i), factor));
@@ -43,7 +43,8 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
     StoreTile(words, pairs - i / 2, i / 2, tokens);
     if (!EndsSum(i, kColumns, k)) continue;
     for (std::size_t t = 0; t < tokens.count; ++t) {
-      put(pairs + InputScales(k) + i / kSumLength, t, static_cast<float>(ReduceWhole(sums[t])));
+      const auto sum = static_cast<float>(ReduceWhole(sums[t]));
+      sums_of[t].Put(sum, i, kColumns, k, sums_begin + t, tokens.count);
       sums[t] = ZeroWhole();
     }
   }

@@ -19,12 +19,19 @@ struct WholeSums {
   static Sum Start() { return ZeroWhole(); }
   static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
 
+  // Asks for what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
+  static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
+    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * width;
+    __builtin_prefetch(scales + begin / kScaleLength * width);
+    FetchSums(scales + InputScales(cols) * width, cols, begin, width);
+  }
+
   template <int T, bool kOffset>
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
         : scales_(reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kStepWords * T)),
-          sums_(packed + ((cols + 7) / 8 * kStepWords + InputScales(cols)) * T, begin, kOffset ? length : 0) {
+          sums_(packed + ((cols + 7) / 8 * kStepWords + InputScales(cols)) * T, cols, begin, length) {
       scales_ += begin / kScaleLength * T;
     }
     Vec Value(Sum sum, Vec offset, int t) const {
