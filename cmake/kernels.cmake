@@ -10,13 +10,16 @@ endfunction()
 
 marlin_isa(scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  marlin_isa(avx2 -fno-exceptions -mavx2 -mfma -mf16c)
+  set(avx2 -fno-exceptions -mavx2 -mfma -mf16c)
+  marlin_isa(avx2 ${avx2})
+  # GCC 12 otherwise joins the sums of different steps and keeps them in memory.
+  set(apart $<$<CXX_COMPILER_ID:GNU>:-fno-tree-coalesce-vars>)
+  marlin_isa(avxvnni ${avx2} -mavxvnni ${apart})
   # GCC 12's own AVX-512 header looks uninitialized to it (GCC bug 105593).
   set(avx512 -fno-exceptions -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c
     $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   marlin_isa(avx512 ${avx512})
-  # GCC 12 otherwise joins the sums of different steps and keeps them in memory.
-  marlin_isa(avx512vnni ${avx512} -mavx512vnni $<$<CXX_COMPILER_ID:GNU>:-fno-tree-coalesce-vars>)
+  marlin_isa(avx512vnni ${avx512} -mavx512vnni ${apart})
   marlin_isa(avx512bf16 ${avx512} -mavx512bf16)
   target_compile_definitions(marlin_kernels PUBLIC MARLIN_X86)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")

@@ -19,6 +19,7 @@ namespace {
 constexpr IsaSet kUpToAvx512 = kIsaAvx2 | kIsaAvx512;
 constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar},
                                 IsaLevel{"avx2", kIsaAvx2},
+                                IsaLevel{"avxvnni", kIsaAvx2 | kIsaAvxVnni},
                                 IsaLevel{"avx512", kUpToAvx512},
                                 IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
                                 IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16},
@@ -42,6 +43,15 @@ bool HasF16c() {
   unsigned ecx = 0;
   unsigned edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+// Nor for this. The same registers.
+bool HasAvxVnni() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1u << 4) != 0;
 }
 
 bool IsIntel() { return __builtin_cpu_is("intel") != 0; }
@@ -73,6 +83,7 @@ IsaSet HostIsa() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c()) {
     set |= kIsaAvx2;
+    if (HasAvxVnni()) set |= kIsaAvxVnni;
   }
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {

@@ -34,6 +34,14 @@ KernelRow Avx2PairRow(std::string_view name, std::string_view family, MatmulFn m
   return DotRow(name, family, kIsaAvx2, Activations::kInt16, kAvx2PairTable.input, matmul);
 }
 
+KernelRow AvxVnniQuadRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx2 | kIsaAvxVnni, Activations::kInt8, kAvxVnniQuadTable.input, matmul);
+}
+
+KernelRow AvxVnniPairRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx2 | kIsaAvxVnni, Activations::kInt16, kAvxVnniPairTable.input, matmul);
+}
+
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
   return DotRow(name, family, kIsaAvx512 | kIsaAvx512Bf16, Activations::kBf16, kAvx512Bf16Table.input, matmul);
 }
@@ -65,6 +73,9 @@ std::span<const KernelRow> AllRows() {
     PairRow("avx512vnni/fp4-int16", "fp4", kAvx512PairTable.fp4),
     PairRow("avx512vnni/int4-int16", "int4", kAvx512PairTable.int4),
     PairRow("avx512vnni/int8-int16", "int8", kAvx512PairTable.int8),
+    AvxVnniQuadRow("avxvnni/fp4-int8", "fp4", kAvxVnniQuadTable.fp4),
+    AvxVnniQuadRow("avxvnni/int4-int8", "int4", kAvxVnniQuadTable.int4),
+    AvxVnniQuadRow("avxvnni/int8-int8", "int8", kAvxVnniQuadTable.int8),
     QuadRow("avx2/fp4-int8", "fp4", kAvx2QuadTable.fp4),
     QuadRow("avx2/int4-int8", "int4", kAvx2QuadTable.int4),
     QuadRow("avx2/int8-int8", "int8", kAvx2QuadTable.int8),
@@ -74,6 +85,9 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("avx512/bf16", "bf16", kIsaAvx512, kAvx512Table.bf16),
     Fp32Row("avx512/fp16", "fp16", kIsaAvx512, kAvx512Table.fp16),
     Fp32Row("avx512/fp32", "fp32", kIsaAvx512, kAvx512Table.fp32),
+    AvxVnniPairRow("avxvnni/fp4-int16", "fp4", kAvxVnniPairTable.fp4),
+    AvxVnniPairRow("avxvnni/int4-int16", "int4", kAvxVnniPairTable.int4),
+    AvxVnniPairRow("avxvnni/int8-int16", "int8", kAvxVnniPairTable.int8),
     Avx2PairRow("avx2/fp4-int16", "fp4", kAvx2PairTable.fp4),
     Avx2PairRow("avx2/int4-int16", "int4", kAvx2PairTable.int4),
     Avx2PairRow("avx2/int8-int16", "int8", kAvx2PairTable.int8),
@@ -153,6 +167,9 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
   if ((isa & kIsaAvx512Vnni) != 0) {
     peaks.push_back({"avx512vnni", Activations::kInt16, kAvx512PairTable.peak});
     peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
+  } else if ((isa & kIsaAvxVnni) != 0) {
+    peaks.push_back({"avxvnni", Activations::kInt16, kAvxVnniPairTable.peak});
+    peaks.push_back({"avxvnni", Activations::kInt8, kAvxVnniQuadTable.peak});
   } else if ((isa & kIsaAvx2) != 0) {
     peaks.push_back({"avx2", Activations::kInt16, kAvx2PairTable.peak});
     peaks.push_back({"avx2", Activations::kInt8, kAvx2QuadTable.peak});

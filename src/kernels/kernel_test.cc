@@ -117,6 +117,7 @@ TEST(Isa, NamesAndParsing) {
   EXPECT_EQ(HighestLevel(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaScalar), "scalar");
   EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvx512), "avx2, avx512");
+  EXPECT_EQ(IsaNames(kIsaAvx2 | kIsaAvxVnni), "avx2, avxvnni");
   EXPECT_EQ(IsaNames(kIsaNeon), "neon");
   EXPECT_EQ(IsaNames(kIsaNeon | kIsaNeonBf16), "neon, neonbf16");
   EXPECT_EQ(*ParseIsa("avx512"), kIsaAvx2 | kIsaAvx512);
@@ -124,7 +125,8 @@ TEST(Isa, NamesAndParsing) {
   const Result<IsaSet> unknown = ParseIsa("mmx");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);
-  EXPECT_NE(unknown.error().message.find("scalar, avx2, avx512, avx512vnni, avx512bf16, neon, neondotprod, neonbf16"),
+  EXPECT_NE(unknown.error().message.find(
+                "scalar, avx2, avxvnni, avx512, avx512vnni, avx512bf16, neon, neondotprod, neonbf16"),
             std::string::npos);
 }
 

@@ -196,6 +196,8 @@ extern const IsaTable kAvx512Table;
 extern const IsaTable kNeonTable;
 extern const DotTable kAvx2QuadTable;     // activations in int8
 extern const DotTable kAvx2PairTable;     // activations in int16
+extern const DotTable kAvxVnniQuadTable;  // activations in int8
+extern const DotTable kAvxVnniPairTable;  // activations in int16
 extern const DotTable kAvx512Bf16Table;   // activations in bf16
 extern const DotTable kAvx512VnniTable;   // activations in int8
 extern const DotTable kAvx512PairTable;   // activations in int16

@@ -1,5 +1,6 @@
-// Pairs of int16 on AVX2: rounding activations, decoding weights (whole_pairs_body.h and dots_body.h have the
-// interfaces, layout.h the picture).
+// Pairs of int16 on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that follows PairTiles):
+// rounding activations, decoding weights (whole_pairs_body.h and dots_body.h have the interfaces, layout.h the
+// picture).
 #pragma once
 
 #include "kernels/cpu/avx2/codes.h"
@@ -10,7 +11,8 @@
 namespace marlin {
 namespace {
 
-struct WholePairDots : WholePairSums {
+// Register tiles and their start.
+struct PairTiles : WholePairSums {
   static constexpr int kMostTokens = kTokenTile;
   // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
   template <int T>
@@ -22,7 +24,6 @@ struct WholePairDots : WholePairSums {
     Forget(zero);
     return zero;
   }
-  static Sum Add(Sum sum, Words weights, Words x) { return AddWhole(sum, _mm256_madd_epi16(weights, x)); }
 };
 
 // Signed bytes as int16: bytes 0 and 2 of every word, or 1 and 3.
@@ -32,8 +33,9 @@ inline Words SignedPair(Words bytes) {
 }
 
 // Values are doubled to be whole numbers; the scale is halved, which is exact.
+template <class PairDots>
 struct Fp4WholePairs {
-  using Dots = WholePairDots;
+  using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
@@ -46,8 +48,9 @@ struct Fp4WholePairs {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
+template <class PairDots>
 struct Int4WholePairs {
-  using Dots = WholePairDots;
+  using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
@@ -59,8 +62,9 @@ struct Int4WholePairs {
   }
 };
 
+template <class PairDots>
 struct Int8WholePairs {
-  using Dots = WholePairDots;
+  using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 512;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {

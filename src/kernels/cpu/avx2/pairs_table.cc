@@ -3,13 +3,20 @@
 #include "kernels/cpu/dots_body.h"
 
 namespace marlin {
+namespace {
+
+struct PairDots : PairTiles {
+  static Sum Add(Sum sum, Words weights, Words x) { return AddWhole(sum, _mm256_madd_epi16(weights, x)); }
+};
+
+}  // namespace
 
 const DotTable kAvx2PairTable = {
-    .input = {WholePairDots::WordsOfToken, PackWholePairs<WholePairPacking>},
-    .peak = kDotPeak<WholePairDots>,
-    .fp4 = MatmulDots<Fp4WholePairs>,
-    .int4 = MatmulDots<Int4WholePairs>,
-    .int8 = MatmulDots<Int8WholePairs>,
+    .input = {PairDots::WordsOfToken, PackWholePairs<WholePairPacking>},
+    .peak = kDotPeak<PairDots>,
+    .fp4 = MatmulDots<Fp4WholePairs<PairDots>>,
+    .int4 = MatmulDots<Int4WholePairs<PairDots>>,
+    .int8 = MatmulDots<Int8WholePairs<PairDots>>,
     .bf16 = nullptr,
 };
 

@@ -1,5 +1,5 @@
-// Quads of bytes on AVX2: decoding weights (dots_body.h has the interface, layout.h the picture). The dot product takes
-// unsigned weights and sums pairs of products in 16 bits.
+// Quads of bytes on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that follows QuadTiles):
+// decoding weights (dots_body.h has the interface, layout.h the picture). The dot product takes unsigned weights.
 #pragma once
 
 #include "kernels/cpu/avx2/codes.h"
@@ -10,11 +10,8 @@
 namespace marlin {
 namespace {
 
-// In memory, because all registers are taken.
-alignas(32) constexpr std::int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-
-// Weights from 0 to 24: a pair is at most 2 x 24 x 127 = 6096 in size, so nothing saturates.
-struct SmallQuadDots : QuadSums {
+// Register tiles and their start.
+struct QuadTiles : QuadSums {
   // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
   static constexpr int kMostTokens = kTokenTile;
   template <int T>
@@ -26,19 +23,6 @@ struct SmallQuadDots : QuadSums {
     Forget(zero);
     return zero;
   }
-  static Sum Add(Sum sum, Words weights, Words x) {
-    Words pairs = _mm256_maddubs_epi16(weights, x);
-    asm("vpmaddwd %1, %0, %0" : "+x"(pairs) : "m"(kOnes));
-    return AddWhole(sum, pairs);
-  }
-};
-
-// Weights from -128 to 127, whose signs go to x. A pair is at most 2 x 128 x 127 = 32512: x is -128 only in tokens that
-// are not finite.
-struct QuadDots : SmallQuadDots {
-  static Sum Add(Sum sum, Words weights, Words x) {
-    return SmallQuadDots::Add(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
-  }
 };
 
 template <int kQuad>
@@ -48,8 +32,9 @@ inline Words QuadOfNibbles(const std::uint8_t* bytes) {
 }
 
 // Values are doubled and moved up by 12 to be whole numbers from 0 to 24; the scale is halved, which is exact.
+template <class QuadDots>
 struct Fp4Quads {
-  using Dots = SmallQuadDots;
+  using Dots = QuadDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
@@ -60,8 +45,9 @@ struct Fp4Quads {
   static Vec Offset(const std::uint8_t*, int) { return Set(12.0f); }
 };
 
+template <class QuadDots>
 struct Int4Quads {
-  using Dots = SmallQuadDots;
+  using Dots = QuadDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
@@ -73,8 +59,17 @@ struct Int4Quads {
   }
 };
 
+// Weights from -128 to 127, whose signs go to x, which is -128 only in tokens that are not finite.
+template <class QuadDots>
+struct SignedQuadDots : QuadDots {
+  static QuadSums::Sum Add(QuadSums::Sum sum, Words weights, Words x) {
+    return QuadDots::Add(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
+  }
+};
+
+template <class QuadDots>
 struct Int8Quads {
-  using Dots = QuadDots;
+  using Dots = SignedQuadDots<QuadDots>;
   static constexpr std::size_t kStepBytes = 512;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {

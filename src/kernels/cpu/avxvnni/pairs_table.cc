@@ -1,0 +1,23 @@
+// The kernels of AVX-VNNI with activations rounded to int16, whole sums. Exports its table and nothing else.
+#include "kernels/cpu/avx2/pairs.h"
+#include "kernels/cpu/dots_body.h"
+
+namespace marlin {
+namespace {
+
+struct PairDots : PairTiles {
+  static Sum Add(Sum sum, Words weights, Words x) { return _mm256_dpwssd_avx_epi32(sum, weights, x); }
+};
+
+}  // namespace
+
+const DotTable kAvxVnniPairTable = {
+    .input = {PairDots::WordsOfToken, PackWholePairs<WholePairPacking>},
+    .peak = kDotPeak<PairDots>,
+    .fp4 = MatmulDots<Fp4WholePairs<PairDots>>,
+    .int4 = MatmulDots<Int4WholePairs<PairDots>>,
+    .int8 = MatmulDots<Int8WholePairs<PairDots>>,
+    .bf16 = nullptr,
+};
+
+}  // namespace marlin
