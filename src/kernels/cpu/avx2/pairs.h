@@ -1,4 +1,4 @@
-// Pairs of int16 on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that follows PairTiles):
+// Pairs of int16 on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that extends PairTiles):
 // rounding activations, decoding weights (whole_pairs_body.h and dots_body.h have the interfaces, layout.h the
 // picture).
 #pragma once
@@ -11,20 +11,7 @@
 namespace marlin {
 namespace {
 
-// Register tiles and their start.
-struct PairTiles : WholePairSums {
-  static constexpr int kMostTokens = kTokenTile;
-  // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
-  template <int T>
-  static constexpr int kVectors = T == 1 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
-  // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
-  static Sum Start() {
-    Sum zero = ZeroWhole();
-    Forget(zero);
-    return zero;
-  }
-};
+using PairTiles = DotTiles<WholePairSums>;
 
 // Signed bytes as int16: bytes 0 and 2 of every word, or 1 and 3.
 template <int kFirst>

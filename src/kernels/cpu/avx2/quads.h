@@ -1,4 +1,4 @@
-// Quads of bytes on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that follows QuadTiles):
+// Quads of bytes on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that extends QuadTiles):
 // decoding weights (dots_body.h has the interface, layout.h the picture). The dot product takes unsigned weights.
 #pragma once
 
@@ -10,20 +10,7 @@
 namespace marlin {
 namespace {
 
-// Register tiles and their start.
-struct QuadTiles : QuadSums {
-  // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
-  static constexpr int kMostTokens = kTokenTile;
-  template <int T>
-  static constexpr int kVectors = T == 1 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
-  // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
-  static Sum Start() {
-    Sum zero = ZeroWhole();
-    Forget(zero);
-    return zero;
-  }
-};
+using QuadTiles = DotTiles<QuadSums>;
 
 template <int kQuad>
 inline Words QuadOfNibbles(const std::uint8_t* bytes) {

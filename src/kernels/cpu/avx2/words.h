@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/avx2/vec.h"
+#include "kernels/cpu/tile.h"
 
 namespace marlin {
 namespace {
@@ -30,6 +31,22 @@ inline void StoreBytes(void* p, Whole a) {
   const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
 }
+
+// Register tiles of dot products (dots_body.h), and their start, for sums of pairs or of quads.
+template <class Sums>
+struct DotTiles : Sums {
+  // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
+  static constexpr int kMostTokens = kTokenTile;
+  template <int T>
+  static constexpr int kVectors = T == 1 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
+  // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
+  static Whole Start() {
+    Whole zero = ZeroWhole();
+    Forget(zero);
+    return zero;
+  }
+};
 
 }  // namespace
 }  // namespace marlin
