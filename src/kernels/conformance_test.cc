@@ -72,7 +72,11 @@ struct TokenWords {
     return static_cast<std::uint16_t>(pair >> (16 * HalfOf(column)));
   }
   float Bf16(std::size_t k) const { return Bf16ToFloat(Half(k)); }
-  std::int16_t Int16(std::size_t k) const { return static_cast<std::int16_t>(Half(k)); }
+  int Int16(std::size_t k, bool split) const {
+    if (!split) return static_cast<std::int16_t>(Half(k));
+    const auto byte = [&](std::size_t word) { return static_cast<std::int8_t>((*this)[word] >> (8 * (k % 4))); };
+    return 256 * byte(k / 4 * 2) + byte(k / 4 * 2 + 1);
+  }
   float Int16Scale(std::size_t k, std::size_t cols) const {
     return std::bit_cast<float>((*this)[(cols + 7) / 8 * 4 + k / kScaleLength]);
   }
@@ -107,7 +111,7 @@ class Conformance : public testing::TestWithParam<Case> {
         case Activations::kInt8:
           return static_cast<float>(token.Byte(i)) * token.ByteScale(i, k);
         case Activations::kInt16:
-          return static_cast<float>(token.Int16(i)) * token.Int16Scale(i, k);
+          return static_cast<float>(token.Int16(i, GetParam().row->input.split)) * token.Int16Scale(i, k);
         default:
           return token.Bf16(i);
       }
@@ -246,7 +250,7 @@ TEST_P(PackedActivations, AreTheNearest) {
         for (std::size_t j = begin; j < std::min(begin + kScaleLength, i / k * k + k); ++j) {
           peak = std::max(peak, std::abs(x[j]));
         }
-        const float most = GetParam().row->activations == Activations::kInt8 ? 127 : 32767;
+        const float most = GetParam().row->activations == Activations::kInt8 ? 127 : kMostInt16;
         // Their product with the scale is rounded too.
         ASSERT_NEAR(packed[i], x[i], 0.5001 * peak / most + peak * 0x1p-23) << "token " << i / k << " column " << i % k;
       }

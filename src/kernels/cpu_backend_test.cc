@@ -88,7 +88,7 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     Matrix rounded(x);
     for (std::size_t t = 0; t < x.view.rows; ++t) {
       if (activations == Activations::kInt8) RoundToWholes(rounded.view.Row(t), 127);
-      if (activations == Activations::kInt16) RoundToWholes(rounded.view.Row(t), 32767);
+      if (activations == Activations::kInt16) RoundToWholes(rounded.view.Row(t), kMostInt16);
       if (activations == Activations::kBf16) {
         for (float& value : rounded.view.Row(t)) value = Bf16ToFloat(FloatToBf16(value));
       }

@@ -22,6 +22,7 @@ constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar},
                                 IsaLevel{"avxvnni", kIsaAvx2 | kIsaAvxVnni},
                                 IsaLevel{"avx512", kUpToAvx512},
                                 IsaLevel{"avx512vnni", kUpToAvx512 | kIsaAvx512Vnni},
+                                IsaLevel{"avx512vbmi", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Vbmi},
                                 IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16},
                                 IsaLevel{"neon", kIsaNeon},
                                 IsaLevel{"neondotprod", kIsaNeon | kIsaNeonDotprod},
@@ -89,6 +90,7 @@ IsaSet HostIsa() {
       __builtin_cpu_supports("avx512dq")) {
     set |= kIsaAvx512;
     if (__builtin_cpu_supports("avx512vnni")) set |= kIsaAvx512Vnni;
+    if (__builtin_cpu_supports("avx512vbmi")) set |= kIsaAvx512Vbmi;
     if (__builtin_cpu_supports("avx512bf16")) set |= kIsaAvx512Bf16;
   }
 #elif defined(MARLIN_ARM64) && defined(__linux__)

@@ -18,6 +18,7 @@ inline constexpr IsaSet kIsaAvx512 = 1u << 1;  // AVX-512 F, BW, VL and DQ
 inline constexpr IsaSet kIsaAvx512Vnni = 1u << 2;
 inline constexpr IsaSet kIsaAvx512Bf16 = 1u << 3;
 inline constexpr IsaSet kIsaAvxVnni = 1u << 4;       // dot products of AVX2's vectors
+inline constexpr IsaSet kIsaAvx512Vbmi = 1u << 5;    // permutations of bytes
 inline constexpr IsaSet kIsaNeon = 1u << 16;         // AArch64's vectors (asimd)
 inline constexpr IsaSet kIsaNeonDotprod = 1u << 17;  // FEAT_DotProd
 inline constexpr IsaSet kIsaNeonBf16 = 1u << 18;     // FEAT_BF16

@@ -26,8 +26,19 @@ KernelRow VnniRow(std::string_view name, std::string_view family, MatmulFn matmu
   return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt8, kAvx512VnniTable.input, matmul);
 }
 
-KernelRow PairRow(std::string_view name, std::string_view family, MatmulFn matmul) {
-  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt16, kAvx512PairTable.input, matmul);
+KernelRow SplitRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni, Activations::kInt16, kAvx512SplitTable.input, matmul);
+}
+
+// They take x as VNNI's rows do, so that weights of other formats can share it.
+KernelRow VbmiRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni | kIsaAvx512Vbmi, Activations::kInt8, kAvx512VnniTable.input,
+                matmul);
+}
+
+KernelRow VbmiSplitRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaAvx512 | kIsaAvx512Vnni | kIsaAvx512Vbmi, Activations::kInt16,
+                kAvx512SplitTable.input, matmul);
 }
 
 KernelRow Avx2PairRow(std::string_view name, std::string_view family, MatmulFn matmul) {
@@ -63,6 +74,7 @@ KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmu
 std::span<const KernelRow> AllRows() {
   static const std::array kRows = {
 #if defined(MARLIN_X86)
+    VbmiRow("avx512vbmi/fp4", "fp4", kAvx512VbmiTable.fp4),
     VnniRow("avx512vnni/fp4", "fp4", kAvx512VnniTable.fp4),
     VnniRow("avx512vnni/int4", "int4", kAvx512VnniTable.int4),
     VnniRow("avx512vnni/int8", "int8", kAvx512VnniTable.int8),
@@ -70,9 +82,10 @@ std::span<const KernelRow> AllRows() {
     Bf16Row("avx512bf16/int4", "int4", kAvx512Bf16Table.int4),
     Bf16Row("avx512bf16/int8", "int8", kAvx512Bf16Table.int8),
     Bf16Row("avx512bf16/bf16", "bf16", kAvx512Bf16Table.bf16),
-    PairRow("avx512vnni/fp4-int16", "fp4", kAvx512PairTable.fp4),
-    PairRow("avx512vnni/int4-int16", "int4", kAvx512PairTable.int4),
-    PairRow("avx512vnni/int8-int16", "int8", kAvx512PairTable.int8),
+    VbmiSplitRow("avx512vbmi/fp4-int16", "fp4", kAvx512VbmiSplitTable.fp4),
+    SplitRow("avx512vnni/fp4-int16", "fp4", kAvx512SplitTable.fp4),
+    SplitRow("avx512vnni/int4-int16", "int4", kAvx512SplitTable.int4),
+    SplitRow("avx512vnni/int8-int16", "int8", kAvx512SplitTable.int8),
     AvxVnniQuadRow("avxvnni/fp4-int8", "fp4", kAvxVnniQuadTable.fp4),
     AvxVnniQuadRow("avxvnni/int4-int8", "int4", kAvxVnniQuadTable.int4),
     AvxVnniQuadRow("avxvnni/int8-int8", "int8", kAvxVnniQuadTable.int8),
@@ -165,7 +178,7 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
   if ((isa & kIsaAvx512) != 0) peaks[0] = {"avx512", Activations::kFp32, kAvx512Table.ops.peak};
   if ((isa & kIsaAvx512Bf16) != 0) peaks.push_back({"avx512bf16", Activations::kBf16, kAvx512Bf16Table.peak});
   if ((isa & kIsaAvx512Vnni) != 0) {
-    peaks.push_back({"avx512vnni", Activations::kInt16, kAvx512PairTable.peak});
+    peaks.push_back({"avx512vnni", Activations::kInt16, kAvx512SplitTable.peak});
     peaks.push_back({"avx512vnni", Activations::kInt8, kAvx512VnniTable.peak});
   } else if ((isa & kIsaAvxVnni) != 0) {
     peaks.push_back({"avxvnni", Activations::kInt16, kAvxVnniPairTable.peak});

@@ -9,10 +9,13 @@
 // two structs, what is done with words of either kind (Dots):
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
+//   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
 //   kMostTokens                             tokens of the largest register tile: kTokenTile, or twice as many
 //   kVectors<T>                             row vectors of a register tile with T tokens
-//   kFewTokens                              more tokens are faster with the weights unpacked first
+//   kFewTokens                              more tokens are faster with the weights unpacked
+//   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
+//   Join(high, low)                         256 high + low, where there are two parts
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
@@ -61,6 +64,10 @@ template <class Code, int kVectors, int kWord>
   });
 }
 
+// Words of a token in a step.
+template <class Dots>
+constexpr std::size_t kTokenStep = Dots::kStepWords* Dots::kParts;
+
 // Whether the words of a format are larger than its weights.
 template <class Code>
 constexpr bool kHasOffset = requires(const std::uint8_t* header) {
@@ -70,19 +77,32 @@ constexpr bool kHasOffset = requires(const std::uint8_t* header) {
 template <class Dots, int T>
 struct TileSums {
   static constexpr int kVectors = Dots::template kVectors<T>;
-  typename Dots::Sum at[T][kVectors];
+  typename Dots::Sum at[Dots::kParts][T][kVectors];
 
   [[gnu::always_inline]] void Start() {
-    Unrolled<T>([&](auto t)
-                    MARLIN_INLINE { Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Start(); }); });
+    Unrolled<Dots::kParts>([&](auto part) MARLIN_INLINE {
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[part][t][v] = Dots::Start(); });
+      });
+    });
   }
-  // One word of every row times the words at(0) .. at(T - 1).
+  // One word of every row times the words at_token(part, token).
   template <class At>
   [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], At at_token) {
-    Unrolled<T>([&](auto t) MARLIN_INLINE {
-      const Words token = BroadcastWord(at_token(t));
-      Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[t][v] = Dots::Add(at[t][v], weights[v], token); });
+    Unrolled<Dots::kParts>([&](auto part) MARLIN_INLINE {
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        const Words token = BroadcastWord(at_token(part, t));
+        Unrolled<kVectors>([&](auto v)
+                               MARLIN_INLINE { at[part][t][v] = Dots::Add(at[part][t][v], weights[v], token); });
+      });
     });
+  }
+  [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {
+    if constexpr (Dots::kParts == 1) {
+      return at[0][t][v];
+    } else {
+      return Dots::Join(at[0][t][v], at[1][t][v]);
+    }
   }
 };
 
@@ -121,7 +141,7 @@ template <class Code, int kBegin, int kCount, int T>
     Unrolled<kCount>([&](auto t) MARLIN_INLINE {
       float* const total = totals + (kBegin + t) * 64 + row;
       const Vec before = block.k == 0 ? Zero() : Load(total);
-      Store(total, Fma(scale, token.Value(sums.at[kBegin + t][v], offset, t), before));
+      Store(total, Fma(scale, token.Value(sums.Of(kBegin + t, v), offset, t), before));
     });
   });
 }
@@ -138,18 +158,18 @@ template <class Code, int T>
   sums.Start();
   const Tiles begin(tile.packed, tile.geometry->cols);
   Tiles x = begin;
-  x.Advance(block.k / 8 * Dots::kStepWords);
+  x.Advance(block.k / 8 * kTokenStep<Dots>);
   if (first == 0) FetchAheadOfHeader(block, past_caches);
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
-  for (; bytes != end; bytes += Code::kStepBytes, x.Advance(Dots::kStepWords)) {
+  for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>)) {
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       FetchWord<Code, kVectors, decltype(word)::value>(bytes, past_caches);
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
       });
-      sums.Add(weights, [&](auto t) MARLIN_INLINE { return x.At(word, t); });
+      sums.Add(weights, [&](auto part, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + part, t); });
     });
   }
   FoldDirect<Code, 0, Tiles::kFirst>(tile, block, begin.first, first, sums, totals);
@@ -161,9 +181,11 @@ template <class Code, int T>
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
-  for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
-    ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) { DirectDots<Code, T>(tile, block, first, totals); });
-  }
+  ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
+    for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
+      DirectDots<Code, T>(tile, block, first, totals);
+    }
+  });
   CopyRows(tile, totals);
 }
 
@@ -182,11 +204,12 @@ struct DotChunk {
   std::size_t blocks = 0;
   std::size_t begins[kMostDotBlocks] = {};  // k of each block
   std::size_t steps[kMostDotBlocks] = {};
+  const std::uint8_t* codes[kMostDotBlocks] = {};
 };
 
 struct DotProduct {
   const DotChunk* chunk;
-  const std::uint8_t* weights;  // [steps of all blocks][words of a step][64 rows] words
+  std::uint8_t* weights;        // [steps of all blocks][words of a step][64 rows] words
   const float* scales;          // [blocks][64]
   const float* offsets;         // [blocks][64]; unused where the format has none
   const std::uint32_t* packed;  // the tokens of this tile
@@ -213,7 +236,7 @@ template <class Dots, int T, bool kOffset>
       const Vec scale = Load(p.scales + b * 64 + row);
       const Vec offset = kOffset ? Load(p.offsets + b * 64 + row) : Zero();
       Unrolled<T>([&](auto t) MARLIN_INLINE {
-        const Vec value = token.Value(sums.at[t][v], offset, t);
+        const Vec value = token.Value(sums.Of(t, v), offset, t);
         Store(out + t * out_stride + row, Fma(scale, value, before(t, row)));
       });
     });
@@ -229,17 +252,51 @@ template <class Dots, int T, bool kOffset>
 template <class Dots, int T, bool kOffset>
 [[gnu::always_inline]] inline void DotTile(const DotProduct& p, int first) {
   const std::uint8_t* w = p.weights + first * 4;
-  const std::uint32_t* x = p.packed + p.chunk->k / 8 * Dots::kStepWords * T;
+  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
     TileSums<Dots, T> sums;
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
-    for (; w != end; w += 256, x += T) {
+    for (; w != end; w += 256, x += T * Dots::kParts) {
       Words row[Dots::template kVectors<T>];
       Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
-      sums.Add(row, [&](auto t) MARLIN_INLINE { return x + t; });
+      sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + part * T + t; });
     }
     FoldBlock<Dots, T, kOffset>(p, b, first, sums);
+  }
+}
+
+// The same, unpacking the weights on the way.
+template <class Code, int T>
+[[gnu::always_inline]] inline void UnpackingDotTile(const DotProduct& p, int first) {
+  using Dots = typename Code::Dots;
+  constexpr int kVectors = Dots::template kVectors<T>;
+  std::uint8_t* w = p.weights + first * 4;
+  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
+  for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
+    TileSums<Dots, T> sums;
+    sums.Start();
+    const std::uint8_t* bytes = p.chunk->codes[b] + first * 4;
+    const std::uint8_t* const end = bytes + p.chunk->steps[b] * Code::kStepBytes;
+    for (; bytes != end; bytes += Code::kStepBytes, w += Dots::kStepWords * 256, x += kTokenStep<Dots> * T) {
+      Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
+        FetchWord<Code, kVectors, decltype(word)::value>(bytes, false);
+        Words row[kVectors];
+        Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+          row[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
+          StoreWords(w + word * 256 + v * kLanes * 4, row[v]);
+        });
+        sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + (word * Dots::kParts + part) * T + t; });
+      });
+    }
+    FoldBlock<Dots, T, kHasOffset<Code>>(p, b, first, sums);
+  }
+}
+
+template <class Code, int T>
+[[gnu::noinline]] void UnpackingDotTileOfTokens(const DotProduct& p) {
+  for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
+    UnpackingDotTile<Code, T>(p, first);
   }
 }
 
@@ -264,27 +321,50 @@ template <class Code, int kWord = 0>
   }
 }
 
-// The words of a block, [steps][words of a step][64 rows], its scales and offsets [64].
+// Scales and offsets [64] of a block.
 template <class Code>
-inline void UnpackWords(const Block& block, std::uint8_t* weights, float* scales, float* offsets) {
-  const std::size_t steps = StepsOf(block.length);
+inline void UnpackParams(const Block& block, float* scales, float* offsets) {
+  FetchAheadOfHeader(block, false);
   for (int v = 0; v < kPanelVectors; ++v) {
     Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
     if constexpr (kHasOffset<Code>) Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
-    const std::uint8_t* bytes = block.codes + v * kLanes * 4;
+  }
+}
+
+// The words of some steps, [steps][words of a step][64 rows].
+template <class Code>
+inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8_t* weights) {
+  for (int v = 0; v < kPanelVectors; ++v) {
+    const std::uint8_t* bytes = codes + v * kLanes * 4;
     std::uint8_t* to = weights + v * kLanes * 4;
     for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
-      for (std::size_t line = 0; line < Code::kStepBytes; line += 256) {
-        FetchAhead(bytes + line, false);
-      }
+      for (std::size_t line = 0; line < Code::kStepBytes; line += 256) FetchAhead(bytes + line, false);
       StoreStepWords<Code>(bytes, to);
     }
   }
 }
 
-// A chunk, now unpacked, times all tokens of the tile.
-template <class Dots, bool kOffset>
+// The words of a chunk, and the first tokens' product if it is done on the way.
+template <class Code>
+inline bool UnpackChunk(const DotProduct& p, std::size_t tokens) {
+  if constexpr (Code::Dots::kUnpacksWhileMultiplying) {
+    if (tokens == kTokenTile) {
+      UnpackingDotTileOfTokens<Code, kTokenTile>(p);
+      return true;
+    }
+  }
+  std::uint8_t* weights = p.weights;
+  for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
+    UnpackWords<Code>(p.chunk->codes[b], p.chunk->steps[b], weights);
+    weights += p.chunk->steps[b] * Code::Dots::kStepWords * 256;
+  }
+  return false;
+}
+
+// A chunk times all tokens of the tile.
+template <class Code>
 inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
+  using Dots = typename Code::Dots;
   const std::size_t token_words = Dots::WordsOfToken(p.cols);
   const bool last = p.chunk->k + p.chunk->length == p.cols;
   for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
@@ -301,32 +381,32 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
     const std::size_t next = t + kTokenTile;
     if (next < tile.m) {
       const std::size_t width = Smaller(tile.m - next, kTokenTile);
-      const std::size_t step_words = Dots::kStepWords * width;
+      const std::size_t step_words = kTokenStep<Dots> * width;
       const std::uint32_t* const ahead = tile.packed + next * token_words + p.chunk->k / 8 * step_words;
       for (std::size_t i = 0; i < StepsOf(p.chunk->length) * step_words; i += 16) __builtin_prefetch(ahead + i);
       Dots::FetchParams(tile.packed + next * token_words, p.cols, p.chunk->k, width);
     }
-    MultiplyDotTokens<Dots, kOffset>(p, Smaller(tile.m - t, kTokenTile));
+    const std::size_t tokens = Smaller(tile.m - t, kTokenTile);
+    if (t == 0 && UnpackChunk<Code>(p, tokens)) continue;
+    MultiplyDotTokens<Dots, kHasOffset<Code>>(p, tokens);
   }
 }
 
 template <class Code>
 void MatmulManyDots(const MatmulTile& tile) {
-  using Dots = typename Code::Dots;
   auto* const weights = reinterpret_cast<std::uint8_t*>(tile.workspace);
   float* const scales = tile.workspace + 64 * kDotBlockLength / 2;
   float* const offsets = scales + 64 * kMostDotBlocks;
   float* const totals = offsets + 64 * kMostDotBlocks;
   DotChunk chunk;
-  std::size_t steps = 0;
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
     if (chunk.blocks == 0) chunk.k = block.k;
     const std::size_t b = chunk.blocks++;
-    UnpackWords<Code>(block, weights + steps * Dots::kStepWords * 256, scales + b * 64, offsets + b * 64);
+    UnpackParams<Code>(block, scales + b * 64, offsets + b * 64);
     chunk.begins[b] = block.k;
     chunk.steps[b] = StepsOf(block.length);
+    chunk.codes[b] = block.codes;
     chunk.length += block.length;
-    steps += chunk.steps[b];
     const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kDotBlockLength ||
                       chunk.blocks == kMostDotBlocks;
     if (!full && block.k + block.length != tile.geometry->cols) return;
@@ -336,9 +416,8 @@ void MatmulManyDots(const MatmulTile& tile) {
     product.scales = scales;
     product.offsets = offsets;
     product.cols = tile.geometry->cols;
-    MultiplyChunk<Dots, kHasOffset<Code>>(tile, product, totals);
+    MultiplyChunk<Code>(tile, product, totals);
     chunk = {};
-    steps = 0;
   });
   if (tile.rows != 64) CopyRows(tile, totals);
 }
@@ -362,9 +441,9 @@ float RunDotPeak(std::size_t steps) noexcept {
   return total;
 }
 
-// Words of 2 or 4 products.
+// Words of 2 or 4 products, or of 4 halves of products.
 template <class Dots>
-constexpr PeakLoop kDotPeak = {2.0 * kLanes*(8 / Dots::kStepWords) * kPeakChains, RunDotPeak<Dots>};
+constexpr PeakLoop kDotPeak = {2.0 * kLanes * 8 / kTokenStep<Dots>* kPeakChains, RunDotPeak<Dots>};
 
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {

@@ -13,6 +13,7 @@ namespace {
 
 struct PairSums {
   static constexpr int kStepWords = 4;
+  static constexpr int kParts = 1;
   using Sum = Vec;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }

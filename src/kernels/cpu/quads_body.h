@@ -37,7 +37,8 @@ inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::siz
   }
 }
 
-void PackQuads(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+inline void PackQuads(const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
+                      std::uint32_t* words) noexcept {
   ForTokenTiles(x, x_stride, m, QuadWords(k), words, [&](const TokensToPack& tokens) {
     for (std::size_t t = 0; t < tokens.count; ++t) {
       PackToken(tokens.x + t * tokens.x_stride, k, tokens.words + t, tokens.count);

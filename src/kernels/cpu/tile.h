@@ -32,8 +32,9 @@ inline constexpr std::size_t kTokenTile = 6;
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
 //          [sums][tokens of the tile]                   fp32 sums of the bf16 of 32 k, then of 128 k
-//   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each
-//          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 32767
+//   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each, or, split,
+//          [ceil(k / 8)][2 quads][2][tokens of the tile]   four high bytes, then four low ones: int16 = 256 high + low
+//          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 32639
 //          [sums][tokens of the tile]                   fp32 sums of the int16 of 32 k, then of 128 k
 //   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
@@ -46,7 +47,8 @@ constexpr std::size_t InputSums(std::size_t k) { return ShortSums(k) + (k + kDot
 constexpr std::size_t PairWords(std::size_t k) { return (k + 7) / 8 * 4 + InputSums(k); }
 inline constexpr std::size_t kScaleLength = kDotBlockLength;
 constexpr std::size_t InputScales(std::size_t k) { return (k + kScaleLength - 1) / kScaleLength; }
-constexpr std::size_t WholePairWords(std::size_t k) { return PairWords(k) + InputScales(k); }
+inline constexpr float kMostInt16 = 127 * 256 + 127;  // so that both bytes are signed
+constexpr std::size_t Int16Words(std::size_t k) { return PairWords(k) + InputScales(k); }
 constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + InputScales(k) + InputSums(k); }
 
 // Packs m tokens into m * words_per_token(k) words.
@@ -54,6 +56,7 @@ struct PackedInput {
   std::size_t (*words_per_token)(std::size_t k) = nullptr;
   void (*pack)(const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
                std::uint32_t* words) noexcept = nullptr;
+  bool split = false;  // int16 as two bytes each
 };
 
 // One panel of weights times m rows of x: y[t][r] = sum_k w[r][k] x[t][k] for r < rows.
@@ -194,14 +197,16 @@ extern const IsaTable kScalarTable;
 extern const IsaTable kAvx2Table;
 extern const IsaTable kAvx512Table;
 extern const IsaTable kNeonTable;
-extern const DotTable kAvx2QuadTable;     // activations in int8
-extern const DotTable kAvx2PairTable;     // activations in int16
-extern const DotTable kAvxVnniQuadTable;  // activations in int8
-extern const DotTable kAvxVnniPairTable;  // activations in int16
-extern const DotTable kAvx512Bf16Table;   // activations in bf16
-extern const DotTable kAvx512VnniTable;   // activations in int8
-extern const DotTable kAvx512PairTable;   // activations in int16
-extern const DotTable kNeonDotprodTable;  // activations in int8
-extern const DotTable kNeonBf16Table;     // activations in bf16
+extern const DotTable kAvx2QuadTable;         // activations in int8
+extern const DotTable kAvx2PairTable;         // activations in int16
+extern const DotTable kAvxVnniQuadTable;      // activations in int8
+extern const DotTable kAvxVnniPairTable;      // activations in int16
+extern const DotTable kAvx512Bf16Table;       // activations in bf16
+extern const DotTable kAvx512VnniTable;       // activations in int8
+extern const DotTable kAvx512SplitTable;      // activations in int16
+extern const DotTable kAvx512VbmiTable;       // activations in int8
+extern const DotTable kAvx512VbmiSplitTable;  // activations in int16
+extern const DotTable kNeonDotprodTable;      // activations in int8
+extern const DotTable kNeonBf16Table;         // activations in bf16
 
 }  // namespace marlin

@@ -11,17 +11,19 @@
 namespace marlin {
 namespace {
 
-// Sums of products with words of which kWords hold 8 k.
-template <int kWords>
+// Sums of products with words of a row of which kWords hold 8 k, each with kOfToken words of a token.
+template <int kWords, int kOfToken = 1>
 struct WholeSums {
   static constexpr int kStepWords = kWords;
+  static constexpr int kParts = kOfToken;
+  static constexpr std::size_t kTokenWords = kWords * kOfToken;
   using Sum = Whole;
   static Sum Start() { return ZeroWhole(); }
   static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
 
   // Asks for what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
   static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
-    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kStepWords * width;
+    const std::uint32_t* const scales = packed + (cols + 7) / 8 * kTokenWords * width;
     __builtin_prefetch(scales + begin / kScaleLength * width);
     FetchSums(scales + InputScales(cols) * width, cols, begin, width);
   }
@@ -30,8 +32,8 @@ struct WholeSums {
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
-        : scales_(reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kStepWords * T)),
-          sums_(packed + ((cols + 7) / 8 * kStepWords + InputScales(cols)) * T, cols, begin, length) {
+        : scales_(reinterpret_cast<const float*>(packed + (cols + 7) / 8 * kTokenWords * T)),
+          sums_(packed + ((cols + 7) / 8 * kTokenWords + InputScales(cols)) * T, cols, begin, length) {
       scales_ += begin / kScaleLength * T;
     }
     Vec Value(Sum sum, Vec offset, int t) const {

@@ -1,12 +1,12 @@
 // Pairs of int16 on AVX2 and on AVX-VNNI, which differ in the dot product alone (a struct that extends PairTiles):
-// rounding activations, decoding weights (whole_pairs_body.h and dots_body.h have the interfaces, layout.h the
+// rounding activations, decoding weights (int16_body.h and dots_body.h have the interfaces, layout.h the
 // picture).
 #pragma once
 
 #include "kernels/cpu/avx2/codes.h"
 #include "kernels/cpu/avx2/words.h"
 // The body comes after the words it is written in.
-#include "kernels/cpu/whole_pairs_body.h"
+#include "kernels/cpu/int16_body.h"
 
 namespace marlin {
 namespace {
@@ -61,7 +61,7 @@ struct Int8WholePairs {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-struct WholePairPacking {
+struct Int16Packing {
   static Words Join(Whole low, Whole high) {
     // The columns of a step in each half, then in the order of their pairs.
     const Words both = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);

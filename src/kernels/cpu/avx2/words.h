@@ -40,6 +40,7 @@ struct DotTiles : Sums {
   template <int T>
   static constexpr int kVectors = T == 1 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more
+  static constexpr bool kUnpacksWhileMultiplying = false;
   // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
   static Whole Start() {
     Whole zero = ZeroWhole();

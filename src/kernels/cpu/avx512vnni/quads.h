@@ -14,8 +14,9 @@ struct QuadDots : QuadSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
 };
 
+template <class SomeDots>
 struct QuadCode {
-  using Dots = QuadDots;
+  using Dots = SomeDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
@@ -25,20 +26,24 @@ inline __m512i QuadOfNibbles(const std::uint8_t* bytes) {
   return _mm512_and_si512(kQuad == 0 ? word : _mm512_srli_epi32(word, 4), _mm512_set1_epi8(15));
 }
 
+inline __m512i Fp4Bytes() {
+  return _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+}
+
 // Values are doubled and moved up by 12 to be whole numbers from 0 to 24; the scale is halved, which is exact.
-struct Fp4Quads : QuadCode {
+template <class Dots>
+struct Fp4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
-    const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24,  //
-                                                               12, 11, 10, 9, 8, 6, 4, 0));
-    return _mm512_shuffle_epi8(table, QuadOfNibbles<kQuad>(bytes));
+    return _mm512_shuffle_epi8(Fp4Bytes(), QuadOfNibbles<kQuad>(bytes));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
   static Vec Offset(const std::uint8_t*, int) { return Set(12.0f); }
 };
 
-struct Int4Quads : QuadCode {
+template <class Dots>
+struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
@@ -49,7 +54,8 @@ struct Int4Quads : QuadCode {
   }
 };
 
-struct Int8Quads : QuadCode {
+template <class Dots>
+struct Int8Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 512;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {

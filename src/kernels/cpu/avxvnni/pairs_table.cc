@@ -12,7 +12,7 @@ struct PairDots : PairTiles {
 }  // namespace
 
 const DotTable kAvxVnniPairTable = {
-    .input = {PairDots::WordsOfToken, PackWholePairs<WholePairPacking>},
+    .input = {PairDots::WordsOfToken, PackInt16<Int16Packing>},
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4WholePairs<PairDots>>,
     .int4 = MatmulDots<Int4WholePairs<PairDots>>,

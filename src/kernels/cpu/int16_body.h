@@ -1,6 +1,6 @@
-// Activations in int16: packing, and what the dot products of pairs of them have in common (dots_body.h). Included
-// after an instruction set's words.h. How it packs is a struct with Join(low, high): the words of 2 kLanes whole
-// numbers of 16 bits, in the order of their pairs.
+// Activations in int16: packing, and what the dot products of them have in common (dots_body.h). Included after an
+// instruction set's words.h. How it packs is a struct with Join(low, high): the words of 2 kLanes whole numbers of 16
+// bits, pairs of them or quads of their bytes.
 #pragma once
 
 #include "kernels/cpu/wholes_body.h"
@@ -8,17 +8,22 @@
 namespace marlin {
 namespace {
 
-// Sums are at most 128 x 32768 x 128 = 2^29: exact. They are rounded once, to fp32.
+// Sums are below 128 x 2^15 x 128 = 2^29: exact. They are rounded once, to fp32.
 struct WholePairSums : WholeSums<4> {
-  static std::size_t WordsOfToken(std::size_t k) { return WholePairWords(k); }
+  static std::size_t WordsOfToken(std::size_t k) { return Int16Words(k); }
+};
+
+// With the offset of unsigned weights sums are below 255 x 2^15 x 128 < 2^30.
+struct SplitQuadSums : WholeSums<2, 2> {
+  static std::size_t WordsOfToken(std::size_t k) { return Int16Words(k); }
 };
 
 template <class Packing>
-inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
+inline void PackInt16OfTile(const TokensToPack& tokens, std::size_t k) {
   constexpr std::size_t kColumns = 2 * kLanes;
   static_assert(kSumLength % kColumns == 0);
-  const std::size_t pairs = (k + 7) / 8 * 4;
-  std::uint32_t* const scales = tokens.words + pairs * tokens.count;
+  const std::size_t count = (k + 7) / 8 * 4;
+  std::uint32_t* const scales = tokens.words + count * tokens.count;
   std::uint32_t* const sums_begin = scales + InputScales(k) * tokens.count;
   SumsOfToken sums_of[kTokenTile];
   float inverse[kTokenTile] = {};
@@ -30,7 +35,7 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
     for (std::size_t t = 0; t < tokens.count; ++t) {
       const float* const row = tokens.x + t * tokens.x_stride;
       if (i % kScaleLength == 0) {
-        const InputScale scale(row + i, k - i, 32767);
+        const InputScale scale(row + i, k - i, kMostInt16);
         inverse[t] = scale.inverse;
         PutFloat(scales + i / kScaleLength * tokens.count + t, scale.scale);
       }
@@ -40,7 +45,7 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
       sums[t] = AddWhole(sums[t], AddWhole(low, high));
       words[t] = Packing::Join(low, high);
     }
-    StoreTile(words, pairs - i / 2, i / 2, tokens);
+    StoreTile(words, count - i / 2, i / 2, tokens);
     if (!EndsSum(i, kColumns, k)) continue;
     for (std::size_t t = 0; t < tokens.count; ++t) {
       const auto sum = static_cast<float>(ReduceWhole(sums[t]));
@@ -51,9 +56,9 @@ inline void PackWholePairsOfTile(const TokensToPack& tokens, std::size_t k) {
 }
 
 template <class Packing>
-void PackWholePairs(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
-  ForTokenTiles(x, x_stride, m, WholePairWords(k), words,
-                [&](const TokensToPack& tokens) { PackWholePairsOfTile<Packing>(tokens, k); });
+void PackInt16(const float* x, std::size_t x_stride, std::size_t m, std::size_t k, std::uint32_t* words) noexcept {
+  ForTokenTiles(x, x_stride, m, Int16Words(k), words,
+                [&](const TokensToPack& tokens) { PackInt16OfTile<Packing>(tokens, k); });
 }
 
 }  // namespace

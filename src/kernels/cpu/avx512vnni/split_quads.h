@@ -1,0 +1,36 @@
+// Activations in int16 on AVX-512 VNNI: split into bytes, they take two dot products of quads, as many as pairs of
+// int16 would take, and weights are decoded to bytes, which is less work (int16_body.h and dots_body.h have the
+// interfaces).
+#pragma once
+
+#include "kernels/cpu/avx512vnni/quads.h"
+// The body comes after the words it is written in.
+#include "kernels/cpu/int16_body.h"
+
+namespace marlin {
+namespace {
+
+struct SplitQuadDots : SplitQuadSums {
+  // 24 sums of either byte, up to 4 weight vectors and a token.
+  static constexpr int kMostTokens = kTokenTile;
+  template <int T>
+  static constexpr int kVectors = T <= 3 ? 4 : 2;
+  static constexpr std::size_t kFewTokens = kTokenTile;
+  static constexpr bool kUnpacksWhileMultiplying = true;
+  static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  static Sum Join(Sum high, Sum low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
+};
+
+struct Int16Packing {
+  static Words Join(Whole low, Whole high) {
+    const __m512i both =
+        _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi32_epi16(low)), _mm512_cvtsepi32_epi16(high), 1);
+    // The high byte of a number is that of the nearest multiple of 256.
+    const __m512i split = _mm512_xor_si512(_mm512_add_epi16(both, _mm512_set1_epi16(0x80)), _mm512_set1_epi16(0x80));
+    const __m128i order = _mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14);
+    return _mm512_shuffle_epi8(split, _mm512_broadcast_i32x4(order));
+  }
+};
+
+}  // namespace
+}  // namespace marlin
