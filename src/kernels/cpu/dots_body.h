@@ -15,7 +15,8 @@
 //   kFewTokens                              more tokens are faster with the weights unpacked
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
-//   Join(high, low)                         256 high + low, where there are two parts
+//   Raise(sum), Join(high, low)             256 times the sum, and with that of the other part; where there are two
+//   kVectorsInTurn<T>                       as kVectors<T>, one part after the other
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
@@ -74,13 +75,13 @@ constexpr bool kHasOffset = requires(const std::uint8_t* header) {
   Code::Offset(header, 0);
 };
 
-template <class Dots, int T>
+template <class Dots, int T, int kRowVectors = Dots::template kVectors<T>, int kParts = Dots::kParts>
 struct TileSums {
-  static constexpr int kVectors = Dots::template kVectors<T>;
-  typename Dots::Sum at[Dots::kParts][T][kVectors];
+  static constexpr int kVectors = kRowVectors;
+  typename Dots::Sum at[kParts][T][kVectors];
 
   [[gnu::always_inline]] void Start() {
-    Unrolled<Dots::kParts>([&](auto part) MARLIN_INLINE {
+    Unrolled<kParts>([&](auto part) MARLIN_INLINE {
       Unrolled<T>([&](auto t) MARLIN_INLINE {
         Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[part][t][v] = Dots::Start(); });
       });
@@ -89,7 +90,7 @@ struct TileSums {
   // One word of every row times the words at_token(part, token).
   template <class At>
   [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], At at_token) {
-    Unrolled<Dots::kParts>([&](auto part) MARLIN_INLINE {
+    Unrolled<kParts>([&](auto part) MARLIN_INLINE {
       Unrolled<T>([&](auto t) MARLIN_INLINE {
         const Words token = BroadcastWord(at_token(part, t));
         Unrolled<kVectors>([&](auto v)
@@ -97,8 +98,16 @@ struct TileSums {
       });
     });
   }
+  [[gnu::always_inline]] void Raise() {
+    Unrolled<T>([&](auto t) MARLIN_INLINE {
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+        at[0][t][v] = Dots::Raise(at[0][t][v]);
+        Forget(at[0][t][v]);
+      });
+    });
+  }
   [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {
-    if constexpr (Dots::kParts == 1) {
+    if constexpr (kParts == 1) {
       return at[0][t][v];
     } else {
       return Dots::Join(at[0][t][v], at[1][t][v]);
@@ -221,9 +230,9 @@ struct DotProduct {
 };
 
 // totals of a block: out[t][v] = fma(scale, value of the sum, in[t][v]).
-template <class Dots, int T, bool kOffset>
+template <class Dots, bool kOffset, int T, int kVectors, int kParts>
 [[gnu::always_inline]] inline void FoldBlock(const DotProduct& p, std::size_t b, int first,
-                                             const TileSums<Dots, T>& sums) {
+                                             const TileSums<Dots, T, kVectors, kParts>& sums) {
   const float* const in = b == 0 ? p.in : p.totals;
   const bool last = b + 1 == p.chunk->blocks;
   float* const out = last ? p.out : p.totals;
@@ -231,7 +240,7 @@ template <class Dots, int T, bool kOffset>
   const typename Dots::template TokenParams<T, kOffset> token(p.packed, p.cols, p.chunk->begins[b],
                                                               p.chunk->steps[b] * 8);
   const auto fold = [&](auto before) MARLIN_INLINE {
-    Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
+    Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
       const int row = first + v * kLanes;
       const Vec scale = Load(p.scales + b * 64 + row);
       const Vec offset = kOffset ? Load(p.offsets + b * 64 + row) : Zero();
@@ -262,7 +271,39 @@ template <class Dots, int T, bool kOffset>
       Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
       sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + part * T + t; });
     }
-    FoldBlock<Dots, T, kOffset>(p, b, first, sums);
+    FoldBlock<Dots, kOffset>(p, b, first, sums);
+  }
+}
+
+// The same for one part after the other: the sums of the first, times 256, are what those of the second begin with.
+template <class Dots, int T, bool kOffset>
+[[gnu::always_inline]] inline void DotTileInTurn(const DotProduct& p, int first) {
+  constexpr int kVectors = Dots::template kVectorsInTurn<T>;
+  const std::uint8_t* w = p.weights + first * 4;
+  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
+  for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
+    TileSums<Dots, T, kVectors, 1> sums;
+    sums.Start();
+    const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
+    // One loop over both parts: GCC 12 keeps the sums of two in memory.
+    const std::ptrdiff_t back = w - end;
+    const std::uint8_t* at = w;
+    const std::uint32_t* token = x;
+    for (int part = 0;;) {
+      Words row[kVectors];
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(at + v * kLanes * 4); });
+      sums.Add(row, [&](auto, auto t) MARLIN_INLINE { return token + t; });
+      at += 256;
+      token += Dots::kParts * T;
+      if (at != end) continue;
+      if (++part == Dots::kParts) break;
+      sums.Raise();
+      at += back;
+      token = x + part * T;
+    }
+    w = end;
+    x += p.chunk->steps[b] * kTokenStep<Dots> * T;
+    FoldBlock<Dots, kOffset>(p, b, first, sums);
   }
 }
 
@@ -289,7 +330,7 @@ template <class Code, int T>
         sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + (word * Dots::kParts + part) * T + t; });
       });
     }
-    FoldBlock<Dots, T, kHasOffset<Code>>(p, b, first, sums);
+    FoldBlock<Dots, kHasOffset<Code>>(p, b, first, sums);
   }
 }
 
@@ -302,7 +343,13 @@ template <class Code, int T>
 
 template <class Dots, int T, bool kOffset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  for (int first = 0; first < 64; first += Dots::template kVectors<T> * kLanes) DotTile<Dots, T, kOffset>(p, first);
+  if constexpr (Dots::kParts > 1 && T > 3) {  // fewer tokens are too few sums
+    constexpr int kRows = Dots::template kVectorsInTurn<T> * kLanes;
+    for (int first = 0; first < 64; first += kRows) DotTileInTurn<Dots, T, kOffset>(p, first);
+  } else {
+    constexpr int kRows = Dots::template kVectors<T> * kLanes;
+    for (int first = 0; first < 64; first += kRows) DotTile<Dots, T, kOffset>(p, first);
+  }
 }
 
 template <class Dots, bool kOffset, int T = kTokenTile>

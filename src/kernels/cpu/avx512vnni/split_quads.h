@@ -15,10 +15,13 @@ struct SplitQuadDots : SplitQuadSums {
   static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
+  template <int T>
+  static constexpr int kVectorsInTurn = 4;
   static constexpr std::size_t kFewTokens = kTokenTile;
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
-  static Sum Join(Sum high, Sum low) { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
+  static Sum Raise(Sum sum) { return _mm512_slli_epi32(sum, 8); }
+  static Sum Join(Sum high, Sum low) { return _mm512_add_epi32(Raise(high), low); }
 };
 
 struct Int16Packing {
