@@ -128,8 +128,8 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
   result.base = result.other = std::move(*started);
   const std::size_t ctx = options.ctx;
   const std::size_t windows = WindowsToScore(result.other, options);
-  auto session = Session::Create(model, ctx, ctx);
-  if (!session) return session.error();
+  auto states = WindowStates::Create(model, stream, options, windows);
+  if (!states) return states.error();
   auto buffer = model.backend->Allocate(std::min(kHeadRows, ctx) * vocab);
   if (!buffer) return buffer.error();
   auto base_logits = BaselineLogits::Create(baseline, *model.backend, ctx);
@@ -138,15 +138,14 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
   const auto start = std::chrono::steady_clock::now();
   std::vector<TokenDivergence> tokens(ctx - 1);
   for (std::size_t w = 0; w < windows; ++w) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    const auto hidden = states->Next();
+    if (!hidden) return hidden.error();
     const auto window = stream.Window(w * ctx, ctx);
     if (auto status = base_logits->Start(w, window); !status) return status.error();
-    session->Reset();
-    const MatrixView<const float> hidden = session->Forward(window);
     for (std::size_t begin = 0; begin < tokens.size(); begin += kHeadRows) {
       const std::size_t rows = std::min(kHeadRows, tokens.size() - begin);
       const MatrixView<float> logits((*buffer)->data(), rows, vocab);
-      session->Logits(hidden.Rows(begin, rows), logits);
+      states->Logits(hidden->Rows(begin, rows), logits);
       model.backend->Divergence(base_logits->Rows(begin, rows), logits, std::span(window).subspan(begin + 1, rows),
                                 std::span(tokens).subspan(begin, rows));
     }

@@ -16,12 +16,12 @@ double Mean(std::span<const double> sums, std::size_t per_window) {
 }
 
 // NLL of every prediction of a window: nll[i] belongs to target i + 1.
-void ScoreWindow(Session& session, const Model& model, MatrixView<const float> hidden,
+void ScoreWindow(WindowStates& states, const Model& model, MatrixView<const float> hidden,
                  std::span<const std::int32_t> window, Buffer& logits, std::span<double> nll) {
   for (std::size_t begin = 0; begin < nll.size(); begin += kHeadRows) {
     const std::size_t rows = std::min(kHeadRows, nll.size() - begin);
     const MatrixView<float> part(logits.data(), rows, model.config.vocab_size);
-    session.Logits(hidden.Rows(begin, rows), part);
+    states.Logits(hidden.Rows(begin, rows), part);
     model.backend->CrossEntropy(part, window.subspan(begin + 1, rows), nll.subspan(begin, rows));
   }
 }
@@ -43,23 +43,21 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
   if (!result) return result.error();
   const std::size_t ctx = options.ctx;
   const std::size_t windows = WindowsToScore(*result, options);
-  auto session = Session::Create(model, ctx, ctx);
-  if (!session) return session.error();
+  auto states = WindowStates::Create(model, stream, options, windows);
+  if (!states) return states.error();
   auto logits = model.backend->Allocate(std::min(kHeadRows, ctx) * model.config.vocab_size);
   if (!logits) return logits.error();
   const auto start = std::chrono::steady_clock::now();
   std::vector<double> nll(ctx - 1);
-  std::vector<float> states(on_hidden ? ctx * model.config.hidden_size : 0);
+  std::vector<float> copy(on_hidden ? ctx * model.config.hidden_size : 0);
   for (std::size_t w = 0; w < windows; ++w) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto window = stream.Window(w * ctx, ctx);
-    session->Reset();
-    const MatrixView<const float> hidden = session->Forward(window);
+    const auto hidden = states->Next();
+    if (!hidden) return hidden.error();
     if (on_hidden) {
-      model.backend->Download(hidden.data, states);
-      if (auto status = on_hidden(states); !status) return status.error();
+      model.backend->Download(hidden->data, copy);
+      if (auto status = on_hidden(copy); !status) return status.error();
     }
-    ScoreWindow(*session, model, hidden, window, **logits, nll);
+    ScoreWindow(*states, model, *hidden, stream.Window(w * ctx, ctx), **logits, nll);
     if (auto status = AddWindow(stream, nll, windows, *result); !status) return status.error();
     result->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (on_window) on_window(*result, windows);

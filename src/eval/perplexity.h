@@ -26,6 +26,7 @@ inline constexpr int kPerplexityMetricVersion = 1;
 struct PerplexityOptions {
   std::size_t ctx = 512;    // >= 4
   std::size_t samples = 0;  // first windows only; 0 = all
+  std::size_t at_once = 0;  // windows that run together, which no result shows; 0 = what suits the backend's threads
 };
 
 struct PerplexityResult {

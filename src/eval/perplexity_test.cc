@@ -53,6 +53,30 @@ TEST(Perplexity, EqualsTheLogSoftmaxOfTheLogits) {
   }
 }
 
+TEST(Perplexity, WindowsTogetherGiveTheSameNumbers) {
+  const auto backend = MakeReferenceBackend();
+  const Model model = MakeModel(*backend, 40, 8, 2);
+  TokenStream stream = RandomStream(90, 40);
+  stream.window_bos = 7;
+  const auto alone = EvaluatePerplexity(model, stream, {16, 0, 1}, {});
+  ASSERT_TRUE(alone.ok());
+  ASSERT_EQ(alone->window_nll.size(), 5u);
+  for (const std::size_t at_once : {0, 2, 5, 9}) {
+    std::vector<float> states;
+    std::size_t calls = 0;
+    const auto together = EvaluatePerplexity(
+        model, stream, {16, 0, at_once}, [&](const PerplexityResult&, std::size_t) { ++calls; },
+        [&](std::span<const float> hidden) -> Status {
+          states.insert(states.end(), hidden.begin(), hidden.end());
+          return {};
+        });
+    ASSERT_TRUE(together.ok());
+    EXPECT_EQ(together->window_nll, alone->window_nll) << at_once << " at once";
+    EXPECT_EQ(calls, 5u);
+    EXPECT_EQ(states.size(), 5 * 16 * model.config.hidden_size);
+  }
+}
+
 TEST(Perplexity, BosReplacesTheFirstTokenOfEveryWindow) {
   const auto backend = MakeReferenceBackend();
   const Model model = MakeModel(*backend, 40, 8, 2);

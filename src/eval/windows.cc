@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/check.h"
+
 namespace marlin {
 
 Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx, std::size_t windows) {
@@ -28,6 +30,35 @@ Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t voca
 
 std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOptions& options) {
   return options.samples == 0 ? started.windows_total : std::min(options.samples, started.windows_total);
+}
+
+std::size_t WindowsAtOnce(int threads) { return threads < 8 ? 1 : threads < 32 ? 2 : 4; }
+
+Result<WindowStates> WindowStates::Create(const Model& model, const TokenStream& stream,
+                                          const PerplexityOptions& options, std::size_t windows) {
+  const std::size_t wanted = options.at_once > 0 ? options.at_once : WindowsAtOnce(model.backend->threads());
+  const std::size_t at_once = std::min(wanted, windows);
+  auto session = Session::Create(model, options.ctx, options.ctx, at_once);
+  if (!session) return session.error();
+  return WindowStates(*std::move(session), stream, options.ctx, windows, at_once);
+}
+
+Result<MatrixView<const float>> WindowStates::Next() {
+  if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+  MARLIN_CHECK(next_ < windows_, "more windows than were announced");
+  const std::size_t place = next_ % at_once_;
+  if (place == 0) {
+    const std::size_t count = std::min(at_once_, windows_ - next_);
+    std::vector<std::int32_t> tokens;
+    for (std::size_t w = next_; w < next_ + count; ++w) {
+      const auto window = stream_->Window(w * ctx_, ctx_);
+      tokens.insert(tokens.end(), window.begin(), window.end());
+    }
+    session_.Reset();
+    states_ = session_.ForwardTogether(tokens, count);
+  }
+  ++next_;
+  return states_.Rows(place * ctx_, ctx_);
 }
 
 Status AddWindow(const TokenStream& stream, std::span<const double> nll, std::size_t windows,

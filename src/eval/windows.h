@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -21,6 +22,33 @@ Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx
 // A result without windows yet, and how many there will be. Errors: as CheckStream.
 Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t vocab, const PerplexityOptions& options);
 std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOptions& options);
+
+// Windows that had better run together: many threads have too little to do in one.
+std::size_t WindowsAtOnce(int threads);
+
+// The final hidden states of a text's windows, some windows at a time. Model and stream outlive it.
+class WindowStates {
+ public:
+  // `windows` will be asked for. Errors: kResource.
+  static Result<WindowStates> Create(const Model& model, const TokenStream& stream, const PerplexityOptions& options,
+                                     std::size_t windows);
+
+  // [ctx, hidden] of the next window, in the backend's memory; valid until the next call. Errors: kInterrupted.
+  Result<MatrixView<const float>> Next();
+  void Logits(MatrixView<const float> hidden, MatrixView<float> logits) { session_.Logits(hidden, logits); }
+
+ private:
+  WindowStates(Session session, const TokenStream& stream, std::size_t ctx, std::size_t windows, std::size_t at_once)
+      : session_(std::move(session)), stream_(&stream), ctx_(ctx), windows_(windows), at_once_(at_once) {}
+
+  Session session_;
+  const TokenStream* stream_;
+  std::size_t ctx_;
+  std::size_t windows_;
+  std::size_t at_once_;
+  std::size_t next_ = 0;
+  MatrixView<const float> states_;  // of the windows since the last multiple of at_once_
+};
 
 // Adds the next window: nll[i] belongs to target i + 1. Errors: kNumerical (names the window).
 Status AddWindow(const TokenStream& stream, std::span<const double> nll, std::size_t windows, PerplexityResult& result);

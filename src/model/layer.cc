@@ -69,7 +69,8 @@ Result<LayerScratch> LayerScratch::Create(const ModelConfig& config, Backend& ba
 }
 
 // Angle of pair i at position p = p * frequency[i], in fp32 as models are trained.
-void LayerScratch::PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m) {
+void LayerScratch::PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m,
+                                   std::size_t sequences) {
   const std::vector<float>& frequencies = config.rope_frequencies;
   std::vector<float> cosines(m * frequencies.size());
   std::vector<float> sines(m * frequencies.size());
@@ -80,8 +81,10 @@ void LayerScratch::PrepareRotation(const ModelConfig& config, Backend& backend, 
       sines[row * frequencies.size() + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
     }
   }
-  backend.Upload(cosines, cos->data());
-  backend.Upload(sines, sin->data());
+  for (std::size_t s = 0; s < sequences; ++s) {
+    backend.Upload(cosines, cos->data() + s * cosines.size());
+    backend.Upload(sines, sin->data() + s * sines.size());
+  }
 }
 
 namespace {
@@ -145,10 +148,16 @@ class LayerParts {
     Multiply(kQ, x, {q, k, v});
     backend_.Rope(q, c_.head_dim, cos, sin);
     backend_.Rope(k, c_.head_dim, cos, sin);
-    backend_.Remember(*state_.cache, state_.index, state_.position, k, v);
     const float scale = 1.0f / std::sqrt(static_cast<float>(c_.head_dim));
-    backend_.Attention({q, state_.cache, state_.index, c_.heads, state_.position, scale},
-                       View(scratch_.attention, m_, c_.q_size()));
+    const auto out = View(scratch_.attention, m_, c_.q_size());
+    const std::size_t tokens = m_ / state_.caches.size();
+    for (std::size_t s = 0; s < state_.caches.size(); ++s) {
+      const std::size_t first = s * tokens;
+      KvCache* const cache = state_.caches[s].get();
+      backend_.Remember(*cache, state_.index, state_.position, k.Rows(first, tokens), v.Rows(first, tokens));
+      backend_.Attention({q.Rows(first, tokens), cache, state_.index, c_.heads, state_.position, scale},
+                         out.Rows(first, tokens));
+    }
   }
 
   void Gate(MatrixView<const float> x) const {
@@ -199,7 +208,7 @@ Result<LayerRunner> LayerRunner::Create(const ModelConfig& config, Backend& back
 }
 
 LayerState LayerRunner::State(std::size_t tokens) const {
-  return {View(hidden_, tokens, config_.hidden_size), cache_.get(), 0, 0};
+  return {View(hidden_, tokens, config_.hidden_size), {&cache_, 1}, 0, 0};
 }
 
 void LayerRunner::Run(const Layer& layer, MatrixView<float> hidden, const LinearObserver& observer) {

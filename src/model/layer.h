@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "base/result.h"
 #include "kernels/backend.h"
@@ -29,15 +30,16 @@ struct LayerScratch {
   static Result<LayerScratch> Create(const ModelConfig& config, Backend& backend, std::size_t m);
   static std::size_t Floats(const ModelConfig& config, std::size_t m);
 
-  // Angles of m tokens from `position` on; once for all layers of a forward pass.
-  void PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m);
+  // Angles of m tokens from `position` on, for each of some sequences; once for all layers of a forward pass.
+  void PrepareRotation(const ModelConfig& config, Backend& backend, std::size_t position, std::size_t m,
+                       std::size_t sequences = 1);
 };
 
-// hidden [m, hidden] is replaced by the layer's output. The cache holds the positions before `position` of its layer
-// `index`; those of the m tokens are added.
+// hidden [sequences * m, hidden], one sequence after the other, is replaced by the layer's output. Each sequence has a
+// cache, which holds the positions before `position` of its layer `index`; those of the m tokens are added.
 struct LayerState {
   MatrixView<float> hidden;
-  KvCache* cache = nullptr;
+  std::span<const std::unique_ptr<KvCache>> caches;
   std::size_t index = 0;
   std::size_t position = 0;
 };

@@ -29,16 +29,23 @@ Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precisio
 // As LinearObserver, with the layer's index in front.
 using ModelObserver = std::function<void(std::size_t layer, Slot first, MatrixView<const float> x)>;
 
-// One sequence: the KV cache and the scratch memory of the forward pass. The model outlives it.
+// One sequence, or some that go on together: their KV caches and the scratch memory of the forward pass. The model
+// outlives it.
 class Session {
  public:
-  // context: positions the cache holds; max_batch: most tokens of one Forward. Errors: kResource.
-  static Result<Session> Create(const Model& model, std::size_t context, std::size_t max_batch);
+  // context: positions of a sequence; max_batch: most tokens of one in a Forward. Errors: kResource.
+  static Result<Session> Create(const Model& model, std::size_t context, std::size_t max_batch,
+                                std::size_t sequences = 1);
 
   // Runs `tokens` after what the cache holds and returns their final hidden states (after the last norm)
   // [tokens, hidden], valid until the next call. The caller keeps to the limits: tokens.size() <= max_batch,
   // position() + tokens.size() <= context, 0 <= token < vocab.
   MatrixView<const float> Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer = {});
+
+  // The same for the first `sequences` of the session, which stand at the same position: as many tokens of each, one
+  // sequence after the other. A sequence has the bits that it has alone.
+  MatrixView<const float> ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
+                                          const ModelObserver& observer = {});
 
   // logits [hidden.rows, vocab] = hidden * head^T; both in the backend's memory.
   void Logits(MatrixView<const float> hidden, MatrixView<float> logits);
@@ -53,8 +60,8 @@ class Session {
   std::size_t context_ = 0;
   std::size_t max_batch_ = 0;
   std::size_t position_ = 0;
-  std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<Buffer> hidden_;  // [max_batch][hidden]
+  std::vector<std::unique_ptr<KvCache>> caches_;  // of each sequence
+  std::unique_ptr<Buffer> hidden_;                // [sequences][max_batch][hidden]
   LayerScratch scratch_;
 };
 

@@ -111,6 +111,40 @@ TEST_P(AgainstTransformers, ResetForgetsTheSequence) {
   EXPECT_LE(RelativeError(logits, expected.prefill), 1e-5);
 }
 
+// Three sequences in two steps: what each has alone, bit for bit, and the third's place can stay empty.
+TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
+  const Expected expected = LoadExpected(GetParam().model);
+  const auto backend = MakeBackend(GetParam().reference);
+  const auto checkpoint = OpenCheckpoint(Folder(GetParam().model));
+  const auto model = LoadModel(*checkpoint, *backend);
+  ASSERT_TRUE(model.ok());
+  const std::size_t hidden = model->config.hidden_size;
+  constexpr std::size_t kTokens = 12;
+  const std::span<const std::int32_t> text(expected.tokens);
+  auto alone = Session::Create(*model, kTokens, kTokens);
+  auto together = Session::Create(*model, kTokens, kTokens, 3);
+  ASSERT_TRUE(alone.ok() && together.ok());
+  for (const std::size_t sequences : {3, 2}) {
+    together->Reset();
+    for (const std::size_t begin : {0, 7}) {
+      const std::size_t m = begin == 0 ? 7 : 5;
+      std::vector<std::int32_t> tokens;
+      for (std::size_t s = 0; s < sequences; ++s) {
+        const auto part = text.subspan(s * kTokens + begin, m);
+        tokens.insert(tokens.end(), part.begin(), part.end());
+      }
+      const auto states = together->ForwardTogether(tokens, sequences);
+      ASSERT_EQ(states.rows, sequences * m);
+      for (std::size_t s = 0; s < sequences; ++s) {
+        alone->Reset();
+        const auto own = alone->Forward(text.subspan(s * kTokens, begin + m)).Rows(begin, m);
+        EXPECT_EQ(std::memcmp(own.data, states.Rows(s * m, m).data, m * hidden * sizeof(float)), 0)
+            << "sequence " << s << " from token " << begin;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers,
                          testing::Values(Case{"tiny-llama", true}, Case{"tiny-qwen2", true}, Case{"tiny-llama", false},
                                          Case{"tiny-qwen2", false}),
