@@ -42,8 +42,10 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
-  app.add_option("--activations", options.activations,
-                 "What matrix products round activations to where a kernel for it exists; sums are fp32 always")
+  app.add_option(
+         "--activations", options.activations,
+         "What matrix products may round activations to where a kernel for it exists (bf16: int16 where that is "
+         "faster and more exact); sums are fp32 or exact")
       ->check(CLI::IsMember(names));
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }

@@ -32,7 +32,8 @@ std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOpti
   return options.samples == 0 ? started.windows_total : std::min(options.samples, started.windows_total);
 }
 
-std::size_t WindowsAtOnce(int threads) { return threads < 8 ? 1 : threads < 32 ? 2 : 4; }
+// SmolLM2-135M's shape on a 32-core Xeon: four are 4 % faster than one by 32 threads; by 8 and 16 threads none is.
+std::size_t WindowsAtOnce(int threads) { return threads < 32 ? 1 : 4; }
 
 Result<WindowStates> WindowStates::Create(const Model& model, const TokenStream& stream,
                                           const PerplexityOptions& options, std::size_t windows) {

@@ -147,8 +147,8 @@ Result<IsaSet> ParseIsa(std::string_view name) {
   std::string known;
   for (const IsaLevel& level : kLevels) {
     if (level.name == name) return level.bits;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", level.name);
   }
+  for (const IsaLevel& level : IsaLevels()) known += fmt::format("{}{}", known.empty() ? "" : ", ", level.name);
   return Error{ErrorCode::kUsage, fmt::format("no instruction set is called \"{}\"; want one of: {}", name, known)};
 }
 

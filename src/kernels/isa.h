@@ -53,7 +53,7 @@ std::string_view HighestLevel(IsaSet set);
 // "avx2, avx512"; "scalar" for the empty set.
 std::string IsaNames(IsaSet set);
 
-// Levels of other architectures are known too. Errors: kUsage, naming all there are.
+// Levels of other architectures are known too. Errors: kUsage, naming those of this build.
 Result<IsaSet> ParseIsa(std::string_view name);
 
 }  // namespace marlin
