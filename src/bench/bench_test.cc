@@ -136,7 +136,18 @@ TEST(Limits, ArePositive) {
   const MachineLimits limits = MeasureLimits(pool);
   EXPECT_GT(limits.read_gbps, 0);
   EXPECT_GT(limits.fma_gflops, 0);
+  EXPECT_GT(limits.alone_gflops, 0);
   EXPECT_FALSE(limits.fma_isa.empty());
+}
+
+TEST(Limits, ThreadsThatLackCoresAreNoticed) {
+  MachineLimits limits;
+  limits.fma_gflops = 200;
+  limits.alone_gflops = 110;
+  EXPECT_FALSE(ThreadsLackCores(limits, 2));
+  limits.fma_gflops = 120;
+  EXPECT_TRUE(ThreadsLackCores(limits, 2));
+  EXPECT_FALSE(ThreadsLackCores(limits, 1));
 }
 
 TEST(Limits, TheSlowerOfReadingAndComputingBounds) {

@@ -17,7 +17,7 @@ namespace marlin {
 namespace {
 
 // fp32 sums of k products of random sign stray by about sqrt(k) * 2^-24 of their size: 7e-6 at k = 14336. Rounding x to
-// bf16 strays by up to 2^-9 of each product, to int8 (int16) by half of 1/127 (1/32767) of the largest of 128; all sum
+// bf16 strays by up to 2^-9 of each product, to int8 (int16) by half of 1/127 (1/32639) of the largest of 128; all sum
 // like noise.
 double Tolerance(std::string_view kernel) {
   const KernelRow* row = FindKernel(kernel);

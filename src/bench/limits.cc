@@ -23,14 +23,17 @@ constexpr int kPasses = 8;
 
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
 
-double MeasurePeak(ThreadPool& pool, const PeakLoop& loop) {
+// Of the pool's first `threads`.
+double MeasurePeak(ThreadPool& pool, const PeakLoop& loop, int threads) {
   constexpr std::size_t kSteps = 2'000'000;  // some 10 ms
   std::vector<float> sink(static_cast<std::size_t>(pool.threads()) * 16);
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const auto start = Clock::now();
-    pool.Run([&](int thread) { sink[static_cast<std::size_t>(thread) * 16] = loop.run(kSteps); });
-    best = std::max(best, loop.operations_per_step * kSteps * pool.threads() / Seconds(start) / 1e9);
+    pool.Run([&](int thread) {
+      if (thread < threads) sink[static_cast<std::size_t>(thread) * 16] = loop.run(kSteps);
+    });
+    best = std::max(best, loop.operations_per_step * kSteps * threads / Seconds(start) / 1e9);
   }
   MARLIN_CHECK(std::isfinite(std::accumulate(sink.begin(), sink.end(), 0.0f)), "the chains converge");
   return best;
@@ -152,15 +155,20 @@ MachineLimits MeasureLimits(ThreadPool& pool) {
   MachineLimits limits;
   limits.read_gbps = MeasureRead(pool);
   for (const Peak& peak : Peaks(HostIsa())) {
-    const double rate = MeasurePeak(pool, peak.loop);
+    const double rate = MeasurePeak(pool, peak.loop, pool.threads());
     if (peak.activations == Activations::kBf16) limits.bf16_gflops = rate;
     if (peak.activations == Activations::kInt16) limits.int16_gops = rate;
     if (peak.activations == Activations::kInt8) limits.int8_gops = rate;
     if (peak.activations != Activations::kFp32) continue;
     limits.fma_gflops = rate;
     limits.fma_isa = peak.isa;
+    limits.alone_gflops = MeasurePeak(pool, peak.loop, 1);
   }
   return limits;
+}
+
+bool ThreadsLackCores(const MachineLimits& limits, int threads) {
+  return limits.fma_gflops < 0.75 * threads * limits.alone_gflops;
 }
 
 }  // namespace marlin

@@ -14,15 +14,20 @@
 namespace marlin {
 
 struct MachineLimits {
-  double read_gbps = 0;    // stream read from memory, all threads, best of the passes
-  double fma_gflops = 0;   // fp32 fused multiply-add on registers, all threads, best of the passes
-  std::string fma_isa;     // instructions used: "avx512", "avx2", "scalar", "neon"
-  double bf16_gflops = 0;  // the same of dot products of bf16,
-  double int16_gops = 0;   // of int16, and
-  double int8_gops = 0;    // of int8; 0 where the machine has no instructions for them
+  double read_gbps = 0;     // stream read from memory, all threads, best of the passes
+  double fma_gflops = 0;    // fp32 fused multiply-add on registers, all threads, best of the passes
+  std::string fma_isa;      // instructions used: "avx512", "avx2", "scalar", "neon"
+  double bf16_gflops = 0;   // the same of dot products of bf16,
+  double int16_gops = 0;    // of int16, and
+  double int8_gops = 0;     // of int8; 0 where the machine has no instructions for them
+  double alone_gflops = 0;  // fma_gflops of one thread, the others waiting
 };
 
 MachineLimits MeasureLimits(ThreadPool& pool);
+
+// Whether `threads` reach less than three quarters of as many times what one reaches: something else runs, or they
+// share cores.
+bool ThreadsLackCores(const MachineLimits& limits, int threads);
 
 // A stream read from memory that can take turns with what is compared with it: shared machines give half of their
 // bandwidth in one second and all of it in the next.

@@ -30,6 +30,14 @@ void WarnOfLoad(Console& console) {
       fmt::format("the load average of the last minute is {:.1f}: what runs beside this slows what is timed", *load));
 }
 
+void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console) {
+  if (!ThreadsLackCores(limits, threads)) return;
+  console.Warn(
+      fmt::format("{} threads reach {:.0f} GFLOP/s together, one alone {:.0f}: something else runs, or they share "
+                  "cores; limits are too low, and shares of them too high",
+                  threads, limits.fma_gflops, limits.alone_gflops));
+}
+
 nlohmann::json DescribeRun(int threads) {
   const ProgramInfo& program = GetProgramInfo();
   return {{"version", program.version},

@@ -15,6 +15,9 @@ void RegisterBenchKernels(CLI::App& bench, Selection& selection);
 // A warning where other programs ran in the last minute: they slow what is timed.
 void WarnOfLoad(Console& console);
 
+// A warning where ThreadsLackCores.
+void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console);
+
 // For --json: version, commit, processor and threads.
 nlohmann::json DescribeRun(int threads);
 

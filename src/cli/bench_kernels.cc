@@ -227,6 +227,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
     ThreadPool pool(threads);
     run.limits = MeasureLimits(pool);
   }
+  WarnOfFewCores(run.limits, threads, console);
   console.Result(fmt::format("{} threads; limits of this machine: {}; protocol {}\n", threads,
                              DescribeLimits(run.limits), run.protocol.id));
   run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,

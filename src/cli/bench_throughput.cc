@@ -150,6 +150,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   ThreadPool pool((*backend)->threads());
   if (!options.no_limits) {
     limits = MeasureLimits(pool);
+    WarnOfFewCores(*limits, pool.threads(), console);
     auto created = ReadProbe::Create(pool);
     if (!created) return created.error();
     probe = std::move(*created);
