@@ -38,7 +38,7 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
       ->check(CLI::IsMember({"cpu", "reference"}));
   std::string levels;
   for (const IsaLevel& level : IsaLevels()) levels += fmt::format("{}{}", levels.empty() ? "" : ", ", level.name);
-  app.add_option("--isa", options.isa, fmt::format("Highest instruction set to use ({})", levels));
+  app.add_option("--isa", options.isa, fmt::format("Instruction set to use, with those that it extends ({})", levels));
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
