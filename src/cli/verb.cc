@@ -36,9 +36,8 @@ std::string QuoteForShell(const std::string& word) {
 void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activations) {
   app.add_option("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       ->check(CLI::IsMember({"cpu", "reference"}));
-  std::string levels;
-  for (const IsaLevel& level : IsaLevels()) levels += fmt::format("{}{}", levels.empty() ? "" : ", ", level.name);
-  app.add_option("--isa", options.isa, fmt::format("Instruction set to use, with those that it extends ({})", levels));
+  app.add_option("--isa", options.isa,
+                 fmt::format("Instruction set to use, with those that it extends ({})", IsaLevelNames()));
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);

@@ -74,13 +74,16 @@ struct TokenWords {
   float Bf16(std::size_t k) const { return Bf16ToFloat(Half(k)); }
   int Int16(std::size_t k, bool split) const {
     if (!split) return static_cast<std::int16_t>(Half(k));
-    const auto byte = [&](std::size_t word) { return static_cast<std::int8_t>((*this)[word] >> (8 * (k % 4))); };
-    return 256 * byte(k / 4 * 2) + byte(k / 4 * 2 + 1);
+    return 256 * ByteOf(k / 4 * 2, k) + ByteOf(k / 4 * 2 + 1, k);
   }
   float Int16Scale(std::size_t k, std::size_t cols) const {
     return std::bit_cast<float>((*this)[(cols + 7) / 8 * 4 + k / kScaleLength]);
   }
-  std::int8_t Byte(std::size_t k) const { return static_cast<std::int8_t>((*this)[k / 4] >> (8 * (k % 4))); }
+  // Column k's byte of a word of its quad.
+  std::int8_t ByteOf(std::size_t word, std::size_t k) const {
+    return static_cast<std::int8_t>((*this)[word] >> (8 * (k % 4)));
+  }
+  std::int8_t Byte(std::size_t k) const { return ByteOf(k / 4, k); }
   float ByteScale(std::size_t k, std::size_t cols) const {
     return std::bit_cast<float>((*this)[(cols + 7) / 8 * 2 + k / kScaleLength]);
   }

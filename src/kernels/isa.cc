@@ -143,13 +143,18 @@ std::string IsaNames(IsaSet set) {
   return names.empty() ? "scalar" : names;
 }
 
+std::string IsaLevelNames() {
+  std::string names;
+  for (const IsaLevel& level : IsaLevels()) names += fmt::format("{}{}", names.empty() ? "" : ", ", level.name);
+  return names;
+}
+
 Result<IsaSet> ParseIsa(std::string_view name) {
-  std::string known;
   for (const IsaLevel& level : kLevels) {
     if (level.name == name) return level.bits;
   }
-  for (const IsaLevel& level : IsaLevels()) known += fmt::format("{}{}", known.empty() ? "" : ", ", level.name);
-  return Error{ErrorCode::kUsage, fmt::format("no instruction set is called \"{}\"; want one of: {}", name, known)};
+  return Error{ErrorCode::kUsage,
+               fmt::format("no instruction set is called \"{}\"; want one of: {}", name, IsaLevelNames())};
 }
 
 }  // namespace marlin

@@ -36,6 +36,9 @@ struct IsaLevel {
 // Those that this build can have kernels for, from the least to the most.
 std::span<const IsaLevel> IsaLevels();
 
+// "scalar, avx2, ...": the names of IsaLevels().
+std::string IsaLevelNames();
+
 // What the processor has and the operating system saves on a context switch.
 IsaSet HostIsa();
 
