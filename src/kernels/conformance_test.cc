@@ -61,9 +61,13 @@ struct TokenWords {
   const std::uint32_t* first;
   std::size_t width;
 
-  TokenWords(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t t)
-      : first(words.data() + t / kTokenTile * kTokenTile * (words.size() / m) + t % kTokenTile),
-        width(std::min(kTokenTile, m - t / kTokenTile * kTokenTile)) {}
+  TokenWords(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t t) : first(words.data()) {
+    const TokenTiles tiles(m);
+    std::size_t i = 0;
+    while (tiles.Begin(i + 1) <= t) ++i;
+    first += tiles.Begin(i) * (words.size() / m) + t - tiles.Begin(i);
+    width = tiles.Width(i);
+  }
   std::uint32_t operator[](std::size_t i) const { return first[i * width]; }
   // 16 bits of a pair.
   std::uint16_t Half(std::size_t k) const {

@@ -28,8 +28,8 @@ constexpr std::size_t kSerialElements = 16384;
 // Rows (position, head) of an attention tile: enough to read each block of keys seldom, few enough for the L2 cache.
 constexpr std::size_t kAttentionRows = 64;
 constexpr std::size_t kAttentionHeads = 16;
-// Tokens that are multiplied in one go: whole tiles, so that those of a later go begin with a tile.
-constexpr std::size_t kTokensAtOnce = kMaxTileTokens / kTokenTile * kTokenTile;
+// Tokens that are multiplied in one go.
+constexpr std::size_t kTokensAtOnce = kMaxTileTokens;
 
 class CpuWeight final : public Weight {
  public:
@@ -128,7 +128,8 @@ class CpuBackend final : public Backend {
   }
 
   Status ReserveInput(const PackedInput& input, std::size_t cols);
-  void PackInput(MatrixView<const float> x, const PackedInput& input);
+  // The tokens of each part together.
+  void PackInput(MatrixView<const float> x, const PackedInput& input, const WorkSplit& split);
   void MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
                       MatrixView<const float> x, std::span<const MatrixView<float>> outs);
 
@@ -192,16 +193,23 @@ Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
   return {};
 }
 
-void CpuBackend::PackInput(MatrixView<const float> x, const PackedInput& input) {
+void CpuBackend::PackInput(MatrixView<const float> x, const PackedInput& input, const WorkSplit& split) {
+  const std::size_t last = (split.parts - 1) * split.part_tokens;
+  const TokenTiles tiles(split.part_tokens);
+  const TokenTiles last_tiles(x.rows - last);
   const auto share = [&](std::size_t begin, std::size_t end, int) {
-    const std::size_t first = begin * kTokenTile;
-    const std::size_t tokens = std::min(end * kTokenTile, x.rows) - first;
-    auto* const words = reinterpret_cast<std::uint32_t*>(input_.data()) + first * input.words_per_token(x.cols);
-    input.pack(x.data + first * x.stride, x.stride, tokens, x.cols, words);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t part = i / tiles.count * split.part_tokens;
+      const TokenTiles& of_part = part == last ? last_tiles : tiles;
+      const std::size_t tile = i % tiles.count;
+      const std::size_t first = part + of_part.Begin(tile);
+      auto* const words = reinterpret_cast<std::uint32_t*>(input_.data()) + first * input.words_per_token(x.cols);
+      input.pack(x.data + first * x.stride, x.stride, of_part.Width(tile), x.cols, words);
+    }
   };
-  const std::size_t tiles = (x.rows + kTokenTile - 1) / kTokenTile;
-  if (x.rows * x.cols <= kSerialElements) return share(0, tiles, 0);
-  pool_.Split(tiles, share);
+  const std::size_t all = (split.parts - 1) * tiles.count + last_tiles.count;
+  if (x.rows * x.cols <= kSerialElements) return share(0, all, 0);
+  pool_.Split(all, share);
 }
 
 void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
@@ -241,8 +249,8 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
     panels += AsCpu(*weights[i]).packed.geometry.panels;
   }
   if (panels == 0) return;
-  if (input != nullptr) PackInput(x, *input);
   const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
+  if (input != nullptr) PackInput(x, *input, split);
 
   ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
     std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once

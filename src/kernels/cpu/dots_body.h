@@ -10,13 +10,13 @@
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
 //   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
-//   kMostTokens                             tokens of the largest register tile: kTokenTile, or twice as many
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights unpacked
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
-//   Raise(sum), Join(high, low)             256 times the sum, and with that of the other part; where there are two
-//   kVectorsInTurn<T>                       as kVectors<T>, one part after the other
+//   Join(high, low)                         256 times the sum, and that of the other part; where there are two
+//   kVectorsInTurn                          as kVectors<T>, one part after the other,
+//   Raise(sum)                              ... and 256 times the sum between them
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
@@ -52,18 +52,37 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
-// Asks ahead for a part of what a sweep over kVectors vectors of rows reads in a step: the lines of word kWord, as all
-// at once would wait for each other.
-template <class Code, int kVectors, int kWord>
-[[gnu::always_inline]] inline void FetchWord(const std::uint8_t* bytes, bool past_caches) {
+// Asks, by fetch(line), for a part of what a sweep over kVectors vectors of rows reads in a step: the lines of word
+// kWord, as all at once would wait for each other.
+template <class Code, int kVectors, int kWord, class Fetch>
+[[gnu::always_inline]] inline void FetchWord(const std::uint8_t* bytes, Fetch fetch) {
   constexpr int kLinesOfBlock = kVectors * kLanes * 4 < 64 ? 1 : kVectors * kLanes * 4 / 64;  // a block is 256 bytes
   Unrolled<static_cast<int>(Code::kStepBytes) / 256 * kLinesOfBlock>([&](auto number) MARLIN_INLINE {
     constexpr int kLine = decltype(number)::value;
     if constexpr (kLine % Code::Dots::kStepWords == kWord) {
-      FetchAhead(bytes + kLine / kLinesOfBlock * 256 + kLine % kLinesOfBlock * 64, past_caches);
+      fetch(bytes + kLine / kLinesOfBlock * 256 + kLine % kLinesOfBlock * 64);
     }
   });
 }
+
+// Asks for bytes that are read later, a little at each of `visits` calls: many requests at once wait for each other.
+class Ahead {
+ public:
+  Ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t visits)
+      : at_(begin), step_((bytes + visits - 1) / visits) {}
+  [[gnu::always_inline]] void IntoL1() {
+    __builtin_prefetch(at_);
+    at_ += step_;
+  }
+  [[gnu::always_inline]] void IntoL2() {
+    __builtin_prefetch(at_, 0, 2);
+    at_ += step_;
+  }
+
+ private:
+  const std::uint8_t* at_;
+  std::size_t step_;
+};
 
 // Words of a token in a step.
 template <class Dots>
@@ -115,16 +134,17 @@ struct TileSums {
   }
 };
 
-// The packed words of T tokens: those of one tile of activations, or of a whole one and the next.
+// The packed words of T tokens, in one tile of activations or in two.
 template <class Dots, int T>
-struct TokenTiles {
-  static constexpr int kFirst = T < static_cast<int>(kTokenTile) ? T : static_cast<int>(kTokenTile);
+struct WordsOfTiles {
+  static constexpr int kFirst = TokenTiles(T).Width(0);
   static constexpr int kSecond = T - kFirst;
+  static_assert(TokenTiles(T).count <= 2);
   const std::uint32_t* first;
   const std::uint32_t* second;
 
-  TokenTiles(const std::uint32_t* packed, std::size_t cols)
-      : first(packed), second(packed + (kSecond == 0 ? 0 : kTokenTile * Dots::WordsOfToken(cols))) {}
+  WordsOfTiles(const std::uint32_t* packed, std::size_t cols)
+      : first(packed), second(packed + (kSecond == 0 ? 0 : kFirst * Dots::WordsOfToken(cols))) {}
   [[gnu::always_inline]] void Advance(std::size_t words) {
     first += words * kFirst;
     second += words * kSecond;
@@ -135,7 +155,7 @@ struct TokenTiles {
   }
 };
 
-// totals [T][64] of a block, for the rows of one register tile and some of the tokens whose sums these are.
+// Adds a block to totals [T][64], for the rows of one register tile and some of the tokens whose sums these are.
 template <class Code, int kBegin, int kCount, int T>
 [[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
                                               int first, const TileSums<typename Code::Dots, T>& sums, float* totals) {
@@ -149,23 +169,22 @@ template <class Code, int kBegin, int kCount, int T>
     if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
     Unrolled<kCount>([&](auto t) MARLIN_INLINE {
       float* const total = totals + (kBegin + t) * 64 + row;
-      const Vec before = block.k == 0 ? Zero() : Load(total);
-      Store(total, Fma(scale, token.Value(sums.Of(kBegin + t, v), offset, t), before));
+      Store(total, Fma(scale, token.Value(sums.Of(kBegin + t, v), offset, t), Load(total)));
     });
   });
 }
 
-// One block for T tokens and the rows of one register tile: adds to totals [T][64], or starts them.
+// One block for T tokens and the rows of one register tile: adds to totals [T][64].
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
   using Dots = typename Code::Dots;
-  using Tiles = TokenTiles<Dots, T>;
+  using Tiles = WordsOfTiles<Dots, T>;
   constexpr int kVectors = Dots::template kVectors<T>;
   constexpr bool kOneSweep = kVectors == kPanelVectors;
   const bool past_caches = kOneSweep && tile.fetch_past_caches;
+  const Tiles begin(tile.packed, tile.geometry->cols);
   TileSums<Dots, T> sums;
   sums.Start();
-  const Tiles begin(tile.packed, tile.geometry->cols);
   Tiles x = begin;
   x.Advance(block.k / 8 * kTokenStep<Dots>);
   if (first == 0) FetchAheadOfHeader(block, past_caches);
@@ -173,7 +192,8 @@ template <class Code, int T>
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>)) {
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-      FetchWord<Code, kVectors, decltype(word)::value>(bytes, past_caches);
+      FetchWord<Code, kVectors, decltype(word)::value>(
+          bytes, [&](const std::uint8_t* line) MARLIN_INLINE { FetchAhead(line, past_caches); });
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
@@ -187,9 +207,14 @@ template <class Code, int T>
   }
 }
 
+inline void ZeroTotals(float* totals, std::size_t tokens) {
+  for (std::size_t i = 0; i < tokens * 64; i += kLanes) Store(totals + i, Zero());
+}
+
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
+  ZeroTotals(totals, T);
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
     for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
       DirectDots<Code, T>(tile, block, first, totals);
@@ -198,7 +223,7 @@ template <class Code, int T>
   CopyRows(tile, totals);
 }
 
-template <class Code, int T = Code::Dots::kMostTokens>
+template <class Code, int T>
 inline void MatmulDotsUpTo(const MatmulTile& tile) {
   if constexpr (T > 1) {
     if (tile.m < T) return MatmulDotsUpTo<Code, T - 1>(tile);
@@ -213,7 +238,9 @@ struct DotChunk {
   std::size_t blocks = 0;
   std::size_t begins[kMostDotBlocks] = {};  // k of each block
   std::size_t steps[kMostDotBlocks] = {};
+  std::size_t all_steps = 0;
   const std::uint8_t* codes[kMostDotBlocks] = {};
+  const std::uint8_t* end = nullptr;  // of the codes
 };
 
 struct DotProduct {
@@ -223,66 +250,97 @@ struct DotProduct {
   const float* offsets;         // [blocks][64]; unused where the format has none
   const std::uint32_t* packed;  // the tokens of this tile
   std::size_t cols;
-  const float* in;  // [tokens][64] totals so far; null means zeros
-  float* totals;    // [tokens][64], may be in
-  float* out;       // [tokens][64], the totals after the last block; may be totals
-  std::size_t out_stride;
+  float* totals;                   // [tokens][64], added to
+  const std::uint8_t* next_input;  // what the next tile reads of the input
+  std::size_t next_input_bytes;
+  const std::uint8_t* later_weights;  // this tile's share of the weights that a later chunk reads
+  std::size_t later_weights_bytes;
+
+  // What is asked for at each of the visits of a word by a tile of kVectors vectors of rows.
+  template <class Dots, int kVectors>
+  std::size_t Visits(int parts) const {
+    return chunk->all_steps * Dots::kStepWords * static_cast<std::size_t>(kPanelVectors / kVectors * parts);
+  }
 };
 
-// totals of a block: out[t][v] = fma(scale, value of the sum, in[t][v]).
-template <class Dots, bool kOffset, int T, int kVectors, int kParts>
-[[gnu::always_inline]] inline void FoldBlock(const DotProduct& p, std::size_t b, int first,
-                                             const TileSums<Dots, T, kVectors, kParts>& sums) {
-  const float* const in = b == 0 ? p.in : p.totals;
-  const bool last = b + 1 == p.chunk->blocks;
-  float* const out = last ? p.out : p.totals;
-  const std::size_t out_stride = last ? p.out_stride : 64;
-  const typename Dots::template TokenParams<T, kOffset> token(p.packed, p.cols, p.chunk->begins[b],
-                                                              p.chunk->steps[b] * 8);
-  const auto fold = [&](auto before) MARLIN_INLINE {
-    Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
-      const int row = first + v * kLanes;
-      const Vec scale = Load(p.scales + b * 64 + row);
-      const Vec offset = kOffset ? Load(p.offsets + b * 64 + row) : Zero();
-      Unrolled<T>([&](auto t) MARLIN_INLINE {
-        const Vec value = token.Value(sums.Of(t, v), offset, t);
-        Store(out + t * out_stride + row, Fma(scale, value, before(t, row)));
-      });
-    });
-  };
-  if (in == nullptr) {
-    fold([](int, int) MARLIN_INLINE { return Zero(); });
+template <class Dots, int T, bool kInTurn>
+constexpr int VectorsOf() {
+  if constexpr (kInTurn) {
+    return Dots::kVectorsInTurn;
   } else {
-    fold([&](int t, int row) MARLIN_INLINE { return Load(in + t * 64 + row); });
+    return Dots::template kVectors<T>;
   }
 }
 
+// One register tile after the other of T tokens; in turn: the parts of their numbers one after the other.
+template <class Dots, int T, bool kOffset, bool kInTurn>
+class TileRun {
+ public:
+  static constexpr int kVectors = VectorsOf<Dots, T, kInTurn>();
+  static constexpr int kParts = kInTurn ? 1 : Dots::kParts;
+  using Sums = TileSums<Dots, T, kVectors, kParts>;
+
+  explicit TileRun(const DotProduct& p)
+      : p_(p),
+        input_(p.next_input, p.next_input_bytes, p.Visits<Dots, kVectors>(Dots::kParts / kParts)),
+        weights_(p.later_weights, p.later_weights_bytes, p.Visits<Dots, kVectors>(Dots::kParts / kParts)) {}
+  [[gnu::always_inline]] void Fetch() {
+    input_.IntoL1();
+    weights_.IntoL2();
+  }
+  const std::uint32_t* Input() const { return p_.packed + p_.chunk->k / 8 * kTokenStep<Dots> * T; }
+
+  // A block's totals: totals[t][v] = fma(scale, value of the sum, totals[t][v]).
+  [[gnu::always_inline]] void Fold(std::size_t b, int first, const Sums& sums) const {
+    const typename Dots::template TokenParams<T, kOffset> token(p_.packed, p_.cols, p_.chunk->begins[b],
+                                                                p_.chunk->steps[b] * 8);
+    const float* const scales = p_.scales + b * 64 + first;
+    const float* const offsets = p_.offsets + b * 64 + first;
+    float* const totals = p_.totals + first;
+    Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+      const Vec scale = Load(scales + v * kLanes);
+      const Vec offset = kOffset ? Load(offsets + v * kLanes) : Zero();
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        float* const total = totals + t * 64 + v * kLanes;
+        Store(total, Fma(scale, token.Value(sums.Of(t, v), offset, t), Load(total)));
+      });
+    });
+  }
+
+ private:
+  const DotProduct& p_;
+  Ahead input_;
+  Ahead weights_;
+};
+
 // T tokens, the rows of one register tile.
 template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void DotTile(const DotProduct& p, int first) {
+[[gnu::always_inline]] inline void DotTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
+  using Run = TileRun<Dots, T, kOffset, false>;
   const std::uint8_t* w = p.weights + first * 4;
-  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
+  const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
-    TileSums<Dots, T> sums;
+    typename Run::Sums sums;
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
     for (; w != end; w += 256, x += T * Dots::kParts) {
-      Words row[Dots::template kVectors<T>];
-      Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
+      run.Fetch();
+      Words row[Run::kVectors];
+      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
       sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + part * T + t; });
     }
-    FoldBlock<Dots, kOffset>(p, b, first, sums);
+    run.Fold(b, first, sums);
   }
 }
 
 // The same for one part after the other: the sums of the first, times 256, are what those of the second begin with.
 template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void DotTileInTurn(const DotProduct& p, int first) {
-  constexpr int kVectors = Dots::template kVectorsInTurn<T>;
+[[gnu::always_inline]] inline void DotTileInTurn(const DotProduct& p, TileRun<Dots, T, kOffset, true>& run, int first) {
+  using Run = TileRun<Dots, T, kOffset, true>;
   const std::uint8_t* w = p.weights + first * 4;
-  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
+  const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
-    TileSums<Dots, T, kVectors, 1> sums;
+    typename Run::Sums sums;
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
     // One loop over both parts: GCC 12 keeps the sums of two in memory.
@@ -290,8 +348,9 @@ template <class Dots, int T, bool kOffset>
     const std::uint8_t* at = w;
     const std::uint32_t* token = x;
     for (int part = 0;;) {
-      Words row[kVectors];
-      Unrolled<kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(at + v * kLanes * 4); });
+      run.Fetch();
+      Words row[Run::kVectors];
+      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(at + v * kLanes * 4); });
       sums.Add(row, [&](auto, auto t) MARLIN_INLINE { return token + t; });
       at += 256;
       token += Dots::kParts * T;
@@ -303,52 +362,57 @@ template <class Dots, int T, bool kOffset>
     }
     w = end;
     x += p.chunk->steps[b] * kTokenStep<Dots> * T;
-    FoldBlock<Dots, kOffset>(p, b, first, sums);
+    run.Fold(b, first, sums);
   }
 }
 
 // The same, unpacking the weights on the way.
 template <class Code, int T>
-[[gnu::always_inline]] inline void UnpackingDotTile(const DotProduct& p, int first) {
+[[gnu::always_inline]] inline void UnpackingDotTile(const DotProduct& p,
+                                                    TileRun<typename Code::Dots, T, kHasOffset<Code>, false>& run,
+                                                    int first) {
   using Dots = typename Code::Dots;
-  constexpr int kVectors = Dots::template kVectors<T>;
+  using Run = TileRun<Dots, T, kHasOffset<Code>, false>;
   std::uint8_t* w = p.weights + first * 4;
-  const std::uint32_t* x = p.packed + p.chunk->k / 8 * kTokenStep<Dots> * T;
+  const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
-    TileSums<Dots, T> sums;
+    typename Run::Sums sums;
     sums.Start();
     const std::uint8_t* bytes = p.chunk->codes[b] + first * 4;
     const std::uint8_t* const end = bytes + p.chunk->steps[b] * Code::kStepBytes;
     for (; bytes != end; bytes += Code::kStepBytes, w += Dots::kStepWords * 256, x += kTokenStep<Dots> * T) {
       Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-        FetchWord<Code, kVectors, decltype(word)::value>(bytes, false);
-        Words row[kVectors];
-        Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+        run.Fetch();
+        FetchWord<Code, Run::kVectors, decltype(word)::value>(
+            bytes, [](const std::uint8_t* line) MARLIN_INLINE { __builtin_prefetch(line + kIntoL1Ahead); });
+        Words row[Run::kVectors];
+        Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE {
           row[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
           StoreWords(w + word * 256 + v * kLanes * 4, row[v]);
         });
         sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + (word * Dots::kParts + part) * T + t; });
       });
     }
-    FoldBlock<Dots, kHasOffset<Code>>(p, b, first, sums);
+    run.Fold(b, first, sums);
   }
 }
 
 template <class Code, int T>
 [[gnu::noinline]] void UnpackingDotTileOfTokens(const DotProduct& p) {
-  for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
-    UnpackingDotTile<Code, T>(p, first);
-  }
+  TileRun<typename Code::Dots, T, kHasOffset<Code>, false> run(p);
+  for (int first = 0; first < 64; first += run.kVectors * kLanes) UnpackingDotTile<Code, T>(p, run, first);
 }
 
 template <class Dots, int T, bool kOffset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  if constexpr (Dots::kParts > 1 && T > 3) {  // fewer tokens are too few sums
-    constexpr int kRows = Dots::template kVectorsInTurn<T> * kLanes;
-    for (int first = 0; first < 64; first += kRows) DotTileInTurn<Dots, T, kOffset>(p, first);
-  } else {
-    constexpr int kRows = Dots::template kVectors<T> * kLanes;
-    for (int first = 0; first < 64; first += kRows) DotTile<Dots, T, kOffset>(p, first);
+  constexpr bool kInTurn = Dots::kParts > 1 && T > 3;  // fewer tokens are too few sums
+  TileRun<Dots, T, kOffset, kInTurn> run(p);
+  for (int first = 0; first < 64; first += run.kVectors * kLanes) {
+    if constexpr (kInTurn) {
+      DotTileInTurn<Dots, T, kOffset>(p, run, first);
+    } else {
+      DotTile<Dots, T, kOffset>(p, run, first);
+    }
   }
 }
 
@@ -385,20 +449,30 @@ inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8
     const std::uint8_t* bytes = codes + v * kLanes * 4;
     std::uint8_t* to = weights + v * kLanes * 4;
     for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
-      for (std::size_t line = 0; line < Code::kStepBytes; line += 256) FetchAhead(bytes + line, false);
+      for (std::size_t line = 0; line < Code::kStepBytes; line += 256) __builtin_prefetch(bytes + line + kIntoL1Ahead);
       StoreStepWords<Code>(bytes, to);
     }
   }
 }
 
-// The words of a chunk, and the first tokens' product if it is done on the way.
+// The narrowest tile that is multiplied while weights are unpacked: of more tokens than one tile takes, none is
+// narrower than half of one.
+constexpr int kLeastUnpackingTokens = (kTokenTile + 1) / 2;
+
+template <class Code, int T = kTokenTile>
+inline void UnpackAndMultiply(const DotProduct& p, std::size_t tokens) {
+  if constexpr (T > kLeastUnpackingTokens) {
+    if (tokens < T) return UnpackAndMultiply<Code, T - 1>(p, tokens);
+  }
+  UnpackingDotTileOfTokens<Code, T>(p);
+}
+
+// The words of a chunk, and the first tile's product if it is done on the way.
 template <class Code>
 inline bool UnpackChunk(const DotProduct& p, std::size_t tokens) {
   if constexpr (Code::Dots::kUnpacksWhileMultiplying) {
-    if (tokens == kTokenTile) {
-      UnpackingDotTileOfTokens<Code, kTokenTile>(p);
-      return true;
-    }
+    UnpackAndMultiply<Code>(p, tokens);
+    return true;
   }
   std::uint8_t* weights = p.weights;
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
@@ -413,28 +487,27 @@ template <class Code>
 inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
   using Dots = typename Code::Dots;
   const std::size_t token_words = Dots::WordsOfToken(p.cols);
-  const bool last = p.chunk->k + p.chunk->length == p.cols;
-  for (std::size_t t = 0; t < tile.m; t += kTokenTile) {
+  const TokenTiles tiles(tile.m);
+  // Weights of a later chunk are asked for by the first tiles: one alone waits for the few requests that are answered
+  // at a time.
+  const std::size_t sharing = Smaller(tiles.count, 4);
+  const std::size_t later = static_cast<std::size_t>(p.chunk->end - p.chunk->codes[0]) + tile.geometry->code_offset;
+  for (std::size_t i = 0; i < tiles.count; ++i) {
+    const std::size_t tokens = tiles.Width(i);
+    const std::size_t t = tiles.Begin(i);
+    const std::size_t next = t + tokens;
     p.packed = tile.packed + t * token_words;
     p.totals = totals + t * 64;
-    p.in = p.chunk->k == 0 ? nullptr : p.totals;
-    p.out = p.totals;
-    p.out_stride = 64;
-    if (last && tile.rows == 64) {  // the last chunk writes the result
-      p.out = tile.y + t * tile.y_stride;
-      p.out_stride = tile.y_stride;
-    }
-    // The next tokens are too far away for the hardware to foresee.
-    const std::size_t next = t + kTokenTile;
-    if (next < tile.m) {
-      const std::size_t width = Smaller(tile.m - next, kTokenTile);
-      const std::size_t step_words = kTokenStep<Dots> * width;
-      const std::uint32_t* const ahead = tile.packed + next * token_words + p.chunk->k / 8 * step_words;
-      for (std::size_t i = 0; i < StepsOf(p.chunk->length) * step_words; i += 16) __builtin_prefetch(ahead + i);
-      Dots::FetchParams(tile.packed + next * token_words, p.cols, p.chunk->k, width);
-    }
-    const std::size_t tokens = Smaller(tile.m - t, kTokenTile);
-    if (t == 0 && UnpackChunk<Code>(p, tokens)) continue;
+    // The next tile's input is too far away for the hardware to foresee.
+    const std::size_t width = next < tile.m ? tiles.Width(i + 1) : 0;
+    const std::size_t step_words = kTokenStep<Dots> * width;
+    p.next_input =
+        reinterpret_cast<const std::uint8_t*>(tile.packed + next * token_words + p.chunk->k / 8 * step_words);
+    p.next_input_bytes = p.chunk->all_steps * step_words * 4;
+    if (width > 0) Dots::FetchParams(tile.packed + next * token_words, p.cols, p.chunk->k, width);
+    p.later_weights = p.chunk->codes[0] + kIntoL2Ahead + later * Smaller(i, sharing) / sharing;
+    p.later_weights_bytes = i < sharing ? (later + sharing - 1) / sharing : 0;
+    if (i == 0 && UnpackChunk<Code>(p, tokens)) continue;
     MultiplyDotTokens<Dots, kHasOffset<Code>>(p, tokens);
   }
 }
@@ -445,6 +518,7 @@ void MatmulManyDots(const MatmulTile& tile) {
   float* const scales = tile.workspace + 64 * kDotBlockLength / 2;
   float* const offsets = scales + 64 * kMostDotBlocks;
   float* const totals = offsets + 64 * kMostDotBlocks;
+  ZeroTotals(totals, tile.m);
   DotChunk chunk;
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
     if (chunk.blocks == 0) chunk.k = block.k;
@@ -452,7 +526,9 @@ void MatmulManyDots(const MatmulTile& tile) {
     UnpackParams<Code>(block, scales + b * 64, offsets + b * 64);
     chunk.begins[b] = block.k;
     chunk.steps[b] = StepsOf(block.length);
+    chunk.all_steps += chunk.steps[b];
     chunk.codes[b] = block.codes;
+    chunk.end = block.codes + chunk.steps[b] * Code::kStepBytes;
     chunk.length += block.length;
     const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kDotBlockLength ||
                       chunk.blocks == kMostDotBlocks;
@@ -466,14 +542,15 @@ void MatmulManyDots(const MatmulTile& tile) {
     MultiplyChunk<Code>(tile, product, totals);
     chunk = {};
   });
-  if (tile.rows != 64) CopyRows(tile, totals);
+  CopyRows(tile, totals);
 }
 
 template <class Dots>
 float RunDotPeak(std::size_t steps) noexcept {
   typename Dots::Sum chains[kPeakChains];
   // Chains that begin alike would be made once.
-  const std::uint32_t small[kPeakChains] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  std::uint32_t small[kPeakChains];
+  for (std::uint32_t c = 0; c < kPeakChains; ++c) small[c] = c + 1;
   Words word = BroadcastWord(small);
   Unrolled<kPeakChains>([&](auto c)
                             MARLIN_INLINE { chains[c] = Dots::Add(Dots::Start(), BroadcastWord(small + c), word); });
@@ -495,14 +572,7 @@ constexpr PeakLoop kDotPeak = {2.0 * kLanes * 8 / kTokenStep<Dots>* kPeakChains,
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {
   if (tile.m > Code::Dots::kFewTokens) return MatmulManyDots<Code>(tile);
-  MatmulTile part = tile;
-  constexpr std::size_t kMost = Code::Dots::kMostTokens;
-  for (std::size_t t = 0; t < tile.m; t += kMost) {
-    part.m = Smaller(tile.m - t, kMost);
-    part.packed = tile.packed + t * Code::Dots::WordsOfToken(tile.geometry->cols);
-    part.y = tile.y + t * tile.y_stride;
-    MatmulDotsUpTo<Code>(part);
-  }
+  MatmulDotsUpTo<Code, static_cast<int>(Code::Dots::kFewTokens)>(tile);
 }
 
 }  // namespace

@@ -19,9 +19,10 @@ struct TokensToPack {
 template <class Pack>
 inline void ForTokenTiles(const float* x, std::size_t x_stride, std::size_t m, std::size_t token_words,
                           std::uint32_t* words, Pack pack) {
-  for (std::size_t t = 0; t < m; t += kTokenTile) {
-    const std::size_t count = m - t < kTokenTile ? m - t : kTokenTile;
-    pack(TokensToPack{x + t * x_stride, x_stride, count, words + t * token_words});
+  const TokenTiles tiles(m);
+  for (std::size_t i = 0; i < tiles.count; ++i) {
+    const std::size_t t = tiles.Begin(i);
+    pack(TokensToPack{x + t * x_stride, x_stride, tiles.Width(i), words + t * token_words});
   }
 }
 

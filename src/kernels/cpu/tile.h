@@ -25,10 +25,24 @@ inline constexpr std::size_t kMostDotBlocks = 8;
 inline constexpr std::size_t kMatmulWorkspace = 64 * kBlockLength + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
 static_assert(kDotBlockLength / 2 == kBlockLength);
 
-// Tokens whose packed activations stand together: the widest register tile there is.
+// Tokens whose packed activations stand together: at most as many as the widest register tile has.
 inline constexpr std::size_t kTokenTile = 6;
 
-// x as kernels that round it take it: tiles of kTokenTile tokens (the last one may be narrower), each of 32-bit words
+// m tokens are packed in as few tiles as can be, the first of which may be one token wider than the others: a tile of
+// one or two takes as long as one of three.
+struct TokenTiles {
+  std::size_t count;
+  std::size_t least;  // tokens of the narrower ones
+  std::size_t wider;  // tiles
+
+  explicit constexpr TokenTiles(std::size_t m)
+      : count((m + kTokenTile - 1) / kTokenTile), least(m / count), wider(m - count * least) {}
+  constexpr std::size_t Width(std::size_t i) const { return least + (i < wider ? 1 : 0); }
+  // The first token of tile i; m behind the last tile.
+  constexpr std::size_t Begin(std::size_t i) const { return i * least + (i < wider ? i : wider); }
+};
+
+// x as kernels that round it take it: tiles of tokens, each of 32-bit words
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
 //          [sums][tokens of the tile]                   fp32 sums of the bf16 of 32 k, then of 128 k
@@ -73,7 +87,7 @@ struct MatmulTile {
   std::size_t rows = 0;                 // 1..64 of the panel that exist
   const float* x = nullptr;             // [m][k]; null for kernels that take it packed
   std::size_t x_stride = 0;
-  const std::uint32_t* packed = nullptr;  // m tokens, the first of which begins a tile
+  const std::uint32_t* packed = nullptr;  // m tokens, packed together
   std::size_t m = 0;                      // 1..kMaxTileTokens
   float* y = nullptr;                     // [m][rows]
   std::size_t y_stride = 0;
@@ -145,7 +159,6 @@ struct ProductKernel {
 };
 
 // Independent chains of multiply-adds (of dot products) on registers alone: what an instruction set can do at most.
-inline constexpr int kPeakChains = 12;  // latency 4 to 6, two pipes
 struct PeakLoop {
   double operations_per_step = 0;                      // a multiply-add counts as two
   float (*run)(std::size_t steps) noexcept = nullptr;  // some finite value that depends on all steps

@@ -36,7 +36,6 @@ inline void StoreBytes(void* p, Whole a) {
 template <class Sums>
 struct DotTiles : Sums {
   // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
-  static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = T == 1 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 2;  // GCC 12 spills the sums of more

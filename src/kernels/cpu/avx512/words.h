@@ -51,10 +51,9 @@ inline void StoreInTurn(const Words (&words)[6], std::uint32_t* to) {
 
 // Register tiles of dot products (dots_body.h): 24 sums, up to 4 weight vectors and a token.
 struct DotShape {
-  static constexpr int kMostTokens = 2 * kTokenTile;
   template <int T>
   static constexpr int kVectors = T <= 6 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = kMostTokens;
+  static constexpr std::size_t kFewTokens = 2 * kTokenTile;
   static constexpr bool kUnpacksWhileMultiplying = true;
 };
 

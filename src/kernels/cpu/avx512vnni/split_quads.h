@@ -12,10 +12,8 @@ namespace {
 
 struct SplitQuadDots : SplitQuadSums {
   // 24 sums of either byte, up to 4 weight vectors and a token.
-  static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
-  template <int T>
   static constexpr int kVectorsInTurn = 4;
   static constexpr std::size_t kFewTokens = kTokenTile;
   static constexpr bool kUnpacksWhileMultiplying = true;

@@ -11,7 +11,6 @@ namespace marlin {
 namespace {
 
 struct PairDots : PairSums {
-  static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = 4;
   // By instructions of fp4, not by a clock: 4 tokens take as many unpacked; GCC 12 spills the sums of more.

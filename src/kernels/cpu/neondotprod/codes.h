@@ -10,7 +10,6 @@ namespace marlin {
 namespace {
 
 struct QuadDots : QuadSums {
-  static constexpr int kMostTokens = kTokenTile;
   template <int T>
   static constexpr int kVectors = 4;
   // By instructions of fp4, not by a clock: 6 tokens take as many unpacked, 12 a sixth less.
