@@ -85,9 +85,7 @@ class WrongBackend : public Backend {
     inner_->Matmul(weights, biases, x, outs);
     outs[0].data[0] = output_;
   }
-  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override {
-    inner_->RmsNorm(x, weight, eps, y);
-  }
+  void RmsNorm(const RmsNormArgs& norm) override { inner_->RmsNorm(norm); }
   void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
             MatrixView<const float> sin) override {
     inner_->Rope(x, head_dim, cos, sin);

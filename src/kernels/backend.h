@@ -72,6 +72,14 @@ struct AttentionArgs {
   float scale = 0;           // usually 1 / sqrt(head_dim)
 };
 
+// y = x / sqrt(mean(x^2) + eps) * weight, row by row.
+struct RmsNormArgs {
+  MatrixView<const float> x;
+  const float* weight = nullptr;  // [x.cols]
+  float eps = 0;
+  MatrixView<float> y;  // as x; may be x
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -98,8 +106,14 @@ class Backend {
   virtual void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
                       MatrixView<const float> x, std::span<const MatrixView<float>> outs) = 0;
 
-  // y = x / sqrt(mean(x^2) + eps) * weight, row by row; y may be x.
-  virtual void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) = 0;
+  virtual void RmsNorm(const RmsNormArgs& norm) = 0;
+
+  // RmsNorm, then Matmul with its y: the same bits, perhaps faster.
+  virtual void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
+                          std::span<const float* const> biases, std::span<const MatrixView<float>> outs) {
+    RmsNorm(norm);
+    Matmul(weights, biases, norm.y, outs);
+  }
 
   // Rotates x [m, heads * head_dim] in place, halves layout: pair (i, i + d/2) of every head by the angle whose cosine
   // and sine stand in cos/sin [m, d/2].

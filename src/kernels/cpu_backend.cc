@@ -85,7 +85,9 @@ class CpuBackend final : public Backend {
   void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override;
   void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
               std::span<const MatrixView<float>> outs) override;
-  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override;
+  void RmsNorm(const RmsNormArgs& norm) override;
+  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const float* const> biases,
+                  std::span<const MatrixView<float>> outs) override;
   void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
             MatrixView<const float> sin) override;
   void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
@@ -128,10 +130,16 @@ class CpuBackend final : public Backend {
   }
 
   Status ReserveInput(const PackedInput& input, std::size_t cols);
-  // The tokens of each part together.
-  void PackInput(MatrixView<const float> x, const PackedInput& input, const WorkSplit& split);
+  // job(tokens) for some at a time, at most kTokensAtOnce, and their rows of the outputs.
+  template <class Job>
+  void ForTokens(std::size_t rows, std::span<const MatrixView<float>> outs, Job job);
+  // The tokens of each part together; x is y of `norm`, which is computed on the way, unless that is null.
+  void PackInput(MatrixView<const float> x, const RmsNormArgs* norm, const PackedInput& input, const WorkSplit& split);
   void MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                      MatrixView<const float> x, std::span<const MatrixView<float>> outs);
+                      MatrixView<const float> x, const RmsNormArgs* norm, std::span<const MatrixView<float>> outs);
+  void NormRow(const RmsNormArgs& norm, std::size_t row) {
+    ops_.rms_norm(norm.x.Row(row).data(), norm.weight, norm.eps, norm.x.cols, norm.y.Row(row).data());
+  }
 
   float* Workspace(int thread) {
     return reinterpret_cast<float*>(workspaces_[static_cast<std::size_t>(thread)].data());
@@ -193,7 +201,8 @@ Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
   return {};
 }
 
-void CpuBackend::PackInput(MatrixView<const float> x, const PackedInput& input, const WorkSplit& split) {
+void CpuBackend::PackInput(MatrixView<const float> x, const RmsNormArgs* norm, const PackedInput& input,
+                           const WorkSplit& split) {
   const std::size_t last = (split.parts - 1) * split.part_tokens;
   const TokenTiles tiles(split.part_tokens);
   const TokenTiles last_tiles(x.rows - last);
@@ -203,6 +212,7 @@ void CpuBackend::PackInput(MatrixView<const float> x, const PackedInput& input, 
       const TokenTiles& of_part = part == last ? last_tiles : tiles;
       const std::size_t tile = i % tiles.count;
       const std::size_t first = part + of_part.Begin(tile);
+      for (std::size_t row = first; norm != nullptr && row < first + of_part.Width(tile); ++row) NormRow(*norm, row);
       auto* const words = reinterpret_cast<std::uint32_t*>(input_.data()) + first * input.words_per_token(x.cols);
       input.pack(x.data + first * x.stride, x.stride, of_part.Width(tile), x.cols, words);
     }
@@ -221,19 +231,39 @@ void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const 
     MARLIN_CHECK(geometry.cols == x.cols && outs[i].cols == geometry.rows && outs[i].rows == x.rows,
                  "shapes of a matrix product");
   }
+  ForTokens(x.rows, outs, [&](std::size_t begin, std::size_t tokens, std::span<const MatrixView<float>> parts) {
+    MultiplyTokens(weights, biases, x.Rows(begin, tokens), nullptr, parts);
+  });
+}
+
+void CpuBackend::NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
+                            std::span<const float* const> biases, std::span<const MatrixView<float>> outs) {
+  // Packing is where a row is read, and where all that read it must agree.
+  const PackedInput& first = AsCpu(*weights[0]).kernel_row.input;
+  for (const Weight* weight : weights) {
+    const KernelRow& row = AsCpu(*weight).kernel_row;
+    if (!row.takes_packed() || row.input.pack != first.pack) return Backend::NormMatmul(norm, weights, biases, outs);
+  }
+  ForTokens(norm.x.rows, outs, [&](std::size_t begin, std::size_t tokens, std::span<const MatrixView<float>> parts) {
+    const RmsNormArgs part{norm.x.Rows(begin, tokens), norm.weight, norm.eps, norm.y.Rows(begin, tokens)};
+    MultiplyTokens(weights, biases, part.y, &part, parts);
+  });
+}
+
+template <class Job>
+void CpuBackend::ForTokens(std::size_t rows, std::span<const MatrixView<float>> outs, Job job) {
   std::vector<MatrixView<float>> parts(outs.begin(), outs.end());
-  for (std::size_t begin = 0; begin < x.rows; begin += kTokensAtOnce) {
-    const std::size_t tokens = std::min(kTokensAtOnce, x.rows - begin);
-    for (std::size_t i = 0; i < outs.size(); ++i) {
-      parts[i] = outs[i].Rows(begin, tokens);
-    }
-    MultiplyTokens(weights, biases, x.Rows(begin, tokens), parts);
+  for (std::size_t begin = 0; begin < rows; begin += kTokensAtOnce) {
+    const std::size_t tokens = std::min(kTokensAtOnce, rows - begin);
+    for (std::size_t i = 0; i < outs.size(); ++i) parts[i] = outs[i].Rows(begin, tokens);
+    job(begin, tokens, parts);
   }
 }
 
 // At most kTokensAtOnce tokens.
 void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                                MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
+                                MatrixView<const float> x, const RmsNormArgs* norm,
+                                std::span<const MatrixView<float>> outs) {
   const PackedInput* input = nullptr;  // of all that take x packed
   std::size_t panels = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -241,8 +271,9 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
     if (row.takes_packed()) {
       // Weights of other formats may be served by rows that round otherwise.
       if (input != nullptr && input->pack != row.input.pack) {
-        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, outs.first(i));
-        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, outs.subspan(i));
+        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, norm, outs.first(i));
+        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, norm,
+                              outs.subspan(i));
       }
       input = &row.input;
     }
@@ -250,7 +281,7 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
   }
   if (panels == 0) return;
   const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
-  if (input != nullptr) PackInput(x, *input, split);
+  if (input != nullptr) PackInput(x, norm, *input, split);
 
   ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
     std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once
@@ -286,8 +317,8 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
   });
 }
 
-void CpuBackend::RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) {
-  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.rms_norm(x.Row(i).data(), weight, eps, x.cols, y.Row(i).data()); });
+void CpuBackend::RmsNorm(const RmsNormArgs& norm) {
+  ForRows(norm.x.rows, norm.x.cols, [&](std::size_t row) { NormRow(norm, row); });
 }
 
 void CpuBackend::Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,

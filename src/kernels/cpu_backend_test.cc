@@ -233,12 +233,47 @@ TEST_P(CpuBackendTest, RmsNorm) {
     const Matrix weight = RandomValues(1, cols, rng_);
     Matrix got(70, cols);
     Matrix want(70, cols);
-    cpu_->RmsNorm(x.view, weight.data.data(), 1e-5f, got.view);
-    reference_->RmsNorm(x.view, weight.data.data(), 1e-5f, want.view);
+    cpu_->RmsNorm({x.view, weight.data.data(), 1e-5f, got.view});
+    reference_->RmsNorm({x.view, weight.data.data(), 1e-5f, want.view});
     ExpectNear(got, want, 2e-6);
     Matrix in_place(x);
-    cpu_->RmsNorm(in_place.view, weight.data.data(), 1e-5f, in_place.view);
+    cpu_->RmsNorm({in_place.view, weight.data.data(), 1e-5f, in_place.view});
     EXPECT_TRUE(SameBits(in_place, got));
+  }
+}
+
+// Of weights that one input serves, and of weights that round it differently.
+TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
+  const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g128"), 130, 172, rng_);
+  const EncodedMatrix b = RandomEncoded(*FindFormat("int4-g64"), 65, 172, rng_);
+  const EncodedMatrix c = RandomEncoded(*FindFormat("fp16"), 70, 172, rng_);
+  const Matrix scales = RandomValues(1, 172, rng_);
+  for (const Activations allowed : {Activations::kFp32, Activations::kInt16, Activations::kBf16, Activations::kInt8}) {
+    for (const bool mixed : {false, true}) {
+      const auto backend = *MakeCpuBackend({3, GetParam().bits, "", allowed});
+      const auto weight_a = *backend->Pack(a.view());
+      const auto weight_b = *backend->Pack((mixed ? c : b).view());
+      const std::array<const Weight*, 2> weights{weight_a.get(), weight_b.get()};
+      for (const std::size_t m : {1, 7, 130, 1100}) {
+        const Matrix x = RandomValues(m, 172, rng_);
+        std::vector<Matrix> results;
+        for (const bool at_once : {false, true}) {
+          Matrix normed(m, 172);
+          Matrix out_a(m, 130);
+          Matrix out_b(m, weight_b->rows());
+          const RmsNormArgs norm{x.view, scales.data.data(), 1e-5f, normed.view};
+          const std::array outs{out_a.view, out_b.view};
+          if (at_once) {
+            backend->NormMatmul(norm, weights, {}, outs);
+          } else {
+            backend->RmsNorm(norm);
+            backend->Matmul(weights, {}, normed.view, outs);
+          }
+          for (const Matrix& result : {normed, out_a, out_b}) results.push_back(result);
+        }
+        for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(SameBits(results[i], results[i + 3])) << i << " m " << m;
+      }
+    }
   }
 }
 

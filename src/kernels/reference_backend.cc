@@ -138,11 +138,12 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  void RmsNorm(MatrixView<const float> x, const float* weight, float eps, MatrixView<float> y) override {
-    for (std::size_t t = 0; t < x.rows; ++t) {
-      const float* row = x.Row(t).data();
-      const double factor = 1 / std::sqrt(Dot(row, row, x.cols) / static_cast<double>(x.cols) + eps);
-      for (std::size_t i = 0; i < x.cols; ++i) y.Row(t)[i] = static_cast<float>(row[i] * factor * weight[i]);
+  void RmsNorm(const RmsNormArgs& norm) override {
+    const std::size_t cols = norm.x.cols;
+    for (std::size_t t = 0; t < norm.x.rows; ++t) {
+      const float* row = norm.x.Row(t).data();
+      const double factor = 1 / std::sqrt(Dot(row, row, cols) / static_cast<double>(cols) + norm.eps);
+      for (std::size_t i = 0; i < cols; ++i) norm.y.Row(t)[i] = static_cast<float>(row[i] * factor * norm.weight[i]);
     }
   }
 

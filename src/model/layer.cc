@@ -96,38 +96,42 @@ class LayerParts {
              const LayerState& state, const LinearObserver& observer)
       : c_(config), backend_(backend), layer_(layer), scratch_(scratch), state_(state), observer_(observer) {}
 
-  // What the part multiplies; norms are computed here.
+  // What the part multiplies.
   MatrixView<const float> Input(Slot first) const {
-    const auto normed = View(scratch_.normed, m_, c_.hidden_size);
     switch (first) {
       case kQ:
-        backend_.RmsNorm(state_.hidden, layer_.attention_norm->data(), c_.norm_eps, normed);
-        return normed;
+        return Normed(*layer_.attention_norm);
       case kO:
         return View(scratch_.attention, m_, c_.q_size());
       case kGate:
-        backend_.RmsNorm(state_.hidden, layer_.mlp_norm->data(), c_.norm_eps, normed);
-        return normed;
+        return Normed(*layer_.mlp_norm);
       default:
         return View(scratch_.gate, m_, c_.intermediate_size);
     }
   }
 
   void Run(Slot first) const {
-    const MatrixView<const float> x = Input(first);
-    if (observer_) observer_(first, x);
+    if (observer_) observer_(first, Input(first));
     switch (first) {
       case kQ:
-        return Attend(x);
+        return Attend();
       case kGate:
-        return Gate(x);
+        return Gate();
       default:
-        return Project(first, x);
+        return Project(first);
     }
   }
 
  private:
-  void Multiply(Slot first, MatrixView<const float> x, std::initializer_list<MatrixView<float>> outs) const {
+  RmsNormArgs Norm(Buffer& weight) const {
+    return {state_.hidden, weight.data(), c_.norm_eps, View(scratch_.normed, m_, c_.hidden_size)};
+  }
+  MatrixView<const float> Normed(Buffer& weight) const {
+    backend_.RmsNorm(Norm(weight));
+    return Norm(weight).y;
+  }
+
+  void Multiply(Slot first, std::initializer_list<MatrixView<float>> outs) const {
     const Weight* weights[3];
     const float* biases[3];
     std::size_t count = 0;
@@ -136,16 +140,21 @@ class LayerParts {
       biases[count++] = BiasOf(layer_.linear[slot]);
     }
     MARLIN_CHECK(count == outs.size(), "one output for each layer that shares the input");
-    backend_.Matmul({weights, count}, {biases, count}, x, {outs.begin(), outs.size()});
+    const std::span<const Weight* const> used(weights, count);
+    const std::span<const float* const> added(biases, count);
+    const std::span<const MatrixView<float>> results(outs.begin(), outs.size());
+    if (first == kQ) return backend_.NormMatmul(Norm(*layer_.attention_norm), used, added, results);
+    if (first == kGate) return backend_.NormMatmul(Norm(*layer_.mlp_norm), used, added, results);
+    backend_.Matmul(used, added, Input(first), results);
   }
 
-  void Attend(MatrixView<const float> x) const {
+  void Attend() const {
     const auto q = View(scratch_.q, m_, c_.q_size());
     const auto cos = View(scratch_.cos, m_, c_.head_dim / 2);
     const auto sin = View(scratch_.sin, m_, c_.head_dim / 2);
     const auto k = View(scratch_.k, m_, c_.kv_size());
     const auto v = View(scratch_.v, m_, c_.kv_size());
-    Multiply(kQ, x, {q, k, v});
+    Multiply(kQ, {q, k, v});
     backend_.Rope(q, c_.head_dim, cos, sin);
     backend_.Rope(k, c_.head_dim, cos, sin);
     const float scale = 1.0f / std::sqrt(static_cast<float>(c_.head_dim));
@@ -160,16 +169,16 @@ class LayerParts {
     }
   }
 
-  void Gate(MatrixView<const float> x) const {
+  void Gate() const {
     const auto gate = View(scratch_.gate, m_, c_.intermediate_size);
     const auto up = View(scratch_.up, m_, c_.intermediate_size);
-    Multiply(kGate, x, {gate, up});
+    Multiply(kGate, {gate, up});
     backend_.GatedActivation(c_.activation, gate, up);
   }
 
-  void Project(Slot first, MatrixView<const float> x) const {
+  void Project(Slot first) const {
     const auto projected = View(scratch_.projected, m_, c_.hidden_size);
-    Multiply(first, x, {projected});
+    Multiply(first, {projected});
     backend_.Add(state_.hidden, projected);
   }
 

@@ -54,7 +54,7 @@ TEST_F(LayerByLayer, GivesTheBitsOfTheForwardPass) {
     ASSERT_TRUE(layer.ok()) << layer.error().message;
     runner->Run(*layer, view);
   }
-  backend_->RmsNorm(view, model_.weights.final_norm->data(), config.norm_eps, view);
+  backend_->RmsNorm({view, model_.weights.final_norm->data(), config.norm_eps, view});
   EXPECT_EQ(std::memcmp(hidden.data(), want.data, hidden.size() * sizeof(float)), 0);
 }
 
@@ -107,8 +107,10 @@ TEST_F(LayerByLayer, ObserversSeeEveryInputOnce) {
               });
   EXPECT_EQ(seen, std::vector<Slot>(std::begin(kInputs), std::end(kInputs)));
   std::vector<float> want(before.size(), NAN);
-  backend_->RmsNorm({before.data(), 5, config.hidden_size}, model_.weights.layers[0].attention_norm->data(),
-                    config.norm_eps, {want.data(), 5, config.hidden_size});
+  backend_->RmsNorm({{before.data(), 5, config.hidden_size},
+                     model_.weights.layers[0].attention_norm->data(),
+                     config.norm_eps,
+                     {want.data(), 5, config.hidden_size}});
   EXPECT_EQ(normed, want);
   EXPECT_NE(hidden, before);
 }

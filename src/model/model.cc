@@ -77,7 +77,7 @@ MatrixView<const float> Session::ForwardTogether(std::span<const std::int32_t> t
     RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, caches, i, position_}, observe);
   }
   const auto normed = View(scratch_.normed, rows, config.hidden_size);
-  backend.RmsNorm(hidden, model_->weights.final_norm->data(), config.norm_eps, normed);
+  backend.RmsNorm({hidden, model_->weights.final_norm->data(), config.norm_eps, normed});
   position_ += m;
   return normed;
 }

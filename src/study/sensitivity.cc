@@ -127,7 +127,7 @@ class SensitivityWalk {
     Backend& backend = *model_.backend;
     const MatrixView<float> rows(rows_->data(), windows_.ctx, model_.config.hidden_size);
     backend.Upload(state, rows_->data());
-    backend.RmsNorm(rows, model_.weights.final_norm->data(), model_.config.norm_eps, rows);
+    backend.RmsNorm({rows, model_.weights.final_norm->data(), model_.config.norm_eps, rows});
     backend.Download(rows_->data(), state);
   }
 

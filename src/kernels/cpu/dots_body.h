@@ -457,7 +457,7 @@ inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8
 
 // The narrowest tile that is multiplied while weights are unpacked: of more tokens than one tile takes, none is
 // narrower than half of one.
-constexpr int kLeastUnpackingTokens = (kTokenTile + 1) / 2;
+constexpr int kLeastUnpackingTokens = kTokenTile / 2 + 1;
 
 template <class Code, int T = kTokenTile>
 inline void UnpackAndMultiply(const DotProduct& p, std::size_t tokens) {
