@@ -90,18 +90,8 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
 
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
                const Options& options, Console& console) {
-  if (const auto usable = MakeBackend(options.backend, 1); !usable) return usable.error();
-  KernelOptions kernel;
-  kernel.isa = UsualIsa();
-  if (!options.backend.isa.empty()) {
-    const auto isa = ParseIsa(options.backend.isa);
-    if (!isa) return isa.error();
-    kernel.isa = *isa & HostIsa();
-  }
-  const auto activations = ParseActivations(options.backend.activations);
-  if (!activations) return activations.error();
-  kernel.activations = *activations;
-  kernel.forced = options.backend.kernel;
+  const auto kernels = KernelsOf(options.backend);
+  if (!kernels) return kernels.error();
   console.Result(fmt::format("this machine has: {}", IsaNames(HostIsa())));
   json document = json::array();
   for (const FormatRow* format : formats) {
@@ -109,7 +99,7 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
     const KernelRequest request{&format->info, shapes.back().n, shapes.back().k};
     console.Result(fmt::format("{} (n={} k={})", format->info.name, request.rows, request.cols));
     json walk = json::array();
-    for (const KernelVerdict& verdict : ExplainKernel(Kernels(), request, kernel)) {
+    for (const KernelVerdict& verdict : ExplainKernel(Kernels(), request, *kernels)) {
       console.Result(fmt::format("  {} {:<18} {}", verdict.chosen ? "->" : "  ", verdict.row->name, verdict.reason));
       walk.push_back({{"kernel", verdict.row->name}, {"chosen", verdict.chosen}, {"reason", verdict.reason}});
     }

@@ -82,15 +82,10 @@ BackendOptions OtherKernels(const BackendOptions& options) {
   return others;
 }
 
-Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads) {
-  if (options.backend == "reference") {
-    if (!options.isa.empty() || !options.kernel.empty()) {
-      return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --backend cpu"};
-    }
-    return MakeReferenceBackend();
-  }
+namespace {
+
+Result<CpuOptions> CpuOptionsOf(const BackendOptions& options) {
   CpuOptions cpu;
-  cpu.threads = threads;
   if (!options.isa.empty()) {
     const auto isa = ParseIsa(options.isa);
     if (!isa) return isa.error();
@@ -100,7 +95,33 @@ Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int 
   const auto activations = ParseActivations(options.activations);
   if (!activations) return activations.error();
   cpu.activations = *activations;
-  return MakeCpuBackend(cpu);
+  return cpu;
+}
+
+}  // namespace
+
+Result<KernelOptions> KernelsOf(const BackendOptions& options) {
+  if (options.backend == "reference") {
+    return Error{ErrorCode::kUsage, "kernels are chosen among those of --backend cpu; the reference has none"};
+  }
+  const auto cpu = CpuOptionsOf(options);
+  if (!cpu) return cpu.error();
+  Result<KernelOptions> kernels = UsableKernels(*cpu);
+  if (kernels) kernels->forced = options.kernel;
+  return kernels;
+}
+
+Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads) {
+  if (options.backend == "reference") {
+    if (!options.isa.empty() || !options.kernel.empty()) {
+      return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --backend cpu"};
+    }
+    return MakeReferenceBackend();
+  }
+  auto cpu = CpuOptionsOf(options);
+  if (!cpu) return cpu.error();
+  cpu->threads = threads;
+  return MakeCpuBackend(*cpu);
 }
 
 }  // namespace marlin

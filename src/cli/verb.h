@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "cli/console.h"
 #include "kernels/backend.h"
+#include "kernels/kernel.h"
 
 namespace marlin {
 
@@ -63,6 +64,10 @@ std::vector<std::string> BackendWords(const BackendOptions& options);
 
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
+
+// What that backend chooses its kernels by; `options` must outlive it. Errors: as MakeBackend, kUsage for the
+// reference.
+Result<KernelOptions> KernelsOf(const BackendOptions& options);
 
 // What the roughest kernel that may be used here rounds activations to: a name of kActivations.
 std::string RoundingOf(const BackendOptions& options);

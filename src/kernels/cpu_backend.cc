@@ -443,8 +443,9 @@ std::string KernelNames() {
   return names;
 }
 
-// Refuses what this machine or this build cannot do.
-Result<IsaSet> UsableIsa(const CpuOptions& options) {
+}  // namespace
+
+Result<KernelOptions> UsableKernels(const CpuOptions& options) {
   const IsaSet host = HostIsa();
   const KernelRow* const row = FindKernel(options.kernel);
   // A row that is asked for may need more than is usual.
@@ -453,7 +454,8 @@ Result<IsaSet> UsableIsa(const CpuOptions& options) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{} was asked for, but this machine has only {}", IsaNames(missing), IsaNames(host))};
   }
-  if (options.kernel.empty()) return isa;
+  const KernelOptions usable{isa, options.activations, options.kernel};
+  if (options.kernel.empty()) return usable;
   if (row == nullptr) {
     return Error{ErrorCode::kUsage,
                  fmt::format("no kernel is called \"{}\"; want one of: {}", options.kernel, KernelNames())};
@@ -462,10 +464,13 @@ Result<IsaSet> UsableIsa(const CpuOptions& options) {
     return Error{ErrorCode::kUnsupported, fmt::format("kernel {} needs {}, which this machine lacks or --isa excludes",
                                                       row->name, IsaNames(missing))};
   }
-  return isa;
+  if (row->activations > options.activations) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("kernel {} rounds activations to {}, allowed is {}; want --activations {}", row->name,
+                             NameOf(row->activations), NameOf(options.activations), NameOf(row->activations))};
+  }
+  return usable;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   constexpr int kMostThreads = 1024;
@@ -474,8 +479,8 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
     return Error{ErrorCode::kUsage,
                  fmt::format("{} threads were asked for; 1 to {} can be had", threads, kMostThreads)};
   }
-  const Result<IsaSet> isa = UsableIsa(options);
-  if (!isa) return isa.error();
+  const Result<KernelOptions> kernels = UsableKernels(options);
+  if (!kernels) return kernels.error();
   const std::size_t floats =
       std::max(kMatmulWorkspace, AttentionWorkspace(std::max(kAttentionRows, kAttentionHeads), kMaxHeadDim));
   std::vector<Region> workspaces;
@@ -484,11 +489,8 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
     if (!region) return region.error();
     workspaces.push_back(*std::move(region));
   }
-  KernelOptions kernel_options;
-  kernel_options.isa = *isa;
-  kernel_options.activations = options.activations;
   return std::unique_ptr<Backend>(
-      std::make_unique<CpuBackend>(threads, kernel_options, options.kernel, std::move(workspaces)));
+      std::make_unique<CpuBackend>(threads, *kernels, options.kernel, std::move(workspaces)));
 }
 
 }  // namespace marlin

@@ -21,8 +21,11 @@ struct CpuOptions {
   Activations activations = Activations::kFp32;  // what products may round them to
 };
 
-// Errors: kUsage (threads out of 1..1024, unknown kernel), kUnsupported (the host lacks the instruction set),
-// kResource.
+// What the backend chooses its kernels by; `forced` is a view of options.kernel. Errors: kUsage (unknown kernel, or one
+// that rounds more than is allowed), kUnsupported (the host lacks the instruction set).
+Result<KernelOptions> UsableKernels(const CpuOptions& options);
+
+// Errors: those of UsableKernels, and kUsage (threads out of 1..1024), kResource.
 Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options);
 
 }  // namespace marlin

@@ -277,6 +277,18 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
   }
 }
 
+TEST_P(CpuBackendTest, AKernelThatRoundsMoreThanAllowedNamesTheOption) {
+  for (const KernelRow& row : Kernels()) {
+    if ((row.needs & ~GetParam().bits) != 0 || row.activations == Activations::kFp32) continue;
+    const std::string name(row.name);
+    EXPECT_TRUE(MakeCpuBackend({1, GetParam().bits, name, row.activations}).ok()) << name;
+    const auto refused = UsableKernels({1, GetParam().bits, name, Activations::kFp32});
+    ASSERT_FALSE(refused.ok()) << name;
+    EXPECT_NE(refused.error().message.find("--activations " + std::string(NameOf(row.activations))), std::string::npos)
+        << refused.error().message;
+  }
+}
+
 TEST_P(CpuBackendTest, Rope) {
   for (const std::size_t dim : {2, 8, 20, 64}) {
     const Matrix x = RandomValues(40, 9 * dim, rng_);
