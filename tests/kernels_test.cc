@@ -50,6 +50,10 @@ TEST_F(BenchKernels, LayersOfAModelAreTimedAtEveryNumberOfTokens) {
   ExpectFailure(with({"--plot", "roof.jpg"}), 2, {"roof.jpg", ".png"});
   ExpectFailure(with({"--shapes", "page"}), 2, {"--shapes"});
   ExpectFailure(RunProgram({"bench", "kernels", "--shapes", "llama4"}), 2, {"llama4", "llama3-8b"});
+#if defined(MARLIN_X86)
+  ExpectFailure(RunProgram({"bench", "kernels", "--explain", "-f", "fp4-g128", "--kernel", "avx2/int4"}), 2,
+                {"avx2/int4", "int4 weights"});
+#endif
 }
 
 TEST_F(BenchKernels, PlotsAreFiles) {

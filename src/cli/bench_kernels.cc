@@ -88,6 +88,16 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
   return Error{ErrorCode::kUsage, "--plot-tokens compares with one token: want 1 and another number in --tokens"};
 }
 
+// That the kernel which is asked for has something to do.
+Status CheckKernel(const std::vector<const FormatRow*>& formats, const std::string& name) {
+  const KernelRow* const row = FindKernel(name);
+  if (row == nullptr || row->family == kAnyFamily) return {};  // an unknown one is refused with the backend
+  const auto served = [&](const FormatRow* format) { return format->info.family == row->family; };
+  if (std::ranges::any_of(formats, served)) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("--kernel {} multiplies by {} weights, and none of the formats is one", name, row->family)};
+}
+
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
                const Options& options, Console& console) {
   const auto kernels = KernelsOf(options.backend);
@@ -237,6 +247,7 @@ Status RunKernels(const Options& options, Invocation& invocation) {
   if (!formats) return formats.error();
   const auto shapes = ChooseShapes(options);
   if (!shapes) return shapes.error();
+  if (auto status = CheckKernel(*formats, options.backend.kernel); !status) return status;
   if (options.explain) return Explain(*formats, *shapes, options, invocation.console);
   return TimeAll(*formats, *shapes, options, invocation);
 }

@@ -130,7 +130,7 @@ class CpuBackend final : public Backend {
   }
 
   Status ReserveInput(const PackedInput& input, std::size_t cols);
-  // job(tokens) for some at a time, at most kTokensAtOnce, and their rows of the outputs.
+  // job(first token, tokens, their rows of the outputs) for at most kTokensAtOnce at a time.
   template <class Job>
   void ForTokens(std::size_t rows, std::span<const MatrixView<float>> outs, Job job);
   // The tokens of each part together; x is y of `norm`, which is computed on the way, unless that is null.
@@ -222,15 +222,20 @@ void CpuBackend::PackInput(MatrixView<const float> x, const RmsNormArgs* norm, c
   pool_.Split(all, share);
 }
 
-void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                        MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
-  MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
+void CheckShapes(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                 MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
+  MARLIN_CHECK(!weights.empty() && weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
                "one output per weight");
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const PanelGeometry& geometry = AsCpu(*weights[i]).packed.geometry;
     MARLIN_CHECK(geometry.cols == x.cols && outs[i].cols == geometry.rows && outs[i].rows == x.rows,
                  "shapes of a matrix product");
   }
+}
+
+void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
+                        MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
+  CheckShapes(weights, biases, x, outs);
   ForTokens(x.rows, outs, [&](std::size_t begin, std::size_t tokens, std::span<const MatrixView<float>> parts) {
     MultiplyTokens(weights, biases, x.Rows(begin, tokens), nullptr, parts);
   });
@@ -238,6 +243,7 @@ void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const 
 
 void CpuBackend::NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
                             std::span<const float* const> biases, std::span<const MatrixView<float>> outs) {
+  CheckShapes(weights, biases, norm.x, outs);
   // Packing is where a row is read, and where all that read it must agree.
   const PackedInput& first = AsCpu(*weights[0]).kernel_row.input;
   for (const Weight* weight : weights) {
@@ -271,8 +277,9 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
     if (row.takes_packed()) {
       // Weights of other formats may be served by rows that round otherwise.
       if (input != nullptr && input->pack != row.input.pack) {
-        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, norm, outs.first(i));
-        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, norm,
+        MARLIN_CHECK(norm == nullptr, "a norm is computed once");
+        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, nullptr, outs.first(i));
+        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, nullptr,
                               outs.subspan(i));
       }
       input = &row.input;
@@ -461,8 +468,9 @@ Result<KernelOptions> UsableKernels(const CpuOptions& options) {
                  fmt::format("no kernel is called \"{}\"; want one of: {}", options.kernel, KernelNames())};
   }
   if (const IsaSet missing = row->needs & ~isa; missing != 0) {
-    return Error{ErrorCode::kUnsupported, fmt::format("kernel {} needs {}, which this machine lacks or --isa excludes",
-                                                      row->name, IsaNames(missing))};
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("kernel {} needs {}, which {}", row->name, IsaNames(missing),
+                             (missing & ~host) != 0 ? "this machine lacks" : "--isa excludes")};
   }
   if (row->activations > options.activations) {
     return Error{ErrorCode::kUsage,

@@ -256,7 +256,7 @@ struct DotProduct {
   const std::uint8_t* later_weights;  // this tile's share of the weights that a later chunk reads
   std::size_t later_weights_bytes;
 
-  // What is asked for at each of the visits of a word by a tile of kVectors vectors of rows.
+  // How often register tiles of kVectors vectors of rows read a word of each of their rows, `parts` times the same.
   template <class Dots, int kVectors>
   std::size_t Visits(int parts) const {
     return chunk->all_steps * Dots::kStepWords * static_cast<std::size_t>(kPanelVectors / kVectors * parts);
@@ -455,8 +455,8 @@ inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8
   }
 }
 
-// The narrowest tile that is multiplied while weights are unpacked: of more tokens than one tile takes, none is
-// narrower than half of one.
+// The narrowest tile that is multiplied while weights are unpacked: the first tile of more tokens than one takes has
+// more than half of them.
 constexpr int kLeastUnpackingTokens = kTokenTile / 2 + 1;
 
 template <class Code, int T = kTokenTile>
