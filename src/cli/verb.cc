@@ -49,12 +49,29 @@ void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activ
   app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
 
+namespace {
+
+Result<CpuOptions> CpuOptionsOf(const BackendOptions& options) {
+  CpuOptions cpu;
+  if (!options.isa.empty()) {
+    const auto isa = ParseIsa(options.isa);
+    if (!isa) return isa.error();
+    cpu.isa = *isa;
+  }
+  cpu.kernel = options.kernel;
+  const auto activations = ParseActivations(options.activations);
+  if (!activations) return activations.error();
+  cpu.activations = *activations;
+  return cpu;
+}
+
+}  // namespace
+
 std::string RoundingOf(const BackendOptions& options) {
   if (options.backend == "reference") return kExactActivations;
-  const auto allowed = ParseActivations(options.activations);
-  const auto isa = options.isa.empty() ? Result<IsaSet>(UsualIsa()) : ParseIsa(options.isa);
-  if (!allowed || !isa) return kExactActivations;
-  return std::string(NameOf(RoughestActivations({*isa, *allowed, options.kernel})));
+  const auto cpu = CpuOptionsOf(options);
+  if (!cpu) return kExactActivations;
+  return std::string(NameOf(RoughestActivations({cpu->isa.value_or(UsualIsa()), cpu->activations, cpu->kernel})));
 }
 
 std::string BackendLabel(const BackendOptions& options) {
@@ -81,24 +98,6 @@ BackendOptions OtherKernels(const BackendOptions& options) {
   others.isa = scalar ? "" : "scalar";
   return others;
 }
-
-namespace {
-
-Result<CpuOptions> CpuOptionsOf(const BackendOptions& options) {
-  CpuOptions cpu;
-  if (!options.isa.empty()) {
-    const auto isa = ParseIsa(options.isa);
-    if (!isa) return isa.error();
-    cpu.isa = *isa;
-  }
-  cpu.kernel = options.kernel;
-  const auto activations = ParseActivations(options.activations);
-  if (!activations) return activations.error();
-  cpu.activations = *activations;
-  return cpu;
-}
-
-}  // namespace
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {
   if (options.backend == "reference") {

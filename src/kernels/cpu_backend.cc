@@ -65,9 +65,9 @@ const CpuWeight& AsCpu(const Weight& weight) { return static_cast<const CpuWeigh
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int threads, KernelOptions options, std::string forced, std::vector<Region> workspaces)
+  CpuBackend(int threads, KernelOptions options, std::vector<Region> workspaces)
       : pool_(threads),
-        forced_(std::move(forced)),
+        forced_(options.forced),
         options_(options),
         ops_(OpsFor(options.isa)),
         ranges_(static_cast<std::size_t>(threads)),
@@ -497,8 +497,7 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
     if (!region) return region.error();
     workspaces.push_back(*std::move(region));
   }
-  return std::unique_ptr<Backend>(
-      std::make_unique<CpuBackend>(threads, *kernels, options.kernel, std::move(workspaces)));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(threads, *kernels, std::move(workspaces)));
 }
 
 }  // namespace marlin
