@@ -11,7 +11,8 @@
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
 //   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
 //   kVectors<T>                             row vectors of a register tile with T tokens
-//   kFewTokens                              more tokens are faster with the weights unpacked
+//   kFewTokens                              more tokens are faster with the weights of 64 rows unpacked
+//   kFewInTurn                              so many few tokens are multiplied in turn; where there are two parts
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two
@@ -28,7 +29,8 @@
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
 //   Offset(header, row)                     what the words are larger by than the weights; only where they are
 //
-// Few tokens: codes become words in registers. Many: the words of 128 k are unpacked into the L1 cache first.
+// Few tokens: codes become words in registers, which are kept in the L1 cache if they are needed in turn. Many: the
+// words of 256 k in bytes, 128 k in pairs, are unpacked into the L1 cache first.
 #pragma once
 
 #include <utility>
@@ -155,14 +157,14 @@ struct WordsOfTiles {
   }
 };
 
-// Adds a block to totals [T][64], for the rows of one register tile and some of the tokens whose sums these are.
-template <class Code, int kBegin, int kCount, int T>
-[[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
-                                              int first, const TileSums<typename Code::Dots, T>& sums, float* totals) {
+// Adds a block to totals [tokens][64], for the rows of one register tile and some of the tokens whose sums these are.
+template <class Code, int kBegin, int kCount, class Sums>
+[[gnu::always_inline]] inline void FoldSome(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
+                                            int first, const Sums& sums, float* totals) {
   using Dots = typename Code::Dots;
   const typename Dots::template TokenParams<kCount, kHasOffset<Code>> token(packed, tile.geometry->cols, block.k,
                                                                             block.length);
-  Unrolled<Dots::template kVectors<T>>([&](auto v) MARLIN_INLINE {
+  Unrolled<Sums::kVectors>([&](auto v) MARLIN_INLINE {
     const int row = first + v * kLanes;
     const Vec scale = Code::Scale(block.header, row);
     Vec offset = Zero();
@@ -172,6 +174,18 @@ template <class Code, int kBegin, int kCount, int T>
       Store(total, Fma(scale, token.Value(sums.Of(kBegin + t, v), offset, t), Load(total)));
     });
   });
+}
+
+// The same for all T tokens.
+template <class Code, int T, class Sums>
+[[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block,
+                                              const WordsOfTiles<typename Code::Dots, T>& words, int first,
+                                              const Sums& sums, float* totals) {
+  using Tiles = WordsOfTiles<typename Code::Dots, T>;
+  FoldSome<Code, 0, Tiles::kFirst>(tile, block, words.first, first, sums, totals);
+  if constexpr (Tiles::kSecond > 0) {
+    FoldSome<Code, Tiles::kFirst, Tiles::kSecond>(tile, block, words.second, first, sums, totals);
+  }
 }
 
 // One block for T tokens and the rows of one register tile: adds to totals [T][64].
@@ -201,11 +215,60 @@ template <class Code, int T>
       sums.Add(weights, [&](auto part, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + part, t); });
     });
   }
-  FoldDirect<Code, 0, Tiles::kFirst>(tile, block, begin.first, first, sums, totals);
-  if constexpr (Tiles::kSecond > 0) {
-    FoldDirect<Code, Tiles::kFirst, Tiles::kSecond>(tile, block, begin.second, first, sums, totals);
-  }
+  FoldDirect<Code, T>(tile, block, begin, first, sums, totals);
 }
+
+// The same for one part after the other, with sums for one of them: those of the first, times 256, are what those of
+// the second begin with. The words stay in `unpacked` in between.
+template <class Code, int T>
+[[gnu::always_inline]] inline void DirectDotsInTurn(const MatmulTile& tile, const Block& block, int first,
+                                                    std::uint8_t* unpacked, float* totals) {
+  using Dots = typename Code::Dots;
+  constexpr int kVectors = Dots::template kVectors<T>;
+  constexpr std::size_t kUnpackedStep = Dots::kStepWords * kVectors * kLanes * 4;
+  const WordsOfTiles<Dots, T> begin(tile.packed, tile.geometry->cols);
+  WordsOfTiles<Dots, T> x = begin;
+  x.Advance(block.k / 8 * kTokenStep<Dots>);
+  const WordsOfTiles<Dots, T> from = x;
+  TileSums<Dots, T, kVectors, 1> sums;
+  sums.Start();
+  if (first == 0) FetchAheadOfHeader(block, false);
+  const std::uint8_t* bytes = block.codes + first * 4;
+  const std::uint8_t* later = bytes;
+  const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
+  std::uint8_t* w = unpacked;
+  const auto fetch = [](const std::uint8_t* line) MARLIN_INLINE { FetchAhead(line, false); };
+  for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), w += kUnpackedStep) {
+    FetchWord<Code, kVectors, 0>(bytes, fetch);
+    Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
+      Words weights[kVectors];
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
+        StoreWords(w + (word * kVectors + v) * kLanes * 4, weights[v]);
+      });
+      sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts, t); });
+    });
+  }
+  sums.Raise();
+  x = from;
+  for (bytes = later; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), unpacked += kUnpackedStep) {
+    FetchWord<Code, kVectors, 1>(bytes, fetch);
+    Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
+      Words weights[kVectors];
+      Unrolled<kVectors>(
+          [&](auto v) MARLIN_INLINE { weights[v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
+      sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
+    });
+  }
+  FoldDirect<Code, T>(tile, block, begin, first, sums, totals);
+}
+
+// Whether T few tokens are multiplied by one part of their numbers after the other.
+template <class Dots, int T>
+constexpr bool kTakesInTurn = false;
+template <class Dots, int T>
+  requires(Dots::kParts == 2)
+constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kFewInTurn;
 
 inline void ZeroTotals(float* totals, std::size_t tokens) {
   for (std::size_t i = 0; i < tokens * 64; i += kLanes) Store(totals + i, Zero());
@@ -214,10 +277,15 @@ inline void ZeroTotals(float* totals, std::size_t tokens) {
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
+  auto* const unpacked = reinterpret_cast<std::uint8_t*>(totals + T * 64);
   ZeroTotals(totals, T);
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
     for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
-      DirectDots<Code, T>(tile, block, first, totals);
+      if constexpr (kTakesInTurn<typename Code::Dots, T>) {
+        DirectDotsInTurn<Code, T>(tile, block, first, unpacked, totals);
+      } else {
+        DirectDots<Code, T>(tile, block, first, totals);
+      }
     }
   });
   CopyRows(tile, totals);
@@ -230,6 +298,10 @@ inline void MatmulDotsUpTo(const MatmulTile& tile) {
   }
   MatmulFewDots<Code, T>(tile);
 }
+
+// Columns whose weights are unpacked together: they fill the work space, so that totals come and go as seldom as can be.
+template <class Dots>
+constexpr std::size_t kChunkLength = kUnpackedBytes / (64 * 4) * 8 / Dots::kStepWords;
 
 // Some blocks whose weights are unpacked together.
 struct DotChunk {
@@ -515,7 +587,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
 template <class Code>
 void MatmulManyDots(const MatmulTile& tile) {
   auto* const weights = reinterpret_cast<std::uint8_t*>(tile.workspace);
-  float* const scales = tile.workspace + 64 * kDotBlockLength / 2;
+  float* const scales = tile.workspace + kUnpackedBytes / sizeof(float);
   float* const offsets = scales + 64 * kMostDotBlocks;
   float* const totals = offsets + 64 * kMostDotBlocks;
   ZeroTotals(totals, tile.m);
@@ -530,7 +602,7 @@ void MatmulManyDots(const MatmulTile& tile) {
     chunk.codes[b] = block.codes;
     chunk.end = block.codes + chunk.steps[b] * Code::kStepBytes;
     chunk.length += block.length;
-    const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kDotBlockLength ||
+    const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kChunkLength<typename Code::Dots> ||
                       chunk.blocks == kMostDotBlocks;
     if (!full && block.k + block.length != tile.geometry->cols) return;
     DotProduct product{};

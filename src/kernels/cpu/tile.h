@@ -16,14 +16,15 @@ inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
 
-// The same where x is rounded: the weights of a block are 64 rows x 64 pairs of bf16, again 16 KiB. Shorter groups are
-// unpacked together, at most so many.
+inline constexpr std::size_t kUnpackedBytes = 64 * kBlockLength * 4;
+
+// The same where x is rounded. Blocks are unpacked together as long as they fit into as many bytes, at most so many.
 inline constexpr std::size_t kDotBlockLength = 128;
 inline constexpr std::size_t kMostDotBlocks = 8;
 
-// Floats of a thread's work space: a block of unpacked weights, its scales and offsets, totals.
-inline constexpr std::size_t kMatmulWorkspace = 64 * kBlockLength + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
-static_assert(kDotBlockLength / 2 == kBlockLength);
+// Floats of a thread's work space: unpacked weights, their scales and offsets, totals.
+inline constexpr std::size_t kMatmulWorkspace =
+    kUnpackedBytes / sizeof(float) + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
 
 // Tokens whose packed activations stand together: at most as many as the widest register tile has.
 inline constexpr std::size_t kTokenTile = 6;

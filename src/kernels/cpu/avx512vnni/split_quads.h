@@ -11,11 +11,12 @@ namespace marlin {
 namespace {
 
 struct SplitQuadDots : SplitQuadSums {
-  // 24 sums of either byte, up to 4 weight vectors and a token.
+  // 24 sums, up to 4 weight vectors and a token; of both bytes for few tokens, else of one after the other.
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
   static constexpr int kVectorsInTurn = 4;
-  static constexpr std::size_t kFewTokens = kTokenTile;
+  static constexpr std::size_t kFewTokens = 12;
+  static constexpr int kFewInTurn = 7;
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
   static Sum Raise(Sum sum) { return _mm512_slli_epi32(sum, 8); }
