@@ -30,6 +30,8 @@ constexpr std::size_t kAttentionRows = 64;
 constexpr std::size_t kAttentionHeads = 16;
 // Tokens that are multiplied in one go.
 constexpr std::size_t kTokensAtOnce = kMaxTileTokens;
+// Outputs of a product that are not kept in a core's cache while it is made.
+constexpr std::size_t kBytesPastCaches = 2000000;
 
 class CpuWeight final : public Weight {
  public:
@@ -315,11 +317,13 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
     tile.y_stride = outs[i].stride;
     tile.workspace = Workspace(thread);
     tile.fetch_past_caches = fetch_past_caches_;
+    const float* const bias = biases.empty() ? nullptr : biases[i];
+    tile.store_past_caches = bias == nullptr && x.rows * outs[i].cols * sizeof(float) >= kBytesPastCaches;
     weight.kernel_row.matmul(tile);
 
-    if (biases.empty() || biases[i] == nullptr) return;
+    if (bias == nullptr) return;
     for (std::size_t t = 0; t < tile.m; ++t) {
-      for (std::size_t r = 0; r < tile.rows; ++r) tile.y[t * tile.y_stride + r] += biases[i][row + r];
+      for (std::size_t r = 0; r < tile.rows; ++r) tile.y[t * tile.y_stride + r] += bias[row + r];
     }
   });
 }

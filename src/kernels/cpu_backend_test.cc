@@ -277,6 +277,33 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
   }
 }
 
+// Outputs of megabytes are written past the caches: the same bits as those of one token.
+TEST_P(CpuBackendTest, LargeOutputsHaveTheBitsOfSmallOnes) {
+  constexpr std::size_t kTokens = 512;
+  constexpr std::size_t kRows = 1088;
+  constexpr std::size_t kCols = 48;
+  const Matrix x = RandomValues(kTokens, kCols, rng_);
+  const EncodedMatrix matrix = RandomEncoded(*FindFormat("fp4-g32"), kRows, kCols, rng_);
+  const std::vector<float> bias(kRows, 0.25f);
+  for (const ActivationsName& mode : kActivations) {
+    const auto backend = *MakeCpuBackend({2, GetParam().bits, "", mode.value});
+    const auto weight = *backend->Pack(matrix.view());
+    const auto memory = *backend->Allocate(kTokens * kRows);
+    const MatrixView<float> out{memory->data(), kTokens, kRows, kRows};
+    for (const float* added : {static_cast<const float*>(nullptr), bias.data()}) {
+      std::fill_n(out.data, kTokens * kRows, kNan);
+      backend->Matmul(std::array<const Weight*, 1>{weight.get()}, std::array{added}, x.view, std::array{out});
+      for (const std::size_t t : {0, 1, 300, 511}) {
+        Matrix alone(1, kRows);
+        backend->Matmul(std::array<const Weight*, 1>{weight.get()}, std::array{added}, x.view.Rows(t, 1),
+                        std::array{alone.view});
+        ASSERT_EQ(std::memcmp(alone.data.data(), out.Row(t).data(), kRows * sizeof(float)), 0)
+            << mode.name << " token " << t;
+      }
+    }
+  }
+}
+
 TEST_P(CpuBackendTest, AKernelThatRoundsMoreThanAllowedNamesTheOption) {
   for (const KernelRow& row : Kernels()) {
     if ((row.needs & ~GetParam().bits) != 0 || row.activations == Activations::kFp32) continue;

@@ -150,6 +150,13 @@ inline void Multiply(const Product<>& whole, std::size_t m) {
 }
 
 inline void CopyRows(const MatmulTile& tile, const float* totals) {
+  const bool whole_lines = (reinterpret_cast<std::uintptr_t>(tile.y) | tile.y_stride * sizeof(float)) % 64 == 0;
+  if (tile.store_past_caches && whole_lines && tile.rows == 64) {
+    for (std::size_t t = 0; t < tile.m; ++t) {
+      for (std::size_t r = 0; r < 64; r += kLanes) Stream(tile.y + t * tile.y_stride + r, Load(totals + t * 64 + r));
+    }
+    return EndStream();
+  }
   for (std::size_t t = 0; t < tile.m; ++t) {
     float* const y = tile.y + t * tile.y_stride;
     std::size_t r = 0;

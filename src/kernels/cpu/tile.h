@@ -95,6 +95,8 @@ struct MatmulTile {
   float* workspace = nullptr;  // kMatmulWorkspace floats, 64-byte aligned
   // Weights that are read once are asked for past the caches (prefetchnta), not through them.
   bool fetch_past_caches = true;
+  // Kernels that round x write y without reading its lines first, if it and its rows begin with a line.
+  bool store_past_caches = false;
 };
 
 using MatmulFn = void (*)(const MatmulTile&) noexcept;

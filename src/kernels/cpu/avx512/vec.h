@@ -31,6 +31,9 @@ inline void Store(std::uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
 inline void Store(float* p, Vec a) { _mm512_storeu_ps(p, a); }
+// Past the caches; p is aligned. Other threads see it after EndStream.
+inline void Stream(float* p, Vec a) { _mm512_stream_ps(p, a); }
+inline void EndStream() { _mm_sfence(); }
 inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a * b
 inline Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }

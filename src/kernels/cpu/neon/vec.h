@@ -29,6 +29,8 @@ inline Vec Load(const float* p) { return vld1q_f32(p); }
 inline Vec Load(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline void Store(std::uint16_t* p, Vec a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 inline void Store(float* p, Vec a) { vst1q_f32(p, a); }
+inline void Stream(float* p, Vec a) { Store(p, a); }  // nothing here stores past the caches
+inline void EndStream() {}
 inline Vec Fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 inline Vec Fnma(Vec a, Vec b, Vec c) { return vfmsq_f32(c, a, b); }  // c - a * b
 inline Vec Add(Vec a, Vec b) { return vaddq_f32(a, b); }

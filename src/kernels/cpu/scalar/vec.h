@@ -23,6 +23,8 @@ inline Vec Load(const float* p) { return *p; }
 inline Vec Load(const std::uint16_t* p) { return HalfToFloat(*p); }
 inline void Store(std::uint16_t* p, Vec a) { *p = FloatToHalf(a); }
 inline void Store(float* p, Vec a) { *p = a; }
+inline void Stream(float* p, Vec a) { Store(p, a); }
+inline void EndStream() {}
 inline Vec Fma(Vec a, Vec b, Vec c) { return a * b + c; }  // rounds twice: std::fma is a slow call without hardware
 inline Vec Add(Vec a, Vec b) { return a + b; }
 inline Vec Sub(Vec a, Vec b) { return a - b; }
