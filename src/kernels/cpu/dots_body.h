@@ -233,9 +233,9 @@ template <class Code, int T>
   TileSums<Dots, T, kVectors, 1> sums;
   sums.Start();
   if (first == 0) FetchAheadOfHeader(block, false);
-  const std::uint8_t* bytes = block.codes + first * 4;
-  const std::uint8_t* later = bytes;
-  const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
+  const std::uint8_t* const codes = block.codes + first * 4;
+  const std::uint8_t* bytes = codes;
+  const std::uint8_t* const end = codes + StepsOf(block.length) * Code::kStepBytes;
   std::uint8_t* w = unpacked;
   const auto fetch = [](const std::uint8_t* line) MARLIN_INLINE { FetchAhead(line, false); };
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), w += kUnpackedStep) {
@@ -251,12 +251,12 @@ template <class Code, int T>
   }
   sums.Raise();
   x = from;
-  for (bytes = later; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), unpacked += kUnpackedStep) {
+  for (bytes = codes; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), unpacked += kUnpackedStep) {
     FetchWord<Code, kVectors, 1>(bytes, fetch);
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[kVectors];
-      Unrolled<kVectors>(
-          [&](auto v) MARLIN_INLINE { weights[v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
+      Unrolled<kVectors>([&](auto v)
+                             MARLIN_INLINE { weights[v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
       sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
     });
   }
@@ -267,8 +267,7 @@ template <class Code, int T>
 template <class Dots, int T>
 constexpr bool kTakesInTurn = false;
 template <class Dots, int T>
-  requires(Dots::kParts == 2)
-constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kFewInTurn;
+requires(Dots::kParts == 2) constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kFewInTurn;
 
 inline void ZeroTotals(float* totals, std::size_t tokens) {
   for (std::size_t i = 0; i < tokens * 64; i += kLanes) Store(totals + i, Zero());
@@ -299,7 +298,8 @@ inline void MatmulDotsUpTo(const MatmulTile& tile) {
   MatmulFewDots<Code, T>(tile);
 }
 
-// Columns whose weights are unpacked together: they fill the work space, so that totals come and go as seldom as can be.
+// Columns whose weights are unpacked together: they fill the work space, so that totals come and go as seldom as can
+// be.
 template <class Dots>
 constexpr std::size_t kChunkLength = kUnpackedBytes / (64 * 4) * 8 / Dots::kStepWords;
 
@@ -602,8 +602,9 @@ void MatmulManyDots(const MatmulTile& tile) {
     chunk.codes[b] = block.codes;
     chunk.end = block.codes + chunk.steps[b] * Code::kStepBytes;
     chunk.length += block.length;
-    const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kChunkLength<typename Code::Dots> ||
-                      chunk.blocks == kMostDotBlocks;
+    const bool full =
+        chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kChunkLength<typename Code::Dots> ||
+        chunk.blocks == kMostDotBlocks;
     if (!full && block.k + block.length != tile.geometry->cols) return;
     DotProduct product{};
     product.chunk = &chunk;
