@@ -16,9 +16,11 @@ inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
 
+// Room for unpacked weights: such a block in fp32.
 inline constexpr std::size_t kUnpackedBytes = 64 * kBlockLength * 4;
 
-// The same where x is rounded. Blocks are unpacked together as long as they fit into as many bytes, at most so many.
+// k summed in one chain where x is rounded. Blocks are unpacked together as long as they fit into kUnpackedBytes, at
+// most so many.
 inline constexpr std::size_t kDotBlockLength = 128;
 inline constexpr std::size_t kMostDotBlocks = 8;
 
