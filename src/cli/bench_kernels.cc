@@ -260,7 +260,7 @@ void RegisterBenchKernels(CLI::App& bench, Selection& selection) {
       AddVerb(bench, selection, "kernels", "Time matrix products by themselves, or explain which kernel is chosen",
               "metal-marlin bench kernels --explain -f fp4-g128");
   auto* explain = app->add_flag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
-  app->add_option("-f,--format", options->formats, "Weight format; may be repeated. Default: all");
+  app->add_option("-f,--format", options->formats, "Weight formats, separated by commas. Default: all")->delimiter(',');
   auto* model = app->add_option("-m,--model", options->model, "Use this model's layers instead of a named set");
   app->add_option("--shapes", options->shapes,
                   fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report's page; the "

@@ -58,6 +58,8 @@ void SetRate(ThroughputRow& row, const char* test, std::size_t tokens, const std
   row.mean_tok_s = rate.mean_tok_s;
   row.deviation_tok_s = rate.deviation_tok_s;
   row.median_tok_s = rate.median_tok_s;
+  row.runs = samples_ns.size();
+  row.unstable = SummarizeTimings(samples_ns).unstable();
 }
 
 // Rates below are of the median: one stall of the machine does not move it.
@@ -96,6 +98,7 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
           {"mean_tok_s", row.mean_tok_s},
           {"deviation_tok_s", row.deviation_tok_s},
           {"median_tok_s", row.median_tok_s},
+          {"unstable", row.unstable},
           {"weight_bytes_per_token", number(row.weight_bytes)},
           {"gbps", number(row.gbps)},
           {"gflops", number(row.gflops)},
@@ -191,9 +194,10 @@ void RegisterBenchThroughput(CLI::App& bench, Selection& selection) {
                   "Hugging Face folder, GGUF file, or a folder made by quantize; several take turns")
       ->required();
   app->add_option("-c,--config", options->candidates.configs,
-                  fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded; may be "
-                              "repeated, all take turns",
+                  fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Several, "
+                              "separated by commas or repeated, take turns",
                               ConfigNames(), kAsLoaded))
+      ->delimiter(',')
       ->allow_extra_args(false);
   app->add_flag("--quantize-embeddings", options->candidates.quantize_embeddings, "With --config: also the embedding");
   app->add_flag("--quantize-head", options->candidates.quantize_head, "With --config: also the head");

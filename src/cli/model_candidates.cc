@@ -24,7 +24,10 @@ Result<std::vector<const FormatRow*>> ParseConfigs(const CandidateOptions& optio
   std::vector<const FormatRow*> formats;
   for (const std::string& name : options.configs) {
     const auto format = name == kAsLoaded ? Result<const FormatRow*>(nullptr) : ParseConfig(name);
-    if (!format) return format.error();
+    if (!format) {
+      return Error{format.error().code,
+                   fmt::format("{}, or {}: the weights as they are loaded", format.error().message, kAsLoaded)};
+    }
     formats.push_back(*format);
   }
   if (formats.empty()) formats.push_back(nullptr);

@@ -16,7 +16,7 @@ CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& nam
   CLI::App* app = parent.add_subcommand(name, description);
   app->option_defaults()->always_capture_default();  // --help shows them
   CommonOptions& common = selection.common;
-  app->add_option("--threads", common.threads, "Threads; 0 = every core this process may use")
+  app->add_option("-t,--threads", common.threads, "Threads; 0 = every core this process may use")
       ->check(CLI::Range(0, 1024));
   app->add_flag("--json", common.json, "Data as JSON on stdout; progress stays on stderr");
   auto* verbose = app->add_flag("-v,--verbose", common.verbose, "Say more");
@@ -76,8 +76,9 @@ std::string RoundingOf(const BackendOptions& options) {
 
 std::string BackendLabel(const BackendOptions& options) {
   if (options.backend == "reference") return options.backend;
+  const auto asked = ParseIsa(options.isa);
   const std::string label =
-      options.backend + "/" + (options.isa.empty() ? std::string(HighestLevel(UsualIsa())) : options.isa);
+      fmt::format("{}/{}", options.backend, HighestLevel(options.isa.empty() || !asked ? UsualIsa() : *asked));
   if (!options.kernel.empty()) return label + " " + options.kernel;
   const std::string rounding = RoundingOf(options);
   return rounding == kExactActivations ? label : label + "/" + rounding;

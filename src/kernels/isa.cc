@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -26,6 +27,7 @@ constexpr std::array kLevels = {IsaLevel{"scalar", kIsaScalar},
                                 IsaLevel{"avx512bf16", kUpToAvx512 | kIsaAvx512Vnni | kIsaAvx512Bf16},
                                 IsaLevel{"neon", kIsaNeon},
                                 IsaLevel{"neondotprod", kIsaNeon | kIsaNeonDotprod},
+                                IsaLevel{"neoni8mm", kIsaNeon | kIsaNeonDotprod | kIsaNeonI8mm},
                                 IsaLevel{"neonbf16", kIsaNeon | kIsaNeonDotprod | kIsaNeonBf16}};
 
 #if defined(MARLIN_X86)
@@ -96,11 +98,13 @@ IsaSet HostIsa() {
 #elif defined(MARLIN_ARM64) && defined(__linux__)
   if ((getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0) set |= kIsaNeon;
   if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) set |= kIsaNeonDotprod;
+  if ((getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0) set |= kIsaNeonI8mm;
   if ((getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0) set |= kIsaNeonBf16;
 #elif defined(MARLIN_ARM64)
   set |= kIsaNeon;  // other systems for AArch64 run on no processor without it
 #if defined(__APPLE__)
   if (HasFeature("hw.optional.arm.FEAT_DotProd")) set |= kIsaNeonDotprod;
+  if (HasFeature("hw.optional.arm.FEAT_I8MM")) set |= kIsaNeonI8mm;
   if (HasFeature("hw.optional.arm.FEAT_BF16")) set |= kIsaNeonBf16;
 #endif
 #endif
@@ -150,8 +154,9 @@ std::string IsaLevelNames() {
 }
 
 Result<IsaSet> ParseIsa(std::string_view name) {
+  const auto same = [](char known, char given) { return known == (given >= 'A' && given <= 'Z' ? given + 32 : given); };
   for (const IsaLevel& level : kLevels) {
-    if (level.name == name) return level.bits;
+    if (std::ranges::equal(level.name, name, same)) return level.bits;
   }
   return Error{ErrorCode::kUsage,
                fmt::format("no instruction set is called \"{}\"; want one of: {}", name, IsaLevelNames())};

@@ -22,6 +22,7 @@ inline constexpr IsaSet kIsaAvx512Vbmi = 1u << 5;    // permutations of bytes
 inline constexpr IsaSet kIsaNeon = 1u << 16;         // AArch64's vectors (asimd)
 inline constexpr IsaSet kIsaNeonDotprod = 1u << 17;  // FEAT_DotProd
 inline constexpr IsaSet kIsaNeonBf16 = 1u << 18;     // FEAT_BF16
+inline constexpr IsaSet kIsaNeonI8mm = 1u << 19;     // FEAT_I8MM
 
 // x86-64 has the lower half of the bits, AArch64 the upper one.
 inline constexpr IsaSet kX86Bits = 0xffff;
@@ -56,7 +57,7 @@ std::string_view HighestLevel(IsaSet set);
 // "avx2, avx512"; "scalar" for the empty set.
 std::string IsaNames(IsaSet set);
 
-// Levels of other architectures are known too. Errors: kUsage, naming those of this build.
+// In small or capital letters. Levels of other architectures are known too. Errors: kUsage, naming those of this build.
 Result<IsaSet> ParseIsa(std::string_view name);
 
 }  // namespace marlin

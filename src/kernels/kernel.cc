@@ -65,6 +65,12 @@ KernelRow DotprodRow(std::string_view name, std::string_view family, MatmulFn ma
   return DotRow(name, family, kIsaNeon | kIsaNeonDotprod, Activations::kInt8, kNeonDotprodTable.input, matmul);
 }
 
+// They take x as the dot products' rows do, so that both can share it.
+KernelRow I8mmRow(std::string_view name, std::string_view family, MatmulFn matmul) {
+  return DotRow(name, family, kIsaNeon | kIsaNeonDotprod | kIsaNeonI8mm, Activations::kInt8, kNeonDotprodTable.input,
+                matmul);
+}
+
 KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmul) {
   return DotRow(name, family, kIsaNeon | kIsaNeonBf16, Activations::kBf16, kNeonBf16Table.input, matmul);
 }
@@ -111,6 +117,9 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("avx2/fp16", "fp16", kIsaAvx2, kAvx2Table.fp16),
     Fp32Row("avx2/fp32", "fp32", kIsaAvx2, kAvx2Table.fp32),
 #elif defined(MARLIN_ARM64)
+    I8mmRow("neoni8mm/fp4", "fp4", kNeonI8mmTable.fp4),
+    I8mmRow("neoni8mm/int4", "int4", kNeonI8mmTable.int4),
+    I8mmRow("neoni8mm/int8", "int8", kNeonI8mmTable.int8),
     DotprodRow("neondotprod/fp4", "fp4", kNeonDotprodTable.fp4),
     DotprodRow("neondotprod/int4", "int4", kNeonDotprodTable.int4),
     DotprodRow("neondotprod/int8", "int8", kNeonDotprodTable.int8),
@@ -190,7 +199,11 @@ std::vector<Peak> Peaks([[maybe_unused]] IsaSet isa) {
 #elif defined(MARLIN_ARM64)
   if ((isa & kIsaNeon) != 0) peaks[0] = {"neon", Activations::kFp32, kNeonTable.ops.peak};
   if ((isa & kIsaNeonBf16) != 0) peaks.push_back({"neonbf16", Activations::kBf16, kNeonBf16Table.peak});
-  if ((isa & kIsaNeonDotprod) != 0) peaks.push_back({"neondotprod", Activations::kInt8, kNeonDotprodTable.peak});
+  if ((isa & kIsaNeonI8mm) != 0) {
+    peaks.push_back({"neoni8mm", Activations::kInt8, kNeonI8mmTable.peak});
+  } else if ((isa & kIsaNeonDotprod) != 0) {
+    peaks.push_back({"neondotprod", Activations::kInt8, kNeonDotprodTable.peak});
+  }
 #endif
   return peaks;
 }

@@ -122,6 +122,8 @@ TEST(Isa, NamesAndParsing) {
   EXPECT_EQ(IsaNames(kIsaNeon | kIsaNeonBf16), "neon, neonbf16");
   EXPECT_EQ(*ParseIsa("avx512"), kIsaAvx2 | kIsaAvx512);
   EXPECT_EQ(*ParseIsa("neon"), kIsaNeon);
+  EXPECT_EQ(*ParseIsa("NEONi8mm"), kIsaNeon | kIsaNeonDotprod | kIsaNeonI8mm);
+  EXPECT_FALSE(ParseIsa("AVX").ok());
   const Result<IsaSet> unknown = ParseIsa("mmx");
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.error().code, ErrorCode::kUsage);

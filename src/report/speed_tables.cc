@@ -14,6 +14,22 @@ std::string ShareText(const std::optional<LimitShare>& limit) {
   return limit ? fmt::format("{:.0f} % of {}", 100 * limit->share, limit->limit) : kNotMeasured;
 }
 
+// Measured at another moment, limits may be a little lower than what they limit.
+constexpr double kWhollyWithinLimit = 1.02;
+
+std::string Remark(bool in_cache, bool unstable, const std::optional<LimitShare>& limit) {
+  std::vector<std::string> remarks;
+  if (in_cache) remarks.emplace_back("in cache");
+  if (unstable) remarks.emplace_back("unstable");
+  if (limit && limit->share > kWhollyWithinLimit) remarks.emplace_back("above the limit that was measured");
+  return fmt::format("{}", fmt::join(remarks, ", "));
+}
+
+std::string RateText(const ThroughputRow& row) {
+  const std::string mean = FigureThreeDigits(row.mean_tok_s);
+  return row.runs > 1 ? fmt::format("{} ± {}", mean, FigureThreeDigits(row.deviation_tok_s)) : mean;
+}
+
 // What does not apply to a row is empty: it is not missing.
 std::string Applicable(const std::optional<double>& x) { return x ? FigureThreeDigits(*x) : ""; }
 
@@ -43,12 +59,13 @@ Table ThroughputTable(std::span<const ThroughputRow> rows) {
                    {"GB/s"},
                    {"GFLOP/s"},
                    {"share of limit"},
+                   {"remark", Align::kLeft},
                    {"kernels", Align::kLeft}};
   for (const ThroughputRow& row : rows) {
-    table.Add({row.model, row.weights, fmt::format("{}", row.threads), row.test,
-               fmt::format("{} ± {}", FigureThreeDigits(row.mean_tok_s), FigureThreeDigits(row.deviation_tok_s)),
+    table.Add({row.model, row.weights, fmt::format("{}", row.threads), row.test, RateText(row),
                FigureThreeDigits(row.median_tok_s), row.weight_bytes ? FigureMegabytes(row.weight_bytes) : "",
-               Applicable(row.gbps), Applicable(row.gflops), ShareText(row.limit), row.kernels});
+               Applicable(row.gbps), Applicable(row.gflops), ShareText(row.limit),
+               Remark(false, row.unstable, row.limit), row.kernels});
   }
   return table;
 }
@@ -88,10 +105,8 @@ Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
                    {"max error"},
                    {"remark", Align::kLeft}};
   for (const KernelSpeed& x : speeds) {
-    const std::string remark = fmt::format("{}{}{}", x.in_cache ? "in cache" : "", x.in_cache && x.unstable ? ", " : "",
-                                           x.unstable ? "unstable" : "");
     table.Add({x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()), FigureThreeDigits(x.gbps()),
-               ShareText(x.limit), fmt::format("{:.1e}", x.max_error), remark});
+               ShareText(x.limit), fmt::format("{:.1e}", x.max_error), Remark(x.in_cache, x.unstable, x.limit)});
   }
   return table;
 }

@@ -28,6 +28,8 @@ struct ThroughputRow {
   double mean_tok_s = 0;
   double deviation_tok_s = 0;
   double median_tok_s = 0;
+  std::size_t runs = 0;                       // of one there is no deviation
+  bool unstable = false;                      // as TimingSummary says
   std::optional<std::uint64_t> weight_bytes;  // read per token; of tg
   std::optional<double> gbps;                 // of these bytes; of tg
   std::optional<double> gflops;               // of the linear layers; of pp

@@ -16,12 +16,14 @@ std::vector<ThroughputRow> TwoRows() {
   pp.mean_tok_s = 812.34;
   pp.deviation_tok_s = 4.567;
   pp.median_tok_s = 813;
+  pp.runs = 5;
   pp.gflops = 172.6;
   pp.limit = LimitShare{0.387, "fp32 peak"};
   ThroughputRow tg = pp;
   tg.test = "tg128";
   tg.mean_tok_s = 132.5;
   tg.deviation_tok_s = 0.25;
+  tg.unstable = true;
   tg.median_tok_s = 132;
   tg.gflops.reset();
   tg.weight_bytes = 111500000;
@@ -33,13 +35,24 @@ std::vector<ThroughputRow> TwoRows() {
 TEST(ThroughputTable, SaysWhatAppliesAndWhatWasNotMeasured) {
   EXPECT_EQ(
       ToMarkdown(ThroughputTable(TwoRows())),
-      "| model | weights | threads | test | tok/s | median | MB/token | GB/s | GFLOP/s | share of limit | kernels "
-      "|\n"
-      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
-      "| Smol&#124;LM | fp4-g128 | 2 | pp512 | 812 ± 4.57 | 813 |  |  | 173 | 39 % of fp32 peak | avx512/fp4; head "
-      "avx512/bf16 |\n"
-      "| Smol&#124;LM | fp4-g128 | 2 | tg128 | 132 ± 0.250 | 132 | 111.5 | 14.7 |  | not measured | avx512/fp4; "
+      "| model | weights | threads | test | tok/s | median | MB/token | GB/s | GFLOP/s | share of limit | remark | "
+      "kernels |\n"
+      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |\n"
+      "| Smol&#124;LM | fp4-g128 | 2 | pp512 | 812 ± 4.57 | 813 |  |  | 173 | 39 % of fp32 peak |  | avx512/fp4; "
+      "head avx512/bf16 |\n"
+      "| Smol&#124;LM | fp4-g128 | 2 | tg128 | 132 ± 0.250 | 132 | 111.5 | 14.7 |  | not measured | unstable | "
+      "avx512/fp4; "
       "head avx512/bf16 |\n");
+}
+
+TEST(ThroughputTable, OfOneRunThereIsNoDeviation) {
+  std::vector<ThroughputRow> rows = TwoRows();
+  for (ThroughputRow& row : rows) row.runs = 1;
+  rows[0].limit->share = 1.1;
+  const std::string table = ToMarkdown(ThroughputTable(rows));
+  EXPECT_EQ(table.find("±"), std::string::npos) << table;
+  EXPECT_NE(table.find("| pp512 | 812 | 813 |"), std::string::npos) << table;
+  EXPECT_NE(table.find("110 % of fp32 peak | above the limit that was measured |"), std::string::npos) << table;
 }
 
 TEST(ThroughputCsv, KeepsEveryDigitAndQuotes) {

@@ -18,6 +18,12 @@
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two
 //   kVectorsInTurn                          as kVectors<T>, one part after the other,
 //   Raise(sum)                              ... and 256 times the sum between them
+//   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by those of two
+//   tokens:
+//                                           a sum of each row with each token; the words of a row stand together
+//   Low(a, b), High(a, b)                   ... such words of the first rows of a and b, and of the last
+//   TokenSquare(x, width)                   ... those of tokens x[0] and x[1]; a token's words are `width` apart
+//   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
@@ -30,7 +36,8 @@
 //   Offset(header, row)                     what the words are larger by than the weights; only where they are
 //
 // Few tokens: codes become words in registers, which are kept in the L1 cache if they are needed in turn. Many: the
-// words of 256 k in bytes, 128 k in pairs, are unpacked into the L1 cache first.
+// words of 256 k in bytes, 128 k in pairs, are unpacked into the L1 cache first, those of two rows side by side where
+// they are multiplied so.
 #pragma once
 
 #include <utility>
@@ -133,6 +140,42 @@ struct TileSums {
     } else {
       return Dots::Join(at[0][t][v], at[1][t][v]);
     }
+  }
+};
+
+// Whether many tokens are multiplied two at a time by two rows.
+template <class Dots>
+constexpr bool kHasSquares = requires(typename Dots::Sum sum, Words words) {
+  Dots::AddSquare(sum, words, words);
+};
+
+// As TileSums, of two rows and two tokens each.
+template <class Dots, int T>
+struct SquareSums {
+  static constexpr int kVectors = Dots::template kVectors<T>;
+  static constexpr int kTokenPairs = (T + 1) / 2;  // of the last one half may be nothing
+  typename Dots::Sum at[kTokenPairs][2 * kVectors];
+
+  [[gnu::always_inline]] void Start() {
+    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE {
+      Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE { at[pair][v] = Dots::Start(); });
+    });
+  }
+  // Two words of every row, as they are unpacked, times those of the tokens from x on. Behind them at least a word can
+  // be read.
+  [[gnu::always_inline]] void Add(const std::uint8_t* weights, const std::uint32_t* x) {
+    Words tokens[kTokenPairs];
+    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE { tokens[pair] = Dots::TokenSquare(x + 2 * pair, T); });
+    Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE {
+      const Words rows = LoadWords(weights + v * kLanes * 4);
+      Unrolled<kTokenPairs>([&](auto pair)
+                                MARLIN_INLINE { at[pair][v] = Dots::AddSquare(at[pair][v], rows, tokens[pair]); });
+    });
+  }
+  [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {
+    const auto& pair = at[t / 2];
+    return t % 2 == 0 ? Dots::template OfToken<0>(pair[2 * v], pair[2 * v + 1])
+                      : Dots::template OfToken<1>(pair[2 * v], pair[2 * v + 1]);
   }
 };
 
@@ -363,7 +406,8 @@ class TileRun {
   const std::uint32_t* Input() const { return p_.packed + p_.chunk->k / 8 * kTokenStep<Dots> * T; }
 
   // A block's totals: totals[t][v] = fma(scale, value of the sum, totals[t][v]).
-  [[gnu::always_inline]] void Fold(std::size_t b, int first, const Sums& sums) const {
+  template <class SomeSums>
+  [[gnu::always_inline]] void Fold(std::size_t b, int first, const SomeSums& sums) const {
     const typename Dots::template TokenParams<T, kOffset> token(p_.packed, p_.cols, p_.chunk->begins[b],
                                                                 p_.chunk->steps[b] * 8);
     const float* const scales = p_.scales + b * 64 + first;
@@ -438,7 +482,25 @@ template <class Dots, int T, bool kOffset>
   }
 }
 
-// The same, unpacking the weights on the way.
+// The same in squares.
+template <class Dots, int T, bool kOffset>
+[[gnu::always_inline]] inline void SquareTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
+  const std::uint8_t* w = p.weights + first * 8;
+  const std::uint32_t* x = run.Input();
+  for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
+    SquareSums<Dots, T> sums;
+    sums.Start();
+    const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
+    for (; w != end; w += 512, x += 2 * T) {
+      run.Fetch();
+      run.Fetch();
+      sums.Add(w, x);
+    }
+    run.Fold(b, first, sums);
+  }
+}
+
+// The same in vectors of rows, unpacking the weights on the way.
 template <class Code, int T>
 [[gnu::always_inline]] inline void UnpackingDotTile(const DotProduct& p,
                                                     TileRun<typename Code::Dots, T, kHasOffset<Code>, false>& run,
@@ -482,6 +544,8 @@ template <class Dots, int T, bool kOffset>
   for (int first = 0; first < 64; first += run.kVectors * kLanes) {
     if constexpr (kInTurn) {
       DotTileInTurn<Dots, T, kOffset>(p, run, first);
+    } else if constexpr (kHasSquares<Dots>) {
+      SquareTile<Dots, T, kOffset>(p, run, first);
     } else {
       DotTile<Dots, T, kOffset>(p, run, first);
     }
@@ -496,11 +560,21 @@ inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
   DotTileOfTokens<Dots, T, kOffset>(p);
 }
 
-template <class Code, int kWord = 0>
+// Words of a row that are unpacked side by side.
+template <class Dots>
+constexpr int kTogether = kHasSquares<Dots> ? 2 : 1;
+
+// Word kWord of a step and those that stand with it, of one vector of rows.
+template <class Code, int kWord>
 [[gnu::always_inline]] inline void StoreStepWords(const std::uint8_t* bytes, std::uint8_t* to) {
-  if constexpr (kWord < Code::Dots::kStepWords) {
-    StoreWords(to + kWord * 256, Code::template Word<kWord>(bytes));
-    StoreStepWords<Code, kWord + 1>(bytes, to);
+  using Dots = typename Code::Dots;
+  const Words word = Code::template Word<kWord>(bytes);
+  if constexpr (kHasSquares<Dots>) {
+    const Words next = Code::template Word<kWord + 1>(bytes);
+    StoreWords(to, Dots::Low(word, next));
+    StoreWords(to + kLanes * 4, Dots::High(word, next));
+  } else {
+    StoreWords(to, word);
   }
 }
 
@@ -514,15 +588,20 @@ inline void UnpackParams(const Block& block, float* scales, float* offsets) {
   }
 }
 
-// The words of some steps, [steps][words of a step][64 rows].
+// The words of some steps, [steps][words of a step][64 rows], or of squares [steps][pairs of words][64 rows][2].
 template <class Code>
 inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8_t* weights) {
+  using Dots = typename Code::Dots;
+  constexpr int kWords = kTogether<Dots>;
   for (int v = 0; v < kPanelVectors; ++v) {
     const std::uint8_t* bytes = codes + v * kLanes * 4;
-    std::uint8_t* to = weights + v * kLanes * 4;
-    for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Code::Dots::kStepWords * 256) {
+    std::uint8_t* to = weights + v * kLanes * 4 * kWords;
+    for (std::size_t s = 0; s < steps; ++s, bytes += Code::kStepBytes, to += Dots::kStepWords * 256) {
       for (std::size_t line = 0; line < Code::kStepBytes; line += 256) __builtin_prefetch(bytes + line + kIntoL1Ahead);
-      StoreStepWords<Code>(bytes, to);
+      Unrolled<Dots::kStepWords / kWords>([&](auto i) MARLIN_INLINE {
+        constexpr int kWord = decltype(i)::value * kWords;
+        StoreStepWords<Code, kWord>(bytes, to + kWord * 256);
+      });
     }
   }
 }
@@ -618,6 +697,16 @@ void MatmulManyDots(const MatmulTile& tile) {
   CopyRows(tile, totals);
 }
 
+// The most that one instruction multiplies.
+template <class Dots>
+[[gnu::always_inline]] inline typename Dots::Sum AddMost(typename Dots::Sum sum, Words weights, Words x) {
+  if constexpr (kHasSquares<Dots>) {
+    return Dots::AddSquare(sum, weights, x);
+  } else {
+    return Dots::Add(sum, weights, x);
+  }
+}
+
 template <class Dots>
 float RunDotPeak(std::size_t steps) noexcept {
   typename Dots::Sum chains[kPeakChains];
@@ -625,11 +714,11 @@ float RunDotPeak(std::size_t steps) noexcept {
   std::uint32_t small[kPeakChains];
   for (std::uint32_t c = 0; c < kPeakChains; ++c) small[c] = c + 1;
   Words word = BroadcastWord(small);
-  Unrolled<kPeakChains>([&](auto c)
-                            MARLIN_INLINE { chains[c] = Dots::Add(Dots::Start(), BroadcastWord(small + c), word); });
+  Unrolled<kPeakChains>(
+      [&](auto c) MARLIN_INLINE { chains[c] = AddMost<Dots>(Dots::Start(), BroadcastWord(small + c), word); });
   for (std::size_t i = 0; i < steps; ++i) {
     Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE {
-      chains[c] = Dots::Add(chains[c], word, word);
+      chains[c] = AddMost<Dots>(chains[c], word, word);
       Forget(word);  // or one product would serve them all
     });
   }
@@ -640,7 +729,7 @@ float RunDotPeak(std::size_t steps) noexcept {
 
 // Words of 2 or 4 products, or of 4 halves of products.
 template <class Dots>
-constexpr PeakLoop kDotPeak = {2.0 * kLanes * 8 / kTokenStep<Dots>* kPeakChains, RunDotPeak<Dots>};
+constexpr PeakLoop kDotPeak = {2.0 * kLanes* kTogether<Dots> * 8 / kTokenStep<Dots>* kPeakChains, RunDotPeak<Dots>};
 
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {

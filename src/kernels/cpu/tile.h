@@ -225,6 +225,7 @@ extern const DotTable kAvx512SplitTable;      // activations in int16
 extern const DotTable kAvx512VbmiTable;       // activations in int8
 extern const DotTable kAvx512VbmiSplitTable;  // activations in int16
 extern const DotTable kNeonDotprodTable;      // activations in int8
+extern const DotTable kNeonI8mmTable;         // activations in int8
 extern const DotTable kNeonBf16Table;         // activations in bf16
 
 }  // namespace marlin

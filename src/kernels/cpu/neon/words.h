@@ -14,6 +14,24 @@ constexpr bool kHasStoreInTurn = false;
 inline Words BroadcastWord(const std::uint32_t* p) { return vld1q_dup_u32(p); }
 inline void Forget(Words& a) { asm volatile("" : "+w"(a)); }
 
+// Two words of two rows and of two tokens, as matrix products take them (dots_body.h).
+struct Squares {
+  static Words Low(Words a, Words b) { return vzip1q_u32(a, b); }
+  static Words High(Words a, Words b) { return vzip2q_u32(a, b); }
+  static Words TokenSquare(const std::uint32_t* x, std::size_t width) {
+    const uint32x2_t none = vdup_n_u32(0);
+    return vzip1q_u32(vcombine_u32(vld1_u32(x), none), vcombine_u32(vld1_u32(x + width), none));
+  }
+  template <int kToken>
+  static int32x4_t OfToken(int32x4_t low, int32x4_t high) {
+    return kToken == 0 ? vuzp1q_s32(low, high) : vuzp2q_s32(low, high);
+  }
+  template <int kToken>
+  static Vec OfToken(Vec low, Vec high) {
+    return kToken == 0 ? vuzp1q_f32(low, high) : vuzp2q_f32(low, high);
+  }
+};
+
 using Whole = int32x4_t;
 
 inline Whole ZeroWhole() { return vdupq_n_s32(0); }

@@ -10,7 +10,7 @@
 namespace marlin {
 namespace {
 
-struct PairDots : PairSums {
+struct PairDots : PairSums, Squares {
   template <int T>
   static constexpr int kVectors = 4;
   // By instructions of fp4, not by a clock: 4 tokens take as many unpacked; GCC 12 spills the sums of more.
@@ -20,6 +20,10 @@ struct PairDots : PairSums {
   // once, to nearest, so machines differ in the last bits.
   static Sum Add(Sum sum, Words weights, Words x) {
     return vbfdotq_f32(sum, vreinterpretq_bf16_u32(weights), vreinterpretq_bf16_u32(x));
+  }
+  // The same twice, one pair after the other, so with the same bits.
+  static Sum AddSquare(Sum sum, Words rows, Words tokens) {
+    return vbfmmlaq_f32(sum, vreinterpretq_bf16_u32(rows), vreinterpretq_bf16_u32(tokens));
   }
 };
 

@@ -20,8 +20,9 @@ struct QuadDots : QuadSums {
   }
 };
 
+template <class SomeDots>
 struct QuadCode {
-  using Dots = QuadDots;
+  using Dots = SomeDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
@@ -32,7 +33,8 @@ inline uint8x16_t QuadOfNibbles(const std::uint8_t* bytes) {
 }
 
 // Values are doubled to be whole numbers; the scale is halved, which is exact.
-struct Fp4Quads : QuadCode {
+template <class Dots>
+struct Fp4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
@@ -42,7 +44,8 @@ struct Fp4Quads : QuadCode {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
-struct Int4Quads : QuadCode {
+template <class Dots>
+struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
@@ -51,7 +54,8 @@ struct Int4Quads : QuadCode {
   static Vec Offset(const std::uint8_t* header, int row) { return ZeroPoints(header, row); }
 };
 
-struct Int8Quads : QuadCode {
+template <class Dots>
+struct Int8Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 512;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {

@@ -9,9 +9,9 @@ namespace marlin {
 const DotTable kNeonDotprodTable = {
     .input = {QuadDots::WordsOfToken, PackQuads},
     .peak = kDotPeak<QuadDots>,
-    .fp4 = MatmulDots<Fp4Quads>,
-    .int4 = MatmulDots<Int4Quads>,
-    .int8 = MatmulDots<Int8Quads>,
+    .fp4 = MatmulDots<Fp4Quads<QuadDots>>,
+    .int4 = MatmulDots<Int4Quads<QuadDots>>,
+    .int8 = MatmulDots<Int8Quads<QuadDots>>,
     .bf16 = nullptr,
 };
 
