@@ -56,6 +56,22 @@ TEST_F(BenchKernels, LayersOfAModelAreTimedAtEveryNumberOfTokens) {
 #endif
 }
 
+TEST_F(BenchKernels, TheWalkIsThatOfTheFormatsOwnRows) {
+  const RunResult run = RunProgram({"bench", "kernels", "--explain", "-f", "fp4-g128,int8-g128", "--json", "-q"});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  const json formats = json::parse(run.out);
+  ASSERT_EQ(formats.size(), 2u);
+  for (const json& format : formats) {
+    const std::string family = format["format"].get<std::string>().substr(0, format["format"].get<std::string>().find('-'));
+    int chosen = 0;
+    for (const json& row : format["walk"]) {
+      EXPECT_TRUE(Has(row["kernel"], family) || Has(row["kernel"], "/any")) << row;
+      chosen += row["chosen"].get<bool>() ? 1 : 0;
+    }
+    EXPECT_EQ(chosen, 1);
+  }
+}
+
 TEST_F(BenchKernels, PlotsAreFiles) {
   const std::string roof = (folder_ / "roof.svg").string();
   const std::string tokens = (folder_ / "tokens.svg").string();

@@ -73,7 +73,7 @@ TEST_F(Throughput, AFolderAGgufAndAQuantizedFolderTakeTurns) {
 
 // What is rounded in memory weighs, token by token, what the folder made by quantize weighs.
 TEST_F(Throughput, RoundingInMemoryIsThatOfQuantize) {
-  const json rows = Rows({model_}, {"-c", "f16", "-c", "int4-g64", "--config", "int4-g64", "--quantize-embeddings"});
+  const json rows = Rows({model_}, {"-c", "f16,int4-g64", "--config", "int4-g64", "--quantize-embeddings"});
   ASSERT_EQ(rows.size(), 6u);
   EXPECT_EQ(rows[1]["weights"], "f16 (BF16 weights)");
   EXPECT_EQ(rows[3]["weights"], "int4-g64 +embedding");

@@ -333,6 +333,14 @@ TEST_F(Verbs, AGgufIsToldWhatCanBeVerified) {
   EXPECT_TRUE(Has(run.err, "metal-marlin inspect")) << run.err;
 }
 
+TEST_F(Verbs, VerifySaysWhatIsUnfinished) {
+  const fs::path folder = folder_ / "unfinished";
+  fs::create_directory(folder_ / "unfinished.part");
+  ExpectFailure(RunProgram({"verify", folder.string()}), 3, "goes on from " + folder.string() + ".part");
+  fs::create_directory(folder);
+  ExpectFailure(RunProgram({"verify", folder.string()}), 3, "interrupted before the folder was finished");
+}
+
 TEST_F(Verbs, BrokenModelsAreNamed) {
   const fs::path weights = fs::path(model_) / "model.safetensors";
   const std::string good = *ReadFile(weights);

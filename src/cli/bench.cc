@@ -31,6 +31,10 @@ void WarnOfLoad(Console& console) {
 }
 
 void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console) {
+  if (threads > AvailableThreads()) {
+    return console.Warn(fmt::format("{} threads take turns on {} cores: fewer threads are faster", threads,
+                                    AvailableThreads()));
+  }
   if (!ThreadsLackCores(limits, threads)) return;
   console.Warn(
       fmt::format("{} threads reach {:.0f} GFLOP/s together, one alone {:.0f}: something else runs, or they share "

@@ -110,6 +110,7 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
     console.Result(fmt::format("{} (n={} k={})", format->info.name, request.rows, request.cols));
     json walk = json::array();
     for (const KernelVerdict& verdict : ExplainKernel(Kernels(), request, *kernels)) {
+      if (verdict.row->family != kAnyFamily && verdict.row->family != format->info.family) continue;
       console.Result(fmt::format("  {} {:<18} {}", verdict.chosen ? "->" : "  ", verdict.row->name, verdict.reason));
       walk.push_back({{"kernel", verdict.row->name}, {"chosen", verdict.chosen}, {"reason", verdict.reason}});
     }
@@ -197,6 +198,22 @@ void AddPeak(const std::string& activation, const MachineLimits& limits, std::ve
   peaks.push_back({name, *gflops});
 }
 
+// What a run takes at the limits of the machine: it will take longer.
+double LeastSeconds(const KernelRun& run, const std::vector<GemmShape>& shapes, const std::string& rounding) {
+  const auto times = static_cast<double>(run.protocol.warmup + run.protocol.iterations);
+  double ns = 0;
+  for (const GemmShape& shape : shapes) {
+    for (const FormatRow* format : run.formats) {
+      const double weights = static_cast<double>(shape.n) * static_cast<double>(shape.k);
+      const std::string_view activations = format->info.group > 0 ? std::string_view(rounding) : kExactActivations;
+      const auto least = LeastTimeOf(run.limits, activations, 2 * static_cast<double>(shape.m) * weights,
+                                     weights * format->info.code_bits / 8);
+      if (least) ns += times * least->ns;
+    }
+  }
+  return ns * 1e-9;
+}
+
 // One shape in every format.
 Status TimeShape(const GemmShape& shape, KernelRun& run, Console& console) {
   const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
@@ -233,6 +250,8 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
                                  BackendLabel(options.backend), run.protocol.id);
   run.plot.read_gbps = run.limits.read_gbps;
+  console.Say(fmt::format("{} products to time, which takes more than {}", shapes.size() * formats.size(),
+                          FormatDuration(LeastSeconds(run, shapes, RoundingOf(options.backend)))));
   for (const GemmShape& shape : shapes) {
     if (auto status = TimeShape(shape, run, console); !status) return status;
   }

@@ -109,9 +109,10 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
 
 std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
   const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
-  return fmt::format("{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn\n", threads,
-                     DescribeMachine(threads).cpu, BackendLabel(options.backend), measured,
-                     options.lengths.repetitions);
+  return fmt::format(
+      "{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn; GB/s, GFLOP/s (linear layers without the "
+      "head) and shares are of the median\n",
+      threads, DescribeMachine(threads).cpu, BackendLabel(options.backend), measured, options.lengths.repetitions);
 }
 
 void Print(const Options& options, const std::vector<ThroughputRow>& rows, const json& json_rows, int threads,

@@ -70,11 +70,15 @@ std::string Endpoint(const DatasetOptions& options) {
   return endpoint;
 }
 
+constexpr const char* kDataVariable = "METAL_MARLIN_DATA";
+
 std::string HowToGetIt(const std::string& url, const fs::path& cached) {
+  const fs::path named = FolderFromEnvironment(kDataVariable);
+  const std::string set = named.empty() ? "" : fmt::format(" (it is {}, which holds none)", named.string());
   return fmt::format(
-      "to get it by hand, unpack {} from {} and put it at {}, or give it with --data FILE, or set "
-      "METAL_MARLIN_DATA to a folder that holds {}; or measure on the program's own sample with --data built-in",
-      kFileName, url, cached.string(), kPlace);
+      "to get it by hand, unpack {} from {} and put it at {}, or give it with --data FILE, or set {} to a folder that "
+      "holds {}{}; or measure on the program's own sample with --data built-in",
+      kFileName, url, cached.string(), kDataVariable, kPlace, set);
 }
 
 // `data` as the user gave it: a file, or a folder with the file in it.
@@ -185,7 +189,7 @@ Result<EvalText> OpenEvalText(const fs::path& path) {
 
 Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options) {
   const fs::path folder =
-      options.data_folder.empty() ? FolderFromEnvironment("METAL_MARLIN_DATA") : options.data_folder;
+      options.data_folder.empty() ? FolderFromEnvironment(kDataVariable) : options.data_folder;
   if (!options.data.empty() || (!folder.empty() && IsFile(folder / kPlace))) {
     auto text = options.data.empty() ? OpenEvalText(folder / kPlace) : FromGivenPath(options.data);
     if (!text) return text.error();

@@ -187,6 +187,15 @@ TEST_F(DatasetTest, OfflineSaysHowToGetIt) {
   }
 }
 
+TEST_F(DatasetTest, AFolderInTheEnvironmentThatHoldsNothingIsNamed) {
+  const std::string empty = (folder_ / "nothing-here").string();
+  ::setenv("METAL_MARLIN_DATA", empty.c_str(), 1);
+  const auto text = FindWikiText2(options_, nullptr);
+  ::unsetenv("METAL_MARLIN_DATA");
+  ASSERT_FALSE(text);
+  EXPECT_TRUE(Has(text.error().message, "(it is " + empty + ", which holds none)")) << text.error().message;
+}
+
 TEST_F(DatasetTest, ADamagedFileInTheCacheIsNotUsed) {
   Write("cache/wikitext-2-raw/wiki.test.raw", "half of it");
   const auto text = FindWikiText2(options_, nullptr);

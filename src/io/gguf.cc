@@ -105,8 +105,12 @@ class Reader {
  public:
   explicit Reader(const MappedFile& file) : file_(file), bytes_(file.bytes()) {}
 
+  // Of the whole file; of what stands where the reader is.
+  Error Refuse(const std::string& what, ErrorCode code = ErrorCode::kInput) const {
+    return {code, fmt::format("{}: {}", file_.path().string(), what)};
+  }
   Error Fail(const std::string& what, ErrorCode code = ErrorCode::kInput) const {
-    return {code, fmt::format("{}: {} (at byte {})", file_.path().string(), what, position_)};
+    return Refuse(fmt::format("{} (at byte {})", what, position_), code);
   }
   Error Truncated(std::string_view what) const {
     return Fail(fmt::format("the file ends inside {}; it is truncated or not a GGUF file, download it again", what));
@@ -320,7 +324,7 @@ Result<std::uint32_t> ReadVersion(Reader& reader) {
   const auto magic = reader.Take(4, "the header");
   if (!magic) return magic.error();
   if (std::memcmp(magic->data(), "GGUF", 4) != 0)
-    return reader.Fail("not a GGUF file: it does not begin with \"GGUF\"");
+    return reader.Refuse("not a GGUF file: it does not begin with \"GGUF\"");
   const auto version = reader.Number<std::uint32_t>("the header");
   if (!version) return version.error();
   if ((*version & 0xffffu) == 0) {

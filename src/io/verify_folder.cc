@@ -149,8 +149,14 @@ Error NothingToCheck(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
     return {ErrorCode::kInput,
-            fmt::format("{} has no {} and cannot be verified; only folders written by this program have one", name,
-                        kSumsFile)};
+            fmt::format("{} has no {} and cannot be verified: quantize was interrupted before the folder was finished, "
+                        "or another program made it",
+                        name, kSumsFile)};
+  }
+  if (fs::path begun = path; !fs::exists(path, ignored) && fs::exists(begun += ".part", ignored)) {
+    return {ErrorCode::kInput, fmt::format("{}: no such folder yet; quantize was interrupted, and goes on from {} when "
+                                           "the same command is given again",
+                                           name, begun.string())};
   }
   if (!fs::exists(path, ignored)) {
     return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", name)};

@@ -39,23 +39,19 @@ constexpr IsaSet kBuildBits = 0;
 #endif
 
 #if defined(MARLIN_X86)
-// Clang 14 has no name for it. Its registers are those of AVX2, so the system saves them when it saves those.
-bool HasF16c() {
+// What a processor answers; zeros where it does not know the leaf.
+struct Cpuid {
   unsigned eax = 0;
   unsigned ebx = 0;
   unsigned ecx = 0;
   unsigned edx = 0;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-}
 
-// Nor for this. The same registers.
-bool HasAvxVnni() {
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & 1u << 4) != 0;
-}
+  Cpuid(unsigned leaf, unsigned part) { __get_cpuid_count(leaf, part, &eax, &ebx, &ecx, &edx); }
+};
+
+// Clang 14 has no names for these. Their registers are those of AVX2, so the system saves them when it saves those.
+bool HasF16c() { return (Cpuid(1, 0).ecx & bit_F16C) != 0; }
+bool HasAvxVnni() { return (Cpuid(7, 1).eax & 1u << 4) != 0; }
 
 bool IsIntel() { return __builtin_cpu_is("intel") != 0; }
 #elif defined(MARLIN_ARM64) && defined(__APPLE__)

@@ -148,7 +148,9 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
     return fmt::format("{} was asked for", forced->name);
   }
   if (const IsaSet missing = row.needs & ~options.isa; missing != 0) {
-    return fmt::format("needs {}, may use {}", IsaNames(missing), IsaNames(options.isa));
+    // By the user, or because something else is faster here.
+    const char* const left_out = (missing & ~HostIsa()) == 0 ? " (this machine has it; it is left out)" : "";
+    return fmt::format("needs {}{}, may use {}", IsaNames(missing), left_out, IsaNames(options.isa));
   }
   if (row.activations > options.activations) {
     return fmt::format("rounds activations to {}, allowed is {}", NameOf(row.activations), NameOf(options.activations));

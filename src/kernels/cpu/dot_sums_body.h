@@ -1,0 +1,152 @@
+// Sums of dot products in registers, and what is asked for ahead of them. Part of dots_body.h, which has the interface.
+#pragma once
+
+#include <utility>
+
+#include "kernels/cpu/matmul_body.h"
+#include "kernels/cpu/tile.h"
+
+namespace marlin {
+namespace {
+
+constexpr std::size_t StepsOf(std::size_t length) { return (length + 7) / 8; }
+
+// f(0), f(1), ... f(N - 1), each with a constant of its own, so that arrays indexed by it stay in registers: GCC 12
+// unrolls loops over them too late for that.
+template <int N, class Function>
+[[gnu::always_inline]] inline void Unrolled(Function f) {
+  [&]<int... kI>(std::integer_sequence<int, kI...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, kI>{}), ...);
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+#define MARLIN_INLINE __attribute__((always_inline))
+
+// Asks, by fetch(line), for a part of what a sweep over kVectors vectors of rows reads in a step: the lines of word
+// kWord, as all at once would wait for each other.
+template <class Code, int kVectors, int kWord, class Fetch>
+[[gnu::always_inline]] inline void FetchWord(const std::uint8_t* bytes, Fetch fetch) {
+  constexpr int kLinesOfBlock = kVectors * kLanes * 4 < 64 ? 1 : kVectors * kLanes * 4 / 64;  // a block is 256 bytes
+  Unrolled<static_cast<int>(Code::kStepBytes) / 256 * kLinesOfBlock>([&](auto number) MARLIN_INLINE {
+    constexpr int kLine = decltype(number)::value;
+    if constexpr (kLine % Code::Dots::kStepWords == kWord) {
+      fetch(bytes + kLine / kLinesOfBlock * 256 + kLine % kLinesOfBlock * 64);
+    }
+  });
+}
+
+// Asks for bytes that are read later, a little at each of `visits` calls: many requests at once wait for each other.
+class Ahead {
+ public:
+  Ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t visits)
+      : at_(begin), step_((bytes + visits - 1) / visits) {}
+  [[gnu::always_inline]] void IntoL1() {
+    __builtin_prefetch(at_);
+    at_ += step_;
+  }
+  [[gnu::always_inline]] void IntoL2() {
+    __builtin_prefetch(at_, 0, 2);
+    at_ += step_;
+  }
+
+ private:
+  const std::uint8_t* at_;
+  std::size_t step_;
+};
+
+// Words of a token in a step.
+template <class Dots>
+constexpr std::size_t kTokenStep = Dots::kStepWords* Dots::kParts;
+
+// Whether the words of a format are larger than its weights.
+template <class Code>
+constexpr bool kHasOffset = requires(const std::uint8_t* header) {
+  Code::Offset(header, 0);
+};
+
+template <class Dots, int T, int kRowVectors = Dots::template kVectors<T>, int kParts = Dots::kParts>
+struct TileSums {
+  static constexpr int kVectors = kRowVectors;
+  typename Dots::Sum at[kParts][T][kVectors];
+
+  [[gnu::always_inline]] void Start() {
+    Unrolled<kParts>([&](auto part) MARLIN_INLINE {
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        Unrolled<kVectors>([&](auto v) MARLIN_INLINE { at[part][t][v] = Dots::Start(); });
+      });
+    });
+  }
+  // One word of every row times the words at_token(part, token).
+  template <class At>
+  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], At at_token) {
+    Unrolled<kParts>([&](auto part) MARLIN_INLINE {
+      Unrolled<T>([&](auto t) MARLIN_INLINE {
+        const Words token = BroadcastWord(at_token(part, t));
+        Unrolled<kVectors>([&](auto v)
+                               MARLIN_INLINE { at[part][t][v] = Dots::Add(at[part][t][v], weights[v], token); });
+      });
+    });
+  }
+  [[gnu::always_inline]] void Raise() {
+    Unrolled<T>([&](auto t) MARLIN_INLINE {
+      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+        at[0][t][v] = Dots::Raise(at[0][t][v]);
+        Forget(at[0][t][v]);
+      });
+    });
+  }
+  [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {
+    if constexpr (kParts == 1) {
+      return at[0][t][v];
+    } else {
+      return Dots::Join(at[0][t][v], at[1][t][v]);
+    }
+  }
+};
+
+// Whether many tokens are multiplied two at a time by two rows.
+template <class Dots>
+constexpr bool kHasSquares = requires(typename Dots::Sum sum, Words words) {
+  Dots::AddSquare(sum, words, words);
+};
+
+// Words of a row that are unpacked side by side.
+template <class Dots>
+constexpr int kTogether = kHasSquares<Dots> ? 2 : 1;
+
+// As TileSums, of two rows and two tokens each.
+template <class Dots, int T>
+struct SquareSums {
+  static constexpr int kVectors = Dots::template kVectors<T>;
+  static constexpr int kTokenPairs = (T + 1) / 2;  // of the last one half may be nothing
+  typename Dots::Sum at[kTokenPairs][2 * kVectors];
+
+  [[gnu::always_inline]] void Start() {
+    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE {
+      Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE { at[pair][v] = Dots::Start(); });
+    });
+  }
+  // Two words of every row, as they are unpacked, times those of the tokens from x on. Behind them at least a word can
+  // be read.
+  [[gnu::always_inline]] void Add(const std::uint8_t* weights, const std::uint32_t* x) {
+    Words tokens[kTokenPairs];
+    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE { tokens[pair] = Dots::TokenSquare(x + 2 * pair, T); });
+    Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE {
+      const Words rows = LoadWords(weights + v * kLanes * 4);
+      Unrolled<kTokenPairs>([&](auto pair)
+                                MARLIN_INLINE { at[pair][v] = Dots::AddSquare(at[pair][v], rows, tokens[pair]); });
+    });
+  }
+  [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {
+    const auto& pair = at[t / 2];
+    return t % 2 == 0 ? Dots::template OfToken<0>(pair[2 * v], pair[2 * v + 1])
+                      : Dots::template OfToken<1>(pair[2 * v], pair[2 * v + 1]);
+  }
+};
+
+inline void ZeroTotals(float* totals, std::size_t tokens) {
+  for (std::size_t i = 0; i < tokens * 64; i += kLanes) Store(totals + i, Zero());
+}
+
+}  // namespace
+}  // namespace marlin
