@@ -18,9 +18,8 @@
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two
 //   kVectorsInTurn                          as kVectors<T>, one part after the other,
 //   Raise(sum)                              ... and 256 times the sum between them
-//   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by those of two
-//   tokens:
-//                                           a sum of each row with each token; the words of a row stand together
+//   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by two of two tokens,
+//                                           for a sum of each row with each token; a row's words stand together
 //   Low(a, b), High(a, b)                   ... such words of the first rows of a and b, and of the last
 //   TokenSquare(x, width)                   ... those of tokens x[0] and x[1]; a token's words are `width` apart
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
