@@ -333,6 +333,25 @@ TEST_F(Verbs, AGgufIsToldWhatCanBeVerified) {
   EXPECT_TRUE(Has(run.err, "metal-marlin inspect")) << run.err;
 }
 
+TEST_F(Verbs, OverwriteReplacesOnlyWhatQuantizeMade) {
+  const auto quantize = [&](const fs::path& out) {
+    return RunProgram({"quantize", model_, "--config", "int4-g64", "-o", out.string(), "--overwrite", "-q"});
+  };
+  ExpectFailure(quantize(model_), 3, "replaces only what quantize made");
+  const fs::path file = folder_ / "notes.txt";
+  ASSERT_TRUE(WriteFileAtomic(file, "mine").ok());
+  ExpectFailure(quantize(file), 3, "is not a folder");
+  EXPECT_EQ(*ReadFile(file), "mine");
+  const fs::path out = folder_ / "out";
+  fs::create_directory(out);
+  EXPECT_EQ(quantize(out).exit_code, 0) << "an empty folder holds nothing to lose";
+  EXPECT_EQ(quantize(out).exit_code, 0) << "its own";
+  ASSERT_TRUE(WriteFileAtomic(out / "notes.txt", "mine").ok());
+  ExpectFailure(quantize(out), 3, "holds notes.txt");
+  EXPECT_EQ(*ReadFile(out / "notes.txt"), "mine");
+  EXPECT_EQ(RunProgram({"inspect", model_}).exit_code, 0) << "the source is whole";
+}
+
 TEST_F(Verbs, VerifySaysWhatIsUnfinished) {
   const fs::path folder = folder_ / "unfinished";
   fs::create_directory(folder_ / "unfinished.part");

@@ -250,8 +250,9 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
                                  BackendLabel(options.backend), run.protocol.id);
   run.plot.read_gbps = run.limits.read_gbps;
-  console.Say(fmt::format("{} products to time, which takes more than {}", shapes.size() * formats.size(),
-                          FormatDuration(LeastSeconds(run, shapes, RoundingOf(options.backend)))));
+  const double least = LeastSeconds(run, shapes, RoundingOf(options.backend));
+  console.Say(fmt::format("{} products to time{}", shapes.size() * formats.size(),
+                          least < 1 ? "" : fmt::format(", which takes more than {}", FormatDuration(least))));
   for (const GemmShape& shape : shapes) {
     if (auto status = TimeShape(shape, run, console); !status) return status;
   }

@@ -111,7 +111,7 @@ std::string Heading(const Options& options, int threads, const std::optional<Mac
   const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
   return fmt::format(
       "{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn; GB/s, GFLOP/s (linear layers without the "
-      "head) and shares are of the median\n",
+      "head) and shares are of the median, ± is the standard deviation of the runs\n",
       threads, DescribeMachine(threads).cpu, BackendLabel(options.backend), measured, options.lengths.repetitions);
 }
 

@@ -243,7 +243,7 @@ void RegisterQuantize(CLI::App& parent, Selection& selection) {
   app->add_flag(
       "--compat", options->quantize.compat,
       "Keep tensors in 16 bits that other programs could not read (INT4: rows that the group does not divide)");
-  app->add_flag("--overwrite", options->quantize.overwrite, "Replace an existing folder");
+  app->add_flag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
   app->callback([&selection, options] {
     selection.run = [options](Invocation& invocation) { return RunQuantize(*options, invocation); };
   });

@@ -119,10 +119,41 @@ json QuantizationConfig(const QuantizedPlan& plan) {
           {"global_compression_ratio", nullptr},  {"metal_marlin", ours}};
 }
 
+namespace {
+
+// Nothing is replaced that quantize did not write.
+Status CheckReplaceable(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  constexpr std::size_t kMaxSums = std::size_t{1} << 22;
+  std::error_code code;
+  if (!fs::exists(path, code)) return {};
+  const auto refuse = [&](const std::string& what) {
+    return Error{ErrorCode::kInput, fmt::format("{} {}; --overwrite replaces only what quantize made: choose another "
+                                                "name, or move it away",
+                                                path.string(), what)};
+  };
+  if (!fs::is_directory(path, code)) return refuse("is not a folder");
+  const auto sums = ReadFile(path / kSumsFile, kMaxSums);
+  fs::directory_iterator entry(path, code);
+  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
+    const std::string name = entry->path().filename().string();
+    std::error_code ignored;
+    const bool listed = name == kSumsFile || (sums && sums->find(fmt::format("  {}\n", name)) != std::string::npos);
+    if (!listed || !entry->is_regular_file(ignored)) return refuse(fmt::format("holds {}", name));
+  }
+  if (code) return Error{ErrorCode::kInput, fmt::format("cannot read {}: {}", path.string(), code.message())};
+  return {};
+}
+
+}  // namespace
+
 QuantizedWriter::QuantizedWriter(AtomicDir folder, QuantizedPlan plan, SafetensorsWriter writer)
     : folder_(std::move(folder)), plan_(std::move(plan)), writer_(std::move(writer)) {}
 
 Result<QuantizedWriter> QuantizedWriter::Create(const std::filesystem::path& path, bool overwrite, QuantizedPlan plan) {
+  if (overwrite) {
+    if (auto status = CheckReplaceable(path); !status) return status.error();
+  }
   auto folder = AtomicDir::Create(path, overwrite);
   if (!folder) return folder.error();
   auto writer = SafetensorsWriter::Create(folder->temporary(), PlanTensors(plan), {}, plan.max_shard_bytes);

@@ -244,7 +244,10 @@ TEST_F(Quantized, VerifyNamesTheTensor) {
 }
 
 TEST_F(Quantized, VerifyLooksAtTheWholeFolder) {
-  const auto fresh = [&] { ASSERT_TRUE(WriteModel(out(), MakeModel(SmallInt4()), true).ok()); };
+  const auto fresh = [&] {
+    fs::remove_all(out());
+    ASSERT_TRUE(WriteModel(out(), MakeModel(SmallInt4())).ok());
+  };
   fresh();
   fs::remove(out() / "merges.txt");
   EXPECT_EQ(VerifyFolder(out(), {}).error().code, ErrorCode::kCorrupt);
