@@ -68,7 +68,8 @@ nlohmann::json QuantizationConfig(const QuantizedPlan& plan);
 // name when Commit succeeds, whole; before, nothing is visible and an existing folder stays as it is.
 class QuantizedWriter {
  public:
-  // Errors: kInput (the folder exists and overwrite is false or it holds what was not written here, a name twice, a place that cannot be written), kResource.
+  // Errors: kInput (the folder exists and overwrite is false or it holds what was not written here, a name twice, a
+  // place that cannot be written), kResource.
   static Result<QuantizedWriter> Create(const std::filesystem::path& path, bool overwrite, QuantizedPlan plan);
 
   // The next weight of the plan. Errors: kInput, kResource.
