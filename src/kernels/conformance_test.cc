@@ -107,18 +107,20 @@ class Conformance : public testing::TestWithParam<Case> {
     if (input.pack == nullptr) return {};
     GuardMemory<std::uint32_t> words(m * input.words_per_token(k), side);
     std::fill_n(words.data(), words.size(), 0x7fc07fc0u);  // NaN, as fp32 and as bf16
-    input.pack(x, k, m, k, words.data());
+    PackingFor(input, m)(x, k, m, k, words.data());
     return {words.data(), words.data() + words.size()};
   }
 
   // What packing left of x [m][k].
   static void Unround(const std::vector<std::uint32_t>& words, std::size_t m, std::size_t k, std::vector<float>& x) {
-    const auto value = [k](const TokenWords& token, std::size_t i) {
+    const PackedInput& input = GetParam().row->input;
+    const bool split = input.split && !PacksMany(input, m);
+    const auto value = [&](const TokenWords& token, std::size_t i) {
       switch (GetParam().row->activations) {
         case Activations::kInt8:
           return static_cast<float>(token.Byte(i)) * token.ByteScale(i, k);
         case Activations::kInt16:
-          return static_cast<float>(token.Int16(i, GetParam().row->input.split)) * token.Int16Scale(i, k);
+          return static_cast<float>(token.Int16(i, split)) * token.Int16Scale(i, k);
         default:
           return token.Bf16(i);
       }
@@ -240,12 +242,31 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
   }
 }
 
+// As above, where more tokens are packed another way.
+TEST_P(Conformance, ManyTokensHaveTheBitsOfFew) {
+  Rng rng(13);
+  for (const std::size_t k : {172, 600}) {
+    const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
+    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+    ASSERT_TRUE(packed.ok());
+    constexpr std::size_t kTokens = 85;
+    std::vector<float> x(kTokens * k);
+    for (float& value : x) value = static_cast<float>(rng.Normal());
+    const std::vector<float> together = Run(*packed, {x.data(), kTokens, k}, GuardSide::kAfter);
+    for (const std::size_t m : {9, 47, 48, 49}) {
+      const std::vector<float> part = Run(*packed, {x.data() + (kTokens - m) * k, m, k}, GuardSide::kAfter);
+      ASSERT_EQ(std::memcmp(part.data(), together.data() + (kTokens - m) * 70, part.size() * sizeof(float)), 0)
+          << "the last " << m << " tokens, k " << k;
+    }
+  }
+}
+
 class PackedActivations : public Conformance {};
 
 // Within half a unit of what 8 or 16 bits, or 8 bits of mantissa, can say.
 TEST_P(PackedActivations, AreTheNearest) {
   Rng rng(11);
-  for (const std::size_t m : {1, 5, 6, 7, 13}) {
+  for (const std::size_t m : {1, 5, 6, 7, 13, 50}) {
     for (const std::size_t k : {1, 8, 31, 128, 172, 300}) {
       std::vector<float> x(m * k), packed(m * k, kPoison);
       for (float& value : x) value = static_cast<float>(rng.Normal());
@@ -279,28 +300,33 @@ EncodedMatrix WithScalesOf1(EncodedMatrix matrix) {
   return matrix;
 }
 
-// A token times a row in the order of tile.h; `whole` is the row without its scales.
-float DotOfBytes(const TokenWords& token, const EncodedMatrix& matrix, std::size_t row,
-                 const std::vector<float>& whole) {
+// A token of a product of m, times a row, in the order of tile.h; `whole` is the row without its scales.
+float DotOfWholes(const KernelRow& kernel, const TokenWords& token, std::size_t m, const EncodedMatrix& matrix,
+                  std::size_t row, const std::vector<float>& whole) {
   const FormatInfo& info = matrix.format->info;
+  const bool bytes = kernel.activations == Activations::kInt8;
+  const bool split = kernel.input.split && !PacksMany(kernel.input, m);
   const std::size_t k = matrix.cols;
   float total = 0;
   for (std::size_t begin = 0, end = 0; begin < k; begin = end) {
     const std::size_t group = begin / static_cast<std::size_t>(info.group);
     end = std::min({begin + kDotBlockLength, (group + 1) * static_cast<std::size_t>(info.group), k});
-    float sum = 0;  // exact
-    for (std::size_t i = begin; i < end; ++i) sum += whole[i] * static_cast<float>(token.Byte(i));
-    total = std::fma(HalfToFloat(GetParams(matrix.view(), row, group).scale), sum * token.ByteScale(begin, k), total);
+    double sum = 0;  // exact
+    for (std::size_t i = begin; i < end; ++i) {
+      sum += static_cast<double>(whole[i]) * (bytes ? token.Byte(i) : token.Int16(i, split));
+    }
+    const float scale = bytes ? token.ByteScale(begin, k) : token.Int16Scale(begin, k);
+    total = std::fma(HalfToFloat(GetParams(matrix.view(), row, group).scale), static_cast<float>(sum) * scale, total);
   }
   return total;
 }
 
-class PackedBytes : public Conformance {};
+class PackedWholes : public Conformance {};
 
-// Sums of bytes are whole numbers, so all instruction sets have the same bits.
-TEST_P(PackedBytes, SumsAreExact) {
+// Sums of whole numbers are rounded once, so all instruction sets have the same bits.
+TEST_P(PackedWholes, SumsAreExact) {
   Rng rng(12);
-  for (const std::size_t m : {1, 3, 13}) {
+  for (const std::size_t m : {1, 3, 13, 50}) {
     for (const std::size_t k : {3, 172, 600}) {
       EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
       const std::uint32_t sign = 1u << (matrix.format->info.code_bits - 1);
@@ -313,14 +339,15 @@ TEST_P(PackedBytes, SumsAreExact) {
       ASSERT_TRUE(packed.ok());
       std::vector<float> x(m * k);
       for (float& value : x) value = static_cast<float>(rng.Normal());
-      std::fill_n(x.begin(), k, -1.0f);  // bytes of -127
+      std::fill_n(x.begin(), k, -1.0f);                    // the least whole number
+      if (m > 2) std::fill_n(x.begin() + 2 * k, k, 1.0f);  // the largest
       const std::vector<float> y = Run(*packed, {x.data(), m, k}, GuardSide::kAfter);
       const std::vector<std::uint32_t> words = Packed(x.data(), m, k, GuardSide::kAfter);
       std::vector<float> whole(k);
       for (std::size_t r = 0; r < 70; ++r) {
         DecodeRow(unscaled.view(), r, whole);
         for (std::size_t t = 0; t < m; ++t) {
-          ASSERT_EQ(y[t * 70 + r], DotOfBytes(TokenWords(words, m, t), matrix, r, whole))
+          ASSERT_EQ(y[t * 70 + r], DotOfWholes(*GetParam().row, TokenWords(words, m, t), m, matrix, r, whole))
               << "token " << t << " row " << r;
         }
       }
@@ -328,7 +355,7 @@ TEST_P(PackedBytes, SumsAreExact) {
   }
 }
 
-TEST_P(PackedBytes, WhatIsTooSmallForAScaleIsZero) {
+TEST_P(PackedWholes, WhatIsTooSmallForAScaleIsZero) {
   const std::vector<float> x(40, 1e-38f);
   std::vector<float> packed(x.size(), kPoison);
   Unround(Packed(x.data(), 1, x.size(), GuardSide::kAfter), 1, x.size(), packed);
@@ -360,10 +387,11 @@ std::vector<Case> CasesWith(std::initializer_list<Activations> some) {
 INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedActivations,
                          testing::ValuesIn(CasesWith({Activations::kInt16, Activations::kBf16, Activations::kInt8})),
                          CaseName);
-INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedBytes, testing::ValuesIn(CasesWith({Activations::kInt8})), CaseName);
+INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedWholes,
+                         testing::ValuesIn(CasesWith({Activations::kInt16, Activations::kInt8})), CaseName);
 // A build may have no such row.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedBytes);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedWholes);
 INSTANTIATE_TEST_SUITE_P(AllRows, Conformance, testing::ValuesIn(Cases()), CaseName);
 
 }  // namespace

@@ -212,11 +212,12 @@ void CpuBackend::PackInput(MatrixView<const float> x, const RmsNormArgs* norm, c
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t part = i / tiles.count * split.part_tokens;
       const TokenTiles& of_part = part == last ? last_tiles : tiles;
+      const PackFn pack = PackingFor(input, part == last ? x.rows - last : split.part_tokens);
       const std::size_t tile = i % tiles.count;
       const std::size_t first = part + of_part.Begin(tile);
       for (std::size_t row = first; norm != nullptr && row < first + of_part.Width(tile); ++row) NormRow(*norm, row);
       auto* const words = reinterpret_cast<std::uint32_t*>(input_.data()) + first * input.words_per_token(x.cols);
-      input.pack(x.data + first * x.stride, x.stride, of_part.Width(tile), x.cols, words);
+      pack(x.data + first * x.stride, x.stride, of_part.Width(tile), x.cols, words);
     }
   };
   const std::size_t all = (split.parts - 1) * tiles.count + last_tiles.count;

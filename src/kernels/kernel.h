@@ -53,6 +53,12 @@ struct KernelRow {
   bool takes_packed() const { return input.pack != nullptr; }
 };
 
+// Whether x is packed as for many tokens where a MatmulTile has m.
+inline bool PacksMany(const PackedInput& input, std::size_t m) { return input.pack_many != nullptr && m >= input.many; }
+inline PackFn PackingFor(const PackedInput& input, std::size_t m) {
+  return PacksMany(input, m) ? input.pack_many : input.pack;
+}
+
 // The most that this machine's registers can do, by what activations are rounded to.
 struct Peak {
   std::string_view isa;

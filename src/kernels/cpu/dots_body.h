@@ -26,16 +26,19 @@
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
+//   Offset                                  what offsets are: Vec, or Words that Value knows how to read
+//   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes
 //   First(sum)                              any lane as fp32
 //
 // and per weight format a struct like those of direct_body.h:
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     what the words are larger by than the weights; only where they are
+//   Offset(header, row)                     what the words are larger by than the weights, a Dots::Offset; only where they
+//                                           are
 //
 // Few tokens: codes become words in registers, which are kept in the L1 cache if they are needed in turn. Many: the
-// words of 256 k in bytes, 128 k in pairs, are unpacked into the L1 cache first, those of two rows side by side where
+// words of some blocks are unpacked into the L1 cache first, those of two rows side by side where
 // they are multiplied so.
 #pragma once
 

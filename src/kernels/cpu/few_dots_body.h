@@ -37,7 +37,7 @@ template <class Code, int kBegin, int kCount, class Sums>
   Unrolled<Sums::kVectors>([&](auto v) MARLIN_INLINE {
     const int row = first + v * kLanes;
     const Vec scale = Code::Scale(block.header, row);
-    Vec offset = Zero();
+    typename Dots::Offset offset{};
     if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
     Unrolled<kCount>([&](auto t) MARLIN_INLINE {
       float* const total = totals + (kBegin + t) * 64 + row;

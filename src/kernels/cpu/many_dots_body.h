@@ -6,10 +6,10 @@
 namespace marlin {
 namespace {
 
-// Columns whose weights are unpacked together: they fill the work space, so that totals come and go as seldom as can
-// be.
-template <class Dots>
-constexpr std::size_t kChunkLength = kUnpackedBytes / (64 * 4) * 8 / Dots::kStepWords;
+inline void StoreOffset(float* p, Vec a) { Store(p, a); }
+inline void StoreOffset(float* p, Words a) { StoreWords(p, a); }
+inline void LoadOffset(const float* p, Vec& a) { a = Load(p); }
+inline void LoadOffset(const float* p, Words& a) { a = LoadWords(reinterpret_cast<const std::uint8_t*>(p)); }
 
 // Some blocks whose weights are unpacked together.
 struct DotChunk {
@@ -27,7 +27,7 @@ struct DotProduct {
   const DotChunk* chunk;
   std::uint8_t* weights;        // [steps of all blocks][words of a step][64 rows] words
   const float* scales;          // [blocks][64]
-  const float* offsets;         // [blocks][64]; unused where the format has none
+  const float* offsets;         // [blocks][64], 32 bits each; unused where the format has none
   const std::uint32_t* packed;  // the tokens of this tile
   std::size_t cols;
   float* totals;                   // [tokens][64], added to
@@ -80,7 +80,8 @@ class TileRun {
     float* const totals = p_.totals + first;
     Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
       const Vec scale = Load(scales + v * kLanes);
-      const Vec offset = kOffset ? Load(offsets + v * kLanes) : Zero();
+      typename Dots::Offset offset{};
+      if constexpr (kOffset) LoadOffset(offsets + v * kLanes, offset);
       Unrolled<T>([&](auto t) MARLIN_INLINE {
         float* const total = totals + t * 64 + v * kLanes;
         Store(total, Fma(scale, token.Value(sums.Of(t, v), offset, t), Load(total)));
@@ -245,7 +246,7 @@ inline void UnpackParams(const Block& block, float* scales, float* offsets) {
   FetchAheadOfHeader(block, false);
   for (int v = 0; v < kPanelVectors; ++v) {
     Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
-    if constexpr (kHasOffset<Code>) Store(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
+    if constexpr (kHasOffset<Code>) StoreOffset(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
   }
 }
 
@@ -325,7 +326,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
 }
 
 template <class Code>
-void MatmulManyDots(const MatmulTile& tile) {
+void MatmulManyDots(const MatmulTile& tile) noexcept {
   auto* const weights = reinterpret_cast<std::uint8_t*>(tile.workspace);
   float* const scales = tile.workspace + kUnpackedBytes / sizeof(float);
   float* const offsets = scales + 64 * kMostDotBlocks;
@@ -343,7 +344,7 @@ void MatmulManyDots(const MatmulTile& tile) {
     chunk.end = block.codes + chunk.steps[b] * Code::kStepBytes;
     chunk.length += block.length;
     const bool full =
-        chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > kChunkLength<typename Code::Dots> ||
+        chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > Code::Dots::kChunkLength ||
         chunk.blocks == kMostDotBlocks;
     if (!full && block.k + block.length != tile.geometry->cols) return;
     DotProduct product{};

@@ -31,6 +31,13 @@ inline Vec LoadUpTo(const float* x, std::size_t count) { return count >= kLanes 
 
 inline void PutFloat(std::uint32_t* word, float value) { __builtin_memcpy(word, &value, sizeof(value)); }
 
+// A sum of x as kernels read it: in fp32, or, of whole numbers of 16 bits, as tile.h says.
+inline void PutSum(std::uint32_t* word, float sum) { PutFloat(word, sum); }
+inline void PutSum(std::uint32_t* word, std::uint32_t sum) {
+  const std::uint32_t minus = 0 - sum;
+  *word = (minus & 127) | (minus >> 7) << 16;
+}
+
 // The first `count` of the words, or all of them, `width` apart.
 inline void StoreApart(Words a, std::size_t count, std::uint32_t* to, std::size_t width) {
   if (width == 1 && count >= kLanes) return StoreWords(to, a);
@@ -57,15 +64,16 @@ constexpr bool EndsSum(std::size_t i, std::size_t count, std::size_t k) {
 }
 
 // Puts a token's sums, `width` words apart: from `sums` on those of kSumLength columns, then those of kDotBlockLength.
+template <class Number>
 struct SumsOfToken {
-  float block = 0;  // the sum of kDotBlockLength columns so far
+  Number block = 0;  // the sum of kDotBlockLength columns so far
 
   // The sum of kSumLength columns, which ends with the `count` columns from i of k.
-  void Put(float sum, std::size_t i, std::size_t count, std::size_t k, std::uint32_t* sums, std::size_t width) {
-    PutFloat(sums + i / kSumLength * width, sum);
+  void Put(Number sum, std::size_t i, std::size_t count, std::size_t k, std::uint32_t* sums, std::size_t width) {
+    PutSum(sums + i / kSumLength * width, sum);
     block += sum;
     if (!EndsSum<kDotBlockLength>(i, count, k)) return;
-    PutFloat(sums + (ShortSums(k) + i / kDotBlockLength) * width, block);
+    PutSum(sums + (ShortSums(k) + i / kDotBlockLength) * width, block);
     block = 0;
   }
 };
@@ -75,13 +83,14 @@ inline void FetchSums(const std::uint32_t* sums, std::size_t cols, std::size_t b
   __builtin_prefetch(sums + (ShortSums(cols) + begin / kDotBlockLength) * width);
 }
 
-// Sums of x of T tokens over a block that begins at k, at[0] .. at[T - 1].
-template <int T>
+// Sums of x of T tokens over a block that begins at k, at[0] .. at[T - 1]; of pairs the halves are added, which stay
+// below 2^15.
+template <int T, class Number>
 class InputSumsOf {
  public:
   // sums: as SumsOfToken puts them, of `cols` columns.
   InputSumsOf(const std::uint32_t* sums, std::size_t cols, std::size_t begin, std::size_t length) {
-    const float* const shorts = reinterpret_cast<const float*>(sums);
+    const Number* const shorts = reinterpret_cast<const Number*>(sums);
     if (begin % kDotBlockLength == 0 && (length == kDotBlockLength || begin + length >= cols)) {
       at = shorts + (ShortSums(cols) + begin / kDotBlockLength) * T;
     } else if (length <= kSumLength) {
@@ -93,17 +102,17 @@ class InputSumsOf {
   InputSumsOf(const InputSumsOf&) = delete;
   InputSumsOf& operator=(const InputSumsOf&) = delete;
 
-  const float* at;
+  const Number* at;
 
  private:
-  void Sum(const float* sum, std::size_t length) {
+  void Sum(const Number* sum, std::size_t length) {
     for (std::size_t k = 0; k < length; k += kSumLength, sum += T) {
       for (int t = 0; t < T; ++t) own_[t] += sum[t];
     }
     at = own_;
   }
 
-  float own_[T] = {};
+  Number own_[T] = {};
 };
 
 }  // namespace

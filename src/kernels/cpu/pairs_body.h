@@ -15,6 +15,8 @@ struct PairSums {
   static constexpr int kStepWords = 4;
   static constexpr int kParts = 1;
   using Sum = Vec;
+  using Offset = Vec;
+  static constexpr std::size_t kChunkLength = 128;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
@@ -35,7 +37,7 @@ struct PairSums {
     }
 
    private:
-    InputSumsOf<T> sums_;
+    InputSumsOf<T, float> sums_;
   };
 };
 
@@ -45,7 +47,7 @@ inline void PackPairsOfTile(const TokensToPack& tokens, std::size_t k) {
   static_assert(kSumLength % kColumns == 0);
   const std::size_t pairs = (k + 7) / 8 * 4;
   float sums[kTokenTile] = {};
-  SumsOfToken sums_of[kTokenTile];
+  SumsOfToken<float> sums_of[kTokenTile];
   for (std::size_t i = 0; i < k; i += kColumns) {
     Words words[kTokenTile];
     for (std::size_t t = 0; t < tokens.count; ++t) {

@@ -8,7 +8,7 @@ namespace marlin {
 namespace {
 
 // Sums are at most 255 x 127 x 128 < 2^23 before the offset is subtracted: exact in fp32 too.
-struct QuadSums : WholeSums<2> {
+struct QuadSums : WholeSums<2, 1, OffsetsInFp32> {
   static std::size_t WordsOfToken(std::size_t k) { return QuadWords(k); }
 };
 
@@ -16,7 +16,7 @@ struct QuadSums : WholeSums<2> {
 inline void PackToken(const float* x, std::size_t k, std::uint32_t* to, std::size_t width) {
   const std::size_t words = (k + 7) / 8 * 2;
   std::uint32_t* const scales = to + words * width;
-  SumsOfToken sums_of;
+  SumsOfToken<float> sums_of;
   float inverse = 0;
   Whole sum = ZeroWhole();
   for (std::size_t i = 0; i < words * 4; i += kLanes) {

@@ -16,13 +16,13 @@ inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
 
-// Room for unpacked weights: such a block in fp32.
-inline constexpr std::size_t kUnpackedBytes = 64 * kBlockLength * 4;
-
-// k summed in one chain where x is rounded. Blocks are unpacked together as long as they fit into kUnpackedBytes, at
-// most so many.
+// k summed in one chain where x is rounded. Blocks are unpacked together, so that totals come and go as seldom as can be,
+// but at most so many.
 inline constexpr std::size_t kDotBlockLength = 128;
 inline constexpr std::size_t kMostDotBlocks = 8;
+
+// Room for unpacked weights: 256 k in 16 bits.
+inline constexpr std::size_t kUnpackedBytes = 64 * 256 * 2;
 
 // Floats of a thread's work space: unpacked weights, their scales and offsets, totals.
 inline constexpr std::size_t kMatmulWorkspace =
@@ -49,10 +49,11 @@ struct TokenTiles {
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
 //          [sums][tokens of the tile]                   fp32 sums of the bf16 of 32 k, then of 128 k
-//   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each, or, split,
+//   int16  [ceil(k / 8)][4 pairs][tokens of the tile]   two int16 each, or, split into bytes,
 //          [ceil(k / 8)][2 quads][2][tokens of the tile]   four high bytes, then four low ones: int16 = 256 high + low
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 32639
-//          [sums][tokens of the tile]                   fp32 sums of the int16 of 32 k, then of 128 k
+//          [sums][tokens of the tile]                   minus sums of the int16 of 32 k, then of 128 k: pairs of int16
+//                                                       (a, b), each a + 128 b, a from 0 to 127
 //   int8   [ceil(k / 8)][2 quads][tokens of the tile]   four bytes each, the quads of layout.h
 //          [ceil(k / 128)][tokens of the tile]          fp32 scales: largest |x| of 128 k / 127
 //          [sums][tokens of the tile]                   fp32 sums of the bytes of 32 k, then of 128 k
@@ -69,11 +70,14 @@ constexpr std::size_t Int16Words(std::size_t k) { return PairWords(k) + InputSca
 constexpr std::size_t QuadWords(std::size_t k) { return (k + 7) / 8 * 2 + InputScales(k) + InputSums(k); }
 
 // Packs m tokens into m * words_per_token(k) words.
+using PackFn = void (*)(const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
+                        std::uint32_t* words) noexcept;
 struct PackedInput {
   std::size_t (*words_per_token)(std::size_t k) = nullptr;
-  void (*pack)(const float* x, std::size_t x_stride, std::size_t m, std::size_t k,
-               std::uint32_t* words) noexcept = nullptr;
-  bool split = false;  // int16 as two bytes each
+  PackFn pack = nullptr;
+  bool split = false;          // `pack` splits int16 into bytes
+  PackFn pack_many = nullptr;  // where a MatmulTile has at least `many` tokens; null: as any others
+  std::size_t many = 0;
 };
 
 // One panel of weights times m rows of x: y[t][r] = sum_k w[r][k] x[t][k] for r < rows.

@@ -11,13 +11,25 @@
 namespace marlin {
 namespace {
 
+// How an offset times the sum of a token's numbers is subtracted from a sum of products: in fp32, of bytes, where all
+// of that is exact.
+struct OffsetsInFp32 {
+  using Offset = Vec;
+  using InputSum = float;
+  static Vec Without(Vec offset, const float* input, Whole sum) {
+    return Fnma(offset, Broadcast(input), ToFloats(sum));
+  }
+};
+
 // Sums of products with words of a row of which kWords hold 8 k, each with kOfToken words of a token.
-template <int kWords, int kOfToken = 1>
+template <int kWords, int kOfToken, class Offsets>
 struct WholeSums {
   static constexpr int kStepWords = kWords;
   static constexpr int kParts = kOfToken;
   static constexpr std::size_t kTokenWords = kWords * kOfToken;
   using Sum = Whole;
+  using Offset = typename Offsets::Offset;
+  static constexpr std::size_t kChunkLength = 512 / kWords;
   static Sum Start() { return ZeroWhole(); }
   static float First(Sum sum) { return static_cast<float>(FirstWhole(sum)); }
 
@@ -36,15 +48,15 @@ struct WholeSums {
           sums_(packed + ((cols + 7) / 8 * kTokenWords + InputScales(cols)) * T, cols, begin, length) {
       scales_ += begin / kScaleLength * T;
     }
-    Vec Value(Sum sum, Vec offset, int t) const {
-      Vec whole = ToFloats(sum);
-      if constexpr (kOffset) whole = Fnma(offset, Broadcast(sums_.at + t), whole);
-      return Mul(whole, Broadcast(scales_ + t));
+    Vec Value(Sum sum, Offset offset, int t) const {
+      const Vec scale = Broadcast(scales_ + t);
+      if constexpr (kOffset) return Mul(Offsets::Without(offset, sums_.at + t, sum), scale);
+      return Mul(ToFloats(sum), scale);
     }
 
    private:
     const float* scales_;
-    InputSumsOf<T> sums_;
+    InputSumsOf<T, typename Offsets::InputSum> sums_;
   };
 };
 

@@ -5,6 +5,15 @@
 
 #include "kernels/cpu/avx2/codes.h"
 #include "kernels/cpu/avx2/words.h"
+
+namespace marlin {
+namespace {
+
+inline Whole AddPairs(Whole sum, Words a, Words b) { return AddWhole(sum, _mm256_madd_epi16(a, b)); }
+
+}  // namespace
+}  // namespace marlin
+
 // The body comes after the words it is written in.
 #include "kernels/cpu/int16_body.h"
 
@@ -44,8 +53,8 @@ struct Int4WholePairs {
     return _mm256_and_si256(_mm256_srli_epi16(LoadWords(bytes), 4 * kPair), _mm256_set1_epi16(15));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t* header, int row) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)));
+  static Words Offset(const std::uint8_t* header, int row) {
+    return _mm256_mullo_epi32(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)), _mm256_set1_epi32(kOffsetPair));
   }
 };
 

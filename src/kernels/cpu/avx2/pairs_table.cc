@@ -6,7 +6,7 @@ namespace marlin {
 namespace {
 
 struct PairDots : PairTiles {
-  static Sum Add(Sum sum, Words weights, Words x) { return AddWhole(sum, _mm256_madd_epi16(weights, x)); }
+  static Sum Add(Sum sum, Words weights, Words x) { return AddPairs(sum, weights, x); }
 };
 
 }  // namespace

@@ -21,6 +21,18 @@ inline __m512i MoveNibbleDown(__m512i word) {
   return _mm512_srli_epi32(word, kShift);
 }
 
+// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits. The upper half of a
+// product does it: shifts compete with the permutation that follows for the two ports that do either.
+template <int kPair>
+inline __m512i MovePairDown(const std::uint8_t* bytes) {
+  const __m512i word = LoadBytes64(bytes);
+  if constexpr (kPair == 0) {
+    return word;
+  } else {
+    return _mm512_mulhi_epu16(word, _mm512_set1_epi16(1 << (16 - 4 * kPair)));
+  }
+}
+
 struct Fp4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;

@@ -16,18 +16,6 @@ inline __m512i PairOrder() {
                           7, 5, 3, 1, 6, 4, 2, 0);
 }
 
-// The nibbles of pair kPair are the lowest of both halves of a word moved down by 4 kPair bits. The upper half of a
-// product does it: shifts compete with the permutation that follows for the two ports that do either.
-template <int kPair>
-inline __m512i MovePairDown(const std::uint8_t* bytes) {
-  const __m512i word = LoadBytes64(bytes);
-  if constexpr (kPair == 0) {
-    return word;
-  } else {
-    return _mm512_mulhi_epu16(word, _mm512_set1_epi16(1 << (16 - 4 * kPair)));
-  }
-}
-
 struct PairDots : PairSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(weights), reinterpret_cast<__m512bh>(x));

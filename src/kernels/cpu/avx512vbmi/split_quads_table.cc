@@ -1,15 +1,15 @@
 // The kernels of AVX-512 with VNNI and VBMI: activations rounded to int16, packed as VNNI's kernels want them. Exports
 // its table and nothing else.
 #include "kernels/cpu/avx512vbmi/quads.h"
+#include "kernels/cpu/avx512vnni/pairs.h"
 #include "kernels/cpu/avx512vnni/split_quads.h"
-#include "kernels/cpu/dots_body.h"
 
 namespace marlin {
 
 const DotTable kAvx512VbmiSplitTable = {
     .input = {},
     .peak = {},
-    .fp4 = MatmulDots<Fp4PermutedQuads<SplitQuadDots>>,
+    .fp4 = MatmulInt16<Fp4PermutedQuads<SplitQuadDots>, Fp4WholePairs>,
     .int4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,

@@ -12,6 +12,8 @@ namespace {
 
 struct QuadDots : QuadSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  static Vec OffsetOf(int offset) { return Set(static_cast<float>(offset)); }
+  static Vec OffsetsOf(Whole offsets) { return _mm512_cvtepi32_ps(offsets); }
 };
 
 template <class SomeDots>
@@ -39,7 +41,7 @@ struct Fp4Quads : QuadCode<Dots> {
     return _mm512_shuffle_epi8(Fp4Bytes(), QuadOfNibbles<kQuad>(bytes));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
-  static Vec Offset(const std::uint8_t*, int) { return Set(12.0f); }
+  static auto Offset(const std::uint8_t*, int) { return Dots::OffsetOf(12); }
 };
 
 template <class Dots>
@@ -49,8 +51,8 @@ struct Int4Quads : QuadCode<Dots> {
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
   }
-  static Vec Offset(const std::uint8_t* header, int row) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
+  static auto Offset(const std::uint8_t* header, int row) {
+    return Dots::OffsetsOf(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
   }
 };
 
@@ -61,7 +63,7 @@ struct Int8Quads : QuadCode<Dots> {
   static Words Word(const std::uint8_t* bytes) {
     return _mm512_xor_si512(LoadBytes64(bytes + 256 * kQuad), _mm512_set1_epi8(-128));
   }
-  static Vec Offset(const std::uint8_t*, int) { return Set(128.0f); }
+  static auto Offset(const std::uint8_t*, int) { return Dots::OffsetOf(128); }
 };
 
 }  // namespace

@@ -3,9 +3,8 @@
 // interfaces).
 #pragma once
 
+#include "kernels/cpu/avx512vnni/int16.h"
 #include "kernels/cpu/avx512vnni/quads.h"
-// The body comes after the words it is written in.
-#include "kernels/cpu/int16_body.h"
 
 namespace marlin {
 namespace {
@@ -19,16 +18,17 @@ struct SplitQuadDots : SplitQuadSums {
   static constexpr int kFewInTurn = 7;
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
+  static Words OffsetOf(int offset) { return OffsetPair(offset); }
+  static Words OffsetsOf(Whole offsets) { return OffsetPairs(offsets); }
   static Sum Raise(Sum sum) { return _mm512_slli_epi32(sum, 8); }
   static Sum Join(Sum high, Sum low) { return _mm512_add_epi32(Raise(high), low); }
 };
 
-struct Int16Packing {
+struct SplitPacking {
   static Words Join(Whole low, Whole high) {
-    const __m512i both =
-        _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi32_epi16(low)), _mm512_cvtsepi32_epi16(high), 1);
     // The high byte of a number is that of the nearest multiple of 256.
-    const __m512i split = _mm512_xor_si512(_mm512_add_epi16(both, _mm512_set1_epi16(0x80)), _mm512_set1_epi16(0x80));
+    const __m512i split =
+        _mm512_xor_si512(_mm512_add_epi16(ToInt16(low, high), _mm512_set1_epi16(0x80)), _mm512_set1_epi16(0x80));
     const __m128i order = _mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, 9, 11, 13, 15, 8, 10, 12, 14);
     return _mm512_shuffle_epi8(split, _mm512_broadcast_i32x4(order));
   }
