@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "io/quantized_layout.h"
-#include "io/verify_folder.h"
+#include "io/sums_file.h"
 
 namespace marlin {
 namespace {
@@ -123,25 +123,17 @@ namespace {
 
 // Nothing is replaced that quantize did not write.
 Status CheckReplaceable(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
-  constexpr std::size_t kMaxSums = std::size_t{1} << 22;
   std::error_code code;
-  if (!fs::exists(path, code)) return {};
+  if (!std::filesystem::exists(path, code)) return {};
   const auto refuse = [&](const std::string& what) {
     return Error{ErrorCode::kInput, fmt::format("{} {}; --overwrite replaces only what quantize made: choose another "
                                                 "name, or move it away",
                                                 path.string(), what)};
   };
-  if (!fs::is_directory(path, code)) return refuse("is not a folder");
-  const auto sums = ReadFile(path / kSumsFile, kMaxSums);
-  fs::directory_iterator entry(path, code);
-  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
-    const std::string name = entry->path().filename().string();
-    std::error_code ignored;
-    const bool listed = name == kSumsFile || (sums && sums->find(fmt::format("  {}\n", name)) != std::string::npos);
-    if (!listed || !entry->is_regular_file(ignored)) return refuse(fmt::format("holds {}", name));
-  }
-  if (code) return Error{ErrorCode::kInput, fmt::format("cannot read {}: {}", path.string(), code.message())};
+  if (!std::filesystem::is_directory(path, code)) return refuse("is not a folder");
+  const auto unlisted = FirstUnlisted(path);
+  if (!unlisted) return unlisted.error();
+  if (!unlisted->empty()) return refuse("holds " + *unlisted);
   return {};
 }
 

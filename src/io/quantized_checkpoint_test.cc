@@ -13,6 +13,7 @@
 #include "io/checkpoint.h"
 #include "io/quantized_layout.h"
 #include "io/test_files.h"
+#include "io/sums_file.h"
 #include "io/verify_folder.h"
 
 namespace marlin {

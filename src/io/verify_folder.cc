@@ -4,71 +4,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "io/quantized_layout.h"
 #include "io/safetensors.h"
+#include "io/sums_file.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::size_t kHashDigits = 64;
-constexpr std::size_t kMaxSums = std::size_t{1} << 22;  // bytes
-constexpr std::size_t kPiece = std::size_t{1} << 23;    // bytes hashed between two reports
-
-Error Corrupt(const fs::path& path, const std::string& what) {
-  return {ErrorCode::kCorrupt,
-          fmt::format("{}: {}; the file is damaged, make or download it again", path.string(), what)};
-}
-
-// The regular files of the folder but SHA256SUMS, in name order.
-Result<std::vector<std::string>> ListFiles(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code code;
-  fs::directory_iterator entry(folder, code);
-  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
-    std::error_code ignored;
-    const std::string name = entry->path().filename().string();
-    if (entry->is_regular_file(ignored) && name != kSumsFile) names.push_back(name);
-  }
-  if (code) return Error{ErrorCode::kInput, fmt::format("cannot read {}: {}", folder.string(), code.message())};
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-bool IsHash(std::string_view text) {
-  return text.size() == kHashDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-// Exactly "HASH  NAME\n" per line, names plain and in strictly rising order, as WriteSums writes them: anything else is
-// damage.
-Result<std::map<std::string, std::string>> ParseSums(const fs::path& path, std::string_view text) {
-  std::map<std::string, std::string> sums;
-  for (std::size_t line = 1; !text.empty(); ++line) {
-    const std::size_t end = text.find('\n');
-    const std::string_view row = text.substr(0, end);
-    if (end == std::string_view::npos || row.size() < kHashDigits + 3 || !IsHash(row.substr(0, kHashDigits)) ||
-        row.substr(kHashDigits, 2) != "  ") {
-      return Corrupt(path, fmt::format("line {} is not a hash, two spaces and a file name", line));
-    }
-    const std::string name(row.substr(kHashDigits + 2));
-    if (name.find_first_of(std::string_view("/\0", 2)) != std::string::npos ||
-        (!sums.empty() && name <= sums.rbegin()->first)) {
-      return Corrupt(path, fmt::format("line {} names a file that cannot stand there", line));
-    }
-    sums[name] = row.substr(0, kHashDigits);
-    text.remove_prefix(end + 1);
-  }
-  if (!sums.contains("config.json")) return Corrupt(path, "config.json is not in the list");
-  return sums;
-}
+constexpr std::size_t kPiece = std::size_t{1} << 23;  // bytes hashed between two reports
 
 // What decides numbers must be covered; a note that somebody added may lie there.
 bool MustBeCovered(const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".json"); }
@@ -109,10 +59,10 @@ Status CheckTensorHashes(const SafetensorsFile& file) {
   for (const Tensor& tensor : file.tensors) {
     const auto recorded = file.metadata.find(HashKey(tensor.name));
     if (recorded == file.metadata.end()) {
-      return Corrupt(file.file.path(), fmt::format("tensor {} has no recorded hash", tensor.name));
+      return Damaged(file.file.path(), fmt::format("tensor {} has no recorded hash", tensor.name));
     }
     if (recorded->second != Sha256Hex(tensor.bytes)) {
-      return Corrupt(file.file.path(), fmt::format("tensor {} does not match its recorded hash", tensor.name));
+      return Damaged(file.file.path(), fmt::format("tensor {} does not match its recorded hash", tensor.name));
     }
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while verifying"};
   }
@@ -123,11 +73,11 @@ Status CheckTensorHashes(const SafetensorsFile& file) {
 Error DescribeDamage(const fs::path& path) {
   if (path.extension() == ".safetensors") {
     const auto file = OpenSafetensors(path);
-    if (!file) return Corrupt(path, "does not match its hash in SHA256SUMS (" + file.error().message + ")");
+    if (!file) return Damaged(path, "does not match its hash in SHA256SUMS (" + file.error().message + ")");
     if (auto status = CheckTensorHashes(*file); !status) return status.error();
-    return Corrupt(path, "its header does not match its hash in SHA256SUMS (all tensors do)");
+    return Damaged(path, "its header does not match its hash in SHA256SUMS (all tensors do)");
   }
-  return Corrupt(path, "does not match its hash in SHA256SUMS");
+  return Damaged(path, "does not match its hash in SHA256SUMS");
 }
 
 Status CheckScales(const SafetensorsFile& file) {
@@ -174,30 +124,29 @@ Error NothingToCheck(const fs::path& path) {
   return {ErrorCode::kInput, fmt::format("{} is a file; want a folder made by quantize", name)};
 }
 
-Result<std::map<std::string, std::string>> ReadSums(const fs::path& folder) {
+Result<FileHashes> SumsOf(const fs::path& folder) {
   const fs::path path = folder / kSumsFile;
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
     return NothingToCheck(folder);
   }
-  const auto text = ReadFile(path, kMaxSums);
-  if (!text) return text.error();
-  auto sums = ParseSums(path, *text);
+  auto sums = ReadSums(folder);
   if (!sums) return sums.error();
+  if (!sums->contains("config.json")) return Damaged(path, "config.json is not in the list");
   const auto present = ListFiles(folder);
   if (!present) return present.error();
   for (const std::string& name : *present) {
-    if (MustBeCovered(name) && !sums->contains(name)) return Corrupt(path, fmt::format("{} is not in the list", name));
+    if (MustBeCovered(name) && !sums->contains(name)) return Damaged(path, fmt::format("{} is not in the list", name));
   }
   for (const auto& [name, hash] : *sums) {
     if (!std::binary_search(present->begin(), present->end(), name)) {
-      return Corrupt(path, fmt::format("{} is in the list but not in the folder", name));
+      return Damaged(path, fmt::format("{} is in the list but not in the folder", name));
     }
   }
   return sums;
 }
 
-std::uint64_t TotalBytes(const fs::path& folder, const std::map<std::string, std::string>& sums) {
+std::uint64_t TotalBytes(const fs::path& folder, const FileHashes& sums) {
   std::uint64_t total = 0;
   for (const auto& [name, hash] : sums) {
     std::error_code code;
@@ -210,7 +159,7 @@ std::uint64_t TotalBytes(const fs::path& folder, const std::map<std::string, std
 }  // namespace
 
 Result<VerifiedFolder> VerifyFolder(const fs::path& path, const ProgressFn& progress) {
-  const auto sums = ReadSums(path);
+  const auto sums = SumsOf(path);
   if (!sums) return sums.error();
   Meter meter(progress, TotalBytes(path, *sums));
   for (const auto& [name, hash] : *sums) {
@@ -226,18 +175,6 @@ Result<VerifiedFolder> VerifyFolder(const fs::path& path, const ProgressFn& prog
     if (auto status = CheckScales(*file); !status) return status.error();
   }
   return VerifiedFolder{sums->size(), meter.bytes()};
-}
-
-Status WriteSums(const fs::path& folder) {
-  const auto names = ListFiles(folder);
-  if (!names) return names.error();
-  std::string text;
-  for (const std::string& name : *names) {
-    const auto hash = Sha256OfFile(folder / name);
-    if (!hash) return hash.error();
-    text += fmt::format("{}  {}\n", *hash, name);
-  }
-  return WriteFileAtomic(folder / kSumsFile, text);
 }
 
 }  // namespace marlin

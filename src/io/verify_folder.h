@@ -4,15 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <string_view>
 
 #include "base/progress.h"
 #include "base/result.h"
 
 namespace marlin {
-
-// In the folder: the hash of every other file, as coreutils' sha256sum writes and checks them ("HASH  NAME\n").
-inline constexpr std::string_view kSumsFile = "SHA256SUMS";
 
 // What was read and found right.
 struct VerifiedFolder {
@@ -25,8 +21,5 @@ struct VerifiedFolder {
 // (scales), kInput (not a folder written by this program; a GGUF file is told what can be checked instead),
 // kInterrupted. Progress counts bytes.
 Result<VerifiedFolder> VerifyFolder(const std::filesystem::path& path, const ProgressFn& progress);
-
-// Writes SHA256SUMS for the files that are in the folder. Errors: kInput, kResource.
-Status WriteSums(const std::filesystem::path& folder);
 
 }  // namespace marlin
