@@ -52,18 +52,21 @@ TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
   ASSERT_TRUE(backend.ok());
   std::vector<const FormatRow*> formats;
   for (const FormatRow& row : Formats()) formats.push_back(&row);
-  const GemmShape shape{"test", 3, 300, 176};
-  const auto timings = TimeKernels(**backend, shape, formats, {"test", 1, 2}, std::size_t{1} << 24, {});
+  const GemmShape shapes[] = {{"test", 3, 300, 176}, {"test", 50, 300, 176}};
+  const auto timings = TimeKernels(**backend, shapes, formats, {"test", 1, 2}, std::size_t{1} << 24, {});
   ASSERT_TRUE(timings.ok()) << timings.error().message;
-  ASSERT_EQ(timings->size(), formats.size());
-  for (const KernelTiming& timing : *timings) {
+  ASSERT_EQ(timings->size(), 2 * formats.size());
+  for (std::size_t i = 0; i < timings->size(); ++i) {
+    const KernelTiming& timing = (*timings)[i];
+    const std::size_t m = i < formats.size() ? 3 : 50;
+    EXPECT_EQ(timing.format, formats[i % formats.size()]);
     EXPECT_EQ(timing.samples_ns.size(), 2u);
-    EXPECT_EQ(timing.flops, 2u * 3 * 300 * 176);
-    EXPECT_EQ(timing.bytes_moved, SizeOfEncoded(timing.format->info, 300, 176).total() + 4u * (3 * 176 + 3 * 300));
+    EXPECT_EQ(timing.flops, 2 * m * 300 * 176);
+    EXPECT_EQ(timing.bytes_moved, SizeOfEncoded(timing.format->info, 300, 176).total() + 4 * (m * 176 + m * 300));
     EXPECT_EQ(timing.activation, ActivationOf(timing.kernel));
     EXPECT_GT(timing.max_error, 0) << "random inputs never multiply exactly";
     EXPECT_LE(timing.max_error, timing.tolerance);
-    EXPECT_EQ(timing.checked_outputs, 3u * 256);
+    EXPECT_EQ(timing.checked_outputs, m * 256);
     EXPECT_TRUE(timing.in_cache) << "16 MiB hold no four caches";
   }
 }
@@ -120,9 +123,10 @@ class WrongBackend : public Backend {
 TEST(KernelThroughput, AWrongKernelIsNotTimed) {
   WrongBackend backend;
   const FormatRow* format = FindFormat("fp4-g32");
+  const GemmShape shape{"test", 2, 8, 64};
   for (const float output : {12.5f, std::numeric_limits<float>::quiet_NaN()}) {
     backend.output_ = output;
-    const auto timings = TimeKernels(backend, {"test", 2, 8, 64}, {&format, 1}, {"test", 1, 2}, 1 << 20, {});
+    const auto timings = TimeKernels(backend, {&shape, 1}, {&format, 1}, {"test", 1, 2}, 1 << 20, {});
     ASSERT_FALSE(timings.ok());
     EXPECT_EQ(timings.error().code, ErrorCode::kNumerical);
     EXPECT_NE(timings.error().message.find("not timed"), std::string::npos);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "base/check.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "bench/limits.h"
@@ -37,7 +38,7 @@ struct Candidate {
   bool in_cache = false;
 };
 
-struct Activations {
+struct Operands {
   std::unique_ptr<Buffer> x, y;  // [m, k], [m, n]
   std::vector<float> host_x;
 };
@@ -74,7 +75,7 @@ Result<Candidate> MakeCandidate(Backend& backend, const FormatRow& format, Matri
   return candidate;
 }
 
-void Multiply(Backend& backend, const Weight& weight, const GemmShape& shape, Activations& act) {
+void Multiply(Backend& backend, const Weight& weight, const GemmShape& shape, Operands& act) {
   const Weight* w = &weight;
   const float* no_bias = nullptr;
   const MatrixView<float> y(act.y->data(), shape.m, shape.n);
@@ -87,7 +88,7 @@ struct Check {
 };
 
 // Every row of activations against kCheckedColumns weight rows, in fp64.
-Check CompareWithReference(Backend& backend, const Candidate& candidate, const GemmShape& shape, Activations& act,
+Check CompareWithReference(Backend& backend, const Candidate& candidate, const GemmShape& shape, Operands& act,
                            ThreadPool& pool) {
   std::vector<float> got(shape.m * shape.n, NAN);
   backend.Upload(got, act.y->data());  // poison: an output that is not written shows
@@ -119,8 +120,8 @@ std::uint64_t BytesMoved(const FormatInfo& format, const GemmShape& shape) {
   return SizeOfEncoded(format, shape.n, shape.k).total() + (shape.m * shape.k + shape.m * shape.n) * sizeof(float);
 }
 
-Result<Activations> MakeActivations(Backend& backend, const GemmShape& shape, ThreadPool& pool) {
-  Activations act;
+Result<Operands> MakeOperands(Backend& backend, const GemmShape& shape, ThreadPool& pool) {
+  Operands act;
   act.host_x = RandomMatrix(shape.m * shape.k, 2, 1.0, pool);
   auto x = backend.Allocate(shape.m * shape.k);
   if (!x) return x.error();
@@ -132,56 +133,83 @@ Result<Activations> MakeActivations(Backend& backend, const GemmShape& shape, Th
   return act;
 }
 
-std::string Describe(const GemmShape& shape) { return fmt::format("m={} n={} k={}", shape.m, shape.n, shape.k); }
+// The kernel of a format compared with the reference, to be timed.
+Result<KernelTiming> CheckedTiming(Backend& backend, const Candidate& candidate, const GemmShape& shape, Operands& act,
+                                   ThreadPool& pool) {
+  const FormatInfo& format = candidate.format->info;
+  const std::string kernel(candidate.copies[0]->kernel());
+  const Check check = CompareWithReference(backend, candidate, shape, act, pool);
+  const double tolerance = Tolerance(kernel);
+  if (!(check.max_error <= tolerance)) {
+    return Error{
+        ErrorCode::kNumerical,
+        fmt::format("kernel {} on {} m={} n={} k={}: error {:.2e} against fp64, allowed {:.0e}; it is not timed",
+                    kernel, format.name, shape.m, shape.n, shape.k, check.max_error, tolerance)};
+  }
+  return KernelTiming{shape,
+                      candidate.format,
+                      kernel,
+                      std::string(ActivationOf(kernel)),
+                      {},
+                      2ull * shape.m * shape.n * shape.k,
+                      BytesMoved(format, shape),
+                      check.max_error,
+                      tolerance,
+                      check.outputs,
+                      candidate.in_cache};
+}
+
+Result<std::vector<Candidate>> MakeCandidates(Backend& backend, const GemmShape& shape,
+                                              std::span<const FormatRow* const> formats, std::size_t memory_bytes,
+                                              ThreadPool& pool) {
+  const std::vector<float> weights = RandomMatrix(shape.n * shape.k, 1, 0.02, pool);
+  std::vector<Candidate> candidates;
+  for (const FormatRow* format : formats) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    auto candidate =
+        MakeCandidate(backend, *format, {weights.data(), shape.n, shape.k}, memory_bytes / formats.size(), pool);
+    if (!candidate) return candidate.error();
+    candidates.push_back(std::move(*candidate));
+  }
+  return candidates;
+}
 
 }  // namespace
 
-Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape& shape,
+Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, std::span<const GemmShape> shapes,
                                               std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
                                               std::size_t memory_bytes, const ProgressFn& progress) {
+  MARLIN_CHECK(!shapes.empty(), "shapes to time");
+  const GemmShape& layer = shapes[0];
   ThreadPool pool(backend.threads());
-  auto act = MakeActivations(backend, shape, pool);
-  if (!act) return act.error();
-  std::vector<Candidate> candidates;
+  auto candidates = MakeCandidates(backend, layer, formats, memory_bytes, pool);
+  if (!candidates) return candidates.error();
+  std::vector<Operands> acts;
   std::vector<KernelTiming> timings;
-  {
-    const std::vector<float> weights = RandomMatrix(shape.n * shape.k, 1, 0.02, pool);
-    for (const FormatRow* format : formats) {
+  for (const GemmShape& shape : shapes) {
+    MARLIN_CHECK(shape.n == layer.n && shape.k == layer.k, "shapes of one layer");
+    auto act = MakeOperands(backend, shape, pool);
+    if (!act) return act.error();
+    acts.push_back(std::move(*act));
+    for (const Candidate& candidate : *candidates) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      auto candidate =
-          MakeCandidate(backend, *format, {weights.data(), shape.n, shape.k}, memory_bytes / formats.size(), pool);
-      if (!candidate) return candidate.error();
-      const Check check = CompareWithReference(backend, *candidate, shape, *act, pool);
-      const std::string kernel(candidate->copies[0]->kernel());
-      const double tolerance = Tolerance(kernel);
-      if (!(check.max_error <= tolerance)) {
-        return Error{ErrorCode::kNumerical,
-                     fmt::format("kernel {} on {} {}: error {:.2e} against fp64, allowed {:.0e}; it is not timed",
-                                 kernel, format->info.name, Describe(shape), check.max_error, tolerance)};
-      }
-      timings.push_back({shape,
-                         format,
-                         kernel,
-                         std::string(ActivationOf(kernel)),
-                         {},
-                         2ull * shape.m * shape.n * shape.k,
-                         BytesMoved(format->info, shape),
-                         check.max_error,
-                         tolerance,
-                         check.outputs,
-                         candidate->in_cache});
-      candidate->encoded = {};
-      candidates.push_back(std::move(*candidate));
+      auto timing = CheckedTiming(backend, candidate, shape, acts.back(), pool);
+      if (!timing) return timing.error();
+      timings.push_back(std::move(*timing));
     }
   }
+  for (Candidate& candidate : *candidates) candidate.encoded = {};
+
   std::vector<std::function<void()>> runs;
-  for (Candidate& candidate : candidates) {
-    runs.push_back([&] {
-      Multiply(backend, *candidate.copies[candidate.next], shape, *act);
-      candidate.next = (candidate.next + 1) % candidate.copies.size();
-    });
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (Candidate& candidate : *candidates) {
+      runs.push_back([&backend, &candidate, &shape = shapes[i], &act = acts[i]] {
+        Multiply(backend, *candidate.copies[candidate.next], shape, act);
+        candidate.next = (candidate.next + 1) % candidate.copies.size();
+      });
+    }
   }
-  auto samples = TimeInterleaved(runs, protocol, "kernels " + Describe(shape), progress);
+  auto samples = TimeInterleaved(runs, protocol, fmt::format("kernels n={} k={}", layer.n, layer.k), progress);
   if (!samples) return samples.error();
   for (std::size_t i = 0; i < timings.size(); ++i) timings[i].samples_ns = std::move((*samples)[i]);
   return timings;

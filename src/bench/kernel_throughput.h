@@ -30,10 +30,12 @@ struct KernelTiming {
   bool in_cache = false;            // the weights could not be rotated through four times the last-level cache
 };
 
-// One shape in several formats, interleaved. Weights rotate through copies so that no timing is a cache timing.
-// memory_bytes: what the copies may take together. Errors: kNumerical when an output is off by more than the tolerance
-// (nothing is timed then), kResource, kUnsupported, kInterrupted.
-Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, const GemmShape& shape,
+// One layer at some numbers of tokens (shapes that differ in m alone, at least one) in several formats, all in turn:
+// what else happens on the machine meets them alike. Weights rotate through copies so that no timing is a cache timing.
+// The result: of the first shape all formats, then of the second. memory_bytes: what the copies may take together.
+// Errors: kNumerical when an output is off by more than the tolerance (nothing is timed then), kResource, kUnsupported,
+// kInterrupted.
+Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, std::span<const GemmShape> shapes,
                                               std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
                                               std::size_t memory_bytes, const ProgressFn& progress);
 

@@ -87,6 +87,21 @@ std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const st
   return AtTokens(LinearLayers(config, "model"), tokens.empty() ? kModelTokens : tokens);
 }
 
+std::vector<std::vector<GemmShape>> ByLayer(std::span<const GemmShape> shapes) {
+  std::vector<std::vector<GemmShape>> layers;
+  for (const GemmShape& shape : shapes) {
+    const auto layer = std::find_if(layers.begin(), layers.end(), [&](const std::vector<GemmShape>& other) {
+      return other[0].set == shape.set && other[0].n == shape.n && other[0].k == shape.k;
+    });
+    if (layer == layers.end()) {
+      layers.push_back({shape});
+    } else {
+      layer->push_back(shape);
+    }
+  }
+  return layers;
+}
+
 std::string ShapeSetNames() { return fmt::format("{}, {}", fmt::join(SetNames(), ", "), kAll); }
 
 Result<std::vector<GemmShape>> NamedShapes(std::span<const std::string> names, std::span<const std::size_t> tokens) {

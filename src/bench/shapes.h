@@ -30,6 +30,9 @@ inline constexpr std::size_t kModelTokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 512}
 // The distinct linear layers of a model, one after the other, each at every number of tokens (kModelTokens when empty).
 std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const std::size_t> tokens);
 
+// The shapes of each layer (set, n and k) together, in the order in which layers come first.
+std::vector<std::vector<GemmShape>> ByLayer(std::span<const GemmShape> shapes);
+
 // "page, llama3-8b, ..., all": what NamedShapes takes.
 std::string ShapeSetNames();
 

@@ -80,5 +80,14 @@ TEST(Shapes, AnUnknownSetIsNamedBesideThoseThereAre) {
   EXPECT_NE(shapes.error().message.find(ShapeSetNames()), std::string::npos);
 }
 
+TEST(ByLayer, GathersTheNumbersOfTokens) {
+  const auto layers = ByLayer(PageShapes());
+  ASSERT_EQ(layers.size(), 3u);
+  ASSERT_EQ(layers[0].size(), 3u);
+  EXPECT_TRUE(layers[0][2].SameProduct({"page", 128, 4096, 4096}));
+  ASSERT_EQ(layers[1].size(), 2u);
+  EXPECT_TRUE(layers[1][1].SameProduct({"page", 32, 4096, 14336}));
+}
+
 }  // namespace
 }  // namespace marlin

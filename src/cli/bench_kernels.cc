@@ -214,10 +214,10 @@ double LeastSeconds(const KernelRun& run, const std::vector<GemmShape>& shapes, 
   return ns * 1e-9;
 }
 
-// One shape in every format.
-Status TimeShape(const GemmShape& shape, KernelRun& run, Console& console) {
+// One layer at every number of tokens in every format.
+Status TimeLayer(const std::vector<GemmShape>& shapes, KernelRun& run, Console& console) {
   const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
-  const auto timings = TimeKernels(run.backend, shape, run.formats, run.protocol, memory, console.progress());
+  const auto timings = TimeKernels(run.backend, shapes, run.formats, run.protocol, memory, console.progress());
   if (!timings) return timings.error();
   std::vector<KernelSpeed> speeds;
   for (const KernelTiming& timing : *timings) {
@@ -225,7 +225,7 @@ Status TimeShape(const GemmShape& shape, KernelRun& run, Console& console) {
     run.rows.push_back(ToJson(timing, speeds.back()));
     AddPeak(timing.activation, run.limits, run.plot.peaks);
   }
-  console.Result(fmt::format("m={} n={} k={} ({})\n{}", shape.m, shape.n, shape.k, shape.set,
+  console.Result(fmt::format("n={} k={} ({})\n{}", shapes[0].n, shapes[0].k, shapes[0].set,
                              ToPlainText(KernelSpeedTable(speeds))));
   run.plot.speeds.insert(run.plot.speeds.end(), speeds.begin(), speeds.end());
   return {};
@@ -253,8 +253,8 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   const double least = LeastSeconds(run, shapes, RoundingOf(options.backend));
   console.Say(fmt::format("{} products to time{}", shapes.size() * formats.size(),
                           least < 1 ? "" : fmt::format(", which takes more than {}", FormatDuration(least))));
-  for (const GemmShape& shape : shapes) {
-    if (auto status = TimeShape(shape, run, console); !status) return status;
+  for (const std::vector<GemmShape>& layer : ByLayer(shapes)) {
+    if (auto status = TimeLayer(layer, run, console); !status) return status;
   }
   json document = DescribeRun(threads);
   document.update({{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"kernels", run.rows}});

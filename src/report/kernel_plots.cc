@@ -123,6 +123,21 @@ std::vector<Point> ArithmeticLimit(const LayerSpeeds& layer, const std::string& 
   return {};
 }
 
+// Of some numbers, in rising order, those whose labels do not touch: powers of two, and others between them.
+std::vector<double> TicsApart(std::vector<double> numbers) {
+  constexpr double kLeastRatio = 1.2;
+  const auto power = [](double x) { return std::exp2(std::round(std::log2(x))) == x; };
+  std::ranges::sort(numbers);
+  std::vector<double> tics;
+  for (const double x : numbers) {
+    const bool near = !tics.empty() && x / tics.back() < kLeastRatio;
+    if (near && !power(x)) continue;
+    if (near && !power(tics.back())) tics.pop_back();
+    tics.push_back(x);
+  }
+  return tics;
+}
+
 LogPanel TokensPanel(const LayerSpeeds& layer, const std::vector<SeriesStyle>& styles) {
   LogPanel panel;
   panel.title = fmt::format("n = {}, k = {}", layer.n, layer.k);
@@ -148,6 +163,7 @@ LogPanel TokensPanel(const LayerSpeeds& layer, const std::vector<SeriesStyle>& s
       if (std::ranges::find(panel.x_tics, point.x) == panel.x_tics.end()) panel.x_tics.push_back(point.x);
     }
   }
+  panel.x_tics = TicsApart(std::move(panel.x_tics));
   panel.x = Widened(panel.x, 1.15);
   panel.y = Widened(panel.y, 1.2);
   return panel;

@@ -74,6 +74,20 @@ TEST(TokensFigure, IsRelativeToOneTokenAndToArithmetic) {
   EXPECT_EQ(Count(script, "set xtics ('1' 1, '8' 8)"), 1);
 }
 
+TEST(TokensFigure, LabelsStandApart) {
+  KernelPlotInput input = Input();
+  const std::vector<KernelSpeed> some = input.speeds;
+  for (const std::size_t m : {7, 9, 10, 12, 14, 16}) {
+    for (KernelSpeed speed : some) {
+      if (speed.m == 1) continue;
+      speed.m = m;
+      input.speeds.push_back(speed);
+    }
+  }
+  EXPECT_EQ(Count(TokensFigure(input)->script, "set xtics ('1' 1, '8' 8, '10' 10, '12' 12, '16' 16)"), 1)
+      << TokensFigure(input)->script;
+}
+
 TEST(TokensFigure, TheLimitMayBeFlatOrBoundFromTheStart) {
   KernelPlotInput input = Input();
   for (KernelSpeed& speed : input.speeds) speed.peak_gflops = 4000;  // 20 tokens in the time of one

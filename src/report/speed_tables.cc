@@ -96,7 +96,8 @@ std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
 
 Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
   Table table;
-  table.columns = {{"format", Align::kLeft},
+  table.columns = {{"m"},
+                   {"format", Align::kLeft},
                    {"kernel", Align::kLeft},
                    {"us"},
                    {"GFLOP/s"},
@@ -105,8 +106,9 @@ Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
                    {"max error"},
                    {"remark", Align::kLeft}};
   for (const KernelSpeed& x : speeds) {
-    table.Add({x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()), FigureThreeDigits(x.gbps()),
-               ShareText(x.limit), fmt::format("{:.1e}", x.max_error), Remark(x.in_cache, x.unstable, x.limit)});
+    table.Add({fmt::format("{}", x.m), x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()),
+               FigureThreeDigits(x.gbps()), ShareText(x.limit), fmt::format("{:.1e}", x.max_error),
+               Remark(x.in_cache, x.unstable, x.limit)});
   }
   return table;
 }

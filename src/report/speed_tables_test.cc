@@ -67,6 +67,7 @@ TEST(ThroughputCsv, KeepsEveryDigitAndQuotes) {
 
 TEST(KernelSpeedTable, HasAShareAndRemarks) {
   KernelSpeed x;
+  x.m = 16;
   x.format = "fp4-g128";
   x.kernel = "avx512/fp4";
   x.us = 250;
@@ -78,10 +79,10 @@ TEST(KernelSpeedTable, HasAShareAndRemarks) {
   y.limit.reset();
   y.in_cache = y.unstable = true;
   EXPECT_EQ(ToPlainText(KernelSpeedTable(std::vector<KernelSpeed>{x, y})),
-            "format    kernel       us  GFLOP/s  GB/s          share of limit  max error  remark\n"
-            "--------  ----------  ---  -------  ----  ----------------------  ---------  ------------------\n"
-            "fp4-g128  avx512/fp4  250      134  34.8  43 % of read bandwidth    3.2e-07\n"
-            "fp4-g128  avx512/fp4  250      134  34.8            not measured    3.2e-07  in cache, unstable\n");
+            " m  format    kernel       us  GFLOP/s  GB/s          share of limit  max error  remark\n"
+            "--  --------  ----------  ---  -------  ----  ----------------------  ---------  ------------------\n"
+            "16  fp4-g128  avx512/fp4  250      134  34.8  43 % of read bandwidth    3.2e-07\n"
+            "16  fp4-g128  avx512/fp4  250      134  34.8            not measured    3.2e-07  in cache, unstable\n");
 }
 
 }  // namespace

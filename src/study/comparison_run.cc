@@ -510,7 +510,7 @@ class ModelSweep {
     MeasureLimitsAgain();
     for (const GemmShape& shape : shapes) {
       const auto timings =
-          TimeKernels(tools_.backend, shape, formats, options_.timing.prefill, memory, tools_.progress);
+          TimeKernels(tools_.backend, {&shape, 1}, formats, options_.timing.prefill, memory, tools_.progress);
       if (!timings) return timings.error();
       for (std::size_t i = 0; i < rows.size(); ++i) {
         rows[i]->record.kernels->shapes.push_back(KernelRecord((*timings)[i]));
