@@ -44,6 +44,17 @@ void SteadyRecords(const fs::path& folder) {
   }
 }
 
+void MakeOneUnstable(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    json record = json::parse(*ReadFile(entry.path()));
+    if (!record.contains("throughput") || !record["throughput"].is_object()) continue;
+    json& samples = record["throughput"]["prefill"]["samples_ns"];
+    for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i % 2 == 0 ? 1000000 : 2000000;
+    ASSERT_TRUE(WriteFileAtomic(entry.path(), record.dump()).ok());
+    return;
+  }
+}
+
 TEST(CompareVerb, ExitCodesOfAGate) {
   const TemporaryFolder folder;
   const std::string worse = (folder / "worse").string();
@@ -68,6 +79,14 @@ TEST(CompareVerb, ExitCodesOfAGate) {
   EXPECT_NE(run.err.find("limit exceeded: "), std::string::npos) << run.err;
   EXPECT_EQ(json::parse(run.out)["exceeded"], true);
   EXPECT_EQ(RunProgram({"compare", worse, kResults, "--max-ppl-delta", "0"}).exit_code, 0);
+
+  const std::string partly = (folder / "partly").string();
+  SteadyRecords(partly);
+  MakeOneUnstable(partly);
+  run = RunProgram({"compare", steady, partly, "--max-slowdown", "1000"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_NE(run.err.find("have no interval of their time of prefill and were not held against it: "), std::string::npos)
+      << run.err;
 
   run = RunProgram({"compare", worse, worse, "--max-kl", "1"});
   EXPECT_EQ(run.exit_code, 3) << "a limit on what was not measured";

@@ -65,6 +65,14 @@ TEST_F(Comparison, DryRunWritesNothing) {
   EXPECT_FALSE(fs::exists(folder_ / "results"));
 }
 
+TEST_F(Comparison, RecordsDoNotGoAmongAModelsFiles) {
+  fs::create_directories(folder_ / "results");
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "results" / "SHA256SUMS", "").ok());
+  const RunResult run = RunProgram(Command("results", {}));
+  EXPECT_EQ(run.exit_code, 3) << run.err;
+  EXPECT_NE(run.err.find("is a model's folder (it holds SHA256SUMS)"), std::string::npos) << run.err;
+}
+
 TEST_F(Comparison, SevenRowsAndAReport) {
   const RunResult run = RunProgram(Command("results"));
   ASSERT_EQ(run.exit_code, 0) << run.err;

@@ -346,6 +346,9 @@ TEST_F(Verbs, OverwriteReplacesOnlyWhatQuantizeMade) {
   fs::create_directory(out);
   EXPECT_EQ(quantize(out).exit_code, 0) << "an empty folder holds nothing to lose";
   EXPECT_EQ(quantize(out).exit_code, 0) << "its own";
+  fs::create_directory_symlink(out, folder_ / "link");
+  ExpectFailure(quantize(folder_ / "link"), 3, "is a link");
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link"));
   ASSERT_TRUE(WriteFileAtomic(out / "notes.txt", "mine").ok());
   ExpectFailure(quantize(out), 3, "holds notes.txt");
   EXPECT_EQ(*ReadFile(out / "notes.txt"), "mine");

@@ -15,6 +15,7 @@
 #include "cli/program_info.h"
 #include "cli/text.h"
 #include "formats/formats.h"
+#include "io/sums_file.h"
 #include "kernels/isa.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
@@ -161,6 +162,18 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
 }
 
 // That imported files have one model to stand beside, and each its own name.
+// Records among a model's files would count as damage to it.
+Status CheckResults(const std::string& folder) {
+  for (const std::string_view name : {kSumsFile, std::string_view("config.json")}) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(std::filesystem::path(folder) / name, ignored)) continue;
+    return Error{ErrorCode::kInput, fmt::format("{} is a model's folder (it holds {}); records want one of their own: "
+                                                "choose another with --results",
+                                                folder, name)};
+  }
+  return {};
+}
+
 Status CheckImports(const Options& options) {
   if (options.names.size() > options.imports.size()) {
     return Error{ErrorCode::kUsage, fmt::format("{} times --name for {} times --import; give each name after its file",
@@ -286,6 +299,7 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& option
 
 Status PlanAndRun(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckResults(options.results); !status) return status;
   if (auto status = CheckImports(options); !status) return status;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();

@@ -49,6 +49,7 @@ Status RunCompare(const Options& options, Invocation& invocation) {
   }
   console.Result(CompareText(comparison));
   console.Data(nlohmann::json(CompareJson(comparison)));
+  for (const std::string& sentence : comparison.partly_untested) console.Warn(sentence);
   std::vector<std::string> exceeded;
   for (const ComparedRow& row : comparison.rows) {
     exceeded.insert(exceeded.end(), row.exceeded.begin(), row.exceeded.end());

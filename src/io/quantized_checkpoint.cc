@@ -124,12 +124,13 @@ namespace {
 // Nothing is replaced that quantize did not write.
 Status CheckReplaceable(const std::filesystem::path& path) {
   std::error_code code;
-  if (!std::filesystem::exists(path, code)) return {};
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, code))) return {};
   const auto refuse = [&](const std::string& what) {
     return Error{ErrorCode::kInput, fmt::format("{} {}; --overwrite replaces only what quantize made: choose another "
                                                 "name, or move it away",
                                                 path.string(), what)};
   };
+  if (std::filesystem::is_symlink(path, code)) return refuse("is a link");
   if (!std::filesystem::is_directory(path, code)) return refuse("is not a folder");
   const auto unlisted = FirstUnlisted(path);
   if (!unlisted) return unlisted.error();

@@ -164,6 +164,26 @@ std::vector<std::string> Untested(const CompareLimits& limits, const Comparison&
   return sentences;
 }
 
+// One sentence per limit that some rows were held against and others, which have no interval, were not.
+std::vector<std::string> PartlyUntested(const CompareLimits& limits, const Comparison& comparison) {
+  std::vector<std::string> sentences;
+  for (const Respect& respect : kRespects) {
+    if (!(limits.*respect.limit)) continue;
+    std::vector<std::string> names;
+    std::size_t all = 0;
+    for (const ComparedRow& row : comparison.rows) {
+      const std::optional<Change>& change = row.*respect.change;
+      if (!change) continue;
+      ++all;
+      if (!change->change_95) names.push_back(row.model + " " + row.name);
+    }
+    if (names.empty() || names.size() == all) continue;
+    sentences.push_back(fmt::format("{}: {} of {} rows have no interval of their {} and were not held against it: {}",
+                                    respect.flag, names.size(), all, respect.name, fmt::join(names, ", ")));
+  }
+  return sentences;
+}
+
 std::string Judgement(const Change& x) {
   if (!x.change_95) return "not tested";
   if (x.change_95->Contains(0)) return "no measurable difference";
@@ -253,6 +273,7 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
     return std::tie(x.model, x.name, x.text, x.id_a) < std::tie(y.model, y.name, y.text, y.id_a);
   });
   comparison.untested = Untested(limits, comparison);
+  comparison.partly_untested = PartlyUntested(limits, comparison);
   return comparison;
 }
 

@@ -51,6 +51,7 @@ struct Comparison {
   std::vector<std::string> only_b;
   std::vector<std::string> without_figures;  // in both, but no figure of one can be set beside one of the other
   std::vector<std::string> untested;         // why limits do not cover all of A, a sentence each
+  std::vector<std::string> partly_untested;  // rows that a limit was not held against, a sentence for each limit
   bool exceeded() const;
 };
 

@@ -3,11 +3,15 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "report/analysis.h"
 
 namespace marlin {
+
+// With what a page of ours says how it was made.
+inline constexpr std::string_view kGenerated = "Auto-generated";
 
 // What the page tells its reader to type. Paths as the user named them, so that the page is the same on every machine.
 struct PageCommands {

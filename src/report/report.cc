@@ -23,6 +23,18 @@ Status MakeFolder(const fs::path& folder) {
   return Error{ErrorCode::kInput, fmt::format("cannot make the folder {}: {}", folder.string(), code.message())};
 }
 
+// That the page replaces nothing but a page.
+Status CheckPage(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return {};
+  constexpr std::size_t kMostBytes = std::size_t{1} << 28;
+  const auto old = ReadFile(path, kMostBytes);
+  if (old && old->find(kGenerated) != std::string::npos) return {};
+  return Error{ErrorCode::kInput, fmt::format("{} was not made by report generate and is left alone; move it away, or "
+                                              "give the report another folder with -o",
+                                              path.string())};
+}
+
 struct Picture {
   std::string file;
   const Plot* plot;
@@ -58,6 +70,8 @@ std::string DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) 
 }  // namespace
 
 Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options) {
+  const fs::path path = options.output / "RESULTS.md";
+  if (Status ours = CheckPage(path); !ours.ok()) return ours.error();
   const Analysis analysis = Analyze(records);
   std::vector<Picture> pictures = ListPictures(analysis);
   const std::string why_no_plots = DrawAll(pictures, options.gnuplot);
@@ -80,12 +94,11 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   // Plots first: a page never shows pictures that are not there.
   std::vector<fs::path> drawn;
   for (const Picture& picture : pictures) {
-    const fs::path path = plots / picture.file;
+    const fs::path file = plots / picture.file;
     if (picture.bytes.empty()) continue;
-    if (Status written = WriteFileAtomic(path, picture.bytes); !written.ok()) return written.error();
-    drawn.push_back(path);
+    if (Status written = WriteFileAtomic(file, picture.bytes); !written.ok()) return written.error();
+    drawn.push_back(file);
   }
-  const fs::path path = options.output / "RESULTS.md";
   if (Status written = WriteFileAtomic(path, RenderPage(analysis, page)); !written.ok()) return written.error();
   for (const Picture& picture : pictures) {
     std::error_code ignored;  // an old plot that stays is not shown by the page

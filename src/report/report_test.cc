@@ -47,6 +47,19 @@ class Report : public ::testing::Test {
   fs::path folder_;
 };
 
+TEST_F(Report, SomebodysFileIsLeftAlone) {
+  fs::create_directories(folder_ / "plots");
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "RESULTS.md", "my own results").ok());
+  ASSERT_TRUE(WriteFileAtomic(folder_ / "plots" / "ppl_vs_compression.png", "my own picture").ok());
+  const auto before = Files();
+  for (const std::vector<StoredRecord>& records : {test::SevenRecords(), std::vector<StoredRecord>{}}) {
+    const Result<ReportOutput> output = Generate(records);
+    ASSERT_FALSE(output.ok());
+    EXPECT_EQ(output.error().code, ErrorCode::kInput);
+    EXPECT_EQ(Files(), before);
+  }
+}
+
 TEST_F(Report, PageAndPlotsAreTheSameBytesEveryTime) {
   if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   std::vector<StoredRecord> records = test::SevenRecords();
