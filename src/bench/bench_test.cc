@@ -142,6 +142,19 @@ TEST(Limits, ArePositive) {
   EXPECT_FALSE(limits.fma_isa.empty());
 }
 
+TEST(Limits, OfTwoMeasurementsTheLarger) {
+  MachineLimits a, b;
+  a.read_gbps = 20;
+  b.read_gbps = 30;
+  a.int16_gops = 700;
+  b.int16_gops = 500;
+  a.fma_isa = "avx512";
+  const MachineLimits both = LargerOf(a, b);
+  EXPECT_EQ(both.read_gbps, 30);
+  EXPECT_EQ(both.int16_gops, 700);
+  EXPECT_EQ(both.fma_isa, "avx512");
+}
+
 TEST(Limits, ThreadsThatLackCoresAreNoticed) {
   MachineLimits limits;
   limits.fma_gflops = 200;

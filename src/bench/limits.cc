@@ -123,6 +123,15 @@ std::size_t LastLevelCacheBytes() {
   return largest > 0 ? largest : kUnknown;
 }
 
+MachineLimits LargerOf(MachineLimits a, const MachineLimits& b) {
+  for (double MachineLimits::*const limit :
+       {&MachineLimits::read_gbps, &MachineLimits::fma_gflops, &MachineLimits::bf16_gflops, &MachineLimits::int16_gops,
+        &MachineLimits::int8_gops, &MachineLimits::alone_gflops}) {
+    a.*limit = std::max(a.*limit, b.*limit);
+  }
+  return a;
+}
+
 std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation) {
   const auto known = ParseActivations(activation);
   if (!known) return std::nullopt;

@@ -25,6 +25,9 @@ struct MachineLimits {
 
 MachineLimits MeasureLimits(ThreadPool& pool);
 
+// The larger of each: of a machine that was measured twice, at times busy with something else.
+MachineLimits LargerOf(MachineLimits a, const MachineLimits& b);
+
 // Whether `threads` reach less than three quarters of as many times what one reaches: something else runs, or they
 // share cores.
 bool ThreadsLackCores(const MachineLimits& limits, int threads);

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -186,9 +187,8 @@ struct KernelRun {
   Backend& backend;
   std::vector<const FormatRow*> formats;
   TimingProtocol protocol;
-  MachineLimits limits;
-  KernelPlotInput plot;
-  json rows = json::array();
+  MachineLimits limits;  // the largest so far
+  std::vector<KernelTiming> timings;
 };
 
 void AddPeak(const std::string& activation, const MachineLimits& limits, std::vector<ComputeLimit>& peaks) {
@@ -214,21 +214,35 @@ double LeastSeconds(const KernelRun& run, const std::vector<GemmShape>& shapes, 
   return ns * 1e-9;
 }
 
+// After a layer that took longer, limits are measured again: shared machines change within minutes.
+constexpr std::chrono::seconds kLimitsLast{5};
+
 // One layer at every number of tokens in every format.
 Status TimeLayer(const std::vector<GemmShape>& shapes, KernelRun& run, Console& console) {
   const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
+  const auto start = std::chrono::steady_clock::now();
   const auto timings = TimeKernels(run.backend, shapes, run.formats, run.protocol, memory, console.progress());
   if (!timings) return timings.error();
-  std::vector<KernelSpeed> speeds;
-  for (const KernelTiming& timing : *timings) {
-    speeds.push_back(SpeedOf(timing, run.limits));
-    run.rows.push_back(ToJson(timing, speeds.back()));
-    AddPeak(timing.activation, run.limits, run.plot.peaks);
+  if (std::chrono::steady_clock::now() - start > kLimitsLast) {
+    ThreadPool pool(run.backend.threads());
+    run.limits = LargerOf(run.limits, MeasureLimits(pool));
   }
+  std::vector<KernelSpeed> speeds;
+  for (const KernelTiming& timing : *timings) speeds.push_back(SpeedOf(timing, run.limits));
   console.Result(fmt::format("n={} k={} ({})\n{}", shapes[0].n, shapes[0].k, shapes[0].set,
                              ToPlainText(KernelSpeedTable(speeds))));
-  run.plot.speeds.insert(run.plot.speeds.end(), speeds.begin(), speeds.end());
+  run.timings.insert(run.timings.end(), timings->begin(), timings->end());
   return {};
+}
+
+KernelPlotInput PlotInput(const KernelRun& run) {
+  KernelPlotInput plot;
+  plot.read_gbps = run.limits.read_gbps;
+  for (const KernelTiming& timing : run.timings) {
+    plot.speeds.push_back(SpeedOf(timing, run.limits));
+    AddPeak(timing.activation, run.limits, plot.peaks);
+  }
+  return plot;
 }
 
 Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
@@ -247,19 +261,22 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   WarnOfFewCores(run.limits, threads, console);
   console.Result(fmt::format("{} threads; limits of this machine: {}; protocol {}\n", threads,
                              DescribeLimits(run.limits), run.protocol.id));
-  run.plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
-                                 BackendLabel(options.backend), run.protocol.id);
-  run.plot.read_gbps = run.limits.read_gbps;
   const double least = LeastSeconds(run, shapes, RoundingOf(options.backend));
   console.Say(fmt::format("{} products to time{}", shapes.size() * formats.size(),
                           least < 1 ? "" : fmt::format(", which takes more than {}", FormatDuration(least))));
   for (const std::vector<GemmShape>& layer : ByLayer(shapes)) {
     if (auto status = TimeLayer(layer, run, console); !status) return status;
   }
+  console.Result(fmt::format("limits, the largest of all measured: {}", DescribeLimits(run.limits)));
+  KernelPlotInput plot = PlotInput(run);
+  plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
+                             BackendLabel(options.backend), run.protocol.id);
+  json rows = json::array();
+  for (std::size_t i = 0; i < run.timings.size(); ++i) rows.push_back(ToJson(run.timings[i], plot.speeds[i]));
   json document = DescribeRun(threads);
-  document.update({{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"kernels", run.rows}});
+  document.update({{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"kernels", rows}});
   console.Data(document);
-  return DrawPlots(options, run.plot, console);
+  return DrawPlots(options, plot, console);
 }
 
 Status RunKernels(const Options& options, Invocation& invocation) {

@@ -123,14 +123,15 @@ std::vector<Point> ArithmeticLimit(const LayerSpeeds& layer, const std::string& 
   return {};
 }
 
-// Of some numbers, in rising order, those whose labels do not touch: powers of two, and others between them.
+// Of some numbers, in rising order, those whose labels do not touch on a logarithmic axis: powers of two, and others
+// between them.
 std::vector<double> TicsApart(std::vector<double> numbers) {
-  constexpr double kLeastRatio = 1.2;
   const auto power = [](double x) { return std::exp2(std::round(std::log2(x))) == x; };
   std::ranges::sort(numbers);
+  const double least = numbers.empty() ? 1 : std::pow(numbers.back() / numbers.front(), 0.05);
   std::vector<double> tics;
   for (const double x : numbers) {
-    const bool near = !tics.empty() && x / tics.back() < kLeastRatio;
+    const bool near = !tics.empty() && x / tics.back() < least;
     if (near && !power(x)) continue;
     if (near && !power(tics.back())) tics.pop_back();
     tics.push_back(x);

@@ -442,12 +442,7 @@ class ModelSweep {
   // nearer to what the machine can do.
   void MeasureLimitsAgain() {
     if (!tools_.measure_limits) return;
-    const MachineLimits now = tools_.measure_limits();
-    limits_.read_gbps = std::max(limits_.read_gbps, now.read_gbps);
-    limits_.fma_gflops = std::max(limits_.fma_gflops, now.fma_gflops);
-    limits_.bf16_gflops = std::max(limits_.bf16_gflops, now.bf16_gflops);
-    limits_.int16_gops = std::max(limits_.int16_gops, now.int16_gops);
-    limits_.int8_gops = std::max(limits_.int8_gops, now.int8_gops);
+    limits_ = LargerOf(limits_, tools_.measure_limits());
   }
 
   // What the rows of one timing share, and no other timing does.
