@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -40,18 +41,32 @@ std::string KeyOf(const Record& record) {
                            y.bos, y.ctx, y.scored_per_window);
 }
 
-// The newest of each key.
-std::map<std::string, Entry> EntriesOf(const Analysis& analysis) {
-  std::map<std::string, Entry> entries;
+// By key, the newest first.
+std::map<std::string, std::vector<Entry>> EntriesOf(const Analysis& analysis) {
+  std::map<std::string, std::vector<Entry>> entries;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      for (const ResultRow& row : group.rows) {
-        Entry& entry = entries[KeyOf(row.record())];
-        if (entry.row == nullptr || entry.row->record().created < row.record().created) entry = {&row, model.name};
-      }
+      for (const ResultRow& row : group.rows) entries[KeyOf(row.record())].push_back({&row, model.name});
     }
   }
+  for (auto& [key, some] : entries) {
+    std::ranges::stable_sort(some, std::greater{}, [](const Entry& x) { return x.row->record().created; });
+  }
   return entries;
+}
+
+std::size_t WindowsOf(const Entry& entry) {
+  const auto& perplexity = entry.row->record().perplexity;
+  return perplexity ? perplexity->windows : 0;
+}
+
+// The newest two of a key that have as many windows, else the newest two.
+std::pair<const Entry*, const Entry*> Pair(const std::vector<Entry>& a, const std::vector<Entry>& b) {
+  for (const Entry& from : a) {
+    const auto to = std::ranges::find(b, WindowsOf(from), WindowsOf);
+    if (to != b.end()) return {&from, &*to};
+  }
+  return {&a[0], &b[0]};
 }
 
 std::string WhyNoInterval(const Record& a, const Record& b) {
@@ -233,19 +248,20 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
                           const CompareLimits& limits) {
   const Analysis analysis_a = Analyze(a);
   const Analysis analysis_b = Analyze(b);
-  std::map<std::string, Entry> entries_b = EntriesOf(analysis_b);
+  std::map<std::string, std::vector<Entry>> entries_b = EntriesOf(analysis_b);
   Comparison comparison;
-  for (const auto& [key, entry] : EntriesOf(analysis_a)) {
-    const std::string title = entry.model + " " + entry.row->name;
+  const auto title = [](const Entry& entry) { return entry.model + " " + entry.row->name; };
+  for (const auto& [key, some] : EntriesOf(analysis_a)) {
     const auto found = entries_b.find(key);
     if (found == entries_b.end()) {
-      comparison.only_a.push_back(title);
+      comparison.only_a.push_back(title(some[0]));
       continue;
     }
-    const ResultRow& from = *entry.row;
-    const ResultRow& to = *found->second.row;
+    const auto [entry_a, entry_b] = Pair(some, found->second);
+    const ResultRow& from = *entry_a->row;
+    const ResultRow& to = *entry_b->row;
     ComparedRow row{
-        entry.model,
+        entry_a->model,
         from.name,
         from.record().perplexity ? from.record().perplexity->text.name + ", " + from.record().perplexity->protocol : "",
         from.record().id,
@@ -260,12 +276,12 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
     entries_b.erase(found);
     const bool any = row.perplexity || row.kl || row.prefill || row.decode;
     if (!any) {
-      comparison.without_figures.push_back(title);
+      comparison.without_figures.push_back(title(*entry_a));
       continue;
     }
     comparison.rows.push_back(std::move(row));
   }
-  for (const auto& [key, entry] : entries_b) comparison.only_b.push_back(entry.model + " " + entry.row->name);
+  for (const auto& [key, some] : entries_b) comparison.only_b.push_back(title(some[0]));
   std::sort(comparison.only_a.begin(), comparison.only_a.end());
   std::sort(comparison.only_b.begin(), comparison.only_b.end());
   std::sort(comparison.without_figures.begin(), comparison.without_figures.end());

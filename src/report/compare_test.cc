@@ -182,6 +182,25 @@ TEST(Compare, TheNewestOfSeveralCounts) {
   EXPECT_EQ(Of(CompareRecords(a, b, {})).id_b, newer.record.id);
 }
 
+TEST(Compare, OfTwoLengthsTheOneThatBothHave) {
+  test::Scene more;
+  more.windows = 60;
+  const auto b = Rows();
+  auto both = Rows();
+  for (StoredRecord& longer : Rows(more)) {
+    longer.record.id = Sha256Hex("longer " + longer.record.id);
+    longer.record.created = "2026-01-01T00:00:00Z";
+    both.push_back(longer);
+  }
+  for (const Comparison& comparison : {CompareRecords(both, b, {}), CompareRecords(b, both, {})}) {
+    ASSERT_EQ(comparison.rows.size(), 7u);
+    for (const ComparedRow& row : comparison.rows) {
+      EXPECT_EQ(row.id_a, row.id_b);
+      EXPECT_EQ(row.perplexity->change, 0);
+    }
+  }
+}
+
 TEST(Compare, WhatIsNotTestedIsCounted) {
   auto a = Rows();
   auto b = Rows();
