@@ -141,6 +141,9 @@ Status WriteFileAtomic(const fs::path& path, std::string_view text) {
 
 Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
   const fs::path target = path.has_filename() ? path : path.parent_path();
+  if (target.filename() == "." || target.filename() == "..") {
+    return Error{ErrorCode::kInput, fmt::format("{}: want the name of a folder, which is made anew", target.string())};
+  }
   std::error_code code;
   if (fs::exists(target, code) && !overwrite) {
     return Error{ErrorCode::kInput,

@@ -99,6 +99,7 @@ TEST_F(Files, FolderAppearsWhole) {
   ASSERT_TRUE(dir->Commit().ok());
   EXPECT_EQ(*ReadFile(path / "f"), "1");
   EXPECT_FALSE(AtomicDir::Create(path, false).ok());
+  for (const char* here : {".", ".."}) EXPECT_FALSE(AtomicDir::Create(path / here, true).ok());
   auto again = AtomicDir::Create(path, true);
   ASSERT_TRUE(again.ok());
   ASSERT_TRUE(WriteFileAtomic(again->temporary() / "g", "2").ok());
