@@ -34,12 +34,11 @@
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     what the words are larger by than the weights, a Dots::Offset; only where they
-//                                           are
+//   Offset(header, row)                     what the words are larger by than the weights; only where they are
 //
 // Few tokens: codes become words in registers, which are kept in the L1 cache if they are needed in turn. Many: the
-// words of some blocks are unpacked into the L1 cache first, those of two rows side by side where
-// they are multiplied so.
+// words of some blocks are unpacked into the L1 cache first, those of two rows side by side where they are multiplied
+// so.
 #pragma once
 
 #include "kernels/cpu/few_dots_body.h"

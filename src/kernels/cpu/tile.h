@@ -16,8 +16,8 @@ inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
 
-// k summed in one chain where x is rounded. Blocks are unpacked together, so that totals come and go as seldom as can be,
-// but at most so many.
+// k summed in one chain where x is rounded. Blocks are unpacked together, so that totals come and go as seldom as can
+// be, but at most so many.
 inline constexpr std::size_t kDotBlockLength = 128;
 inline constexpr std::size_t kMostDotBlocks = 8;
 
