@@ -27,40 +27,70 @@ struct WordsOfTiles {
   }
 };
 
-// Adds a block to totals [tokens][64], for the rows of one register tile and some of the tokens whose sums these are.
-template <class Code, int kBegin, int kCount, class Sums>
-[[gnu::always_inline]] inline void FoldSome(const MatmulTile& tile, const Block& block, const std::uint32_t* packed,
-                                            int first, const Sums& sums, float* totals) {
+// What the sums over a block need, of the packed tokens of two tiles or of one. It is put where the sums' loops leave
+// its address known: behind them the next sums would wait until it is computed.
+template <class Code, int T>
+class BlockParams {
   using Dots = typename Code::Dots;
-  const typename Dots::template TokenParams<kCount, kHasOffset<Code>> token(packed, tile.geometry->cols, block.k,
-                                                                            block.length);
+  using Tiles = WordsOfTiles<Dots, T>;
+  template <int kTokens>
+  using Tile = typename Dots::template TokenParams<kTokens, kHasOffset<Code>>;
+
+ public:
+  BlockParams(const MatmulTile& tile, const Block& block)
+      : BlockParams(Tiles(tile.packed, tile.geometry->cols), tile.geometry->cols, block) {}
+  template <int kToken>
+  [[gnu::always_inline]] Vec Value(typename Dots::Sum sum, typename Dots::Offset offset) const {
+    if constexpr (kToken < Tiles::kFirst) {
+      return first_.Value(sum, offset, kToken);
+    } else {
+      return second_.Value(sum, offset, kToken - Tiles::kFirst);
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] BlockParams(const Tiles& words, std::size_t cols, const Block& block)
+      : first_(words.first, cols, block.k, block.length), second_(words.second, cols, block.k, block.length) {
+    first_.Keep();
+    if constexpr (Tiles::kSecond > 0) second_.Keep();
+  }
+
+  Tile<Tiles::kFirst> first_;
+  Tile<Tiles::kSecond == 0 ? 1 : Tiles::kSecond> second_;
+};
+
+// Adds a block to totals [T][64], for the rows of one register tile.
+template <class Code, int T, class Sums>
+[[gnu::always_inline]] inline void FoldDirect(const Block& block, const BlockParams<Code, T>& params, int first,
+                                              const Sums& sums, float* totals) {
   Unrolled<Sums::kVectors>([&](auto v) MARLIN_INLINE {
     const int row = first + v * kLanes;
     const Vec scale = Code::Scale(block.header, row);
-    typename Dots::Offset offset{};
+    typename Code::Dots::Offset offset{};
     if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
-    Unrolled<kCount>([&](auto t) MARLIN_INLINE {
-      float* const total = totals + (kBegin + t) * 64 + row;
-      Store(total, Fma(scale, token.Value(sums.Of(kBegin + t, v), offset, t), Load(total)));
+    Unrolled<T>([&](auto t) MARLIN_INLINE {
+      float* const total = totals + t * 64 + row;
+      const Vec value = params.template Value<decltype(t)::value>(sums.Of(t, v), offset);
+      Store(total, Fma(scale, value, Load(total)));
     });
   });
 }
 
-// The same for all T tokens.
-template <class Code, int T, class Sums>
-[[gnu::always_inline]] inline void FoldDirect(const MatmulTile& tile, const Block& block,
-                                              const WordsOfTiles<typename Code::Dots, T>& words, int first,
-                                              const Sums& sums, float* totals) {
-  using Tiles = WordsOfTiles<typename Code::Dots, T>;
-  FoldSome<Code, 0, Tiles::kFirst>(tile, block, words.first, first, sums, totals);
-  if constexpr (Tiles::kSecond > 0) {
-    FoldSome<Code, Tiles::kFirst, Tiles::kSecond>(tile, block, words.second, first, sums, totals);
-  }
+// Bytes of a step that a sweep over kVectors vectors of rows reads.
+template <class Code, int kVectors>
+constexpr int kSweepBytes = static_cast<int>(Code::kStepBytes) / 64 * kVectors* kLanes;
+
+// Where the weights lie that a block's sweep from row `first` on asks for, but for the distance: the sweeps of a block
+// share its lines.
+template <class Code>
+inline const std::uint8_t* ShareOfBlock(const Block& block, int first) {
+  return block.codes + StepsOf(block.length) * Code::kStepBytes * static_cast<std::size_t>(first) / 64;
 }
 
 // One block for T tokens and the rows of one register tile: adds to totals [T][64].
 template <class Code, int T>
-[[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block, int first, float* totals) {
+[[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block,
+                                              const BlockParams<Code, T>& params, int first, float* totals) {
   using Dots = typename Code::Dots;
   using Tiles = WordsOfTiles<Dots, T>;
   constexpr int kVectors = Dots::template kVectors<T>;
@@ -72,12 +102,14 @@ template <class Code, int T>
   Tiles x = begin;
   x.Advance(block.k / 8 * kTokenStep<Dots>);
   if (first == 0) FetchAheadOfHeader(block, past_caches);
+  PanelAhead<kSweepBytes<Code, kVectors>> later(ShareOfBlock<Code>(block, first));
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>)) {
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       FetchWord<Code, kVectors, decltype(word)::value>(
-          bytes, [&](const std::uint8_t* line) MARLIN_INLINE { FetchAhead(line, past_caches); });
+          bytes, [&](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, past_caches); });
+      if (!past_caches) later.template Visit<decltype(word)::value, Dots::kStepWords>();
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
@@ -85,16 +117,17 @@ template <class Code, int T>
       sums.Add(weights, [&](auto part, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + part, t); });
     });
   }
-  FoldDirect<Code, T>(tile, block, begin, first, sums, totals);
+  FoldDirect<Code, T>(block, params, first, sums, totals);
 }
 
 // The same for one part after the other, with sums for one of them: those of the first, times 256, are what those of
 // the second begin with. The words stay in `unpacked` in between.
 template <class Code, int T>
-[[gnu::always_inline]] inline void DirectDotsInTurn(const MatmulTile& tile, const Block& block, int first,
+[[gnu::always_inline]] inline void DirectDotsInTurn(const MatmulTile& tile, const Block& block,
+                                                    const BlockParams<Code, T>& params, int first,
                                                     std::uint8_t* unpacked, float* totals) {
   using Dots = typename Code::Dots;
-  constexpr int kVectors = Dots::template kVectors<T>;
+  constexpr int kVectors = Dots::template kFewVectorsInTurn<T>;
   constexpr std::size_t kUnpackedStep = Dots::kStepWords * kVectors * kLanes * 4;
   const WordsOfTiles<Dots, T> begin(tile.packed, tile.geometry->cols);
   WordsOfTiles<Dots, T> x = begin;
@@ -103,13 +136,15 @@ template <class Code, int T>
   TileSums<Dots, T, kVectors, 1> sums;
   sums.Start();
   if (first == 0) FetchAheadOfHeader(block, false);
+  PanelAhead<kSweepBytes<Code, kVectors> / Dots::kParts> later(ShareOfBlock<Code>(block, first));
   const std::uint8_t* const codes = block.codes + first * 4;
   const std::uint8_t* bytes = codes;
   const std::uint8_t* const end = codes + StepsOf(block.length) * Code::kStepBytes;
   std::uint8_t* w = unpacked;
-  const auto fetch = [](const std::uint8_t* line) MARLIN_INLINE { FetchAhead(line, false); };
+  const auto fetch = [](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, false); };
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), w += kUnpackedStep) {
     FetchWord<Code, kVectors, 0>(bytes, fetch);
+    later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
@@ -123,6 +158,7 @@ template <class Code, int T>
   x = from;
   for (bytes = codes; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), unpacked += kUnpackedStep) {
     FetchWord<Code, kVectors, 1>(bytes, fetch);
+    later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[kVectors];
       Unrolled<kVectors>([&](auto v)
@@ -130,7 +166,7 @@ template <class Code, int T>
       sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
     });
   }
-  FoldDirect<Code, T>(tile, block, begin, first, sums, totals);
+  FoldDirect<Code, T>(block, params, first, sums, totals);
 }
 
 // Whether T few tokens are multiplied by one part of their numbers after the other.
@@ -139,17 +175,27 @@ constexpr bool kTakesInTurn = false;
 template <class Dots, int T>
 requires(Dots::kParts == 2) constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kFewInTurn;
 
+template <class Dots, int T>
+constexpr int FewVectors() {
+  if constexpr (kTakesInTurn<Dots, T>) {
+    return Dots::template kFewVectorsInTurn<T>;
+  } else {
+    return Dots::template kVectors<T>;
+  }
+}
+
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
   auto* const unpacked = reinterpret_cast<std::uint8_t*>(totals + T * 64);
   ZeroTotals(totals, T);
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
-    for (int first = 0; first < 64; first += Code::Dots::template kVectors<T> * kLanes) {
+    const BlockParams<Code, T> params(tile, block);
+    for (int first = 0; first < 64; first += FewVectors<typename Code::Dots, T>() * kLanes) {
       if constexpr (kTakesInTurn<typename Code::Dots, T>) {
-        DirectDotsInTurn<Code, T>(tile, block, first, unpacked, totals);
+        DirectDotsInTurn<Code, T>(tile, block, params, first, unpacked, totals);
       } else {
-        DirectDots<Code, T>(tile, block, first, totals);
+        DirectDots<Code, T>(tile, block, params, first, totals);
       }
     }
   });

@@ -24,15 +24,20 @@ inline std::size_t Smaller(std::size_t a, std::size_t b) { return a < b ? a : b;
 constexpr std::size_t kIntoL2Ahead = 8192;
 constexpr std::size_t kIntoL1Ahead = 1024;
 
-// Asks for weights ahead of the 64-byte line that is read now: from memory into the L2 cache, then, nearer, into L1;
-// the few requests that L1 can have open do not wait for memory. Or at once past the caches.
-[[gnu::always_inline]] inline void FetchAhead(const std::uint8_t* line, bool past_caches) {
+// Asks for weights ahead of the 64-byte line that is read now, for L1, or at once past the caches.
+[[gnu::always_inline]] inline void FetchSoon(const std::uint8_t* line, bool past_caches) {
   if (past_caches) {
     __builtin_prefetch(line + 6144, 0, 0);
   } else {
-    __builtin_prefetch(line + kIntoL2Ahead, 0, 2);
     __builtin_prefetch(line + kIntoL1Ahead);
   }
+}
+
+// The same from memory into the L2 cache first, further ahead: the few requests that L1 can have open do not wait for
+// memory.
+[[gnu::always_inline]] inline void FetchAhead(const std::uint8_t* line, bool past_caches) {
+  if (!past_caches) __builtin_prefetch(line + kIntoL2Ahead, 0, 2);
+  FetchSoon(line, past_caches);
 }
 
 // The part of a panel that is summed in one chain.

@@ -99,6 +99,12 @@ class InputSumsOf {
       Sum(shorts + begin / kSumLength * T, length);
     }
   }
+  // From now on they stand here.
+  void Keep() {
+    __builtin_memcpy(own_, at, sizeof(own_));
+    asm("" : "+m"(own_));  // or they would be read from where they stood
+    at = own_;
+  }
   InputSumsOf(const InputSumsOf&) = delete;
   InputSumsOf& operator=(const InputSumsOf&) = delete;
 

@@ -31,6 +31,9 @@ struct PairSums {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
         : sums_(packed + (cols + 7) / 8 * kStepWords * T, cols, begin, length) {}
+    void Keep() {
+      if constexpr (kOffset) sums_.Keep();
+    }
     Vec Value(Sum sum, Vec offset, int t) const {
       if constexpr (kOffset) return Fnma(offset, Broadcast(sums_.at + t), sum);
       return sum;

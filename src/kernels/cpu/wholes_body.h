@@ -48,6 +48,12 @@ struct WholeSums {
           sums_(packed + ((cols + 7) / 8 * kTokenWords + InputScales(cols)) * T, cols, begin, length) {
       scales_ += begin / kScaleLength * T;
     }
+    void Keep() {
+      __builtin_memcpy(own_scales_, scales_, sizeof(own_scales_));
+      asm("" : "+m"(own_scales_));
+      scales_ = own_scales_;
+      if constexpr (kOffset) sums_.Keep();
+    }
     Vec Value(Sum sum, Offset offset, int t) const {
       const Vec scale = Broadcast(scales_ + t);
       if constexpr (kOffset) return Mul(Offsets::Without(offset, sums_.at + t, sum), scale);
@@ -56,6 +62,7 @@ struct WholeSums {
 
    private:
     const float* scales_;
+    float own_scales_[T];
     InputSumsOf<T, typename Offsets::InputSum> sums_;
   };
 };

@@ -13,9 +13,11 @@ struct SplitQuadDots : SplitQuadSums {
   // 24 sums, up to 4 weight vectors and a token; of both bytes for few tokens, else of one after the other.
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
+  template <int T>
+  static constexpr int kFewVectorsInTurn = T <= 6 ? 4 : 2;
   static constexpr int kVectorsInTurn = 4;
   static constexpr std::size_t kFewTokens = 12;
-  static constexpr int kFewInTurn = 7;
+  static constexpr int kFewInTurn = 4;
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
   static Words OffsetOf(int offset) { return OffsetPair(offset); }
