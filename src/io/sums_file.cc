@@ -18,6 +18,18 @@ Error CannotRead(const fs::path& folder, const std::error_code& code) {
   return {ErrorCode::kInput, fmt::format("cannot read {}: {}", folder.string(), code.message())};
 }
 
+// visit(name, is it a regular file) for what lies in a folder, until it returns false.
+template <class Visit>
+std::error_code WalkFolder(const fs::path& folder, Visit visit) {
+  std::error_code code;
+  fs::directory_iterator entry(folder, code);
+  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
+    std::error_code ignored;
+    if (!visit(entry->path().filename().string(), entry->is_regular_file(ignored))) break;
+  }
+  return code;
+}
+
 bool IsHash(std::string_view text) {
   return text.size() == kHashDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -53,13 +65,10 @@ Error Damaged(const fs::path& path, const std::string& what) {
 
 Result<std::vector<std::string>> ListFiles(const fs::path& folder) {
   std::vector<std::string> names;
-  std::error_code code;
-  fs::directory_iterator entry(folder, code);
-  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
-    std::error_code ignored;
-    const std::string name = entry->path().filename().string();
-    if (entry->is_regular_file(ignored) && name != kSumsFile) names.push_back(name);
-  }
+  const std::error_code code = WalkFolder(folder, [&](std::string name, bool is_file) {
+    if (is_file && name != kSumsFile) names.push_back(std::move(name));
+    return true;
+  });
   if (code) return CannotRead(folder, code);
   std::sort(names.begin(), names.end());
   return names;
@@ -74,16 +83,14 @@ Result<FileHashes> ReadSums(const fs::path& folder) {
 
 Result<std::string> FirstUnlisted(const fs::path& folder) {
   const auto sums = ReadSums(folder);
-  std::error_code code;
-  fs::directory_iterator entry(folder, code);
-  for (; !code && entry != fs::directory_iterator(); entry.increment(code)) {
-    const std::string name = entry->path().filename().string();
-    std::error_code ignored;
-    const bool listed = name == kSumsFile || (sums && sums->contains(name));
-    if (!listed || !entry->is_regular_file(ignored)) return name;
-  }
+  std::string unlisted;
+  const std::error_code code = WalkFolder(folder, [&](const std::string& name, bool is_file) {
+    const bool listed = is_file && (name == kSumsFile || (sums && sums->contains(name)));
+    if (!listed) unlisted = name;
+    return listed;
+  });
   if (code) return CannotRead(folder, code);
-  return std::string();
+  return unlisted;
 }
 
 Status WriteSums(const fs::path& folder) {

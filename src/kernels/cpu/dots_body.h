@@ -13,6 +13,7 @@
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights of 64 rows unpacked
 //   kFewInTurn                              so many few tokens are multiplied in turn; where there are two parts
+//   kFewVectorsInTurn<T>                    ... as kVectors<T>
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two

@@ -10,7 +10,8 @@ namespace marlin {
 namespace {
 
 struct SplitQuadDots : SplitQuadSums {
-  // 24 sums, up to 4 weight vectors and a token; of both bytes for few tokens, else of one after the other.
+  // 24 sums, up to 4 weight vectors and a token; of both bytes up to three tokens and where a chunk is unpacked, else
+  // of one after the other.
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
   template <int T>
