@@ -26,7 +26,7 @@
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
 //   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
 //   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
-//   .Keep()                                 ... copies it to where no address needs to be computed
+//   .Keep()                                 ... copied, so that Value computes no address
 //   .Value(sum, offset, token)              ... and how; offset counts where kOffset
 //   Offset                                  what offsets are: Vec, or Words that Value knows how to read
 //   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes

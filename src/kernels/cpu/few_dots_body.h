@@ -27,8 +27,8 @@ struct WordsOfTiles {
   }
 };
 
-// What the sums over a block need, of the packed tokens of two tiles or of one. It is put where the sums' loops leave
-// its address known: behind them the next sums would wait until it is computed.
+// What the sums over a block need of the tokens, which are packed in two tiles or in one. It is copied ahead of the
+// sums' loops: if addresses were computed behind them, the next sums would wait.
 template <class Code, int T>
 class BlockParams {
   using Dots = typename Code::Dots;

@@ -99,9 +99,9 @@ class InputSumsOf {
       Sum(shorts + begin / kSumLength * T, length);
     }
   }
-  // From now on they stand here.
+  // Moves them here.
   void Keep() {
-    __builtin_memcpy(own_, at, sizeof(own_));
+    __builtin_memmove(own_, at, sizeof(own_));
     asm("" : "+m"(own_));  // or they would be read from where they stood
     at = own_;
   }
