@@ -111,9 +111,14 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
 
 std::string RecordsLink(const fs::path& records, const fs::path& page) {
   std::error_code code;
-  const fs::path from = fs::weakly_canonical(page.empty() ? "." : page, code);
+  // Made absolute first: weakly_canonical leaves a path relative whose first folder does not exist yet.
+  const auto canonical = [&code](const fs::path& path) {
+    const fs::path absolute = fs::absolute(path.empty() ? "." : path, code);
+    return code ? fs::path() : fs::weakly_canonical(absolute, code);
+  };
+  const fs::path from = canonical(page);
   if (code) return "";
-  const fs::path to = fs::weakly_canonical(records.empty() ? "." : records, code);
+  const fs::path to = canonical(records);
   if (code) return "";
   const std::string link = to.lexically_relative(from).generic_string();
   if (link.empty() || link == ".") return "";

@@ -254,6 +254,8 @@ TEST(ReportLinks, RecordsLinkIsRelative) {
   EXPECT_EQ(RecordsLink("/a/results", "/a/docs"), "../results/");
   EXPECT_EQ(RecordsLink("/a/results", "/a/results"), "");
   EXPECT_EQ(RecordsLink("/a/results/", "/a/results"), "");
+  EXPECT_EQ(RecordsLink("not-there-results", "not-there-yet"), "../not-there-results/");
+  EXPECT_EQ(RecordsLink(fs::current_path() / "not-there-results", "not-there-yet"), "../not-there-results/");
 }
 
 }  // namespace
