@@ -89,6 +89,22 @@ constexpr bool kHasOffset = requires(const std::uint8_t* header) {
   Code::Offset(header, 0);
 };
 
+// Whether T tokens are multiplied by one part of their numbers after the other.
+template <class Dots, int T>
+constexpr bool kTakesInTurn = false;
+template <class Dots, int T>
+requires(Dots::kParts == 2) constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kLeastInTurn;
+
+// Vectors of rows of a register tile.
+template <class Dots, int T, bool kInTurn>
+constexpr int VectorsOf() {
+  if constexpr (kInTurn) {
+    return Dots::template kVectorsInTurn<T>;
+  } else {
+    return Dots::template kVectors<T>;
+  }
+}
+
 template <class Dots, int T, int kRowVectors = Dots::template kVectors<T>, int kParts = Dots::kParts>
 struct TileSums {
   static constexpr int kVectors = kRowVectors;

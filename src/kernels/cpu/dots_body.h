@@ -12,13 +12,13 @@
 //   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights of 64 rows unpacked
-//   kFewInTurn                              so many few tokens are multiplied in turn; where there are two parts
-//   kFewVectorsInTurn<T>                    ... as kVectors<T>
+//   kLeastInTurn                            so many tokens are multiplied by one part of theirs after the other; where
+//                                           there are two
+//   kVectorsInTurn<T>                       ... as kVectors<T>
+//   Raise(sum)                              ... and 256 times the sum between them
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two
-//   kVectorsInTurn                          as kVectors<T>, one part after the other,
-//   Raise(sum)                              ... and 256 times the sum between them
 //   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by two of two tokens,
 //                                           for a sum of each row with each token; a row's words stand together
 //   Low(a, b), High(a, b)                   ... such words of the first rows of a and b, and of the last

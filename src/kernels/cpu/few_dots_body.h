@@ -127,7 +127,7 @@ template <class Code, int T>
                                                     const BlockParams<Code, T>& params, int first,
                                                     std::uint8_t* unpacked, float* totals) {
   using Dots = typename Code::Dots;
-  constexpr int kVectors = Dots::template kFewVectorsInTurn<T>;
+  constexpr int kVectors = Dots::template kVectorsInTurn<T>;
   constexpr std::size_t kUnpackedStep = Dots::kStepWords * kVectors * kLanes * 4;
   const WordsOfTiles<Dots, T> begin(tile.packed, tile.geometry->cols);
   WordsOfTiles<Dots, T> x = begin;
@@ -169,30 +169,16 @@ template <class Code, int T>
   FoldDirect<Code, T>(block, params, first, sums, totals);
 }
 
-// Whether T few tokens are multiplied by one part of their numbers after the other.
-template <class Dots, int T>
-constexpr bool kTakesInTurn = false;
-template <class Dots, int T>
-requires(Dots::kParts == 2) constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kFewInTurn;
-
-template <class Dots, int T>
-constexpr int FewVectors() {
-  if constexpr (kTakesInTurn<Dots, T>) {
-    return Dots::template kFewVectorsInTurn<T>;
-  } else {
-    return Dots::template kVectors<T>;
-  }
-}
-
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   float* const totals = tile.workspace;  // [T][64]
   auto* const unpacked = reinterpret_cast<std::uint8_t*>(totals + T * 64);
   ZeroTotals(totals, T);
+  constexpr bool kInTurn = kTakesInTurn<typename Code::Dots, T>;
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
     const BlockParams<Code, T> params(tile, block);
-    for (int first = 0; first < 64; first += FewVectors<typename Code::Dots, T>() * kLanes) {
-      if constexpr (kTakesInTurn<typename Code::Dots, T>) {
+    for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kInTurn>() * kLanes) {
+      if constexpr (kInTurn) {
         DirectDotsInTurn<Code, T>(tile, block, params, first, unpacked, totals);
       } else {
         DirectDots<Code, T>(tile, block, params, first, totals);

@@ -43,15 +43,6 @@ struct DotProduct {
   }
 };
 
-template <class Dots, int T, bool kInTurn>
-constexpr int VectorsOf() {
-  if constexpr (kInTurn) {
-    return Dots::kVectorsInTurn;
-  } else {
-    return Dots::template kVectors<T>;
-  }
-}
-
 // One register tile after the other of T tokens; in turn: the parts of their numbers one after the other.
 template <class Dots, int T, bool kOffset, bool kInTurn>
 class TileRun {
@@ -205,7 +196,7 @@ template <class Code, int T>
 
 template <class Dots, int T, bool kOffset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  constexpr bool kInTurn = Dots::kParts > 1 && T > 3;  // fewer tokens are too few sums
+  constexpr bool kInTurn = kTakesInTurn<Dots, T>;
   TileRun<Dots, T, kOffset, kInTurn> run(p);
   for (int first = 0; first < 64; first += run.kVectors * kLanes) {
     if constexpr (kInTurn) {

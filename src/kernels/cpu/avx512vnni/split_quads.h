@@ -15,10 +15,9 @@ struct SplitQuadDots : SplitQuadSums {
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
   template <int T>
-  static constexpr int kFewVectorsInTurn = T <= 6 ? 4 : 2;
-  static constexpr int kVectorsInTurn = 4;
+  static constexpr int kVectorsInTurn = T <= 6 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 12;
-  static constexpr int kFewInTurn = 4;
+  static constexpr int kLeastInTurn = 4;  // fewer tokens are too few sums
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
   static Words OffsetOf(int offset) { return OffsetPair(offset); }
