@@ -89,6 +89,19 @@ constexpr bool kHasOffset = requires(const std::uint8_t* header) {
   Code::Offset(header, 0);
 };
 
+// Tiles of many tokens that share the requests for later weights: one alone waits for the few that are answered at a
+// time, where it multiplies fast.
+template <class Dots>
+constexpr int kAskingTiles = 4;
+template <class Dots>
+requires(Dots::kAskingTiles > 0) constexpr int kAskingTiles<Dots> = Dots::kAskingTiles;
+
+// Tokens whose sums the registers hold.
+template <class Dots>
+constexpr int kMostSums = static_cast<int>(Dots::kFewTokens);
+template <class Dots>
+requires(Dots::kMostSums > 0) constexpr int kMostSums<Dots> = Dots::kMostSums;
+
 // Whether T tokens are multiplied by one part of their numbers after the other.
 template <class Dots, int T>
 constexpr bool kTakesInTurn = false;
@@ -105,6 +118,23 @@ constexpr int VectorsOf() {
   }
 }
 
+// Words of a row that are multiplied together: two where that takes fewer instructions.
+template <class Dots>
+constexpr int kWordsAtOnce = 1;
+template <class Dots>
+requires requires(typename Dots::Sum sum, Words word) { Dots::AddTwo(sum, word, word, word, word); }
+constexpr int kWordsAtOnce<Dots> = 2;
+
+// The word of a step that is multiplied i-th.
+template <class Dots>
+constexpr int WordAt(int i) {
+  if constexpr (requires { Dots::WordAt(i); }) {
+    return Dots::WordAt(i);
+  } else {
+    return i;
+  }
+}
+
 template <class Dots, int T, int kRowVectors = Dots::template kVectors<T>, int kParts = Dots::kParts>
 struct TileSums {
   static constexpr int kVectors = kRowVectors;
@@ -117,14 +147,21 @@ struct TileSums {
       });
     });
   }
-  // One word of every row times the words at_token(part, token).
-  template <class At>
-  [[gnu::always_inline]] void Add(const Words (&weights)[kVectors], At at_token) {
+  // kWords words of every row times the words at_token(word, part, token).
+  template <int kWords, class At>
+  [[gnu::always_inline]] void Add(const Words (&weights)[kWords][kVectors], At at_token) {
     Unrolled<kParts>([&](auto part) MARLIN_INLINE {
       Unrolled<T>([&](auto t) MARLIN_INLINE {
-        const Words token = BroadcastWord(at_token(part, t));
-        Unrolled<kVectors>([&](auto v)
-                               MARLIN_INLINE { at[part][t][v] = Dots::Add(at[part][t][v], weights[v], token); });
+        Words token[kWords];
+        Unrolled<kWords>([&](auto word) MARLIN_INLINE { token[word] = BroadcastWord(at_token(word, part, t)); });
+        Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+          auto& sum = at[part][t][v];
+          if constexpr (kWords == 2) {
+            sum = Dots::AddTwo(sum, weights[0][v], token[0], weights[1][v], token[1]);
+          } else {
+            sum = Dots::Add(sum, weights[0][v], token[0]);
+          }
+        });
       });
     });
   }

@@ -12,12 +12,15 @@
 //   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights of 64 rows unpacked
+//   kMostSums                               ... in two tiles, one after the other, where they are more than this
 //   kLeastInTurn                            so many tokens are multiplied by one part of theirs after the other; where
 //                                           there are two
 //   kVectorsInTurn<T>                       ... as kVectors<T>
 //   Raise(sum)                              ... and 256 times the sum between them
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
 //   Sum, Start(), Add(sum, weights, x)
+//   AddTwo(sum, weights, x, next_weights, next_x)   two words; where that takes less than two Add
+//   WordAt(i)                               the word of a step that is multiplied i-th; where that is not word i
 //   Join(high, low)                         256 times the sum, and that of the other part; where there are two
 //   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by two of two tokens,
 //                                           for a sum of each row with each token; a row's words stand together
@@ -49,11 +52,13 @@
 namespace marlin {
 namespace {
 
-// The most that one instruction multiplies.
+// The most that is multiplied at once.
 template <class Dots>
 [[gnu::always_inline]] inline typename Dots::Sum AddMost(typename Dots::Sum sum, Words weights, Words x) {
   if constexpr (kHasSquares<Dots>) {
     return Dots::AddSquare(sum, weights, x);
+  } else if constexpr (kWordsAtOnce<Dots> == 2) {
+    return Dots::AddTwo(sum, weights, x, x, weights);
   } else {
     return Dots::Add(sum, weights, x);
   }
@@ -66,12 +71,14 @@ float RunDotPeak(std::size_t steps) noexcept {
   std::uint32_t small[kPeakChains];
   for (std::uint32_t c = 0; c < kPeakChains; ++c) small[c] = c + 1;
   Words word = BroadcastWord(small);
+  Words other = BroadcastWord(small + 1);
   Unrolled<kPeakChains>(
       [&](auto c) MARLIN_INLINE { chains[c] = AddMost<Dots>(Dots::Start(), BroadcastWord(small + c), word); });
   for (std::size_t i = 0; i < steps; ++i) {
     Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE {
-      chains[c] = AddMost<Dots>(chains[c], word, word);
+      chains[c] = AddMost<Dots>(chains[c], word, other);
       Forget(word);  // or one product would serve them all
+      Forget(other);
     });
   }
   float total = 0;
@@ -81,7 +88,8 @@ float RunDotPeak(std::size_t steps) noexcept {
 
 // Words of 2 or 4 products, or of 4 halves of products.
 template <class Dots>
-constexpr PeakLoop kDotPeak = {2.0 * kLanes* kTogether<Dots> * 8 / kTokenStep<Dots>* kPeakChains, RunDotPeak<Dots>};
+constexpr PeakLoop kDotPeak = {2.0 * kLanes* kTogether<Dots>* kWordsAtOnce<Dots> * 8 / kTokenStep<Dots>* kPeakChains,
+                               RunDotPeak<Dots>};
 
 template <class Code>
 void MatmulDots(const MatmulTile& tile) noexcept {

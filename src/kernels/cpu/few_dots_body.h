@@ -94,6 +94,7 @@ template <class Code, int T>
   using Dots = typename Code::Dots;
   using Tiles = WordsOfTiles<Dots, T>;
   constexpr int kVectors = Dots::template kVectors<T>;
+  constexpr int kAtOnce = kWordsAtOnce<Dots>;
   constexpr bool kOneSweep = kVectors == kPanelVectors;
   const bool past_caches = kOneSweep && tile.fetch_past_caches;
   const Tiles begin(tile.packed, tile.geometry->cols);
@@ -106,15 +107,18 @@ template <class Code, int T>
   const std::uint8_t* bytes = block.codes + first * 4;
   const std::uint8_t* const end = bytes + StepsOf(block.length) * Code::kStepBytes;
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>)) {
-    Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-      FetchWord<Code, kVectors, decltype(word)::value>(
-          bytes, [&](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, past_caches); });
-      if (!past_caches) later.template Visit<decltype(word)::value, Dots::kStepWords>();
-      Words weights[kVectors];
-      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
-        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
+    Unrolled<Dots::kStepWords / kAtOnce>([&](auto group) MARLIN_INLINE {
+      Words weights[kAtOnce][kVectors];
+      Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
+        constexpr int kWord = WordAt<Dots>(decltype(group)::value * kAtOnce + decltype(i)::value);
+        FetchWord<Code, kVectors, kWord>(bytes,
+                                         [&](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, past_caches); });
+        if (!past_caches) later.template Visit<kWord, Dots::kStepWords>();
+        Unrolled<kVectors>([&](auto v)
+                               MARLIN_INLINE { weights[i][v] = Code::template Word<kWord>(bytes + v * kLanes * 4); });
       });
-      sums.Add(weights, [&](auto part, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + part, t); });
+      sums.Add(weights, [&](auto i, auto part, auto t)
+                            MARLIN_INLINE { return x.At(WordAt<Dots>(group * kAtOnce + i) * Dots::kParts + part, t); });
     });
   }
   FoldDirect<Code, T>(block, params, first, sums, totals);
@@ -146,12 +150,12 @@ template <class Code, int T>
     FetchWord<Code, kVectors, 0>(bytes, fetch);
     later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-      Words weights[kVectors];
+      Words weights[1][kVectors];
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
-        weights[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
-        StoreWords(w + (word * kVectors + v) * kLanes * 4, weights[v]);
+        weights[0][v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
+        StoreWords(w + (word * kVectors + v) * kLanes * 4, weights[0][v]);
       });
-      sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts, t); });
+      sums.Add(weights, [&](auto, auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts, t); });
     });
   }
   sums.Raise();
@@ -160,31 +164,48 @@ template <class Code, int T>
     FetchWord<Code, kVectors, 1>(bytes, fetch);
     later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-      Words weights[kVectors];
-      Unrolled<kVectors>([&](auto v)
-                             MARLIN_INLINE { weights[v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
-      sums.Add(weights, [&](auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
+      Words weights[1][kVectors];
+      Unrolled<kVectors>(
+          [&](auto v) MARLIN_INLINE { weights[0][v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
+      sums.Add(weights, [&](auto, auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
     });
   }
   FoldDirect<Code, T>(block, params, first, sums, totals);
 }
 
+// One block for T tokens and all rows: adds to totals [T][64].
+template <class Code, int T>
+[[gnu::always_inline]] inline void DirectBlock(const MatmulTile& tile, const Block& block, std::uint8_t* unpacked,
+                                               float* totals) {
+  constexpr bool kInTurn = kTakesInTurn<typename Code::Dots, T>;
+  const BlockParams<Code, T> params(tile, block);
+  for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kInTurn>() * kLanes) {
+    if constexpr (kInTurn) {
+      DirectDotsInTurn<Code, T>(tile, block, params, first, unpacked, totals);
+    } else {
+      DirectDots<Code, T>(tile, block, params, first, totals);
+    }
+  }
+}
+
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
+  using Dots = typename Code::Dots;
   float* const totals = tile.workspace;  // [T][64]
   auto* const unpacked = reinterpret_cast<std::uint8_t*>(totals + T * 64);
   ZeroTotals(totals, T);
-  constexpr bool kInTurn = kTakesInTurn<typename Code::Dots, T>;
-  ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
-    const BlockParams<Code, T> params(tile, block);
-    for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kInTurn>() * kLanes) {
-      if constexpr (kInTurn) {
-        DirectDotsInTurn<Code, T>(tile, block, params, first, unpacked, totals);
-      } else {
-        DirectDots<Code, T>(tile, block, params, first, totals);
-      }
-    }
-  });
+  if constexpr (T <= kMostSums<Dots>) {
+    ForEachBlock<kDotBlockLength>(tile,
+                                  [&](const Block& block) { DirectBlock<Code, T>(tile, block, unpacked, totals); });
+  } else {
+    constexpr int kFirst = WordsOfTiles<Dots, T>::kFirst;
+    MatmulTile second = tile;
+    second.packed = WordsOfTiles<Dots, T>(tile.packed, tile.geometry->cols).second;
+    ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
+      DirectBlock<Code, kFirst>(tile, block, unpacked, totals);
+      DirectBlock<Code, T - kFirst>(second, block, unpacked, totals + kFirst * 64);
+    });
+  }
   CopyRows(tile, totals);
 }
 

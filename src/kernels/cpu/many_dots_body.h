@@ -55,9 +55,10 @@ class TileRun {
       : p_(p),
         input_(p.next_input, p.next_input_bytes, p.Visits<Dots, kVectors>(Dots::kParts / kParts)),
         weights_(p.later_weights, p.later_weights_bytes, p.Visits<Dots, kVectors>(Dots::kParts / kParts)) {}
+  template <bool kWeights = (kAskingTiles<Dots> > 1)>
   [[gnu::always_inline]] void Fetch() {
     input_.IntoL1();
-    weights_.IntoL2();
+    if constexpr (kWeights) weights_.IntoL2();
   }
   const std::uint32_t* Input() const { return p_.packed + p_.chunk->k / 8 * kTokenStep<Dots> * T; }
 
@@ -90,17 +91,20 @@ class TileRun {
 template <class Dots, int T, bool kOffset>
 [[gnu::always_inline]] inline void DotTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
   using Run = TileRun<Dots, T, kOffset, false>;
+  constexpr int kAtOnce = kWordsAtOnce<Dots>;
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
     typename Run::Sums sums;
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
-    for (; w != end; w += 256, x += T * Dots::kParts) {
-      run.Fetch();
-      Words row[Run::kVectors];
-      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(w + v * kLanes * 4); });
-      sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + part * T + t; });
+    for (; w != end; w += kAtOnce * 256, x += kAtOnce * Dots::kParts * T) {
+      Words row[kAtOnce][Run::kVectors];
+      Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
+        run.Fetch();
+        Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[i][v] = LoadWords(w + i * 256 + v * kLanes * 4); });
+      });
+      sums.Add(row, [&](auto i, auto part, auto t) MARLIN_INLINE { return x + (i * Dots::kParts + part) * T + t; });
     }
     run.Fold(b, first, sums);
   }
@@ -122,9 +126,9 @@ template <class Dots, int T, bool kOffset>
     const std::uint32_t* token = x;
     for (int part = 0;;) {
       run.Fetch();
-      Words row[Run::kVectors];
-      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[v] = LoadWords(at + v * kLanes * 4); });
-      sums.Add(row, [&](auto, auto t) MARLIN_INLINE { return token + t; });
+      Words row[1][Run::kVectors];
+      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[0][v] = LoadWords(at + v * kLanes * 4); });
+      sums.Add(row, [&](auto, auto, auto t) MARLIN_INLINE { return token + t; });
       at += 256;
       token += Dots::kParts * T;
       if (at != end) continue;
@@ -164,6 +168,7 @@ template <class Code, int T>
                                                     int first) {
   using Dots = typename Code::Dots;
   using Run = TileRun<Dots, T, kHasOffset<Code>, false>;
+  constexpr int kAtOnce = kWordsAtOnce<Dots>;
   std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
@@ -172,16 +177,21 @@ template <class Code, int T>
     const std::uint8_t* bytes = p.chunk->codes[b] + first * 4;
     const std::uint8_t* const end = bytes + p.chunk->steps[b] * Code::kStepBytes;
     for (; bytes != end; bytes += Code::kStepBytes, w += Dots::kStepWords * 256, x += kTokenStep<Dots> * T) {
-      Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
-        run.Fetch();
-        FetchWord<Code, Run::kVectors, decltype(word)::value>(
-            bytes, [](const std::uint8_t* line) MARLIN_INLINE { __builtin_prefetch(line + kIntoL1Ahead); });
-        Words row[Run::kVectors];
-        Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE {
-          row[v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
-          StoreWords(w + word * 256 + v * kLanes * 4, row[v]);
+      Unrolled<Dots::kStepWords / kAtOnce>([&](auto group) MARLIN_INLINE {
+        Words row[kAtOnce][Run::kVectors];
+        Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
+          constexpr int kWord = WordAt<Dots>(decltype(group)::value * kAtOnce + decltype(i)::value);
+          run.template Fetch<true>();
+          FetchWord<Code, Run::kVectors, kWord>(
+              bytes, [](const std::uint8_t* line) MARLIN_INLINE { __builtin_prefetch(line + kIntoL1Ahead); });
+          Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE {
+            row[i][v] = Code::template Word<kWord>(bytes + v * kLanes * 4);
+            StoreWords(w + kWord * 256 + v * kLanes * 4, row[i][v]);
+          });
         });
-        sums.Add(row, [&](auto part, auto t) MARLIN_INLINE { return x + (word * Dots::kParts + part) * T + t; });
+        sums.Add(row, [&](auto i, auto part, auto t) MARLIN_INLINE {
+          return x + (WordAt<Dots>(group * kAtOnce + i) * Dots::kParts + part) * T + t;
+        });
       });
     }
     run.Fold(b, first, sums);
@@ -292,9 +302,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
   using Dots = typename Code::Dots;
   const std::size_t token_words = Dots::WordsOfToken(p.cols);
   const TokenTiles tiles(tile.m);
-  // Weights of a later chunk are asked for by the first tiles: one alone waits for the few requests that are answered
-  // at a time.
-  const std::size_t sharing = Smaller(tiles.count, 4);
+  const std::size_t sharing = Smaller(tiles.count, kAskingTiles<Dots>);
   const std::size_t later = static_cast<std::size_t>(p.chunk->end - p.chunk->codes[0]) + tile.geometry->code_offset;
   for (std::size_t i = 0; i < tiles.count; ++i) {
     const std::size_t tokens = tiles.Width(i);

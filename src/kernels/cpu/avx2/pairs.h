@@ -9,7 +9,10 @@
 namespace marlin {
 namespace {
 
-inline Whole AddPairs(Whole sum, Words a, Words b) { return AddWhole(sum, _mm256_madd_epi16(a, b)); }
+inline Whole AddPairs(Whole sum, Words a, Words b) {
+  AddInPlace(sum, _mm256_madd_epi16(a, b));
+  return sum;
+}
 
 }  // namespace
 }  // namespace marlin
@@ -20,7 +23,10 @@ inline Whole AddPairs(Whole sum, Words a, Words b) { return AddWhole(sum, _mm256
 namespace marlin {
 namespace {
 
-using PairTiles = DotTiles<WholePairSums>;
+struct PairTiles : DotTiles<WholePairSums> {
+  // Words that come from the same nibbles follow each other.
+  static constexpr int WordAt(int i) { return i % 2 * 2 + i / 2; }
+};
 
 // Signed bytes as int16: bytes 0 and 2 of every word, or 1 and 3.
 template <int kFirst>
