@@ -31,7 +31,9 @@ struct PairTiles : DotTiles<WholePairSums> {
 // Signed bytes as int16: bytes 0 and 2 of every word, or 1 and 3.
 template <int kFirst>
 inline Words SignedPair(Words bytes) {
-  return _mm256_srai_epi16(kFirst == 0 ? _mm256_slli_epi16(bytes, 8) : bytes, 8);
+  // Even bytes times 1, odd ones times 0: one instruction instead of two shifts.
+  if constexpr (kFirst == 0) return _mm256_maddubs_epi16(_mm256_set1_epi16(1), bytes);
+  return _mm256_srai_epi16(bytes, 8);
 }
 
 // Values are doubled to be whole numbers; the scale is halved, which is exact.
