@@ -18,6 +18,7 @@
 //   kVectorsInTurn<T>                       ... as kVectors<T>
 //   Raise(sum)                              ... and 256 times the sum between them
 //   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
+//   kAskingTiles                            ... and so many tiles of them ask for later weights; where those are not 4
 //   Sum, Start(), Add(sum, weights, x)
 //   AddTwo(sum, weights, x, next_weights, next_x)   two words; where that takes less than two Add
 //   WordAt(i)                               the word of a step that is multiplied i-th; where that is not word i
