@@ -115,7 +115,8 @@ TokenRate RateOf(std::size_t tokens, std::span<const double> samples_ns) {
   std::vector<double> rates;
   for (const double ns : samples_ns) rates.push_back(1e9 * static_cast<double>(tokens) / ns);
   const MeanDeviation mean = MeanAndDeviation(rates);
-  return {mean.mean, mean.deviation, Quantile(rates, 0.5)};
+  const std::optional<double> deviation = rates.size() > 1 ? std::optional(mean.deviation) : std::nullopt;
+  return {mean.mean, deviation, Quantile(rates, 0.5)};
 }
 
 }  // namespace marlin

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -54,7 +55,7 @@ Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLeng
 // Of the rates of single runs. At least one sample.
 struct TokenRate {
   double mean_tok_s = 0;
-  double deviation_tok_s = 0;  // n - 1
+  std::optional<double> deviation_tok_s;  // n - 1; of one there is none
   double median_tok_s = 0;
 };
 TokenRate RateOf(std::size_t tokens, std::span<const double> samples_ns);

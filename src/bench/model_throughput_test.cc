@@ -15,9 +15,10 @@ TEST(RateOf, IsOfTheRunsRates) {
   const std::vector<double> samples = {1e9, 2e9, 4e9};  // 128, 64 and 32 tokens per second
   const TokenRate rate = RateOf(128, samples);
   EXPECT_DOUBLE_EQ(rate.mean_tok_s, 224.0 / 3);
-  EXPECT_NEAR(rate.deviation_tok_s, 48.8808, 1e-4);
+  ASSERT_TRUE(rate.deviation_tok_s);
+  EXPECT_NEAR(*rate.deviation_tok_s, 48.8808, 1e-4);
   EXPECT_DOUBLE_EQ(rate.median_tok_s, 64);
-  EXPECT_EQ(RateOf(128, std::vector<double>{5e8}).deviation_tok_s, 0);
+  EXPECT_FALSE(RateOf(128, std::vector<double>{5e8}).deviation_tok_s);
 }
 
 class TinyModel : public testing::Test {

@@ -58,7 +58,6 @@ void SetRate(ThroughputRow& row, const char* test, std::size_t tokens, const std
   row.mean_tok_s = rate.mean_tok_s;
   row.deviation_tok_s = rate.deviation_tok_s;
   row.median_tok_s = rate.median_tok_s;
-  row.runs = samples_ns.size();
   row.unstable = SummarizeTimings(samples_ns).unstable();
 }
 
@@ -96,7 +95,7 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
           {"test", row.test},
           {"tokens", tokens},
           {"mean_tok_s", row.mean_tok_s},
-          {"deviation_tok_s", row.deviation_tok_s},
+          {"deviation_tok_s", number(row.deviation_tok_s)},
           {"median_tok_s", row.median_tok_s},
           {"unstable", row.unstable},
           {"weight_bytes_per_token", number(row.weight_bytes)},

@@ -27,7 +27,7 @@ std::string Remark(bool in_cache, bool unstable, const std::optional<LimitShare>
 
 std::string RateText(const ThroughputRow& row) {
   const std::string mean = FigureThreeDigits(row.mean_tok_s);
-  return row.runs > 1 ? fmt::format("{} ± {}", mean, FigureThreeDigits(row.deviation_tok_s)) : mean;
+  return row.deviation_tok_s ? fmt::format("{} ± {}", mean, FigureThreeDigits(*row.deviation_tok_s)) : mean;
 }
 
 // What does not apply to a row is empty: it is not missing.
@@ -73,7 +73,7 @@ Table ThroughputTable(std::span<const ThroughputRow> rows) {
 std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
   std::string out =
       "model,path,weights,threads,test,mean_tok_s,deviation_tok_s,median_tok_s,weight_bytes_per_token,gbps,gflops,"
-      "limit_share,limit,kernels\n";
+      "limit_share,limit,remark,kernels\n";
   for (const ThroughputRow& row : rows) {
     const std::vector<std::string> fields = {CsvField(row.model),
                                              CsvField(row.path),
@@ -81,13 +81,14 @@ std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
                                              fmt::format("{}", row.threads),
                                              row.test,
                                              fmt::format("{}", row.mean_tok_s),
-                                             fmt::format("{}", row.deviation_tok_s),
+                                             CsvNumber(row.deviation_tok_s),
                                              fmt::format("{}", row.median_tok_s),
                                              CsvNumber(row.weight_bytes),
                                              CsvNumber(row.gbps),
                                              CsvNumber(row.gflops),
                                              row.limit ? fmt::format("{}", row.limit->share) : "",
                                              row.limit ? CsvField(row.limit->limit) : "",
+                                             CsvField(Remark(false, row.unstable, row.limit)),
                                              CsvField(row.kernels)};
     out += fmt::format("{}\n", fmt::join(fields, ","));
   }

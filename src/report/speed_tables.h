@@ -26,9 +26,8 @@ struct ThroughputRow {
   int threads = 0;
   std::string test;  // "pp512", "tg128"
   double mean_tok_s = 0;
-  double deviation_tok_s = 0;
+  std::optional<double> deviation_tok_s;  // of the runs; of one there is none
   double median_tok_s = 0;
-  std::size_t runs = 0;                       // of one there is no deviation
   bool unstable = false;                      // as TimingSummary says
   std::optional<std::uint64_t> weight_bytes;  // read per token; of tg
   std::optional<double> gbps;                 // of these bytes; of tg
