@@ -188,6 +188,13 @@ template <class Code, int T>
   }
 }
 
+// The same by itself, which the compiler takes once for all numbers of tokens that are two tiles.
+template <class Code, int T>
+[[gnu::noinline]] void DirectBlockOfTile(const MatmulTile& tile, const Block& block, std::uint8_t* unpacked,
+                                         float* totals) {
+  DirectBlock<Code, T>(tile, block, unpacked, totals);
+}
+
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewDots(const MatmulTile& tile) {
   using Dots = typename Code::Dots;
@@ -202,8 +209,8 @@ template <class Code, int T>
     MatmulTile second = tile;
     second.packed = WordsOfTiles<Dots, T>(tile.packed, tile.geometry->cols).second;
     ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {
-      DirectBlock<Code, kFirst>(tile, block, unpacked, totals);
-      DirectBlock<Code, T - kFirst>(second, block, unpacked, totals + kFirst * 64);
+      DirectBlockOfTile<Code, kFirst>(tile, block, unpacked, totals);
+      DirectBlockOfTile<Code, T - kFirst>(second, block, unpacked, totals + kFirst * 64);
     });
   }
   CopyRows(tile, totals);
