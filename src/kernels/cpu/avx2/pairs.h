@@ -9,10 +9,7 @@
 namespace marlin {
 namespace {
 
-inline Whole AddPairs(Whole sum, Words a, Words b) {
-  AddInPlace(sum, _mm256_madd_epi16(a, b));
-  return sum;
-}
+inline Whole AddPairs(Whole sum, Words a, Words b) { return AddInPlace(sum, _mm256_madd_epi16(a, b)); }
 
 }  // namespace
 }  // namespace marlin

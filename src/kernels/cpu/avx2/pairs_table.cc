@@ -8,7 +8,6 @@ namespace {
 struct PairDots : PairTiles {
   // A dot product takes two instructions: decoding the words of a block again costs less than keeping them.
   static constexpr std::size_t kFewTokens = 2 * kTokenTile;
-  static constexpr int kMostSums = kTokenTile;
   static Sum Add(Sum sum, Words weights, Words x) { return AddPairs(sum, weights, x); }
 };
 

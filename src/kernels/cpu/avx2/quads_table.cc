@@ -13,12 +13,10 @@ alignas(32) constexpr std::int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 struct QuadDots : QuadTiles {
   // A dot product takes up to three instructions: decoding the words of a block again costs less than keeping them.
   static constexpr std::size_t kFewTokens = 2 * kTokenTile;
-  static constexpr int kMostSums = kTokenTile;
   static Sum Add(Sum sum, Words weights, Words x) {
     Words pairs = _mm256_maddubs_epi16(weights, x);
     asm("vpmaddwd %1, %0, %0" : "+x"(pairs) : "m"(kOnes));
-    AddInPlace(sum, pairs);
-    return sum;
+    return AddInPlace(sum, pairs);
   }
 };
 
@@ -26,8 +24,7 @@ struct QuadDots : QuadTiles {
 struct SmallQuadDots : QuadDots {
   static Sum AddTwo(Sum sum, Words weights, Words x, Words next_weights, Words next_x) {
     const Words pairs = _mm256_add_epi16(_mm256_maddubs_epi16(weights, x), _mm256_maddubs_epi16(next_weights, next_x));
-    AddInPlace(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    return sum;
+    return AddInPlace(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 };
 

@@ -19,9 +19,12 @@ using Whole = __m256i;
 
 inline Whole ZeroWhole() { return _mm256_setzero_si256(); }
 inline Whole AddWhole(Whole a, Whole b) { return _mm256_add_epi32(a, b); }
-// sum += a, here and in this register: GCC adds whole numbers in another order, all products of some steps first, which
-// then wait in memory, and moves sums from one register to the next.
-inline void AddInPlace(Whole& sum, Whole a) { asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(a)); }
+// As AddWhole, here and in the sum's own register: GCC adds whole numbers in another order, all products of some steps
+// first, which then wait in memory, and moves sums from one register to the next.
+inline Whole AddInPlace(Whole sum, Whole a) {
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(a));
+  return sum;
+}
 inline int FirstWhole(Whole a) { return _mm256_cvtsi256_si32(a); }
 inline int ReduceWhole(Whole a) {
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -41,7 +44,8 @@ struct DotTiles : Sums {
   // With 6 tokens: 12 sums, 2 weight vectors, a token and a product are all 16 registers.
   template <int T>
   static constexpr int kVectors = T == 1 ? 4 : 2;
-  static constexpr std::size_t kFewTokens = 6;
+  static constexpr std::size_t kFewTokens = kTokenTile;
+  static constexpr int kMostSums = kTokenTile;
   static constexpr bool kUnpacksWhileMultiplying = true;
   static constexpr int kAskingTiles = 1;  // a request in every tile's loop costs a fifth of it on Zen 3
   // Where GCC 12 sees that sums begin as 0, it moves products from one step to the next and spills.
