@@ -4,6 +4,7 @@ list(FILTER cli_sources EXCLUDE REGEX "_test\\.cc$")
 add_executable(metal-marlin ${cli_sources})
 target_include_directories(metal-marlin PRIVATE ${CMAKE_BINARY_DIR}/generated)
 target_link_libraries(metal-marlin PRIVATE marlin_study CLI11::CLI11)
+marlin_compile_fast(metal-marlin)
 
 string(TOUPPER "${CMAKE_BUILD_TYPE}" build_type)
 string(STRIP "${CMAKE_CXX_FLAGS} ${CMAKE_CXX_FLAGS_${build_type}}" build_flags)

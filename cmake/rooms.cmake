@@ -16,11 +16,19 @@ function(marlin_room name)
   endif()
 endfunction()
 
+# marlin_compile_fast(TARGET): for code whose own speed nobody waits for; a third of the time to compile templates.
+function(marlin_compile_fast target)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_options(${target} PRIVATE -O1)
+  endif()
+endfunction()
+
 # marlin_test(NAME SOURCES ... LIBRARIES ...): a GoogleTest program; every test case is one test of ctest.
 function(marlin_test name)
   cmake_parse_arguments(TEST "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${TEST_SOURCES})
   target_link_libraries(${name} PRIVATE ${TEST_LIBRARIES} GTest::gtest GTest::gtest_main)
+  marlin_compile_fast(${name})
   if(NOT MARLIN_KERNELS_ONLY)
     target_compile_definitions(${name} PRIVATE MARLIN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MARLIN_PROGRAM="$<TARGET_FILE:metal-marlin>")
     add_dependencies(${name} metal-marlin)

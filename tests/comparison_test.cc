@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -291,13 +292,15 @@ TEST_F(Comparison, TheMemoryOfACalibrationIsCounted) {
 }
 
 TEST_F(Comparison, InterruptSaysHowToGoOn) {
-  RunOptions options;
-  options.signal_after_seconds = 1.0;
-  options.signal = 2;
-  const RunResult run = RunProgram(Command("results", {"--samples", "20", "--backend", "reference"}), options);
-  if (run.exit_code == 0) GTEST_SKIP() << "this machine finished before it could be interrupted";
-  EXPECT_EQ(run.exit_code, 130) << run.err;
-  EXPECT_NE(run.err.find("goes on"), std::string::npos) << run.err;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    RunOptions options;
+    options.signal_after_seconds = 1.0;
+    options.signal = signal;
+    const RunResult run = RunProgram(Command("results", {"--samples", "20", "--backend", "reference"}), options);
+    if (run.exit_code == 0) GTEST_SKIP() << "this machine finished before it could be interrupted";
+    EXPECT_EQ(run.exit_code, 130) << run.err;
+    EXPECT_NE(run.err.find("goes on"), std::string::npos) << run.err;
+  }
 }
 
 TEST(Report, EmptyFolderGivesThePageThatSaysSo) {

@@ -118,6 +118,47 @@ TEST_F(Verbs, AnUnknownVerbIsNamedBesideThoseThereAre) {
   EXPECT_EQ(RunProgram({"inspect", "no-such-model"}).exit_code, 3) << "a word after a whole verb is its own matter";
 }
 
+TEST_F(Verbs, AnUnknownOptionIsNamedBesideTheOneThatWasMeant) {
+  ExpectFailure(RunProgram({"eval", "perplexity", model_, "--sampels", "5"}), 2,
+                "eval perplexity has no option --sampels; did you mean --samples?");
+  ExpectFailure(RunProgram({"quantize", model_, "--ouput=x"}), 2,
+                "quantize has no option --ouput; did you mean --output?");
+  ExpectFailure(RunProgram({"inspect", model_, "--swim"}), 2,
+                "inspect has no option --swim; see `metal-marlin inspect --help`");
+  ExpectFailure(RunProgram({"--json", "inspect", model_}), 2, "--json stands before a verb");
+  ExpectFailure(RunProgram({"inspect", model_, "twice"}), 2, "inspect has no use for the word twice");
+  ExpectFailure(RunProgram({"bench"}), 2, "a verb is missing behind bench: comparison, throughput, kernels");
+}
+
+TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
+  const auto refused = [&](const std::vector<std::string>& words, const char* message) {
+    std::vector<std::string> all = {"generate", model_, "-p", "a"};
+    all.insert(all.end(), words.begin(), words.end());
+    ExpectFailure(RunProgram(all), 2, message);
+  };
+  refused({"-n", "0"}, "--max-tokens: 0 is not in 1 to 1048576; see `metal-marlin generate --help`");
+  refused({"-n", "-1"}, "-1 is not in 1 to 1048576");
+  refused({"-n", "two"}, "--max-tokens: two is no number");
+  refused({"-n", "1.5"}, "--max-tokens: 1.5 is no whole number");
+  refused({"-n", "1e400"}, "--max-tokens: 1e400 is no number");
+  refused({"-n", "1", "-n", "2"}, "--max-tokens is given 2 times but has one value");
+  refused({"-n"}, "--max-tokens");
+  refused({"--backend", "gpu"}, "--backend: gpu");
+  refused({"-q", "-v"}, "--verbose");
+}
+
+TEST_F(Verbs, AChoiceOfKernelsThatChangesNothingIsSaid) {
+  const std::string plain = "changes nothing here";
+  const auto generate = [&](const std::string& model, const std::string& option, const std::string& value) {
+    const RunResult run = RunProgram({"generate", model, "-p", "a", "-n", "1", option, value});
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return run.err;
+  };
+  EXPECT_TRUE(Has(generate(model_, "--activations", "int8"), "--activations int8 " + plain));
+  EXPECT_FALSE(Has(generate(model_, "--activations", "bf16"), plain));
+  EXPECT_FALSE(Has(generate(model_, "--kernel", "scalar/any"), plain));
+}
+
 TEST_F(Verbs, InspectCountsWhatQuantizeWrites) {
   const RunResult run = RunProgram({"inspect", model_, "--json"});
   ASSERT_EQ(run.exit_code, 0) << run.err;

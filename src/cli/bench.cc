@@ -15,12 +15,11 @@ constexpr double kQuietLoad = 0.25;  // per core
 
 }  // namespace
 
-void RegisterBench(CLI::App& parent, Selection& selection) {
-  CLI::App* bench = parent.add_subcommand("bench", "Measure quality, size and speed together, or speeds alone");
-  bench->require_subcommand(1);
-  RegisterBenchComparison(*bench, selection);
-  RegisterBenchThroughput(*bench, selection);
-  RegisterBenchKernels(*bench, selection);
+void RegisterBench(Verb parent) {
+  Verb bench = parent.AddGroup("bench", "Measure quality, size and speed together, or speeds alone");
+  RegisterBenchComparison(bench);
+  RegisterBenchThroughput(bench);
+  RegisterBenchKernels(bench);
 }
 
 void WarnOfLoad(Console& console) {
@@ -32,8 +31,8 @@ void WarnOfLoad(Console& console) {
 
 void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console) {
   if (threads > AvailableThreads()) {
-    return console.Warn(fmt::format("{} threads take turns on {} cores: fewer threads are faster", threads,
-                                    AvailableThreads()));
+    return console.Warn(
+        fmt::format("{} threads take turns on {} cores: fewer threads are faster", threads, AvailableThreads()));
   }
   if (!ThreadsLackCores(limits, threads)) return;
   console.Warn(

@@ -8,9 +8,9 @@
 
 namespace marlin {
 
-void RegisterBenchComparison(CLI::App& bench, Selection& selection);
-void RegisterBenchThroughput(CLI::App& bench, Selection& selection);
-void RegisterBenchKernels(CLI::App& bench, Selection& selection);
+void RegisterBenchComparison(Verb bench);
+void RegisterBenchThroughput(Verb bench);
+void RegisterBenchKernels(Verb bench);
 
 // A warning where other programs ran in the last minute: they slow what is timed.
 void WarnOfLoad(Console& console);

@@ -346,57 +346,50 @@ Status RunComparisonVerb(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterBenchComparison(CLI::App& bench, Selection& selection) {
+void RegisterBenchComparison(Verb bench) {
   auto options = std::make_shared<Options>();
-  CLI::App* app =
-      AddVerb(bench, selection, "comparison", "Baseline and every configuration of each model, recorded row by row",
-              "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
-  app->add_option("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated")->required();
-  app->add_option(
-      "-c,--config", options->configs,
-      fmt::format("Configuration; may be repeated. Default: {}. mixed: formats chosen layer by layer under a "
-                  "--budget; uniform: the best single one within it",
-                  fmt::join(DefaultConfigs(), ", ")));
-  app->add_option(
-      "--budget", options->budgets,
-      fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; may be "
-                  "repeated; default {}bpw",
-                  kDefaultBudgetBits));
-  app->add_option("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
-  app->add_option("--plan-windows", options->plan_windows,
-                  fmt::format("Windows of calibration text that a plan is measured on; {} times as many confirm it",
-                              kHeldOutPerWindow))
-      ->check(CLI::Range(kLeastCalibrationWindows, std::size_t{1} << 20));
-  app->add_option(
-      "--method", options->methods,
-      fmt::format(
-          "How the configurations are quantized; may be repeated: {} (gptq-cd with --calibration, else rtn), {}",
-          kAutoMethod, RecipeNames()));
-  app->add_option("--import", options->imports,
-                  "GGUF file that another program made from the same model: evaluated on the same windows, its own "
-                  "bytes counted, not timed; may be repeated");
-  app->add_option("--name", options->names,
-                  "What an imported file is called in the report, in the order of --import; default: the file's name");
-  AddCalibrationOptions(*app, "--calibration", options->calibration);
-  AddTextOptions(*app, options->text);
-  app->add_option("-s,--samples", options->samples, "Only the first windows of the text; 0 = all")
-      ->check(CLI::Range(0, 1 << 30));
-  app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
-  app->add_option("-r,--results", options->results, "Folder of the records");
-  app->add_option("--work", options->work,
-                  "Folder for half-finished rows and quantized models; default: .work in the results");
-  app->add_flag(
+  Verb verb = bench.AddVerb("comparison", "Baseline and every configuration of each model, recorded row by row",
+                            "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
+  verb.Add("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated").Required();
+  verb.Add("-c,--config", options->configs,
+           fmt::format("Configuration; may be repeated. Default: {}. mixed: formats chosen layer by layer under a "
+                       "--budget; uniform: the best single one within it",
+                       fmt::join(DefaultConfigs(), ", ")));
+  verb.Add("--budget", options->budgets,
+           fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; may be "
+                       "repeated; default {}bpw",
+                       kDefaultBudgetBits));
+  verb.Add("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
+  verb.Add("--plan-windows", options->plan_windows,
+           fmt::format("Windows of calibration text that a plan is measured on; {} times as many confirm it",
+                       kHeldOutPerWindow))
+      .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
+  verb.Add("--method", options->methods,
+           fmt::format(
+               "How the configurations are quantized; may be repeated: {} (gptq-cd with --calibration, else rtn), {}",
+               kAutoMethod, RecipeNames()));
+  verb.Add("--import", options->imports,
+           "GGUF file that another program made from the same model: evaluated on the same windows, its own "
+           "bytes counted, not timed; may be repeated");
+  verb.Add("--name", options->names,
+           "What an imported file is called in the report, in the order of --import; default: the file's name");
+  AddCalibrationOptions(verb, "--calibration", options->calibration);
+  AddTextOptions(verb, options->text);
+  verb.Add("-s,--samples", options->samples, "Only the first windows of the text; 0 = all").Between(0, 1 << 30);
+  verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);
+  verb.Add("-r,--results", options->results, "Folder of the records");
+  verb.Add("--work", options->work,
+           "Folder for half-finished rows and quantized models; default: .work in the results");
+  verb.AddFlag(
       "--quick-timing", options->quick_timing,
       "2 warm-up and 8 measured iterations instead of 15 and 100, for decode 10 and 60; named so in every table");
-  app->add_flag("--no-timing", options->no_timing, "Measure quality and size only");
-  app->add_flag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
-  app->add_flag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
-  app->add_flag("--dry-run", options->dry_run,
-                "Say what would be done, how long it takes and what it needs; do nothing");
-  AddBackendOptions(*app, options->backend);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); };
-  });
+  verb.AddFlag("--no-timing", options->no_timing, "Measure quality and size only");
+  verb.AddFlag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
+  verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
+  verb.AddFlag("--dry-run", options->dry_run,
+               "Say what would be done, how long it takes and what it needs; do nothing");
+  AddBackendOptions(verb, options->backend);
+  verb.Runs([options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); });
 }
 
 }  // namespace marlin

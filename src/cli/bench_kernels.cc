@@ -291,35 +291,32 @@ Status RunKernels(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterBenchKernels(CLI::App& bench, Selection& selection) {
+void RegisterBenchKernels(Verb bench) {
   auto options = std::make_shared<Options>();
-  CLI::App* app =
-      AddVerb(bench, selection, "kernels", "Time matrix products by themselves, or explain which kernel is chosen",
-              "metal-marlin bench kernels --explain -f fp4-g128");
-  auto* explain = app->add_flag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
-  app->add_option("-f,--format", options->formats, "Weight formats, separated by commas. Default: all")->delimiter(',');
-  auto* model = app->add_option("-m,--model", options->model, "Use this model's layers instead of a named set");
-  app->add_option("--shapes", options->shapes,
-                  fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report's page; the "
-                              "others: linear layers of models",
-                              ShapeSetNames()))
-      ->delimiter(',')
-      ->excludes(model);
-  app->add_option("--tokens", options->tokens,
-                  fmt::format("Rows of activations, separated by commas. Default: {} for layers of models, the page's "
-                              "own for the page",
-                              fmt::join(kModelTokens, ",")))
-      ->delimiter(',')
-      ->check(CLI::Range(1, 65536));
-  app->add_option("--plot", options->plot, "Draw a roofline into this file, .png or .svg")->excludes(explain);
-  app->add_option("--plot-tokens", options->plot_tokens,
-                  "Draw time against tokens, both relative to one token, into this file")
-      ->excludes(explain);
-  app->add_flag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
-  AddBackendOptions(*app, options->backend);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunKernels(*options, invocation); };
-  });
+  Verb verb = bench.AddVerb("kernels", "Time matrix products by themselves, or explain which kernel is chosen",
+                            "metal-marlin bench kernels --explain -f fp4-g128");
+  const Option explain = verb.AddFlag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
+  verb.Add("-f,--format", options->formats, "Weight formats, separated by commas. Default: all").SeparatedByCommas();
+  const Option model = verb.Add("-m,--model", options->model, "Use this model's layers instead of a named set");
+  verb.Add("--shapes", options->shapes,
+           fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report's page; the "
+                       "others: linear layers of models",
+                       ShapeSetNames()))
+      .SeparatedByCommas()
+      .Excludes(model);
+  verb.Add("--tokens", options->tokens,
+           fmt::format("Rows of activations, separated by commas. Default: {} for layers of models, the page's "
+                       "own for the page",
+                       fmt::join(kModelTokens, ",")))
+      .SeparatedByCommas()
+      .Between(1, 65536);
+  verb.Add("--plot", options->plot, "Draw a roofline into this file, .png or .svg").Excludes(explain);
+  verb.Add("--plot-tokens", options->plot_tokens,
+           "Draw time against tokens, both relative to one token, into this file")
+      .Excludes(explain);
+  verb.AddFlag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
+  AddBackendOptions(verb, options->backend);
+  verb.Runs([options](Invocation& invocation) { return RunKernels(*options, invocation); });
 }
 
 }  // namespace marlin

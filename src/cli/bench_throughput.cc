@@ -109,9 +109,10 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
 std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
   const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
   return fmt::format(
-      "{} threads, {}, {}; {}; {} runs of each test after 1 warm-up, in turn; GB/s, GFLOP/s (linear layers without the "
+      "{} threads, {}, {}; {}; {} of each test after 1 warm-up, in turn; GB/s, GFLOP/s (linear layers without the "
       "head) and shares are of the median, ± is the standard deviation of the runs\n",
-      threads, DescribeMachine(threads).cpu, BackendLabel(options.backend), measured, options.lengths.repetitions);
+      threads, DescribeMachine(threads).cpu, BackendLabel(options.backend), measured,
+      options.lengths.repetitions == 1 ? "1 run" : fmt::format("{} runs", options.lengths.repetitions));
 }
 
 void Print(const Options& options, const std::vector<ThroughputRow>& rows, const json& json_rows, int threads,
@@ -162,6 +163,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   if (!models) return models.error();
   std::vector<const Model*> pointers;
   for (const Model& model : *models) pointers.push_back(&model);
+  WarnOfUnusedChoice(pointers, options.backend, console);
   const auto read = probe ? std::function<void()>([&] { probe->Run(); }) : nullptr;
   const auto times = TimeRuns(pointers, options.lengths, read, console.progress());
   if (!times) return times.error();
@@ -186,35 +188,28 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterBenchThroughput(CLI::App& bench, Selection& selection) {
+void RegisterBenchThroughput(Verb bench) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(bench, selection, "throughput", "Tokens per second in llama-bench's terms: pp512 and tg128",
-                          "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
-  app->add_option("model", options->models,
-                  "Hugging Face folder, GGUF file, or a folder made by quantize; several take turns")
-      ->required();
-  app->add_option("-c,--config", options->candidates.configs,
-                  fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Several, "
-                              "separated by commas or repeated, take turns",
-                              ConfigNames(), kAsLoaded))
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app->add_flag("--quantize-embeddings", options->candidates.quantize_embeddings, "With --config: also the embedding");
-  app->add_flag("--quantize-head", options->candidates.quantize_head, "With --config: also the head");
-  app->add_option("-p,--prompt", options->lengths.prompt, "Tokens of a prompt; 0 = do not time pp")
-      ->check(CLI::Range(0, 131072));
-  app->add_option("-n,--generate", options->lengths.generate, "Tokens to generate; 0 = do not time tg")
-      ->check(CLI::Range(0, 131072));
-  app->add_option("-r,--repetitions", options->lengths.repetitions, "Measured runs of each test")
-      ->check(CLI::Range(1, 10000));
-  app->add_option("-o,--output", options->output, "md, csv, or json (the same as --json)")
-      ->check(CLI::IsMember({"md", "csv", "json"}));
-  app->add_flag("--no-limits", options->no_limits, "Do not measure what the machine can do at most");
-  AddBackendOptions(*app, options->backend);
-  app->callback([&selection, options] {
-    if (options->output == "json") selection.common.json = true;
-    selection.run = [options](Invocation& invocation) { return RunThroughput(*options, invocation); };
-  });
+  Verb verb = bench.AddVerb("throughput", "Tokens per second in llama-bench's terms: pp512 and tg128",
+                            "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
+  verb.Add("model", options->models, "Hugging Face folder, GGUF file, or a folder made by quantize; several take turns")
+      .Required();
+  verb.Add("-c,--config", options->candidates.configs,
+           fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Several, "
+                       "separated by commas or repeated, take turns",
+                       ConfigNames(), kAsLoaded))
+      .SeparatedByCommas()
+      .OneWordEach();
+  verb.AddFlag("--quantize-embeddings", options->candidates.quantize_embeddings, "With --config: also the embedding");
+  verb.AddFlag("--quantize-head", options->candidates.quantize_head, "With --config: also the head");
+  verb.Add("-p,--prompt", options->lengths.prompt, "Tokens of a prompt; 0 = do not time pp").Between(0, 131072);
+  verb.Add("-n,--generate", options->lengths.generate, "Tokens to generate; 0 = do not time tg").Between(0, 131072);
+  verb.Add("-r,--repetitions", options->lengths.repetitions, "Measured runs of each test").Between(1, 10000);
+  verb.Add("-o,--output", options->output, "md, csv, or json (the same as --json)").OneOf({"md", "csv", "json"});
+  verb.AddFlag("--no-limits", options->no_limits, "Do not measure what the machine can do at most");
+  AddBackendOptions(verb, options->backend);
+  verb.Runs([options](Invocation& invocation) { return RunThroughput(*options, invocation); },
+            [options](CommonOptions& common) { common.json = common.json || options->output == "json"; });
 }
 
 }  // namespace marlin

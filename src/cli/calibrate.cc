@@ -183,21 +183,19 @@ Status RunCalibrate(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterCalibrate(CLI::App& parent, Selection& selection) {
+void RegisterCalibrate(Verb parent) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(parent, selection, "calibrate", "Collect what calibration text shows at every linear layer",
-                          "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
-  app->add_option("model", options->model, "Hugging Face folder or GGUF file");
-  AddCalibrationOptions(*app, "--data", options->calibration);
-  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
-  app->add_option("-o,--output", options->output, "File to write")->required();
-  app->add_option("--merge", options->merge, "Files of statistics of one model to add up, instead of running it");
-  app->add_flag("--full-gram", options->gram, "Also X^T X of every input, which gptq uses");
-  app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
-  AddBackendOptions(*app, options->backend, kExactActivations);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunCalibrate(*options, invocation); };
-  });
+  Verb verb = parent.AddVerb("calibrate", "Collect what calibration text shows at every linear layer",
+                             "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
+  verb.Add("model", options->model, "Hugging Face folder or GGUF file");
+  AddCalibrationOptions(verb, "--data", options->calibration);
+  verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
+  verb.Add("-o,--output", options->output, "File to write").Required();
+  verb.Add("--merge", options->merge, "Files of statistics of one model to add up, instead of running it");
+  verb.AddFlag("--full-gram", options->gram, "Also X^T X of every input, which gptq uses");
+  verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
+  AddBackendOptions(verb, options->backend, kExactActivations);
+  verb.Runs([options](Invocation& invocation) { return RunCalibrate(*options, invocation); });
 }
 
 }  // namespace marlin

@@ -8,20 +8,20 @@
 
 namespace marlin {
 
-void AddCalibrationOptions(CLI::App& app, const std::string& data_option, CalibrationOptions& options) {
+void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
   std::string names;
   for (const CalibrationSource& source : CalibrationSources()) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);
   }
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
-  app.add_option(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
+  verb.Add(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
   // Verbs that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
-  app.add_option(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
-  app.add_option(prefix + "ctx", options.ctx, "Tokens per window of calibration text")->check(CLI::Range(4, 131072));
-  app.add_flag("--allow-overlap", options.allow_overlap,
+  verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
+      .Between(std::size_t{1}, std::size_t{1} << 20);
+  verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072);
+  verb.AddFlag("--allow-overlap", options.allow_overlap,
                "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
 }
 

@@ -18,7 +18,7 @@ struct CalibrationOptions {
 };
 
 // data_option: how the verb spells the text, "--data" or "--calibration".
-void AddCalibrationOptions(CLI::App& app, const std::string& data_option, CalibrationOptions& options);
+void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options);
 
 struct CalibrationInput {
   EvalText text;

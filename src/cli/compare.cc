@@ -63,29 +63,26 @@ Status RunCompare(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterCompare(CLI::App& parent, Selection& selection) {
+void RegisterCompare(Verb parent) {
   auto options = std::make_shared<Options>();
-  CLI::App* app =
-      AddVerb(parent, selection, "compare", "What one folder of records loses against another; a gate for CI",
-              "metal-marlin compare ./results-of-main ./results-of-branch --max-ppl-delta 0.5 --max-slowdown 10");
-  app->add_option("results_a", options->a, "Folder of records to compare with")->required();
-  app->add_option("results_b", options->b, "Folder of records that must not be worse")->required();
-  app->add_option("--max-ppl-delta", options->limits.ppl_delta_percent,
-                  "Percent by which a perplexity of B may lie above that of A")
-      ->check(CLI::NonNegativeNumber);
-  app->add_option("--max-kl", options->limits.kl_nats, "Nats per token by which a mean KL of B may lie above that of A")
-      ->check(CLI::NonNegativeNumber);
-  app->add_option("--max-slowdown", options->limits.slowdown_percent,
-                  "Percent by which a time per token of B may lie above that of A; leave room for noise between runs")
-      ->check(CLI::NonNegativeNumber);
-  app->footer(
-      app->get_footer() +
+  Verb verb = parent.AddVerb(
+      "compare", "What one folder of records loses against another; a gate for CI",
+      "metal-marlin compare ./results-of-main ./results-of-branch --max-ppl-delta 0.5 --max-slowdown 10");
+  verb.Add("results_a", options->a, "Folder of records to compare with").Required();
+  verb.Add("results_b", options->b, "Folder of records that must not be worse").Required();
+  verb.Add("--max-ppl-delta", options->limits.ppl_delta_percent,
+           "Percent by which a perplexity of B may lie above that of A")
+      .NotNegative();
+  verb.Add("--max-kl", options->limits.kl_nats, "Nats per token by which a mean KL of B may lie above that of A")
+      .NotNegative();
+  verb.Add("--max-slowdown", options->limits.slowdown_percent,
+           "Percent by which a time per token of B may lie above that of A; leave room for noise between runs")
+      .NotNegative();
+  verb.AddFooter(
       "\nExit code 6 when the low end of a difference's 95 % interval lies above its limit: a difference that "
       "chance may explain\npasses. 3 when nothing can be compared, no row has the difference that a limit is for, "
       "or B lacks a row of A.");
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunCompare(*options, invocation); };
-  });
+  verb.Runs([options](Invocation& invocation) { return RunCompare(*options, invocation); });
 }
 
 }  // namespace marlin

@@ -4,12 +4,11 @@
 
 namespace marlin {
 
-void RegisterEval(CLI::App& parent, Selection& selection) {
-  CLI::App* eval = parent.add_subcommand("eval", "Measure quality");
-  eval->require_subcommand(1);
-  RegisterEvalPerplexity(*eval, selection);
-  RegisterEvalDivergence(*eval, selection);
-  RegisterEvalLogits(*eval, selection);
+void RegisterEval(Verb parent) {
+  Verb eval = parent.AddGroup("eval", "Measure quality");
+  RegisterEvalPerplexity(eval);
+  RegisterEvalDivergence(eval);
+  RegisterEvalLogits(eval);
 }
 
 }  // namespace marlin

@@ -5,8 +5,8 @@
 
 namespace marlin {
 
-void RegisterEvalDivergence(CLI::App& eval, Selection& selection);
-void RegisterEvalLogits(CLI::App& eval, Selection& selection);
-void RegisterEvalPerplexity(CLI::App& eval, Selection& selection);
+void RegisterEvalDivergence(Verb eval);
+void RegisterEvalLogits(Verb eval);
+void RegisterEvalPerplexity(Verb eval);
 
 }  // namespace marlin

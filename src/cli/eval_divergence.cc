@@ -6,21 +6,18 @@
 
 namespace marlin {
 
-void RegisterEvalDivergence(CLI::App& eval, Selection& selection) {
+void RegisterEvalDivergence(Verb eval) {
   auto options = std::make_shared<EvaluationOptions>();
-  CLI::App* app =
-      AddVerb(eval, selection, "divergence",
-              "KL divergence of the predictions from a baseline's, same top-1, change of probability",
-              "metal-marlin eval divergence ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
-  app->add_option("--baseline", options->baseline, "The model to diverge from, run beside the first")->required();
-  AddEvaluationOptions(*app, *options);
+  Verb verb = eval.AddVerb(
+      "divergence", "KL divergence of the predictions from a baseline's, same top-1, change of probability",
+      "metal-marlin eval divergence ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
+  verb.Add("--baseline", options->baseline, "The model to diverge from, run beside the first").Required();
+  AddEvaluationOptions(verb, *options);
   options->floor_windows = 1;
-  app->add_option("--floor-windows", options->floor_windows,
-                  "Windows on which the baseline is compared with itself on other kernels, the noise floor; 0 = none")
-      ->check(CLI::Range(0, 1 << 30));
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunAgainstBaseline(*options, invocation); };
-  });
+  verb.Add("--floor-windows", options->floor_windows,
+           "Windows on which the baseline is compared with itself on other kernels, the noise floor; 0 = none")
+      .Between(0, 1 << 30);
+  verb.Runs([options](Invocation& invocation) { return RunAgainstBaseline(*options, invocation); });
 }
 
 }  // namespace marlin

@@ -61,20 +61,17 @@ Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterEvalLogits(CLI::App& eval, Selection& selection) {
+void RegisterEvalLogits(Verb eval) {
   auto options = std::make_shared<LogitsOptions>();
-  CLI::App* app =
-      AddVerb(eval, selection, "logits", "Logits of one window as a NumPy file, to compare with other programs",
-              "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
-  app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
-  app->add_option("-o,--output", options->output, "File to write (.npy, float32)")->required();
-  AddTextOptions(*app, options->text);
-  app->add_option("--window", options->window, "Which window of the text, from 0")->check(CLI::Range(0, 1 << 30));
-  app->add_option("--ctx", options->ctx, "Tokens per window")->check(CLI::Range(4, 131072));
-  AddBackendOptions(*app, options->backend);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunLogits(*options, invocation); };
-  });
+  Verb verb = eval.AddVerb("logits", "Logits of one window as a NumPy file, to compare with other programs",
+                           "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
+  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("-o,--output", options->output, "File to write (.npy, float32)").Required();
+  AddTextOptions(verb, options->text);
+  verb.Add("--window", options->window, "Which window of the text, from 0").Between(0, 1 << 30);
+  verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);
+  AddBackendOptions(verb, options->backend);
+  verb.Runs([options](Invocation& invocation) { return RunLogits(*options, invocation); });
 }
 
 }  // namespace marlin

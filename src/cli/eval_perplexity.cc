@@ -5,18 +5,15 @@
 
 namespace marlin {
 
-void RegisterEvalPerplexity(CLI::App& eval, Selection& selection) {
+void RegisterEvalPerplexity(Verb eval) {
   auto options = std::make_shared<EvaluationOptions>();
-  CLI::App* app =
-      AddVerb(eval, selection, "perplexity",
-              "Perplexity, with its standard error; paired with a baseline, the divergence from it too",
-              "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
-  app->add_option("--baseline", options->baseline, "A second model, run beside the first on the same windows");
-  AddEvaluationOptions(*app, *options);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) {
-      return options->baseline.empty() ? RunPerplexity(*options, invocation) : RunAgainstBaseline(*options, invocation);
-    };
+  Verb verb = eval.AddVerb(
+      "perplexity", "Perplexity, with its standard error; paired with a baseline, the divergence from it too",
+      "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
+  verb.Add("--baseline", options->baseline, "A second model, run beside the first on the same windows");
+  AddEvaluationOptions(verb, *options);
+  verb.Runs([options](Invocation& invocation) {
+    return options->baseline.empty() ? RunPerplexity(*options, invocation) : RunAgainstBaseline(*options, invocation);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -170,6 +171,7 @@ Result<Pair> LoadPair(const EvaluationOptions& options, const EvalText& text, In
   if (!base) return base.error();
   auto other = LoadModelAndTokenizer(options.model, options.verify, **backend, invocation.console);
   if (!other) return other.error();
+  WarnOfUnusedChoice(std::array<const Model*, 1>{&other->model}, options.backend, invocation.console);
   const std::string want = base->tokenizer.sha256();
   const std::string got = other->tokenizer.sha256();
   if (want != got) {
@@ -247,13 +249,13 @@ nlohmann::json ToJson(const EvalText& text) {
 
 }  // namespace
 
-void AddEvaluationOptions(CLI::App& app, EvaluationOptions& options) {
-  app.add_option("model", options.model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
-  AddTextOptions(app, options.text);
-  app.add_option("-s,--samples", options.samples, "Only the first windows; 0 = all")->check(CLI::Range(0, 1 << 30));
-  app.add_option("--ctx", options.ctx, "Tokens per window")->check(CLI::Range(4, 131072));
-  app.add_flag("--verify", options.verify, "Check every hash of a quantized folder first");
-  AddBackendOptions(app, options.backend);
+void AddEvaluationOptions(Verb& verb, EvaluationOptions& options) {
+  verb.Add("model", options.model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  AddTextOptions(verb, options.text);
+  verb.Add("-s,--samples", options.samples, "Only the first windows; 0 = all").Between(0, 1 << 30);
+  verb.Add("--ctx", options.ctx, "Tokens per window").Between(4, 131072);
+  verb.AddFlag("--verify", options.verify, "Check every hash of a quantized folder first");
+  AddBackendOptions(verb, options.backend);
 }
 
 Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
@@ -265,6 +267,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   if (!backend) return backend.error();
   const auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
   if (!loaded) return loaded.error();
+  WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
   WarnOfCalibration(*loaded, options.model, *text, console);
   const auto stream = MakeTokenStream(loaded->tokenizer, text->text);
   if (!stream) return Error{stream.error().code, text->name + ": " + stream.error().message};

@@ -21,7 +21,7 @@ struct EvaluationOptions {
 };
 
 // All but --baseline and the floor.
-void AddEvaluationOptions(CLI::App& app, EvaluationOptions& options);
+void AddEvaluationOptions(Verb& verb, EvaluationOptions& options);
 
 Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <iterator>
@@ -88,6 +89,7 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
   if (!backend) return backend.error();
   auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
   if (!loaded) return loaded.error();
+  WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
   const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.config);
   if (!prompt) return prompt.error();
   ResetPeakMemory();
@@ -115,18 +117,16 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterGenerate(CLI::App& parent, Selection& selection) {
+void RegisterGenerate(Verb parent) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(parent, selection, "generate", "Continue a text, always with the likeliest token",
-                          "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
-  app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
-  app->add_option("-p,--prompt", options->prompt, "Text to continue; special tokens in it count")->required();
-  app->add_option("-n,--max-tokens", options->max_tokens, "New tokens at most")->check(CLI::Range(1, 1 << 20));
-  app->add_flag("--verify", options->verify, "Check every hash of the folder first");
-  AddBackendOptions(*app, options->backend);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunGenerate(*options, invocation); };
-  });
+  Verb verb = parent.AddVerb("generate", "Continue a text, always with the likeliest token",
+                             "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
+  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it count").Required();
+  verb.Add("-n,--max-tokens", options->max_tokens, "New tokens at most").Between(1, 1 << 20);
+  verb.AddFlag("--verify", options->verify, "Check every hash of the folder first");
+  AddBackendOptions(verb, options->backend);
+  verb.Runs([options](Invocation& invocation) { return RunGenerate(*options, invocation); });
 }
 
 }  // namespace marlin

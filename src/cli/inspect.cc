@@ -232,15 +232,13 @@ Status RunInspect(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterInspect(CLI::App& parent, Selection& selection) {
+void RegisterInspect(Verb parent) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(parent, selection, "inspect", "What a model is, and what each configuration would weigh",
-                          "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
-  app->add_option("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize")->required();
-  app->add_option("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunInspect(*options, invocation); };
-  });
+  Verb verb = parent.AddVerb("inspect", "What a model is, and what each configuration would weigh",
+                             "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
+  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");
+  verb.Runs([options](Invocation& invocation) { return RunInspect(*options, invocation); });
 }
 
 }  // namespace marlin

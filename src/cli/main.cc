@@ -9,7 +9,6 @@
 
 #include "base/progress.h"
 #include "cli/program_info.h"
-#include "cli/unknown_verb.h"
 #include "cli/verb.h"
 
 namespace marlin {
@@ -24,12 +23,13 @@ void OnInterrupt(int) {
 void PrepareSignals() {
   std::signal(SIGINT, OnInterrupt);
   std::signal(SIGTERM, OnInterrupt);
+  if (std::signal(SIGHUP, OnInterrupt) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // a closed terminal, but for nohup
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shows as an error of write, which names the file
 }
 
-std::string JoinCommand(int argc, char** argv) {
+std::string JoinCommand(const std::vector<std::string>& words) {
   std::string command = "metal-marlin";
-  for (int i = 1; i < argc; ++i) command += " " + QuoteForShell(argv[i]);
+  for (const std::string& word : words) command += " " + QuoteForShell(word);
   return command;
 }
 
@@ -41,43 +41,37 @@ int Finish(const Status& status, Console& console) {
 
 int Main(int argc, char** argv) {
   PrepareSignals();
-  CLI::App app(
+  CommandLine line(
       "What does a quantization cost in quality, how small does a model get, how fast does it run: measured on "
-      "your model and your machine.");
-  app.set_version_flag("--version", VersionText());
-  app.require_subcommand(1);
-  app.footer(
+      "your model and your machine.",
+      VersionText(),
       "Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
       "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "
       "interrupted");
-  Selection selection;
-  RegisterInspect(app, selection);
-  RegisterCalibrate(app, selection);
-  RegisterPlan(app, selection);
-  RegisterQuantize(app, selection);
-  RegisterVerify(app, selection);
-  RegisterGenerate(app, selection);
-  RegisterEval(app, selection);
-  RegisterBench(app, selection);
-  RegisterReport(app, selection);
-  RegisterCompare(app, selection);
-  Console plain(Verbosity::kNormal, false);
+  RegisterInspect(line.root());
+  RegisterCalibrate(line.root());
+  RegisterPlan(line.root());
+  RegisterQuantize(line.root());
+  RegisterVerify(line.root());
+  RegisterGenerate(line.root());
+  RegisterEval(line.root());
+  RegisterBench(line.root());
+  RegisterReport(line.root());
+  RegisterCompare(line.root());
+
   const std::vector<std::string> words(argv + 1, argv + std::max(argc, 1));
-  if (const Status verbs = CheckVerbs(app, words); !verbs.ok()) return Finish(verbs, plain);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : static_cast<int>(ErrorCode::kUsage);
-  }
-  const CommonOptions& common = selection.common;
+  Console plain(Verbosity::kNormal, false);
+  const auto selection = line.Parse(words);
+  if (!selection) return Finish(selection.error(), plain);
+  if (!selection->run) return 0;
+  const CommonOptions& common = selection->common;
   const Verbosity verbosity = common.quiet     ? Verbosity::kQuiet
                               : common.verbose ? Verbosity::kVerbose
                                                : Verbosity::kNormal;
   Console console(verbosity, common.json);
-  Invocation invocation{common, console, JoinCommand(argc, argv)};
+  Invocation invocation{common, console, JoinCommand(words)};
   try {
-    Status status = selection.run(invocation);
+    Status status = selection->run(invocation);
     return Finish(status.ok() ? console.Finish() : status, console);
   } catch (const std::bad_alloc&) {
     return Finish(Error{ErrorCode::kResource, "not enough memory"}, console);

@@ -29,8 +29,7 @@ struct Options {
   std::string output;
   std::string budget;
   std::string size;
-  double max_kl = 0;
-  bool has_max_kl = false;
+  std::optional<double> max_kl;
   std::size_t held_out = kHeldOutWindows;
   std::string method = kDefaultPlanMethod;
   std::string sensitivity = "estimated";
@@ -40,9 +39,9 @@ struct Options {
 };
 
 Result<Budget> ChooseBudget(const Options& options) {
-  const int named = (options.budget.empty() ? 0 : 1) + (options.size.empty() ? 0 : 1) + (options.has_max_kl ? 1 : 0);
+  const int named = (options.budget.empty() ? 0 : 1) + (options.size.empty() ? 0 : 1) + (options.max_kl ? 1 : 0);
   if (named > 1) return Error{ErrorCode::kUsage, "--budget, --size and --max-kl exclude each other"};
-  if (options.has_max_kl) return Budget{BudgetKind::kMostKl, options.max_kl};
+  if (options.max_kl) return Budget{BudgetKind::kMostKl, *options.max_kl};
   if (named == 0) return Budget{BudgetKind::kBitsPerWeight, kDefaultBudgetBits};
   auto budget = ParseBudget(options.budget.empty() ? options.size : options.budget);
   if (budget && !options.size.empty() && budget->kind != BudgetKind::kModelBytes) {
@@ -196,40 +195,31 @@ Status RunPlan(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterPlan(CLI::App& parent, Selection& selection) {
+void RegisterPlan(Verb parent) {
   auto options = std::make_shared<Options>();
-  CLI::App* app =
-      AddVerb(parent, selection, "plan", "Choose a format for each layer under a budget, by measured sensitivities",
-              "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
-  app->add_option("model", options->model, "Hugging Face folder or GGUF file, in 16 bits")->required();
-  app->add_option(
-      "--budget", options->budget,
-      fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
-  app->add_option("--size", options->size, "Instead: bytes of the whole model's tensors, such as 900MB");
-  app->add_option_function<double>(
-         "--max-kl",
-         [options](const double& kl) {
-           options->max_kl = kl;
-           options->has_max_kl = true;
-         },
-         "Instead: the smallest model that is expected to lose no more nats per token than this")
-      ->check(CLI::Range(0.0, 1000.0));
-  AddCalibrationOptions(*app, "--calibration", options->calibration);
+  Verb verb = parent.AddVerb("plan", "Choose a format for each layer under a budget, by measured sensitivities",
+                             "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
+  verb.Add("model", options->model, "Hugging Face folder or GGUF file, in 16 bits").Required();
+  verb.Add("--budget", options->budget,
+           fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
+  verb.Add("--size", options->size, "Instead: bytes of the whole model's tensors, such as 900MB");
+  verb.Add("--max-kl", options->max_kl,
+           "Instead: the smallest model that is expected to lose no more nats per token than this")
+      .Between(0.0, 1000.0);
+  AddCalibrationOptions(verb, "--calibration", options->calibration);
   options->calibration.windows = kPlanWindows;
-  app->add_option("--held-out", options->held_out, "Further windows of the text, to confirm the plan on")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 20));
-  app->add_option("--method", options->method, "How the weights are made while measuring: " + MethodNames());
-  app->add_option("--sensitivity", options->sensitivity,
-                  "estimated: each unit is measured in one format and carried to the others by the error of its "
-                  "weights; measured: in every format, which takes seven times as long")
-      ->check(CLI::IsMember({"estimated", "measured"}));
-  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
-  app->add_option("-o,--output", options->output, "File to write")->required();
-  app->add_flag("--overwrite", options->overwrite, "Replace an existing file");
-  AddBackendOptions(*app, options->backend, kExactActivations);
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunPlan(*options, invocation); };
-  });
+  verb.Add("--held-out", options->held_out, "Further windows of the text, to confirm the plan on")
+      .Between(std::size_t{1}, std::size_t{1} << 20);
+  verb.Add("--method", options->method, "How the weights are made while measuring: " + MethodNames());
+  verb.Add("--sensitivity", options->sensitivity,
+           "estimated: each unit is measured in one format and carried to the others by the error of its "
+           "weights; measured: in every format, which takes seven times as long")
+      .OneOf({"estimated", "measured"});
+  verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
+  verb.Add("-o,--output", options->output, "File to write").Required();
+  verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
+  AddBackendOptions(verb, options->backend, kExactActivations);
+  verb.Runs([options](Invocation& invocation) { return RunPlan(*options, invocation); });
 }
 
 }  // namespace marlin

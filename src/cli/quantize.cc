@@ -216,37 +216,34 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterQuantize(CLI::App& parent, Selection& selection) {
+void RegisterQuantize(Verb parent) {
   auto options = std::make_shared<Options>();
   options->quantize.method = kAutoMethod;
-  CLI::App* app = AddVerb(parent, selection, "quantize", "Quantize a model into a folder",
-                          "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
-  app->add_option("model", options->model, "Hugging Face folder or GGUF file")->required();
-  app->add_option("-c,--config", options->config, fmt::format("One of {}; default {}", ConfigNames(), kDefaultConfig));
-  app->add_option("--plan", options->plan, "Instead: a format for each layer, from `metal-marlin plan`");
-  app->add_option("-o,--output", options->output, "Folder to make")->required();
-  app->add_option(
-      "--method", options->quantize.method,
-      fmt::format("{} (gptq-cd with --calibration, mse with --stats, gptq-cd if those hold X^T X; else rtn), {}",
-                  kAutoMethod, RecipeNames()));
-  app->add_flag(
+  Verb verb = parent.AddVerb("quantize", "Quantize a model into a folder",
+                             "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
+  verb.Add("model", options->model, "Hugging Face folder or GGUF file").Required();
+  verb.Add("-c,--config", options->config, fmt::format("One of {}; default {}", ConfigNames(), kDefaultConfig));
+  verb.Add("--plan", options->plan, "Instead: a format for each layer, from `metal-marlin plan`");
+  verb.Add("-o,--output", options->output, "Folder to make").Required();
+  verb.Add("--method", options->quantize.method,
+           fmt::format("{} (gptq-cd with --calibration, mse with --stats, gptq-cd if those hold X^T X; else rtn), {}",
+                       kAutoMethod, RecipeNames()));
+  verb.AddFlag(
       "--rotate", options->rotate,
       "Rotate the model first: the same as rotate+ before the method. No output of the model changes, but large "
       "weights and activations are spread, which some methods gain from");
-  app->add_option("--rotation-seed", options->quantize.rotation_seed, "Of the random signs of the rotation");
-  AddCalibrationOptions(*app, "--calibration", options->calibration);
-  app->add_option("--stats", options->stats,
-                  "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");
-  app->add_flag("--offline", options->calibration.offline, "Never touch the network");
-  app->add_flag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");
-  app->add_flag("--quantize-head", options->quantize.quantize_head, "Also the head");
-  app->add_flag(
+  verb.Add("--rotation-seed", options->quantize.rotation_seed, "Of the random signs of the rotation");
+  AddCalibrationOptions(verb, "--calibration", options->calibration);
+  verb.Add("--stats", options->stats,
+           "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");
+  verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
+  verb.AddFlag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");
+  verb.AddFlag("--quantize-head", options->quantize.quantize_head, "Also the head");
+  verb.AddFlag(
       "--compat", options->quantize.compat,
       "Keep tensors in 16 bits that other programs could not read (INT4: rows that the group does not divide)");
-  app->add_flag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunQuantize(*options, invocation); };
-  });
+  verb.AddFlag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
+  verb.Runs([options](Invocation& invocation) { return RunQuantize(*options, invocation); });
 }
 
 }  // namespace marlin

@@ -76,17 +76,14 @@ Status RunReport(const Options& options, Invocation& invocation) {
 
 }  // namespace
 
-void RegisterReport(CLI::App& parent, Selection& selection) {
-  CLI::App* report = parent.add_subcommand("report", "Turn records into the report");
-  report->require_subcommand(1);
+void RegisterReport(Verb parent) {
+  Verb report = parent.AddGroup("report", "Turn records into the report");
   auto options = std::make_shared<Options>();
-  CLI::App* app = AddVerb(*report, selection, "generate", "RESULTS.md and plots from a folder of records",
-                          "metal-marlin report generate ./benchmarks/results/ -o docs/report");
-  app->add_option("results", options->results, "Folder of records");
-  app->add_option("-o,--output", options->output, "Folder of the report; default: the folder of the records");
-  app->callback([&selection, options] {
-    selection.run = [options](Invocation& invocation) { return RunReport(*options, invocation); };
-  });
+  Verb verb = report.AddVerb("generate", "RESULTS.md and plots from a folder of records",
+                             "metal-marlin report generate ./benchmarks/results/ -o docs/report");
+  verb.Add("results", options->results, "Folder of records");
+  verb.Add("-o,--output", options->output, "Folder of the report; default: the folder of the records");
+  verb.Runs([options](Invocation& invocation) { return RunReport(*options, invocation); });
 }
 
 }  // namespace marlin

@@ -12,11 +12,11 @@ DatasetOptions ToDataset(const TextOptions& options) {
 
 }  // namespace
 
-void AddTextOptions(CLI::App& app, TextOptions& options) {
-  app.add_option("--data", options.data,
-                 "Text file, or folder holding wiki.test.raw; \"built-in\" = the sample text of the program. "
-                 "Default: WikiText-2 from $METAL_MARLIN_DATA, the cache, or the network");
-  app.add_flag("--offline", options.offline, "Never touch the network");
+void AddTextOptions(Verb& verb, TextOptions& options) {
+  verb.Add("--data", options.data,
+           "Text file, or folder holding wiki.test.raw; \"built-in\" = the sample text of the program. "
+           "Default: WikiText-2 from $METAL_MARLIN_DATA, the cache, or the network");
+  verb.AddFlag("--offline", options.offline, "Never touch the network");
 }
 
 Result<EvalText> FindText(const TextOptions& options, Console& console) {

@@ -13,7 +13,7 @@ struct TextOptions {
   bool offline = false;
 };
 
-void AddTextOptions(CLI::App& app, TextOptions& options);
+void AddTextOptions(Verb& verb, TextOptions& options);
 
 // Prints the text's warnings. Errors: those of FindWikiText2.
 Result<EvalText> FindText(const TextOptions& options, Console& console);

@@ -1,52 +1,32 @@
 #include "cli/verb.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/thread_pool.h"
+#include "bench/weight_traffic.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/isa.h"
 #include "kernels/reference_backend.h"
 
 namespace marlin {
 
-CLI::App* AddVerb(CLI::App& parent, Selection& selection, const std::string& name, const std::string& description,
-                  const std::string& example) {
-  CLI::App* app = parent.add_subcommand(name, description);
-  app->option_defaults()->always_capture_default();  // --help shows them
-  CommonOptions& common = selection.common;
-  app->add_option("-t,--threads", common.threads, "Threads; 0 = every core this process may use")
-      ->check(CLI::Range(0, 1024));
-  app->add_flag("--json", common.json, "Data as JSON on stdout; progress stays on stderr");
-  auto* verbose = app->add_flag("-v,--verbose", common.verbose, "Say more");
-  app->add_flag("-q,--quiet", common.quiet, "Say only results, warnings and errors")->excludes(verbose);
-  app->footer("Example:\n  " + example);
-  return app;
-}
-
-std::string QuoteForShell(const std::string& word) {
-  const bool plain = !word.empty() && word.find_first_of(" \t\n\"'\\$`|&;<>()*?#~![]{}") == std::string::npos;
-  if (plain) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
-void AddBackendOptions(CLI::App& app, BackendOptions& options, const char* activations) {
-  app.add_option("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
-      ->check(CLI::IsMember({"cpu", "reference"}));
-  app.add_option("--isa", options.isa,
-                 fmt::format("Instruction set to use, with those that it extends ({})", IsaLevelNames()));
+void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activations) {
+  verb.Add("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
+      .OneOf({"cpu", "reference"});
+  verb.Add("--isa", options.isa,
+           fmt::format("Instruction set to use, with those that it extends ({})", IsaLevelNames()));
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
-  app.add_option(
-         "--activations", options.activations,
-         "What matrix products may round activations to where a kernel for it exists (bf16: int16 where that is "
-         "faster and more exact); sums are fp32 or exact")
-      ->check(CLI::IsMember(names));
-  app.add_option("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
+  verb.Add("--activations", options.activations,
+           "What matrix products may round activations to where a kernel for it exists (bf16: int16 where that is "
+           "faster and more exact); sums are fp32 or exact")
+      .OneOf(names);
+  verb.Add("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
 }
 
 namespace {
@@ -98,6 +78,24 @@ BackendOptions OtherKernels(const BackendOptions& options) {
   others.backend = scalar ? "reference" : "cpu";
   others.isa = scalar ? "" : "scalar";
   return others;
+}
+
+void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptions& options, Console& console) {
+  std::vector<std::string> kernels;
+  for (const Model* model : models) {
+    std::ranges::move(LinearKernels(*model), std::back_inserter(kernels));
+    kernels.emplace_back(model->weights.head().kernel());
+  }
+  const auto used = [&](const auto& is_chosen) { return std::ranges::any_of(kernels, is_chosen); };
+  const bool int8 = options.activations == "int8";
+  if (int8 && !used([](const std::string& kernel) { return ActivationOf(kernel) == "int8"; })) {
+    console.Warn(fmt::format("--activations int8 changes nothing here: no kernel rounds to int8 for these weights ({})",
+                             fmt::join(kernels, ", ")));
+  }
+  if (!options.kernel.empty() && !used([&](const std::string& kernel) { return kernel == options.kernel; })) {
+    console.Warn(fmt::format("--kernel {} changes nothing here: it serves none of these weights ({})", options.kernel,
+                             fmt::join(kernels, ", ")));
+  }
 }
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {

@@ -150,7 +150,7 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
   if (const IsaSet missing = row.needs & ~options.isa; missing != 0) {
     // By the user, or because something else is faster here.
     const char* const left_out = (missing & ~HostIsa()) == 0 ? " (this machine has it; it is left out)" : "";
-    return fmt::format("needs {}{}, may use {}", IsaNames(missing), left_out, IsaNames(options.isa));
+    return fmt::format("needs {}{}; chosen among: {}", IsaNames(missing), left_out, IsaNames(options.isa));
   }
   if (row.activations > options.activations) {
     return fmt::format("rounds activations to {}, allowed is {}", NameOf(row.activations), NameOf(options.activations));

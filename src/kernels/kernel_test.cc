@@ -55,8 +55,8 @@ TEST(Kernel, EveryRefusalHasAReason) {
       ExplainKernel(kTestRows, {&FindFormat("fp4-g32")->info, 64, 33}, {kIsaAvx2, Activations::kFp32, ""});
   ASSERT_EQ(walk.size(), std::size(kTestRows));
   EXPECT_EQ(walk[0].reason, (HostIsa() & kIsaAvx512) != 0
-                                ? "needs avx512 (this machine has it; it is left out), may use avx2"
-                                : "needs avx512, may use avx2");
+                                ? "needs avx512 (this machine has it; it is left out); chosen among: avx2"
+                                : "needs avx512; chosen among: avx2");
   EXPECT_EQ(walk[2].reason, "the fastest row that serves");
   EXPECT_EQ(walk[3].reason, "takes int4 only");
   EXPECT_EQ(walk[4].reason, "would serve; a faster row comes first");

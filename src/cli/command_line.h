@@ -1,0 +1,113 @@
+// The command line: verbs, their options, and what was chosen. The parser behind it is CLI11; its header takes longer
+// to compile than a verb does, so command_line.cc alone includes it.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/console.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace marlin {
+
+// Options that every verb has.
+struct CommonOptions {
+  int threads = 0;  // 0 = all cores this process may use
+  bool json = false;
+  bool verbose = false;
+  bool quiet = false;
+};
+
+// What a verb needs while it runs.
+struct Invocation {
+  const CommonOptions& common;
+  Console& console;
+  std::string command;  // the command line, for records
+};
+
+using Run = std::function<Status(Invocation&)>;
+
+// Set by the verb that was named on the command line; without `run`, help or the version was asked for and printed.
+struct Selection {
+  CommonOptions common;
+  Run run;
+};
+
+// An option that was added to a verb, for what else is to be said of it. Values that break a rule are refused while the
+// command line is parsed.
+class Option {
+ public:
+  explicit Option(CLI::Option* option) : option_(option) {}
+
+  Option Required();
+  Option OneOf(std::vector<std::string> values);
+  Option Between(double least, double most);
+  Option NotNegative();
+  // Several values may stand in one word.
+  Option SeparatedByCommas();
+  // Each value has an option of its own: the next word is something else.
+  Option OneWordEach();
+  Option Excludes(const Option& other);
+
+ private:
+  CLI::Option* option_;
+};
+
+// A verb, or a word with verbs below it. Values are written when the command line is parsed and must live until then;
+// what they hold before is the default that --help shows.
+class Verb {
+ public:
+  Verb(CLI::App* app, Selection* selection) : app_(app), selection_(selection) {}
+
+  // A word that does nothing without a verb behind it.
+  Verb AddGroup(const std::string& name, const std::string& description);
+  // A verb with the common options and an example that --help shows.
+  Verb AddVerb(const std::string& name, const std::string& description, const std::string& example);
+
+  // names: "-s,--samples", or "model" for a word by itself.
+  Option Add(const std::string& names, std::string& value, const std::string& description);
+  Option Add(const std::string& names, int& value, const std::string& description);
+  Option Add(const std::string& names, std::size_t& value, const std::string& description);
+  Option Add(const std::string& names, std::optional<double>& value, const std::string& description);
+  Option Add(const std::string& names, std::vector<std::string>& values, const std::string& description);
+  Option Add(const std::string& names, std::vector<std::size_t>& values, const std::string& description);
+  Option AddFlag(const std::string& names, bool& value, const std::string& description);
+  // Says more at the end of --help.
+  void AddFooter(const std::string& text);
+
+  // What the verb does; `chosen` is called first, while the common options may still change.
+  void Runs(Run run, std::function<void(CommonOptions&)> chosen = {});
+
+ private:
+  CLI::App* app_;
+  Selection* selection_;
+};
+
+class CommandLine {
+ public:
+  CommandLine(const std::string& description, const std::string& version, const std::string& footer);
+  ~CommandLine();
+
+  Verb root() { return {app_.get(), &selection_}; }
+
+  // Errors: kUsage, with the verb or the option that was probably meant.
+  Result<Selection> Parse(const std::vector<std::string>& words);
+
+ private:
+  std::unique_ptr<CLI::App> app_;
+  Selection selection_;
+};
+
+// The word as a shell would take it again.
+std::string QuoteForShell(const std::string& word);
+
+}  // namespace marlin
