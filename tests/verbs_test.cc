@@ -354,7 +354,12 @@ TEST_F(Verbs, AQuantizedGgufIsASource) {
   EXPECT_EQ(inspect.exit_code, 0) << inspect.err;
   EXPECT_TRUE(Has(inspect.out, "weights from   IQ4_NL (GGUF)")) << inspect.out;
   EXPECT_TRUE(Has(inspect.out, "7 tensors, 19.6 kB, 4.5 bits per weight")) << inspect.out;
+  EXPECT_TRUE(Has(inspect.out, "as stored")) << inspect.out;
+  EXPECT_FALSE(Has(RunProgram({"inspect", model_}).out, "as stored"));
   const json document = json::parse(RunProgram({"inspect", file, "--json"}).out);
+  std::uint64_t stored = 0;
+  for (const auto& type : document["types"]) stored += type["bytes"].get<std::uint64_t>();
+  EXPECT_EQ(document["stored_bytes"], stored);
   EXPECT_EQ(document["types"]["IQ4_NL"]["elements"], 4 * 64 * 64 + 3 * 64 * 96);
   EXPECT_EQ(document["types"]["IQ4_NL"]["bytes"], (4 * 64 * 64 + 3 * 64 * 96) / 32 * 18);
   EXPECT_TRUE(std::isfinite(Perplexity(file)["ppl"].get<double>()));

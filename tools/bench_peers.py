@@ -105,14 +105,25 @@ def contestants(options: argparse.Namespace) -> list[Contestant]:
     return found
 
 
+def take_sample(one: Contestant, options: argparse.Namespace) -> Sample:
+    text = output_of(one.name, one.command)
+    try:
+        sample = one.read(text)
+    except (KeyError, IndexError, TypeError) as error:
+        sys.exit(f"{one.name}: {one.command[0]} prints JSON, but not that of llama-bench ({type(error).__name__}: {error})")
+    if sample.threads != options.threads:
+        sys.exit(f"{one.name}: ran with {sample.threads} threads, want {options.threads}")
+    tests = [f"{kind}{count}" for kind, count in (("pp", options.prompt), ("tg", options.generate)) if count > 0]
+    if sorted(sample.tok_s) != sorted(tests):
+        sys.exit(f"{one.name}: timed {', '.join(sample.tok_s) or 'nothing'}, want {', '.join(tests)}")
+    return sample
+
+
 def measure(all_of_them: list[Contestant], options: argparse.Namespace) -> None:
     for number in range(options.rounds):
         for one in all_of_them:
             print(f"round {number + 1}/{options.rounds}: {one.name}", file=sys.stderr)
-            sample = one.read(output_of(one.name, one.command))
-            if sample.threads != options.threads:
-                sys.exit(f"{one.name}: ran with {sample.threads} threads, want {options.threads}")
-            one.samples.append(sample)
+            one.samples.append(take_sample(one, options))
 
 
 def digits(x: float) -> str:

@@ -22,11 +22,12 @@ void RegisterBench(Verb parent) {
   RegisterBenchKernels(bench);
 }
 
-void WarnOfLoad(Console& console) {
+bool WarnOfLoad(Console& console) {
   const std::optional<double> load = ObserveMachine().load;
-  if (!load || *load < kQuietLoad * AvailableThreads()) return;
+  if (!load || *load < kQuietLoad * AvailableThreads()) return false;
   console.Warn(
       fmt::format("the load average of the last minute is {:.1f}: what runs beside this slows what is timed", *load));
+  return true;
 }
 
 void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console) {

@@ -12,8 +12,8 @@ void RegisterBenchComparison(Verb bench);
 void RegisterBenchThroughput(Verb bench);
 void RegisterBenchKernels(Verb bench);
 
-// A warning where other programs ran in the last minute: they slow what is timed.
-void WarnOfLoad(Console& console);
+// Whether other programs ran in the last minute, which slows what is timed; then there is a warning, too.
+bool WarnOfLoad(Console& console);
 
 // A warning where ThreadsLackCores.
 void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console);

@@ -352,22 +352,25 @@ void RegisterBenchComparison(Verb bench) {
                             "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   verb.Add("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated").Required();
   verb.Add("-c,--config", options->configs,
-           fmt::format("Configuration; may be repeated. Default: {}. mixed: formats chosen layer by layer under a "
-                       "--budget; uniform: the best single one within it",
-                       fmt::join(DefaultConfigs(), ", ")));
+           fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: formats chosen layer by "
+                       "layer under a --budget; uniform: the best single one within it",
+                       fmt::join(DefaultConfigs(), ", ")))
+      .SeparatedByCommas();
   verb.Add("--budget", options->budgets,
-           fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; may be "
-                       "repeated; default {}bpw",
-                       kDefaultBudgetBits));
+           fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; separated "
+                       "by commas or repeated; default {}bpw",
+                       kDefaultBudgetBits))
+      .SeparatedByCommas();
   verb.Add("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
   verb.Add("--plan-windows", options->plan_windows,
            fmt::format("Windows of calibration text that a plan is measured on; {} times as many confirm it",
                        kHeldOutPerWindow))
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
   verb.Add("--method", options->methods,
-           fmt::format(
-               "How the configurations are quantized; may be repeated: {} (gptq-cd with --calibration, else rtn), {}",
-               kAutoMethod, RecipeNames()));
+           fmt::format("How the configurations are quantized, separated by commas or repeated: {} (gptq-cd with "
+                       "--calibration, else rtn), {}",
+                       kAutoMethod, RecipeNames()))
+      .SeparatedByCommas();
   verb.Add("--import", options->imports,
            "GGUF file that another program made from the same model: evaluated on the same windows, its own "
            "bytes counted, not timed; may be repeated");

@@ -121,7 +121,7 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
   return {};
 }
 
-KernelSpeed SpeedOf(const KernelTiming& timing, const MachineLimits& limits) {
+KernelSpeed SpeedOf(const KernelTiming& timing, const MachineLimits& limits, bool busy) {
   const TimingSummary summary = SummarizeTimings(timing.samples_ns);
   KernelSpeed speed;
   speed.set = timing.shape.set;
@@ -141,6 +141,7 @@ KernelSpeed SpeedOf(const KernelTiming& timing, const MachineLimits& limits) {
   speed.max_error = timing.max_error;
   speed.in_cache = timing.in_cache;
   speed.unstable = summary.unstable();
+  speed.busy = busy;
   return speed;
 }
 
@@ -157,6 +158,7 @@ json ToJson(const KernelTiming& timing, const KernelSpeed& speed) {
           {"median_ns", summary.median},
           {"cv", summary.cv},
           {"unstable", speed.unstable},
+          {"busy", speed.busy},
           {"gflops", speed.gflops()},
           {"gbps", speed.gbps()},
           {"limit_share", speed.limit ? json(speed.limit->share) : json(nullptr)},
@@ -187,8 +189,9 @@ struct KernelRun {
   Backend& backend;
   std::vector<const FormatRow*> formats;
   TimingProtocol protocol;
-  MachineLimits limits;  // the largest so far
-  std::vector<KernelTiming> timings;
+  bool busy = false;       // when it began
+  MachineLimits limits{};  // the largest so far
+  std::vector<KernelTiming> timings{};
 };
 
 void AddPeak(const std::string& activation, const MachineLimits& limits, std::vector<ComputeLimit>& peaks) {
@@ -228,7 +231,7 @@ Status TimeLayer(const std::vector<GemmShape>& shapes, KernelRun& run, Console& 
     run.limits = LargerOf(run.limits, MeasureLimits(pool));
   }
   std::vector<KernelSpeed> speeds;
-  for (const KernelTiming& timing : *timings) speeds.push_back(SpeedOf(timing, run.limits));
+  for (const KernelTiming& timing : *timings) speeds.push_back(SpeedOf(timing, run.limits, run.busy));
   console.Result(fmt::format("n={} k={} ({})\n{}", shapes[0].n, shapes[0].k, shapes[0].set,
                              ToPlainText(KernelSpeedTable(speeds))));
   run.timings.insert(run.timings.end(), timings->begin(), timings->end());
@@ -239,7 +242,7 @@ KernelPlotInput PlotInput(const KernelRun& run) {
   KernelPlotInput plot;
   plot.read_gbps = run.limits.read_gbps;
   for (const KernelTiming& timing : run.timings) {
-    plot.speeds.push_back(SpeedOf(timing, run.limits));
+    plot.speeds.push_back(SpeedOf(timing, run.limits, run.busy));
     AddPeak(timing.activation, run.limits, plot.peaks);
   }
   return plot;
@@ -252,8 +255,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
   const int threads = (*backend)->threads();
-  WarnOfLoad(console);
-  KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, {}, {}};
+  KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, WarnOfLoad(console)};
   {
     ThreadPool pool(threads);
     run.limits = MeasureLimits(pool);
@@ -295,7 +297,8 @@ void RegisterBenchKernels(Verb bench) {
   auto options = std::make_shared<Options>();
   Verb verb = bench.AddVerb("kernels", "Time matrix products by themselves, or explain which kernel is chosen",
                             "metal-marlin bench kernels --explain -f fp4-g128");
-  const Option explain = verb.AddFlag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
+  const Option explain =
+      verb.AddFlag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
   verb.Add("-f,--format", options->formats, "Weight formats, separated by commas. Default: all").SeparatedByCommas();
   const Option model = verb.Add("-m,--model", options->model, "Use this model's layers instead of a named set");
   verb.Add("--shapes", options->shapes,

@@ -98,6 +98,7 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
           {"deviation_tok_s", number(row.deviation_tok_s)},
           {"median_tok_s", row.median_tok_s},
           {"unstable", row.unstable},
+          {"busy", row.busy},
           {"weight_bytes_per_token", number(row.weight_bytes)},
           {"gbps", number(row.gbps)},
           {"gflops", number(row.gflops)},
@@ -148,7 +149,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   if (!candidates) return candidates.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  WarnOfLoad(console);
+  const bool busy = WarnOfLoad(console);
   std::optional<MachineLimits> limits;
   std::optional<ReadProbe> probe;
   ThreadPool pool((*backend)->threads());
@@ -176,7 +177,8 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
     rows.push_back(std::move(row));
   };
   for (std::size_t i = 0; i < models->size(); ++i) {
-    const ThroughputRow row = DescribeRow((*candidates)[i], (*models)[i]);
+    ThroughputRow row = DescribeRow((*candidates)[i], (*models)[i]);
+    row.busy = busy;
     const auto& [prompt_ns, generate_ns] = times->models[i];
     const auto [prompt, generate, repetitions] = options.lengths;
     if (prompt > 0) add(PromptRow(row, (*models)[i], prompt, prompt_ns, limits), prompt, prompt_ns);

@@ -19,7 +19,7 @@ void AddCalibrationOptions(Verb& verb, const std::string& data_option, Calibrati
   // Verbs that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
   verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
-      .Between(std::size_t{1}, std::size_t{1} << 20);
+      .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
   verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072);
   verb.AddFlag("--allow-overlap", options.allow_overlap,
                "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");

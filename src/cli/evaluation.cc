@@ -101,6 +101,10 @@ void Print(const std::string& path, const EvalText& text, const Evaluation& e, C
   console.Result(fmt::format("  BOS           {}", e.bos ? "in front of every window" : "none"));
 }
 
+std::string NoteOfFew(std::size_t windows) {
+  return windows < kFewWindows ? fmt::format("  (few: below {} windows, too few to rely on)", kFewWindows) : "";
+}
+
 void ReportDelta(const Evaluation& base, const Evaluation& other, nlohmann::json& document, Console& console) {
   const auto counts = Counts(base.result, base.result.scored_per_window);
   const PairedDelta delta = EstimatePairedDelta({base.result.window_nll, counts}, {other.result.window_nll, counts});
@@ -111,10 +115,7 @@ void ReportDelta(const Evaluation& base, const Evaluation& other, nlohmann::json
                         delta.distinguished() ? "" : "; not distinguished from the baseline");
     document["delta_percent_95"] = {delta.percent_95->low, delta.percent_95->high};
   }
-  if (base.result.window_nll.size() < kFewWindows) {
-    text += fmt::format("  (few: below {} windows, too few to rely on)", kFewWindows);
-  }
-  console.Result(text);
+  console.Result(text + NoteOfFew(base.result.window_nll.size()));
 }
 
 nlohmann::json ToJson(const DivergenceResult& result, const DivergenceSummary& summary) {
@@ -146,8 +147,8 @@ std::string WithInterval(const MeanEstimate& estimate, double factor, const char
                             factor * estimate.mean_95->high);
 }
 
-void Print(const DivergenceSummary& summary, Console& console) {
-  console.Result("divergence from the baseline, per predicted token");
+void Print(const DivergenceSummary& summary, std::size_t windows, Console& console) {
+  console.Result("divergence from the baseline, per predicted token" + NoteOfFew(windows));
   console.Result(fmt::format("  mean KL       {}", WithInterval(summary.kl, 1, "nats")));
   console.Result(
       fmt::format("  median {:.3g}, 90 % below {:.3g}, 99 % below {:.3g}, 99.9 % below {:.3g}, largest {:.3g}",
@@ -315,7 +316,7 @@ Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocati
   document["baseline"] = ToJson(options.baseline, base);
   document["divergence"] = ToJson(*result, summary);
   ReportDelta(base, other, document, console);
-  Print(summary, console);
+  Print(summary, result->window_kl.size(), console);
   if (options.floor_windows > 0) {
     if (auto status = ReportFloor(*pair, summary.kl.mean, options, invocation, document); !status) return status;
   }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/file.h"
 #include "cli/verb.h"
@@ -66,6 +67,17 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
   return types;
 }
 
+// What the tensors of a quantized GGUF file take; nothing where none of them is quantized.
+std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
+  std::uint64_t bytes = 0;
+  bool quantized = false;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    bytes += tensor.bytes.size();
+    quantized = quantized || Info(tensor.dtype).block_elements > 1;
+  }
+  return quantized ? std::optional(bytes) : std::nullopt;
+}
+
 void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console& console) {
   console.Result(fmt::format("{}", checkpoint.name));
   console.Result(
@@ -108,7 +120,7 @@ std::string Describe(const MadeBy& made) {
                      made.text_sha256.substr(0, 12), made.windows, made.ctx);
 }
 
-void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
+void PrintWeighed(const std::vector<Weighed>& rows, const Checkpoint& checkpoint, Console& console) {
   console.Result(fmt::format("  {:<12} {:>10} {:>12} {:>16} {:>18}", "config", "tensors", "compression",
                              "bits per weight", "memory, estimated"));
   const auto fp16 = static_cast<double>(rows[0].model_bytes);
@@ -118,10 +130,19 @@ void PrintWeighed(const std::vector<Weighed>& rows, Console& console) {
                                fp16 / static_cast<double>(row.model_bytes), row.bits_per_weight,
                                FormatBytes(static_cast<double>(row.memory_bytes))));
   }
+  const std::optional<std::uint64_t> stored = QuantizedBytes(checkpoint);
+  if (stored) {
+    const auto bytes = static_cast<double>(*stored);
+    console.Result(fmt::format("  {:<12} {:>10} {:>12.3f}", "as stored", FormatBytes(bytes), fp16 / bytes));
+  }
   console.Result(fmt::format(
       "  tensors: linear layers quantized, everything else in 16 bits; bits per weight: of the quantized tensors;\n"
       "  memory to decode with {} tokens: tensors and work space (bench comparison measures the process's peak)",
       kContext));
+  if (stored) {
+    console.Result(
+        "  as stored: this file is quantized already; the rows are made from its weights and win back nothing it lost");
+  }
 }
 
 json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
@@ -151,6 +172,7 @@ json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::
                    {"source_type", SourceType(checkpoint)},
                    {"types", types},
                    {"configurations", configurations}};
+  if (const auto stored = QuantizedBytes(checkpoint)) document["stored_bytes"] = *stored;
   if (!verbose) return document;
   for (const Tensor& tensor : checkpoint.tensors) {
     document["tensors"].push_back({{"name", tensor.name},
@@ -220,7 +242,7 @@ Status RunInspect(const Options& options, Invocation& invocation) {
     document["bits_per_weight"] = sizes->bits_per_weight();
     document.erase("configurations");
   } else {
-    PrintWeighed(rows, console);
+    PrintWeighed(rows, *checkpoint, console);
   }
   document["tokenizer"] = tokenizer ? json{{"tokens", tokenizer->vocab_size()},
                                            {"adds_bos", tokenizer->adds_bos()},

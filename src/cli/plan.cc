@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <system_error>
 
 #include "base/statistics.h"
@@ -15,6 +16,7 @@
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "io/tokenizer.h"
+#include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "study/machine.h"
 #include "study/make_plan.h"
@@ -209,7 +211,7 @@ void RegisterPlan(Verb parent) {
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   options->calibration.windows = kPlanWindows;
   verb.Add("--held-out", options->held_out, "Further windows of the text, to confirm the plan on")
-      .Between(std::size_t{1}, std::size_t{1} << 20);
+      .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
   verb.Add("--method", options->method, "How the weights are made while measuring: " + MethodNames());
   verb.Add("--sensitivity", options->sensitivity,
            "estimated: each unit is measured in one format and carried to the others by the error of its "

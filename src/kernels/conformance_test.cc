@@ -23,7 +23,7 @@ namespace marlin {
 namespace {
 
 Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
-  ThreadPool pool(3);
+  static ThreadPool pool(3);
   RegionPool memory;
   return Pack(matrix, memory, pool);
 }

@@ -17,11 +17,14 @@ std::string ShareText(const std::optional<LimitShare>& limit) {
 // Measured at another moment, limits may be a little lower than what they limit.
 constexpr double kWhollyWithinLimit = 1.02;
 
-std::string Remark(bool in_cache, bool unstable, const std::optional<LimitShare>& limit) {
+// Of a ThroughputRow or a KernelSpeed.
+template <class Row>
+std::string Remark(const Row& row, bool in_cache = false) {
   std::vector<std::string> remarks;
   if (in_cache) remarks.emplace_back("in cache");
-  if (unstable) remarks.emplace_back("unstable");
-  if (limit && limit->share > kWhollyWithinLimit) remarks.emplace_back("above the limit that was measured");
+  if (row.unstable) remarks.emplace_back("unstable");
+  if (row.busy) remarks.emplace_back("busy machine");
+  if (row.limit && row.limit->share > kWhollyWithinLimit) remarks.emplace_back("above the limit that was measured");
   return fmt::format("{}", fmt::join(remarks, ", "));
 }
 
@@ -64,8 +67,7 @@ Table ThroughputTable(std::span<const ThroughputRow> rows) {
   for (const ThroughputRow& row : rows) {
     table.Add({row.model, row.weights, fmt::format("{}", row.threads), row.test, RateText(row),
                FigureThreeDigits(row.median_tok_s), row.weight_bytes ? FigureMegabytes(row.weight_bytes) : "",
-               Applicable(row.gbps), Applicable(row.gflops), ShareText(row.limit),
-               Remark(false, row.unstable, row.limit), row.kernels});
+               Applicable(row.gbps), Applicable(row.gflops), ShareText(row.limit), Remark(row), row.kernels});
   }
   return table;
 }
@@ -88,7 +90,7 @@ std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
                                              CsvNumber(row.gflops),
                                              row.limit ? fmt::format("{}", row.limit->share) : "",
                                              row.limit ? CsvField(row.limit->limit) : "",
-                                             CsvField(Remark(false, row.unstable, row.limit)),
+                                             CsvField(Remark(row)),
                                              CsvField(row.kernels)};
     out += fmt::format("{}\n", fmt::join(fields, ","));
   }
@@ -109,7 +111,7 @@ Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
   for (const KernelSpeed& x : speeds) {
     table.Add({fmt::format("{}", x.m), x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()),
                FigureThreeDigits(x.gbps()), ShareText(x.limit), fmt::format("{:.1e}", x.max_error),
-               Remark(x.in_cache, x.unstable, x.limit)});
+               Remark(x, x.in_cache)});
   }
   return table;
 }

@@ -29,6 +29,7 @@ struct ThroughputRow {
   std::optional<double> deviation_tok_s;  // of the runs; of one there is none
   double median_tok_s = 0;
   bool unstable = false;                      // as TimingSummary says
+  bool busy = false;                          // other programs ran just before
   std::optional<std::uint64_t> weight_bytes;  // read per token; of tg
   std::optional<double> gbps;                 // of these bytes; of tg
   std::optional<double> gflops;               // of the linear layers; of pp
@@ -56,6 +57,7 @@ struct KernelSpeed {
   double max_error = 0;
   bool in_cache = false;
   bool unstable = false;
+  bool busy = false;  // other programs ran just before
 
   double gflops() const { return flops / us / 1e3; }
   double gbps() const { return bytes / us / 1e3; }

@@ -48,10 +48,12 @@ TEST(ThroughputTable, OfOneRunThereIsNoDeviation) {
   std::vector<ThroughputRow> rows = TwoRows();
   for (ThroughputRow& row : rows) row.deviation_tok_s.reset();
   rows[0].limit->share = 1.1;
+  rows[1].busy = true;
   const std::string table = ToMarkdown(ThroughputTable(rows));
   EXPECT_EQ(table.find("±"), std::string::npos) << table;
   EXPECT_NE(table.find("| pp512 | 812 | 813 |"), std::string::npos) << table;
   EXPECT_NE(table.find("110 % of fp32 peak | above the limit that was measured |"), std::string::npos) << table;
+  EXPECT_NE(table.find("| unstable, busy machine |"), std::string::npos) << table;
 }
 
 TEST(ThroughputCsv, KeepsEveryDigitAndQuotes) {
