@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "kernels/isa.h"
 #include "tests/program.h"
 #include "tests/tiny_gguf.h"
 #include "tests/tiny_model.h"
@@ -127,6 +128,9 @@ TEST_F(Verbs, AnUnknownOptionIsNamedBesideTheOneThatWasMeant) {
                 "inspect has no option --swim; see `metal-marlin inspect --help`");
   ExpectFailure(RunProgram({"--json", "inspect", model_}), 2, "--json stands before a verb");
   ExpectFailure(RunProgram({"inspect", model_, "twice"}), 2, "inspect has no use for the word twice");
+  ExpectFailure(RunProgram({"bench", "comparison", model_}), 2, "; did you mean --model " + model_ + "?");
+  ExpectFailure(RunProgram({"--verison"}), 2, "did you mean --version?");
+  ExpectFailure(RunProgram({"version"}), 2, "did you mean --version?");
   ExpectFailure(RunProgram({"bench"}), 2, "a verb is missing behind bench: comparison, throughput, kernels");
 }
 
@@ -142,9 +146,18 @@ TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
   refused({"-n", "1.5"}, "--max-tokens: 1.5 is no whole number");
   refused({"-n", "1e400"}, "--max-tokens: 1e400 is no number");
   refused({"-n", "1", "-n", "2"}, "--max-tokens is given 2 times but has one value");
-  refused({"-n"}, "--max-tokens");
+  refused({"-n"}, "--max-tokens wants a value behind it");
   refused({"--backend", "gpu"}, "--backend: gpu");
   refused({"-q", "-v"}, "--verbose");
+  const std::string out = (folder_ / "out").string();
+  ExpectFailure(RunProgram({"quantize", model_, "-o", out, "--calibration-windows", "8"}), 2,
+                "--calibration-windows requires --calibration");
+  ExpectFailure(RunProgram({"quantize", model_, "-o", text_, "--overwrite"}), 3, "text.txt is not a folder");
+  ExpectFailure(RunProgram({"quantize", model_, "-o", text_}), 3, "text.txt exists and is no folder");
+  ExpectFailure(RunProgram({"compare", out, out, "--max-kl", "-1"}), 2, "--max-kl: -1 is below 0");
+  ExpectFailure(RunProgram({"compare", out, out, "--max-kl", "nan"}), 2, "--max-kl: nan is no number");
+  ExpectFailure(RunProgram({"bench", "comparison", "-m", model_, "-r", text_}), 3, "text.txt is not a folder; records");
+  ExpectFailure(RunProgram({"bench", "throughput", model_, "-o", "csv", "--json"}), 2, "--output csv and --json");
 }
 
 TEST_F(Verbs, AChoiceOfKernelsThatChangesNothingIsSaid) {
@@ -157,6 +170,22 @@ TEST_F(Verbs, AChoiceOfKernelsThatChangesNothingIsSaid) {
   EXPECT_TRUE(Has(generate(model_, "--activations", "int8"), "--activations int8 " + plain));
   EXPECT_FALSE(Has(generate(model_, "--activations", "bf16"), plain));
   EXPECT_FALSE(Has(generate(model_, "--kernel", "scalar/any"), plain));
+}
+
+TEST_F(Verbs, AConfigurationNamedTwiceIsOneRow) {
+  const RunResult run =
+      RunProgram({"bench", "comparison", "-m", model_, "--data", text_, "--ctx", "128", "--config",
+                  "fp4-g32,int4-g64,fp4-g32", "--dry-run", "--json", "-r", (folder_ / "results").string()});
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_EQ(json::parse(run.out)["rows"].size(), 3u) << "and the baseline";
+}
+
+TEST_F(Verbs, AForcedKernelThatRoundsServesAComparison) {
+  if ((HostIsa() & kIsaAvx2) == 0) GTEST_SKIP() << "this machine lacks avx2";
+  const RunResult run =
+      RunProgram({"bench", "comparison", "-m", model_, "--data", text_, "--ctx", "128", "--config", "fp4-g32",
+                  "--dry-run", "--kernel", "avx2/fp4-int16", "-r", (folder_ / "results").string()});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
 }
 
 TEST_F(Verbs, InspectCountsWhatQuantizeWrites) {
@@ -355,6 +384,9 @@ TEST_F(Verbs, AQuantizedGgufIsASource) {
   EXPECT_TRUE(Has(inspect.out, "weights from   IQ4_NL (GGUF)")) << inspect.out;
   EXPECT_TRUE(Has(inspect.out, "7 tensors, 19.6 kB, 4.5 bits per weight")) << inspect.out;
   EXPECT_TRUE(Has(inspect.out, "as stored")) << inspect.out;
+  const RunResult quantize = RunProgram({"quantize", file, "-c", "fp4-g32", "-o", (folder_ / "twice").string()});
+  EXPECT_EQ(quantize.exit_code, 0) << quantize.err;
+  EXPECT_TRUE(Has(quantize.err, "is quantized already (IQ4_NL)")) << quantize.err;
   EXPECT_FALSE(Has(RunProgram({"inspect", model_}).out, "as stored"));
   const json document = json::parse(RunProgram({"inspect", file, "--json"}).out);
   std::uint64_t stored = 0;

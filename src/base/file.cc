@@ -145,6 +145,9 @@ Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
     return Error{ErrorCode::kInput, fmt::format("{}: want the name of a folder, which is made anew", target.string())};
   }
   std::error_code code;
+  if (fs::exists(target, code) && !fs::is_directory(target, code)) {
+    return Error{ErrorCode::kInput, fmt::format("{} exists and is no folder; choose another name", target.string())};
+  }
   if (fs::exists(target, code) && !overwrite) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} already exists; choose another name or give --overwrite", target.string())};

@@ -16,7 +16,8 @@ constexpr double kQuietLoad = 0.25;  // per core
 }  // namespace
 
 void RegisterBench(Verb parent) {
-  Verb bench = parent.AddGroup("bench", "Measure quality, size and speed together, or speeds alone");
+  Verb bench = parent.AddGroup("bench", "Measure quality, size and speed together, or speeds alone",
+                               "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   RegisterBenchComparison(bench);
   RegisterBenchThroughput(bench);
   RegisterBenchKernels(bench);

@@ -7,6 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "bench/limits.h"
+#include "bench/weight_traffic.h"
 #include "cli/bench.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
@@ -71,7 +72,7 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
     if (name == "f16" || name == kMixedConfig || name == kUniformConfig) continue;
     const auto format = ParseConfig(name);
     if (!format) return format.error();
-    formats.push_back(*format);
+    if (std::ranges::find(formats, *format) == formats.end()) formats.push_back(*format);
   }
   return formats;
 }
@@ -161,12 +162,14 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
-// That imported files have one model to stand beside, and each its own name.
 // Records among a model's files would count as damage to it.
 Status CheckResults(const std::string& folder) {
+  std::error_code code;
+  if (fs::exists(folder, code) && !fs::is_directory(folder, code)) {
+    return Error{ErrorCode::kInput, folder + " is not a folder; records want one: choose another with --results"};
+  }
   for (const std::string_view name : {kSumsFile, std::string_view("config.json")}) {
-    std::error_code ignored;
-    if (!std::filesystem::exists(std::filesystem::path(folder) / name, ignored)) continue;
+    if (!fs::exists(fs::path(folder) / name, code)) continue;
     return Error{ErrorCode::kInput, fmt::format("{} is a model's folder (it holds {}); records want one of their own: "
                                                 "choose another with --results",
                                                 folder, name)};
@@ -174,6 +177,7 @@ Status CheckResults(const std::string& folder) {
   return {};
 }
 
+// That imported files have one model to stand beside, and each its own name.
 Status CheckImports(const Options& options) {
   if (options.names.size() > options.imports.size()) {
     return Error{ErrorCode::kUsage, fmt::format("{} times --name for {} times --import; give each name after its file",
@@ -312,6 +316,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   if (*calibration) comparison->calibration = &**calibration;
   BackendOptions exact = options.backend;
   exact.activations = kExactActivations;
+  if (ActivationOf(exact.kernel) != kExactActivations) exact.kernel.clear();
   auto maker = MakeBackend(exact, invocation.common.threads);
   if (!maker) return maker.error();
   if (auto status = AddPlans(options, **maker, invocation, *comparison); !status) return status;

@@ -133,6 +133,9 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
 
 Status RunThroughput(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (options.output == "csv" && invocation.common.json) {
+    return Error{ErrorCode::kUsage, "--output csv and --json want one text in two forms; give one of them"};
+  }
   if (options.lengths.prompt == 0 && options.lengths.generate == 0) {
     return Error{ErrorCode::kUsage, "--prompt 0 and --generate 0 leave nothing to time; one of them is above 0"};
   }

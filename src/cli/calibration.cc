@@ -15,12 +15,13 @@ void AddCalibrationOptions(Verb& verb, const std::string& data_option, Calibrati
   }
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
-  verb.Add(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
+  const Option text = verb.Add(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
   // Verbs that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
   verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
-      .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
-  verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072);
+      .Between(kLeastCalibrationWindows, std::size_t{1} << 20)
+      .Needs(text);
+  verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072).Needs(text);
   verb.AddFlag("--allow-overlap", options.allow_overlap,
                "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
 }

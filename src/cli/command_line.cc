@@ -56,9 +56,11 @@ Status CheckVerbs(const CLI::App& root, const std::vector<std::string>& words) {
     if (word.starts_with('-') || !HasVerbs(*parent)) return {};
     const std::vector<std::string> verbs = VerbNames(*parent);
     if (std::ranges::find(verbs, word) == verbs.end()) {
+      std::vector<std::string> known = LongNames(*parent);
+      known.insert(known.end(), verbs.begin(), verbs.end());
       return Error{ErrorCode::kUsage, fmt::format("{} no verb \"{}\"{} There are: {}",
                                                   parent == &root ? "there is" : parent->get_name() + " has", word,
-                                                  DidYouMean(word, verbs), fmt::join(verbs, ", "))};
+                                                  DidYouMean(word, known), fmt::join(verbs, ", "))};
     }
     parent = parent->get_subcommand(word);
   }
@@ -78,12 +80,18 @@ std::string OfUnknownWord(const CLI::App& app) {
   if (unknown.empty()) return "";
   const auto found = std::ranges::find_if(unknown, [](const std::string& word) { return word.starts_with('-'); });
   if (found == unknown.end()) {
-    return fmt::format("{} has no use for the word {}", NameOf(app), QuoteForShell(unknown.front()));
+    const std::string word = QuoteForShell(unknown.front());
+    const std::vector<std::string> names = LongNames(app);
+    const bool model = std::ranges::find(names, "--model") != names.end();
+    return fmt::format("{} has no use for the word {}{}", NameOf(app), word,
+                       model ? fmt::format("; did you mean --model {}?", word) : "");
   }
-  if (HasVerbs(app)) return fmt::format("{} stands before a verb; options follow the verb they are for", *found);
   const std::string name = found->substr(0, found->find('='));
   std::string guess = DidYouMean(name, LongNames(app));
   if (guess == ".") guess.clear();
+  if (guess.empty() && HasVerbs(app)) {
+    return fmt::format("{} stands before a verb; options follow the verb they are for", *found);
+  }
   return fmt::format("{} has no option {}{}", NameOf(app), name, guess);
 }
 
@@ -107,9 +115,13 @@ Error ErrorOf(const CLI::ParseError& error, const CLI::App& root) {
     return Error{ErrorCode::kUsage, fmt::format("a verb is missing behind {}: {}{}", NameOf(verb),
                                                 fmt::join(VerbNames(verb), ", "), SeeHelp(verb))};
   }
+  const std::string text = error.what();
   const std::string repeated = OfRepeatedOption(verb);
   if (!repeated.empty()) return Error{ErrorCode::kUsage, repeated + SeeHelp(verb)};
-  return Error{ErrorCode::kUsage, error.what() + SeeHelp(verb)};
+  if (error.get_name() == "ArgumentMismatch") {
+    return Error{ErrorCode::kUsage, text.substr(0, text.find(':')) + " wants a value behind it" + SeeHelp(verb)};
+  }
+  return Error{ErrorCode::kUsage, text + SeeHelp(verb)};
 }
 
 // Whole numbers and fractions alike; what kind an option takes is checked when it is read.
@@ -120,6 +132,8 @@ std::optional<double> NumberOf(const std::string& word) {
   if (code != std::errc{} || rest != end || !std::isfinite(number)) return std::nullopt;
   return number;
 }
+
+std::string ExampleText(const std::string& example) { return "Example:\n  " + example; }
 
 std::string NotANumber(const std::string& word) { return QuoteForShell(word) + " is no number"; }
 
@@ -164,7 +178,13 @@ Option Option::Between(double least, double most) {
 }
 
 Option Option::NotNegative() {
-  option_->check(CLI::NonNegativeNumber);
+  option_->check(
+      [](const std::string& word) -> std::string {
+        const std::optional<double> number = NumberOf(word);
+        if (!number) return NotANumber(word);
+        return *number >= 0 ? "" : word + " is below 0";
+      },
+      "from 0");
   return *this;
 }
 
@@ -183,8 +203,14 @@ Option Option::Excludes(const Option& other) {
   return *this;
 }
 
-Verb Verb::AddGroup(const std::string& name, const std::string& description) {
+Option Option::Needs(const Option& other) {
+  option_->needs(other.option_);
+  return *this;
+}
+
+Verb Verb::AddGroup(const std::string& name, const std::string& description, const std::string& example) {
   CLI::App* app = app_->add_subcommand(name, description);
+  app->footer(ExampleText(example));
   app->require_subcommand(1);
   return {app, selection_};
 }
@@ -192,7 +218,7 @@ Verb Verb::AddGroup(const std::string& name, const std::string& description) {
 Verb Verb::AddVerb(const std::string& name, const std::string& description, const std::string& example) {
   CLI::App* app = app_->add_subcommand(name, description);
   app->option_defaults()->always_capture_default();  // --help shows them
-  app->footer("Example:\n  " + example);
+  app->footer(ExampleText(example));
   Verb verb(app, selection_);
   CommonOptions& common = selection_->common;
   verb.Add("-t,--threads", common.threads, "Threads; 0 = every core this process may use").Between(0, 1024);

@@ -57,6 +57,8 @@ class Option {
   // Each value has an option of its own: the next word is something else.
   Option OneWordEach();
   Option Excludes(const Option& other);
+  // Means nothing without the other.
+  Option Needs(const Option& other);
 
  private:
   CLI::Option* option_;
@@ -68,9 +70,9 @@ class Verb {
  public:
   Verb(CLI::App* app, Selection* selection) : app_(app), selection_(selection) {}
 
-  // A word that does nothing without a verb behind it.
-  Verb AddGroup(const std::string& name, const std::string& description);
-  // A verb with the common options and an example that --help shows.
+  // A word that does nothing without a verb behind it, and an example that --help shows.
+  Verb AddGroup(const std::string& name, const std::string& description, const std::string& example);
+  // A verb with the common options.
   Verb AddVerb(const std::string& name, const std::string& description, const std::string& example);
 
   // names: "-s,--samples", or "model" for a word by itself.

@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "cli/verb.h"
 
 namespace marlin {
@@ -32,10 +30,6 @@ std::string Joined(const std::vector<std::string>& sentences) {
 
 Status RunCompare(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
-  const CompareLimits& limits = options.limits;
-  for (const std::optional<double>& limit : {limits.ppl_delta_percent, limits.kl_nats, limits.slowdown_percent}) {
-    if (limit && !std::isfinite(*limit)) return Error{ErrorCode::kUsage, "a limit is not a number; give one from 0 up"};
-  }
   const auto a = Load(options.a, console);
   if (!a) return a.error();
   const auto b = Load(options.b, console);
@@ -80,8 +74,8 @@ void RegisterCompare(Verb parent) {
       .NotNegative();
   verb.AddFooter(
       "\nExit code 6 when the low end of a difference's 95 % interval lies above its limit: a difference that "
-      "chance may explain\npasses. 3 when nothing can be compared, no row has the difference that a limit is for, "
-      "or B lacks a row of A.");
+      "chance may explain\npasses. 3 when nothing can be compared or, with a limit, when no row has the "
+      "difference that it is for or B lacks a row of A.");
   verb.Runs([options](Invocation& invocation) { return RunCompare(*options, invocation); });
 }
 

@@ -5,7 +5,9 @@
 namespace marlin {
 
 void RegisterEval(Verb parent) {
-  Verb eval = parent.AddGroup("eval", "Measure quality");
+  Verb eval =
+      parent.AddGroup("eval", "Measure quality",
+                      "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
   RegisterEvalPerplexity(eval);
   RegisterEvalDivergence(eval);
   RegisterEvalLogits(eval);

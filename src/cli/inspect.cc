@@ -69,13 +69,10 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
 
 // What the tensors of a quantized GGUF file take; nothing where none of them is quantized.
 std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
+  if (!IsQuantizedSource(checkpoint)) return std::nullopt;
   std::uint64_t bytes = 0;
-  bool quantized = false;
-  for (const Tensor& tensor : checkpoint.tensors) {
-    bytes += tensor.bytes.size();
-    quantized = quantized || Info(tensor.dtype).block_elements > 1;
-  }
-  return quantized ? std::optional(bytes) : std::nullopt;
+  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.bytes.size();
+  return bytes;
 }
 
 void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console& console) {

@@ -179,6 +179,12 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
   if (!format) return format.error();
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
+  if (IsQuantizedSource(*checkpoint)) {
+    invocation.console.Warn(
+        fmt::format("{} is quantized already ({}): the folder wins back nothing that it lost, and "
+                    "may be larger than it; `metal-marlin inspect` compares their sizes",
+                    options.model, SourceType(*checkpoint)));
+  }
   QuantizeOptions quantize = options.quantize;
   quantize.format = *format;
   FormatMap formats;

@@ -77,7 +77,8 @@ Status RunReport(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterReport(Verb parent) {
-  Verb report = parent.AddGroup("report", "Turn records into the report");
+  Verb report = parent.AddGroup("report", "Turn records into the report",
+                                "metal-marlin report generate ./benchmarks/results/ -o docs/report");
   auto options = std::make_shared<Options>();
   Verb verb = report.AddVerb("generate", "RESULTS.md and plots from a folder of records",
                              "metal-marlin report generate ./benchmarks/results/ -o docs/report");

@@ -86,6 +86,8 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
     std::ranges::move(LinearKernels(*model), std::back_inserter(kernels));
     kernels.emplace_back(model->weights.head().kernel());
   }
+  std::ranges::sort(kernels);
+  kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());
   const auto used = [&](const auto& is_chosen) { return std::ranges::any_of(kernels, is_chosen); };
   const bool int8 = options.activations == "int8";
   if (int8 && !used([](const std::string& kernel) { return ActivationOf(kernel) == "int8"; })) {

@@ -264,4 +264,9 @@ std::string SourceType(const Checkpoint& checkpoint) {
   return most == weights.end() ? "unknown" : most->first;
 }
 
+bool IsQuantizedSource(const Checkpoint& checkpoint) {
+  return std::any_of(checkpoint.tensors.begin(), checkpoint.tensors.end(),
+                     [](const Tensor& tensor) { return Info(tensor.dtype).block_elements > 1; });
+}
+
 }  // namespace marlin

@@ -58,4 +58,7 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint);
 // and head left out).
 std::string SourceType(const Checkpoint& checkpoint);
 
+// Whether some of its weights are stored in blocks that share scales: what they lost is not won back.
+bool IsQuantizedSource(const Checkpoint& checkpoint);
+
 }  // namespace marlin
