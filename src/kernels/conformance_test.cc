@@ -185,14 +185,16 @@ class Conformance : public testing::TestWithParam<Case> {
     if (GetParam().row->takes_packed()) Unround(Packed(x.data(), m, k, side), m, k, x);
     // One rounding per product and sum, two without FMA: (additions in a chain + folds + scale) x 2^-24 each.
     const double roundings = static_cast<double>(std::min(k, kDotBlockLength) + k / 32 + 4) * 2;
-    std::vector<float> weights(k);
+    std::vector<float> row(k);
+    const std::vector<double> tokens(x.begin(), x.end());
     for (std::size_t r = 0; r < n; ++r) {
-      DecodeRow(matrix.view(), r, weights);
+      DecodeRow(matrix.view(), r, row);
+      const std::vector<double> weights(row.begin(), row.end());
       for (std::size_t t = 0; t < m; ++t) {
         double want = 0;
         double size = 0;
         for (std::size_t i = 0; i < k; ++i) {
-          const double product = static_cast<double>(weights[i]) * static_cast<double>(x[t * k + i]);
+          const double product = weights[i] * tokens[t * k + i];
           want += product;
           size += std::abs(product);
         }
