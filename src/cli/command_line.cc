@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <iostream>
-#include <iterator>
 
 #include "cli/did_you_mean.h"
 
@@ -17,10 +15,6 @@ namespace {
 
 constexpr const char* kProgram = "metal-marlin";
 
-bool HasVerbs(const CLI::App& app) {
-  return !app.get_subcommands([](const CLI::App*) { return true; }).empty();
-}
-
 std::vector<std::string> VerbNames(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -28,6 +22,8 @@ std::vector<std::string> VerbNames(const CLI::App& app) {
   }
   return names;
 }
+
+bool HasVerbs(const CLI::App& app) { return !VerbNames(app).empty(); }
 
 // "--samples" of every option that has such a name.
 std::vector<std::string> LongNames(const CLI::App& app) {
@@ -45,7 +41,8 @@ std::string NameOf(const CLI::App& app) {
 }
 
 std::string SeeHelp(const CLI::App& app) {
-  return fmt::format("; see `{}{} --help`", app.get_parent() == nullptr ? "" : "metal-marlin ", NameOf(app));
+  const bool is_root = app.get_parent() == nullptr;
+  return fmt::format("; see `{}{} --help`", kProgram, is_root ? "" : " " + NameOf(app));
 }
 
 // The first words, which name a verb and, for some, a verb below it. What is no word but an option, and a verb that is
@@ -145,13 +142,8 @@ std::string CheckWhole(const std::string& word) {
 }
 
 template <class T>
-CLI::Option* AddTo(CLI::App& app, const std::string& names, T& value, const std::string& description) {
-  return app.add_option(names, value, description);
-}
-
-template <class T>
 CLI::Option* AddWholeTo(CLI::App& app, const std::string& names, T& value, const std::string& description) {
-  return AddTo(app, names, value, description)->check(CheckWhole, "");
+  return app.add_option(names, value, description)->check(CheckWhole, "");
 }
 
 }  // namespace
@@ -229,7 +221,7 @@ Verb Verb::AddVerb(const std::string& name, const std::string& description, cons
 }
 
 Option Verb::Add(const std::string& names, std::string& value, const std::string& description) {
-  return Option(AddTo(*app_, names, value, description));
+  return Option(app_->add_option(names, value, description));
 }
 
 Option Verb::Add(const std::string& names, int& value, const std::string& description) {
@@ -246,7 +238,7 @@ Option Verb::Add(const std::string& names, std::optional<double>& value, const s
 }
 
 Option Verb::Add(const std::string& names, std::vector<std::string>& values, const std::string& description) {
-  return Option(AddTo(*app_, names, values, description));
+  return Option(app_->add_option(names, values, description));
 }
 
 Option Verb::Add(const std::string& names, std::vector<std::size_t>& values, const std::string& description) {
