@@ -10,9 +10,10 @@
 #include "cli/command_line.h"
 #include "kernels/backend.h"
 #include "kernels/kernel.h"
-#include "model/model.h"
 
 namespace marlin {
+
+struct Model;
 
 // Weights are made with exact activations, so that they do not depend on the machine; measured is what is used.
 inline constexpr const char* kExactActivations = "fp32";
