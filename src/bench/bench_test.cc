@@ -1,4 +1,4 @@
-// That what is timed is what should be timed, and that nothing wrong is timed. No test looks at a duration.
+// Checks that the right work is timed and that wrong kernels are not. No test looks at a duration.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -96,9 +96,9 @@ class WrongBackend : public Backend {
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
     return inner_->AllocateCache(shape);
   }
-  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                MatrixView<const float> values) override {
-    inner_->Remember(cache, layer, position, keys, values);
+  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+              MatrixView<const float> values) override {
+    inner_->Append(cache, layer, position, keys, values);
   }
   void Attention(const AttentionArgs& args, MatrixView<float> out) override { inner_->Attention(args, out); }
   void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {

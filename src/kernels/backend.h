@@ -1,5 +1,5 @@
-// Backend: everything that a forward pass asks of a machine, at operation granularity. The only virtual interface of
-// the project. Matrices are row-major fp32 in the backend's own memory (on a device: device pointers in a MatrixView).
+// Backend: the operations of a forward pass. The only virtual interface of the project. Matrices are row-major fp32 in
+// the backend's own memory (on a device: device pointers in a MatrixView).
 //
 // m tokens (rows of activations), n outputs, k reduction, everywhere.
 #pragma once
@@ -92,7 +92,7 @@ class Backend {
   virtual void Upload(std::span<const float> from, float* to) = 0;
   virtual void Download(const float* from, std::span<float> to) = 0;
 
-  // Nothing is remembered yet. Errors: kResource.
+  // The cache is empty. Errors: kResource.
   virtual Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) = 0;
 
   // Copies a weight into the compute layout. Errors: kResource, kUnsupported (no kernel takes it: says why).
@@ -116,14 +116,14 @@ class Backend {
   }
 
   // Rotates x [m, heads * head_dim] in place, halves layout: pair (i, i + d/2) of every head by the angle whose cosine
-  // and sine stand in cos/sin [m, d/2].
+  // and sine are in cos/sin [m, d/2].
   virtual void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
                     MatrixView<const float> sin) = 0;
 
   // Puts rotated keys and values [m, kv_heads * head_dim] at positions position .. position + m - 1 of a layer. A cache
   // may round them to fp16 where products round activations too.
-  virtual void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                        MatrixView<const float> values) = 0;
+  virtual void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                      MatrixView<const float> values) = 0;
 
   // Causal softmax attention; out [m, heads * head_dim].
   virtual void Attention(const AttentionArgs& args, MatrixView<float> out) = 0;

@@ -303,8 +303,8 @@ EncodedMatrix WithScalesOf1(EncodedMatrix matrix) {
 }
 
 // A token of a product of m, times a row, in the order of tile.h; `whole` is the row without its scales.
-float DotOfWholes(const KernelRow& kernel, const TokenWords& token, std::size_t m, const EncodedMatrix& matrix,
-                  std::size_t row, const std::vector<float>& whole) {
+float DotOfIntegers(const KernelRow& kernel, const TokenWords& token, std::size_t m, const EncodedMatrix& matrix,
+                    std::size_t row, const std::vector<float>& whole) {
   const FormatInfo& info = matrix.format->info;
   const bool bytes = kernel.activations == Activations::kInt8;
   const bool split = kernel.input.split && !PacksMany(kernel.input, m);
@@ -323,10 +323,10 @@ float DotOfWholes(const KernelRow& kernel, const TokenWords& token, std::size_t 
   return total;
 }
 
-class PackedWholes : public Conformance {};
+class PackedIntegers : public Conformance {};
 
-// Sums of whole numbers are rounded once, so all instruction sets have the same bits.
-TEST_P(PackedWholes, SumsAreExact) {
+// Sums of integers are rounded once, so all instruction sets have the same bits.
+TEST_P(PackedIntegers, SumsAreExact) {
   Rng rng(12);
   for (const std::size_t m : {1, 3, 13, 50}) {
     for (const std::size_t k : {3, 172, 600}) {
@@ -341,7 +341,7 @@ TEST_P(PackedWholes, SumsAreExact) {
       ASSERT_TRUE(packed.ok());
       std::vector<float> x(m * k);
       for (float& value : x) value = static_cast<float>(rng.Normal());
-      std::fill_n(x.begin(), k, -1.0f);                    // the least whole number
+      std::fill_n(x.begin(), k, -1.0f);                    // the least integer
       if (m > 2) std::fill_n(x.begin() + 2 * k, k, 1.0f);  // the largest
       const std::vector<float> y = Run(*packed, {x.data(), m, k}, GuardSide::kAfter);
       const std::vector<std::uint32_t> words = Packed(x.data(), m, k, GuardSide::kAfter);
@@ -349,7 +349,7 @@ TEST_P(PackedWholes, SumsAreExact) {
       for (std::size_t r = 0; r < 70; ++r) {
         DecodeRow(unscaled.view(), r, whole);
         for (std::size_t t = 0; t < m; ++t) {
-          ASSERT_EQ(y[t * 70 + r], DotOfWholes(*GetParam().row, TokenWords(words, m, t), m, matrix, r, whole))
+          ASSERT_EQ(y[t * 70 + r], DotOfIntegers(*GetParam().row, TokenWords(words, m, t), m, matrix, r, whole))
               << "token " << t << " row " << r;
         }
       }
@@ -357,7 +357,7 @@ TEST_P(PackedWholes, SumsAreExact) {
   }
 }
 
-TEST_P(PackedWholes, WhatIsTooSmallForAScaleIsZero) {
+TEST_P(PackedIntegers, WhatIsTooSmallForAScaleIsZero) {
   const std::vector<float> x(40, 1e-38f);
   std::vector<float> packed(x.size(), kPoison);
   Unround(Packed(x.data(), 1, x.size(), GuardSide::kAfter), 1, x.size(), packed);
@@ -389,11 +389,11 @@ std::vector<Case> CasesWith(std::initializer_list<Activations> some) {
 INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedActivations,
                          testing::ValuesIn(CasesWith({Activations::kInt16, Activations::kBf16, Activations::kInt8})),
                          CaseName);
-INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedWholes,
+INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedIntegers,
                          testing::ValuesIn(CasesWith({Activations::kInt16, Activations::kInt8})), CaseName);
 // A build may have no such row.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedWholes);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedIntegers);
 INSTANTIATE_TEST_SUITE_P(AllRows, Conformance, testing::ValuesIn(Cases()), CaseName);
 
 }  // namespace

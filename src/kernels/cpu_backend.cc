@@ -92,8 +92,8 @@ class CpuBackend final : public Backend {
                   std::span<const MatrixView<float>> outs) override;
   void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
             MatrixView<const float> sin) override;
-  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                MatrixView<const float> values) override;
+  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+              MatrixView<const float> values) override;
   void Attention(const AttentionArgs& args, MatrixView<float> out) override;
   void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override;
   void Add(MatrixView<float> x, MatrixView<const float> y) override;
@@ -342,8 +342,8 @@ void CpuBackend::Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<cons
   });
 }
 
-void CpuBackend::Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                          MatrixView<const float> values) {
+void CpuBackend::Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+                        MatrixView<const float> values) {
   CpuCache& to = static_cast<CpuCache&>(cache);
   const CacheShape& shape = to.shape();
   const std::size_t end = position + keys.rows;
@@ -464,7 +464,7 @@ Result<KernelOptions> UsableKernels(const CpuOptions& options) {
   const IsaSet isa = options.isa.value_or(UsualIsa() | (row == nullptr ? 0 : row->needs & host));
   if (const IsaSet missing = isa & ~host; missing != 0) {
     return Error{ErrorCode::kUnsupported,
-                 fmt::format("{} was asked for, but this machine has only {}", IsaNames(missing), IsaNames(host))};
+                 fmt::format("{} was requested, but this machine has only {}", IsaNames(missing), IsaNames(host))};
   }
   const KernelOptions usable{isa, options.activations, options.kernel};
   if (options.kernel.empty()) return usable;
@@ -489,8 +489,7 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   constexpr int kMostThreads = 1024;
   const int threads = options.threads == 0 ? AvailableThreads() : options.threads;
   if (threads < 1 || threads > kMostThreads) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("{} threads were asked for; 1 to {} can be had", threads, kMostThreads)};
+    return Error{ErrorCode::kUsage, fmt::format("{} threads were requested; want 1 to {}", threads, kMostThreads)};
   }
   const Result<KernelOptions> kernels = UsableKernels(options);
   if (!kernels) return kernels.error();

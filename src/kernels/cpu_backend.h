@@ -1,6 +1,6 @@
-// The production backend for CPUs: weights stay quantized in memory, sums are fp32, and so are activations but for what
-// products may round them to; the kernel of every weight comes from the table in kernel.h, and work is spread over a
-// pool of threads.
+// The production backend for CPUs. Weights stay quantized in memory. Sums and activations are fp32, except where
+// products may round activations. The table in kernel.h gives the kernel of every weight. A pool of threads shares the
+// work.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// The CPU backend of every instruction set against the reference backend, and what it promises beyond it.
+// Compares the CPU backend of every instruction set with the reference backend, and tests its further guarantees.
 #include "kernels/cpu_backend.h"
 
 #include <gtest/gtest.h>
@@ -60,8 +60,8 @@ bool SameBits(const Matrix& a, const Matrix& b) {
   return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
 }
 
-// x as rows of whole numbers take it: 128 k share a scale, whose largest becomes `most`.
-void RoundToWholes(std::span<float> x, float most) {
+// x as rows of integers take it: 128 k share a scale, whose largest becomes `most`.
+void RoundToIntegers(std::span<float> x, float most) {
   for (std::size_t begin = 0; begin < x.size(); begin += kScaleLength) {
     const std::span<float> group = x.subspan(begin, std::min(kScaleLength, x.size() - begin));
     float peak = 0;
@@ -87,8 +87,8 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
   Matrix Wanted(const EncodedMatrix& matrix, const Matrix& x, Activations activations) {
     Matrix rounded(x);
     for (std::size_t t = 0; t < x.view.rows; ++t) {
-      if (activations == Activations::kInt8) RoundToWholes(rounded.view.Row(t), 127);
-      if (activations == Activations::kInt16) RoundToWholes(rounded.view.Row(t), kMostInt16);
+      if (activations == Activations::kInt8) RoundToIntegers(rounded.view.Row(t), 127);
+      if (activations == Activations::kInt16) RoundToIntegers(rounded.view.Row(t), kMostInt16);
       if (activations == Activations::kBf16) {
         for (float& value : rounded.view.Row(t)) value = Bf16ToFloat(FloatToBf16(value));
       }
@@ -115,13 +115,13 @@ std::unique_ptr<KvCache> CacheOf(Backend& backend, const Matrix& keys, const Mat
   auto cache = *backend.AllocateCache({kCachedLayer + 2, context, kv_heads, keys.view.cols / kv_heads});
   const Matrix poison(context, keys.view.cols);
   for (std::size_t layer = 0; layer < kCachedLayer + 2; ++layer) {
-    backend.Remember(*cache, layer, 0, poison.view, poison.view);
+    backend.Append(*cache, layer, 0, poison.view, poison.view);
   }
   // In runs that begin and end inside of blocks.
   const std::size_t cut = std::min<std::size_t>(keys.view.rows, 37);
-  backend.Remember(*cache, kCachedLayer, 0, keys.view.Rows(0, cut), values.view.Rows(0, cut));
+  backend.Append(*cache, kCachedLayer, 0, keys.view.Rows(0, cut), values.view.Rows(0, cut));
   if (const std::size_t rest = keys.view.rows - cut; rest > 0) {
-    backend.Remember(*cache, kCachedLayer, cut, keys.view.Rows(cut, rest), values.view.Rows(cut, rest));
+    backend.Append(*cache, kCachedLayer, cut, keys.view.Rows(cut, rest), values.view.Rows(cut, rest));
   }
   return cache;
 }

@@ -1,6 +1,6 @@
 // Keys and values of a sequence as the CPU's attention reads them (AttentionTile): for every layer and kv head
 //
-//   keys    [blocks][head_dim][64 positions]   so that a block is multiplied by queries without being turned
+//   keys    [blocks][head_dim][64 positions]   so that queries multiply a block without transposing it
 //   values  [blocks * 64][head_dim]
 //
 // in fp32 or in fp16.

@@ -1,4 +1,5 @@
-// For tests: memory with an unreadable page directly before or after it, so that one byte too far ends the program.
+// For tests: memory with an unreadable page directly before or after it, so that an access out of bounds ends the
+// program.
 #pragma once
 
 #include <sys/mman.h>

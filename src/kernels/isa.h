@@ -1,4 +1,4 @@
-// Instruction sets as bits: what this machine has, what a kernel needs, what the user allows.
+// Instruction sets as bits: available on this machine, needed by a kernel, allowed by the user.
 #pragma once
 
 #include <cstdint>

@@ -76,7 +76,7 @@ KernelRow Bf16Row(std::string_view name, std::string_view family, MatmulFn matmu
 }
 #endif
 
-// In a function, because the tables of the instruction sets stand in other files.
+// In a function, because the tables of the instruction sets are in other files.
 std::span<const KernelRow> AllRows() {
   static const std::array kRows = {
 #if defined(MARLIN_X86)
@@ -145,7 +145,7 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
   const FormatInfo& format = *request.format;
   if (row.family != kAnyFamily && row.family != format.family) return fmt::format("takes {} only", row.family);
   if (forced != nullptr && forced != &row && (forced->family == kAnyFamily || forced->family == format.family)) {
-    return fmt::format("{} was asked for", forced->name);
+    return fmt::format("{} was requested", forced->name);
   }
   if (const IsaSet missing = row.needs & ~options.isa; missing != 0) {
     // By the user, or because something else is faster here.
@@ -253,8 +253,8 @@ std::vector<KernelVerdict> ExplainKernel(std::span<const KernelRow> rows, const 
     KernelVerdict verdict{&row, false, Refusal(row, request, options, forced)};
     if (verdict.reason.empty()) {
       verdict.chosen = !found;
-      verdict.reason = found ? "would serve; a faster row comes first"
-                             : (forced == &row ? "asked for, and serves" : "the fastest row that serves");
+      verdict.reason = found ? "usable; a faster kernel comes first"
+                             : (forced == &row ? "requested, and usable" : "the fastest usable kernel");
       found = true;
     }
     verdicts.push_back(std::move(verdict));
@@ -269,7 +269,7 @@ Result<const KernelRow*> SelectKernel(std::span<const KernelRow> rows, const Ker
     if (verdict.chosen) return verdict.row;
     refusals += fmt::format("{}{}: {}", refusals.empty() ? "" : "; ", verdict.row->name, verdict.reason);
   }
-  return Error{ErrorCode::kUnsupported, fmt::format("no kernel multiplies by {} weights of {} x {} ({})",
+  return Error{ErrorCode::kUnsupported, fmt::format("no kernel multiplies {} weights of {} x {} ({})",
                                                     request.format->name, request.rows, request.cols, refusals)};
 }
 

@@ -1,5 +1,5 @@
-// The kernel table: one row per way to multiply by quantized weights, fastest first. Selection walks it in order and
-// every row that does not serve says why. The conformance test and the kernel bench go through the same rows.
+// The kernel table: one row per kernel, fastest first. The first row that fits is chosen; every other row gives the
+// reason why it was not. The conformance test and the kernel bench use the same rows.
 #pragma once
 
 #include <cstddef>

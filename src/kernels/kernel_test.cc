@@ -1,4 +1,4 @@
-// Selection: the walk through the table, its reasons, and forcing.
+// Selection of kernels: order, reasons, and the forced kernel.
 #include "kernels/kernel.h"
 
 #include <gtest/gtest.h>
@@ -47,7 +47,7 @@ TEST(Kernel, ForcingBindsTheFamiliesOfTheRow) {
   EXPECT_EQ(Chosen("int4-g64", 64, {kIsaAvx2 | kIsaAvx512, Activations::kFp32, "slow/any"}), "slow/any");
   const std::string refusal = Chosen("fp4-g64", 65, {kIsaAvx2 | kIsaAvx512, Activations::kFp32, "fast/fp4"});
   EXPECT_NE(refusal.find("k must be a multiple of 32, got 65"), std::string::npos) << refusal;
-  EXPECT_NE(refusal.find("fast/fp4 was asked for"), std::string::npos) << refusal;
+  EXPECT_NE(refusal.find("fast/fp4 was requested"), std::string::npos) << refusal;
 }
 
 TEST(Kernel, EveryRefusalHasAReason) {
@@ -57,9 +57,9 @@ TEST(Kernel, EveryRefusalHasAReason) {
   EXPECT_EQ(walk[0].reason, (HostIsa() & kIsaAvx512) != 0
                                 ? "needs avx512 (this machine has it; it is left out); chosen among: avx2"
                                 : "needs avx512; chosen among: avx2");
-  EXPECT_EQ(walk[2].reason, "the fastest row that serves");
+  EXPECT_EQ(walk[2].reason, "the fastest usable kernel");
   EXPECT_EQ(walk[3].reason, "takes int4 only");
-  EXPECT_EQ(walk[4].reason, "would serve; a faster row comes first");
+  EXPECT_EQ(walk[4].reason, "usable; a faster kernel comes first");
   for (std::size_t i = 0; i < walk.size(); ++i) EXPECT_EQ(walk[i].chosen, i == 2) << walk[i].row->name;
 }
 

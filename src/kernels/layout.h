@@ -30,7 +30,7 @@ namespace marlin {
 
 inline constexpr std::size_t kPanelRows = 64;
 
-// k that codes of up to 16 bits are stored by, and which of them stand together where two do.
+// Number of k by which codes of up to 16 bits are stored, and the pairs of k that are adjacent.
 inline constexpr std::size_t kStepColumns = 8;
 inline constexpr int kPairs[4][2] = {{0, 2}, {4, 6}, {1, 3}, {5, 7}};
 // The pair that column k of a step belongs to, and which of its two it is.

@@ -1,4 +1,4 @@
-// From the canonical byte layout of a weight matrix to the compute layout (layout.h), and back.
+// Converts the canonical byte layout of a weight matrix to the compute layout (layout.h) and back.
 #pragma once
 
 #include <cstddef>

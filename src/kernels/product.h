@@ -1,5 +1,5 @@
-// Products of dense matrices in float or double, for the mathematics around calibration (Gram matrices, Cholesky
-// factors, fed-back errors). Weights in a format are multiplied by Backend::Matmul instead.
+// Products of dense matrices in float or double, for calibration (Gram matrices, Cholesky factors, error feedback).
+// Quantized weights are multiplied by Backend::Matmul instead.
 #pragma once
 
 #include <cstddef>

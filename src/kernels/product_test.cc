@@ -1,4 +1,4 @@
-// Dense products of every instruction set against sums in the next wider type.
+// Compares dense products of every instruction set with sums in the next wider type.
 #include "kernels/product.h"
 
 #include <gtest/gtest.h>

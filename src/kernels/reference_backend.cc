@@ -166,8 +166,8 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  void Remember(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                MatrixView<const float> values) override {
+  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
+              MatrixView<const float> values) override {
     const ReferenceCache& to = AsReference(cache);
     for (std::size_t t = 0; t < keys.rows; ++t) {
       std::ranges::copy(keys.Row(t), to.Keys(layer).Row(position + t).begin());

@@ -1,5 +1,5 @@
-// The slow, simple backend that everything is compared with: one thread, weights decoded to fp32, sums in double, the
-// functions of the C library. It never gets clever.
+// The slow, simple backend that all kernels are compared with: one thread, weights decoded to fp32, sums in double,
+// functions of the C library. It must stay simple.
 #pragma once
 
 #include <memory>

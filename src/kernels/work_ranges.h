@@ -1,5 +1,6 @@
-// Pieces of a job for some threads: each has a range of its own, in order, and takes from the end of another's when it
-// is through. So a thread reads memory onwards, as prefetching expects it, and unequal threads still end together.
+// Distributes the pieces of a job among threads. Each thread processes its own range in order, then takes pieces from
+// the end of another thread's range. A thread reads memory in ascending order, which suits prefetching, and threads of
+// unequal speed finish together.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// How a matrix product is cut into pieces that threads take one after the other.
+// Divides a matrix product into pieces for the threads.
 #pragma once
 
 #include <cstddef>

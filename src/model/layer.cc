@@ -163,7 +163,7 @@ class LayerParts {
     for (std::size_t s = 0; s < state_.caches.size(); ++s) {
       const std::size_t first = s * tokens;
       KvCache* const cache = state_.caches[s].get();
-      backend_.Remember(*cache, state_.index, state_.position, k.Rows(first, tokens), v.Rows(first, tokens));
+      backend_.Append(*cache, state_.index, state_.position, k.Rows(first, tokens), v.Rows(first, tokens));
       backend_.Attention({q.Rows(first, tokens), cache, state_.index, c_.heads, state_.position, scale},
                          out.Rows(first, tokens));
     }

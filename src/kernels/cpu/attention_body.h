@@ -1,5 +1,5 @@
-// Softmax attention of a few positions against all earlier keys, one block of 64 keys at a time with a running maximum,
-// so that the scores never leave the cache. Included after matmul_body.h; everything has internal linkage.
+// Softmax attention of a few positions over all earlier keys. It processes one block of 64 keys at a time with a
+// running maximum, so the scores stay in the cache. Included after matmul_body.h; everything has internal linkage.
 #pragma once
 
 #include "kernels/cpu/exp_body.h"
@@ -111,7 +111,7 @@ inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_
   }
 }
 
-// One block of keys for `count` rows from `row`. Columns of values beyond head_dim belong to nobody.
+// One block of keys for `count` rows from `row`. Columns of values beyond head_dim are not used.
 template <class Element>
 inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, std::size_t row, std::size_t count,
                        const KeyBlock<Element>& block) {

@@ -1,5 +1,5 @@
-// The other half of matmul_body.h: unpacking, and the product for few tokens, for formats whose struct (codes.h)
-// decodes vectors of rows:
+// Second part of matmul_body.h: unpacking, and the product for few tokens, for formats whose struct (codes.h) decodes
+// vectors of rows:
 //
 //   kStep, kStepBytes   k per step, and its bytes for all 64 rows
 //   kVectorBytes        from one vector of rows to the next

@@ -1,4 +1,4 @@
-// Sums of dot products in registers, and what is asked for ahead of them. Part of dots_body.h, which has the interface.
+// Sums of dot products in registers, and the prefetching for them. Part of dots_body.h, which has the interface.
 #pragma once
 
 #include <utility>
@@ -22,8 +22,8 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
-// Asks, by fetch(line), for a part of what a sweep over kVectors vectors of rows reads in a step: the lines of word
-// kWord, as all at once would wait for each other.
+// Prefetches, by fetch(line), a part of what a pass over kVectors vectors of rows reads in a step: the lines of word
+// kWord. Requests for all lines at once would wait for each other.
 template <class Code, int kVectors, int kWord, class Fetch>
 [[gnu::always_inline]] inline void FetchWord(const std::uint8_t* bytes, Fetch fetch) {
   constexpr int kLinesOfBlock = kVectors * kLanes * 4 < 64 ? 1 : kVectors * kLanes * 4 / 64;  // a block is 256 bytes
@@ -35,7 +35,7 @@ template <class Code, int kVectors, int kWord, class Fetch>
   });
 }
 
-// Asks for bytes that are read later, a little at each of `visits` calls: many requests at once wait for each other.
+// Prefetches bytes that are read later, a part at each of `visits` calls: many requests at once wait for each other.
 class Ahead {
  public:
   Ahead(const std::uint8_t* begin, std::size_t bytes, std::size_t visits)
@@ -54,14 +54,13 @@ class Ahead {
   std::size_t step_;
 };
 
-// Asks for the weights that sweeps read kIntoL2Ahead later, in the order in which they lie, kBytes in each round of a
-// sweep's loop. In the order of sweeps, which leave out the lines of other rows, a line from memory costs 2 cycles
-// more.
+// Prefetches the weights that are read kIntoL2Ahead later, in memory order, kBytes in each round of a pass. In the
+// order of the passes, which skip the lines of other rows, a line from memory costs 2 cycles more.
 template <int kBytes>
 class PanelAhead {
  public:
   explicit PanelAhead(const std::uint8_t* begin) : at_(begin + kIntoL2Ahead) {
-    asm("" : "+r"(step_));  // with steps that it knows the compiler puts requests side by side
+    asm("" : "+r"(step_));  // with known steps the compiler puts requests side by side
   }
   // Visit kVisit of kVisits in a round.
   template <int kVisit, int kVisits>
@@ -89,30 +88,30 @@ constexpr bool kHasOffset = requires(const std::uint8_t* header) {
   Code::Offset(header, 0);
 };
 
-// Tiles of many tokens that share the requests for later weights: one alone waits for the few that are answered at a
-// time, where it multiplies fast.
+// Tiles of many tokens that share the requests for later weights. A single fast tile would wait, because only a few
+// requests are answered at a time.
 template <class Dots>
 constexpr int kAskingTiles = 4;
 template <class Dots>
 requires(Dots::kAskingTiles > 0) constexpr int kAskingTiles<Dots> = Dots::kAskingTiles;
 
-// Tokens whose sums the registers hold.
+// Tokens whose sums fit in the registers.
 template <class Dots>
 constexpr int kMostSums = static_cast<int>(Dots::kFewTokens);
 template <class Dots>
 requires(Dots::kMostSums > 0) constexpr int kMostSums<Dots> = Dots::kMostSums;
 
-// Whether T tokens are multiplied by one part of their numbers after the other.
+// Whether T tokens are multiplied in two passes: the high bytes of their numbers, then the low bytes.
 template <class Dots, int T>
-constexpr bool kTakesInTurn = false;
+constexpr bool kTakesTwoPasses = false;
 template <class Dots, int T>
-requires(Dots::kParts == 2) constexpr bool kTakesInTurn<Dots, T> = T >= Dots::kLeastInTurn;
+requires(Dots::kParts == 2) constexpr bool kTakesTwoPasses<Dots, T> = T >= Dots::kLeastTwoPass;
 
 // Vectors of rows of a register tile.
-template <class Dots, int T, bool kInTurn>
+template <class Dots, int T, bool kTwoPass>
 constexpr int VectorsOf() {
-  if constexpr (kInTurn) {
-    return Dots::template kVectorsInTurn<T>;
+  if constexpr (kTwoPass) {
+    return Dots::template kVectorsTwoPass<T>;
   } else {
     return Dots::template kVectors<T>;
   }
@@ -169,7 +168,7 @@ struct TileSums {
     Unrolled<T>([&](auto t) MARLIN_INLINE {
       Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
         at[0][t][v] = Dots::Raise(at[0][t][v]);
-        Forget(at[0][t][v]);
+        HideFromCompiler(at[0][t][v]);
       });
     });
   }
@@ -182,19 +181,19 @@ struct TileSums {
   }
 };
 
-// Whether many tokens are multiplied two at a time by two rows.
+// Whether an instruction multiplies two rows by two tokens (many tokens only).
 template <class Dots>
-constexpr bool kHasSquares = requires(typename Dots::Sum sum, Words words) {
-  Dots::AddSquare(sum, words, words);
+constexpr bool kHasTwoByTwo = requires(typename Dots::Sum sum, Words words) {
+  Dots::AddTwoByTwo(sum, words, words);
 };
 
 // Words of a row that are unpacked side by side.
 template <class Dots>
-constexpr int kTogether = kHasSquares<Dots> ? 2 : 1;
+constexpr int kTogether = kHasTwoByTwo<Dots> ? 2 : 1;
 
 // As TileSums, of two rows and two tokens each.
 template <class Dots, int T>
-struct SquareSums {
+struct TwoByTwoSums {
   static constexpr int kVectors = Dots::template kVectors<T>;
   static constexpr int kTokenPairs = (T + 1) / 2;  // of the last one half may be nothing
   typename Dots::Sum at[kTokenPairs][2 * kVectors];
@@ -204,15 +203,15 @@ struct SquareSums {
       Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE { at[pair][v] = Dots::Start(); });
     });
   }
-  // Two words of every row, as they are unpacked, times those of the tokens from x on. Behind them at least a word can
-  // be read.
+  // Two words of every row, as they are unpacked, times those of the tokens from x on. At least one word
+  // after them is readable.
   [[gnu::always_inline]] void Add(const std::uint8_t* weights, const std::uint32_t* x) {
     Words tokens[kTokenPairs];
-    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE { tokens[pair] = Dots::TokenSquare(x + 2 * pair, T); });
+    Unrolled<kTokenPairs>([&](auto pair) MARLIN_INLINE { tokens[pair] = Dots::TokenTwoByTwo(x + 2 * pair, T); });
     Unrolled<2 * kVectors>([&](auto v) MARLIN_INLINE {
       const Words rows = LoadWords(weights + v * kLanes * 4);
       Unrolled<kTokenPairs>([&](auto pair)
-                                MARLIN_INLINE { at[pair][v] = Dots::AddSquare(at[pair][v], rows, tokens[pair]); });
+                                MARLIN_INLINE { at[pair][v] = Dots::AddTwoByTwo(at[pair][v], rows, tokens[pair]); });
     });
   }
   [[gnu::always_inline]] typename Dots::Sum Of(int t, int v) const {

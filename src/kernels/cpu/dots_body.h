@@ -2,37 +2,37 @@
 // a row times two of a token (pairs, summed in fp32), or four bytes times four (quads, summed in int32). Included after
 // vec.h and matmul_body.h; everything has internal linkage. The including folder defines
 //
-//   Words, LoadWords(p), BroadcastWord(p)   vectors of words: one row (one token, everywhere) per lane
+//   Words, LoadWords(p), BroadcastWord(p)   vectors of words: one row (one token, in every lane) per lane
 //   StoreWords(p, words)
-//   Forget(words)                           the compiler no longer knows what they are
+//   HideFromCompiler(words)                 the compiler no longer knows their value
 //
-// two structs, what is done with words of either kind (Dots):
+// two structs with the operations on words of either kind (Dots):
 //
 //   kStepWords                              words of a row in a step of 8 k: 4 pairs, 2 quads
-//   kParts                                  words of a token for one of a row: 2 where its numbers are two bytes each
+//   kParts                                  words of a token for one of a row: 2 if int16 is split into two bytes
 //   kVectors<T>                             row vectors of a register tile with T tokens
 //   kFewTokens                              more tokens are faster with the weights of 64 rows unpacked
-//   kMostSums                               ... in two tiles, one after the other, where they are more than this
-//   kLeastInTurn                            so many tokens are multiplied by one part of theirs after the other; where
-//                                           there are two
-//   kVectorsInTurn<T>                       ... as kVectors<T>
-//   Raise(sum)                              ... and 256 times the sum between them
-//   kUnpacksWhileMultiplying                the first tokens of many are multiplied while that is done
-//   kAskingTiles                            ... and so many tiles of them ask for later weights; where those are not 4
+//   kMostSums                               ... more tokens than this take two tiles, one after the other
+//   kLeastTwoPass                           minimum number of tokens for the two-pass scheme (high bytes, then
+//                                           low bytes); only if kParts is 2
+//   kVectorsTwoPass<T>                      ... its kVectors<T>
+//   Raise(sum)                              ... 256 times the sum, between the passes
+//   kUnpacksWhileMultiplying                the first tokens of many are multiplied while weights are unpacked
+//   kAskingTiles                            ... number of tiles that prefetch later weights, if not 4
 //   Sum, Start(), Add(sum, weights, x)
-//   AddTwo(sum, weights, x, next_weights, next_x)   two words; where that takes less than two Add
-//   WordAt(i)                               the word of a step that is multiplied i-th; where that is not word i
-//   Join(high, low)                         256 times the sum, and that of the other part; where there are two
-//   AddSquare(sum, rows, tokens)            where an instruction multiplies two words of two rows by two of two tokens,
-//                                           for a sum of each row with each token; a row's words stand together
+//   AddTwo(sum, weights, x, next_weights, next_x)   two words, if that takes less time than two Add
+//   WordAt(i)                               the word of a step that is multiplied i-th, if that is not word i
+//   Join(high, low)                         256 times the sum of high bytes, plus the sum of low bytes; if kParts is 2
+//   AddTwoByTwo(sum, rows, tokens)          if an instruction multiplies two words of two rows by two of two tokens and
+//                                           adds a sum for each row and token; the words of a row are adjacent
 //   Low(a, b), High(a, b)                   ... such words of the first rows of a and b, and of the last
-//   TokenSquare(x, width)                   ... those of tokens x[0] and x[1]; a token's words are `width` apart
+//   TokenTwoByTwo(x, width)                 ... those of tokens x[0] and x[1]; a token's words are `width` apart
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
-//   FetchParams(x, k, begin, tokens)        asks for what TokenParams reads
-//   TokenParams<T, kOffset>(x, k, begin, length)   what the sums of T tokens over a block need to become fp32
-//   .Keep()                                 ... copied, so that Value computes no address
-//   .Value(sum, offset, token)              ... and how; offset counts where kOffset
-//   Offset                                  what offsets are: Vec, or Words that Value knows how to read
+//   FetchParams(x, k, begin, tokens)        prefetches what TokenParams reads
+//   TokenParams<T, kOffset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
+//   .Keep()                                 ... copies them, so that Value computes no address
+//   .Value(sum, offset, token)              ... the sum in fp32; offset counts if kOffset
+//   Offset                                  type of offsets: Vec, or Words that Value can read
 //   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes
 //   First(sum)                              any lane as fp32
 //
@@ -40,11 +40,10 @@
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     what the words are larger by than the weights; only where they are
+//   Offset(header, row)                     difference of the words from the weights, if there is one
 //
-// Few tokens: codes become words in registers, which are kept in the L1 cache if they are needed in turn. Many: the
-// words of some blocks are unpacked into the L1 cache first, those of two rows side by side where they are multiplied
-// so.
+// Few tokens: codes become words in registers; the two-pass scheme also stores them in the L1 cache. Many tokens: the
+// words of some blocks are unpacked into the L1 cache first, those of two rows side by side for AddTwoByTwo.
 #pragma once
 
 #include "kernels/cpu/few_dots_body.h"
@@ -53,11 +52,11 @@
 namespace marlin {
 namespace {
 
-// The most that is multiplied at once.
+// The instruction with the most products.
 template <class Dots>
 [[gnu::always_inline]] inline typename Dots::Sum AddMost(typename Dots::Sum sum, Words weights, Words x) {
-  if constexpr (kHasSquares<Dots>) {
-    return Dots::AddSquare(sum, weights, x);
+  if constexpr (kHasTwoByTwo<Dots>) {
+    return Dots::AddTwoByTwo(sum, weights, x);
   } else if constexpr (kWordsAtOnce<Dots> == 2) {
     return Dots::AddTwo(sum, weights, x, x, weights);
   } else {
@@ -68,7 +67,7 @@ template <class Dots>
 template <class Dots>
 float RunDotPeak(std::size_t steps) noexcept {
   typename Dots::Sum chains[kPeakChains];
-  // Chains that begin alike would be made once.
+  // The compiler would merge chains that start with the same value.
   std::uint32_t small[kPeakChains];
   for (std::uint32_t c = 0; c < kPeakChains; ++c) small[c] = c + 1;
   Words word = BroadcastWord(small);
@@ -78,8 +77,8 @@ float RunDotPeak(std::size_t steps) noexcept {
   for (std::size_t i = 0; i < steps; ++i) {
     Unrolled<kPeakChains>([&](auto c) MARLIN_INLINE {
       chains[c] = AddMost<Dots>(chains[c], word, other);
-      Forget(word);  // or one product would serve them all
-      Forget(other);
+      HideFromCompiler(word);  // or the compiler would compute one product for all
+      HideFromCompiler(other);
     });
   }
   float total = 0;

@@ -27,8 +27,8 @@ struct WordsOfTiles {
   }
 };
 
-// What the sums over a block need of the tokens, which are packed in two tiles or in one. It is copied ahead of the
-// sums' loops: if addresses were computed behind them, the next sums would wait.
+// Parameters of the tokens for the sums over a block; the tokens are packed in one tile or two. They are copied before
+// the loops of the sums, because addresses computed after the loops would delay the next sums.
 template <class Code, int T>
 class BlockParams {
   using Dots = typename Code::Dots;
@@ -76,11 +76,11 @@ template <class Code, int T, class Sums>
   });
 }
 
-// Bytes of a step that a sweep over kVectors vectors of rows reads.
+// Bytes of a step that a pass over kVectors vectors of rows reads.
 template <class Code, int kVectors>
 constexpr int kSweepBytes = static_cast<int>(Code::kStepBytes) / 64 * kVectors* kLanes;
 
-// Where the weights lie that a block's sweep from row `first` on asks for, but for the distance: the sweeps of a block
+// Start of the weights that a block's pass from row `first` on prefetches, without the distance: the passes of a block
 // share its lines.
 template <class Code>
 inline const std::uint8_t* ShareOfBlock(const Block& block, int first) {
@@ -124,14 +124,14 @@ template <class Code, int T>
   FoldDirect<Code, T>(block, params, first, sums, totals);
 }
 
-// The same for one part after the other, with sums for one of them: those of the first, times 256, are what those of
-// the second begin with. The words stay in `unpacked` in between.
+// The same in two passes, high bytes then low bytes, with sums for one pass: the sums of the first pass, times 256, are
+// the start of the second. The words are stored in `unpacked` between the passes.
 template <class Code, int T>
-[[gnu::always_inline]] inline void DirectDotsInTurn(const MatmulTile& tile, const Block& block,
-                                                    const BlockParams<Code, T>& params, int first,
-                                                    std::uint8_t* unpacked, float* totals) {
+[[gnu::always_inline]] inline void DirectDotsTwoPass(const MatmulTile& tile, const Block& block,
+                                                     const BlockParams<Code, T>& params, int first,
+                                                     std::uint8_t* unpacked, float* totals) {
   using Dots = typename Code::Dots;
-  constexpr int kVectors = Dots::template kVectorsInTurn<T>;
+  constexpr int kVectors = Dots::template kVectorsTwoPass<T>;
   constexpr std::size_t kUnpackedStep = Dots::kStepWords * kVectors * kLanes * 4;
   const WordsOfTiles<Dots, T> begin(tile.packed, tile.geometry->cols);
   WordsOfTiles<Dots, T> x = begin;
@@ -177,18 +177,18 @@ template <class Code, int T>
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectBlock(const MatmulTile& tile, const Block& block, std::uint8_t* unpacked,
                                                float* totals) {
-  constexpr bool kInTurn = kTakesInTurn<typename Code::Dots, T>;
+  constexpr bool kTwoPass = kTakesTwoPasses<typename Code::Dots, T>;
   const BlockParams<Code, T> params(tile, block);
-  for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kInTurn>() * kLanes) {
-    if constexpr (kInTurn) {
-      DirectDotsInTurn<Code, T>(tile, block, params, first, unpacked, totals);
+  for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kTwoPass>() * kLanes) {
+    if constexpr (kTwoPass) {
+      DirectDotsTwoPass<Code, T>(tile, block, params, first, unpacked, totals);
     } else {
       DirectDots<Code, T>(tile, block, params, first, totals);
     }
   }
 }
 
-// The same by itself, which the compiler takes once for all numbers of tokens that are two tiles.
+// The same as a function of its own, which all numbers of tokens with two tiles share.
 template <class Code, int T>
 [[gnu::noinline]] void DirectBlockOfTile(const MatmulTile& tile, const Block& block, std::uint8_t* unpacked,
                                          float* totals) {

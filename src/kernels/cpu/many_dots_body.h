@@ -36,19 +36,19 @@ struct DotProduct {
   const std::uint8_t* later_weights;  // this tile's share of the weights that a later chunk reads
   std::size_t later_weights_bytes;
 
-  // How often register tiles of kVectors vectors of rows read a word of each of their rows, `parts` times the same.
+  // How often register tiles of kVectors vectors of rows read a word of each row; each word is read `parts` times.
   template <class Dots, int kVectors>
   std::size_t Visits(int parts) const {
     return chunk->all_steps * Dots::kStepWords * static_cast<std::size_t>(kPanelVectors / kVectors * parts);
   }
 };
 
-// One register tile after the other of T tokens; in turn: the parts of their numbers one after the other.
-template <class Dots, int T, bool kOffset, bool kInTurn>
+// The register tiles of T tokens, one after the other; with kTwoPass high bytes first, then low bytes.
+template <class Dots, int T, bool kOffset, bool kTwoPass>
 class TileRun {
  public:
-  static constexpr int kVectors = VectorsOf<Dots, T, kInTurn>();
-  static constexpr int kParts = kInTurn ? 1 : Dots::kParts;
+  static constexpr int kVectors = VectorsOf<Dots, T, kTwoPass>();
+  static constexpr int kParts = kTwoPass ? 1 : Dots::kParts;
   using Sums = TileSums<Dots, T, kVectors, kParts>;
 
   explicit TileRun(const DotProduct& p)
@@ -110,9 +110,10 @@ template <class Dots, int T, bool kOffset>
   }
 }
 
-// The same for one part after the other: the sums of the first, times 256, are what those of the second begin with.
+// The same in two passes: the sums of the high bytes, times 256, are the start of those of the low bytes.
 template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void DotTileInTurn(const DotProduct& p, TileRun<Dots, T, kOffset, true>& run, int first) {
+[[gnu::always_inline]] inline void DotTileTwoPass(const DotProduct& p, TileRun<Dots, T, kOffset, true>& run,
+                                                  int first) {
   using Run = TileRun<Dots, T, kOffset, true>;
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
@@ -143,13 +144,13 @@ template <class Dots, int T, bool kOffset>
   }
 }
 
-// The same in squares.
+// The same with products of two rows by two tokens.
 template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void SquareTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
+[[gnu::always_inline]] inline void TwoByTwoTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
   const std::uint8_t* w = p.weights + first * 8;
   const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
-    SquareSums<Dots, T> sums;
+    TwoByTwoSums<Dots, T> sums;
     sums.Start();
     const std::uint8_t* const end = w + p.chunk->steps[b] * Dots::kStepWords * 256;
     for (; w != end; w += 512, x += 2 * T) {
@@ -206,13 +207,13 @@ template <class Code, int T>
 
 template <class Dots, int T, bool kOffset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
-  constexpr bool kInTurn = kTakesInTurn<Dots, T>;
-  TileRun<Dots, T, kOffset, kInTurn> run(p);
+  constexpr bool kTwoPass = kTakesTwoPasses<Dots, T>;
+  TileRun<Dots, T, kOffset, kTwoPass> run(p);
   for (int first = 0; first < 64; first += run.kVectors * kLanes) {
-    if constexpr (kInTurn) {
-      DotTileInTurn<Dots, T, kOffset>(p, run, first);
-    } else if constexpr (kHasSquares<Dots>) {
-      SquareTile<Dots, T, kOffset>(p, run, first);
+    if constexpr (kTwoPass) {
+      DotTileTwoPass<Dots, T, kOffset>(p, run, first);
+    } else if constexpr (kHasTwoByTwo<Dots>) {
+      TwoByTwoTile<Dots, T, kOffset>(p, run, first);
     } else {
       DotTile<Dots, T, kOffset>(p, run, first);
     }
@@ -227,12 +228,12 @@ inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
   DotTileOfTokens<Dots, T, kOffset>(p);
 }
 
-// Word kWord of a step and those that stand with it, of one vector of rows.
+// Word kWord of a step and the word stored with it, of one vector of rows.
 template <class Code, int kWord>
 [[gnu::always_inline]] inline void StoreStepWords(const std::uint8_t* bytes, std::uint8_t* to) {
   using Dots = typename Code::Dots;
   const Words word = Code::template Word<kWord>(bytes);
-  if constexpr (kHasSquares<Dots>) {
+  if constexpr (kHasTwoByTwo<Dots>) {
     const Words next = Code::template Word<kWord + 1>(bytes);
     StoreWords(to, Dots::Low(word, next));
     StoreWords(to + kLanes * 4, Dots::High(word, next));
@@ -251,7 +252,7 @@ inline void UnpackParams(const Block& block, float* scales, float* offsets) {
   }
 }
 
-// The words of some steps, [steps][words of a step][64 rows], or of squares [steps][pairs of words][64 rows][2].
+// The words of some steps, [steps][words of a step][64 rows], or for AddTwoByTwo [steps][pairs of words][64 rows][2].
 template <class Code>
 inline void UnpackWords(const std::uint8_t* codes, std::size_t steps, std::uint8_t* weights) {
   using Dots = typename Code::Dots;
@@ -342,9 +343,8 @@ void MatmulManyDots(const MatmulTile& tile) noexcept {
     chunk.codes[b] = block.codes;
     chunk.end = block.codes + chunk.steps[b] * Code::kStepBytes;
     chunk.length += block.length;
-    const bool full =
-        chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > Code::Dots::kChunkLength ||
-        chunk.blocks == kMostDotBlocks;
+    const bool full = chunk.length + Smaller(tile.geometry->group, kDotBlockLength) > Code::Dots::kChunkLength ||
+                      chunk.blocks == kMostDotBlocks;
     if (!full && block.k + block.length != tile.geometry->cols) return;
     DotProduct product{};
     product.chunk = &chunk;

@@ -1,5 +1,5 @@
-// Where the words of packed activations stand (tile.h has the picture). Included after an instruction set's words.h;
-// everything has internal linkage. That one says whether it has a StoreInTurn for whole tiles (kHasStoreInTurn).
+// Positions of the words of packed activations (tile.h has the picture). Included after an instruction set's words.h;
+// everything has internal linkage. words.h says whether it has StoreInterleaved for full tiles (kHasStoreInterleaved).
 #pragma once
 
 #include "kernels/cpu/tile.h"
@@ -31,7 +31,7 @@ inline Vec LoadUpTo(const float* x, std::size_t count) { return count >= kLanes 
 
 inline void PutFloat(std::uint32_t* word, float value) { __builtin_memcpy(word, &value, sizeof(value)); }
 
-// A sum of x as kernels read it: in fp32, or, of whole numbers of 16 bits, as tile.h says.
+// A sum of x as kernels read it: in fp32, or, of integers of 16 bits, as tile.h says.
 inline void PutSum(std::uint32_t* word, float sum) { PutFloat(word, sum); }
 inline void PutSum(std::uint32_t* word, std::uint32_t sum) {
   const std::uint32_t minus = 0 - sum;
@@ -51,8 +51,8 @@ template <class Vector>
 inline void StoreTile(const Vector (&words)[kTokenTile], std::size_t count, std::size_t first,
                       const TokensToPack& tokens) {
   std::uint32_t* const to = tokens.words + first * tokens.count;
-  if constexpr (kHasStoreInTurn) {
-    if (tokens.count == kTokenTile && count >= kLanes) return StoreInTurn(words, to);
+  if constexpr (kHasStoreInterleaved) {
+    if (tokens.count == kTokenTile && count >= kLanes) return StoreInterleaved(words, to);
   }
   for (std::size_t t = 0; t < tokens.count; ++t) StoreApart(words[t], count, to + t, tokens.count);
 }
@@ -102,7 +102,7 @@ class InputSumsOf {
   // Moves them here.
   void Keep() {
     __builtin_memmove(own_, at, sizeof(own_));
-    asm("" : "+m"(own_));  // or they would be read from where they stood
+    asm("" : "+m"(own_));  // or they would be read from their old place
     at = own_;
   }
   InputSumsOf(const InputSumsOf&) = delete;

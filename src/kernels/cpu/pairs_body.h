@@ -1,4 +1,4 @@
-// Activations in bf16: packing, and what the dot products of pairs have in common (dots_body.h). Included after an
+// Activations in bf16: packing, and the common part of the dot products of pairs (dots_body.h). Included after an
 // instruction set's words.h. How it rounds is a struct:
 //
 //   kColumns          columns that are rounded together, a divisor of kSumLength
@@ -21,7 +21,7 @@ struct PairSums {
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
 
-  // Asks for what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
+  // Prefetches what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
   static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
     FetchSums(packed + (cols + 7) / 8 * kStepWords * width, cols, begin, width);
   }

@@ -1,6 +1,6 @@
-// What the CPU backend and the code of one instruction set tell each other: plain structs and function pointers,
-// nothing that could leave an inline function compiled for a newer machine in the program. All functions are noexcept,
-// do not allocate and cannot fail.
+// The interface between the CPU backend and the code of one instruction set: plain structs and function pointers. It
+// has nothing that could leave an inline function compiled for a newer machine in the program. All functions are
+// noexcept, do not allocate and cannot fail.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ inline constexpr std::size_t kMaxTileTokens = 512;
 // k summed in one chain before the sum is folded into the total: 64 rows x 64 k in fp32 are 16 KiB of L1 cache.
 inline constexpr std::size_t kBlockLength = 64;
 
-// k summed in one chain where x is rounded. Blocks are unpacked together, so that totals come and go as seldom as can
-// be, but at most so many.
+// k summed in one chain where x is rounded, and the most blocks that are unpacked together. Together, so that totals
+// are loaded and stored less often.
 inline constexpr std::size_t kDotBlockLength = 128;
 inline constexpr std::size_t kMostDotBlocks = 8;
 
@@ -28,11 +28,11 @@ inline constexpr std::size_t kUnpackedBytes = 64 * 256 * 2;
 inline constexpr std::size_t kMatmulWorkspace =
     kUnpackedBytes / sizeof(float) + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
 
-// Tokens whose packed activations stand together: at most as many as the widest register tile has.
+// Tokens whose packed activations are adjacent: at most as many as the widest register tile has.
 inline constexpr std::size_t kTokenTile = 6;
 
-// m tokens are packed in as few tiles as can be, the first of which may be one token wider than the others: a tile of
-// one or two takes as long as one of three.
+// m tokens are packed in as few tiles as possible. The first tiles may be one token wider than the others, because a
+// tile of one or two tokens takes as long as one of three.
 struct TokenTiles {
   std::size_t count;
   std::size_t least;  // tokens of the narrower ones
@@ -41,11 +41,11 @@ struct TokenTiles {
   explicit constexpr TokenTiles(std::size_t m)
       : count((m + kTokenTile - 1) / kTokenTile), least(m / count), wider(m - count * least) {}
   constexpr std::size_t Width(std::size_t i) const { return least + (i < wider ? 1 : 0); }
-  // The first token of tile i; m behind the last tile.
+  // The first token of tile i; m after the last tile.
   constexpr std::size_t Begin(std::size_t i) const { return i * least + (i < wider ? i : wider); }
 };
 
-// x as kernels that round it take it: tiles of tokens, each of 32-bit words
+// Layout of x for kernels that round it: tiles of tokens, each of 32-bit words
 //
 //   bf16   [ceil(k / 8)][4 pairs][tokens of the tile]   two bf16 each, the pairs of layout.h
 //          [sums][tokens of the tile]                   fp32 sums of the bf16 of 32 k, then of 128 k
@@ -82,11 +82,11 @@ struct PackedInput {
 
 // One panel of weights times m rows of x: y[t][r] = sum_k w[r][k] x[t][k] for r < rows.
 //
-// Every kernel sums in the same order, whatever m. Activations in fp32: the blocks of at most 64 k of a group, one
+// Every kernel sums in the same order for every m. Activations in fp32: the blocks of at most 64 k of a group, one
 // after the other; inside a block one chain sum = fma(value, x, sum) in the order of k; then total = fma(scale, sum,
-// total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int16 and int8 a whole number;
-// then total = fma(scale, value, total), value = sum - offset * sum of x, of whole numbers times the scale of the
-// token. The offset is what a kernel added to all weights of a row's group.
+// total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int16 and int8 an integer;
+// then total = fma(scale, value, total), value = sum - offset * sum of x, of integers times the scale of the token. The
+// offset is what a kernel added to all weights of a row's group.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;
@@ -99,7 +99,7 @@ struct MatmulTile {
   float* y = nullptr;                     // [m][rows]
   std::size_t y_stride = 0;
   float* workspace = nullptr;  // kMatmulWorkspace floats, 64-byte aligned
-  // Weights that are read once are asked for past the caches (prefetchnta), not through them.
+  // Weights that are read once are prefetched past the caches (prefetchnta), not through them.
   bool fetch_past_caches = true;
   // Kernels that round x write y without reading its lines first, if it and its rows begin with a line.
   bool store_past_caches = false;
@@ -107,10 +107,10 @@ struct MatmulTile {
 
 using MatmulFn = void (*)(const MatmulTile&) noexcept;
 
-// Queries of one kv head for some consecutive positions, against all keys that they may see. Keys are taken in blocks
+// Queries of one kv head for some consecutive positions, against all keys visible to them. Keys are taken in blocks
 // of kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as
-// products want them; what is stored for positions that nobody sees, and kKeyBlock - 1 elements behind the values, may
-// be anything that can be read.
+// products read them. The memory of positions that are not visible, and kKeyBlock - 1 elements after the values, must
+// be readable and may have any content.
 inline constexpr std::size_t kKeyBlock = 64;
 struct AttentionTile {
   const float* q = nullptr;  // [positions][heads * head_dim], of the first row and of the first of these heads

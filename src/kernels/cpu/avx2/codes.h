@@ -32,7 +32,7 @@ inline Vec SignedByte(const ByteStep& step) {
   return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(word, kUp), 24));
 }
 
-// Values are doubled to be whole numbers; the scale is halved, which is exact.
+// Values are doubled to be integers; the scale is halved, which is exact.
 struct Fp4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
@@ -91,7 +91,7 @@ struct Int8Code {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Formats of 16 bits stand in steps of 8 columns: four words per row, 64 rows apart.
+// Formats of 16 bits are stored in steps of 8 columns: four words per row, 64 rows apart.
 struct PairCode {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 1024;

@@ -9,7 +9,7 @@
 namespace marlin {
 namespace {
 
-inline Whole AddPairs(Whole sum, Words a, Words b) { return AddInPlace(sum, _mm256_madd_epi16(a, b)); }
+inline Ints AddPairs(Ints sum, Words a, Words b) { return AddInPlace(sum, _mm256_madd_epi16(a, b)); }
 
 }  // namespace
 }  // namespace marlin
@@ -20,7 +20,7 @@ inline Whole AddPairs(Whole sum, Words a, Words b) { return AddInPlace(sum, _mm2
 namespace marlin {
 namespace {
 
-struct PairTiles : DotTiles<WholePairSums> {
+struct PairTiles : DotTiles<IntPairSums> {
   // Words that come from the same nibbles follow each other.
   static constexpr int WordAt(int i) { return i % 2 * 2 + i / 2; }
 };
@@ -33,9 +33,9 @@ inline Words SignedPair(Words bytes) {
   return _mm256_srai_epi16(bytes, 8);
 }
 
-// Values are doubled to be whole numbers; the scale is halved, which is exact.
+// Values are doubled to be integers; the scale is halved, which is exact.
 template <class PairDots>
-struct Fp4WholePairs {
+struct Fp4IntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
@@ -50,7 +50,7 @@ struct Fp4WholePairs {
 };
 
 template <class PairDots>
-struct Int4WholePairs {
+struct Int4IntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
@@ -64,7 +64,7 @@ struct Int4WholePairs {
 };
 
 template <class PairDots>
-struct Int8WholePairs {
+struct Int8IntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 512;
   template <int kPair>
@@ -76,7 +76,7 @@ struct Int8WholePairs {
 };
 
 struct Int16Packing {
-  static Words Join(Whole low, Whole high) {
+  static Words Join(Ints low, Ints high) {
     // The columns of a step in each half, then in the order of their pairs.
     const Words both = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
     const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);

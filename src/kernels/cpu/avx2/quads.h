@@ -18,7 +18,7 @@ inline Words QuadOfNibbles(const std::uint8_t* bytes) {
   return _mm256_and_si256(kQuad == 0 ? word : _mm256_srli_epi32(word, 4), _mm256_set1_epi8(15));
 }
 
-// Values are doubled and moved up by 12 to be whole numbers from 0 to 24; the scale is halved, which is exact.
+// Values are doubled and moved up by 12 to be integers from 0 to 24; the scale is halved, which is exact.
 template <class QuadDots>
 struct Fp4Quads {
   using Dots = QuadDots;

@@ -52,7 +52,7 @@ inline Vec Round(Vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | 
 inline Vec PowerOf2(__m256i n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
-// a * 2^n, n a whole number in -252..254. Two factors, so that neither leaves the range of normal floats.
+// a * 2^n, n an integer in -252..254. Two factors, so that neither leaves the range of normal floats.
 inline Vec ScaleByPowerOf2(Vec a, Vec n) {
   const __m256i whole = _mm256_cvtps_epi32(n);
   const __m256i half = _mm256_srai_epi32(whole, 1);

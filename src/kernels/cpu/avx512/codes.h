@@ -81,7 +81,7 @@ struct Int4Code {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Formats of up to 16 bits stand in steps of 8 columns: kWords words per row of a step, 64 rows apart.
+// Formats of up to 16 bits are stored in steps of 8 columns: kWords words per row of a step, 64 rows apart.
 template <int kWords>
 struct StepCode {
   static constexpr int kStep = 8;

@@ -48,7 +48,7 @@ inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, limit, _CMP_LT_OQ), no, yes);
 }
 inline Vec Round(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-// a * 2^n, n a whole number.
+// a * 2^n, n an integer.
 inline Vec ScaleByPowerOf2(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
 inline float ReduceAdd(Vec a) { return _mm512_reduce_add_ps(a); }
 inline float ReduceMax(Vec a) { return _mm512_reduce_max_ps(a); }

@@ -29,7 +29,7 @@ struct PairCode {
 
 struct Fp4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
-  // The permutation looks at 5 bits of an index; the table stands there twice, so bit 4 needs no mask.
+  // The permutation uses 5 bits of an index; the table is stored twice, so bit 4 needs no mask.
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     // bf16 of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
@@ -59,7 +59,7 @@ struct Int4Pairs : PairCode {
 
 struct Int8Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 512;
-  // Whole numbers up to 256 are exact in bf16: the upper half of their fp32.
+  // Integers up to 256 are exact in bf16: the upper half of their fp32.
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     constexpr int kFirst = kPairs[kPair][0];

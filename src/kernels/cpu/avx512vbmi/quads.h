@@ -1,5 +1,5 @@
-// Quads of bytes on AVX-512 VBMI, whose permutation of bytes looks at 6 bits of an index: with the table there four
-// times, nibbles need no mask. The rest is VNNI's.
+// Quads of bytes on AVX-512 VBMI. Its permutation of bytes uses 6 bits of an index; with the table stored four times,
+// nibbles need no mask. The rest is the same as for VNNI.
 #pragma once
 
 #include "kernels/cpu/avx512vnni/quads.h"

@@ -1,4 +1,4 @@
-// The kernels of AVX-512 with VNNI and VBMI: activations rounded to int8, packed as VNNI's kernels want them. Exports
+// The kernels of AVX-512 with VNNI and VBMI: activations rounded to int8, packed as for the kernels of VNNI. Exports
 // its table and nothing else.
 #include "kernels/cpu/avx512vbmi/quads.h"
 #include "kernels/cpu/dots_body.h"

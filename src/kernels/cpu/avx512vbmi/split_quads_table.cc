@@ -1,4 +1,4 @@
-// The kernels of AVX-512 with VNNI and VBMI: activations rounded to int16, packed as VNNI's kernels want them. Exports
+// The kernels of AVX-512 with VNNI and VBMI: activations rounded to int16, packed as for the kernels of VNNI. Exports
 // its table and nothing else.
 #include "kernels/cpu/avx512vbmi/quads.h"
 #include "kernels/cpu/avx512vnni/pairs.h"
@@ -9,7 +9,7 @@ namespace marlin {
 const DotTable kAvx512VbmiSplitTable = {
     .input = {},
     .peak = {},
-    .fp4 = MatmulInt16<Fp4PermutedQuads<SplitQuadDots>, Fp4WholePairs>,
+    .fp4 = MatmulInt16<Fp4PermutedQuads<SplitQuadDots>, Fp4IntPairs>,
     .int4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,

@@ -7,10 +7,10 @@
 namespace marlin {
 namespace {
 
-inline Whole AddPairs(Whole sum, Words a, Words b) { return _mm512_dpwssd_epi32(sum, a, b); }
+inline Ints AddPairs(Ints sum, Words a, Words b) { return _mm512_dpwssd_epi32(sum, a, b); }
 
-// 32 whole numbers as int16.
-inline Words ToInt16(Whole low, Whole high) {
+// 32 integers as int16.
+inline Words ToInt16(Ints low, Ints high) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi32_epi16(low)), _mm512_cvtsepi32_epi16(high), 1);
 }
 
@@ -24,7 +24,7 @@ namespace marlin {
 namespace {
 
 inline Words OffsetPair(int offset) { return _mm512_set1_epi32(offset * kOffsetPair); }
-inline Words OffsetPairs(Whole offsets) { return _mm512_mullo_epi32(offsets, OffsetPair(1)); }
+inline Words OffsetPairs(Ints offsets) { return _mm512_mullo_epi32(offsets, OffsetPair(1)); }
 
 }  // namespace
 }  // namespace marlin

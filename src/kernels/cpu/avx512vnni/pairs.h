@@ -1,6 +1,6 @@
-// Pairs of int16 on AVX-512 VNNI, for tokens that are many enough to pay for decoding weights to 16 bits: their sums
-// need neither be joined nor, in most formats, rid of an offset, as those of bytes do (int16_body.h and dots_body.h
-// have the interfaces, layout.h the picture).
+// Pairs of int16 on AVX-512 VNNI, for many tokens. Decoding weights to 16 bits costs more, but unlike the sums of bytes
+// these sums need no joining and, in most formats, no subtraction of an offset (int16_body.h and dots_body.h have the
+// interfaces, layout.h the picture).
 #pragma once
 
 #include "kernels/cpu/avx512vnni/int16.h"
@@ -13,19 +13,19 @@ namespace {
 // Fewer are faster in bytes.
 constexpr std::size_t kLeastPairTokens = 48;
 
-struct PairDots : WholePairSums, DotShape {
+struct PairDots : IntPairSums, DotShape {
   static constexpr std::size_t kChunkLength = 256;
   static Sum Add(Sum sum, Words weights, Words x) { return AddPairs(sum, weights, x); }
 };
 
-struct WholePairs {
+struct IntPairs {
   using Dots = PairDots;
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Values are doubled to be whole numbers; the scale is halved, which is exact. The permutation looks at 5 bits of an
-// index; the table stands there twice, so bit 4 needs no mask.
-struct Fp4WholePairs : WholePairs {
+// Values are doubled to be integers; the scale is halved, which is exact. The permutation uses 5 bits of an index; the
+// table is stored twice, so bit 4 needs no mask.
+struct Fp4IntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
@@ -35,7 +35,7 @@ struct Fp4WholePairs : WholePairs {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
-struct Int4WholePairs : WholePairs {
+struct Int4IntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
@@ -46,7 +46,7 @@ struct Int4WholePairs : WholePairs {
   }
 };
 
-struct Int8WholePairs : WholePairs {
+struct Int8IntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 512;
   // A pair is bytes 0 and 2 of a word, or 1 and 3.
   template <int kPair>
@@ -59,13 +59,13 @@ struct Int8WholePairs : WholePairs {
 
 struct PairPacking {
   // The columns of a step in the order of their pairs.
-  static Words Join(Whole low, Whole high) {
+  static Words Join(Ints low, Ints high) {
     const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     return _mm512_shuffle_epi8(ToInt16(low, high), _mm512_broadcast_i32x4(order));
   }
 };
 
-// Both have the same bits, as sums of whole numbers are exact.
+// Both have the same bits, as sums of integers are exact.
 template <class InBytes, class InPairs>
 void MatmulInt16(const MatmulTile& tile) noexcept {
   if (tile.m >= kLeastPairTokens) return MatmulManyDots<InPairs>(tile);

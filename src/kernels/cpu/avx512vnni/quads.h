@@ -1,5 +1,5 @@
 // Quads of bytes on AVX-512: decoding weights (dots_body.h has the interface, layout.h the picture). The dot product
-// takes unsigned weights, so they are moved up by an offset that is subtracted from the sums.
+// takes unsigned weights, so an offset is added to them and subtracted from the sums.
 #pragma once
 
 #include "kernels/cpu/avx512/codes.h"
@@ -13,7 +13,7 @@ namespace {
 struct QuadDots : QuadSums, DotShape {
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
   static Vec OffsetOf(int offset) { return Set(static_cast<float>(offset)); }
-  static Vec OffsetsOf(Whole offsets) { return _mm512_cvtepi32_ps(offsets); }
+  static Vec OffsetsOf(Ints offsets) { return _mm512_cvtepi32_ps(offsets); }
 };
 
 template <class SomeDots>
@@ -32,7 +32,7 @@ inline __m512i Fp4Bytes() {
   return _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
 }
 
-// Values are doubled and moved up by 12 to be whole numbers from 0 to 24; the scale is halved, which is exact.
+// Values are doubled and moved up by 12 to be integers from 0 to 24; the scale is halved, which is exact.
 template <class Dots>
 struct Fp4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;

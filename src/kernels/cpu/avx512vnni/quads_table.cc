@@ -1,4 +1,4 @@
-// The kernels of AVX-512 with VNNI: activations rounded to int8, whole sums. Exports its table and nothing else.
+// The kernels of AVX-512 with VNNI: activations rounded to int8, exact sums. Exports its table and nothing else.
 #include "kernels/cpu/avx512vnni/quads.h"
 #include "kernels/cpu/dots_body.h"
 

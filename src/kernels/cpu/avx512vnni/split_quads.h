@@ -1,6 +1,5 @@
-// Activations in int16 on AVX-512 VNNI: split into bytes, they take two dot products of quads, as many as pairs of
-// int16 would take, and weights are decoded to bytes, which is less work (int16_body.h and dots_body.h have the
-// interfaces).
+// Activations in int16 on AVX-512 VNNI, split into bytes. They need two dot products of quads, as many as pairs of
+// int16, but weights are decoded to bytes, which is less work (int16_body.h and dots_body.h have the interfaces).
 #pragma once
 
 #include "kernels/cpu/avx512vnni/int16.h"
@@ -10,24 +9,24 @@ namespace marlin {
 namespace {
 
 struct SplitQuadDots : SplitQuadSums {
-  // 24 sums, up to 4 weight vectors and a token; of both bytes up to three tokens and where a chunk is unpacked, else
-  // of one after the other.
+  // 24 sums, up to 4 weight vectors and a token. Up to three tokens, and where a chunk is unpacked, have sums of both
+  // bytes; otherwise high and low bytes take two passes.
   template <int T>
   static constexpr int kVectors = T <= 3 ? 4 : 2;
   template <int T>
-  static constexpr int kVectorsInTurn = T <= 6 ? 4 : 2;
+  static constexpr int kVectorsTwoPass = T <= 6 ? 4 : 2;
   static constexpr std::size_t kFewTokens = 12;
-  static constexpr int kLeastInTurn = 4;  // fewer tokens are too few sums
+  static constexpr int kLeastTwoPass = 4;  // fewer tokens have too few sums
   static constexpr bool kUnpacksWhileMultiplying = true;
   static Sum Add(Sum sum, Words weights, Words x) { return _mm512_dpbusd_epi32(sum, weights, x); }
   static Words OffsetOf(int offset) { return OffsetPair(offset); }
-  static Words OffsetsOf(Whole offsets) { return OffsetPairs(offsets); }
+  static Words OffsetsOf(Ints offsets) { return OffsetPairs(offsets); }
   static Sum Raise(Sum sum) { return _mm512_slli_epi32(sum, 8); }
   static Sum Join(Sum high, Sum low) { return _mm512_add_epi32(Raise(high), low); }
 };
 
 struct SplitPacking {
-  static Words Join(Whole low, Whole high) {
+  static Words Join(Ints low, Ints high) {
     // The high byte of a number is that of the nearest multiple of 256.
     const __m512i split =
         _mm512_xor_si512(_mm512_add_epi16(ToInt16(low, high), _mm512_set1_epi16(0x80)), _mm512_set1_epi16(0x80));

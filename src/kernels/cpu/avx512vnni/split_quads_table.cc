@@ -1,4 +1,4 @@
-// The kernels of AVX-512 with VNNI: activations rounded to int16, whole sums. Exports its table and nothing else.
+// The kernels of AVX-512 with VNNI: activations rounded to int16, exact sums. Exports its table and nothing else.
 #include "kernels/cpu/avx512vnni/pairs.h"
 #include "kernels/cpu/avx512vnni/split_quads.h"
 
@@ -7,9 +7,9 @@ namespace marlin {
 const DotTable kAvx512SplitTable = {
     .input = {SplitQuadDots::WordsOfToken, PackInt16<SplitPacking>, true, PackInt16<PairPacking>, kLeastPairTokens},
     .peak = kDotPeak<SplitQuadDots>,
-    .fp4 = MatmulInt16<Fp4Quads<SplitQuadDots>, Fp4WholePairs>,
-    .int4 = MatmulInt16<Int4Quads<SplitQuadDots>, Int4WholePairs>,
-    .int8 = MatmulInt16<Int8Quads<SplitQuadDots>, Int8WholePairs>,
+    .fp4 = MatmulInt16<Fp4Quads<SplitQuadDots>, Fp4IntPairs>,
+    .int4 = MatmulInt16<Int4Quads<SplitQuadDots>, Int4IntPairs>,
+    .int8 = MatmulInt16<Int8Quads<SplitQuadDots>, Int8IntPairs>,
     .bf16 = nullptr,
 };
 

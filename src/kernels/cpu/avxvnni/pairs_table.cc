@@ -1,4 +1,4 @@
-// The kernels of AVX-VNNI with activations rounded to int16, whole sums. Exports its table and nothing else.
+// The kernels of AVX-VNNI with activations rounded to int16, exact sums. Exports its table and nothing else.
 #include "kernels/cpu/avx2/pairs.h"
 #include "kernels/cpu/dots_body.h"
 
@@ -14,9 +14,9 @@ struct PairDots : PairTiles {
 const DotTable kAvxVnniPairTable = {
     .input = {PairDots::WordsOfToken, PackInt16<Int16Packing>},
     .peak = kDotPeak<PairDots>,
-    .fp4 = MatmulDots<Fp4WholePairs<PairDots>>,
-    .int4 = MatmulDots<Int4WholePairs<PairDots>>,
-    .int8 = MatmulDots<Int8WholePairs<PairDots>>,
+    .fp4 = MatmulDots<Fp4IntPairs<PairDots>>,
+    .int4 = MatmulDots<Int4IntPairs<PairDots>>,
+    .int8 = MatmulDots<Int8IntPairs<PairDots>>,
     .bf16 = nullptr,
 };
 

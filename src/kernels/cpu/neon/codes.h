@@ -11,7 +11,7 @@ inline Vec GroupScale(const std::uint8_t* header, int row) {
   return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(header + 2 * row)));
 }
 
-// What all steps of 8 columns share: the 8 values of a token stand in two registers, whose lanes NEON multiplies by.
+// Shared by all steps of 8 columns: the 8 values of a token are in two registers, and NEON multiplies by their lanes.
 struct EightColumns {
   static constexpr int kStep = 8;
   static constexpr int kVectorBytes = 16;
@@ -126,8 +126,8 @@ struct Int8Code : EightColumns {
   using Step = ByteStep;
   static Zero LoadZero(const std::uint8_t*, int) { return {}; }
   static Step Load(const std::uint8_t* p, Zero) { return {vld1q_u8(p), vld1q_u8(p + 256)}; }
-  // A look-up makes the byte the top one of a word, with zeros (nothing stands at 255) below; the conversion divides
-  // by 2^24.
+  // A look-up makes the byte the top one of a word, with zeros (index 255 is out of the table) below; the conversion
+  // divides by 2^24.
   template <int kK>
   static Vec Value(const Step& step, Zero) {
     constexpr std::uint8_t kNone = 255;
@@ -139,7 +139,7 @@ struct Int8Code : EightColumns {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Formats of 16 bits stand in pairs already.
+// Formats of 16 bits are stored in pairs already.
 struct PairCode : EightColumns {
   static constexpr int kStepBytes = 1024;
   struct Zero {};

@@ -45,7 +45,7 @@ inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) { return vbslq_f32(vcl
 inline Vec Round(Vec a) { return vrndnq_f32(a); }
 
 inline Vec PowerOf2(int32x4_t n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
-// a * 2^n, n a whole number in -252..254. Two factors, so that neither leaves the range of normal floats.
+// a * 2^n, n an integer in -252..254. Two factors, so that neither leaves the range of normal floats.
 inline Vec ScaleByPowerOf2(Vec a, Vec n) {
   const int32x4_t whole = vcvtq_s32_f32(n);
   const int32x4_t half = vshrq_n_s32(whole, 1);

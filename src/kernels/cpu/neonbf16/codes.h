@@ -10,7 +10,7 @@
 namespace marlin {
 namespace {
 
-struct PairDots : PairSums, Squares {
+struct PairDots : PairSums, TwoByTwo {
   template <int T>
   static constexpr int kVectors = 4;
   // By instructions of fp4, not by a clock: 4 tokens take as many unpacked; GCC 12 spills the sums of more.
@@ -22,7 +22,7 @@ struct PairDots : PairSums, Squares {
     return vbfdotq_f32(sum, vreinterpretq_bf16_u32(weights), vreinterpretq_bf16_u32(x));
   }
   // The same twice, one pair after the other, so with the same bits.
-  static Sum AddSquare(Sum sum, Words rows, Words tokens) {
+  static Sum AddTwoByTwo(Sum sum, Words rows, Words tokens) {
     return vbfmmlaq_f32(sum, vreinterpretq_bf16_u32(rows), vreinterpretq_bf16_u32(tokens));
   }
 };
@@ -56,7 +56,7 @@ struct Int4Pairs : PairCodeBase {
 
 struct Int8Pairs : PairCodeBase {
   static constexpr std::size_t kStepBytes = 512;
-  // Whole numbers up to 256 are exact in bf16: the upper half of their fp32.
+  // Integers up to 256 are exact in bf16: the upper half of their fp32.
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     const ByteStep step = Int8Code::Load(bytes, {});

@@ -32,7 +32,7 @@ inline uint8x16_t QuadOfNibbles(const std::uint8_t* bytes) {
   return kQuad == 0 ? codes.first : codes.second;
 }
 
-// Values are doubled to be whole numbers; the scale is halved, which is exact.
+// Values are doubled to be integers; the scale is halved, which is exact.
 template <class Dots>
 struct Fp4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;

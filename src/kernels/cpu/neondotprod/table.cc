@@ -1,4 +1,4 @@
-// The kernels of NEON with dot products of bytes: activations rounded to int8, whole sums. Exports its table and
+// The kernels of NEON with dot products of bytes: activations rounded to int8, exact sums. Exports its table and
 // nothing else.
 #include "kernels/cpu/neondotprod/codes.h"
 // The body comes after the words it is written in.

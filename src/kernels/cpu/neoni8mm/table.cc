@@ -1,4 +1,4 @@
-// The kernels of NEON with matrix products of bytes: activations rounded to int8, whole sums. Few tokens take dot
+// The kernels of NEON with matrix products of bytes: activations rounded to int8, exact sums. Few tokens use dot
 // products. Exports its table and nothing else.
 #include "kernels/cpu/neondotprod/codes.h"
 // The body comes after the words it is written in.
@@ -7,10 +7,10 @@
 namespace marlin {
 namespace {
 
-struct MatrixDots : QuadDots, Squares {
+struct MatrixDots : QuadDots, TwoByTwo {
   // By instructions of fp4, not by a clock: 4 tokens take as many unpacked, 6 a fifth less.
   static constexpr std::size_t kFewTokens = 4;
-  static Sum AddSquare(Sum sum, Words rows, Words tokens) {
+  static Sum AddTwoByTwo(Sum sum, Words rows, Words tokens) {
     return vmmlaq_s32(sum, vreinterpretq_s8_u32(rows), vreinterpretq_s8_u32(tokens));
   }
 };

@@ -1,5 +1,4 @@
-// Portable kernels. One of them takes every format there is, through the format's own Decode, so that a new format runs
-// on the day it enters the list.
+// Portable kernels. One of them supports every format through the format's own Decode, so a new format works at once.
 #include "formats/format.h"
 #include "kernels/cpu/scalar/vec.h"
 // The bodies come after the vectors they are written in.
@@ -10,7 +9,7 @@ namespace marlin {
 namespace {
 
 struct AnyCode {
-  // Weights of missing rows are decoded like all others: nobody reads their sums.
+  // Weights of missing rows are decoded like all others; their sums are not read.
   static void Unpack(const MatmulTile& tile, const Block& block, float* weights, float* scales) {
     const PanelGeometry& geometry = *tile.geometry;
     const std::size_t group = block.k / geometry.group;

@@ -35,11 +35,11 @@ inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec Min(Vec a, Vec b) { return a < b ? a : b; }
 // yes where a < limit, else no; no where one of the two is NaN
 inline Vec SelectBelow(Vec a, Vec limit, Vec yes, Vec no) { return a < limit ? yes : no; }
-// To the nearest whole number for |a| < 2^22: 1.5 * 2^23 leaves no bits for a fraction.
+// To the nearest integer for |a| < 2^22: 1.5 * 2^23 leaves no bits for a fraction.
 inline Vec Round(Vec a) { return (a + 12582912.0f) - 12582912.0f; }
 
 inline float PowerOf2(int n) { return std::bit_cast<float>(static_cast<std::uint32_t>(n + 127) << 23); }
-// a * 2^n, n a whole number in -252..254. Two factors, so that neither leaves the range of normal floats.
+// a * 2^n, n an integer in -252..254. Two factors, so that neither leaves the range of normal floats.
 inline Vec ScaleByPowerOf2(Vec a, Vec n) {
   if (n != n) return n;
   const int whole = static_cast<int>(n);
