@@ -13,7 +13,7 @@
 namespace marlin {
 namespace {
 
-// Equal keys: perplexities may stand in one column. Without a perplexity: last.
+// Equal keys: perplexities may share a column. Without a perplexity: last.
 auto GroupKey(const Record& record) {
   static const record::Perplexity kNone;
   const record::Perplexity& x = record.perplexity ? *record.perplexity : kNone;

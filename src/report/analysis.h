@@ -1,5 +1,5 @@
-// Records put in order: by model, by what may be compared, by rank. Everything the page, the plots and the terminal
-// show is read from here.
+// Groups records by model and by comparability, and ranks them. The page, the plots and the terminal output read from
+// here.
 #pragma once
 
 #include <compare>
@@ -39,7 +39,7 @@ struct ResultRow {
   bool few() const { return record().perplexity && record().perplexity->windows < kFewWindows; }
 };
 
-// Rows whose perplexities may stand in one column: one model, protocol, text, tokenization and set of windows.
+// Rows whose perplexities may share a column: one model, protocol, text, tokenization and set of windows.
 struct ResultGroup {
   std::vector<ResultRow> rows;  // baselines first, then by rank, then those without one
   RankOrder order = RankOrder::kPerplexity;
@@ -77,7 +77,7 @@ struct TimingRounds {
   auto operator<=>(const TimingRounds&) const = default;
 };
 
-// Timings may stand in one column when all of this is equal.
+// Timings may share a column if all of this is equal.
 struct TimingSetting {
   TimingRounds rounds;               // of prefill, of kernels
   TimingRounds decode;               // the same unless the record says otherwise

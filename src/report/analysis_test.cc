@@ -88,7 +88,7 @@ TEST(Analysis, BestOfEqualSizesIsTheFastestUnlessTimedDifferently) {
   EXPECT_EQ(OnlyGroup(Analyze(records)).best()->record().config.id, "fast-one");
   auto two_runs = records;  // "slow" is first by name and stays
   two_runs[1].record.config.display_name = "a";
-  EXPECT_EQ(OnlyGroup(Analyze(two_runs)).best()->record().config.id, "fast-one") << "timed in turn";
+  EXPECT_EQ(OnlyGroup(Analyze(two_runs)).best()->record().config.id, "fast-one") << "timed interleaved";
   two_runs[2].record.throughput->run = "another";
   EXPECT_EQ(OnlyGroup(Analyze(two_runs)).best()->record().config.id, "slow");
   records[2].record.machine.cpu = "another machine";

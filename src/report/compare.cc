@@ -124,7 +124,7 @@ std::string Signed(double x, std::string_view unit) {
 }
 
 // What is compared, how it is written, and the limit on it.
-struct Respect {
+struct Measure {
   const char* name;
   const char* unit;  // "%", "1e-3 nats"
   const char* flag;
@@ -132,7 +132,7 @@ struct Respect {
   std::optional<double> CompareLimits::*limit;
 };
 
-constexpr Respect kRespects[] = {
+constexpr Measure kMeasures[] = {
     {"perplexity", "%", "--max-ppl-delta", &ComparedRow::perplexity, &CompareLimits::ppl_delta_percent},
     {"mean KL", "1e-3 nats", "--max-kl", &ComparedRow::kl, &CompareLimits::kl_nats},
     {"time of prefill", "%", "--max-slowdown", &ComparedRow::prefill, &CompareLimits::slowdown_percent},
@@ -140,7 +140,8 @@ constexpr Respect kRespects[] = {
 };
 
 constexpr const char* kOneRun =
-    "The interval knows the noise inside one run of A and one of B, not that from run to run, which can be larger.\n";
+    "The interval covers the noise inside one run of A and one of B, not the noise between runs, which can be "
+    "larger.\n";
 
 std::string ChangeText(const Change& x, std::string_view unit) {
   if (!x.change_95) return fmt::format("{} (no interval: {})", Signed(x.change, unit), x.why_no_interval);
@@ -149,32 +150,32 @@ std::string ChangeText(const Change& x, std::string_view unit) {
 }
 
 void HoldAgainst(const CompareLimits& limits, ComparedRow& row) {
-  for (const Respect& respect : kRespects) {
-    const std::optional<double>& limit = limits.*respect.limit;
-    const std::optional<Change>& change = row.*respect.change;
+  for (const Measure& measure : kMeasures) {
+    const std::optional<double>& limit = limits.*measure.limit;
+    const std::optional<Change>& change = row.*measure.change;
     if (!limit || !change || !change->change_95 || change->change_95->low <= *limit) continue;
-    row.exceeded.push_back(fmt::format("{} {}: {} {} {}, limit {} ({})", row.model, row.name, respect.name,
-                                       ChangeText(*change, respect.unit), respect.unit, Signed(*limit, respect.unit),
-                                       respect.flag));
+    row.exceeded.push_back(fmt::format("{} {}: {} {} {}, limit {} ({})", row.model, row.name, measure.name,
+                                       ChangeText(*change, measure.unit), measure.unit, Signed(*limit, measure.unit),
+                                       measure.flag));
   }
 }
 
 std::vector<std::string> Untested(const CompareLimits& limits, const Comparison& comparison) {
   std::vector<std::string> sentences;
   bool limited = false;
-  for (const Respect& respect : kRespects) {
-    if (!(limits.*respect.limit)) continue;
+  for (const Measure& measure : kMeasures) {
+    if (!(limits.*measure.limit)) continue;
     limited = true;
     const bool any = std::ranges::any_of(comparison.rows, [&](const ComparedRow& row) {
-      return row.*respect.change && (row.*respect.change)->change_95;
+      return row.*measure.change && (row.*measure.change)->change_95;
     });
     if (any) continue;
     sentences.push_back(
-        fmt::format("{}: no row has a {} with an interval in both folders", respect.flag, respect.name));
+        fmt::format("{}: no row has a {} with an interval in both folders", measure.flag, measure.name));
   }
   if (limited && !comparison.only_a.empty()) {
     sentences.push_back(
-        fmt::format("B lacks what A holds: {}", OneLine(fmt::format("{}", fmt::join(comparison.only_a, ", ")))));
+        fmt::format("B lacks rows of A: {}", OneLine(fmt::format("{}", fmt::join(comparison.only_a, ", ")))));
   }
   return sentences;
 }
@@ -182,19 +183,19 @@ std::vector<std::string> Untested(const CompareLimits& limits, const Comparison&
 // One sentence per limit that some rows were held against and others, which have no interval, were not.
 std::vector<std::string> PartlyUntested(const CompareLimits& limits, const Comparison& comparison) {
   std::vector<std::string> sentences;
-  for (const Respect& respect : kRespects) {
-    if (!(limits.*respect.limit)) continue;
+  for (const Measure& measure : kMeasures) {
+    if (!(limits.*measure.limit)) continue;
     std::vector<std::string> names;
     std::size_t all = 0;
     for (const ComparedRow& row : comparison.rows) {
-      const std::optional<Change>& change = row.*respect.change;
+      const std::optional<Change>& change = row.*measure.change;
       if (!change) continue;
       ++all;
       if (!change->change_95) names.push_back(row.model + " " + row.name);
     }
     if (names.empty() || names.size() == all) continue;
-    sentences.push_back(fmt::format("{}: {} of {} rows have no interval of their {} and were not held against it: {}",
-                                    respect.flag, names.size(), all, respect.name, fmt::join(names, ", ")));
+    sentences.push_back(fmt::format("{}: {} of {} rows have no interval of their {} and were not tested against it: {}",
+                                    measure.flag, names.size(), all, measure.name, fmt::join(names, ", ")));
   }
   return sentences;
 }
@@ -205,7 +206,7 @@ std::string Judgement(const Change& x) {
   return x.change > 0 ? "worse" : "better";
 }
 
-// Of the rows that both folders hold, how many were tested in one respect, and why the others were not.
+// How many of the rows in both folders were tested in one measure, and why the others were not.
 struct Tested {
   std::size_t rows = 0;
   std::size_t no_interval = 0;
@@ -213,11 +214,11 @@ struct Tested {
   std::size_t all() const { return rows + no_interval + not_measured; }
 };
 
-Tested CountTested(const Comparison& comparison, const Respect& respect) {
+Tested CountTested(const Comparison& comparison, const Measure& measure) {
   Tested count{0, 0, comparison.without_figures.size()};
   for (const ComparedRow& row : comparison.rows) {
-    if (row.is_baseline && respect.change == &ComparedRow::kl) continue;
-    const std::optional<Change>& change = row.*respect.change;
+    if (row.is_baseline && measure.change == &ComparedRow::kl) continue;
+    const std::optional<Change>& change = row.*measure.change;
     (!change ? count.not_measured : change->change_95 ? count.rows : count.no_interval) += 1;
   }
   return count;
@@ -226,7 +227,7 @@ Tested CountTested(const Comparison& comparison, const Respect& respect) {
 std::string TestedText(const Tested& count) {
   std::string out = fmt::format("tested: {} of {} rows", count.rows, count.all());
   if (count.no_interval > 0) out += fmt::format("; without an interval: {}", count.no_interval);
-  if (count.not_measured > 0) out += fmt::format("; not measured in both alike: {}", count.not_measured);
+  if (count.not_measured > 0) out += fmt::format("; not measured in the same way in both: {}", count.not_measured);
   return out + "\n";
 }
 
@@ -295,29 +296,29 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
 
 std::string CompareText(const Comparison& comparison) {
   std::string out;
-  for (const Respect& respect : kRespects) {
+  for (const Measure& measure : kMeasures) {
     Table table;
     table.columns = {{"Model", Align::kLeft},
                      {"Config", Align::kLeft},
                      {"Text", Align::kLeft},
                      {"A"},
                      {"B"},
-                     {fmt::format("B against A, {} [95 %]", respect.unit)},
+                     {fmt::format("B against A, {} [95 %]", measure.unit)},
                      {"", Align::kLeft}};
     const auto number = [&](double x) {
-      if (respect.change == &ComparedRow::perplexity) return FigureFixed(x, 3);
-      return FigureThreeDigits(respect.change == &ComparedRow::kl ? 1e3 * x : x);
+      if (measure.change == &ComparedRow::perplexity) return FigureFixed(x, 3);
+      return FigureThreeDigits(measure.change == &ComparedRow::kl ? 1e3 * x : x);
     };
     for (const ComparedRow& row : comparison.rows) {
-      const std::optional<Change>& x = row.*respect.change;
+      const std::optional<Change>& x = row.*measure.change;
       if (!x) continue;
       table.Add(
-          {row.model, row.name, row.text, number(x->a), number(x->b), ChangeText(*x, respect.unit), Judgement(*x)});
+          {row.model, row.name, row.text, number(x->a), number(x->b), ChangeText(*x, measure.unit), Judgement(*x)});
     }
     if (table.rows.empty()) continue;
-    const bool speed = respect.limit == &CompareLimits::slowdown_percent;
-    out += fmt::format("{}{}{}\n\n{}{}", out.empty() ? "" : "\n", respect.name, speed ? "; A and B in tok/s" : "",
-                       ToPlainText(table), TestedText(CountTested(comparison, respect)));
+    const bool speed = measure.limit == &CompareLimits::slowdown_percent;
+    out += fmt::format("{}{}{}\n\n{}{}", out.empty() ? "" : "\n", measure.name, speed ? "; A and B in tok/s" : "",
+                       ToPlainText(table), TestedText(CountTested(comparison, measure)));
     if (speed) out += kOneRun;
   }
   const auto list = [&](const char* head, const std::vector<std::string>& names) {
@@ -327,7 +328,7 @@ std::string CompareText(const Comparison& comparison) {
   };
   list("Not tested, only in A", comparison.only_a);
   list("Not tested, only in B", comparison.only_b);
-  list("Not tested, no figure that both hold", comparison.without_figures);
+  list("Not tested, no figure in both", comparison.without_figures);
   return out;
 }
 
@@ -339,9 +340,9 @@ nlohmann::ordered_json CompareJson(const Comparison& comparison) {
                                  {"tested", nlohmann::ordered_json::object()},
                                  {"untested", comparison.untested},
                                  {"exceeded", comparison.exceeded()}};
-  for (const Respect& respect : kRespects) {
-    const Tested count = CountTested(comparison, respect);
-    json["tested"][respect.name] = {
+  for (const Measure& measure : kMeasures) {
+    const Tested count = CountTested(comparison, measure);
+    json["tested"][measure.name] = {
         {"rows", count.rows}, {"without_interval", count.no_interval}, {"not_measured", count.not_measured}};
   }
   for (const ComparedRow& row : comparison.rows) {

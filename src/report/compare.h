@@ -1,5 +1,4 @@
-// Two folders of records set side by side: what the second loses against the first, and whether that is more than a
-// limit allows. A gate for continuous integration.
+// Compares two folders of records and tests the differences against limits. A gate for continuous integration.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -21,7 +20,7 @@ struct CompareLimits {
   bool any() const { return ppl_delta_percent || kl_nats || slowdown_percent; }
 };
 
-// What B costs more than A in one respect. Without an interval it is shown, but no limit is held against it.
+// The difference of B from A in one measure. Without an interval it is shown but not tested against a limit.
 struct Change {
   double a = 0;
   double b = 0;

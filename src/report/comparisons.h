@@ -1,5 +1,5 @@
-// Rows that are set side by side: a mixed plan and the best single configuration of its budget, and one configuration
-// calibrated on several texts. The tables of sections 3 and 4 and their plots read from here.
+// Pairs of rows: a mixed plan and the best single configuration of its budget, and one configuration calibrated on
+// several texts. The tables of sections 3 and 4 and their plots read from here.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace marlin {
 
-// The page's two calibration texts. No other text ever stands under these names.
+// The page's two calibration texts. No other text has these names.
 inline constexpr const char* kWikiText = "wikitext2";
 inline constexpr const char* kBartowski = "bartowski-v3";
 inline constexpr const char* kNoDifference = "no measurable difference";
@@ -34,7 +34,7 @@ struct MixedPair {
 // with one format for the same kinds of tensors and no more bytes than the budget allows.
 std::vector<MixedPair> MixedPairs(const ResultGroup& group);
 
-// Rows with the same plan: the first of them stands for all.
+// Rows with the same plan: the first one represents all.
 std::vector<const ResultRow*> DistinctPlans(const ResultGroup& group);
 
 // A configuration and method, calibrated on one text or more, all else equal.

@@ -58,7 +58,7 @@ std::string TimingRun(const Record& record) {
   const record::Throughput& timed = *record.throughput;
   if (!timed.interleaved) return "alone " + record.id;
   if (timed.run) return "run " + *timed.run;
-  // Rows that took turns saw the same machine before and after.
+  // Rows that were timed interleaved have the same machine state before and after.
   const record::Machine& x = record.machine;
   return fmt::format("{} {} {} {} {}", x.load_before.value_or(-1), x.load_after.value_or(-1),
                      x.clock_mhz_before.value_or(-1), x.clock_mhz_after.value_or(-1), record.command);

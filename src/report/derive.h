@@ -1,5 +1,5 @@
-// What follows from one record, or from a record and its baseline. The only place where raw windows, samples and bytes
-// become the numbers of the page.
+// Figures derived from one record, or from a record and its baseline. Only this file computes the numbers of the page
+// from raw windows, samples and bytes.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ PerplexityEstimate PerplexityOf(const record::HalfWindows& half);
 double BitsPerByte(const record::Perplexity& measured);
 // How decode was timed: its own protocol, else that of the whole.
 const record::TimingProtocol& DecodeProtocol(const record::Throughput& measured);
-// Equal for rows that took turns when they were timed (the record has a throughput).
+// Equal for rows that were timed interleaved (the record has a throughput).
 std::string TimingRun(const Record& record);
 // The load around the timing when it was more than the program's own threads make: then other programs were running.
 std::optional<double> ForeignLoad(const record::Machine& machine);

@@ -12,7 +12,7 @@ namespace {
 constexpr double kWidth = 1080;
 constexpr double kLegendHeight = 40;
 constexpr double kLineHeight = 30;
-constexpr double kDotHeight = 13;  // of one of several dots that stand one below the other
+constexpr double kDotHeight = 13;  // of one of several dots, one below the other
 constexpr double kTop = 52;
 constexpr double kBottom = 56;
 constexpr double kGap = 12;

@@ -1,4 +1,4 @@
-// How numbers are written on the page and the terminal; the one place that decides digits.
+// Formats numbers for the page and the terminal. Only this file decides the number of digits.
 #pragma once
 
 #include <cstdint>

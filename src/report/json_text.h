@@ -1,4 +1,4 @@
-// JSON laid out for people and for diffs: objects one field a line, lists of plain values in filled lines.
+// JSON formatted for people and diffs: one field per line in objects, lists of plain values in filled lines.
 #pragma once
 
 #include <cstddef>

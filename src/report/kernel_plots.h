@@ -1,4 +1,4 @@
-// Figures of kernels by themselves, as gnuplot scripts. Pure functions.
+// Plots of kernel timings, as gnuplot scripts. Pure functions.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// kl_vs_bpw: how far the predictions move for the bits a weight gets.
+// kl_vs_bpw: mean KL against bits per weight.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -103,7 +103,7 @@ double OverlapArea(const Box& a, const Box& b) {
 
 std::vector<PlacedLabel> PlaceLabels(std::span<const LabelRequest> requests, const Box& area,
                                      std::span<const Box> marks) {
-  // Labels that wait for their turn lie out of everybody's way.
+  // Labels that are not placed yet are out of the way of all others.
   constexpr double kAway = -1e6;
   std::vector<PlacedLabel> placed(requests.size(), {Box{kAway, kAway, kAway, kAway}, false});
   std::vector<std::vector<Box>> candidates;

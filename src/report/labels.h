@@ -1,4 +1,4 @@
-// Where the names of points go in a crowded plot: near their points, not on each other, and off the marks if possible.
+// Places the names of points in a crowded plot: near their points, not on each other, and off the marks if possible.
 // Units are pixels, the origin is at the bottom left.
 #pragma once
 

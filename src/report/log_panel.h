@@ -16,7 +16,7 @@ struct Point {
 
 struct Curve {
   std::vector<Point> points;
-  std::string look;  // what stands behind "with"
+  std::string look;  // the text after "with"
 };
 
 // One plot. Both axes begin above 0.
@@ -31,7 +31,7 @@ struct LogPanel {
   std::vector<double> x_tics;
   std::vector<Curve> curves;
 
-  // In pixels: where the data are drawn, and where a value stands.
+  // In pixels: the area of the data, and the position of a value.
   Box area() const;
   double X(double value) const;
   double Y(double value) const;

@@ -24,7 +24,7 @@ metal-marlin eval perplexity ./path/to/model --samples 100
 
 std::string LeftOut(const PageOptions& options) {
   if (options.left_out.empty()) return "";
-  std::string out = "\n## Left out\n\nFiles and figures of the results folder that this page does not rest on:\n\n";
+  std::string out = "\n## Left out\n\nFiles and figures of the results folder that this page does not use:\n\n";
   for (const std::string& sentence : options.left_out) out += "- " + EscapeMarkdown(sentence) + "\n";
   return out;
 }
@@ -37,14 +37,14 @@ std::string EmptyPage(const PageOptions& options) {
 Run the comparison, or measure one model, then make this page again:
 
 {}
-It will hold:
+It will contain:
 
 1. Summary: the best configuration of each model, with its perplexity delta, compression ratio and throughput
 2. Per-model detail: every tested configuration, sorted by KL from the baseline, or by perplexity delta without it
 3. Uniform and mixed precision side by side, at equal bytes
 4. WikiText-2 and Bartowski v3 calibration side by side
 5. Plots: quality against compression and bits per weight, and throughput by model and configuration
-6. Methodology, hardware and versions, as the records tell them
+6. Methodology, hardware and versions, from the records
 7. The benchmark configurations
 )",
                                            kGenerated, CodeSpan("metal-marlin report generate"), HowToMake(options));
@@ -56,11 +56,11 @@ std::string Head(const Analysis& analysis, const PageOptions& options) {
   return std::string(kTitle) +
          fmt::format("{} from {} records, the newest of {}. Run {} to update.\n\n", kGenerated, analysis.shown.size(),
                      newest, CodeSpan(options.commands.update)) +
-         "Every line names the record it stands on. What is not measured says so; it is never 0. Intervals are 95 %; "
-         "rows that share a rank are not distinguished by their own paired difference. \"few\": fewer than " +
+         "Every line links to its record. Missing values read \"not measured\", never 0. Intervals are 95 %. Rows "
+         "share a rank if their own paired difference does not distinguish them. \"few\": fewer than " +
          fmt::format(
-             "{} windows. \"unstable\": the times that are left after removing outliers vary by more than {:.0f} % "
-             "(coefficient of variation), or all of them span more than {:.0f} % of their median from p5 to p95.\n",
+             "{} windows. \"unstable\": after removing outliers the times vary by more than {:.0f} % (coefficient of "
+             "variation), or all times span more than {:.0f} % of their median from p5 to p95.\n",
              kFewWindows, 100 * kUnstableCv, 100 * kUnstableRange);
 }
 

@@ -1,4 +1,4 @@
-// RESULTS.md. A pure function: the same analysis gives the same bytes. No clock, no locale, no file is looked at.
+// RESULTS.md. A pure function: the same analysis gives the same bytes. It uses no clock, no locale and no file.
 #pragma once
 
 #include <set>
@@ -10,7 +10,7 @@
 
 namespace marlin {
 
-// With what a page of ours says how it was made.
+// The line of a page of this program that says how it was made.
 inline constexpr std::string_view kGenerated = "Auto-generated";
 
 // What the page tells its reader to type. Paths as the user named them, so that the page is the same on every machine.

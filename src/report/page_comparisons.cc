@@ -164,14 +164,14 @@ std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
   }
   if (!any) {
     return out +
-           "Not measured: no record holds a mixed plan (one format per tensor, under the same bytes as the best "
-           "single configuration).\n";
+           "Not measured: no record has a mixed plan (one format per tensor, under the same bytes as the best single "
+           "configuration).\n";
   }
   return out +
          "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. "
          "KL in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
-         "measured. Expected KL: the sum of what each unit costs alone, with the weights that the plan was made "
-         "with.\n";
+         "measured. Expected KL: the sum of the losses of the single units, measured with the weights of the planning "
+         "step.\n";
 }
 
 std::string CalibrationSection(const Analysis& analysis, const PageOptions& options) {
@@ -187,15 +187,14 @@ std::string CalibrationSection(const Analysis& analysis, const PageOptions& opti
     }
   }
   if (!any) {
-    return out + fmt::format("Not measured: no record holds a calibration text ({}, {} or another).\n", kWikiText,
-                             kBartowski);
+    return out +
+           fmt::format("Not measured: no record has a calibration text ({}, {} or another).\n", kWikiText, kBartowski);
   }
-  return out +
-         fmt::format(
-             "Each text stands under its own name; the line \"{}\" is filled by the texts named {} and {} only. Other "
-             "texts are compared with the one that lost least. Negative: the second loses less. The verdict follows "
-             "KL, or perplexity where KL is not measured.\n",
-             kPageTexts, kWikiText, kBartowski);
+  return out + fmt::format(
+                   "Each text has its own name. The line \"{}\" needs the texts named {} and {}. Other texts are "
+                   "compared with the one that lost least. Negative: the second loses less. The verdict follows KL, or "
+                   "perplexity where KL is not measured.\n",
+                   kPageTexts, kWikiText, kBartowski);
 }
 
 }  // namespace marlin

@@ -47,7 +47,7 @@ std::string ConfigurationsSection(const Analysis& analysis) {
       for (const ResultRow& row : group.rows) {
         const record::Config& config = row.record().config;
         models[config.id].insert(model.name);
-        // "uniform" stands for the best single configuration beside a mixed one.
+        // "uniform" means the best single configuration beside a mixed one.
         if (config.kind == record::Kind::kMixed) models["uniform"].insert(model.name);
         others.emplace(config.id, &config);
       }
@@ -65,8 +65,8 @@ std::string ConfigurationsSection(const Analysis& analysis) {
   for (const auto& [id, config] : others) {
     const bool imported = config->kind == record::Kind::kImported;
     const std::string words = config->kind == record::Kind::kBaseline ? "baseline"
-                              : imported                              ? "a file of another program"
-                                                                      : "beyond the page's list";
+                              : imported                              ? "made by another program"
+                                                                      : "not in the fixed list";
     table.Add({id, config->label, FigureGroup(*config), words, Names(models[id])});
   }
   return "## 7. Benchmark configurations\n\n" + ToMarkdown(table);

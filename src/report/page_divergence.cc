@@ -1,4 +1,4 @@
-// What section 2 says of divergence: the order of the rows, the noise floor, percentiles of KL.
+// Divergence in section 2: the order of the rows, the noise floor, percentiles of KL.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace {
 std::string NoiseFloorText(const Record& baseline) {
   const record::NoiseFloor& floor = *baseline.noise_floor;
   return fmt::format(
-      "Noise floor of KL: {:.2e} nats per token, {} by {} against itself by {}, first {} {}. A mean KL that is not "
-      "above it is called indistinguishable.",
+      "Noise floor of KL: {:.2e} nats per token, {} by {} against itself by {}, first {} {}. A row whose mean KL does "
+      "not exceed it is marked \"indistinguishable\".",
       KlOf(floor), baseline.config.id, floor.kernels[0], floor.kernels[1], floor.windows,
       floor.windows == 1 ? "window" : "windows");
 }
@@ -45,10 +45,9 @@ std::string DivergenceNotes(const ResultGroup& group) {
   std::string out;
   if (const std::string names = BelowBaseline(group); !names.empty()) {
     out += fmt::format(
-        "\nPerplexity below the baseline's does not mean better ({}): rounding can soften predictions that are too "
-        "sure "
-        "of "
-        "themselves, which pays on a text that is foreign to the model. How far the predictions moved, KL says{}.\n",
+        "\nA perplexity below the baseline's does not mean a better model ({}): rounding can soften overconfident "
+        "predictions, which lowers the perplexity on a text foreign to the model. KL shows how far the predictions "
+        "moved{}.\n",
         EscapeMarkdown(names), group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured));
   }
   if (!group.any_kl()) return out;

@@ -1,4 +1,4 @@
-// What the page says of divergence: in the rows, in the details, and where it was not measured.
+// Divergence on the page: in the rows, in the details, and where it was not measured.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Section 2, folded: every kernel that was timed, as a share of what the machine can do.
+// Section 2, folded: every timed kernel, as a share of the machine's limit.
 #include <fmt/format.h>
 
 #include <map>
@@ -54,12 +54,10 @@ std::string KernelTables(const ModelResults& model, const PageOptions& options) 
   const TimingColumns settings(rows, KernelTimingOf);
   if (settings.size() == 0) return "";
   std::string out =
-      "\nShapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" six fixed shapes "
-      "that "
-      "every report shows. Shares are taken of the limits measured in the same run; they are the best of a few passes, "
-      "so "
-      "a share can pass 100 % when another program disturbed those passes, and the smallest products at m = 1 mostly "
-      "show what it costs to wake the threads.\n";
+      "\nShapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" are six fixed "
+      "shapes that every report shows. Shares are of the limits measured in the same run. A limit is the best of a few "
+      "passes, so a share can exceed 100 % if another program disturbed them. The smallest products at m = 1 mostly "
+      "measure the time to wake the threads.\n";
   for (std::size_t i = 0; i < settings.size(); ++i) {
     Table table;
     table.columns = {{"Config", Align::kLeft},

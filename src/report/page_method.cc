@@ -1,4 +1,4 @@
-// Sections 5 and 6: the plots, and what was done on what, in the words of the records.
+// Sections 5 and 6: plots, methodology, hardware and versions, from the records.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -99,7 +99,7 @@ std::string CommandBlock(const std::string& command) {
 std::string RoundingSentence(const record::Machine& machine) {
   if (!machine.activations) return "fp32, not rounded (w4a32)";
   const std::string mode = *machine.activations == "int8" ? "w4a8" : "w4a16-" + *machine.activations;
-  return fmt::format("rounded to {} in the matrix products of kernels made for it ({}); sums in fp32",
+  return fmt::format("rounded to {} in matrix products that have a kernel for it ({}); sums in fp32",
                      *machine.activations, mode);
 }
 
@@ -132,23 +132,22 @@ std::string MethodologySection(const Analysis& analysis) {
     if (record.perplexity) Insert(record.perplexity->kernels, record.config.id, served);
     if (record.throughput) Insert(record.throughput->kernels, record.config.id, served);
   }
-  std::string out = "## 6. Methodology\n\nAs the records tell it.\n\n### Perplexity\n\n" + Lines(perplexity);
+  std::string out = "## 6. Methodology\n\nFrom the records.\n\n### Perplexity\n\n" + Lines(perplexity);
   out += fmt::format(
       "\nCross-entropy over disjoint windows. Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline "
       "and quantized. Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.\n",
       kBootstrapResamples, kBootstrapSeed);
-  out +=
-      "\n### Divergence and ranks\n\n" + Lines(divergence) +
-      "\nPer token KL(baseline || row) over the whole vocabulary, of the same pass as the perplexity; its interval as "
-      "above. Ranks follow mean KL where every row of a table has it, since a perplexity can fall although the "
-      "predictions got worse; else they follow the perplexity delta. Two rows share a rank unless the interval of "
-      "their own paired difference, of KL or of perplexity, excludes 0.\n";
-  out += "\n### Throughput\n\n" + Lines(throughput) +
-         "\n### Kernels\n\nThat served the weights in both, with the configurations:\n\n" + Lines(served) +
-         "\nActivations:\n\n" + Lines(rounded) + "\nTimed by themselves:\n\n" + Lines(kernels);
+  out += "\n### Divergence and ranks\n\n" + Lines(divergence) +
+         "\nKL(baseline || row) per token over the whole vocabulary, from the same pass as the perplexity, with an "
+         "interval as above. Rows are ranked by mean KL where every row of a table has it, because perplexity can fall "
+         "although the predictions got worse. Otherwise they are ranked by perplexity delta. Two rows share a rank "
+         "unless the interval of their own paired difference, of KL or of perplexity, excludes 0.\n";
+  out += "\n### Throughput\n\n" + Lines(throughput) + "\n### Kernels\n\nUsed in both, with the configurations:\n\n" +
+         Lines(served) + "\nActivations:\n\n" + Lines(rounded) + "\nTimed alone:\n\n" + Lines(kernels);
   return out +
          "\n### Compression\n\nFP16 bytes of the original (2 bytes for every parameter, tied tensors once) / bytes of "
-         "the tensors as written. Bits per weight and the ratio of quantized tensors count only these.\n";
+         "the tensors as written. Bits per weight and the ratio of quantized tensors count only the quantized "
+         "tensors.\n";
 }
 
 std::string HardwareSection(const Analysis& analysis) {
@@ -199,7 +198,7 @@ std::string RecordsSection(const Analysis& analysis, const PageOptions& options)
   std::string out = "## Appendix: records and the commands that made them\n\n" + ToMarkdown(table);
   for (const auto& [command, ids] : commands) out += "\n" + ids + ":\n\n" + CommandBlock(command);
   if (!analysis.superseded.empty()) {
-    out += "\nNot shown, since a newer record measures the same configuration in the same way:\n\n";
+    out += "\nNot shown, because a newer record measures the same configuration in the same way:\n\n";
     std::vector<const StoredRecord*> older = analysis.superseded;
     std::sort(older.begin(), older.end(), [](const auto* a, const auto* b) { return a->file < b->file; });
     for (const StoredRecord* stored : older) {

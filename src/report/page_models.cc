@@ -144,8 +144,8 @@ std::string Fold(const char* title, const std::string& content) {
 std::string DivergenceText(const ResultGroup& group, const PageOptions& options) {
   const Table table = DivergenceTable(group, options);
   if (table.rows.empty()) return "";
-  return "\nKL of single tokens in 1e-3 nats. Same top-1: tokens whose most likely successor is the baseline's. "
-         "Probability change: of the right token, against the baseline, in percentage points.\n\n" +
+  return "\nKL of single tokens in 1e-3 nats. Same top-1: tokens with the same most likely next token as the baseline. "
+         "Probability change: of the correct token against the baseline, in percentage points.\n\n" +
          ToMarkdown(table);
 }
 
@@ -157,14 +157,14 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   out += measured == nullptr ? "Perplexity is not measured for these rows."
                              : EscapeMarkdown(DescribeText(*measured)) + ".";
   if (measured != nullptr && measured->windows < kFewWindows) {
-    out += fmt::format(" Few windows: below {}, the intervals themselves are uncertain.", kFewWindows);
+    out += fmt::format(" Few windows: with fewer than {}, the intervals themselves are uncertain.", kFewWindows);
   }
   if (const std::string order = SortedBy(group); !order.empty()) out += " " + order;
   out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options)) + DivergenceNotes(group);
   for (const std::string& note : TimingNotes(group, timings)) out += "\n" + EscapeMarkdown(note) + "\n";
   if (const std::string note = ImportedNote(group); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
   if (timings.size() == 0) {
-    out += fmt::format("\nThroughput is not measured; {} would.\n", CodeSpan("metal-marlin bench comparison"));
+    out += fmt::format("\nThroughput is not measured; {} measures it.\n", CodeSpan("metal-marlin bench comparison"));
   }
   const std::string sizes =
       "\nMB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
@@ -203,15 +203,15 @@ std::string ModelText(const ModelResults& model, const PageOptions& options) {
                   CodeSpan(ShortHash(x.sha256)));
   if (SourceIsSmallest(model)) {
     out += fmt::format(
-        "\nThe source's tensors, {} MB, weigh less than those of every row here: these rows compare formats with each "
-        "other, and none of them is a reason to replace the source.\n",
+        "\nThe source's tensors ({} MB) are smaller than those of every row here. The rows compare formats with each "
+        "other; none is a reason to replace the source.\n",
         FigureMegabytes(x.source_bytes));
   }
   for (const ResultGroup& group : model.groups) out += GroupText(group, options);
   if (HasSameGrid(model)) {
     out += fmt::format(
-        "\n† same grid as source: the weights come from a {} file and already lie on a grid like this "
-        "row's, which flatters it.\n",
+        "\n† same grid as source: the weights come from a {} file and already lie on a similar grid, which flatters "
+        "the row.\n",
         EscapeMarkdown(x.source_type));
   }
   return out + Fold("Kernels on the model's and the page's shapes", KernelTables(model, options));
@@ -228,9 +228,9 @@ std::string DescribeText(const record::Perplexity& x) {
 
 std::string ModelsSection(const Analysis& analysis, const PageOptions& options) {
   std::string out =
-      "## 2. Per-model detail\n\nBest in bold; what the rows are sorted by stands above each table. Bits per weight "
-      "count codes, scales and zero points of the quantized tensors; compression counts the whole model. Layers "
-      "GFLOP/s: the model's linear layers by themselves at 512 tokens.\n";
+      "## 2. Per-model detail\n\nThe best row is in bold. The text above each table says how it is sorted. Bits per "
+      "weight count codes, scales and zero points of the quantized tensors; compression counts the whole model. Layers "
+      "GFLOP/s: the model's linear layers alone at 512 tokens.\n";
   for (const ModelResults& model : analysis.models) out += ModelText(model, options);
   return out;
 }

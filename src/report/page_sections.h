@@ -18,7 +18,7 @@ std::string SortedBy(const ResultGroup& group);
 std::string DivergenceNotes(const ResultGroup& group);
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options);      // without rows when no KL is measured
 std::string KernelTables(const ModelResults& model, const PageOptions& options);  // empty without kernel timings
-// Below a table with speeds, as plain sentences: which rows took turns where not all did, and whether other programs
+// Sentences below a table with speeds: which rows were timed interleaved if not all were, and whether other programs
 // were running; empty when there is nothing to say.
 std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings);
 std::string LoadNote(const std::vector<const ResultRow*>& rows);
@@ -32,7 +32,7 @@ std::string HardwareSection(const Analysis& analysis);
 std::string ConfigurationsSection(const Analysis& analysis);
 std::string RecordsSection(const Analysis& analysis, const PageOptions& options);
 
-// The record that a line stands on: its short id, linked to its file.
+// The record of a line: its short id, linked to its file.
 Cell RecordCell(const StoredRecord& stored, const PageOptions& options);
 
 // "WikiText-2 test, protocol ppl-512 v1, all 562 windows of 512 tokens"

@@ -86,13 +86,13 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
     if (const std::string note = LoadNote(best); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
     separator = "\n";
   }
-  return out + fmt::format(
-                   "\nBest: least mean KL from the baseline, or least perplexity delta where KL is not measured on "
-                   "every row, among rows whose quantized tensors are at least {} times smaller; among rows not "
-                   "distinguished from it the smallest, then, of those timed in turn, the fastest in decode. "
-                   "Compression: FP16 bytes of the "
-                   "original / bytes of the quantized model, everything included.\n",
-                   kBestCompression);
+  return out +
+         fmt::format(
+             "\nBest: among rows whose quantized tensors are at least {} times smaller, the row with the least mean KL "
+             "from the baseline (least perplexity delta where KL is not measured on every row). Among rows not "
+             "distinguished from it, the smallest; then, among rows timed interleaved, the fastest in decode. "
+             "Compression: FP16 bytes of the original / bytes of the quantized model, everything included.\n",
+             kBestCompression);
 }
 
 }  // namespace marlin

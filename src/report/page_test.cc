@@ -268,7 +268,7 @@ TEST(Page, TwoModelsAndTwoProtocolsHaveTheirOwnTables) {
 
 TEST(Page, ASourceSmallerThanEveryRowIsNamed) {
   std::vector<StoredRecord> records = HandMadeRecords();
-  constexpr const char* kSentence = "weigh less than those of every row here";
+  constexpr const char* kSentence = "are smaller than those of every row here";
   std::uint64_t smallest = records.front().record.size.model_bytes;
   for (const StoredRecord& stored : records) smallest = std::min(smallest, stored.record.size.model_bytes);
   for (StoredRecord& stored : records) stored.record.model.source_bytes = smallest;

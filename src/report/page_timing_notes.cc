@@ -1,4 +1,4 @@
-// What stands under a table of speeds: which rows took turns, and whether the machine was doing something else.
+// Notes under a table of speeds: which rows were timed interleaved, and whether other programs were running.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -38,21 +38,21 @@ std::string RunsNote(const Rows& rows, const std::string& protocol) {
   std::vector<Rows> runs = RunsOf(rows);
   if (runs.size() < 2) return "";
   std::string note = fmt::format(
-      "Speeds ({}) come from {} runs: only rows of one run took turns on the machine, and a difference between runs "
-      "may be the machine's.",
+      "Speeds ({}) come from {} runs. Only rows of one run were timed interleaved; a difference between runs may come "
+      "from the machine.",
       protocol, runs.size());
   const auto longest = std::ranges::max_element(runs, {}, &Rows::size);
-  if (longest->size() == 1) return note + " Each row was timed by itself.";
+  if (longest->size() == 1) return note + " Each row was timed alone.";
   runs.erase(longest);
   Rows alone;
   for (const Rows& run : runs) {
     if (run.size() == 1) {
       alone.push_back(run[0]);
     } else {
-      note += fmt::format(" In turn with each other, not with the rest: {}.", Names(run));
+      note += fmt::format(" Timed interleaved with each other, not with the rest: {}.", Names(run));
     }
   }
-  return alone.empty() ? note : note + fmt::format(" By itself: {}.", Names(alone));
+  return alone.empty() ? note : note + fmt::format(" Timed alone: {}.", Names(alone));
 }
 
 }  // namespace

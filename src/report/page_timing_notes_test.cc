@@ -33,16 +33,16 @@ int Count(const std::string& text, const std::string& part) {
 }
 
 TEST(TimingNotes, OneRunNeedsNoWord) {
-  EXPECT_EQ(Count(PageOf(test::SevenRecords()), "took turns"), 0);
+  EXPECT_EQ(Count(PageOf(test::SevenRecords()), "were timed interleaved"), 0);
   EXPECT_EQ(Count(PageOf(test::SevenRecords()), "Warning"), 0);
 }
 
 TEST(TimingNotes, RowsOfSeveralRunsAreTold) {
   std::vector<StoredRecord> records = TwoRuns();
   const std::string page = PageOf(records);
-  EXPECT_EQ(Count(page, "Speeds (15/100) come from 2 runs: only rows of one run took turns"), 1) << page;
-  EXPECT_EQ(Count(page, "In turn with each other, not with the rest: int4-g64 mse, "), 1) << page;
-  EXPECT_EQ(Count(page, "In turn with each other"), 1) << "the longest run is the rest";
+  EXPECT_EQ(Count(page, "Speeds (15/100) come from 2 runs. Only rows of one run were timed interleaved"), 1) << page;
+  EXPECT_EQ(Count(page, "Timed interleaved with each other, not with the rest: int4-g64 mse, "), 1) << page;
+  EXPECT_EQ(Count(page, "Timed interleaved with each other"), 1) << "the longest run is the rest";
   EXPECT_EQ(Count(SummaryText(Analyze(records)), "come from 2 runs"), 1);
   EXPECT_EQ(Count(ThroughputFigure(Analyze(records))->script, "timed in 2 runs"), 1);
   records.erase(records.begin() + 3, records.end() - 3);
@@ -58,16 +58,16 @@ TEST(TimingNotes, OlderRecordsAreToldApartByCommandAndMachine) {
   records[4].record.command += " --another";
   const std::string page = PageOf(records);
   EXPECT_EQ(Count(page, "come from 3 runs"), 1) << page;
-  EXPECT_EQ(Count(page, "By itself: fp4-g64, fp4-g256."), 1) << page;
+  EXPECT_EQ(Count(page, "Timed alone: fp4-g64, fp4-g256."), 1) << page;
 }
 
 TEST(TimingNotes, RowsThatDidNotTakeTurnsStandAlone) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (StoredRecord& stored : records) stored.record.throughput->interleaved = false;
   EXPECT_EQ(Count(PageOf(records), "come from 7 runs"), 1);
-  EXPECT_EQ(Count(PageOf(records), "Each row was timed by itself."), 1);
+  EXPECT_EQ(Count(PageOf(records), "Each row was timed alone."), 1);
   for (std::size_t i = 1; i < 7; ++i) records[i].record.throughput.reset();
-  EXPECT_EQ(Count(PageOf(records), "took turns"), 0) << "a single timed row has nothing beside it";
+  EXPECT_EQ(Count(PageOf(records), "were timed interleaved"), 0) << "a single timed row has nothing beside it";
 }
 
 TEST(TimingNotes, ALoadedMachineIsSaidUnderTheSpeeds) {

@@ -1,5 +1,5 @@
-// What the figures have in common: texts at pixel positions, plot areas, the look of the series. The origin of all
-// positions is at the bottom left.
+// Common parts of the figures: texts at pixel positions, plot areas, styles of the series. The origin of all positions
+// is at the bottom left.
 #pragma once
 
 #include <string>

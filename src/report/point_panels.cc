@@ -51,7 +51,7 @@ class Projection {
 };
 
 // Lines with their names above them; returns what they cover. Where the scale leaves no room for a name the line is
-// left out too: it would run through another line's name, and nobody could tell what it is.
+// left out too: it would run through another line's name, and would not be readable.
 std::vector<Box> DrawGuides(Figure& figure, const Box& area, const PointPanel& panel, const Projection& to_px) {
   std::vector<Box> covered;
   double free_from = area.bottom;  // above the last name

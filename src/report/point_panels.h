@@ -18,7 +18,7 @@ struct PlotPoint {
   std::string method;
   bool imported = false;
   std::string config;  // its name without method and calibration text
-  std::string label;   // its full name, and what else stands beside the point
+  std::string label;   // its full name, and the other text beside the point
 };
 
 // The point of a row, labelled with the row's name.
@@ -56,7 +56,7 @@ struct PointPanel {
   std::vector<PlotPoint> stairs;  // the corners of a line down to the right, by x; empty = none
   std::string note;               // a line inside, at the bottom
   std::vector<double> y_tics;     // empty = gnuplot chooses
-  bool side_by_side = false;  // points of different methods stand a few pixels apart: at one x their bars would hide
+  bool side_by_side = false;      // points of different methods are a few pixels apart: at one x their bars would hide
 };
 
 struct AxisTitles {

@@ -1,4 +1,4 @@
-// What the figures of points say by colour, shape and name, read from their scripts.
+// Colours, shapes and names in the figures of points, read from their scripts.
 #include "report/point_panels.h"
 
 #include <gtest/gtest.h>

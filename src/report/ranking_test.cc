@@ -135,7 +135,7 @@ TEST(Ranking, FollowsFromTheWindows) {
   }
 }
 
-// The records of this repository were made before divergence was measured; their ranks stand in the README.
+// The records of this repository were made before divergence was measured; their ranks are in the README.
 TEST(Ranking, CommittedRecordsKeepTheirRanks) {
   const auto loaded = LoadRecords(std::string(MARLIN_SOURCE_DIR) + "/benchmarks/results");
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;

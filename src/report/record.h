@@ -1,6 +1,6 @@
-// The result record: what was measured on one model in one configuration, and everything needed to judge or repeat it.
-// One JSON file each; docs/results_schema.md explains every field. Raw windows and samples are kept; whatever follows
-// from them (derive.h) is computed again by every reader.
+// The result record: the measurements of one model in one configuration, and everything needed to judge or repeat them.
+// Each record is one JSON file; docs/results_schema.md explains every field. Raw windows and samples are stored. Every
+// reader computes the figures that follow from them again (derive.h).
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ struct Model {
   std::string source_type;         // of most weights: "BF16", "Q4_1"
   std::string container;           // "safetensors", "gguf"
   std::string sha256;              // of everything that decides its numbers
-  std::uint64_t source_bytes = 0;  // of its tensors as they lie in the source
+  std::uint64_t source_bytes = 0;  // of its tensors in the source
   std::uint64_t parameters = 0;    // tied tensors once
   std::string architecture;
 };
@@ -76,7 +76,7 @@ struct Config {
   std::optional<std::string> import_sha256;   // of the file that another program quantized
   bool quantized_embeddings = false;
   bool quantized_head = false;
-  bool same_grid_as_source = false;  // the source's weights already lie on a grid like this one's
+  bool same_grid_as_source = false;  // the source's weights already lie on a similar grid
 };
 
 // Linear layers of a block that share their input, and so a format.
@@ -147,7 +147,7 @@ struct LogHistogram {
   std::vector<std::uint64_t> counts;
 };
 
-// How far the predictions lie from the baseline's, on the windows of Perplexity, of the same pass.
+// How far the predictions are from the baseline's, on the windows of Perplexity, from the same pass.
 struct Divergence {
   std::string protocol;  // "kl-512"
   std::uint64_t metric_version = 0;
@@ -201,7 +201,7 @@ struct Decode {
 struct Throughput {
   TimingProtocol protocol;
   bool interleaved = false;        // with the other configurations of the same run
-  std::optional<std::string> run;  // rows with the same one took turns
+  std::optional<std::string> run;  // rows with the same value were timed interleaved
   std::string backend;
   std::vector<std::string> kernels;
   std::optional<Prefill> prefill;

@@ -1,4 +1,4 @@
-// The rules between the fields of a record that types alone cannot express.
+// Rules between the fields of a record that types cannot express.
 #pragma once
 
 #include <string_view>

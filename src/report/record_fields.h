@@ -1,5 +1,5 @@
-// The one list of the fields of a record, in file order: reading, writing, and the check that the schema page names
-// every field walk it. visit(name, field) is called once per field.
+// The list of the fields of a record, in file order. Reading, writing and the check of the schema page use it.
+// visit(name, field) is called once per field.
 #pragma once
 
 #include <concepts>

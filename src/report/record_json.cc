@@ -24,7 +24,7 @@ constexpr std::array<std::pair<record::Kind, std::string_view>, 4> kKinds = {{
     {record::Kind::kImported, "imported"},
 }};
 
-// Fields -> JSON. Remembers the first number that JSON cannot hold.
+// Fields -> JSON. Keeps the first number that JSON cannot represent.
 class Writer {
  public:
   template <class T>
@@ -80,7 +80,7 @@ class Writer {
   std::string not_finite_;
 };
 
-// JSON -> fields. Remembers the first thing that is not as it should be; later fields are then left alone.
+// JSON -> fields. Keeps the first error; later fields are then not read.
 class Reader {
  public:
   explicit Reader(const Json& json) : json_(&json) {}

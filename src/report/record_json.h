@@ -17,7 +17,7 @@ Result<std::string> ToJson(const Record& record, const Record* base = nullptr);
 
 struct ParsedRecord {
   Record record;
-  std::optional<RecordSummary> summary;  // as it stands in the file; not to be believed, only compared
+  std::optional<RecordSummary> summary;  // as written in the file; only compared, not trusted
 };
 
 // `where` names the file in messages. Unknown fields are ignored.

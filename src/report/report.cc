@@ -23,7 +23,7 @@ Status MakeFolder(const fs::path& folder) {
   return Error{ErrorCode::kInput, fmt::format("cannot make the folder {}: {}", folder.string(), code.message())};
 }
 
-// That the page replaces nothing but a page.
+// Checks that the page replaces only a page.
 Status CheckPage(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return {};

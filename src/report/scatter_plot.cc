@@ -1,4 +1,4 @@
-// ppl_vs_compression: what a row costs in perplexity against what it saves.
+// ppl_vs_compression: perplexity delta against compression.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// layer_sensitivity: what each unit of a model costs when it alone is quantized, as a heat map.
+// layer_sensitivity: the loss of each unit of a model when only it is quantized, as a heat map.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Tables of speeds measured just now: `bench throughput` and `bench kernels`. Nothing here is recorded.
+// Tables of the speeds of `bench throughput` and `bench kernels`, which are not recorded.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ struct LimitShare {
 // A test of llama-bench on one model in one configuration.
 struct ThroughputRow {
   std::string model;    // its name
-  std::string path;     // where it lies
+  std::string path;     // its path
   std::string weights;  // "fp4-g128"
   std::string kernels;  // that serve it
   int threads = 0;

@@ -75,7 +75,7 @@ void DropRepeated(std::vector<Candidate>& all, std::vector<std::string>& warning
   std::vector<Candidate> kept;
   for (Candidate& candidate : all) {
     if (!kept.empty() && kept.back().stored.record.key == candidate.stored.record.key) {
-      warnings.push_back(fmt::format("{}: the same measurement stands in {}, which is newer; this one is left out",
+      warnings.push_back(fmt::format("{}: {} has the same measurement and is newer; this file is left out",
                                      candidate.stored.file, kept.back().stored.file));
     } else {
       kept.push_back(std::move(candidate));

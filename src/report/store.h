@@ -1,4 +1,4 @@
-// The folder of result records: one file each, written whole or not at all, read with suspicion.
+// The folder of result records: one file per record, written atomically, checked when read.
 #pragma once
 
 #include <filesystem>

@@ -1,4 +1,4 @@
-// The result at a glance, without a page: for the terminal and for --json.
+// A summary of the results for the terminal and for --json.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -39,7 +39,7 @@ std::string OneLine(std::string_view text) {
 }
 
 std::string EscapeMarkdown(std::string_view text) {
-  // Written as HTML entities: GitHub would take $ for mathematics and @ for a person whatever stands before them.
+  // Written as HTML entities: GitHub reads $ as mathematics and @ as a person, whatever precedes them.
   constexpr std::string_view kEntities = "&<>@$|";
   constexpr std::string_view kBackslash = "\\`*~";
   const std::string line = OneLine(text);

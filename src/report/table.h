@@ -1,4 +1,4 @@
-// A table of plain text that can be shown as Markdown and on a terminal, and the escaping that both need.
+// A table of plain text for Markdown and the terminal, and the escaping for both.
 #pragma once
 
 #include <string>
