@@ -1,4 +1,4 @@
-// metal-marlin compare as continuous integration runs it, on the records of this repository.
+// metal-marlin compare in continuous integration, on the records of this repository.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -85,7 +85,8 @@ TEST(CompareVerb, ExitCodesOfAGate) {
   MakeOneUnstable(partly);
   run = RunProgram({"compare", steady, partly, "--max-slowdown", "1000"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_NE(run.err.find("have no interval of their time of prefill and were not held against it: "), std::string::npos)
+  EXPECT_NE(run.err.find("have no interval of their time of prefill and were not tested against it: "),
+            std::string::npos)
       << run.err;
 
   run = RunProgram({"compare", worse, worse, "--max-kl", "1"});

@@ -1,4 +1,5 @@
-// The sweep and the report: kill it anywhere, run it again, and the records are those of an undisturbed run.
+// The comparison and the report. A comparison that is killed anywhere and run again gives the records of an undisturbed
+// run.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -71,7 +72,7 @@ TEST_F(Comparison, RecordsDoNotGoAmongAModelsFiles) {
   ASSERT_TRUE(WriteFileAtomic(folder_ / "results" / "SHA256SUMS", "").ok());
   const RunResult run = RunProgram(Command("results", {}));
   EXPECT_EQ(run.exit_code, 3) << run.err;
-  EXPECT_NE(run.err.find("is a model's folder (it holds SHA256SUMS)"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("is the folder of a model (it contains SHA256SUMS)"), std::string::npos) << run.err;
 }
 
 TEST_F(Comparison, SevenRowsAndAReport) {
@@ -205,7 +206,7 @@ TEST_F(Comparison, MixedAndUniformFollowFromOnePlan) {
   EXPECT_EQ(RunProgram(Command("other", {"--budget", "5bpw"})).exit_code, 2) << "nothing to plan for";
 }
 
-// A baseline measured earlier has no hidden states any more; whatever lies in their place is not used.
+// A baseline measured earlier has no hidden states any more; other files in their place are not used.
 TEST_F(Comparison, ARowAddedLaterGetsTheSameDivergence) {
   ASSERT_EQ(RunProgram(Command("whole", {"-c", "fp4-g32", "-c", "int4-g64"})).exit_code, 0);
   ASSERT_EQ(RunProgram(Command("later", {"-c", "fp4-g32"})).exit_code, 0);
@@ -253,7 +254,7 @@ TEST_F(Comparison, WhatIsDoneOfAHalfFinishedRowIsSaid) {
   EXPECT_NE(partly.out.find(row + "\n"), std::string::npos) << partly.out;
 }
 
-// A file where the model of the third row should be stops the sweep there.
+// A file where the model of the third row should be stops the comparison there.
 TEST_F(Comparison, UntimedRowsAreRecordedOneByOne) {
   const std::vector<std::string> more = {"--no-timing", "--samples", "4", "-c", "fp4-g32", "-c", "fp4-g64"};
   auto dry = more;
@@ -299,7 +300,7 @@ TEST_F(Comparison, InterruptSaysHowToGoOn) {
     const RunResult run = RunProgram(Command("results", {"--samples", "20", "--backend", "reference"}), options);
     if (run.exit_code == 0) GTEST_SKIP() << "this machine finished before it could be interrupted";
     EXPECT_EQ(run.exit_code, 130) << run.err;
-    EXPECT_NE(run.err.find("goes on"), std::string::npos) << run.err;
+    EXPECT_NE(run.err.find("continues"), std::string::npos) << run.err;
   }
 }
 

@@ -67,7 +67,7 @@ TEST_F(Import, IsARowWithItsOwnBytesAndNoSpeed) {
   ASSERT_EQ(report.exit_code, 0) << report.err;
   const std::string page = *ReadFile(folder_ / "report/RESULTS.md");
   EXPECT_NE(page.find("other tool IQ4_NL"), std::string::npos);
-  EXPECT_NE(page.find("a file of another program"), std::string::npos);
+  EXPECT_NE(page.find("made by another program"), std::string::npos);
   EXPECT_NE(page.find("Imported: other tool IQ4_NL. Another program quantized this file"), std::string::npos) << page;
 }
 
@@ -95,7 +95,7 @@ TEST_F(Import, OfOtherWeightsInTheSameShapeIsRefused) {
 TEST_F(Import, NeedsAFileOfGgufAndNamesOfItsOwn) {
   const RunResult folder = Compare("base.gguf", {"--import", Path("model")});
   EXPECT_EQ(folder.exit_code, 3);
-  EXPECT_NE(folder.err.find("is no GGUF file"), std::string::npos) << folder.err;
+  EXPECT_NE(folder.err.find("is not a GGUF file"), std::string::npos) << folder.err;
   const RunResult nameless = Compare("base.gguf", {"--name", "x"});
   EXPECT_EQ(nameless.exit_code, 2);
   EXPECT_NE(nameless.err.find("--name"), std::string::npos) << nameless.err;

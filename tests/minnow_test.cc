@@ -1,5 +1,4 @@
-// The built-in model from end to end: what plain random weights cannot show, because they know nothing that could be
-// lost.
+// minnow from end to end: tests that need a trained model, because random weights have nothing to lose.
 #include <gtest/gtest.h>
 
 #include <algorithm>

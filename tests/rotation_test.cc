@@ -1,4 +1,4 @@
-// What rotating costs by itself, and rotation and channel scaling from end to end.
+// The loss of a rotation alone, and rotation and channel scaling from end to end.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

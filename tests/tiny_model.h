@@ -1,4 +1,5 @@
-// A small random Llama in a Hugging Face folder, with a tokenizer of bytes: enough to run every verb in milliseconds.
+// A small random Llama in a Hugging Face folder, with a tokenizer of bytes: enough to run every command in
+// milliseconds.
 #pragma once
 
 #include <filesystem>

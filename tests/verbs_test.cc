@@ -1,4 +1,4 @@
-// Every verb as a user runs it, on a tiny model: what it says, what it writes, how it fails.
+// Every command as a user runs it, on a tiny model: messages, files, failures.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -110,11 +110,12 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
 }
 
 TEST_F(Verbs, AnUnknownVerbIsNamedBesideThoseThereAre) {
-  ExpectFailure(RunProgram({"swim"}), 2, "there is no verb \"swim\". There are: inspect, calibrate, plan,");
-  ExpectFailure(RunProgram({"quantise", model_}), 2, "no verb \"quantise\"; did you mean quantize? There are: ");
+  ExpectFailure(RunProgram({"swim"}), 2, "there is no command \"swim\". Commands: inspect, calibrate, plan,");
+  ExpectFailure(RunProgram({"quantise", model_}), 2, "no command \"quantise\"; did you mean quantize? Commands: ");
   ExpectFailure(RunProgram({"ebnch", "--help"}), 2, "did you mean bench?");
-  ExpectFailure(RunProgram({"eval", "perplexitty", model_}), 2,
-                "eval has no verb \"perplexitty\"; did you mean perplexity? There are: perplexity, divergence, logits");
+  ExpectFailure(
+      RunProgram({"eval", "perplexitty", model_}), 2,
+      "eval has no command \"perplexitty\"; did you mean perplexity? Commands: perplexity, divergence, logits");
   EXPECT_EQ(RunProgram({"eval"}).exit_code, 2);
   EXPECT_EQ(RunProgram({"inspect", "no-such-model"}).exit_code, 3) << "a word after a whole verb is its own matter";
 }
@@ -126,12 +127,12 @@ TEST_F(Verbs, AnUnknownOptionIsNamedBesideTheOneThatWasMeant) {
                 "quantize has no option --ouput; did you mean --output?");
   ExpectFailure(RunProgram({"inspect", model_, "--swim"}), 2,
                 "inspect has no option --swim; see `metal-marlin inspect --help`");
-  ExpectFailure(RunProgram({"--json", "inspect", model_}), 2, "--json stands before a verb");
-  ExpectFailure(RunProgram({"inspect", model_, "twice"}), 2, "inspect has no use for the word twice");
+  ExpectFailure(RunProgram({"--json", "inspect", model_}), 2, "--json is given before a command");
+  ExpectFailure(RunProgram({"inspect", model_, "twice"}), 2, "inspect does not take the argument twice");
   ExpectFailure(RunProgram({"bench", "comparison", model_}), 2, "; did you mean --model " + model_ + "?");
   ExpectFailure(RunProgram({"--verison"}), 2, "did you mean --version?");
   ExpectFailure(RunProgram({"version"}), 2, "did you mean --version?");
-  ExpectFailure(RunProgram({"bench"}), 2, "a verb is missing behind bench: comparison, throughput, kernels");
+  ExpectFailure(RunProgram({"bench"}), 2, "a command is missing after bench: comparison, throughput, kernels");
 }
 
 TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
@@ -140,13 +141,13 @@ TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
     all.insert(all.end(), words.begin(), words.end());
     ExpectFailure(RunProgram(all), 2, message);
   };
-  refused({"-n", "0"}, "--max-tokens: 0 is not in 1 to 1048576; see `metal-marlin generate --help`");
-  refused({"-n", "-1"}, "-1 is not in 1 to 1048576");
-  refused({"-n", "two"}, "--max-tokens: two is no number");
-  refused({"-n", "1.5"}, "--max-tokens: 1.5 is no whole number");
-  refused({"-n", "1e400"}, "--max-tokens: 1e400 is no number");
-  refused({"-n", "1", "-n", "2"}, "--max-tokens is given 2 times but has one value");
-  refused({"-n"}, "--max-tokens wants a value behind it");
+  refused({"-n", "0"}, "--max-tokens: 0 is not between 1 and 1048576; see `metal-marlin generate --help`");
+  refused({"-n", "-1"}, "-1 is not between 1 and 1048576");
+  refused({"-n", "two"}, "--max-tokens: two is not a number");
+  refused({"-n", "1.5"}, "--max-tokens: 1.5 is not an integer");
+  refused({"-n", "1e400"}, "--max-tokens: 1e400 is not a number");
+  refused({"-n", "1", "-n", "2"}, "--max-tokens is given 2 times but takes one value");
+  refused({"-n"}, "--max-tokens needs a value");
   refused({"--backend", "gpu"}, "--backend: gpu");
   refused({"-q", "-v"}, "--verbose");
   const std::string out = (folder_ / "out").string();
@@ -155,7 +156,7 @@ TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
   ExpectFailure(RunProgram({"quantize", model_, "-o", text_, "--overwrite"}), 3, "text.txt is not a folder");
   ExpectFailure(RunProgram({"quantize", model_, "-o", text_}), 3, "text.txt exists and is no folder");
   ExpectFailure(RunProgram({"compare", out, out, "--max-kl", "-1"}), 2, "--max-kl: -1 is below 0");
-  ExpectFailure(RunProgram({"compare", out, out, "--max-kl", "nan"}), 2, "--max-kl: nan is no number");
+  ExpectFailure(RunProgram({"compare", out, out, "--max-kl", "nan"}), 2, "--max-kl: nan is not a number");
   ExpectFailure(RunProgram({"bench", "comparison", "-m", model_, "-r", text_}), 3, "text.txt is not a folder; records");
   ExpectFailure(RunProgram({"bench", "throughput", model_, "-o", "csv", "--json"}), 2, "--output csv and --json");
 }
@@ -274,7 +275,7 @@ TEST_F(Verbs, DivergenceIsZeroFromItselfAndGrowsWithTheLoss) {
   EXPECT_LE(four["divergence"]["kl_95"][0], four["divergence"]["kl"]);
   EXPECT_LE(four["divergence"]["kl_median"], four["divergence"]["kl_p90"]);
 
-  // The same numbers from the other verb, and the perplexity that a model alone gets.
+  // The same numbers from the other command, and the perplexity that a model alone gets.
   const json paired = Perplexity((folder_ / "fp4-g128").string(), {"--baseline", model_, "--samples", "5"});
   EXPECT_EQ(paired["divergence"], four["divergence"]);
   EXPECT_EQ(paired["window_nll"], Perplexity((folder_ / "fp4-g128").string(), {"--samples", "5"})["window_nll"]);
@@ -436,7 +437,7 @@ TEST_F(Verbs, OverwriteReplacesOnlyWhatQuantizeMade) {
 TEST_F(Verbs, VerifySaysWhatIsUnfinished) {
   const fs::path folder = folder_ / "unfinished";
   fs::create_directory(folder_ / "unfinished.part");
-  ExpectFailure(RunProgram({"verify", folder.string()}), 3, "goes on from " + folder.string() + ".part");
+  ExpectFailure(RunProgram({"verify", folder.string()}), 3, "continues from " + folder.string() + ".part");
   fs::create_directory(folder);
   ExpectFailure(RunProgram({"verify", folder.string()}), 3, "interrupted before the folder was finished");
 }

@@ -1,4 +1,4 @@
-// Files that appear whole or not at all: written under a temporary name beside the target, synced, renamed.
+// Atomic file writes: a file is written under a temporary name beside the target, synced and renamed.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// How long work tells its caller where it stands, and how the caller asks it to stop. The library never prints.
+// Progress reports of long work, and the flag by which the caller asks it to stop. The library never prints.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// Result<T>: a value or an Error. The library reports every failure of the outside world this way; it never
-// throws, prints or exits. The code of an Error is the exit code of the program.
+// Result<T>: a value or an Error. The library reports every failure from outside this way. It never throws, prints or
+// exits. The code of an Error is the exit code of the program.
 #pragma once
 
 #include <optional>

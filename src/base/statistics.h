@@ -1,5 +1,5 @@
-// The statistics behind every published number: block bootstrap over windows, paired differences, trimmed timings.
-// Pure functions; the same input gives the same bits. What the numbers mean stands in docs/methodology.md.
+// The statistics behind every published number: block bootstrap over windows, paired differences, trimmed timings. Pure
+// functions: the same input gives the same bits. docs/methodology.md defines the numbers.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Matrix products by themselves: every kernel is compared with an fp64 reference on fresh random inputs, then timed.
+// Timings of single matrix products. Every kernel is compared with an fp64 reference on new random inputs, then timed.
 #pragma once
 
 #include <cstddef>
@@ -30,11 +30,11 @@ struct KernelTiming {
   bool in_cache = false;            // the weights could not be rotated through four times the last-level cache
 };
 
-// One layer at some numbers of tokens (shapes that differ in m alone, at least one) in several formats, all in turn:
-// what else happens on the machine meets them alike. Weights rotate through copies so that no timing is a cache timing.
-// The result: of the first shape all formats, then of the second. memory_bytes: what the copies may take together.
-// Errors: kNumerical when an output is off by more than the tolerance (nothing is timed then), kResource, kUnsupported,
-// kInterrupted.
+// One layer at some numbers of tokens (shapes that differ in m alone, at least one) in several formats, all
+// interleaved, so that disturbances affect them equally. Weights rotate through copies so that no timing is a cache
+// timing. The result: of the first shape all formats, then of the second. memory_bytes: what the copies may take
+// together. Errors: kNumerical when an output is off by more than the tolerance (nothing is timed then), kResource,
+// kUnsupported, kInterrupted.
 Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, std::span<const GemmShape> shapes,
                                               std::span<const FormatRow* const> formats, const TimingProtocol& protocol,
                                               std::size_t memory_bytes, const ProgressFn& progress);

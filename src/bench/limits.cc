@@ -39,7 +39,7 @@ double MeasurePeak(ThreadPool& pool, const PeakLoop& loop, int threads) {
   return best;
 }
 
-// How a stream is asked for ahead of its reading.
+// Ways to prefetch a stream.
 enum class Ahead { kByHardware, kThroughCaches, kPastCaches };
 
 template <Ahead kAhead>
@@ -76,7 +76,7 @@ Result<ReadProbe> ReadProbe::Create(ThreadPool& pool) {
   pool.Split(bytes, [&](std::size_t begin, std::size_t end, int) {
     std::fill(probe.memory_.data() + begin, probe.memory_.data() + end, std::uint8_t{1});
   });
-  // Which way is fastest differs between processors. In turn, as the bandwidth may change meanwhile.
+  // The fastest way depends on the processor. The ways are interleaved, because the bandwidth may change meanwhile.
   constexpr Sum kWays[] = {SumWords<Ahead::kByHardware>, SumWords<Ahead::kThroughCaches>, SumWords<Ahead::kPastCaches>};
   double best = 0;
   Sum fastest = kWays[0];

@@ -1,4 +1,4 @@
-// What this machine can do at most, measured in the same run as everything that is compared with it.
+// Limits of the machine (bandwidth, peak arithmetic), measured in the same run as the figures compared with them.
 #pragma once
 
 #include <cstddef>
@@ -25,15 +25,15 @@ struct MachineLimits {
 
 MachineLimits MeasureLimits(ThreadPool& pool);
 
-// The larger of each: of a machine that was measured twice, at times busy with something else.
+// The larger of each value, for a machine that was measured twice and was sometimes busy.
 MachineLimits LargerOf(MachineLimits a, const MachineLimits& b);
 
-// Whether `threads` reach less than three quarters of as many times what one reaches: something else runs, or they
-// share cores.
+// Whether `threads` reach less than three quarters of the speed of one thread times `threads`: other programs run, or
+// they share cores.
 bool ThreadsLackCores(const MachineLimits& limits, int threads);
 
-// A stream read from memory that can take turns with what is compared with it: shared machines give half of their
-// bandwidth in one second and all of it in the next.
+// A stream read from memory that can be interleaved with the work compared with it: shared machines may give half of
+// their bandwidth in one second and all of it in the next.
 class ReadProbe {
  public:
   // The pool outlives the probe. Errors: kResource.
@@ -41,7 +41,7 @@ class ReadProbe {
 
   // As many passes as take about 0.1 s.
   void Run();
-  double bytes() const;  // that a run reads
+  double bytes() const;  // bytes that a run reads
 
   // One pass over the memory, GB/s.
   double ReadOnce();
@@ -56,12 +56,12 @@ class ReadProbe {
 // "34.1 GB/s read, 230.4 GFLOP/s fp32 (avx512), 460.2 GFLOP/s bf16, 460.8 GOP/s int16, 921.5 GOP/s int8".
 std::string DescribeLimits(const MachineLimits& limits);
 
-// The most GFLOP/s of products that round their activations to this precision (a name of kActivations). Empty where
-// nothing of the kind was measured.
+// Peak GFLOP/s of products that round their activations to this precision (a name of kActivations). Empty if it was not
+// measured.
 std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation);
 
-// The least time in which a machine with these limits reads the bytes and does the operations, and which of the two
-// bounds it: a roofline. Empty where the peak is.
+// The least time in which a machine with these limits reads the bytes and does the operations, and which of the two is
+// the bound (roofline). Empty if the peak is.
 struct LeastTime {
   double ns = 0;
   bool by_memory = false;

@@ -1,5 +1,5 @@
-// Tokens per second of whole models, batch 1: prefill of a window and decode of one token by the report's protocol, or
-// whole runs in llama-bench's terms.
+// Tokens per second of models at batch 1: prefill of a window and decode of one token by the report's protocol, or runs
+// counted as llama-bench does.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +22,13 @@ struct ModelTiming {
   std::vector<double> decode_ns;   // per iteration: one token and its logits
 };
 
-// The models take turns (A B C A B C ...), first in prefill, then in decode, each with its own rounds. tokens: at least
-// 2; the same for all. Errors: kResource, kInterrupted.
+// The models are timed interleaved (A B C A B C ...), first in prefill, then in decode, each with its own rounds.
+// tokens: at least 2; the same for all. Errors: kResource, kInterrupted.
 Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingPlan& plan,
                                             std::size_t tokens, const ProgressFn& progress);
 
-// In llama-bench's terms: ppN takes a prompt of N tokens into an empty cache and computes the logits of the last; tgN
-// takes N tokens one by one from an empty cache on and computes the logits of each. 0 = not timed.
+// Counted as llama-bench does: ppN takes a prompt of N tokens into an empty cache and computes the logits of the last;
+// tgN takes N tokens one by one from an empty cache on and computes the logits of each. 0 = not timed.
 struct RunLengths {
   std::size_t prompt = 512;
   std::size_t generate = 128;
@@ -46,9 +46,8 @@ struct AllRunTimes {
   std::vector<double> beside_ns;
 };
 
-// Every test of every model is run once without being timed, then the models take turns, first in pp, then in tg.
-// `beside`, where there is one, takes its turn in tg too. One length at least is above 0. Errors: kResource,
-// kInterrupted.
+// Every test of every model runs once untimed. Then the models are timed interleaved, first in pp, then in tg.
+// `beside`, if given, is interleaved in tg too. At least one length is above 0. Errors: kResource, kInterrupted.
 Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLengths& lengths,
                              const std::function<void()>& beside, const ProgressFn& progress);
 

@@ -1,4 +1,4 @@
-// Rates from given times, and what is run how often. No test looks at a duration.
+// Rates computed from given times, and how often each test runs. No test looks at a duration.
 #include "bench/model_throughput.h"
 
 #include <gtest/gtest.h>

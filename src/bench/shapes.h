@@ -1,4 +1,4 @@
-// Which matrix products are timed by themselves: numbers of tokens times linear layers.
+// Shapes for kernel timings: numbers of tokens times linear layers.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ std::vector<GemmShape> PageShapes();
 // The distinct linear layers of a model, each at m = 1 and at m = 512.
 std::vector<GemmShape> ModelShapes(const ModelConfig& config);
 
-// From a single token over small batches to a prompt; 512 is the prefill of every other measurement.
+// From a single token over small batches to a prompt; 512 is the prefill of all other measurements.
 inline constexpr std::size_t kModelTokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
 
 // The distinct linear layers of a model, one after the other, each at every number of tokens (kModelTokens when empty).

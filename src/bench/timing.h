@@ -1,4 +1,4 @@
-// How things are timed: protocols, and several candidates interleaved so that a drifting machine is fair to all.
+// Timing protocols, and the interleaving of candidates, so that changes of the machine's speed affect all of them.
 #pragma once
 
 #include <cstddef>
@@ -20,14 +20,14 @@ struct TimingProtocol {
   bool operator==(const TimingProtocol&) const = default;
 };
 
-// The page's protocol, and short ones for demonstrations whose numbers are never shown in the former's column.
+// The page's protocol, and short ones for demonstrations. Their numbers never share a column.
 inline constexpr TimingProtocol kStandardTiming{"15/100", 15, 100};
 inline constexpr TimingProtocol kQuickTiming{"quick-2/8", 2, 8};
-// A decode step takes milliseconds, so that eight of them are over before one stall of the machine is: it would hit a
-// large part of every row's samples. Sixty steps of a model still take less time than eight prefills of 512 tokens.
+// A decode step takes milliseconds. One stall of the machine can last longer than eight of them, which would be a large
+// part of every row's samples. Sixty steps of a model still take less time than eight prefills of 512 tokens.
 inline constexpr TimingProtocol kQuickDecodeTiming{"quick-10/60", 10, 60};
 
-// How one run times everything.
+// The protocols of one run.
 struct TimingPlan {
   TimingProtocol prefill;  // and kernels
   TimingProtocol decode;

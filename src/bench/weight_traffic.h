@@ -1,4 +1,4 @@
-// What a model's weights cost per token, and which kernels pay it.
+// Bytes and operations of a model's weights per token, and the kernels that multiply them.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ namespace marlin {
 // norms, biases, and one row of the embedding. Padding and the KV cache are not counted.
 std::uint64_t WeightBytesPerToken(const Model& model);
 
-// Rows of the kernel table that serve the linear layers, each once, in the order of the forward pass.
+// Rows of the kernel table used for the linear layers, each once, in the order of the forward pass.
 std::vector<std::string> LinearKernels(const Model& model);
 // "avx512vnni/fp4-int16; head avx512/fp16": those and the head's.
 std::string DescribeKernels(const Model& model);

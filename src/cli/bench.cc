@@ -1,4 +1,4 @@
-// bench: the comparison sweep, models by themselves, and kernels by themselves.
+// bench: comparison, throughput of models, kernels.
 
 #include "cli/bench.h"
 
@@ -16,7 +16,7 @@ constexpr double kQuietLoad = 0.25;  // per core
 }  // namespace
 
 void RegisterBench(Verb parent) {
-  Verb bench = parent.AddGroup("bench", "Measure quality, size and speed together, or speeds alone",
+  Verb bench = parent.AddGroup("bench", "Measure quality, size and speed, or speed alone",
                                "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   RegisterBenchComparison(bench);
   RegisterBenchThroughput(bench);
@@ -26,20 +26,19 @@ void RegisterBench(Verb parent) {
 bool WarnOfLoad(Console& console) {
   const std::optional<double> load = ObserveMachine().load;
   if (!load || *load < kQuietLoad * AvailableThreads()) return false;
-  console.Warn(
-      fmt::format("the load average of the last minute is {:.1f}: what runs beside this slows what is timed", *load));
+  console.Warn(fmt::format("the load average of the last minute is {:.1f}: other programs slow this timing", *load));
   return true;
 }
 
 void WarnOfFewCores(const MachineLimits& limits, int threads, Console& console) {
   if (threads > AvailableThreads()) {
     return console.Warn(
-        fmt::format("{} threads take turns on {} cores: fewer threads are faster", threads, AvailableThreads()));
+        fmt::format("{} threads share {} cores: fewer threads are faster", threads, AvailableThreads()));
   }
   if (!ThreadsLackCores(limits, threads)) return;
   console.Warn(
-      fmt::format("{} threads reach {:.0f} GFLOP/s together, one alone {:.0f}: something else runs, or they share "
-                  "cores; limits are too low, and shares of them too high",
+      fmt::format("{} threads reach {:.0f} GFLOP/s together, one alone {:.0f}: another program runs, or the threads "
+                  "share cores; the measured limits are too low, and shares of them too high",
                   threads, limits.fma_gflops, limits.alone_gflops));
 }
 

@@ -1,4 +1,4 @@
-// The verbs under bench.
+// The commands under bench.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -12,7 +12,7 @@ void RegisterBenchComparison(Verb bench);
 void RegisterBenchThroughput(Verb bench);
 void RegisterBenchKernels(Verb bench);
 
-// Whether other programs ran in the last minute, which slows what is timed; then there is a warning, too.
+// Whether other programs ran in the last minute, which slows timings. If so, it also warns.
 bool WarnOfLoad(Console& console);
 
 // A warning where ThreadsLackCores.

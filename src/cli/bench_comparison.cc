@@ -1,4 +1,4 @@
-// bench comparison: for each model the baseline and every configuration, measured and recorded.
+// bench comparison: measures and records the baseline and every configuration of each model.
 
 #include <fmt/format.h>
 
@@ -68,7 +68,7 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   if (names.empty()) names = DefaultConfigs();
   std::vector<const FormatRow*> formats;
   for (const std::string& name : names) {
-    // The baseline is always measured; what follows from a plan is known when there is one.
+    // The baseline is always measured. The rows of a plan are known when the plan exists.
     if (name == "f16" || name == kMixedConfig || name == kUniformConfig) continue;
     const auto format = ParseConfig(name);
     if (!format) return format.error();
@@ -89,7 +89,7 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   out.methods.clear();
   for (std::string name : options.methods) {
     if (name == kAutoMethod) name = ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing);
-    if (const auto recipe = ParseRecipe(name)) name = recipe->name;  // what is wrong is said by CheckMethods
+    if (const auto recipe = ParseRecipe(name)) name = recipe->name;  // CheckMethods reports errors
     if (std::find(out.methods.begin(), out.methods.end(), name) == out.methods.end()) out.methods.push_back(name);
   }
   out.ctx = options.ctx;
@@ -162,29 +162,30 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
-// Records among a model's files would count as damage to it.
+// Records among a model's files would count as damage to the model.
 Status CheckResults(const std::string& folder) {
   std::error_code code;
   if (fs::exists(folder, code) && !fs::is_directory(folder, code)) {
-    return Error{ErrorCode::kInput, folder + " is not a folder; records want one: choose another with --results"};
+    return Error{ErrorCode::kInput, folder + " is not a folder; records need a folder: choose another with --results"};
   }
   for (const std::string_view name : {kSumsFile, std::string_view("config.json")}) {
     if (!fs::exists(fs::path(folder) / name, code)) continue;
-    return Error{ErrorCode::kInput, fmt::format("{} is a model's folder (it holds {}); records want one of their own: "
-                                                "choose another with --results",
+    return Error{ErrorCode::kInput, fmt::format("{} is the folder of a model (it contains {}); records need their own "
+                                                "folder: choose another with --results",
                                                 folder, name)};
   }
   return {};
 }
 
-// That imported files have one model to stand beside, and each its own name.
+// Checks that imported files belong to one model and have different names.
 Status CheckImports(const Options& options) {
   if (options.names.size() > options.imports.size()) {
-    return Error{ErrorCode::kUsage, fmt::format("{} times --name for {} times --import; give each name after its file",
-                                                options.names.size(), options.imports.size())};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--name is given {} times, --import {} times; give each name after its file",
+                             options.names.size(), options.imports.size())};
   }
   if (!options.imports.empty() && options.models.size() != 1) {
-    return Error{ErrorCode::kUsage, "--import is for one --model: the one that the files were made from"};
+    return Error{ErrorCode::kUsage, "--import needs exactly one --model: the model that the files were made from"};
   }
   std::set<std::string> names;
   for (std::size_t i = 0; i < options.imports.size(); ++i) {
@@ -195,7 +196,7 @@ Status CheckImports(const Options& options) {
   return {};
 }
 
-// That every method has what it needs and the text, if one was named, has a use.
+// Checks that each method has its calibration data and that a given text is used.
 Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool planned) {
   bool used = planned;
   for (const std::string& name : names) {
@@ -209,7 +210,7 @@ Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool
   return calibrated && !used ? CheckMethodUsesText(names[0]) : Status();
 }
 
-// The text that the methods are calibrated on, if one was named.
+// The calibration text of the methods, if one was given.
 Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options,
                                                              const ComparisonOptions& comparison,
                                                              const EvalText& evaluation, Console& console) {
@@ -228,24 +229,25 @@ Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& opti
   return std::optional<ComparisonCalibration>({std::move(input->text), calibration.windows, calibration.ctx});
 }
 
-// That plans can be made or read where they are wanted, and are wanted where they are spoken of.
+// Checks that the rows that need plans have what plans need, and that plan options are given only for such rows.
 Status CheckPlanning(const Options& options, const ComparisonOptions& comparison) {
   const bool named = !options.budgets.empty() || !options.plan.empty();
   if (!comparison.mixed && !comparison.uniform) {
     if (!named) return {};
-    return Error{ErrorCode::kUsage, "--budget and --plan are for --config mixed and --config uniform"};
+    return Error{ErrorCode::kUsage, "--budget and --plan work only with --config mixed and --config uniform"};
   }
   if (!options.plan.empty()) {
     if (options.models.size() == 1 && options.budgets.empty()) return {};
-    return Error{ErrorCode::kUsage, "a plan is of one model and has its own budget: one --model, no --budget"};
+    return Error{ErrorCode::kUsage,
+                 "a plan belongs to one model and has its own budget: give one --model and no --budget"};
   }
   if (!options.calibration.data.empty()) return {};
   return Error{ErrorCode::kUsage,
-               "mixed and uniform follow from a plan, which is measured on a text: name it with "
-               "--calibration TEXT, or a finished plan with --plan FILE"};
+               "mixed and uniform need a plan, and a plan is measured on a text: give --calibration TEXT, or a "
+               "finished plan with --plan FILE"};
 }
 
-// The plans of every model; with a dry run only those that were made before.
+// The plans of every model; in a dry run only those made before.
 Status AddPlans(const Options& options, Backend& backend, const Invocation& invocation, ComparisonOptions& comparison) {
   if (auto status = CheckPlanning(options, comparison); !status) return status;
   if (!comparison.mixed && !comparison.uniform) return {};
@@ -277,7 +279,7 @@ Status AddPlans(const Options& options, Backend& backend, const Invocation& invo
       if ((*found)[i]) {
         plans.push_back(std::move(*(*found)[i]));
       } else {
-        console.Say(fmt::format("{}: to be planned for {} first; the rows that follow from it are not counted below",
+        console.Say(fmt::format("{}: a plan for {} is made first; the rows that depend on it are not counted below",
                                 model.string(), budgets[i]));
       }
     }
@@ -339,63 +341,65 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
                         console.progress(),
                         [&](const std::string& line) { console.Say(line); }};
   if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
-  console.Say(fmt::format("done; now: metal-marlin report generate {}", comparison->results.string()));
+  console.Say(fmt::format("done; next: metal-marlin report generate {}", comparison->results.string()));
   return {};
 }
 
 Status RunComparisonVerb(const Options& options, Invocation& invocation) {
   const Status status = PlanAndRun(options, invocation);
   if (status.ok() || status.error().code != ErrorCode::kInterrupted) return status;
-  return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where this one stopped"};
+  return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where this one stopped"};
 }
 
 }  // namespace
 
 void RegisterBenchComparison(Verb bench) {
   auto options = std::make_shared<Options>();
-  Verb verb = bench.AddVerb("comparison", "Baseline and every configuration of each model, recorded row by row",
-                            "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
+  Verb verb =
+      bench.AddVerb("comparison", "Measure the baseline and every configuration of each model; one record per row",
+                    "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   verb.Add("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated").Required();
   verb.Add("-c,--config", options->configs,
-           fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: formats chosen layer by "
-                       "layer under a --budget; uniform: the best single one within it",
+           fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: a format per layer, "
+                       "chosen under a --budget; uniform: the best single configuration within the budget",
                        fmt::join(DefaultConfigs(), ", ")))
       .SeparatedByCommas();
   verb.Add("--budget", options->budgets,
-           fmt::format("Of mixed and uniform: bits per weight as 4.5bpw, or the size of the model as 900MB; separated "
+           fmt::format("Budget of mixed and uniform: bits per weight (4.5bpw) or size of the model (900MB); separated "
                        "by commas or repeated; default {}bpw",
                        kDefaultBudgetBits))
       .SeparatedByCommas();
-  verb.Add("--plan", options->plan, "Of mixed and uniform: a plan from `metal-marlin plan` instead of a budget");
+  verb.Add("--plan", options->plan, "Plan file for mixed and uniform, from `metal-marlin plan`; replaces --budget");
   verb.Add("--plan-windows", options->plan_windows,
-           fmt::format("Windows of calibration text that a plan is measured on; {} times as many confirm it",
+           fmt::format("Windows of calibration text used to measure a plan; {} times as many confirm it",
                        kHeldOutPerWindow))
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
   verb.Add("--method", options->methods,
-           fmt::format("How the configurations are quantized, separated by commas or repeated: {} (gptq-cd with "
-                       "--calibration, else rtn), {}",
-                       kAutoMethod, RecipeNames()))
+           fmt::format(
+               "Quantization methods, separated by commas or repeated: {} (gptq-cd with --calibration, else rtn), {}",
+               kAutoMethod, RecipeNames()))
       .SeparatedByCommas();
   verb.Add("--import", options->imports,
-           "GGUF file that another program made from the same model: evaluated on the same windows, its own "
-           "bytes counted, not timed; may be repeated");
+           "GGUF file that another program made from the same model; evaluated on the same windows, not timed, its "
+           "size counts the bytes in the file; may be repeated");
   verb.Add("--name", options->names,
-           "What an imported file is called in the report, in the order of --import; default: the file's name");
+           "Name of an imported file in the report, in the order of --import; default: the file's name");
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   AddTextOptions(verb, options->text);
-  verb.Add("-s,--samples", options->samples, "Only the first windows of the text; 0 = all").Between(0, 1 << 30);
+  verb.Add("-s,--samples", options->samples, "Number of windows to evaluate, from the start of the text; 0 = all")
+      .Between(0, 1 << 30);
   verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);
-  verb.Add("-r,--results", options->results, "Folder of the records");
+  verb.Add("-r,--results", options->results, "Folder for the records");
   verb.Add("--work", options->work,
            "Folder for half-finished rows and quantized models; default: .work in the results");
-  verb.AddFlag(
-      "--quick-timing", options->quick_timing,
-      "2 warm-up and 8 measured iterations instead of 15 and 100, for decode 10 and 60; named so in every table");
+  verb.AddFlag("--quick-timing", options->quick_timing,
+               "Short timing: 2 warm-up and 8 measured iterations (decode: 10 and 60) instead of 15 and 100; every "
+               "table names it");
   verb.AddFlag("--no-timing", options->no_timing, "Measure quality and size only");
-  verb.AddFlag("--no-kernels", options->no_kernels, "Do not time kernels by themselves");
+  verb.AddFlag("--no-kernels", options->no_kernels, "Do not time single kernels");
   verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   verb.AddFlag("--dry-run", options->dry_run,
-               "Say what would be done, how long it takes and what it needs; do nothing");
+               "Print the planned work with estimates of time, disk and memory; do nothing");
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); });
 }

@@ -1,5 +1,5 @@
-// bench kernels: which kernel serves a format and why; or every format timed on sets of shapes, after a check in fp64,
-// as tables and as plots.
+// bench kernels: shows which kernel is chosen for a format and why, or times every format on sets of shapes after a
+// check in fp64, as tables and plots.
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -67,7 +67,7 @@ Result<PictureType> PictureTypeOf(const std::string& file) {
   return Error{ErrorCode::kUsage, fmt::format("{}: a plot is a .png or a .svg file", file)};
 }
 
-// That what is asked for can be drawn, before the hour that it may take to measure it.
+// Checks that the plots can be drawn, before the measurement, which may take an hour.
 Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) {
   for (const std::string& file : {options.plot, options.plot_tokens}) {
     if (file.empty()) continue;
@@ -86,17 +86,18 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
            });
   };
   if (options.plot_tokens.empty() || std::ranges::any_of(shapes, pair)) return {};
-  return Error{ErrorCode::kUsage, "--plot-tokens compares with one token: want 1 and another number in --tokens"};
+  return Error{ErrorCode::kUsage, "--plot-tokens compares with one token: give 1 and another number with --tokens"};
 }
 
-// That the kernel which is asked for has something to do.
+// Checks that the kernel given multiplies one of the formats.
 Status CheckKernel(const std::vector<const FormatRow*>& formats, const std::string& name) {
   const KernelRow* const row = FindKernel(name);
-  if (row == nullptr || row->family == kAnyFamily) return {};  // an unknown one is refused with the backend
+  if (row == nullptr || row->family == kAnyFamily) return {};  // MakeBackend refuses an unknown one
   const auto served = [&](const FormatRow* format) { return format->info.family == row->family; };
   if (std::ranges::any_of(formats, served)) return {};
-  return Error{ErrorCode::kUsage,
-               fmt::format("--kernel {} multiplies by {} weights, and none of the formats is one", name, row->family)};
+  return Error{
+      ErrorCode::kUsage,
+      fmt::format("--kernel {} multiplies {} weights, but none of the formats has such weights", name, row->family)};
 }
 
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
@@ -184,7 +185,7 @@ Status DrawPlots(const Options& options, const KernelPlotInput& input, Console& 
   return {};
 }
 
-// What all shapes of a run have in common, and what they add to.
+// Shared by all shapes of a run, and the collected results.
 struct KernelRun {
   Backend& backend;
   std::vector<const FormatRow*> formats;
@@ -201,7 +202,7 @@ void AddPeak(const std::string& activation, const MachineLimits& limits, std::ve
   peaks.push_back({name, *gflops});
 }
 
-// What a run takes at the limits of the machine: it will take longer.
+// Time of a run at the limits of the machine. The real time is longer.
 double LeastSeconds(const KernelRun& run, const std::vector<GemmShape>& shapes, const std::string& rounding) {
   const auto times = static_cast<double>(run.protocol.warmup + run.protocol.iterations);
   double ns = 0;
@@ -269,7 +270,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   for (const std::vector<GemmShape>& layer : ByLayer(shapes)) {
     if (auto status = TimeLayer(layer, run, console); !status) return status;
   }
-  console.Result(fmt::format("limits, the largest of all measured: {}", DescribeLimits(run.limits)));
+  console.Result(fmt::format("limits (largest values measured): {}", DescribeLimits(run.limits)));
   KernelPlotInput plot = PlotInput(run);
   plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
                              BackendLabel(options.backend), run.protocol.id);
@@ -295,27 +296,27 @@ Status RunKernels(const Options& options, Invocation& invocation) {
 
 void RegisterBenchKernels(Verb bench) {
   auto options = std::make_shared<Options>();
-  Verb verb = bench.AddVerb("kernels", "Time matrix products by themselves, or explain which kernel is chosen",
+  Verb verb = bench.AddVerb("kernels", "Time single matrix products, or show which kernel is chosen and why",
                             "metal-marlin bench kernels --explain -f fp4-g128");
   const Option explain =
-      verb.AddFlag("--explain", options->explain, "Print the walk through the kernel table, nothing else");
+      verb.AddFlag("--explain", options->explain, "Only print which kernel is chosen for each product, and why");
   verb.Add("-f,--format", options->formats, "Weight formats, separated by commas. Default: all").SeparatedByCommas();
   const Option model = verb.Add("-m,--model", options->model, "Use this model's layers instead of a named set");
   verb.Add("--shapes", options->shapes,
-           fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report's page; the "
-                       "others: linear layers of models",
+           fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report page; the others: "
+                       "linear layers of models",
                        ShapeSetNames()))
       .SeparatedByCommas()
       .Excludes(model);
   verb.Add("--tokens", options->tokens,
-           fmt::format("Rows of activations, separated by commas. Default: {} for layers of models, the page's "
-                       "own for the page",
-                       fmt::join(kModelTokens, ",")))
+           fmt::format(
+               "Numbers of tokens per product, separated by commas. Default: {} for layers of models; page has its own",
+               fmt::join(kModelTokens, ",")))
       .SeparatedByCommas()
       .Between(1, 65536);
   verb.Add("--plot", options->plot, "Draw a roofline into this file, .png or .svg").Excludes(explain);
   verb.Add("--plot-tokens", options->plot_tokens,
-           "Draw time against tokens, both relative to one token, into this file")
+           "Draw time against the number of tokens, relative to one token, into this file")
       .Excludes(explain);
   verb.AddFlag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
   AddBackendOptions(verb, options->backend);

@@ -1,4 +1,5 @@
-// bench throughput: tokens per second in llama-bench's terms, of models as they are or rounded in memory, in turn.
+// bench throughput: tokens per second counted as llama-bench does, of models as they are or rounded in memory,
+// interleaved.
 
 #include <fmt/format.h>
 
@@ -61,7 +62,7 @@ void SetRate(ThroughputRow& row, const char* test, std::size_t tokens, const std
   row.unstable = SummarizeTimings(samples_ns).unstable();
 }
 
-// Rates below are of the median: one stall of the machine does not move it.
+// The rates below use the median, which one stall of the machine does not change.
 ThroughputRow PromptRow(ThroughputRow row, const Model& model, std::size_t tokens, const std::vector<double>& samples,
                         const std::optional<MachineLimits>& limits) {
   SetRate(row, "pp", tokens, samples);
@@ -110,8 +111,8 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
 std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
   const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
   return fmt::format(
-      "{} threads, {}, {}; {}; {} of each test after 1 warm-up, in turn; GB/s, GFLOP/s (linear layers without the "
-      "head) and shares are of the median, ± is the standard deviation of the runs\n",
+      "{} threads, {}, {}; {}; {} of each test after 1 warm-up, interleaved; GB/s, GFLOP/s (linear layers without the "
+      "head) and shares are computed from the median, ± is the standard deviation of the runs\n",
       threads, DescribeMachine(threads).cpu, BackendLabel(options.backend), measured,
       options.lengths.repetitions == 1 ? "1 run" : fmt::format("{} runs", options.lengths.repetitions));
 }
@@ -134,10 +135,10 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
 Status RunThroughput(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (options.output == "csv" && invocation.common.json) {
-    return Error{ErrorCode::kUsage, "--output csv and --json want one text in two forms; give one of them"};
+    return Error{ErrorCode::kUsage, "--output csv and --json exclude each other; give one of them"};
   }
   if (options.lengths.prompt == 0 && options.lengths.generate == 0) {
-    return Error{ErrorCode::kUsage, "--prompt 0 and --generate 0 leave nothing to time; one of them is above 0"};
+    return Error{ErrorCode::kUsage, "--prompt 0 and --generate 0 leave nothing to time; give one of them above 0"};
   }
   std::vector<Checkpoint> checkpoints;
   for (const std::string& path : options.models) {
@@ -171,7 +172,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
   const auto read = probe ? std::function<void()>([&] { probe->Run(); }) : nullptr;
   const auto times = TimeRuns(pointers, options.lengths, read, console.progress());
   if (!times) return times.error();
-  // Between the runs that read weights, not at another time.
+  // Measured between the runs that read weights.
   if (!times->beside_ns.empty()) limits->read_gbps = probe->bytes() / Quantile(times->beside_ns, 0.5);
   std::vector<ThroughputRow> rows;
   json json_rows = json::array();
@@ -195,23 +196,25 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
 
 void RegisterBenchThroughput(Verb bench) {
   auto options = std::make_shared<Options>();
-  Verb verb = bench.AddVerb("throughput", "Tokens per second in llama-bench's terms: pp512 and tg128",
+  Verb verb = bench.AddVerb("throughput", "Measure tokens per second as llama-bench does: pp512 and tg128",
                             "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
-  verb.Add("model", options->models, "Hugging Face folder, GGUF file, or a folder made by quantize; several take turns")
+  verb.Add("model", options->models,
+           "Hugging Face folder, GGUF file, or a folder made by quantize; several are timed interleaved")
       .Required();
   verb.Add("-c,--config", options->candidates.configs,
-           fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Several, "
-                       "separated by commas or repeated, take turns",
+           fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Separated by commas or "
+                       "repeated; several are timed interleaved",
                        ConfigNames(), kAsLoaded))
       .SeparatedByCommas()
       .OneWordEach();
-  verb.AddFlag("--quantize-embeddings", options->candidates.quantize_embeddings, "With --config: also the embedding");
-  verb.AddFlag("--quantize-head", options->candidates.quantize_head, "With --config: also the head");
+  verb.AddFlag("--quantize-embeddings", options->candidates.quantize_embeddings,
+               "With --config: also round the embedding");
+  verb.AddFlag("--quantize-head", options->candidates.quantize_head, "With --config: also round the head");
   verb.Add("-p,--prompt", options->lengths.prompt, "Tokens of a prompt; 0 = do not time pp").Between(0, 131072);
   verb.Add("-n,--generate", options->lengths.generate, "Tokens to generate; 0 = do not time tg").Between(0, 131072);
   verb.Add("-r,--repetitions", options->lengths.repetitions, "Measured runs of each test").Between(1, 10000);
   verb.Add("-o,--output", options->output, "md, csv, or json (the same as --json)").OneOf({"md", "csv", "json"});
-  verb.AddFlag("--no-limits", options->no_limits, "Do not measure what the machine can do at most");
+  verb.AddFlag("--no-limits", options->no_limits, "Do not measure the limits of the machine");
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunThroughput(*options, invocation); },
             [options](CommonOptions& common) { common.json = common.json || options->output == "json"; });

@@ -1,4 +1,4 @@
-// How much a mixed plan may take, as users write it.
+// Parses the budget of a mixed plan: bits per weight or bytes.
 #pragma once
 
 #include <string>

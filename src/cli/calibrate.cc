@@ -1,5 +1,5 @@
-// calibrate: what calibration text shows at the input of every linear layer, into a file. Interrupted, it goes on where
-// it stopped; two files of the same model can be merged.
+// calibrate: writes statistics of the inputs of every linear layer on a calibration text. An interrupted run continues
+// where it stopped. Files of the same model can be merged.
 
 #include "quantize/calibrate.h"
 
@@ -65,7 +65,7 @@ Status CheckMemory(const Job& job, bool gram, Console& console) {
   return Error{
       ErrorCode::kResource,
       fmt::format("calibrating needs about {} of memory, {} are available{}", FormatBytes(static_cast<double>(need)),
-                  FormatBytes(static_cast<double>(have)), gram ? "; it needs less without --full-gram" : "")};
+                  FormatBytes(static_cast<double>(have)), gram ? "; leave out --full-gram to need less" : "")};
 }
 
 bool SameRun(const ModelStatistics& found, const StatisticsSource& wanted, bool gram) {
@@ -75,12 +75,12 @@ bool SameRun(const ModelStatistics& found, const StatisticsSource& wanted, bool 
          (source.seen == 0 || found.has_gram() == gram);
 }
 
-// What an interrupted run of the same work left, or nothing seen yet.
+// The state of an interrupted run of the same work, or an empty state.
 ModelStatistics StartFrom(const fs::path& partial, const Job& job, bool gram, Console& console) {
   if (std::error_code code; fs::exists(partial, code)) {
     auto found = ReadStatistics(partial);
     if (found && SameRun(*found, job.source, gram)) {
-      console.Say(fmt::format("going on after window {} of {}", found->source.seen, found->source.windows));
+      console.Say(fmt::format("continuing after window {} of {}", found->source.seen, found->source.windows));
       return std::move(*found);
     }
   }
@@ -108,7 +108,7 @@ Result<ModelStatistics> Collect(const Options& options, const Job& job, Invocati
   };
   auto status = CollectStatistics(*model, job.stream, options.gram, statistics, after_window);
   if (!status && status.error().code == ErrorCode::kInterrupted) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on where it stopped"};
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where it stopped"};
   }
   if (!status) return Error{status.error().code, options.model + ": " + status.error().message};
   return statistics;
@@ -185,14 +185,15 @@ Status RunCalibrate(const Options& options, Invocation& invocation) {
 
 void RegisterCalibrate(Verb parent) {
   auto options = std::make_shared<Options>();
-  Verb verb = parent.AddVerb("calibrate", "Collect what calibration text shows at every linear layer",
-                             "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
+  Verb verb =
+      parent.AddVerb("calibrate", "Collect statistics of the inputs of every linear layer on a calibration text",
+                     "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
   verb.Add("model", options->model, "Hugging Face folder or GGUF file");
   AddCalibrationOptions(verb, "--data", options->calibration);
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
   verb.Add("-o,--output", options->output, "File to write").Required();
-  verb.Add("--merge", options->merge, "Files of statistics of one model to add up, instead of running it");
-  verb.AddFlag("--full-gram", options->gram, "Also X^T X of every input, which gptq uses");
+  verb.Add("--merge", options->merge, "Files of statistics of one model to merge, instead of running the model");
+  verb.AddFlag("--full-gram", options->gram, "Also collect X^T X of every input, which gptq uses");
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
   AddBackendOptions(verb, options->backend, kExactActivations);
   verb.Runs([options](Invocation& invocation) { return RunCalibrate(*options, invocation); });

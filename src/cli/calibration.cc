@@ -16,14 +16,14 @@ void AddCalibrationOptions(Verb& verb, const std::string& data_option, Calibrati
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
   const Option text = verb.Add(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
-  // Verbs that also have windows of evaluation text spell these out.
+  // Commands that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
   verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20)
       .Needs(text);
   verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072).Needs(text);
   verb.AddFlag("--allow-overlap", options.allow_overlap,
-               "Calibrate even on a text that shares more than 1 % of its runs of 13 words with an evaluation text");
+               "Allow a text that shares more than 1 % of its runs of 13 words with an evaluation text");
 }
 
 void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,
@@ -63,13 +63,12 @@ Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluat
   const std::string what = fmt::format("the calibration text {} shares {:.1f} % of its runs of {} words with {}",
                                        calibration.name, 100 * overlap, kOverlapWords, evaluation.name);
   if (allow) {
-    console.Warn(what + "; what is measured on that text will flatter this model");
+    console.Warn(what + "; measurements on that text will flatter this model");
     return overlap;
   }
-  return Error{ErrorCode::kInput,
-               what +
-                   ": a model must not be measured on what it was calibrated on; take another text, or "
-                   "say --allow-overlap if you will never measure on that one"};
+  return Error{ErrorCode::kInput, what +
+                                      ": a model must not be measured on its calibration text; use another text, or "
+                                      "give --allow-overlap if you will never measure on that one"};
 }
 
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console) {

@@ -1,4 +1,4 @@
-// Options that choose a calibration text, and the check that it is not the text of an evaluation.
+// Options that choose a calibration text, and the check that it does not overlap an evaluation text.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ struct CalibrationOptions {
   bool allow_overlap = false;
 };
 
-// data_option: how the verb spells the text, "--data" or "--calibration".
+// data_option: how the command spells the text, "--data" or "--calibration".
 void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options);
 
 struct CalibrationInput {
@@ -26,13 +26,12 @@ struct CalibrationInput {
   std::string overlap_with;  // its name
 };
 
-// The text, compared with the evaluation texts that are at hand: WikiText-2 test where it lies on this machine (it is
-// not downloaded for this) and the built-in sample. Errors: those of FindCalibrationText; kInput (they share more than
-// 1 % and
+// The text, compared with the available evaluation texts: the built-in sample, and WikiText-2 test if it is on this
+// machine (it is not downloaded for this). Errors: those of FindCalibrationText; kInput (they share more than 1 % and
 // --allow-overlap was not given).
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console);
 
-// Says it where the text `name` held fewer windows than were asked for.
+// Warns if the text `name` has fewer windows than requested.
 void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,
                       Console& console);
 
@@ -41,7 +40,7 @@ std::string MethodNames();
 // The same, and the steps that may come before a method.
 std::string RecipeNames();
 
-// That the method uses a calibration text if one was named. Errors: kUsage.
+// Checks that the method uses the calibration text given. Errors: kUsage.
 Status CheckMethodUsesText(const std::string& method);
 
 // The same check of overlap against one evaluation text; what they share, 0..1.

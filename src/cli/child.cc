@@ -37,7 +37,7 @@ bool Open(Pipe& pipe) {
   return true;
 }
 
-// Until the child closes its end. One stream after the other is safe: stderr of a quiet verb is one line.
+// Until the child closes its end. One stream after the other is safe: stderr of a quiet command is one line.
 std::string Drain(int fd) {
   std::string text;
   std::array<char, 4096> chunk{};

@@ -1,4 +1,4 @@
-// This program again, in a fresh process: for measurements that this process's memory would spoil.
+// Runs this program in a fresh process, for measurements of memory.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace marlin {
 
-// Runs metal-marlin with `arguments` and returns what it wrote to stdout. Errors: the child's exit code and last words,
-// or kFailure when it could not be started.
+// Runs metal-marlin with `arguments` and returns its stdout. Errors: the child's exit code and last message, or
+// kFailure if it could not be started.
 Result<std::string> RunSelf(const std::vector<std::string>& arguments);
 
 }  // namespace marlin

@@ -45,8 +45,8 @@ std::string SeeHelp(const CLI::App& app) {
   return fmt::format("; see `{}{} --help`", kProgram, is_root ? "" : " " + NameOf(app));
 }
 
-// The first words, which name a verb and, for some, a verb below it. What is no word but an option, and a verb that is
-// missing, are left to the parser.
+// Checks the first words, which name a command and, for some, a subcommand. The parser handles options and missing
+// commands.
 Status CheckVerbs(const CLI::App& root, const std::vector<std::string>& words) {
   const CLI::App* parent = &root;
   for (const std::string& word : words) {
@@ -55,7 +55,7 @@ Status CheckVerbs(const CLI::App& root, const std::vector<std::string>& words) {
     if (std::ranges::find(verbs, word) == verbs.end()) {
       std::vector<std::string> known = LongNames(*parent);
       known.insert(known.end(), verbs.begin(), verbs.end());
-      return Error{ErrorCode::kUsage, fmt::format("{} no verb \"{}\"{} There are: {}",
+      return Error{ErrorCode::kUsage, fmt::format("{} no command \"{}\"{} Commands: {}",
                                                   parent == &root ? "there is" : parent->get_name() + " has", word,
                                                   DidYouMean(word, known), fmt::join(verbs, ", "))};
     }
@@ -64,14 +64,14 @@ Status CheckVerbs(const CLI::App& root, const std::vector<std::string>& words) {
   return {};
 }
 
-// The verb that was reached.
+// The selected command.
 const CLI::App& Reached(const CLI::App& root) {
   const CLI::App* app = &root;
   for (auto below = app->get_subcommands(); !below.empty(); below = app->get_subcommands()) app = below.front();
   return *app;
 }
 
-// What is said of a word that no verb takes; empty where there is none.
+// The message about a word that no command takes; empty if there is none.
 std::string OfUnknownWord(const CLI::App& app) {
   const std::vector<std::string> unknown = app.remaining();
   if (unknown.empty()) return "";
@@ -80,28 +80,28 @@ std::string OfUnknownWord(const CLI::App& app) {
     const std::string word = QuoteForShell(unknown.front());
     const std::vector<std::string> names = LongNames(app);
     const bool model = std::ranges::find(names, "--model") != names.end();
-    return fmt::format("{} has no use for the word {}{}", NameOf(app), word,
+    return fmt::format("{} does not take the argument {}{}", NameOf(app), word,
                        model ? fmt::format("; did you mean --model {}?", word) : "");
   }
   const std::string name = found->substr(0, found->find('='));
   std::string guess = DidYouMean(name, LongNames(app));
   if (guess == ".") guess.clear();
   if (guess.empty() && HasVerbs(app)) {
-    return fmt::format("{} stands before a verb; options follow the verb they are for", *found);
+    return fmt::format("{} is given before a command; options follow their command", *found);
   }
   return fmt::format("{} has no option {}{}", NameOf(app), name, guess);
 }
 
-// What is said of an option that stands twice but has one value; empty where there is none.
+// The message about an option that is given twice but takes one value; empty if there is none.
 std::string OfRepeatedOption(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_items_expected_max() != 1 || option->count() < 2) continue;
-    return fmt::format("{} is given {} times but has one value", option->get_name(), option->count());
+    return fmt::format("{} is given {} times but takes one value", option->get_name(), option->count());
   }
   return "";
 }
 
-// A misspelt option is what matters even where something else is missing for it.
+// A misspelt option is reported first, even if something else is missing because of it.
 Error ErrorOf(const CLI::ParseError& error, const CLI::App& root) {
   const CLI::App& verb = Reached(root);
   for (const CLI::App* app = &verb; app != nullptr; app = app->get_parent()) {
@@ -109,19 +109,19 @@ Error ErrorOf(const CLI::ParseError& error, const CLI::App& root) {
     if (!unknown.empty()) return Error{ErrorCode::kUsage, unknown + (unknown.ends_with('?') ? "" : SeeHelp(*app))};
   }
   if (HasVerbs(verb)) {
-    return Error{ErrorCode::kUsage, fmt::format("a verb is missing behind {}: {}{}", NameOf(verb),
+    return Error{ErrorCode::kUsage, fmt::format("a command is missing after {}: {}{}", NameOf(verb),
                                                 fmt::join(VerbNames(verb), ", "), SeeHelp(verb))};
   }
   const std::string text = error.what();
   const std::string repeated = OfRepeatedOption(verb);
   if (!repeated.empty()) return Error{ErrorCode::kUsage, repeated + SeeHelp(verb)};
   if (error.get_name() == "ArgumentMismatch") {
-    return Error{ErrorCode::kUsage, text.substr(0, text.find(':')) + " wants a value behind it" + SeeHelp(verb)};
+    return Error{ErrorCode::kUsage, text.substr(0, text.find(':')) + " needs a value" + SeeHelp(verb)};
   }
   return Error{ErrorCode::kUsage, text + SeeHelp(verb)};
 }
 
-// Whole numbers and fractions alike; what kind an option takes is checked when it is read.
+// Integers and fractions; the kind that an option takes is checked when it is read.
 std::optional<double> NumberOf(const std::string& word) {
   double number = 0;
   const auto end = word.data() + word.size();
@@ -132,18 +132,18 @@ std::optional<double> NumberOf(const std::string& word) {
 
 std::string ExampleText(const std::string& example) { return "Example:\n  " + example; }
 
-std::string NotANumber(const std::string& word) { return QuoteForShell(word) + " is no number"; }
+std::string NotANumber(const std::string& word) { return QuoteForShell(word) + " is not a number"; }
 
-// Why the word is no whole number; empty where it is one.
-std::string CheckWhole(const std::string& word) {
+// Why the word is not an integer; empty if it is one.
+std::string CheckInteger(const std::string& word) {
   const std::optional<double> number = NumberOf(word);
   if (!number) return NotANumber(word);
-  return *number == std::floor(*number) ? "" : word + " is no whole number";
+  return *number == std::floor(*number) ? "" : word + " is not an integer";
 }
 
 template <class T>
-CLI::Option* AddWholeTo(CLI::App& app, const std::string& names, T& value, const std::string& description) {
-  return app.add_option(names, value, description)->check(CheckWhole, "");
+CLI::Option* AddIntegerTo(CLI::App& app, const std::string& names, T& value, const std::string& description) {
+  return app.add_option(names, value, description)->check(CheckInteger, "");
 }
 
 }  // namespace
@@ -163,7 +163,7 @@ Option Option::Between(double least, double most) {
       [least, most](const std::string& word) -> std::string {
         const std::optional<double> number = NumberOf(word);
         if (!number) return NotANumber(word);
-        return *number >= least && *number <= most ? "" : fmt::format("{} is not in {} to {}", word, least, most);
+        return *number >= least && *number <= most ? "" : fmt::format("{} is not between {} and {}", word, least, most);
       },
       fmt::format("{} to {}", least, most));
   return *this;
@@ -215,8 +215,8 @@ Verb Verb::AddVerb(const std::string& name, const std::string& description, cons
   CommonOptions& common = selection_->common;
   verb.Add("-t,--threads", common.threads, "Threads; 0 = every core this process may use").Between(0, 1024);
   verb.AddFlag("--json", common.json, "Data as JSON on stdout; progress stays on stderr");
-  const Option verbose = verb.AddFlag("-v,--verbose", common.verbose, "Say more");
-  verb.AddFlag("-q,--quiet", common.quiet, "Say only results, warnings and errors").Excludes(verbose);
+  const Option verbose = verb.AddFlag("-v,--verbose", common.verbose, "Print more");
+  verb.AddFlag("-q,--quiet", common.quiet, "Print only results, warnings and errors").Excludes(verbose);
   return verb;
 }
 
@@ -225,11 +225,11 @@ Option Verb::Add(const std::string& names, std::string& value, const std::string
 }
 
 Option Verb::Add(const std::string& names, int& value, const std::string& description) {
-  return Option(AddWholeTo(*app_, names, value, description));
+  return Option(AddIntegerTo(*app_, names, value, description));
 }
 
 Option Verb::Add(const std::string& names, std::size_t& value, const std::string& description) {
-  return Option(AddWholeTo(*app_, names, value, description));
+  return Option(AddIntegerTo(*app_, names, value, description));
 }
 
 Option Verb::Add(const std::string& names, std::optional<double>& value, const std::string& description) {
@@ -242,7 +242,7 @@ Option Verb::Add(const std::string& names, std::vector<std::string>& values, con
 }
 
 Option Verb::Add(const std::string& names, std::vector<std::size_t>& values, const std::string& description) {
-  return Option(AddWholeTo(*app_, names, values, description));
+  return Option(AddIntegerTo(*app_, names, values, description));
 }
 
 Option Verb::AddFlag(const std::string& names, bool& value, const std::string& description) {

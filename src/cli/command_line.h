@@ -1,5 +1,5 @@
-// The command line: verbs, their options, and what was chosen. The parser behind it is CLI11; its header takes longer
-// to compile than a verb does, so command_line.cc alone includes it.
+// The command line: commands, their options, and the selection made. CLI11 parses it. Only command_line.cc includes
+// CLI11, because its header takes longer to compile than a command does.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ class Option;
 
 namespace marlin {
 
-// Options that every verb has.
+// Options that every command has.
 struct CommonOptions {
   int threads = 0;  // 0 = all cores this process may use
   bool json = false;
@@ -27,7 +27,7 @@ struct CommonOptions {
   bool quiet = false;
 };
 
-// What a verb needs while it runs.
+// Context of a running command.
 struct Invocation {
   const CommonOptions& common;
   Console& console;
@@ -36,14 +36,14 @@ struct Invocation {
 
 using Run = std::function<Status(Invocation&)>;
 
-// Set by the verb that was named on the command line; without `run`, help or the version was asked for and printed.
+// Set by the command that was named on the command line; without `run`, help or the version was asked for and printed.
 struct Selection {
   CommonOptions common;
   Run run;
 };
 
-// An option that was added to a verb, for what else is to be said of it. Values that break a rule are refused while the
-// command line is parsed.
+// An option that was added to a command, for its further rules. Values that break a rule are refused while the command
+// line is parsed.
 class Option {
  public:
   explicit Option(CLI::Option* option) : option_(option) {}
@@ -52,27 +52,27 @@ class Option {
   Option OneOf(std::vector<std::string> values);
   Option Between(double least, double most);
   Option NotNegative();
-  // Several values may stand in one word.
+  // One word may have several values.
   Option SeparatedByCommas();
-  // Each value has an option of its own: the next word is something else.
+  // Each value needs its own option; the next word is something else.
   Option OneWordEach();
   Option Excludes(const Option& other);
-  // Means nothing without the other.
+  // Has no effect without the other.
   Option Needs(const Option& other);
 
  private:
   CLI::Option* option_;
 };
 
-// A verb, or a word with verbs below it. Values are written when the command line is parsed and must live until then;
-// what they hold before is the default that --help shows.
+// A command, or a group of commands. Values are written when the command line is parsed and must live until then; what
+// they hold before is the default that --help shows.
 class Verb {
  public:
   Verb(CLI::App* app, Selection* selection) : app_(app), selection_(selection) {}
 
-  // A word that does nothing without a verb behind it, and an example that --help shows.
+  // A group, which needs a command after it, and an example that --help shows.
   Verb AddGroup(const std::string& name, const std::string& description, const std::string& example);
-  // A verb with the common options.
+  // A command with the common options.
   Verb AddVerb(const std::string& name, const std::string& description, const std::string& example);
 
   // names: "-s,--samples", or "model" for a word by itself.
@@ -86,7 +86,7 @@ class Verb {
   // Says more at the end of --help.
   void AddFooter(const std::string& text);
 
-  // What the verb does; `chosen` is called first, while the common options may still change.
+  // The function of the command; `chosen` is called first, while the common options may still change.
   void Runs(Run run, std::function<void(CommonOptions&)> chosen = {});
 
  private:
@@ -101,7 +101,7 @@ class CommandLine {
 
   Verb root() { return {app_.get(), &selection_}; }
 
-  // Errors: kUsage, with the verb or the option that was probably meant.
+  // Errors: kUsage, with the command or the option that was probably meant.
   Result<Selection> Parse(const std::vector<std::string>& words);
 
  private:
@@ -109,7 +109,7 @@ class CommandLine {
   Selection selection_;
 };
 
-// The word as a shell would take it again.
+// The word, quoted for a shell.
 std::string QuoteForShell(const std::string& word);
 
 }  // namespace marlin

@@ -1,4 +1,4 @@
-// compare: two folders of records, what the second loses against the first; a gate for continuous integration.
+// compare: compares two folders of records; a gate for continuous integration.
 
 #include "report/compare.h"
 
@@ -36,10 +36,11 @@ Status RunCompare(const Options& options, Invocation& invocation) {
   if (!b) return b.error();
   const Comparison comparison = CompareRecords(*a, *b, options.limits);
   if (comparison.rows.empty()) {
-    return Error{ErrorCode::kInput,
-                 fmt::format("nothing can be compared: of {} records in {} and {} in {} no two measure the same model, "
-                             "configuration, method, activations, protocol and text; measure both with the same flags",
-                             a->size(), options.a, b->size(), options.b)};
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("nothing can be compared: of the {} records in {} and the {} in {}, no two measure the same model, "
+                    "configuration, method, activations, protocol and text; measure both with the same options",
+                    a->size(), options.a, b->size(), options.b)};
   }
   console.Result(CompareText(comparison));
   console.Data(nlohmann::json(CompareJson(comparison)));
@@ -60,22 +61,23 @@ Status RunCompare(const Options& options, Invocation& invocation) {
 void RegisterCompare(Verb parent) {
   auto options = std::make_shared<Options>();
   Verb verb = parent.AddVerb(
-      "compare", "What one folder of records loses against another; a gate for CI",
+      "compare", "Compare two folders of records; a gate for CI",
       "metal-marlin compare ./results-of-main ./results-of-branch --max-ppl-delta 0.5 --max-slowdown 10");
   verb.Add("results_a", options->a, "Folder of records to compare with").Required();
   verb.Add("results_b", options->b, "Folder of records that must not be worse").Required();
   verb.Add("--max-ppl-delta", options->limits.ppl_delta_percent,
-           "Percent by which a perplexity of B may lie above that of A")
+           "Largest allowed increase of a perplexity from A to B, in percent")
       .NotNegative();
-  verb.Add("--max-kl", options->limits.kl_nats, "Nats per token by which a mean KL of B may lie above that of A")
+  verb.Add("--max-kl", options->limits.kl_nats, "Largest allowed increase of a mean KL from A to B, in nats per token")
       .NotNegative();
-  verb.Add("--max-slowdown", options->limits.slowdown_percent,
-           "Percent by which a time per token of B may lie above that of A; leave room for noise between runs")
+  verb.Add(
+          "--max-slowdown", options->limits.slowdown_percent,
+          "Largest allowed increase of a time per token from A to B, in percent; leave a margin for noise between runs")
       .NotNegative();
   verb.AddFooter(
-      "\nExit code 6 when the low end of a difference's 95 % interval lies above its limit: a difference that "
-      "chance may explain\npasses. 3 when nothing can be compared or, with a limit, when no row has the "
-      "difference that it is for or B lacks a row of A.");
+      "\nExit code 6: the low end of a difference's 95 % interval is above its limit. A difference that chance may "
+      "explain passes.\nExit code 3: nothing can be compared; or, with a limit, no row has the difference that it "
+      "tests, or B lacks a row of A.");
   verb.Runs([options](Invocation& invocation) { return RunCompare(*options, invocation); });
 }
 

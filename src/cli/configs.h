@@ -1,4 +1,4 @@
-// Configurations by name, for the verbs that quantize: formats with groups, nothing else.
+// Configurations by name, for the commands that quantize: formats with groups only.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Where the program speaks: data on stdout, everything else on stderr. The only room that prints.
+// Output of the program: data on stdout, everything else on stderr.
 #pragma once
 
 #include <chrono>
@@ -24,14 +24,14 @@ class Console {
   // Always: stderr.
   void Warn(std::string_view text);
   void Fail(const Error& error);
-  // The data of a verb, with --json: one document on stdout.
+  // The data of a command, with --json: one document on stdout.
   void Data(const nlohmann::json& document);
-  // The data of a verb, without --json: stdout even with -q.
+  // The data of a command, without --json: stdout even with -q.
   void Result(std::string_view text);
 
   // As Result, without ending the line.
   void Raw(std::string_view text);
-  // After the last word. Errors: kResource when something written to stdout did not arrive.
+  // Called at the end. Errors: kResource if output to stdout was lost.
   Status Finish();
 
   bool json() const { return json_; }

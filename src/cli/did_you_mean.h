@@ -1,4 +1,4 @@
-// What a word that does not exist was probably meant to be.
+// Suggests a known word for an unknown one.
 #pragma once
 
 #include <span>

@@ -1,4 +1,4 @@
-// eval: one file per verb under it.
+// eval: one file per command under it.
 
 #include "cli/eval.h"
 

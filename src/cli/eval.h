@@ -1,4 +1,4 @@
-// The verbs under "eval".
+// The commands under eval.
 #pragma once
 
 #include "cli/verb.h"

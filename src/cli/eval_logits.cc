@@ -1,4 +1,4 @@
-// eval logits: the numbers before the softmax, for comparison with other implementations.
+// eval logits: writes the logits of a window, for comparison with other implementations.
 
 #include <fmt/format.h>
 
@@ -63,12 +63,12 @@ Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
 
 void RegisterEvalLogits(Verb eval) {
   auto options = std::make_shared<LogitsOptions>();
-  Verb verb = eval.AddVerb("logits", "Logits of one window as a NumPy file, to compare with other programs",
+  Verb verb = eval.AddVerb("logits", "Write the logits of one window as a NumPy file, to compare with other programs",
                            "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
   verb.Add("-o,--output", options->output, "File to write (.npy, float32)").Required();
   AddTextOptions(verb, options->text);
-  verb.Add("--window", options->window, "Which window of the text, from 0").Between(0, 1 << 30);
+  verb.Add("--window", options->window, "Number of the window, from 0").Between(0, 1 << 30);
   verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunLogits(*options, invocation); });

@@ -1,4 +1,4 @@
-// eval perplexity: both protocols from one pass; with a baseline the paired delta and the divergence too.
+// eval perplexity: both protocols from one pass; with a baseline also the paired delta and the divergence.
 
 #include "cli/eval.h"
 #include "cli/evaluation.h"
@@ -8,9 +8,10 @@ namespace marlin {
 void RegisterEvalPerplexity(Verb eval) {
   auto options = std::make_shared<EvaluationOptions>();
   Verb verb = eval.AddVerb(
-      "perplexity", "Perplexity, with its standard error; paired with a baseline, the divergence from it too",
+      "perplexity",
+      "Measure perplexity with its standard error; with --baseline also the paired delta and the divergence",
       "metal-marlin eval perplexity ./SmolLM2-135M-fp4-g128 --baseline ./SmolLM2-135M --samples 100");
-  verb.Add("--baseline", options->baseline, "A second model, run beside the first on the same windows");
+  verb.Add("--baseline", options->baseline, "Baseline model, evaluated on the same windows");
   AddEvaluationOptions(verb, *options);
   verb.Runs([options](Invocation& invocation) {
     return options->baseline.empty() ? RunPerplexity(*options, invocation) : RunAgainstBaseline(*options, invocation);

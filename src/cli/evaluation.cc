@@ -102,7 +102,9 @@ void Print(const std::string& path, const EvalText& text, const Evaluation& e, C
 }
 
 std::string NoteOfFew(std::size_t windows) {
-  return windows < kFewWindows ? fmt::format("  (few: below {} windows, too few to rely on)", kFewWindows) : "";
+  return windows < kFewWindows
+             ? fmt::format("  (few: with fewer than {} windows the error itself is uncertain)", kFewWindows)
+             : "";
 }
 
 void ReportDelta(const Evaluation& base, const Evaluation& other, nlohmann::json& document, Console& console) {
@@ -154,7 +156,7 @@ void Print(const DivergenceSummary& summary, std::size_t windows, Console& conso
       fmt::format("  median {:.3g}, 90 % below {:.3g}, 99 % below {:.3g}, 99.9 % below {:.3g}, largest {:.3g}",
                   summary.median, summary.p90, summary.p99, summary.p999, summary.max));
   console.Result(fmt::format("  same top-1    {}", WithInterval(summary.same_top, 100, "%")));
-  console.Result(fmt::format("  right token   probability changed by {:+.3f} points on average, {:.3f} RMS",
+  console.Result(fmt::format("  correct token probability changed by {:+.3f} points on average, {:.3f} RMS",
                              100 * summary.change_mean, 100 * summary.change_rms));
 }
 
@@ -229,10 +231,10 @@ Status ReportFloor(const Pair& pair, double kl, const EvaluationOptions& options
   return {};
 }
 
-// A model that was calibrated on the very text flatters itself.
+// The figures of a model calibrated on the same text are too good.
 void WarnOfCalibration(const LoadedModel& loaded, const std::string& path, const EvalText& text, Console& console) {
   if (!loaded.made_by || loaded.made_by->text_sha256 != text.sha256) return;
-  console.Warn(fmt::format("{} was calibrated on this very text ({}); its figures here are too good", path,
+  console.Warn(fmt::format("{} was calibrated on this text ({}); its figures here are too good", path,
                            loaded.made_by->text_name));
 }
 
@@ -253,7 +255,8 @@ nlohmann::json ToJson(const EvalText& text) {
 void AddEvaluationOptions(Verb& verb, EvaluationOptions& options) {
   verb.Add("model", options.model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
   AddTextOptions(verb, options.text);
-  verb.Add("-s,--samples", options.samples, "Only the first windows; 0 = all").Between(0, 1 << 30);
+  verb.Add("-s,--samples", options.samples, "Number of windows to evaluate, from the start of the text; 0 = all")
+      .Between(0, 1 << 30);
   verb.Add("--ctx", options.ctx, "Tokens per window").Between(4, 131072);
   verb.AddFlag("--verify", options.verify, "Check every hash of a quantized folder first");
   AddBackendOptions(verb, options.backend);

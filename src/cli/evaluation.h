@@ -1,4 +1,4 @@
-// What the verbs perplexity and divergence share: options, one pass over one or two models, what they say of it.
+// Shared by eval perplexity and eval divergence: options, the pass over one or two models, and the output.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// generate: greedy decoding, enough to see that a model speaks and what it needs in memory.
+// generate: greedy decoding, enough to see that a model works and how much memory it needs.
 
 #include <fmt/format.h>
 
@@ -119,11 +119,11 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
 
 void RegisterGenerate(Verb parent) {
   auto options = std::make_shared<Options>();
-  Verb verb = parent.AddVerb("generate", "Continue a text, always with the likeliest token",
+  Verb verb = parent.AddVerb("generate", "Continue a text, always with the most likely token",
                              "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
-  verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it count").Required();
-  verb.Add("-n,--max-tokens", options->max_tokens, "New tokens at most").Between(1, 1 << 20);
+  verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it are recognized").Required();
+  verb.Add("-n,--max-tokens", options->max_tokens, "Maximum number of new tokens").Between(1, 1 << 20);
   verb.AddFlag("--verify", options->verify, "Check every hash of the folder first");
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunGenerate(*options, invocation); });

@@ -1,4 +1,4 @@
-// inspect: what a model is, and what each configuration would weigh and need in memory.
+// inspect: shows a model, and its size and memory in each configuration.
 
 #include <fmt/format.h>
 
@@ -67,7 +67,7 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
   return types;
 }
 
-// What the tensors of a quantized GGUF file take; nothing where none of them is quantized.
+// Bytes of the tensors of a quantized GGUF file; empty if none is quantized.
 std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
   if (!IsQuantizedSource(checkpoint)) return std::nullopt;
   std::uint64_t bytes = 0;
@@ -97,7 +97,7 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
   }
 }
 
-// What a folder made by quantize weighs, instead of what it could weigh.
+// Sizes of a folder made by quantize, instead of sizes of configurations.
 void PrintStored(const StoredSizes& sizes, const ModelConfig& config, Console& console) {
   const std::uint64_t fp16 = ModelBytes(config, nullptr);
   console.Result(fmt::format("  tensors        {}, compression {:.3f}, {:.4f} bits per weight of the quantized tensors",
@@ -138,7 +138,8 @@ void PrintWeighed(const std::vector<Weighed>& rows, const Checkpoint& checkpoint
       kContext));
   if (stored) {
     console.Result(
-        "  as stored: this file is quantized already; the rows are made from its weights and win back nothing it lost");
+        "  as stored: this file is already quantized; the rows are made from its weights and cannot recover what it "
+        "lost");
   }
 }
 
@@ -253,7 +254,7 @@ Status RunInspect(const Options& options, Invocation& invocation) {
 
 void RegisterInspect(Verb parent) {
   auto options = std::make_shared<Options>();
-  Verb verb = parent.AddVerb("inspect", "What a model is, and what each configuration would weigh",
+  Verb verb = parent.AddVerb("inspect", "Show a model, and its size in each configuration",
                              "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
   verb.Add("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");

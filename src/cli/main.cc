@@ -1,4 +1,4 @@
-// metal-marlin: the program. Parses the command line, runs one verb, turns its Status into the exit code.
+// metal-marlin: the program. Parses the command line, runs one command, converts its Status to the exit code.
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 namespace marlin {
 namespace {
 
-// The first interrupt asks the work to stop at its next safe place, the second one ends the program at once.
+// The first interrupt asks the work to stop at its next safe point. The second one ends the program at once.
 void OnInterrupt(int) {
   g_interrupted.store(true);
   std::signal(SIGINT, SIG_DFL);
@@ -42,8 +42,8 @@ int Finish(const Status& status, Console& console) {
 int Main(int argc, char** argv) {
   PrepareSignals();
   CommandLine line(
-      "What does a quantization cost in quality, how small does a model get, how fast does it run: measured on "
-      "your model and your machine.",
+      "Quantizes language models and measures what that costs in quality, size and speed, on your model and your "
+      "machine.",
       VersionText(),
       "Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
       "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "

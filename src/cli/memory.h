@@ -1,4 +1,4 @@
-// Memory of this process, as the operating system counts it; and loading a model so that only its weights stay.
+// Memory of this process as the operating system counts it, and loading a model without keeping temporary memory.
 #pragma once
 
 #include <cstddef>

@@ -15,11 +15,11 @@ namespace {
 
 Error Located(const std::string& path, const Error& error) { return {error.code, path + ": " + error.message}; }
 
-// The configurations by name; null stands for weights as they are loaded.
+// The configurations by name; null means weights as they are loaded.
 Result<std::vector<const FormatRow*>> ParseConfigs(const CandidateOptions& options) {
   if (options.configs.empty() && (options.quantize_embeddings || options.quantize_head)) {
     return Error{ErrorCode::kUsage,
-                 fmt::format("--quantize-embeddings and --quantize-head are for --config, one of: {}", ConfigNames())};
+                 fmt::format("--quantize-embeddings and --quantize-head need a --config of: {}", ConfigNames())};
   }
   std::vector<const FormatRow*> formats;
   for (const std::string& name : options.configs) {

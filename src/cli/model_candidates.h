@@ -1,4 +1,4 @@
-// Models that are run side by side: each as it is, or rounded to nearest in memory into configurations.
+// Models that are timed together: each as it is, or rounded to nearest in memory into configurations.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace marlin {
 
-// The configuration that stands for weights as they are loaded.
+// The configuration that means weights as they are loaded.
 inline constexpr const char* kAsLoaded = "f16";
 
 struct CandidateOptions {

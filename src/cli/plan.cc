@@ -1,5 +1,5 @@
-// plan: which format each layer of a model gets under a budget, from measured sensitivities, into a file that may be
-// edited.
+// plan: chooses a format for each layer of a model under a budget, from measured sensitivities. The file it writes may
+// be edited.
 
 #include <fmt/format.h>
 
@@ -54,7 +54,7 @@ Result<Budget> ChooseBudget(const Options& options) {
 
 Status CheckMemory(const Options& options, const ModelConfig& config, const PlanWindows& windows, const Method& method,
                    Console& console) {
-  // The model twice over while it is confirmed, in 16 bits and quantized.
+  // While the plan is confirmed, the model is in memory twice: in 16 bits and quantized.
   const std::uint64_t need =
       2 * CountParameters(config) + CountParameters(config) * 5 / 8 +
       SensitivityBytes(config, windows.measured.begins.size() + windows.held_out.begins.size(), options.calibration.ctx,
@@ -63,10 +63,10 @@ Status CheckMemory(const Options& options, const ModelConfig& config, const Plan
   console.Say(fmt::format("memory: about {}; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));
   if (need <= have) return {};
-  return Error{ErrorCode::kResource,
-               fmt::format("planning needs about {} of memory, {} are available; it needs less with fewer "
-                           "--calibration-windows and --held-out",
-                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+  return Error{
+      ErrorCode::kResource,
+      fmt::format("planning needs about {} of memory, {} are available; use fewer --calibration-windows and --held-out",
+                  FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
 std::string WithInterval(const MeanEstimate& estimate) {
@@ -83,7 +83,7 @@ void PrintUnits(const PrecisionPlan& plan, Console& console) {
     line += fmt::format("  {:<9} {:<10}", unit.choice().name(), fmt::format("{:.2e}", unit.choice().kl().value_or(0)));
     if (unit.first == kDown) console.Result(line.substr(0, line.find_last_not_of(' ') + 1));
   }
-  console.Result("         format, and KL when this unit alone is quantized");
+  console.Result("         format, and KL with only this unit quantized");
 }
 
 void PrintConfirmed(const PrecisionPlan& plan, Console& console) {
@@ -175,7 +175,7 @@ Status RunPlan(const Options& options, Invocation& invocation) {
   const auto budget = ChooseBudget(options);
   if (!budget) return budget.error();
   if (options.calibration.data.empty()) {
-    return Error{ErrorCode::kUsage, "sensitivities are measured on a text: name it with --calibration TEXT"};
+    return Error{ErrorCode::kUsage, "a plan is measured on a text: give --calibration TEXT"};
   }
   const auto start = std::chrono::steady_clock::now();
   const auto job = Prepare(options, *budget, invocation);
@@ -184,7 +184,7 @@ Status RunPlan(const Options& options, Invocation& invocation) {
   if (!backend) return backend.error();
   const auto plan = MakePlan(job->checkpoint, job->windows, job->plan, **backend, console.progress());
   if (!plan && plan.error().code == ErrorCode::kInterrupted) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on after the last finished layer"};
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues after the last finished layer"};
   }
   if (!plan) return plan.error();
   if (auto status = WritePlan(*plan, options.output); !status) return status;
@@ -204,18 +204,18 @@ void RegisterPlan(Verb parent) {
   verb.Add("model", options->model, "Hugging Face folder or GGUF file, in 16 bits").Required();
   verb.Add("--budget", options->budget,
            fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
-  verb.Add("--size", options->size, "Instead: bytes of the whole model's tensors, such as 900MB");
+  verb.Add("--size", options->size, "Replaces --budget: bytes of all tensors of the model, such as 900MB");
   verb.Add("--max-kl", options->max_kl,
-           "Instead: the smallest model that is expected to lose no more nats per token than this")
+           "Replaces --budget: make the smallest model whose expected loss is at most this, in nats per token")
       .Between(0.0, 1000.0);
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   options->calibration.windows = kPlanWindows;
-  verb.Add("--held-out", options->held_out, "Further windows of the text, to confirm the plan on")
+  verb.Add("--held-out", options->held_out, "Further windows of the text that confirm the plan")
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
-  verb.Add("--method", options->method, "How the weights are made while measuring: " + MethodNames());
+  verb.Add("--method", options->method, "Method that makes the weights while measuring: " + MethodNames());
   verb.Add("--sensitivity", options->sensitivity,
-           "estimated: each unit is measured in one format and carried to the others by the error of its "
-           "weights; measured: in every format, which takes seven times as long")
+           "estimated: each unit is measured in one format, and the error of its weights gives the others; measured: "
+           "in every format, which takes seven times as long")
       .OneOf({"estimated", "measured"});
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
   verb.Add("-o,--output", options->output, "File to write").Required();

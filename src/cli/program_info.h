@@ -1,4 +1,4 @@
-// What this build is and where it runs, for --version and for records.
+// Version, commit and compiler of this build, for --version and for records.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// quantize: a model into a folder, with sizes and bits per weight.
+// quantize: quantizes a model into a folder and prints its sizes.
 
 #include <fmt/format.h>
 
@@ -30,7 +30,7 @@ struct Options {
   QuantizeOptions quantize;
 };
 
-// What a calibrated method is given; the options of quantize point into it.
+// Inputs of a calibrated method; the options of quantize point into it.
 struct Calibration {
   std::optional<ModelStatistics> statistics;
   std::optional<CalibrationWindows> windows;
@@ -44,11 +44,9 @@ Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows,
   console.Say(fmt::format("memory: about {} beside the files; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));
   if (need <= have) return {};
-  return Error{
-      ErrorCode::kResource,
-      fmt::format(
-          "calibrating needs about {} of memory, {} are available; it needs less with fewer --calibration-windows",
-          FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
+  return Error{ErrorCode::kResource,
+               fmt::format("calibrating needs about {} of memory, {} are available; use fewer --calibration-windows",
+                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
 Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Recipe& recipe,
@@ -84,13 +82,13 @@ Status CheckStatistics(const Options& options, const Checkpoint& checkpoint, con
   return status.ok() ? status : Error{status.error().code, options.stats + ": " + status.error().message};
 }
 
-// How much of the activations the method will know.
+// The statistics of activations that the method will have.
 Result<MethodNeeds> FindKnown(const Options& options, Calibration& out) {
   const bool walk = !options.calibration.data.empty();
   if (options.stats.empty()) return walk ? MethodNeeds::kGram : MethodNeeds::kNothing;
   if (walk) {
     return Error{ErrorCode::kUsage,
-                 "--calibration and --stats exclude each other: the one runs the text, the other has run it"};
+                 "--calibration and --stats exclude each other: both give the statistics of the activations"};
   }
   auto statistics = ReadStatistics(options.stats);
   if (!statistics) return statistics.error();
@@ -139,8 +137,9 @@ void Print(const Options& options, const std::string& method, const QuantizeSumm
                              FormatBytes(static_cast<double>(summary.verified.bytes))));
   if (!summary.rotated.empty()) console.Result(fmt::format("  rotated          {}", summary.rotated));
   if (!summary.kept.empty()) {
-    console.Result(fmt::format("  kept in 16 bits  {} tensors whose rows the group does not divide (--compat)",
-                               summary.kept.size()));
+    console.Result(
+        fmt::format("  kept in 16 bits  {} tensors with rows that are not a multiple of the group (--compat)",
+                    summary.kept.size()));
   }
 }
 
@@ -151,7 +150,7 @@ Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkp
     return Error{ErrorCode::kUsage, "--plan and --config exclude each other: a plan names the format of each layer"};
   }
   if (options.quantize.quantize_embeddings || options.quantize.quantize_head) {
-    return Error{ErrorCode::kUsage, "a plan is of the linear layers; embedding and head stay in 16 bits"};
+    return Error{ErrorCode::kUsage, "a plan covers the linear layers only; embedding and head stay in 16 bits"};
   }
   const auto config = ParseModelConfig(checkpoint.config);
   if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
@@ -181,8 +180,8 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
   if (!checkpoint) return checkpoint.error();
   if (IsQuantizedSource(*checkpoint)) {
     invocation.console.Warn(
-        fmt::format("{} is quantized already ({}): the folder wins back nothing that it lost, and "
-                    "may be larger than it; `metal-marlin inspect` compares their sizes",
+        fmt::format("{} is already quantized ({}): the new folder cannot recover what was lost, and may be larger; "
+                    "`metal-marlin inspect` compares their sizes",
                     options.model, SourceType(*checkpoint)));
   }
   QuantizeOptions quantize = options.quantize;
@@ -202,7 +201,7 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
   if (auto status = Prepare(options, *checkpoint, invocation, quantize, calibration); !status) return status;
   const auto summary = QuantizeModel(*checkpoint, quantize, options.output, invocation.console.progress());
   if (!summary && summary.error().code == ErrorCode::kInterrupted && calibration.windows) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command goes on after the last finished layer"};
+    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues after the last finished layer"};
   }
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
@@ -228,26 +227,27 @@ void RegisterQuantize(Verb parent) {
   Verb verb = parent.AddVerb("quantize", "Quantize a model into a folder",
                              "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
   verb.Add("model", options->model, "Hugging Face folder or GGUF file").Required();
-  verb.Add("-c,--config", options->config, fmt::format("One of {}; default {}", ConfigNames(), kDefaultConfig));
-  verb.Add("--plan", options->plan, "Instead: a format for each layer, from `metal-marlin plan`");
-  verb.Add("-o,--output", options->output, "Folder to make").Required();
+  verb.Add("-c,--config", options->config,
+           fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig));
+  verb.Add("--plan", options->plan, "Plan file from `metal-marlin plan`, with a format per layer; replaces --config");
+  verb.Add("-o,--output", options->output, "Folder to create").Required();
   verb.Add("--method", options->quantize.method,
-           fmt::format("{} (gptq-cd with --calibration, mse with --stats, gptq-cd if those hold X^T X; else rtn), {}",
+           fmt::format("Quantization method: {} (gptq-cd with --calibration; with --stats mse, or gptq-cd if they "
+                       "contain X^T X; else rtn), {}",
                        kAutoMethod, RecipeNames()));
-  verb.AddFlag(
-      "--rotate", options->rotate,
-      "Rotate the model first: the same as rotate+ before the method. No output of the model changes, but large "
-      "weights and activations are spread, which some methods gain from");
-  verb.Add("--rotation-seed", options->quantize.rotation_seed, "Of the random signs of the rotation");
+  verb.AddFlag("--rotate", options->rotate,
+               "Rotate the model first; the same as --method rotate+METHOD. The model's outputs do not change, but "
+               "outliers in weights and activations are spread, which helps some methods");
+  verb.Add("--rotation-seed", options->quantize.rotation_seed, "Seed of the rotation's random signs");
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   verb.Add("--stats", options->stats,
            "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
-  verb.AddFlag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also the embedding");
-  verb.AddFlag("--quantize-head", options->quantize.quantize_head, "Also the head");
-  verb.AddFlag(
-      "--compat", options->quantize.compat,
-      "Keep tensors in 16 bits that other programs could not read (INT4: rows that the group does not divide)");
+  verb.AddFlag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also quantize the embedding");
+  verb.AddFlag("--quantize-head", options->quantize.quantize_head, "Also quantize the output head");
+  verb.AddFlag("--compat", options->quantize.compat,
+               "Keep tensors in 16 bits that other programs cannot read when quantized (INT4: rows that are not a "
+               "multiple of the group)");
   verb.AddFlag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
   verb.Runs([options](Invocation& invocation) { return RunQuantize(*options, invocation); });
 }

@@ -1,4 +1,4 @@
-// report generate: records to RESULTS.md and plots.
+// report generate: writes RESULTS.md and plots from records.
 
 #include "report/report.h"
 
@@ -22,7 +22,7 @@ struct Options {
   std::string output;
 };
 
-// The commands that fill the folder of records and make this very page again.
+// The commands that fill the folder of records and make this page again.
 PageCommands CommandsOf(const Options& options) {
   PageCommands commands;
   const auto folder = [](const fs::path& path) { return (path / "").lexically_normal(); };
@@ -40,20 +40,19 @@ Status RunReport(const Options& options, Invocation& invocation) {
   if (!loaded) return loaded.error();
   for (const std::string& warning : loaded->warnings) console.Warn(warning);
   if (loaded->records.empty() && !loaded->warnings.empty()) {
-    return Error{
-        ErrorCode::kInput,
-        fmt::format("{} holds {} JSON {} but no record; nothing is written. Name a folder that `metal-marlin "
-                    "bench comparison` wrote its records to",
-                    options.results, loaded->warnings.size(), loaded->warnings.size() == 1 ? "file" : "files")};
+    return Error{ErrorCode::kInput, fmt::format("{} holds {} JSON {} but no record; nothing is written. Name the "
+                                                "folder of records that `metal-marlin bench comparison` wrote",
+                                                options.results, loaded->warnings.size(),
+                                                loaded->warnings.size() == 1 ? "file" : "files")};
   }
   if (loaded->records.empty()) {
     std::error_code code;
     const bool begun = fs::exists(fs::path(options.results) / ".work", code);
-    console.Warn(
-        fmt::format("there are no records in {}{}; the page only says how to measure some", options.results,
-                    begun ? " yet: a sweep was interrupted, and the same `metal-marlin bench comparison` goes on "
-                            "where it stopped"
-                          : ""));
+    console.Warn(fmt::format(
+        "there are no records in {}{}; the page only explains how to make some", options.results,
+        begun
+            ? " yet: a comparison was interrupted; the same `metal-marlin bench comparison` continues where it stopped"
+            : ""));
   }
   ReportOptions report;
   report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);
@@ -77,10 +76,10 @@ Status RunReport(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterReport(Verb parent) {
-  Verb report = parent.AddGroup("report", "Turn records into the report",
+  Verb report = parent.AddGroup("report", "Write the report from records",
                                 "metal-marlin report generate ./benchmarks/results/ -o docs/report");
   auto options = std::make_shared<Options>();
-  Verb verb = report.AddVerb("generate", "RESULTS.md and plots from a folder of records",
+  Verb verb = report.AddVerb("generate", "Write RESULTS.md and plots from a folder of records",
                              "metal-marlin report generate ./benchmarks/results/ -o docs/report");
   verb.Add("results", options->results, "Folder of records");
   verb.Add("-o,--output", options->output, "Folder of the report; default: the folder of the records");

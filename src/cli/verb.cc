@@ -18,15 +18,15 @@ void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activati
   verb.Add("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       .OneOf({"cpu", "reference"});
   verb.Add("--isa", options.isa,
-           fmt::format("Instruction set to use, with those that it extends ({})", IsaLevelNames()));
+           fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()));
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
   verb.Add("--activations", options.activations,
-           "What matrix products may round activations to where a kernel for it exists (bf16: int16 where that is "
-           "faster and more exact); sums are fp32 or exact")
+           "Lowest activation precision allowed in matrix products; a more precise kernel is used where none exists. "
+           "bf16 becomes int16 where that is faster")
       .OneOf(names);
-  verb.Add("--kernel", options.kernel, "Only this row of the kernel table (see: bench kernels --explain)");
+  verb.Add("--kernel", options.kernel, "Use only this kernel (names: bench kernels --explain)");
 }
 
 namespace {
@@ -102,7 +102,7 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {
   if (options.backend == "reference") {
-    return Error{ErrorCode::kUsage, "kernels are chosen among those of --backend cpu; the reference has none"};
+    return Error{ErrorCode::kUsage, "only --backend cpu has kernels to choose from; the reference has none"};
   }
   const auto cpu = CpuOptionsOf(options);
   if (!cpu) return cpu.error();

@@ -1,4 +1,4 @@
-// A verb of the program: registers its options, then runs. One file per verb; the list stands in main.cc.
+// A command of the program registers its options, then runs. One file per command; main.cc has the list.
 #pragma once
 
 #include <memory>
@@ -15,16 +15,17 @@ namespace marlin {
 
 struct Model;
 
-// Weights are made with exact activations, so that they do not depend on the machine; measured is what is used.
+// Weights are made with exact activations, so that they do not depend on the machine. Measurements use the production
+// default.
 inline constexpr const char* kExactActivations = "fp32";
 inline constexpr const char* kUsedActivations = "bf16";
 
-// Options of verbs that run models.
+// Options of commands that run models.
 struct BackendOptions {
   std::string backend = "cpu";
   std::string isa;                              // empty = the best this machine has
   std::string kernel;                           // empty = the first row of the kernel table that fits
-  std::string activations = kExactActivations;  // what products round them to
+  std::string activations = kExactActivations;  // precision in products
 };
 
 // activations: the default.
@@ -36,17 +37,17 @@ std::vector<std::string> BackendWords(const BackendOptions& options);
 // Errors: kUsage (no such backend, ISA, kernel), kUnsupported (this machine lacks the ISA).
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads);
 
-// What that backend chooses its kernels by; `options` must outlive it. Errors: as MakeBackend, kUsage for the
-// reference.
+// The criteria by which that backend chooses its kernels; `options` must outlive it. Errors: as MakeBackend, kUsage for
+// the reference.
 Result<KernelOptions> KernelsOf(const BackendOptions& options);
 
-// What the roughest kernel that may be used here rounds activations to: a name of kActivations.
+// The lowest precision of activations that a kernel may use here: a name of kActivations.
 std::string RoundingOf(const BackendOptions& options);
 
 // Warns where --kernel or --activations int8 changes nothing, as no weight of these models has such a kernel.
 void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptions& options, Console& console);
 
-// What computes, for records: "cpu/avx2", "cpu/avx512bf16/bf16" where activations are rounded, "reference".
+// Name of the backend for records: "cpu/avx2", "cpu/avx512bf16/bf16" where activations are rounded, "reference".
 std::string BackendLabel(const BackendOptions& options);
 
 // Other kernels for the same products: the scalar ones, or the reference where those were chosen.

@@ -1,4 +1,4 @@
-// verify: every hash of a quantized folder, file by file and tensor by tensor.
+// verify: checks every hash of a quantized folder, file by file and tensor by tensor.
 
 #include <fmt/format.h>
 

@@ -1,8 +1,8 @@
-// How far a model's predictions lie from its baseline's: protocol kl-CTX, on the windows of ppl-CTX, in the same pass.
+// How far a model's predictions are from its baseline's: protocol kl-CTX, on the windows of ppl-CTX, in the same pass.
 //
 // For every scored position: KL(base || other) over the full vocabulary in nats, whether both find the same token most
-// likely, and what the probability of the right token changed by. The baseline's logits are never kept: its head is
-// applied again to its final hidden states, which gives the same bits.
+// likely, and the change in probability of the correct token. The baseline's logits are not stored: its head is applied
+// again to its final hidden states, which gives the same bits.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +19,10 @@
 
 namespace marlin {
 
-// Raised whenever the same inputs would give another number.
+// Raised whenever the same inputs give another number.
 inline constexpr int kDivergenceMetricVersion = 1;
 
-// A baseline as the evaluation sees it: its head, and where the final hidden states of a window come from.
+// A baseline for the evaluation: its head, and the source of the final hidden states of a window.
 struct Baseline {
   // Fills hidden [tokens, head.cols()], in host memory, with the states of window `window`, whose tokens these are.
   using StatesFn =
@@ -40,7 +40,7 @@ struct DivergenceResult {
   // Sums over the scored tokens of each window.
   std::vector<double> window_kl;              // nats
   std::vector<double> window_same_top;        // tokens that both models find most likely
-  std::vector<double> window_change;          // q - p of the right token
+  std::vector<double> window_change;          // q - p of the correct token
   std::vector<double> window_change_squared;  // (q - p)^2
   std::vector<double> token_kl;               // every scored token, in order
 

@@ -29,7 +29,7 @@ std::string Header(const HiddenStatesId& id) {
                                        {"windows", id.windows},
                                        {"hidden", id.hidden}};
   std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  // What does not fit is known by its hash.
+  // Inputs that do not fit are replaced by their hash.
   if (text.size() >= kHiddenStatesHeader) text = Sha256Hex(text);
   text.resize(kHiddenStatesHeader - 1, ' ');
   return text + '\n';

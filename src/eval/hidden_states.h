@@ -1,9 +1,9 @@
-// A file of final hidden states, so that a baseline runs once and is compared with many models:
+// A file of final hidden states. With it a baseline runs once and is compared with many models:
 //
 //   0      header: kHiddenStatesHeader bytes of text, JSON with what the states belong to, padded with spaces
 //   ...    per window: [ctx, hidden] fp32 little-endian, then the 64 hexadecimal digits of their SHA-256
 //
-// The file appears whole or not at all; a file made for anything else, cut off or damaged is never used.
+// The file is written atomically. A file of other inputs, or a truncated or damaged file, is never used.
 #pragma once
 
 #include <cstddef>
@@ -20,12 +20,12 @@ namespace marlin {
 
 inline constexpr std::size_t kHiddenStatesHeader = 1024;
 
-// What decides the states. Equal = the same states, bit for bit.
+// Everything that determines the states. Equal keys mean bit-identical states.
 struct HiddenStatesId {
   std::string model_sha256;
   std::string tokenizer_sha256;
   std::string text_sha256;
-  std::string program;  // whatever else decides a bit: commit, backend, instruction set
+  std::string program;  // everything else that affects the bits: commit, backend, instruction set
   std::size_t ctx = 0;
   std::size_t windows = 0;
   std::size_t hidden = 0;

@@ -1,7 +1,7 @@
 // Perplexity over disjoint windows: protocols ppl-CTX and ppl-CTX-half, from one forward pass per window.
 //
-// The text is tokenized once, cut into windows of ctx tokens, the tail dropped. A tokenizer that adds BOS gets it once
-// in front of the stream and again over token 0 of every window, as llama.cpp does.
+// The text is tokenized once and cut into windows of ctx tokens; the incomplete last window is dropped. If the
+// tokenizer adds BOS, BOS is put in front of the stream and replaces token 0 of every window, as in llama.cpp.
 //
 //   ppl-CTX        all ctx - 1 predictions of a window
 //   ppl-CTX-half   the predictions of targets ctx/2 + 1 .. ctx - 1, which llama-perplexity scores at its defaults
@@ -20,13 +20,13 @@
 
 namespace marlin {
 
-// Raised whenever the same inputs would give another number.
+// Raised whenever the same inputs give another number.
 inline constexpr int kPerplexityMetricVersion = 1;
 
 struct PerplexityOptions {
   std::size_t ctx = 512;    // >= 4
   std::size_t samples = 0;  // first windows only; 0 = all
-  std::size_t at_once = 0;  // windows that run together, which no result shows; 0 = what suits the backend's threads
+  std::size_t at_once = 0;  // windows that run together; results do not depend on it; 0 = automatic
 };
 
 struct PerplexityResult {
@@ -44,10 +44,10 @@ struct PerplexityResult {
   double bits_per_byte() const;  // of the tokens behind window_nll
 };
 
-// Where a running evaluation stands.
+// Progress of a running evaluation.
 using WindowFn = std::function<void(const PerplexityResult& so_far, std::size_t windows)>;
 
-// Takes the final hidden states of the next window, [ctx, hidden], for those who want to keep them.
+// Receives the final hidden states of the next window, [ctx, hidden].
 using HiddenFn = std::function<Status(std::span<const float> hidden)>;
 
 // on_window and on_hidden may be empty. Errors: kInput (fewer tokens than one window, token beyond the vocabulary),

@@ -1,4 +1,4 @@
-// What every evaluation over windows shares: the windows of a text, and the sum of their losses.
+// Shared by all evaluations over windows: the windows of a text, and the sum of their losses.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx
 Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t vocab, const PerplexityOptions& options);
 std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOptions& options);
 
-// Windows that had better run together: many threads have too little to do in one.
+// Windows to run together: one window is too little work for many threads.
 std::size_t WindowsAtOnce(int threads);
 
 // The final hidden states of a text's windows, some windows at a time. Model and stream outlive it.

@@ -7,7 +7,7 @@
 namespace marlin {
 namespace {
 
-// Where the zero point of (row, group) lives: byte and shift.
+// Position of the zero point of (row, group): byte and shift.
 struct Nibble {
   std::size_t byte;
   int shift;

@@ -6,8 +6,8 @@
 //   zero_points  [ceil(rows / 8)][groups] 32-bit words, little-endian: row r of group g is nibble r % 8 of word
 //                [r / 8][g]; the padding of the last word is 0              (formats with zero points)
 //
-// groups = ceil(cols / group). When the group divides cols and cols is a multiple of 8, the bytes of INT4 are those of
-// the compressed-tensors "pack-quantized" layout.
+// groups = ceil(cols / group). If cols is a multiple of the group and of 8, the bytes of INT4 are those of the
+// compressed-tensors "pack-quantized" layout.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
-// What a weight format is: how a group of weights becomes a scale, a zero point and codes, and back.
+// The definition of a weight format: how a group of weights becomes a scale, a zero point and codes, and back.
 //
-// A matrix [rows, cols] is cut into groups of `group` consecutive weights of one row; the last group of a row is
-// short when the group does not divide cols. Formats without groups (group == 0) store every weight by itself.
-// Everything here is a pure function; how codes are laid out in bytes stands in encoded_matrix.h.
+// A matrix [rows, cols] is divided into groups of `group` consecutive weights of one row. The last group of a row is
+// short if cols is not a multiple of the group. Formats without groups (group == 0) store every weight separately.
+// Everything here is a pure function. encoded_matrix.h defines the byte layout of the codes.
 #pragma once
 
 #include <algorithm>
@@ -64,8 +64,8 @@ concept Format = requires(std::span<const float> weights, float weight, std::uin
   noexcept->std::same_as<float>;
 };
 
-// The same, with the type erased: one row per format, stamped from the list in formats.h. The loops are compiled with
-// the format known, so a call per group costs nothing that matters.
+// The same with the type erased: one row per format, made from the list in formats.h. The loops are compiled for each
+// format, so one indirect call per group costs next to nothing.
 struct FormatRow {
   FormatInfo info;
   GroupParams (*fit)(std::span<const float> weights, std::span<const float> importance) noexcept;

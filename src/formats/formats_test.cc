@@ -1,4 +1,4 @@
-// Properties that hold for every format of the list, and bytes worked out by hand from the definitions.
+// Properties of every format of the list, and bytes computed by hand from the definitions.
 #include "formats/formats.h"
 
 #include <gtest/gtest.h>

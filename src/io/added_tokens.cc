@@ -68,7 +68,7 @@ const AddedToken* AddedTokenMatcher::LongestAt(std::string_view text, std::size_
 
 std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::Split(std::string_view text, bool parse_special) const {
   std::vector<Piece> pieces;
-  std::size_t done = 0;  // everything before it stands in `pieces`
+  std::size_t done = 0;  // everything before it is in `pieces`
   for (std::size_t i = 0; i < text.size() && !tokens_.empty();) {
     const AddedToken* token = LongestAt(text, i);
     if (token == nullptr) {

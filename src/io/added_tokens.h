@@ -1,4 +1,4 @@
-// Tokens that are found in the text itself, before it is cut into words: special tokens and other added ones.
+// Special tokens and other added tokens, which are searched in the text before it is divided into words.
 #pragma once
 
 #include <cstdint>

@@ -29,7 +29,7 @@ Error Damaged(const std::filesystem::path& path, struct archive* reader) {
   return Refuse(path, fmt::format("it is not a zip archive, or is damaged ({})", why != nullptr ? why : "no details"));
 }
 
-// A name that would lie outside of the folder it is unpacked to. Nobody makes such an archive by accident.
+// A name that points outside of the target folder. Such an archive is not made by accident.
 bool LeadsOut(std::string_view name) {
   if (name.starts_with("/")) return true;
   for (const auto& part : std::filesystem::path(name)) {
@@ -54,7 +54,7 @@ Status Seek(const std::filesystem::path& path, struct archive* reader, std::stri
     if (code != ARCHIVE_OK && code != ARCHIVE_WARN) return Damaged(path, reader);
     const char* name = archive_entry_pathname(entry);
     if (name == nullptr) continue;  // a name that this locale cannot spell is not ours
-    if (LeadsOut(name)) return Refuse(path, fmt::format("it holds the name {}, which leads out of it", name));
+    if (LeadsOut(name)) return Refuse(path, fmt::format("it contains the name {}, which points outside of it", name));
     if (!Names(name, member)) continue;
     if (archive_entry_filetype(entry) != AE_IFREG) return Refuse(path, fmt::format("{} in it is not a file", name));
     return {};

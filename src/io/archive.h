@@ -1,4 +1,4 @@
-// Takes one file out of a zip archive that came from outside. The archive's own names never become paths.
+// Extracts one file from an untrusted zip archive. Names in the archive never become paths.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Byte-pair encoding of one word: starts from its bytes and, while any two neighbours have a merge, applies the merge
-// of lowest rank, leftmost first.
+// Byte-pair encoding of one word. It starts from the bytes and applies the merge of lowest rank, leftmost first, until
+// no two neighbours have a merge.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
 // The alphabet of byte-level BPE: each byte has one printable character, so that vocabularies are text. Bytes that are
-// printable in Latin-1 (33..126, 161..172, 174..255) stand for themselves; the other 68 are U+0100, U+0101, ... in
+// printable in Latin-1 (33..126, 161..172, 174..255) keep their code point. The other 68 are U+0100, U+0101, ... in
 // order.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Where the program keeps what it downloaded: $XDG_CACHE_HOME/metal-marlin, else ~/.cache/metal-marlin.
+// Folder for downloads: $XDG_CACHE_HOME/metal-marlin, else ~/.cache/metal-marlin.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,4 @@
-// Texts that quantization is calibrated on. None of them is ever the text of an evaluation, and none replaces another
-// in silence: a name says what it is.
+// Calibration texts. None of them is an evaluation text, and none silently replaces another one.
 #pragma once
 
 #include <filesystem>

@@ -25,7 +25,7 @@ constexpr std::size_t kMaxIndex = std::size_t{1} << 27;   // about 100 bytes a t
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
-// Beside config.json and the weights, what decides the tokens and so the numbers.
+// Files beside config.json and the weights that affect tokens, and so the numbers.
 constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json",   "vocab.json",
                                            "merges.txt",     "special_tokens_map.json", "added_tokens.json"};
 
@@ -66,7 +66,7 @@ Status AddSafetensors(Checkpoint& checkpoint, const fs::path& path, const std::s
   return {};
 }
 
-// Shards lie beside the index; a name that leads elsewhere is an attack or an accident.
+// Shards are beside the index. A name that points elsewhere is an attack or an accident.
 bool IsPlainShardName(const std::string& name) {
   return name.ends_with(".safetensors") && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
 }
@@ -152,7 +152,7 @@ Result<Checkpoint> OpenGguf(const fs::path& path) {
   return checkpoint;
 }
 
-// SHA-256 of bytes, piece by piece so that an interrupt is heard.
+// SHA-256 of bytes, piece by piece, so that an interrupt takes effect.
 Result<std::string> HashBytes(std::span<const std::uint8_t> bytes) {
   constexpr std::size_t kPiece = std::size_t{1} << 23;
   Sha256 hash;
@@ -233,7 +233,7 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
   for (const MappedFile& file : checkpoint.files) {
     const auto digest = HashBytes(file.bytes());
     if (!digest) return digest.error();
-    // A GGUF is one file whose name says nothing.
+    // A GGUF model is one file with any name.
     hashes[checkpoint.container == Container::kGguf ? "gguf" : file.path().filename().string()] = *digest;
   }
   if (checkpoint.container == Container::kSafetensors) {

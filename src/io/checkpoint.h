@@ -1,6 +1,6 @@
-// A model as found on disk, whatever the container: a Hugging Face folder (safetensors, sharded or not, ours included)
-// or one GGUF file. Tensor names and configuration keys are Hugging Face's; a GGUF's are translated at this border
-// and nowhere else.
+// A model on disk: a Hugging Face folder (safetensors, sharded or not, also one made by quantize) or one GGUF file.
+// Tensor names and configuration keys are those of Hugging Face. Those of a GGUF file are translated here and nowhere
+// else.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,7 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint);
 // and head left out).
 std::string SourceType(const Checkpoint& checkpoint);
 
-// Whether some of its weights are stored in blocks that share scales: what they lost is not won back.
+// Whether some of its weights are stored in blocks that share scales, so that a loss cannot be recovered.
 bool IsQuantizedSource(const Checkpoint& checkpoint);
 
 }  // namespace marlin

@@ -1,5 +1,5 @@
-// The texts that a model is evaluated on: WikiText-2 test, any file of the user's, or the sample that is built in.
-// A text is never replaced by another one in silence: its name and hash say what it is.
+// Evaluation texts: WikiText-2 test, any file, or the built-in sample. A text is never silently replaced by another
+// one; its name and hash identify it.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& 
 // Errors: kInput (`data` is not there; empty, binary or unreadable text).
 Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options);
 
-// What is known of WikiText-2 where it is not at hand: name, hash and size. For estimates only.
+// Name, hash and size of WikiText-2 when the text is not available. For estimates only.
 EvalText AbsentWikiText2();
 
 // One text file under its own name, or as WikiText-2 if it is that. Errors: kInput.

@@ -88,7 +88,7 @@ TEST_F(DatasetTest, AGivenFileKeepsItsName) {
 }
 
 TEST_F(DatasetTest, LookingOnlyHereNeverDownloads) {
-  options_.offline = false;  // and the endpoint is a port where nobody listens
+  options_.offline = false;  // and no server listens on the endpoint's port
   const auto nothing = FindLocalWikiText2(options_);
   ASSERT_TRUE(nothing) << nothing.error().message;
   EXPECT_FALSE(nothing->has_value());

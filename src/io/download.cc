@@ -211,11 +211,11 @@ Outcome Transfer::Attempt() {
     Outcome outcome = Request(url);
     if (outcome.next != Next::kRedirect) return outcome;
     if (!IsFetchable(outcome.location)) {
-      return {Next::kGiveUp,
-              Sentence(ErrorCode::kInput,
-                       fmt::format("the server sends us on to {}, which is not https", outcome.location)),
-              "",
-              {}};
+      return {
+          Next::kGiveUp,
+          Sentence(ErrorCode::kInput, fmt::format("the server redirects to {}, which is not https", outcome.location)),
+          "",
+          {}};
     }
     url = std::move(outcome.location);
   }
@@ -321,7 +321,7 @@ Outcome Transfer::JudgeStatus(const std::string& url) {
     }
     case 401:
     case 403:
-      return outcome(Next::kGiveUp, fmt::format("{} asks for a login, or does not let us have it", host));
+      return outcome(Next::kGiveUp, fmt::format("{} asks for a login or denies access", host));
     case 404:
     case 410:
       return outcome(Next::kGiveUp, fmt::format("{} has no such file", host));

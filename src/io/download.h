@@ -1,5 +1,5 @@
-// Downloads one file over https. The target appears whole or not at all; what an interrupted download left behind is
-// continued by the next one when the server confirms that the file is still the same.
+// Downloads one file over https. The target is written atomically. An interrupted download is continued by the next one
+// if the server confirms that the file is unchanged.
 #pragma once
 
 #include <chrono>

@@ -149,7 +149,7 @@ void DecodeQ6K(const std::uint8_t* block, float* out) {
   }
 }
 
-// What a code of IQ4_NL and IQ4_XS stands for: denser near zero, where most weights are.
+// The values of the codes of IQ4_NL and IQ4_XS: denser near zero, where most weights are.
 constexpr std::array<float, 16> kNonLinear = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // scale fp16 | 16 bytes as in Q4_0                                         weight = scale * value(code)
@@ -177,7 +177,7 @@ void DecodeIQ4XS(const std::uint8_t* block, float* out) {
   }
 }
 
-// Twice the values of FP4 E2M1, as whole numbers; the scale is halved for it. Code 8 is a plain zero.
+// Twice the values of FP4 E2M1, as integers; the scale is halved for it. Code 8 is a plain zero.
 constexpr std::array<float, 16> kTwiceE2M1 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // exponent (E8M0) | 16 bytes as in Q4_0                                    weight = 2^(exponent - 128) * twice(code)

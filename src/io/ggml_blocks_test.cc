@@ -47,7 +47,7 @@ struct Term {
   double scale, code, offset;
 };
 
-// The level that a 4-bit code of IQ4_NL and IQ4_XS stands for.
+// The value of a 4-bit code of IQ4_NL and IQ4_XS.
 constexpr std::array<double, 16> kLevels = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 // Sign, two bits of exponent, one of mantissa.

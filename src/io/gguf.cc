@@ -93,7 +93,7 @@ T Load(const std::uint8_t* from) {
   return value;
 }
 
-// A metadata string as it may stand in a message: short and printable.
+// A metadata string for a message: short and printable.
 std::string Printable(std::string_view text) {
   std::string out;
   for (const char c : text.substr(0, 80)) out += c >= ' ' && c <= '~' ? c : '?';
@@ -105,7 +105,7 @@ class Reader {
  public:
   explicit Reader(const MappedFile& file) : file_(file), bytes_(file.bytes()) {}
 
-  // Of the whole file; of what stands where the reader is.
+  // An error of the whole file; an error at the reader's position.
   Error Refuse(const std::string& what, ErrorCode code = ErrorCode::kInput) const {
     return {code, fmt::format("{}: {}", file_.path().string(), what)};
   }
@@ -341,7 +341,7 @@ Result<std::uint64_t> ReadCount(Reader& reader, std::string_view of, std::uint64
   const auto count = reader.Number<std::uint64_t>("the header");
   if (!count) return count.error();
   if (*count > limit)
-    return reader.Fail(fmt::format("the header speaks of {} {}, more than any real file", *count, of));
+    return reader.Fail(fmt::format("the header announces {} {}, more than any real file", *count, of));
   return *count;
 }
 

@@ -1,5 +1,5 @@
-// One GGUF file (versions 2 and 3, little-endian): typed metadata and tensors, named and ordered as the file has them.
-// What the names mean to Hugging Face stands in gguf_to_hf.h.
+// One GGUF file (versions 2 and 3, little-endian): typed metadata and tensors, with the file's names and order.
+// gguf_to_hf.h translates the names to those of Hugging Face.
 //
 //   "GGUF" | version u32 | tensors u64 | pairs u64
 //   pairs:   key | type u32 | value                              string = length u64, bytes

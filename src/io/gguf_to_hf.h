@@ -1,5 +1,5 @@
-// What a GGUF file says, in the words of Hugging Face: configuration keys and tensor names. A family of models is a row
-// of the table in gguf_to_hf.cc.
+// Translates a GGUF file's configuration keys and tensor names to those of Hugging Face. A family of models is a row of
+// the table in gguf_to_hf.cc.
 #pragma once
 
 #include <nlohmann/json.hpp>

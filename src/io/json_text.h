@@ -1,4 +1,4 @@
-// JSON that came from outside, parsed with bounds: no exceptions, no deep recursion, no key given twice.
+// Parses untrusted JSON with limits: no exceptions, no deep recursion, no duplicate keys.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -1,5 +1,5 @@
-// A download that is not complete yet: `target`.part, and beside it `target`.part.from, which says what its bytes are
-// the beginning of. Locked, so that two programs never write into one.
+// An incomplete download: `target`.part, and beside it `target`.part.from, which names the file that it is the
+// beginning of. It is locked, so that two programs never write into one file.
 #pragma once
 
 #include <cstdint>

@@ -37,7 +37,7 @@ void Sections(std::size_t size, const std::vector<TextRange>& matches, bool inve
   if (end != size) sections.push_back({{end, size}, invert});
 }
 
-// Merges neighbours in place. A match joins a neighbour that is not a match, a second match in a row stands alone
+// Merges neighbours in place. A match joins a neighbour that is not a match, a second match in a row stays separate
 // (kMergedWith...); or matches join matches and gaps join gaps (kContiguous).
 void Merge(SplitBehavior behavior, std::vector<Section>& sections) {
   const bool backwards = behavior == SplitBehavior::kMergedWithNext;

@@ -1,4 +1,4 @@
-// How text is cut into words before byte-pair merging: the steps of tokenizer.json's "pre_tokenizer", in order.
+// Divides text into words before byte-pair merging: the steps of tokenizer.json's "pre_tokenizer", in order.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // Writes a quantized model as a Hugging Face style folder: config.json with a "quantization_config", safetensors with a
-// hash per tensor, the tokenizer's files, and SHA256SUMS over all of them. How an encoded matrix becomes tensors stands
-// in quantized_layout.h; VerifyFolder (verify_folder.h) checks the result.
+// hash per tensor, the tokenizer's files, and SHA256SUMS over all of them. How an encoded matrix becomes tensors is
+// defined in quantized_layout.h; VerifyFolder (verify_folder.h) checks the result.
 //
 // quantization_config:
 //   quant_method    "compressed-tensors" when every quantized matrix is INT4 and its group divides its rows, so that

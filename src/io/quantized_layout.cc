@@ -59,7 +59,7 @@ Result<MatrixShape> ReadShape(const Checkpoint& checkpoint, std::string_view ste
   return MatrixShape{static_cast<std::size_t>(values[0]), static_cast<std::size_t>(values[1])};
 }
 
-// Our own record of what each stem is.
+// This program's own map from stem to format.
 Result<const FormatRow*> FormatOfPlan(const Checkpoint& checkpoint, const json& plan, std::string_view stem) {
   const json& name = Member(plan, stem);
   if (!name.is_string())

@@ -1,4 +1,4 @@
-// An encoded matrix as tensors of a checkpoint, written and read. The names and, for INT4 whose groups divide its rows,
+// Writes and reads an encoded matrix as tensors of a checkpoint. The names and, for INT4 whose groups divide its rows,
 // the bytes are those of the compressed-tensors "pack-quantized" layout.
 //
 //   stem.weight_packed      codes: I32 [rows, cols / 8] for INT4 with cols % 8 == 0, else U8 [rows, bytes of a row];
@@ -7,8 +7,8 @@
 //   stem.weight_zero_point  I32 [ceil(rows / 8), groups], for formats with zero points
 //   stem.weight_shape       I64 [2]: rows, cols
 //
-// The format of each stem stands in config.json: quantization_config / metal_marlin / plan. A checkpoint of others has
-// no such plan; its compressed-tensors configuration tells the format.
+// config.json has the format of each stem: quantization_config / metal_marlin / plan. A checkpoint of others has no
+// such plan; its compressed-tensors configuration tells the format.
 #pragma once
 
 #include <array>
@@ -47,13 +47,13 @@ bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
 // kUnsupported (a quantization that this program does not compute).
 Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem);
 
-// What a folder that this program made says of itself.
+// What this program wrote about a folder that it made.
 struct MadeBy {
   std::string method;
   std::string text_name, text_sha256;  // of the calibration; empty without
   std::size_t windows = 0, ctx = 0;
 };
-// config: of a checkpoint. Empty when nothing of ours stands in it.
+// config: of a checkpoint. Empty if it has no entry of this program.
 std::optional<MadeBy> ReadMadeBy(const nlohmann::json& config);
 
 }  // namespace marlin

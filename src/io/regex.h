@@ -1,5 +1,5 @@
-// Regular expressions as tokenizer.json spells them, matched by PCRE2 with the answers that Hugging Face's engine
-// (Oniguruma) gives. Expressions whose meaning differs between the two are refused, not approximated.
+// Regular expressions of tokenizer.json, matched by PCRE2 with the results of Hugging Face's engine (Oniguruma).
+// Expressions whose meaning differs between the two are refused, not approximated.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// TranslateRegex: what Oniguruma's Ruby syntax and PCRE2 read alike passes, what they spell differently is respelled,
-// and what would mean something else is refused. The differences, as measured over all code points:
+// TranslateRegex: expressions that Oniguruma's Ruby syntax and PCRE2 read in the same way pass unchanged. Different
+// spellings are converted, and expressions with another meaning are refused. The differences, measured over all code
+// points:
 //   \s        PCRE2 counts U+180E as space         -> \p{White_Space}
 //   \p{..}    PCRE2's Unicode may be older         -> the code points of unicode_additions.h are added
 //   (?i: )    Oniguruma folds "ss", "ff", ... to one character; single characters fold alike (s, S, U+017F)
@@ -25,7 +26,7 @@ constexpr std::array<std::string_view, 31> kCategories = {
 // Pairs that one character folds to: sharp s and the Latin ligatures.
 constexpr std::array<std::string_view, 5> kFoldedPairs = {"ss", "ff", "fi", "fl", "st"};
 
-// What may stand after "(?"; the rest is left to the groups' own contents.
+// What may follow "(?"; the contents of the groups are checked separately.
 constexpr std::array<std::string_view, 7> kGroups = {":", "=", "!", "<=", "<!", ">", "i:"};
 
 bool IsAlphanumeric(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }

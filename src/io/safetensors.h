@@ -30,7 +30,7 @@ const Tensor* FindTensor(const SafetensorsFile& file, std::string_view name);
 // What SafetensorsWriter records for a tensor in the metadata: its SHA-256 under this key.
 std::string HashKey(std::string_view tensor_name);
 
-// That the tensor has the hash recorded for it; false where none was recorded.
+// Whether the tensor has the hash recorded for it; false if none was recorded.
 bool MatchesHash(const SafetensorsFile& file, const Tensor& tensor);
 
 }  // namespace marlin

@@ -18,7 +18,7 @@ constexpr std::size_t kHashDigits = 64;
 
 std::string Quote(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
 
-// A file's length prefix and header, with zeros where hashes will stand, and the offsets of those zeros in the file.
+// A file's length prefix and header, with zeros in place of the hashes, and the offsets of those zeros in the file.
 struct Header {
   std::string text;
   std::vector<std::uint64_t> hash_offsets;

@@ -1,4 +1,4 @@
-// Safetensors files, written tensor by tensor: one file, or several and an index when they would grow too large.
+// Writes safetensors files tensor by tensor: one file, or several with an index if one would be too large.
 #pragma once
 
 #include <cstdint>

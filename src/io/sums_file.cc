@@ -48,7 +48,7 @@ Result<FileHashes> ParseSums(const fs::path& path, std::string_view text) {
     const std::string name(row.substr(kHashDigits + 2));
     if (name.find_first_of(std::string_view("/\0", 2)) != std::string::npos ||
         (!sums.empty() && name <= sums.rbegin()->first)) {
-      return Damaged(path, fmt::format("line {} names a file that cannot stand there", line));
+      return Damaged(path, fmt::format("line {} has a file name with a slash, or out of order", line));
     }
     sums[name] = row.substr(0, kHashDigits);
     text.remove_prefix(end + 1);

@@ -1,4 +1,4 @@
-// Named tensors as they lie in a file: dtype, shape and a borrowed span of mapped bytes. No copies, no model knowledge.
+// Named tensors in a file: dtype, shape and a borrowed span of mapped bytes. No copies, no knowledge of models.
 #pragma once
 
 #include <cstddef>
@@ -59,7 +59,7 @@ struct RowOrder {
   std::size_t rotary_heads = 0;  // 0 = as stored; otherwise 2 * rotary_heads divides the first axis
 };
 
-// Where row `row` of `rows` stands in the file.
+// Position of row `row` of `rows` in the file.
 std::size_t StoredRow(RowOrder order, std::size_t rows, std::size_t row);
 
 struct Tensor {

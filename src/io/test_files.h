@@ -1,4 +1,4 @@
-// For tests only: a folder that goes away, and model files built byte by byte.
+// For tests only: a temporary folder, and model files built byte by byte.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -43,7 +43,7 @@ std::vector<std::uint64_t> Runs(std::string_view text) {
   return runs;
 }
 
-// Of the runs, how many stand in `others`, which is sorted.
+// How many of the runs are in `others`, which is sorted.
 double Share(const std::vector<std::uint64_t>& runs, const std::vector<std::uint64_t>& others) {
   if (runs.empty()) return 0;
   const auto shared = std::count_if(runs.begin(), runs.end(), [&](std::uint64_t run) {

@@ -1,4 +1,4 @@
-// How much two texts share: a model must not be calibrated on the text that it is measured on.
+// Overlap of two texts. A model must not be calibrated on the text that it is measured on.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@ inline constexpr std::size_t kOverlapWords =
     13;                                      // as the GPT-3 paper counts contamination (arXiv 2005.14165, appendix C)
 inline constexpr double kMaxOverlap = 0.01;  // above it a calibration is refused
 
-// The share of the runs of 13 words of one text that stand in the other, too: the greater of the two shares, 0..1.
-// Words are what white space separates; a text shorter than 13 words shares nothing.
+// The share of the runs of 13 words of one text that are also in the other: the greater of the two shares, 0..1. White
+// space separates words; a text shorter than 13 words shares nothing.
 double TextOverlap(std::string_view a, std::string_view b);
 
 }  // namespace marlin

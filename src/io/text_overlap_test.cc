@@ -25,7 +25,7 @@ TEST(TextOverlap, NothingAndEverything) {
 }
 
 TEST(TextOverlap, CountsRunsOfThirteenWords) {
-  // 100 words of the 2000 stand in the other text: 100 - 12 of its 2000 - 12 runs.
+  // 100 words of the 2000 are in the other text: 100 - 12 of its 2000 - 12 runs.
   const std::string shared = Words(100, 3);
   const std::string a = Words(950, 4) + shared + Words(950, 5);
   const std::string b = Words(3950, 6) + shared + Words(3950, 7);

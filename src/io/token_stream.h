@@ -1,4 +1,4 @@
-// A text as models see it: its tokens, cut into windows of ctx tokens.
+// A tokenized text, divided into windows of ctx tokens.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace marlin {
 
 struct TokenStream {
   std::vector<std::int32_t> tokens;        // BOS in front if the tokenizer adds it
-  std::vector<std::uint32_t> token_bytes;  // bytes of text that each token stands for; BOS stands for none
+  std::vector<std::uint32_t> token_bytes;  // bytes of text of each token; 0 for BOS
   std::int32_t window_bos = -1;            // written over token 0 of every window; -1 = not
 
   // `ctx` tokens from `begin` on, BOS in its place. begin + ctx <= tokens.size().
@@ -23,7 +23,7 @@ struct TokenStream {
 // The text is tokenized whole; special tokens written in it are text. Errors: kInput (not UTF-8).
 Result<TokenStream> MakeTokenStream(const Tokenizer& tokenizer, std::string_view text);
 
-// That every token is below `vocab`. Errors: kInput (tokenizer and model do not belong together).
+// Checks that every token is below `vocab`. Errors: kInput (tokenizer and model do not belong together).
 Status CheckTokens(const TokenStream& stream, std::size_t vocab);
 
 }  // namespace marlin

@@ -47,7 +47,7 @@ Bpe BpeOf(const TokenizerSpec& spec, const VocabularyIndex& index) {
   return Bpe(std::move(model));
 }
 
-// The bytes each id stands for.
+// The bytes of each id.
 std::vector<std::string> PiecesOf(const TokenizerSpec& spec) {
   std::vector<std::string> pieces(spec.size());
   for (std::size_t id = 0; id < spec.vocabulary.size(); ++id) {
@@ -57,7 +57,7 @@ std::vector<std::string> PiecesOf(const TokenizerSpec& spec) {
   return pieces;
 }
 
-// One text on its way to ids. Words seen before are copied from where their ids stand in the output.
+// Encodes one text. The ids of words seen before are copied from the output.
 class Encoding {
  public:
   Encoding(const PreTokenizer& pre_tokenizer, const Bpe& bpe) : pre_tokenizer_(pre_tokenizer), bpe_(bpe) {}

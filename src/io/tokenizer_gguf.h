@@ -1,4 +1,4 @@
-// The tokenizer inside a GGUF file, to TokenizerSpec.
+// Reads the tokenizer of a GGUF file into a TokenizerSpec.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// Tokenizers and ids made by Hugging Face tokenizers (tools/make_tokenizer_golden.py) against ours.
+// Compares this program's ids with those of Hugging Face tokenizers (tools/make_tokenizer_golden.py).
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,4 +1,4 @@
-// tokenizer.json and tokenizer_config.json, the files of Hugging Face tokenizers, to and from TokenizerSpec.
+// Reads and writes tokenizer.json and tokenizer_config.json, the files of Hugging Face tokenizers, as a TokenizerSpec.
 #pragma once
 
 #include <string>

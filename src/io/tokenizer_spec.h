@@ -1,5 +1,5 @@
-// A byte-level BPE tokenizer as data, whatever file it came from. The readers fill it, Tokenizer runs it, the writers
-// of tokenizer_json.h print it.
+// A byte-level BPE tokenizer as data, independent of the file format. The readers fill it, Tokenizer runs it,
+// tokenizer_json.h writes it.
 #pragma once
 
 #include <array>

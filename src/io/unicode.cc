@@ -73,7 +73,7 @@ std::optional<std::size_t> FindInvalidUtf8(std::string_view text) {
   return std::nullopt;
 }
 
-// ASCII never composes with what stands before it, so each run of other characters, with the ASCII character it may
+// ASCII never composes with the character before it, so each run of other characters, with the ASCII character it may
 // compose with in front, is normalized by itself.
 std::string NormalizeNfc(std::string_view text) {
   std::string out;

@@ -1,4 +1,4 @@
-// The little of Unicode that tokenizers need: well-formedness, NFC, and a few character classes.
+// The Unicode functions that tokenizers need: well-formedness, NFC, and a few character classes.
 #pragma once
 
 #include <cstddef>

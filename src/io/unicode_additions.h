@@ -1,5 +1,6 @@
-// Code points assigned between Unicode 14, the oldest that a supported PCRE2 knows, and the version of Hugging Face
-// tokenizers, by general category. Added to the classes of every expression, so that new scripts split alike.
+// Code points assigned between Unicode 14 (the oldest that a supported PCRE2 knows) and the version of Hugging Face
+// tokenizers, by general category. They are added to the classes of every expression, so that new scripts are split in
+// the same way.
 #pragma once
 
 #include <span>

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kPiece = std::size_t{1} << 23;  // bytes hashed between two reports
 
-// What decides numbers must be covered; a note that somebody added may lie there.
+// Files that affect numbers must be in the list; other files, such as notes, may be in the folder.
 bool MustBeCovered(const std::string& name) { return name.ends_with(".safetensors") || name.ends_with(".json"); }
 
 // Counts bytes for the progress report.
@@ -104,9 +104,11 @@ Error NothingToCheck(const fs::path& path) {
                         name, kSumsFile)};
   }
   if (fs::path begun = path; !fs::exists(path, ignored) && fs::exists(begun += ".part", ignored)) {
-    return {ErrorCode::kInput, fmt::format("{}: no such folder yet; quantize was interrupted, and goes on from {} when "
-                                           "the same command is given again",
-                                           name, begun.string())};
+    return {
+        ErrorCode::kInput,
+        fmt::format(
+            "{}: no such folder yet; quantize was interrupted, and continues from {} when the same command is repeated",
+            name, begun.string())};
   }
   if (!fs::exists(path, ignored)) {
     return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", name)};

@@ -1,4 +1,4 @@
-// Whether a quantized folder of ours is, bit for bit, what was written.
+// Checks that a quantized folder is bit-identical to what was written.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// For tests only: writes zip archives, honest and hostile ones.
+// For tests only: writes zip archives, valid and malicious ones.
 #pragma once
 
 #include <archive.h>

@@ -1,5 +1,5 @@
-// ModelConfig: a model as data. Every way in which the supported families differ is a field here; the forward pass
-// reads the fields and knows no family. Filled from the Hugging Face configuration by the family table in config.cc.
+// ModelConfig: a model as data. Every difference between the supported families is a field here. The forward pass reads
+// the fields and knows no family. Filled from the Hugging Face configuration by the family table in config.cc.
 #pragma once
 
 #include <cstddef>
@@ -62,7 +62,7 @@ inline constexpr const char* kFinalNormName = "model.norm.weight";
 inline constexpr const char* kEmbeddingStem = "model.embed_tokens";
 inline constexpr const char* kHeadStem = "lm_head";
 
-// That the model was trained for windows of ctx tokens: beyond, its predictions mean nothing. Errors: kUsage.
+// Checks that the model was trained for windows of ctx tokens; beyond that its predictions are useless. Errors: kUsage.
 Status CheckContext(const ModelConfig& config, std::size_t ctx);
 
 // Parameters of the model, tied tensors once.

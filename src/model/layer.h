@@ -1,5 +1,5 @@
-// One decoder layer: attention and MLP with their norms and residual connections. Sessions run all of them in turn;
-// calibration and sequential quantization run one at a time over many sequences.
+// One decoder layer: attention and MLP with their norms and residual connections. Sessions run all layers in order.
+// Calibration and sequential quantization run one layer at a time over many sequences.
 #pragma once
 
 #include <cstddef>

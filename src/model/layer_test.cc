@@ -1,4 +1,4 @@
-// Layer by layer is the same as the whole forward pass, to the bit; and observers see what the layers get.
+// Running layer by layer gives the same bits as the whole forward pass, and observers get the inputs of the layers.
 #include "model/layer.h"
 
 #include <gtest/gtest.h>

@@ -42,7 +42,7 @@ class Session {
   // position() + tokens.size() <= context, 0 <= token < vocab.
   MatrixView<const float> Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer = {});
 
-  // The same for the first `sequences` of the session, which stand at the same position: as many tokens of each, one
+  // The same for the first `sequences` of the session, which are at the same position: as many tokens of each, one
   // sequence after the other. A sequence has the bits that it has alone.
   MatrixView<const float> ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
                                           const ModelObserver& observer = {});
@@ -52,7 +52,7 @@ class Session {
 
   std::size_t position() const { return position_; }
   void Reset() { position_ = 0; }
-  void Rewind(std::size_t position);   // forgets what came after; position <= position()
+  void Rewind(std::size_t position);   // drops later positions; position <= position()
   std::size_t resident_bytes() const;  // cache and scratch
 
  private:

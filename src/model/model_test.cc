@@ -44,7 +44,7 @@ Expected LoadExpected(const std::string& name) {
   return expected;
 }
 
-// max |difference| / max |logit|, the measure of methodology.md.
+// max |difference| / max |logit|, the measure of docs/verification.md.
 double RelativeError(std::span<const float> got, std::span<const float> want) {
   double difference = 0;
   double peak = 0;

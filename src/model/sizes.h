@@ -1,4 +1,4 @@
-// What a model weighs in a configuration, counted from its description alone.
+// Size of a model in a configuration, computed from its description alone.
 #pragma once
 
 #include <cstdint>

@@ -90,7 +90,7 @@ EncodedMatrix RoundTo(const FormatRow& format, const EncodedMatrixView& matrix, 
   return rounded;
 }
 
-// Loads tensor after tensor; remembers nothing but where it is.
+// Loads tensor after tensor; keeps only its position.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,

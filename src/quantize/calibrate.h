@@ -1,4 +1,4 @@
-// Runs a model over calibration text and keeps what every linear layer saw.
+// Runs a model over calibration text and collects statistics of the inputs of every linear layer.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +32,10 @@ Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const Eval
 // Statistics before the first window. source: everything but `seen`.
 ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source);
 
-// Goes on where `statistics` stands (source.seen) to source.windows; the same bits however often it was interrupted,
-// and for any number of threads. after_window is called with what was gathered so far and may save it. Errors: kInput
-// (a token beyond the vocabulary, text shorter than the windows), kResource, kNumerical (NaN: names layer and input),
-// kInterrupted.
+// Continues from the position of `statistics` (source.seen) to source.windows; the same bits however often it was
+// interrupted, and for any number of threads. after_window is called with what was gathered so far and may save it.
+// Errors: kInput (a token beyond the vocabulary, text shorter than the windows), kResource, kNumerical (NaN: names
+// layer and input), kInterrupted.
 Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
                          const std::function<Status(const ModelStatistics&)>& after_window);
 

@@ -1,4 +1,4 @@
-// Calibration runs on a tiny real checkpoint: what is gathered, kept in files, merged, and walked layer by layer.
+// Calibration on a tiny checkpoint: statistics, their files, merging, and the walk layer by layer.
 #include "quantize/calibrate.h"
 
 #include <gtest/gtest.h>

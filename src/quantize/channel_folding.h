@@ -1,5 +1,5 @@
-// Channel scaling folded into a layer: the columns of linear layers are multiplied by the factors that
-// SearchChannelScaling found, and what gives them their input is divided, so that the layer computes what it did:
+// Folds channel scaling into a layer. The columns of linear layers are multiplied by the factors of
+// SearchChannelScaling, and the source of their input is divided by them. The layer computes the same as before:
 //
 //   input of      divided
 //   q, k, v       attention_norm

@@ -58,7 +58,7 @@ double ErrorOfAll(std::span<const WeightToScale> weights, bool sampled, std::spa
   double sum = 0;
   for (const WeightToScale& weight : weights) {
     const std::size_t step = sampled ? std::max<std::size_t>(1, weight.values.rows / kSampledRows) : 1;
-    // A sampled row stands for `step` rows.
+    // A sampled row represents `step` rows.
     sum += static_cast<double>(step) * ErrorOfRows(weight.values, step, importance, factors, *weight.format, pool);
   }
   return sum;

@@ -1,7 +1,7 @@
 // Scaling of input channels before rounding (Lin et al. 2023, "AWQ", arXiv 2306.00978): the columns of channels with
-// large inputs are made larger, so that their relative rounding error shrinks, and the input is divided by the same
-// factors, which what comes before the layer absorbs (the weight of a norm, the rows of a linear layer). Only
-// mathematics: folding the factors into a model is the caller's.
+// large inputs are enlarged, so that their relative rounding error shrinks. The input is divided by the same factors:
+// the weight of the preceding norm or the rows of the preceding linear layer absorb them. This file has only the
+// mathematics; the caller folds the factors into a model.
 #pragma once
 
 #include <span>

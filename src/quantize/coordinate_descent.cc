@@ -14,7 +14,7 @@ constexpr std::uint16_t kHalfOne = 0x3c00;
 // Columns of a block where the format has no groups.
 constexpr std::size_t kPlainBlock = 128;
 
-// Some rows on their way down. Vectors over rows lie side by side: [column][row].
+// Some rows during the descent. Vectors over rows are adjacent: [column][row].
 class Descent {
  public:
   Descent(MatrixView<const float> weights, const std::vector<float>& hessian, EncodedMatrix& matrix, IsaSet isa)

@@ -1,7 +1,7 @@
 // Method `gptq` (Frantar, Ashkboos, Hoefler, Alistarh 2023, arXiv 2210.17323): columns are rounded one after the other,
-// those with the largest E[x^2] first, and the error of each is fed to all that are still to come, so that the output
-// of the layer on the calibration text changes least. Scales and zero points are those of `mse`, fixed beforehand in
-// the order of storage, so the layout of the file does not change. Blind to the format.
+// those with the largest E[x^2] first. The error of each is spread over the columns that follow, so that the output of
+// the layer on the calibration text changes least. Scales and zero points are those of `mse`, computed before in the
+// order of storage, so the layout of the file does not change. Independent of the format.
 //
 // The paper rounds column i, divides its error by U[i][i] and subtracts U[i][j] times that from column j, where
 // H^-1 = U^T U. With the columns in reverse order and H = V^T V the same update is: add V[j][i] / V[j][j] times the

@@ -1,4 +1,4 @@
-// The way of tools/check_gptq.py into this program: it puts a layer into a folder and reads the codes back.
+// Used by tools/check_gptq.py, which puts a layer into a folder and reads the codes back.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

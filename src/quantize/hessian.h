@@ -22,7 +22,7 @@ struct HessianDiagonal {
 };
 HessianDiagonal MeasureDiagonal(const InputStatistics& stats);
 
-// What stands on the diagonal: the element, or the mean where the column is dead, plus damping times the mean.
+// The value on the diagonal: the element, or the mean where the column is dead, plus damping times the mean.
 inline double DampedElement(double element, HessianDiagonal diagonal, double damping) {
   return (element == 0 ? diagonal.mean : element) + damping * diagonal.mean;
 }

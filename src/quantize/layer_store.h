@@ -1,5 +1,5 @@
-// Layers that an interrupted quantization had finished, kept beside the folder to be made: one safetensors file a
-// layer, with a hash per tensor and the key of the work. Removed when the work is done.
+// Finished layers of an interrupted quantization, stored beside the output folder: one safetensors file per layer, with
+// a hash per tensor and the key of the work. They are removed when the work is done.
 #pragma once
 
 #include <filesystem>

@@ -134,7 +134,7 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
 Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status;
   if (auto status = Replace(made); !status) return status;
-  // The outputs of the last layer are nobody's input.
+  // The outputs of the last layer are not an input.
   for (std::size_t w = 0; next_ + 1 < config_->layers && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     runner_->Run(*layer_, Hidden(w));

@@ -1,6 +1,6 @@
-// Goes through a model layer by layer over calibration windows. Each layer is shown what the layers before it give
-// after they were quantized, so that later layers make up for the errors of earlier ones. In memory: the hidden states
-// of all windows, for work part by part also the widest activations, one layer, and its statistics; never the model.
+// Processes a model layer by layer over calibration windows. The input of each layer is the output of the quantized
+// layers before it, so that later layers compensate for the errors of earlier ones. In memory are the hidden states of
+// all windows, one layer, its statistics and, for work part by part, the widest activations, but never the whole model.
 #pragma once
 
 #include <cstddef>

@@ -60,16 +60,14 @@ constexpr std::array kMethods = {
     Method{"rtn", "round to nearest, scale from each group's extremes", MethodNeeds::kNothing, &RunRtn},
     Method{"mse", "scale and zero point searched for the least error, weighted by E[x^2]", MethodNeeds::kImportance,
            &RunMse},
-    Method{"gptq", "scales of mse; the error of each column is fed to those still to come", MethodNeeds::kGram,
+    Method{"gptq", "scales of mse; the error of each column is spread over the following columns", MethodNeeds::kGram,
            &RunGptq},
     Method{"gptq-cd", "gptq, then scales and codes improved one at a time (coordinate descent)", MethodNeeds::kGram,
            &RunGptqCd}};
 
 constexpr std::array kSteps = {
-    Step{kRotate, "turns weights and activations by randomized Hadamard matrices", "",
-         MethodNeeds::kNothing},
-    Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse",
-         MethodNeeds::kImportance}};
+    Step{kRotate, "rotates weights and activations by randomized Hadamard matrices", "", MethodNeeds::kNothing},
+    Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse", MethodNeeds::kImportance}};
 
 std::string KnownNames() {
   std::string known;
@@ -119,7 +117,8 @@ Result<Recipe> ParseRecipe(std::string_view name) {
     recipe.scale_channels = recipe.scale_channels || step.name == kAwq;
     recipe.cannot_miss = std::max(recipe.cannot_miss, step.needs);
     if (!rest.empty() || !step.method.empty()) continue;
-    return Error{ErrorCode::kUsage, fmt::format("{} is a step before a method; say which: {}+gptq", name, name)};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{} is a step before a method; name the method too: {}+gptq", name, name)};
   }
   const bool named = !rest.empty() && rest != method;
   const auto found = ParseMethod(rest.empty() ? method : rest);

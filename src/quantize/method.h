@@ -1,5 +1,5 @@
-// How a weight matrix becomes codes. A method is one row of a table and knows no format: it reaches the grid only
-// through what FormatRow offers.
+// How a weight matrix becomes codes. A method is one row of a table. It knows no format and uses only the functions of
+// FormatRow.
 #pragma once
 
 #include <span>
@@ -33,7 +33,7 @@ struct Method {
 
 std::span<const Method> Methods();
 
-// What `auto` stands for: the best method, as measured (docs/decisions/0007), of those that need no more than is known.
+// The method chosen by `auto`: the best measured method (docs/decisions/0007) that works with the data given.
 inline constexpr const char* kAutoMethod = "auto";
 std::string_view ChooseMethod(MethodNeeds known);
 

@@ -74,10 +74,9 @@ class Fields {
   }
   void Fail(const std::string& why) {
     if (status_.ok()) {
-      status_ =
-          Error{ErrorCode::kInput, fmt::format("{} is no file of calibration statistics that this program reads: {}; "
-                                               "make one with `metal-marlin calibrate`",
-                                               file_, why)};
+      status_ = Error{ErrorCode::kInput, fmt::format("{} is not a file of calibration statistics that this program "
+                                                     "reads: {}; make one with `metal-marlin calibrate`",
+                                                     file_, why)};
     }
   }
   const Status& status() const { return status_; }
@@ -202,11 +201,9 @@ Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config
                     const std::string& tokenizer_sha256) {
   const StatisticsSource& source = statistics.source;
   const auto other = [](const char* what, const std::string& got, const std::string& want) {
-    return Error{
-        ErrorCode::kInput,
-        fmt::format("the calibration statistics are of another {}: sha256 {}, this one has {}; collect them anew "
-                    "with `metal-marlin calibrate`",
-                    what, got.substr(0, 12), want.substr(0, 12))};
+    return Error{ErrorCode::kInput, fmt::format("the calibration statistics belong to another {}: sha256 {}, this one "
+                                                "has {}; collect them anew with `metal-marlin calibrate`",
+                                                what, got.substr(0, 12), want.substr(0, 12))};
   };
   if (source.model_sha256 != model_sha256) return other("model", source.model_sha256, model_sha256);
   if (source.tokenizer_sha256 != tokenizer_sha256) return other("tokenizer", source.tokenizer_sha256, tokenizer_sha256);

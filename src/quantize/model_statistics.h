@@ -1,5 +1,5 @@
-// What calibration text showed at the inputs of all linear layers of a model, and the file that keeps it: safetensors
-// with a hash per tensor,
+// Statistics of the inputs of all linear layers of a model on a calibration text, and their file: safetensors with a
+// hash per tensor,
 //
 //   model.layers.3.self_attn.q_proj.input.sum_squares   F64 [k]     (q, k, v share this input; gate and up theirs)
 //   model.layers.3.self_attn.q_proj.input.sum_abs       F64 [k]
@@ -40,7 +40,7 @@ struct ModelStatistics {
   bool has_gram() const { return !layers.empty() && !layers[0][0].gram.empty(); }
 };
 
-// Where the input of `slot` stands in LayerStatistics.
+// Index of the input of `slot` in LayerStatistics.
 std::size_t InputIndex(Slot slot);
 
 // Bytes in memory of statistics of a model.
@@ -52,8 +52,8 @@ Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem:
 // Errors: kInput (not a file of statistics, tensors missing or of a wrong shape), kCorrupt (hash), kNumerical.
 Result<ModelStatistics> ReadStatistics(const std::filesystem::path& file);
 
-// That they are statistics of this model. Errors: kInput (another model or tokenizer, layers that do not fit: says
-// which).
+// Checks that they are statistics of this model. Errors: kInput (another model or tokenizer, layers that do not fit:
+// says which).
 Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config, const std::string& model_sha256,
                     const std::string& tokenizer_sha256);
 

@@ -1,5 +1,5 @@
-// Method `mse`: the scale and the zero point of every group are searched so that the weighted error
-// sum_j importance[j] (w[j] - decode(round(w[j])))^2 is small. Blind to the format: it tries what the format proposes.
+// Method `mse`: the scale and the zero point of every group are searched so that the weighted error sum_j importance[j]
+// (w[j] - decode(round(w[j])))^2 is small. Independent of the format: it tries the candidates that the format proposes.
 #pragma once
 
 #include <span>

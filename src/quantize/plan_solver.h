@@ -1,9 +1,9 @@
-// Which format each unit of a plan gets: a multiple-choice knapsack, solved exactly. One choice per unit, so that the
-// sum of the losses is least under a sum of bytes, or the sum of bytes least under a sum of losses.
+// Chooses the format of each unit of a plan: a multiple-choice knapsack, solved exactly. It minimizes the sum of the
+// losses within a number of bytes, or the bytes within a sum of losses.
 //
-// The linear relaxation gives a price of a byte, a bound from below and a first solution; a dynamic programme over the
-// units then keeps the partial sums that no other dominates and that the bound does not rule out (Pisinger 1995, "A
-// minimal algorithm for the multiple-choice knapsack problem").
+// The linear relaxation gives the price of a byte, a lower bound and a first solution. A dynamic program over the units
+// then keeps the partial sums that no other dominates and that the bound does not exclude (Pisinger 1995, "A minimal
+// algorithm for the multiple-choice knapsack problem").
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,5 @@
-// A plan of mixed precision: which format each linear layer gets, what every other format would have cost in bytes and
-// in divergence, and the file that keeps it (plan.json, docs/plan_schema.md). The file may be edited: its "format"s
-// decide, all else is there to choose by.
+// A plan of mixed precision: the format of each linear layer, the cost of every other format in bytes and divergence,
+// and its file (plan.json, docs/plan_schema.md). The file may be edited: only its "format" fields decide.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// plan.json: written, and read with every doubt spoken out.
+// Writes and reads plan.json. The reader reports every inconsistency.
 
 #include <fmt/format.h>
 
@@ -80,7 +80,7 @@ json HeldOut(const PrecisionPlan& plan) {
   return rows;
 }
 
-// Reads members and remembers the first that is not as it should be.
+// Reads members and keeps the first error.
 class Reader {
  public:
   explicit Reader(std::string file) : file_(std::move(file)) {}
@@ -90,7 +90,7 @@ class Reader {
     const json* value = Member(object, name);
     if constexpr (std::is_same_v<T, std::string>) {
       if (value != nullptr && value->is_string()) return value->get<std::string>();
-      Fail(fmt::format("{}\"{}\" is not a text", place, name));
+      Fail(fmt::format("{}\"{}\" is not a string", place, name));
     } else if constexpr (std::is_same_v<T, double>) {
       if (value != nullptr && value->is_number() && std::isfinite(value->get<double>()) && value->get<double>() >= 0) {
         return value->get<double>();
@@ -180,7 +180,7 @@ class UnitReader {
                                         CandidateNames(*found->second)));
       }
       if (!formats_.emplace(stem, format).second) {
-        return reader_.Fail(fmt::format("{}\"{}\" stands in another unit too", place, stem));
+        return reader_.Fail(fmt::format("{}\"{}\" is in another unit too", place, stem));
       }
       if (stem == found->second->stems[0]) ReadCandidates(object, place, reader_, *found->second);
     }
@@ -333,7 +333,7 @@ Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelCon
   if (!reader.status().ok()) return reader.status().error();
   if (plan.model_sha256 != model_sha256 || plan.tokenizer_sha256 != tokenizer_sha256) {
     const bool model = plan.model_sha256 != model_sha256;
-    reader.Fail(fmt::format("a plan of another {}: it is of {} (sha256 {}...), this one has {}...; make its own plan",
+    reader.Fail(fmt::format("the plan belongs to another {}, {} (sha256 {}...); this one has {}...; make a plan for it",
                             model ? "model" : "tokenizer", plan.model_name,
                             (model ? plan.model_sha256 : plan.tokenizer_sha256).substr(0, 12),
                             (model ? model_sha256 : tokenizer_sha256).substr(0, 12)));

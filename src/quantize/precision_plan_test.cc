@@ -171,7 +171,7 @@ TEST_F(PlanFile, EveryMistakeIsNamed) {
   ExpectError([](json& d) { d["units"][4]["format"] = "fp4-g17"; }, "want one of: int8-g128, fp4-g32");
   ExpectError([](json& d) { d["units"][4]["format"] = 4; }, "unit 5: \"format\"");
   ExpectError([](json& d) { d["units"].erase(3); }, "no unit names \"model.layers.0.mlp.down_proj\"");
-  ExpectError([](json& d) { d["units"][1] = d["units"][3]; }, "stands in another unit too");
+  ExpectError([](json& d) { d["units"][1] = d["units"][3]; }, "is in another unit too");
   ExpectError([](json& d) { d["units"] = 3; }, "\"units\" is not a list");
   ExpectError([](json& d) { d["units"][0] = nullptr; }, "unit 1");
   ExpectError([](json& d) { d["budget"]["bytes"] = 100; }, "more than its budget");

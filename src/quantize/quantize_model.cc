@@ -167,7 +167,7 @@ Status CheckFormat(const FormatRow& format, bool compat) {
   }
   if (compat && format.info.family != "int4") {
     return Error{ErrorCode::kUsage,
-                 fmt::format("--compat writes a layout of INT4; {} has none that others read", format.info.name)};
+                 fmt::format("--compat is for INT4; other programs have no layout for {}", format.info.name)};
   }
   return {};
 }
@@ -190,10 +190,9 @@ Status CheckCalibration(const QuantizeOptions& options, const Recipe& recipe) {
   const bool gram = options.calibration != nullptr || (options.statistics != nullptr && options.statistics->has_gram());
   const bool importance = gram || options.statistics != nullptr;
   if (recipe.rotate && options.statistics != nullptr) {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("the statistics (--stats) are of the model as it is, {} rotates it first; give the text "
-                             "itself (--calibration TEXT)",
-                             recipe.name)};
+    return Error{ErrorCode::kUsage, fmt::format("the statistics (--stats) describe the model before rotation, but {} "
+                                                "rotates it first; give the text itself (--calibration TEXT)",
+                                                recipe.name)};
   }
   if (recipe.cannot_miss == MethodNeeds::kGram ? gram : importance || recipe.cannot_miss == MethodNeeds::kNothing) {
     return {};
@@ -208,8 +207,8 @@ Status CheckCalibration(const QuantizeOptions& options, const Recipe& recipe) {
 std::string DescribeRotation(const SourceTensors& source) {
   if (!source.rotated()) return "";
   if (source.residual_rotated()) return "the residual stream, and the values inside every head";
-  return "the values inside every head alone: the head of this model is its embedding and cannot take the weights of "
-         "the last norm, so the residual stream stays as it is";
+  return "the values inside every head only: the output head of this model is its embedding and cannot absorb the "
+         "weights of the last norm, so the residual stream is not rotated";
 }
 
 nlohmann::json RotationJson(const SourceTensors& source, std::uint64_t seed) {

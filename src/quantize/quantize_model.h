@@ -1,5 +1,5 @@
-// A whole model, quantized tensor by tensor into a folder. Memory is bounded by the largest tensor; by one layer in
-// fp32 where layers are made whole (a walk, scaled channels).
+// Quantizes a model tensor by tensor into a folder. Memory is bounded by the largest tensor, or by one layer in fp32
+// where whole layers are made (calibration walk, channel scaling).
 #pragma once
 
 #include <cstdint>

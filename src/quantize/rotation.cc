@@ -10,7 +10,7 @@
 namespace marlin {
 namespace {
 
-// Columns turned at once: a cache line of floats.
+// Columns rotated at once: a cache line of floats.
 constexpr std::size_t kColumnsPerStep = 16;
 
 }  // namespace

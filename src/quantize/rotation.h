@@ -1,6 +1,6 @@
 // Rotations that spread large values over many channels before rounding (randomized Hadamard: Ashkboos et al. 2024,
-// "QuaRot", arXiv 2404.00456). Only mathematics on matrices: which tensor of a model is turned by what stands in
-// source_tensors.cc.
+// "QuaRot", arXiv 2404.00456). This file has only the mathematics; source_tensors.cc says which tensor of a model is
+// rotated by which matrix.
 #pragma once
 
 #include <cstddef>
@@ -35,8 +35,8 @@ class Orthogonal {
 // of threads.
 void RotateColumns(const Orthogonal& q, MatrixView<float> weights, ThreadPool& pool);
 
-// Every column, cut into pieces of q.size(), becomes Q^T column: what a linear layer gives is turned as a row is by
-// RotateColumns. q.size() divides the rows.
+// Every column, divided into pieces of q.size(), becomes Q^T column: the output of a linear layer is rotated as a row
+// is by RotateColumns. q.size() divides the rows.
 void RotateRows(const Orthogonal& q, MatrixView<float> weights, ThreadPool& pool);
 
 }  // namespace marlin

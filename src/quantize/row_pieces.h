@@ -1,4 +1,4 @@
-// Rows of a weight matrix, handed out to threads in pieces.
+// Distributes the rows of a weight matrix to threads in pieces.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// The tensors of a model as they are to be quantized: the 16-bit values of the original in fp32, rotated where that is
-// asked for. A rotation changes no output of the model:
+// The tensors of a model before quantization: the 16-bit values of the original in fp32, rotated if requested. A
+// rotation changes no output of the model:
 //
 //   heads     inside every head, what v_proj gives is turned by Q and the columns of o_proj with it; for every model.
 //   residual  the embedding, what o_proj and down_proj give, and the columns of all that reads the residual stream
@@ -60,7 +60,7 @@ class SourceTensors {
     std::size_t cols = 0;
     Turn turn_rows = Turn::kNone;
     Turn turn_cols = Turn::kNone;
-    std::string norm = {};  // moves into the columns when the residual stream is turned
+    std::string norm = {};  // moves into the columns when the residual stream is rotated
     bool is_moved = false;  // is such a norm: becomes 1
   };
   SourceTensors(const Checkpoint& checkpoint, const ModelConfig& config, ThreadPool& pool);

@@ -1,4 +1,5 @@
-// What calibration text showed at the input of a linear layer. Layers that share an input (q/k/v, gate/up) share one.
+// Statistics of the input of a linear layer on a calibration text. Layers that share an input (q/k/v, gate/up) share
+// them.
 #pragma once
 
 #include <cstddef>

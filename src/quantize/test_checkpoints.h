@@ -1,4 +1,4 @@
-// For tests only: small random models in folders, of every shape that folding has to know, and what they compute.
+// For tests only: small random models in folders, with every shape that folding must support, and their outputs.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -80,8 +80,8 @@ bool WeightMaker::Kept(const std::string& name) const {
   return recipe_->scale_channels || source_->rotated() || HasGroups(formats_.at(name));
 }
 
-// That the checkpoint had every tensor of the layer.
-Status WeightMaker::CheckWhole(std::size_t layer, const LayerTensors& tensors) const {
+// Checks that the checkpoint had every tensor of the layer.
+Status WeightMaker::CheckLayer(std::size_t layer, const LayerTensors& tensors) const {
   const auto missing = [&](const std::string& name) {
     return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", source_->checkpoint().path.string(), name)};
   };
@@ -110,7 +110,7 @@ Result<LayerTensors> WeightMaker::Scale(std::size_t layer, LayerStatistics& stat
                                           : formats.biases[place.index];
     of_kind = formats_.at(name);
   }
-  if (auto status = CheckWhole(layer, tensors); !status) return status.error();
+  if (auto status = CheckLayer(layer, tensors); !status) return status.error();
   const auto status = FoldChannelScaling(source_->config(), formats, tensors, statistics, *pool_);
   if (!status) return Error{status.error().code, fmt::format("layer {}: {}", layer, status.error().message)};
   return tensors;

@@ -1,6 +1,6 @@
-// Makes the tensors of a quantized model one after the other: by a method alone, with statistics from a file, or layer
-// by layer over calibration windows (LayerWalk), each layer made whole before the next is looked at. Where channels are
-// scaled, norms and biases change with the matrices, so these layers are made whole too.
+// Makes the tensors of a quantized model one after the other: without statistics, with statistics from a file, or layer
+// by layer over calibration windows (LayerWalk), where each layer is finished before the next one starts. Where
+// channels are scaled, norms and biases change with the matrices, so a layer is made as a whole there too.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +68,7 @@ class WeightMaker {
   Result<EncodedMatrix> Quantize(const std::string& stem, const std::vector<float>& values,
                                  const InputStatistics* statistics);
   Result<EncodedMatrix> MakeAlone(const std::string& name);
-  Status CheckWhole(std::size_t layer, const LayerTensors& tensors) const;
+  Status CheckLayer(std::size_t layer, const LayerTensors& tensors) const;
   Result<LayerTensors> Scale(std::size_t layer, LayerStatistics& statistics);
   Result<EncodedMatrix> MakeTensor(const std::string& name, const Place& place, const std::vector<float>& values,
                                    const InputStatistics& statistics);

@@ -1,4 +1,4 @@
-// Layers made whole: rotated, scaled, rounded, kept, found again.
+// Layers made as a whole: rotated, scaled, rounded, stored, reloaded.
 #include "quantize/weight_maker.h"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
-// The comparison sweep: for each model the 16-bit baseline and every configuration, quantized, evaluated on the same
-// windows, timed in turn, and written as one record per row.
+// The comparison: for each model, the 16-bit baseline and every configuration are quantized, evaluated on the same
+// windows, timed interleaved, and written as one record per row.
 //
-// The sweep can be killed at any moment. What is finished is recognised by its key, a hash of everything that went in;
-// what is half finished waits in the work folder, stage by stage, and is picked up by the next run with the same key.
+// The comparison can be killed at any moment. A finished row is recognized by its key, a hash of all its inputs. The
+// finished stages of an incomplete row are in the work folder, and the next run with the same key continues there.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +69,7 @@ struct ComparisonOptions {
 // order of magnitude matters, and the slow kernels need ten times as long.
 inline constexpr std::size_t kFloorWindows = 1;
 
-// What the sweep is given to work with.
+// Inputs of the comparison.
 struct ComparisonTools {
   Backend& backend;
   Backend& maker;  // what models are quantized with
@@ -83,11 +83,11 @@ struct ComparisonTools {
   std::function<void(const std::string&)> say;  // one line per finished step
 };
 
-// One row of the sweep.
+// One row of the comparison.
 struct ComparisonRow {
   std::string config_id;                 // "f16", "fp4-g128", "mixed"
   const FormatRow* format = nullptr;     // of every linear layer; null = baseline, or
-  const PrecisionPlan* mixed = nullptr;  // a format for each; it lies in the options
+  const PrecisionPlan* mixed = nullptr;  // a format for each; owned by the options
   // A file of another program; evaluated with its own bytes, never timed: our kernels do not know its formats.
   std::shared_ptr<const ImportedModel> imported;
   std::string method;             // "none" for the baseline, "imported" for such a file
@@ -112,7 +112,7 @@ struct ComparisonModel {
   std::string sha256;
   std::string tokenizer_sha256;
   std::uint64_t parameters = 0;
-  std::uint64_t source_bytes = 0;  // of all its tensors as they lie in the source
+  std::uint64_t source_bytes = 0;  // of all its tensors in the source
   std::string architecture;
   std::size_t hidden_size = 0;
   std::string container;
@@ -128,7 +128,7 @@ struct ComparisonModel {
 struct ComparisonPlan {
   std::vector<ComparisonModel> models;
   std::uint64_t disk_bytes = 0;    // needed at once
-  std::uint64_t memory_bytes = 0;  // needed at once: models timed in turn, or the calibration of one, what is more
+  std::uint64_t memory_bytes = 0;  // needed at once: models timed interleaved, or one calibration, whichever is more
   double seconds = 0;              // estimate for what is not finished, from the machine's measured limits
   std::size_t rows_total = 0;
   std::size_t rows_finished = 0;

@@ -1,4 +1,4 @@
-// What a sweep will do, how long it takes and what it needs, before anything is computed.
+// Plans a comparison: what it will do, how long it takes and what it needs, before anything is computed.
 
 #include <fmt/format.h>
 
@@ -47,7 +47,7 @@ constexpr double kScalarSlowness = 10;
 constexpr double kWalkPasses = 3;
 
 // Everything that decides a row's numbers, hashed. A new field changes every key, and so measures everything again;
-// "calibration" stands only where there is one.
+// "calibration" appears only if there is one.
 std::string RowKey(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
                    const ComparisonRow& row) {
   nlohmann::json inputs = {
@@ -235,7 +235,7 @@ std::vector<ComparisonRow> ImportedRows(const std::vector<std::shared_ptr<const 
   return rows;
 }
 
-// The baseline, then every configuration by every method. What stands for `uniform` may be one of them already.
+// The baseline, then every configuration by every method. The configuration of `uniform` may be one of them already.
 std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options, std::size_t model) {
   std::vector<ComparisonRow> rows(1);
   rows[0].config_id = "f16";

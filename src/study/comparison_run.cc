@@ -1,5 +1,5 @@
-// The sweep itself, stage by stage. Every stage leaves its result in the row's record in the work folder before the
-// next one starts; only complete records move to the results folder.
+// Runs a comparison stage by stage. Every stage writes its result to the row's record in the work folder before the
+// next one starts. Only complete records move to the results folder.
 
 #include <fmt/format.h>
 
@@ -31,7 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kPrefillTokens = 512;
-// Share of the memory that was free when the sweep began which it may fill.
+// Share of the free memory at the start that the comparison may use.
 constexpr double kMemoryShare = 0.8;
 
 // A row on its way: its plan, its record so far.

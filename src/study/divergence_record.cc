@@ -8,7 +8,7 @@
 namespace marlin {
 namespace {
 
-std::vector<std::uint64_t> Whole(const std::vector<double>& counts) {
+std::vector<std::uint64_t> ToCounts(const std::vector<double>& counts) {
   std::vector<std::uint64_t> whole;
   for (const double count : counts) whole.push_back(static_cast<std::uint64_t>(count));
   return whole;
@@ -27,7 +27,7 @@ record::Divergence DivergenceRecord(const DivergenceResult& result, const Diverg
   d.windows = result.window_kl.size();
   d.scored_per_window = result.other.scored_per_window;
   d.window_kl = result.window_kl;
-  d.window_same_top = Whole(result.window_same_top);
+  d.window_same_top = ToCounts(result.window_same_top);
   d.window_change = result.window_change;
   d.window_change_squared = result.window_change_squared;
   d.kl_median = summary.median;
@@ -47,7 +47,7 @@ record::NoiseFloor NoiseFloorRecord(const DivergenceResult& result, std::vector<
   floor.windows = result.window_kl.size();
   floor.scored_per_window = result.other.scored_per_window;
   floor.window_kl = result.window_kl;
-  floor.window_same_top = Whole(result.window_same_top);
+  floor.window_same_top = ToCounts(result.window_same_top);
   floor.kl_max = *std::max_element(result.token_kl.begin(), result.token_kl.end());
   return floor;
 }

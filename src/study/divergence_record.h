@@ -1,4 +1,4 @@
-// A measured divergence as a record keeps it.
+// Converts a measured divergence to the form of a record.
 #pragma once
 
 #include <string>

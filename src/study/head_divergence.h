@@ -1,4 +1,5 @@
-// How far the predictions of changed hidden states lie from the baseline's: the same head applied to both, in pieces.
+// Divergence of the predictions of changed hidden states from the baseline's: the same head is applied to both, in
+// pieces.
 #pragma once
 
 #include <memory>

@@ -118,8 +118,8 @@ Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, 
     const auto likeness = Likeness(*got, *want);
     if (!likeness) return likeness.error();
     if (*likeness >= kLeastLikeness) continue;
-    return Differs(request, fmt::format("{}.weight points elsewhere (cosine {:.2f}, want at least {})", stem, *likeness,
-                                        kLeastLikeness));
+    return Differs(request, fmt::format("{}.weight differs in direction (cosine {:.2f}, want at least {})", stem,
+                                        *likeness, kLeastLikeness));
   }
   return {};
 }
@@ -145,7 +145,7 @@ Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint&
   if (!checkpoint) return checkpoint.error();
   if (checkpoint->container != Container::kGguf) {
     return Error{ErrorCode::kInput,
-                 fmt::format("{} is no GGUF file; only such files are imported", request.file.string())};
+                 fmt::format("{} is not a GGUF file; only GGUF files can be imported", request.file.string())};
   }
   const auto own = ParseModelConfig(checkpoint->config);
   if (!own) return Error{own.error().code, request.file.string() + ": " + own.error().message};

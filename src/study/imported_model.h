@@ -1,4 +1,5 @@
-// A file that another program quantized from the same base model: evaluated as it is, beside our own rows.
+// A file that another program quantized from the same base model. It is evaluated unchanged, beside this program's
+// rows.
 #pragma once
 
 #include <cstdint>
@@ -32,10 +33,10 @@ struct ImportedModel {
   bool quantized_head = false;
 };
 
-// Opens the file and checks that it can stand beside `base`: the same shapes, the same tokens for the start of `text`
+// Opens the file and checks that it is comparable with `base`: the same shapes, the same tokens for the start of `text`
 // (the tokens of the evaluation text; empty = not looked at), the same last norm, which quantization leaves alone, and
-// weights that point the same way.
-// Errors: those of opening; kInput (another model: says where they differ; nothing in it is quantized).
+// weights that point the same way. Errors: those of opening; kInput (another model: says where they differ; nothing in
+// it is quantized).
 Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
                                  const Tokenizer& tokenizer, std::string_view text);
 

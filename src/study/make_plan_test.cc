@@ -1,4 +1,4 @@
-// Plans of a tiny real checkpoint: what a unit costs alone, threads, resumed runs, and the confirmation.
+// Plans of a tiny checkpoint: losses of single units, threads, resumed runs, and the confirmation.
 #include "study/make_plan.h"
 
 #include <fmt/format.h>

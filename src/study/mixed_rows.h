@@ -1,4 +1,5 @@
-// The plans behind the sweep's rows `mixed` and `uniform`: made once per model and budget, kept in the work folder.
+// The plans behind the rows `mixed` and `uniform` of a comparison: made once per model and budget, stored in the work
+// folder.
 #pragma once
 
 #include <filesystem>
@@ -33,8 +34,8 @@ Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const std::filesyste
                                                             const ProgressFn& progress,
                                                             const std::function<void(const std::string&)>& say);
 
-// The single configuration that stands beside a plan: the best on its held-out windows, or where none was measured the
-// one with the least sum of KLs within the budget; null when none fits.
+// The single configuration that is compared with a plan: the best on its held-out windows, or where none was measured
+// the one with the least sum of KLs within the budget; null when none fits.
 const FormatRow* UniformOf(const PrecisionPlan& plan);
 
 // A plan as a record keeps it.

@@ -1,4 +1,4 @@
-// What a half-finished row of the sweep has in the work folder: its record so far, and its quantized model.
+// State of an incomplete row in the work folder: its record so far, and its quantized model.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,7 @@ std::filesystem::path RowModelPath(const std::filesystem::path& work, const Comp
 // Empty when there is none, or it cannot be read, or it is not this row's: then the row is measured from the start.
 std::optional<Record> LoadRowState(const std::filesystem::path& work, const ComparisonRow& row);
 
-// Fills in `done` of the rows of one model. Rows are timed in turn: their timing is done when that of all is.
+// Fills in `done` of the rows of one model. Rows are timed interleaved: their timing is done when that of all rows is.
 void FindWorkDone(const std::filesystem::path& work, std::vector<ComparisonRow>& rows);
 
 }  // namespace marlin

@@ -153,7 +153,7 @@ class SensitivityWalk {
 
   bool IsProbe(const PlanCandidate& candidate) const { return candidate.format == options_.probe; }
 
-  // The probe and, of `checks` units spread over the model, one other format each, taking turns.
+  // The probe and, of `checks` units spread over the model, one other format each, rotating through the formats.
   bool IsMeasured(std::size_t unit, std::size_t candidate) const {
     const std::vector<PlanCandidate>& candidates = plan_.units[unit].candidates;
     if (candidates[candidate].format == nullptr) return false;

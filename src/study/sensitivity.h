@@ -1,10 +1,10 @@
-// What each unit of a plan costs when it alone is quantized: KL(16-bit model || this unit in a format) on calibration
-// windows. Measured in one format, the probe, and carried to the others by the ratio of the errors that the formats
-// make in the unit's weights; some are measured too, to check that. Or measured in every format.
+// The loss of each unit of a plan when only it is quantized: KL(16-bit model || this unit in a format) on calibration
+// windows. It is measured in one format, the probe. The ratio of the errors in the unit's weights converts it to the
+// other formats; some are measured too, as a check. Or it is measured in every format.
 //
 // A unit's error is sum_ij E[x_j^2] (w_ij - q_ij)^2; for methods that see X^T X it is tr((W - Q) H (W - Q)^T), the
-// change of the unit's output. To second order the KL is a quadratic form of that change, so that the ratio carries
-// over as far as formats change a unit's output in similar directions.
+// change of the unit's output. To second order the KL is a quadratic form of that change. The ratio is valid as far as
+// formats change a unit's output in similar directions.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The present moment as records spell it.
+// The current time in the notation of records.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// The folder of half-finished work: locked, so that two sweeps do not share one, and swept of what a killed run left.
+// The folder of unfinished work. It is locked, so that two comparisons do not share it, and cleaned of the remains of
+// killed runs.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +11,7 @@ namespace marlin {
 class WorkFolder {
  public:
   // Makes the folder if needed, locks it and removes temporary files and folders in it (".NAME.tmp-XXXXXX": nobody else
-  // writes here). Errors: kInput (cannot be made), kFailure (another sweep holds it).
+  // writes here). Errors: kInput (cannot be made), kFailure (another comparison holds it).
   static Result<WorkFolder> Open(const std::filesystem::path& path);
 
   WorkFolder(WorkFolder&& other) noexcept;
