@@ -1,5 +1,6 @@
-# The tests of base, formats and kernels once more, compiled for AArch64 and run by QEMU: how NEON's kernels are tested on
-# machines that are no ARM. Their names in ctest begin with "aarch64.". What cannot run is one test, skipped with its reason.
+# The tests of base, formats and kernels once more, compiled for AArch64 and run by QEMU: this tests NEON kernels on
+# machines other than ARM. Their names in ctest begin with "aarch64.". If they cannot run, one test is skipped with the
+# reason.
 find_program(MARLIN_AARCH64_CXX aarch64-linux-gnu-g++)
 find_program(MARLIN_QEMU_AARCH64 NAMES qemu-aarch64-static qemu-aarch64)
 

@@ -1,4 +1,4 @@
-# Everything comes from the distribution's packages; tools/bootstrap.sh installs them.
+# All libraries are packages of the distribution; tools/bootstrap.sh installs them.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)

@@ -1,4 +1,4 @@
-# The program. Its version carries the commit, found when the build runs, not when it is configured.
+# The program. Its version contains the commit, which is read when the build runs, not when it is configured.
 file(GLOB cli_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/cli/*.cc)
 list(FILTER cli_sources EXCLUDE REGEX "_test\\.cc$")
 add_executable(metal-marlin ${cli_sources})

@@ -16,7 +16,7 @@ function(marlin_room name)
   endif()
 endfunction()
 
-# marlin_compile_fast(TARGET): for code whose own speed nobody waits for; a third of the time to compile templates.
+# marlin_compile_fast(TARGET): for code whose speed does not matter; templates compile in a third of the time.
 function(marlin_compile_fast target)
   if(CMAKE_BUILD_TYPE STREQUAL "Release")
     target_compile_options(${target} PRIVATE -O1)

@@ -1,4 +1,4 @@
-# The built-in sample text, as an object of the io room: an installed program has it too.
+# The built-in sample text, compiled into the io library, so that an installed program has it too.
 set(sample_input ${CMAKE_SOURCE_DIR}/data/sample/sample.txt)
 set(sample_output ${CMAKE_BINARY_DIR}/generated/sample_text.cc)
 add_custom_command(OUTPUT ${sample_output}

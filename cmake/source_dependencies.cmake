@@ -2,7 +2,7 @@
 # compiled from the sources that Debian's googletest package has.
 find_package(Threads REQUIRED)
 
-# A folder of its own: the one that fmt's headers stand in holds the host's system headers too.
+# A separate folder, because the folder of fmt's headers also contains the host's system headers.
 find_path(MARLIN_FMT_HEADERS fmt/format.h PATHS /usr/include /usr/local/include NO_DEFAULT_PATH REQUIRED)
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/include)
 file(CREATE_LINK ${MARLIN_FMT_HEADERS}/fmt ${CMAKE_BINARY_DIR}/include/fmt SYMBOLIC)

@@ -1,4 +1,4 @@
-# Writes version_info.h; leaves it alone when nothing changed, so that nothing is compiled again.
+# Writes version_info.h, but only when it changes, so that nothing is compiled again without need.
 execute_process(COMMAND git -C ${SOURCE} describe --always --dirty --abbrev=12 --exclude=*
   OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
 if(failed OR commit STREQUAL "")

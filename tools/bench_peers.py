@@ -1,4 +1,4 @@
-"""Runs `metal-marlin bench throughput` and the llama-bench of other programs in turn and prints one table.
+"""Runs `metal-marlin bench throughput` and the llama-bench of other programs, interleaved, and prints one table.
 
     python tools/bench_peers.py --ours PROGRAM MODEL [--config fp4-g128] --peer NAME LLAMA_BENCH MODEL.gguf [--peer ...]
 
@@ -6,8 +6,8 @@
         --peer llama.cpp ~/llama.cpp/build/bin/llama-bench model-q4_0.gguf \\
         --peer ik_llama.cpp "~/ik_llama.cpp/build/bin/llama-bench -rtr 1" model-q4_0.gguf -t 2
 
-LLAMA_BENCH is a command, so that it may carry options of its own; any build that prints JSON will do. In every round each program starts
-afresh, warms up, and runs pp and tg once, A B C A B C ..., so that a machine that drifts is fair to all. The table shows medians over
+LLAMA_BENCH is a command, so it may have options of its own; it must print JSON. In every round each program starts in a fresh process,
+warms up, and runs pp and tg once, A B C A B C ..., so that changes of the machine's speed affect all of them. The table shows medians over
 the rounds, their range, and the ratio of the medians. Speeds of different models are not comparable: give files of the same shape.
 """
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes sure that what the build and the tests need is installed; with --demo, also what the demo's download needs; with
-# --test, also what tests can do without. Silent when nothing is missing. Installs with apt-get (Debian 12, Ubuntu 24.04
-# and newer) as root or through sudo; anywhere else it names what is missing and exits with 1, unless tests can do without.
+# Installs the packages that the build and the tests need; with --demo, also those of the demo's download; with
+# --test, also optional ones of the tests. Silent if nothing is missing. Installs with apt-get (Debian 12, Ubuntu 24.04
+# and newer) as root or through sudo. Elsewhere it names the missing packages and exits with 1, unless they are optional.
 set -euo pipefail
 export LC_ALL=C
 
@@ -27,7 +27,7 @@ python3                 cmd:python3
 git                     cmd:git
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt:/etc/pki/tls/certs/ca-bundle.crt:/etc/ssl/cert.pem
 '
-# The kernels of AArch64 are tested on other machines by an emulator.
+# On other machines the kernels of AArch64 are tested in an emulator.
 wants=
 if [[ ${1:-} == --demo ]]; then
   needs+='python3-pip cmd:pip3'
@@ -85,7 +85,7 @@ lists_are_old() {  # true when apt knows no version of some package
   return 1
 }
 
-# "61 packages with what they need: 93 MB to download, ...": apt's own figures; the time is at 5 MB/s from the network
+# "61 packages with their dependencies: 93 MB to download, ...": apt's own figures; the time is at 5 MB/s from the network
 # and 10 MB/s of unpacking, which a small virtual machine reaches.
 describe_cost() {
   local plan
@@ -98,7 +98,7 @@ describe_cost() {
     END {
       if (count == "") exit
       minutes = int((get / 5 + disk / 10) / 60 + 1)
-      printf "%d packages with what they need: %.0f MB to download, %.0f MB on disk, about %d minute%s.\n",
+      printf "%d packages with their dependencies: %.0f MB to download, %.0f MB on disk, about %d minute%s.\n",
              count, get, disk, minutes, minutes == 1 ? "" : "s"
     }' <<<"$plan"
 }
@@ -108,7 +108,7 @@ install_missing() {
 }
 update_lists() {
   say "updating apt's package lists"
-  "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2 || say "apt-get update failed; going on with the lists there are"
+  "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update </dev/null >&2 || say "apt-get update failed; continuing with the existing lists"
 }
 
 # LIST: installs what is missing of it, or says why not and returns 1.
@@ -135,7 +135,7 @@ provide() {
   say "installing $(describe_cost)"
   if ! install_missing; then
     update_lists  # a version named in an old list is gone from the mirror
-    install_missing || { tail -n 30 "$log" >&2; say "apt-get could not install them; its last words stand above."; return 1; }
+    install_missing || { tail -n 30 "$log" >&2; say "apt-get could not install them; its last messages are above."; return 1; }
   fi
   find_missing "$1"
   if [[ ${#missing[@]} -gt 0 ]]; then
@@ -151,4 +151,4 @@ apt_options=(install --no-install-recommends --no-remove -qq -o Dpkg::Use-Pty=0 
 as_root=()
 provide "$needs" || exit 1
 check_versions
-provide "$wants" || say "going on without; the tests of AArch64's kernels will say that they are skipped."
+provide "$wants" || say "continuing without them; the tests of the AArch64 kernels are skipped."

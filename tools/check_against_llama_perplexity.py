@@ -2,8 +2,8 @@
 
     python tools/check_against_llama_perplexity.py PROGRAM LLAMA_BIN_DIR MODEL.gguf TEXT [--windows 20]
 
-LLAMA_BIN_DIR holds llama-quantize and llama-perplexity. For llama-perplexity llama-quantize converts the model to an F16 GGUF; this
-program reads MODEL.gguf itself, so that its decoding of block types is compared too. Fails beyond 0.2 %, the limit of methodology.md.
+LLAMA_BIN_DIR contains llama-quantize and llama-perplexity. llama-quantize converts the model to an F16 GGUF for llama-perplexity. This
+program reads MODEL.gguf itself, so its decoding of block types is compared too. Fails beyond 0.2 %, the limit of docs/verification.md.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python tools/check_against_transformers.py PROGRAM MODEL.gguf TEXT [--windows 4] [--backend reference|cpu]
 
-Needs torch, transformers, accelerate, gguf, numpy, tokenizers. transformers reads the GGUF by itself; its matrices are rounded to 16 bits
-as this program's baseline does (methodology.md, "The source of a baseline"). Prints max|difference| / max|logit| of the first
-window and the perplexities of both protocols; fails beyond 1e-4 and 1e-3, the limits of methodology.md.
+Needs torch, transformers, accelerate, gguf, numpy, tokenizers. transformers reads the GGUF itself; its matrices are rounded to 16 bits
+like this program's baseline (docs/decisions/0002). Prints max|difference| / max|logit| of the first
+window and the perplexities of both protocols; fails beyond 1e-4 and 1e-3, the limits of docs/verification.md.
 """
 
 import argparse

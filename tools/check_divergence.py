@@ -1,4 +1,4 @@
-"""Compares `eval divergence` with the textbook's formula on the logits of both models, in fp64 with NumPy.
+"""Compares `eval divergence` with the formula of KL on the logits of both models, in fp64 with NumPy.
 
     python tools/check_divergence.py PROGRAM MODEL BASELINE [--data TEXT] [--windows 2]
 """

@@ -4,7 +4,7 @@
   check_ggml_blocks.py TEST_PROGRAM [N]    makes N random blocks per type (4000) and lets marlin_io_test compare
 
 Each line of the file: type, block in hexadecimal, SHA-256 of the decoded fp32 values (little-endian, every NaN written
-as 7fc00000, as NaNs are the one result whose bits the definitions leave open). Needs numpy and gguf (pip).
+as 7fc00000, because the definitions do not fix the bits of NaNs). Needs numpy and gguf (pip).
 """
 
 import hashlib

@@ -1,12 +1,12 @@
-"""Checks method `gptq` against an implementation of its own in numpy, on one layer with correlated inputs.
+"""Checks method `gptq` against an independent implementation in numpy, on one layer with correlated inputs.
 
     tools/check_gptq.py build/release/marlin_quantize_test [--rows 192] [--columns 576] [--tokens 4096]
 
 The script makes weights and inputs, hands them over in a folder (test GptqFiles.ServeTheCheckInPython reads
 input.safetensors and writes model.safetensors there), and quantizes the same layer as the paper writes it: the inverse
-of the damped Hessian, its upper Cholesky factor, every error divided by the diagonal and fed to all later columns, in
+of the damped Hessian, its upper Cholesky factor, every error divided by the diagonal and spread over all later columns, in
 double. The scales are those of the program: they are input to the method. Its Gram matrix is compared with one in
-double, then used, since one code that falls on the other side of a tie changes the rest of its row. Fails unless more
+double, then used, because one code on the other side of a tie changes the rest of its row. Fails unless more
 than 99.9 % of the codes and the error agree, in every format, and gptq's error is below mse's, mse's below rtn's.
 """
 

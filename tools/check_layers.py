@@ -1,4 +1,4 @@
-"""Fails when a file under src/ includes a room that its own room may not see (ARCHITECTURE.md, "Rooms")."""
+"""Fails when a file under src/ includes a room that its own room may not include (ARCHITECTURE.md, "Rooms")."""
 
 import pathlib
 import re
@@ -26,7 +26,7 @@ def check(root: pathlib.Path) -> int:
             continue
         room = path.relative_to(root).parts[0]
         if room not in ALLOWED:
-            print(f"{path}: {room} is not a room of the house")
+            print(f"{path}: {room} is not a room")
             bad += 1
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):

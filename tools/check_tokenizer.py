@@ -7,7 +7,7 @@ Usage:
   check_tokenizer.py --ids ours.txt theirs.txt                   # just compares two files of ids
 
 The text is encoded in one call, without BOS, special tokens in the text not parsed. The Hugging Face tokenizer of a GGUF
-file is put together here, from the file's metadata alone, so it does not share a line with the program.
+file is built here from the file's metadata alone, so it shares no code with the program.
 Needs `pip install gguf tokenizers`.
 """
 import argparse

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A benchmark report from nothing. First minnow, the model of the repository, on the repository's sample text: seconds, no
-# network. Then SmolLM2-135M-Instruct, if it can be had, on a few windows. Called by `make demo` after the build.
+# Makes a benchmark report. First minnow, the model of this repository, on the sample text: seconds, no network. Then
+# SmolLM2-135M-Instruct, if it is available, on a few windows. Called by `make demo` after the build.
 #
 #   tools/demo.sh [--offline]      --offline never touches the network
 set -euo pipefail

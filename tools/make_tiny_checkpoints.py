@@ -2,8 +2,8 @@
 
     python tools/make_tiny_checkpoints.py src/model/testdata
 
-Needs torch, transformers, safetensors. Weights are drawn wide (norms and biases too), so that every term of the forward
-pass shows in the logits; they are stored as BF16, the logits are those of the fp32 model on these BF16 values.
+Needs torch, transformers, safetensors. Weights have a wide distribution (norms and biases too), so that every term of the
+forward pass affects the logits; they are stored as BF16, the logits are those of the fp32 model on these BF16 values.
 """
 
 import json

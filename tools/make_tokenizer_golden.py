@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes src/io/testdata/tokenizer_golden.json: small byte-level BPE tokenizers and the ids that Hugging Face tokenizers
-give for hostile strings.
+give for difficult strings.
 
 Usage: make_tokenizer_golden.py [--seed N] [--strings N] [-o FILE]
 Needs `pip install tokenizers`. Everything is made of seeded random text; no corpus, no vocabulary of any model. With a

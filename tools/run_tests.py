@@ -1,6 +1,6 @@
 """Runs ctest on a build folder with all cores and says, before ctest's summary, why tests were skipped.
 
-ctest lists skipped tests but not their reasons, and prints its lists after its summary; here the summary ends the output.
+ctest lists skipped tests without their reasons and prints the lists after its summary. Here the summary is last.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""Trains minnow, the small model that lies in models/minnow, from nothing: tokenizer, weights, files.
+"""Trains minnow, the small model in models/minnow: tokenizer, weights, files.
 
     train.py --data DIR --out DIR [--epochs 50] [--dropout 0.2] [--seed 1]
 
