@@ -50,7 +50,7 @@ class KvCache {
   virtual std::size_t resident_bytes() const = 0;
 };
 
-// What two models say of the same next token: p = softmax of the one's logits, q of the other's.
+// Comparison of two models' predictions of a next token: p = softmax of one model's logits, q of the other's.
 struct TokenDivergence {
   double kl = 0;          // sum_j p_j log(p_j / q_j), nats, at least 0
   double base_nll = 0;    // -log p of the right token
@@ -60,7 +60,7 @@ struct TokenDivergence {
 
 enum class Activation { kSilu, kGeluTanh };
 
-// Wider heads are served by no backend.
+// No backend supports wider heads.
 inline constexpr std::size_t kMaxHeadDim = 512;
 
 struct AttentionArgs {

@@ -17,15 +17,14 @@ namespace marlin {
 
 inline constexpr std::size_t kCalibrationWindows = 128;
 inline constexpr std::size_t kCalibrationCtx = 512;
-// Fewer windows than this say too little about a model.
+// Fewer windows than this are too few for a model.
 inline constexpr std::size_t kLeastCalibrationWindows = 4;
 
-// Where `windows` windows of ctx tokens begin: spread evenly over the text, so that a text made of many kinds shows all
-// of them; next to each other when the text holds no more; all that there are when it holds fewer. Errors: kInput
-// (fewer than kLeastCalibrationWindows).
+// Where `windows` windows of ctx tokens begin: spread evenly over the text, so that all parts of a mixed text are used;
+// adjacent if the text has no more; all windows if it has fewer. Errors: kInput (fewer than kLeastCalibrationWindows).
 Result<std::vector<std::size_t>> SpreadWindows(std::size_t tokens, std::size_t ctx, std::size_t windows);
 
-// The windows of a text as a model sees them, by SpreadWindows. Errors: kInput (too short; not UTF-8), naming the text.
+// The tokenized windows of a text, by SpreadWindows. Errors: kInput (too short; not UTF-8), naming the text.
 Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const EvalText& text, std::size_t ctx,
                                           std::size_t windows);
 

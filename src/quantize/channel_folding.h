@@ -25,7 +25,7 @@ struct LayerTensors {
   std::vector<float> biases[kSlots];  // empty = none
 };
 
-// What they are written in.
+// Their formats in the output.
 struct LayerFormats {
   const FormatRow* norms[kNorms] = {};
   const FormatRow* weights[kSlots] = {};
@@ -33,10 +33,10 @@ struct LayerFormats {
 };
 
 // Changes tensors and the statistics of their inputs together. Norms and biases are rounded to their formats, and the
-// factor that this rounding really leaves (old / new) is the one the columns get, so nothing is lost there. All factors
-// are found on the tensors as given. An input is left alone where a matrix that would have to change stays without
-// groups: rounding the changed one would cost what the original does not. The same bits for every number of threads.
-// Errors: kInput (statistics of another layer), kNumerical.
+// columns get the factor that remains after this rounding (old / new), so nothing is lost there. All factors are
+// computed on the tensors as given. An input is left alone if a matrix that would have to change has a format without
+// groups: rounding the changed matrix would cost precision. The same bits for every number of threads. Errors: kInput
+// (statistics of another layer), kNumerical.
 Status FoldChannelScaling(const ModelConfig& config, const LayerFormats& formats, LayerTensors& tensors,
                           LayerStatistics& statistics, ThreadPool& pool);
 

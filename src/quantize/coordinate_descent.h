@@ -11,7 +11,7 @@
 
 namespace marlin {
 
-// More than these change the divergence of a model by no more than its interval (docs/decisions/0007).
+// More sweeps change the divergence of a model by no more than its interval (docs/decisions/0007).
 inline constexpr int kDescentSweeps = 4;
 
 // Improves `matrix`, the quantized weights [n, k], in at most `sweeps` passes over all columns; fewer when nothing

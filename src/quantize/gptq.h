@@ -19,7 +19,7 @@
 
 namespace marlin {
 
-// What one input gives to all weights that share it.
+// The factor of one input, shared by all weights with that input.
 struct HessianFactor {
   // Column at each position. Columns are rounded from the last position to the first.
   std::vector<std::uint32_t> order;  // [k]

@@ -28,7 +28,7 @@ class LayerStore {
 
   // Errors: kInput, kResource.
   Status Save(std::size_t layer, const EncodedLayer& matrices) const;
-  // What was kept, if it is whole, undamaged, of this key, and holds these names in these formats and shapes.
+  // The stored layer, if it is complete, undamaged, of this key, and has these names, formats and shapes.
   std::optional<EncodedLayer> Load(std::size_t layer, const std::map<std::string, MatrixShape>& shapes) const;
   void Remove() const;
 

@@ -26,7 +26,7 @@ struct CalibrationWindows {
   std::string text_name, text_sha256;
 };
 
-// Where in a calibration an input was seen.
+// Position in the calibration, for errors.
 struct InputPlace {
   std::size_t window = 0;
   std::size_t layer = 0;
@@ -49,15 +49,15 @@ class LayerWalk {
   // The layer that is next: 0, 1, ...
   std::size_t next() const { return next_; }
 
-  // What the inputs of the next layer look like. Errors: kNumerical (NaN), kInterrupted, and those of loading.
+  // Statistics of the inputs of the next layer. Errors: kNumerical (NaN), kInterrupted, and those of loading.
   Result<LayerStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
 
   // The next layer as it will be stored; what `made` does not hold stays as it is. The one after it becomes next.
   Status Advance(const EncodedLayer& made, const ProgressFn& progress);
 
-  // The same part by part, in the order of kInputs, so that every part is shown what the parts before it give after
-  // they were quantized: first what its input looks like, then the part as it will be stored. After kDown the layer
-  // after it becomes next. Both give the same bits and may be mixed, layer by layer.
+  // The same part by part, in the order of kInputs, so that the input of every part is the output of the quantized
+  // parts before it: first the statistics of its input, then the part as it will be stored. After kDown the layer after
+  // it becomes next. Both give the same bits and may be mixed, layer by layer.
   Result<InputStatistics> ObserveInput(Slot first, bool gram, ThreadPool& pool, const ProgressFn& progress);
   Status AdvancePart(Slot first, const EncodedLayer& made, const ProgressFn& progress);
 
@@ -68,7 +68,7 @@ class LayerWalk {
   MatrixView<float> Hidden(std::size_t window);
   Midway At(Slot first, std::size_t window);
   void Finish();
-  // Where a layer goes over the windows several times: which time this is.
+  // Number of the pass, if a layer makes several passes over the windows.
   struct Pass {
     std::size_t index = 0, count = 1;
   };

@@ -14,7 +14,7 @@
 
 namespace marlin {
 
-// What a method asks of the calibration text.
+// Statistics of the calibration text that a method uses.
 enum class MethodNeeds {
   kNothing,
   kImportance,  // E[x^2] per channel; without statistics all channels count alike
@@ -40,7 +40,7 @@ std::string_view ChooseMethod(MethodNeeds known);
 // Errors: kUsage, naming the methods there are.
 Result<const Method*> ParseMethod(std::string_view name);
 
-// What happens to a model before a method rounds it. None of them changes what the model computes.
+// Steps before a method. None of them changes what the model computes.
 struct Step {
   std::string_view name;
   std::string_view description;
@@ -53,7 +53,7 @@ std::span<const Step> Steps();
 inline constexpr std::string_view kRotate = "rotate";  // source_tensors.h
 inline constexpr std::string_view kAwq = "awq";        // channel_folding.h
 
-// Steps and the method after them, as people write it: "gptq", "awq" (awq, then mse), "rotate+awq+gptq".
+// Steps and the method after them, as given by the user: "gptq", "awq" (awq, then mse), "rotate+awq+gptq".
 struct Recipe {
   std::string name;  // as short as it can be said
   bool rotate = false;

@@ -46,7 +46,7 @@ std::size_t InputIndex(Slot slot);
 // Bytes in memory of statistics of a model.
 std::uint64_t StatisticsBytes(const ModelConfig& config, bool gram);
 
-// The file appears whole or not at all. Errors: kInput, kResource.
+// The file is written atomically. Errors: kInput, kResource.
 Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file);
 
 // Errors: kInput (not a file of statistics, tensors missing or of a wrong shape), kCorrupt (hash), kNumerical.
@@ -57,8 +57,8 @@ Result<ModelStatistics> ReadStatistics(const std::filesystem::path& file);
 Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config, const std::string& model_sha256,
                     const std::string& tokenizer_sha256);
 
-// Adds what another run of the same model saw. Errors: kInput (another model or tokenizer), kUsage (only one kept X^T
-// X).
+// Adds the statistics of another run of the same model. Errors: kInput (another model or tokenizer), kUsage (only one
+// kept X^T X).
 Status Merge(ModelStatistics& into, const ModelStatistics& from);
 
 // Inputs with channels that no token ever reached: "model.layers.3.mlp.down_proj: 12 of 1536 channels".

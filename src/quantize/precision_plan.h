@@ -17,7 +17,7 @@
 
 namespace marlin {
 
-// What a plan calls "stays as it is".
+// The name in a plan for "not quantized".
 inline constexpr std::string_view kKeptName = "16-bit";
 
 struct PlanCandidate {
@@ -46,11 +46,11 @@ enum class BudgetKind { kBitsPerWeight, kModelBytes, kMostKl };
 struct PlanBudget {
   BudgetKind kind = BudgetKind::kBitsPerWeight;
   double value = 0;  // bits per weight, bytes, or nats per token
-  // What the linear layers may take, those that stay in 16 bits included; without meaning for kMostKl.
+  // Bytes that the linear layers may take, including those in 16 bits; not used for kMostKl.
   std::uint64_t bytes = 0;
 };
 
-// A configuration on windows that decided nothing of the plan.
+// Result of a configuration on windows that were not used to make the plan.
 struct HeldOutKl {
   std::string config;  // "mixed", "fp4-g64"
   std::uint64_t bytes = 0;
@@ -100,7 +100,7 @@ Status SetBudget(PrecisionPlan& plan, BudgetKind kind, double value);
 // candidate has a KL. Errors: as plan_solver.h.
 Status Choose(PrecisionPlan& plan);
 
-// The file appears whole or not at all. Errors: kInput, kResource.
+// The file is written atomically. Errors: kInput, kResource.
 Status WritePlan(const PrecisionPlan& plan, const std::filesystem::path& file);
 std::string PlanToJson(const PrecisionPlan& plan);
 

@@ -30,7 +30,7 @@ struct QuantizeOptions {
   std::string plan_sha256;     // HashFormats of the plan that gave the map; provenance
   std::string method = "rtn";  // as ParseRecipe reads it
   std::uint64_t rotation_seed = kRotationSeed;
-  // What the method knows of the activations: nothing; statistics of this model (CheckBelongs was asked); or a walk
+  // Statistics of the activations for the method: none; statistics of this model (CheckBelongs was asked); or a walk
   // over calibration windows, which `backend` runs and which is resumed layer by layer (kept in FOLDER.part until it is
   // done).
   const ModelStatistics* statistics = nullptr;
@@ -46,7 +46,7 @@ struct QuantizeOptions {
   std::string command;
 };
 
-// What a folder weighs, counted from its tensors' bytes.
+// Sizes of a folder, from the bytes of its tensors.
 struct StoredSizes {
   std::uint64_t model_bytes = 0;
   std::uint64_t quantized_bytes = 0;  // codes, scales, zero points
@@ -79,8 +79,8 @@ struct QuantizeSummary {
 };
 
 // Quantizes the 16-bit values of the model (Precision::kSixteenBit), writes the folder, reads it back and checks every
-// hash, shape and format. The folder appears whole or not at all. Errors: kInput (already quantized, missing tensors,
-// folder exists), kUsage, kNumerical (NaN), kResource, kCorrupt, kUnsupported, kInterrupted.
+// hash, shape and format. The folder is written atomically. Errors: kInput (already quantized, missing tensors, folder
+// exists), kUsage, kNumerical (NaN), kResource, kCorrupt, kUnsupported, kInterrupted.
 Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const QuantizeOptions& options,
                                       const std::filesystem::path& folder, const ProgressFn& progress);
 

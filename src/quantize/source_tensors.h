@@ -1,11 +1,11 @@
 // The tensors of a model before quantization: the 16-bit values of the original in fp32, rotated if requested. A
 // rotation changes no output of the model:
 //
-//   heads     inside every head, what v_proj gives is turned by Q and the columns of o_proj with it; for every model.
-//   residual  the embedding, what o_proj and down_proj give, and the columns of all that reads the residual stream
+//   heads     inside every head, the output of v_proj and the columns of o_proj are rotated by Q; for every model.
+//   residual  the embedding, the outputs of o_proj and down_proj, and the columns of all that reads the residual stream
 //             (q, k, v, gate, up, head), after the weights of the norms, which do not commute with Q, have moved into
-//             these columns and become 1. A head that is the embedding cannot take the final norm's weight: then only
-//             where that weight is constant.
+//             these columns and become 1. A head that is the embedding cannot absorb the final norm's weight: then
+//             only if that weight is constant.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +54,7 @@ class SourceTensors {
 
  private:
   enum class Turn { kNone, kResidual, kHeads };
-  // What is to become of a tensor, a vector being one row.
+  // How a tensor is changed; a vector is one row.
   struct Place {
     std::size_t rows = 0;
     std::size_t cols = 0;

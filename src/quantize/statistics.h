@@ -29,7 +29,7 @@ struct InputStatistics {
 // token and channel), kInput (another k), kUsage (keep_gram changed).
 Status Accumulate(InputStatistics& stats, MatrixView<const float> x, ThreadPool& pool, bool keep_gram);
 
-// Adds what another run saw. An empty side is neutral. Errors: kInput (other k), kUsage (only one kept X^T X).
+// Adds the statistics of another run. An empty side is neutral. Errors: kInput (other k), kUsage (only one kept X^T X).
 Status Merge(InputStatistics& into, const InputStatistics& from);
 
 // Sizes agree, sums are finite and not negative, and k is `channels`. Errors: kInput, kNumerical.
@@ -38,7 +38,7 @@ Status CheckStatistics(const InputStatistics& stats, std::size_t channels);
 // Channels that were 0 in every token, ascending.
 std::vector<std::size_t> SilentChannels(const InputStatistics& stats);
 
-// Damping of second moments as a share of their mean: what a channel that the text hardly used still counts.
+// Damping of second moments as a share of their mean: the weight of a channel that the text hardly uses.
 inline constexpr double kDamping = 0.01;
 
 // [k] E[x^2] + kDamping * mean E[x^2] over the channels that were used; all 1 when none was or no token was seen. Never

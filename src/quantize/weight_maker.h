@@ -20,7 +20,7 @@
 
 namespace marlin {
 
-// Where the statistics of a method come from. At most one of the two is set.
+// The source of a method's statistics. At most one of the two is set.
 struct MakerInput {
   const ModelStatistics* statistics = nullptr;      // of this model, not rotated
   const CalibrationWindows* calibration = nullptr;  // walked over with `backend`
@@ -42,7 +42,7 @@ class WeightMaker {
   // in weights or activations), kInterrupted, and those of the method and of loading.
   Result<EncodedMatrix> Make(const std::string& name);
 
-  // The work is stored elsewhere: what was kept for a resumed run can go.
+  // The work is stored elsewhere: removes the layers stored for a resumed run.
   void Done();
 
  private:

@@ -88,7 +88,8 @@ struct ComparisonRow {
   std::string config_id;                 // "f16", "fp4-g128", "mixed"
   const FormatRow* format = nullptr;     // of every linear layer; null = baseline, or
   const PrecisionPlan* mixed = nullptr;  // a format for each; owned by the options
-  // A file of another program; evaluated with its own bytes, never timed: our kernels do not know its formats.
+  // A file of another program; evaluated with its own bytes, never timed: this program's kernels do not support its
+  // formats.
   std::shared_ptr<const ImportedModel> imported;
   std::string method;             // "none" for the baseline, "imported" for such a file
   bool calibrated = false;        // by the model's calibration text
@@ -134,19 +135,19 @@ struct ComparisonPlan {
   std::size_t rows_finished = 0;
 };
 
-// Looks at models, text, finished records and what half-finished rows left; computes nothing and writes nothing. Of an
+// Reads models, text, finished records and the state of incomplete rows; computes nothing and writes nothing. Of an
 // absent text the windows are estimated from its size, by the tokenizer's bytes per token on the built-in sample; such
 // a plan can only be looked at, and knows its finished rows only when `samples` fixes the windows. Errors: those of
 // opening a model, kInput (text too short).
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
                                       const MachineLimits& limits);
 
-// Carries the plan out. Errors: kResource (disk or memory too small: said before anything is computed), kInterrupted
-// (run it again to go on), and those of quantizing, evaluating and timing.
+// Runs the plan. Errors: kResource (disk or memory too small: reported before anything is computed), kInterrupted (run
+// it again to continue), and those of quantizing, evaluating and timing.
 Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
                      const MachineLimits& limits);
 
-// What the hidden states of a model's baseline belong to.
+// The key of the hidden states of a model's baseline.
 HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text);
 
 // "f16 (dequantized from Q4_1)": a baseline is named after its source.

@@ -44,7 +44,7 @@ struct PlanOptions {
 };
 
 // Errors: kUsage (a budget that cannot be met, unknown method), kInput (a quantized model), and those of loading,
-// measuring and quantizing; kInterrupted (the same call goes on).
+// measuring and quantizing; kInterrupted (the same call continues).
 Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& windows, const PlanOptions& options,
                                Backend& backend, const ProgressFn& progress);
 

@@ -38,7 +38,7 @@ Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const std::filesyste
 // the one with the least sum of KLs within the budget; null when none fits.
 const FormatRow* UniformOf(const PrecisionPlan& plan);
 
-// A plan as a record keeps it.
+// Converts a plan to the form of a record.
 record::Plan PlanRecord(const PrecisionPlan& plan);
 
 }  // namespace marlin

@@ -87,8 +87,8 @@ inline float ExpRow(float* scores, float peak) {
   return ReduceAdd(sums);
 }
 
-// Scores of `count` rows from `row` -> exp(score - running maximum); row t sees the first visible(t) of 64 keys. One
-// step after the other for all rows: inside a row each waits for the one before.
+// Scores of `count` rows from `row` -> exp(score - running maximum); row t sees the first visible(t) of 64 keys. Each
+// step runs over all rows, because inside a row each step waits for the one before.
 template <class Visible>
 inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_t count, Visible visible) {
   Peaks peaks;
@@ -103,7 +103,7 @@ inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_
     const float sum = ExpRow(parts.scores + t * kKeyBlock, peaks.after[t]);
     parts.sum[row + t] = __builtin_fmaf(parts.sum[row + t], peaks.shrink[t], sum);
     parts.peak[row + t] = peaks.after[t];
-    // Also by 1: nothing foresees where a maximum stays.
+    // Also by 1: no branch predictor knows where a maximum stays.
     float* out = parts.out + (row + t) * parts.padded;
     for (std::size_t d = 0; d < parts.padded; d += kLanes) {
       Store(out + d, Mul(Load(out + d), Set(peaks.shrink[t])));

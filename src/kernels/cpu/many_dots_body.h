@@ -311,7 +311,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
     const std::size_t next = t + tokens;
     p.packed = tile.packed + t * token_words;
     p.totals = totals + t * 64;
-    // The next tile's input is too far away for the hardware to foresee.
+    // The next tile's input is too far away for the hardware prefetcher.
     const std::size_t width = next < tile.m ? tiles.Width(i + 1) : 0;
     const std::size_t step_words = kTokenStep<Dots> * width;
     p.next_input =

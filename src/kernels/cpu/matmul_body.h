@@ -20,11 +20,11 @@ constexpr int kPeakChains = kLanes == 8 ? 12 : kLanes == 16 ? 14 : 16;
 
 inline std::size_t Smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 
-// Bytes that weights are asked for ahead of their use.
+// Distance in bytes by which weights are prefetched.
 constexpr std::size_t kIntoL2Ahead = 8192;
 constexpr std::size_t kIntoL1Ahead = 1024;
 
-// Asks for weights ahead of the 64-byte line that is read now, for L1, or at once past the caches.
+// Prefetches weights ahead of the 64-byte line that is read now, into L1 or past the caches.
 [[gnu::always_inline]] inline void FetchSoon(const std::uint8_t* line, bool past_caches) {
   if (past_caches) {
     __builtin_prefetch(line + 6144, 0, 0);
@@ -49,7 +49,7 @@ struct Block {
   bool first;  // of its group
 };
 
-// The header's part of FetchAhead, for those who ask for the codes as they read them.
+// The header's part of FetchAhead, for callers that prefetch the codes themselves.
 [[gnu::always_inline]] inline void FetchAheadOfHeader(const Block& block, bool past_caches) {
   if (!block.first) return;
   for (const std::uint8_t* line = block.header; line < block.codes; line += 64) FetchAhead(line, past_caches);

@@ -17,8 +17,8 @@ constexpr int kTileTokens = 6;
 // Few tokens: 8 sums, 2 vectors of x per token, the 4 pairs of a step, a value and up to 8 decoding constants: 29.
 constexpr int kDirectSums = 8;
 constexpr int kDirectTokens = 4;
-// By instructions of fp4, not by a clock: a vector of values for 8 tokens takes 15 direct and 18 unpacked, for 12
-// tokens 23 either way.
+// Chosen by counting instructions of fp4, not by timing: a vector of values for 8 tokens takes 15 direct and 18
+// unpacked, for 12 tokens 23 either way.
 constexpr std::size_t kFewTokens = 8;
 
 inline Vec Zero() { return vdupq_n_f32(0); }

@@ -13,7 +13,8 @@ namespace {
 struct PairDots : PairSums, TwoByTwo {
   template <int T>
   static constexpr int kVectors = 4;
-  // By instructions of fp4, not by a clock: 4 tokens take as many unpacked; GCC 12 spills the sums of more.
+  // Chosen by counting instructions of fp4, not by timing: 4 tokens take as many unpacked; GCC 12 spills the sums of
+  // more.
   static constexpr std::size_t kFewTokens = 4;
   static constexpr bool kUnpacksWhileMultiplying = false;
   // Rounds twice, to odd: the sum of the two products, and its sum with `sum`. With FEAT_EBF16 a processor may round
