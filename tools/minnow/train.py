@@ -24,10 +24,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from corpus import split_files
+
 VOCABULARY = 4096
 CONTEXT = 512
 END = "<|endoftext|>"  # between files; also ends generation
-HELD_OUT = 0.02
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -51,18 +52,6 @@ CONFIG = {
     "torch_dtype": "bfloat16",
 }
 PARAMETERS = 7_344_384
-
-
-def read_texts(folder):
-    """[(name, training part, held-out part)], cut at the end of a line."""
-    parts = []
-    for path in sorted(pathlib.Path(folder).glob("*.txt")):
-        text = path.read_text(encoding="utf-8")
-        cut = text.rfind("\n", 0, int(len(text) * (1 - HELD_OUT))) + 1
-        parts.append((path.name, text[:cut], text[cut:]))
-    if not parts:
-        raise SystemExit(f"{folder}: no .txt files")
-    return parts
 
 
 def train_tokenizer(texts):
@@ -209,7 +198,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3600, help="stop after the epoch in which this time is over")
     options = parser.parse_args()
     torch.set_float32_matmul_precision("high")
-    parts = read_texts(options.data)
+    parts = split_files(options.data)
     tokenizer = train_tokenizer([text for _, text, _ in parts])
     train_ids = ids_of(tokenizer, [text for _, text, _ in parts]).cuda()
     test_ids = ids_of(tokenizer, [test for *_, test in parts]).cuda()
