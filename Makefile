@@ -1,4 +1,4 @@
-# Entry points. Each target does its own set-up; all output is in build/.
+# The front doors. Each one does its own set-up; everything it makes lies in build/.
 SHELL := /bin/bash
 .NOTPARALLEL:
 .PHONY: help build test demo test-dev install format clean
@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 help:
 	@echo 'make build             compile build/release/metal-marlin'
 	@echo 'make test              compile and run every test'
-	@echo 'make demo              build, measure minnow, write a report; DEMO=--offline never touches the network'
+	@echo 'make demo              build, measure minnow, write a report; DEMO=--smollm2 downloads a larger model and adds it'
 	@echo 'make test-dev          every test under AddressSanitizer and UBSan, warnings are errors'
 	@echo 'make install PREFIX=P  install into P (default /usr/local; DESTDIR is honoured)'
 	@echo 'make format            clang-format all sources'
