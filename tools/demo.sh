@@ -72,6 +72,7 @@ write_report() { "$program" report generate "$out/results" -o "$out/report" -q; 
 # The main columns of a model's table in the report, for the terminal.
 show_table() {  # MODEL
   awk -F ' *[|] *' -v model="$1" '
+    BEGIN { decode = 99 }  # an empty column, for rows that were not timed
     /^### / { here = ($0 == "### " model) }
     here && $2 == "Rank" {
       for (i = 3; i <= NF; ++i) {
@@ -87,8 +88,8 @@ show_table() {  # MODEL
         "compression", "decode tok/s"
       next
     }
-    here && decode && !NF { exit }
-    here && decode && $2 !~ /^-/ {
+    here && config && !NF { exit }
+    here && config && $2 !~ /^-/ {
       gsub(/[*]/, "", $config); sub(/ ±.*/, "", $ppl); sub(/ \[.*/, "", $kl); sub(/ unstable/, "", $decode)
       sub(/baseline/, "", $delta); sub(/baseline/, "", $kl)
       printf "  %-19s %11s %10s  %-22s %5s %11s %12s\n", $config, $bits, $ppl, $delta, $kl, $size, $decode
