@@ -1,4 +1,4 @@
-# The front doors. Each one does its own set-up; everything it makes lies in build/.
+# Entry points. Each target does its own set-up; all output is in build/.
 SHELL := /bin/bash
 .NOTPARALLEL:
 .PHONY: help build test demo test-dev install format clean
