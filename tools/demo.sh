@@ -67,7 +67,7 @@ choose_text() {
 }
 
 measure() { "$program" bench comparison "${offline[@]}" --results "$out/results" --quick-timing "$@"; }
-write_report() { "$program" report generate "$out/results" -o "$out/report" -q; }
+write_report() { "$program" report generate "$out/results" -o "$out/report" >/dev/null; }
 
 # The main columns of a model's table in the report, for the terminal.
 show_table() {  # MODEL
