@@ -169,7 +169,7 @@ TEST_F(Comparison, MixedAndUniformFollowFromOnePlan) {
   dry.emplace_back("--dry-run");
   const RunResult planned = RunProgram(Command("results", dry));
   ASSERT_EQ(planned.exit_code, 0) << planned.err;
-  EXPECT_NE(planned.out.find("to be planned for 5.2bpw first"), std::string::npos) << planned.out;
+  EXPECT_NE(planned.out.find("a plan for 5.2bpw is made first"), std::string::npos) << planned.out;
   const RunResult run = RunProgram(Command("results", more));
   ASSERT_EQ(run.exit_code, 0) << run.err;
   std::size_t mixed = 0;

@@ -62,7 +62,8 @@ TEST_F(BenchKernels, TheWalkIsThatOfTheFormatsOwnRows) {
   const json formats = json::parse(run.out);
   ASSERT_EQ(formats.size(), 2u);
   for (const json& format : formats) {
-    const std::string family = format["format"].get<std::string>().substr(0, format["format"].get<std::string>().find('-'));
+    const std::string family =
+        format["format"].get<std::string>().substr(0, format["format"].get<std::string>().find('-'));
     int chosen = 0;
     for (const json& row : format["walk"]) {
       EXPECT_TRUE(Has(row["kernel"], family) || Has(row["kernel"], "/any")) << row;

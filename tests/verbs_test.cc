@@ -387,7 +387,7 @@ TEST_F(Verbs, AQuantizedGgufIsASource) {
   EXPECT_TRUE(Has(inspect.out, "as stored")) << inspect.out;
   const RunResult quantize = RunProgram({"quantize", file, "-c", "fp4-g32", "-o", (folder_ / "twice").string()});
   EXPECT_EQ(quantize.exit_code, 0) << quantize.err;
-  EXPECT_TRUE(Has(quantize.err, "is quantized already (IQ4_NL)")) << quantize.err;
+  EXPECT_TRUE(Has(quantize.err, "is already quantized (IQ4_NL)")) << quantize.err;
   EXPECT_FALSE(Has(RunProgram({"inspect", model_}).out, "as stored"));
   const json document = json::parse(RunProgram({"inspect", file, "--json"}).out);
   std::uint64_t stored = 0;

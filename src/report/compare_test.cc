@@ -217,9 +217,10 @@ TEST(Compare, WhatIsNotTestedIsCounted) {
   EXPECT_EQ(comparison.rows.size(), 4u);
   EXPECT_EQ(comparison.without_figures, std::vector<std::string>{"SmolLM2-135M-Instruct fp4-g64"});
   const std::string text = CompareText(comparison);
-  EXPECT_NE(text.find("tested: 4 of 5 rows; not measured in both alike: 1\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("tested: 4 of 5 rows; not measured in the same way in both: 1\n"), std::string::npos) << text;
   EXPECT_NE(
-      text.find("tested: 3 of 5 rows; not measured in both alike: 2\nThe interval knows the noise inside one run"),
+      text.find(
+          "tested: 3 of 5 rows; not measured in the same way in both: 2\nThe interval covers the noise inside one run"),
       std::string::npos)
       << text;
   EXPECT_NE(text.find("Not tested, only in A (1):\n  SmolLM2-135M-Instruct int4-g128\n"), std::string::npos) << text;

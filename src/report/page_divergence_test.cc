@@ -82,12 +82,12 @@ TEST(PageDivergence, APerplexityBelowTheBaselineIsExplained) {
   std::vector<StoredRecord> records = Diverging();
   const std::vector<double> base = records[0].record.perplexity->window_nll;
   for (std::size_t i = 0; i < base.size(); ++i) records[4].record.perplexity->window_nll[i] = base[i] - 511 * 0.04;
-  const std::string remark = "Perplexity below the baseline's does not mean better (fp4-g256): ";
+  const std::string remark = "A perplexity below the baseline's does not mean a better model (fp4-g256): ";
   EXPECT_TRUE(Contains(PageOf(records), remark));
-  EXPECT_TRUE(Contains(PageOf(records), "predictions moved, KL says."));
+  EXPECT_TRUE(Contains(PageOf(records), "KL shows how far the predictions moved."));
   for (StoredRecord& stored : records) stored.record.divergence.reset();
   EXPECT_TRUE(Contains(PageOf(records), remark));
-  EXPECT_TRUE(Contains(PageOf(records), "KL says; it is not measured here."));
+  EXPECT_TRUE(Contains(PageOf(records), "predictions moved; it is not measured here."));
 }
 
 TEST(Figures, KlHasFourDigitsOfItsLargestNumber) {
