@@ -6,11 +6,14 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
 #include <utility>
 #include <vector>
+
+#include "base/open_file.h"
+#include "base/temporary.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -24,12 +27,6 @@ void SyncFolder(const fs::path& folder) {
   ::close(fd);
 }
 
-// ".name.tmp-XXXXXX" in the folder of the target, so that the rename stays inside one file system.
-std::vector<char> TemporaryPattern(const fs::path& path) {
-  const std::string pattern = (path.parent_path() / ("." + path.filename().string() + ".tmp-XXXXXX")).string();
-  return {pattern.c_str(), pattern.c_str() + pattern.size() + 1};
-}
-
 ErrorCode CodeOf(int errno_value) {
   const bool full = errno_value == ENOSPC || errno_value == EFBIG || errno_value == EDQUOT;
   return full ? ErrorCode::kResource : ErrorCode::kInput;
@@ -38,10 +35,9 @@ ErrorCode CodeOf(int errno_value) {
 }  // namespace
 
 Result<std::string> ReadFile(const fs::path& path, std::size_t max_bytes) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return Error{ErrorCode::kInput, fmt::format("cannot open {}: {}", path.string(), std::strerror(errno))};
-  }
+  const auto opened = OpenForReading(path);
+  if (!opened) return opened.error();
+  const int fd = *opened;
   std::string text;
   std::vector<char> chunk(1 << 16);
   for (;;) {
@@ -61,21 +57,42 @@ Result<std::string> ReadFile(const fs::path& path, std::size_t max_bytes) {
     }
   }
   ::close(fd);
+  if (auto status = CheckNoPointer(path, text, text.size()); !status) return status.error();
   return text;
 }
 
-Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    // A rename would replace the device or the folder itself.
-    return Error{ErrorCode::kInput, fmt::format("cannot write {}: it exists and is not a regular file", path.string())};
+Status CheckOutputFile(const fs::path& path) {
+  const auto refuse = [&](const std::string& why) {
+    return Error{ErrorCode::kInput, fmt::format("cannot write \"{}\": {}", path.string(), why)};
+  };
+  if (!path.has_filename() || path.filename() == "." || path.filename() == "..") {
+    return refuse("this is not the name of a file");
   }
+  // A rename would replace the device or the folder itself; a link that leads nowhere may be replaced.
+  const auto kind = KindOf(path);
+  if (kind && *kind == PathKind::kFolder) return refuse("it is a folder; name a file in it");
+  if (kind && *kind == PathKind::kOther) return refuse("it exists and is not a regular file");
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const auto parent = KindOf(folder);
+  if (!parent) return parent.error();
+  if (*parent == PathKind::kNothing)
+    return refuse(fmt::format("there is no folder {}; make it first", folder.string()));
+  if (*parent != PathKind::kFolder) return refuse(folder.string() + " is not a folder");
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+    return refuse(fmt::format("the folder {} cannot be written: {}", folder.string(), std::strerror(errno)));
+  }
+  return {};
+}
+
+Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
+  if (auto status = CheckOutputFile(path); !status) return status.error();
   AtomicFile file;
-  std::vector<char> pattern = TemporaryPattern(path);
   file.path_ = path;
-  file.fd_ = ::mkostemp(pattern.data(), O_CLOEXEC);
-  if (file.fd_ < 0) return file.WriteError(errno);
-  file.temporary_ = pattern.data();
+  int code = 0;
+  Temporary made = MakeTemporaryFile(path, code);
+  if (made.fd < 0) return file.WriteError(code);
+  file.fd_ = made.fd;
+  file.temporary_ = std::move(made.path);
   ::fchmod(file.fd_, 0644);
   return file;
 }
@@ -90,8 +107,8 @@ AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ >= 0) ::close(fd_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (fd_ >= 0) ::close(fd_);
 }
 
 Error AtomicFile::WriteError(int code) const {
@@ -125,9 +142,10 @@ Status AtomicFile::WriteAt(std::uint64_t offset, std::string_view text) {
 
 Status AtomicFile::Commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL) return WriteError(errno);
-  if (::close(std::exchange(fd_, -1)) != 0) return WriteError(errno);
+  // Closed after the rename: until then the lock keeps it from looking like a leftover.
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return WriteError(errno);
   temporary_.clear();
+  if (::close(std::exchange(fd_, -1)) != 0) return WriteError(errno);
   SyncFolder(path_.parent_path());
   return {};
 }
@@ -139,34 +157,45 @@ Status WriteFileAtomic(const fs::path& path, std::string_view text) {
   return file->Commit();
 }
 
+Result<fs::path> NameOfNewFolder(const fs::path& path) {
+  fs::path target = path;
+  while (!target.empty() && !target.has_filename() && target != target.root_path()) target = target.parent_path();
+  if (target.has_filename() && target.filename() != "." && target.filename() != "..") return target;
+  return Error{ErrorCode::kInput,
+               fmt::format("\"{}\" is not the name of a folder that can be made anew; give it a name "
+                           "of its own, such as {}",
+                           path.string(), (path / "out").lexically_normal().string())};
+}
+
 Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
-  const fs::path target = path.has_filename() ? path : path.parent_path();
-  if (target.filename() == "." || target.filename() == "..") {
-    return Error{ErrorCode::kInput, fmt::format("{}: want the name of a folder, which is made anew", target.string())};
+  const auto target = NameOfNewFolder(path);
+  if (!target) return target.error();
+  const auto kind = KindOf(*target);
+  if (kind && (*kind == PathKind::kFile || *kind == PathKind::kOther)) {
+    return Error{ErrorCode::kInput, fmt::format("{} exists and is no folder; choose another name", target->string())};
+  }
+  if (kind && *kind == PathKind::kFolder && !overwrite) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("{} already exists; choose another name or give --overwrite", target->string())};
   }
   std::error_code code;
-  if (fs::exists(target, code) && !fs::is_directory(target, code)) {
-    return Error{ErrorCode::kInput, fmt::format("{} exists and is no folder; choose another name", target.string())};
-  }
-  if (fs::exists(target, code) && !overwrite) {
-    return Error{ErrorCode::kInput,
-                 fmt::format("{} already exists; choose another name or give --overwrite", target.string())};
-  }
-  if (target.has_parent_path()) {
-    fs::create_directories(target.parent_path(), code);
+  if (target->has_parent_path()) {
+    fs::create_directories(target->parent_path(), code);
     if (code) {
       return Error{CodeOf(code.value()),
-                   fmt::format("cannot create {}: {}", target.parent_path().string(), code.message())};
+                   fmt::format("cannot create {}: {}", target->parent_path().string(), code.message())};
     }
   }
-  std::vector<char> pattern = TemporaryPattern(target);
-  if (::mkdtemp(pattern.data()) == nullptr) {
-    return Error{CodeOf(errno), fmt::format("cannot create {}: {}", target.string(), std::strerror(errno))};
+  int number = 0;
+  Temporary made = MakeTemporaryFolder(*target, number);
+  if (made.fd < 0) {
+    return Error{CodeOf(number), fmt::format("cannot create {}: {}", target->string(), std::strerror(number))};
   }
   AtomicDir dir;
   dir.overwrite_ = overwrite;
-  dir.path_ = target;
-  dir.temporary_ = pattern.data();
+  dir.path_ = *target;
+  dir.lock_ = made.fd;
+  dir.temporary_ = std::move(made.path);
   fs::permissions(dir.temporary_, fs::perms{0755}, code);
   return dir;
 }
@@ -175,6 +204,7 @@ AtomicDir::AtomicDir(AtomicDir&& other) noexcept { *this = std::move(other); }
 
 AtomicDir& AtomicDir::operator=(AtomicDir&& other) noexcept {
   std::swap(overwrite_, other.overwrite_);
+  std::swap(lock_, other.lock_);
   std::swap(path_, other.path_);
   std::swap(temporary_, other.temporary_);
   return *this;
@@ -183,25 +213,58 @@ AtomicDir& AtomicDir::operator=(AtomicDir&& other) noexcept {
 AtomicDir::~AtomicDir() {
   std::error_code ignored;
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
+
+namespace {
+
+// In one step, so that a kill leaves the old folder or the new one under the name. False where this system cannot.
+bool Exchange([[maybe_unused]] const fs::path& a, [[maybe_unused]] const fs::path& b) {
+#if defined(RENAME_EXCHANGE)
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+#else
+  return false;
+#endif
+}
+
+// In two steps; a kill between them leaves the old folder where the next run finds it.
+std::error_code ReplaceInTwoSteps(const fs::path& temporary, const fs::path& path) {
+  const fs::path old = SetAsideName(temporary);
+  const int lock = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock >= 0) TryLock(lock, path);
+  std::error_code code;
+  std::error_code ignored;
+  fs::rename(path, old, code);
+  if (!code) {
+    fs::rename(temporary, path, code);
+    if (code) fs::rename(old, path, ignored);
+    if (!code) fs::remove_all(old, ignored);
+  }
+  if (lock >= 0) ::close(lock);
+  return code;
+}
+
+}  // namespace
 
 Status AtomicDir::Commit() {
   std::error_code code;
-  fs::path old;
-  if (overwrite_ && fs::exists(path_, code)) {
-    old = temporary_.string() + "-old";
-    fs::rename(path_, old, code);
-    if (code) return Error{CodeOf(code.value()), fmt::format("cannot replace {}: {}", path_.string(), code.message())};
+  if (overwrite_ && IsListed(path_)) {
+    if (!Exchange(temporary_, path_)) {
+      code = ReplaceInTwoSteps(temporary_, path_);
+      if (code) {
+        return Error{CodeOf(code.value()), fmt::format("cannot replace {}: {}", path_.string(), code.message())};
+      }
+      temporary_.clear();
+    }
+    SyncFolder(path_.parent_path());
+    // After an exchange the old folder has the temporary name.
+    if (!temporary_.empty()) fs::remove_all(std::exchange(temporary_, {}), code);
+    return {};
   }
   fs::rename(temporary_, path_, code);
-  if (code) {
-    std::error_code ignored;
-    if (!old.empty()) fs::rename(old, path_, ignored);
-    return Error{CodeOf(code.value()), fmt::format("cannot create {}: {}", path_.string(), code.message())};
-  }
+  if (code) return Error{CodeOf(code.value()), fmt::format("cannot create {}: {}", path_.string(), code.message())};
   temporary_.clear();
   SyncFolder(path_.parent_path());
-  if (!old.empty()) fs::remove_all(old, code);
   return {};
 }
 

@@ -12,8 +12,12 @@
 
 namespace marlin {
 
-// The whole file as a string. Errors: kInput (missing, unreadable, larger than max_bytes).
+// The whole file as a string. Errors: kInput (missing, unreadable, no regular file, larger than max_bytes).
 Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t max_bytes = std::size_t{1} << 32);
+
+// Whether a file can be written at this path; asked before work whose result belongs there. Errors: kInput (no file's
+// name, a folder or a device in its place, no folder to write in).
+Status CheckOutputFile(const std::filesystem::path& path);
 
 // A file being written. Nothing is visible under `path` before Commit; a destroyed writer leaves nothing behind.
 // Errors of every call: kResource when the disk is full or a size limit is hit, kInput when the place cannot be
@@ -45,6 +49,11 @@ class AtomicFile {
 // Create + Write + Commit.
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text);
 
+// The name of a folder that is made anew, without the slash that a shell put behind it. Errors: kInput for "", ".",
+// "..",
+// "/", which name no folder that could be made.
+Result<std::filesystem::path> NameOfNewFolder(const std::filesystem::path& path);
+
 // A folder being filled under a temporary name beside `path`. Commit renames it; an existing folder at `path` is
 // replaced only when `overwrite` was given, and is kept until the new one is complete.
 class AtomicDir {
@@ -64,6 +73,7 @@ class AtomicDir {
  private:
   AtomicDir() = default;
   bool overwrite_ = false;
+  int lock_ = -1;  // on the temporary folder
   std::filesystem::path path_;
   std::filesystem::path temporary_;
 };

@@ -1,26 +1,29 @@
 #include "base/mapped_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
+
+#include "base/open_file.h"
 
 namespace marlin {
 
 Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return Error{ErrorCode::kInput, fmt::format("cannot open {}: {}", path.string(), std::strerror(errno))};
-  }
+  const auto opened = OpenForReading(path);
+  if (!opened) return opened.error();
+  const int fd = *opened;
   struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+  if (::fstat(fd, &info) != 0) {
+    const int code = errno;
     ::close(fd);
-    return Error{ErrorCode::kInput, fmt::format("{} is not a regular file", path.string())};
+    return Error{ErrorCode::kInput, fmt::format("cannot open {}: {}", path.string(), std::strerror(code))};
   }
   MappedFile file;
   file.path_ = path;
@@ -36,6 +39,8 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
     file.data_ = static_cast<const std::uint8_t*>(data);
   }
   ::close(fd);
+  const std::string_view text(reinterpret_cast<const char*>(file.data_), std::min(file.size_, std::size_t{64}));
+  if (auto status = CheckNoPointer(path, text, file.size_); !status) return status.error();
   return file;
 }
 

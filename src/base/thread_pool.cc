@@ -4,9 +4,11 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -46,19 +48,36 @@ struct ThreadPool::State {
   const std::function<void(int)>* job = nullptr;
   bool stop = false;  // written before generation is raised
   std::vector<std::thread> workers;
+  std::atomic<bool> failed{false};
+  std::exception_ptr failure;  // the first of a job; written by the thread that set `failed`
+
+  void Call(const std::function<void(int)>& run, int thread) {
+    try {
+      run(thread);
+    } catch (...) {
+      if (!failed.exchange(true)) failure = std::current_exception();
+    }
+  }
+
+  void Join() {
+    stop = true;
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
 };
 
 ThreadPool::ThreadPool(int threads) : threads_(threads), state_(std::make_unique<State>()) {
   MARLIN_CHECK(threads >= 1, "a pool needs a thread");
-  for (int t = 1; t < threads; ++t) state_->workers.emplace_back([this, t] { Work(t); });
+  try {
+    for (int t = 1; t < threads; ++t) state_->workers.emplace_back([this, t] { Work(t); });
+  } catch (...) {
+    state_->Join();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  state_->stop = true;
-  state_->generation.fetch_add(1, std::memory_order_release);
-  state_->generation.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() { state_->Join(); }
 
 void ThreadPool::Work(int thread) {
   std::uint32_t seen = 0;
@@ -66,7 +85,7 @@ void ThreadPool::Work(int thread) {
     WaitForChange(state_->generation, seen);
     ++seen;
     if (state_->stop) return;
-    (*state_->job)(thread);
+    state_->Call(*state_->job, thread);
     if (state_->pending.fetch_sub(1, std::memory_order_acq_rel) == 1) state_->pending.notify_one();
   }
 }
@@ -77,9 +96,13 @@ void ThreadPool::Run(const std::function<void(int)>& job) {
   state_->pending.store(static_cast<std::uint32_t>(threads_ - 1), std::memory_order_relaxed);
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
-  job(0);
+  state_->Call(job, 0);
   for (std::uint32_t left; (left = state_->pending.load(std::memory_order_acquire)) != 0;) {
     WaitForChange(state_->pending, left);
+  }
+  if (state_->failed.load(std::memory_order_relaxed)) {
+    state_->failed.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(state_->failure, nullptr));
   }
 }
 

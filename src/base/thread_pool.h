@@ -11,7 +11,7 @@ namespace marlin {
 
 class ThreadPool {
  public:
-  // threads >= 1.
+  // threads >= 1. Throws std::system_error where the system starts no more threads.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -20,6 +20,7 @@ class ThreadPool {
   int threads() const { return threads_; }
 
   // Calls job(thread) once on every thread, 0 <= thread < threads(), and returns when all are done. Not reentrant.
+  // What a job throws on any thread (out of memory) is thrown here, after all are done.
   void Run(const std::function<void(int thread)>& job);
 
   // Calls job(begin, end, thread) so that every index below count is covered once. Contiguous shares, fixed by

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <new>
 #include <vector>
 
 namespace marlin {
@@ -27,6 +28,21 @@ TEST(ThreadPool, SplitCoversEveryIndexOnce) {
       for (std::size_t i = begin; i < end; ++i) ++hits[i];
     });
     for (const auto& h : hits) EXPECT_EQ(h.load(), 1);
+  }
+}
+
+TEST(ThreadPool, WhatAJobThrowsReachesTheCaller) {
+  ThreadPool pool(3);
+  for (int thrower = 0; thrower < 3; ++thrower) {
+    std::atomic<int> ran{0};
+    EXPECT_THROW(pool.Run([&](int thread) {
+      ++ran;
+      if (thread == thrower) throw std::bad_alloc();
+    }),
+                 std::bad_alloc);
+    EXPECT_EQ(ran.load(), 3) << "the others ended first";
+    pool.Run([&](int) { ++ran; });
+    EXPECT_EQ(ran.load(), 6) << "the pool still works";
   }
 }
 
