@@ -8,33 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "base/json_depth.h"
+
 namespace marlin {
 namespace {
 using nlohmann::json;
-
-// Copying and printing a value recurse as deep as it is nested; model files stay below ten levels.
-constexpr int kMaxDepth = 64;
-
-// Deepest nesting of brackets outside strings, whether or not the text is valid.
-int Depth(std::string_view text) {
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
 
 // Notices a key that one object has twice: the second would silently win.
 class DuplicateKeys {
@@ -57,9 +35,9 @@ class DuplicateKeys {
 }  // namespace
 
 Result<json> ParseJson(std::string_view text, std::string_view where) {
-  if (Depth(text) > kMaxDepth) {
+  if (JsonDepth(text) > kDeepestJson) {
     return Error{ErrorCode::kInput,
-                 fmt::format("{}: nested deeper than {} levels, which no model file is", where, kMaxDepth)};
+                 fmt::format("{}: nested deeper than {} levels, which no model file is", where, kDeepestJson)};
   }
   DuplicateKeys duplicates;
   try {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/statistics.h"
 #include "formats/formats.h"
+#include "io/json_text.h"
 #include "quantize/precision_plan.h"
 
 namespace marlin {
@@ -249,6 +250,7 @@ void ReadConfirmed(const json& document, Reader& reader, PrecisionPlan& plan) {
       if (!sum.is_number()) reader.Fail("held_out: \"window_kl\" is not a list of numbers");
       confirmed.window_kl.push_back(sum.is_number() ? sum.get<double>() : 0);
     }
+    if (confirmed.window_kl.empty()) reader.Fail("held_out: \"window_kl\" is empty");
     if (confirmed.window_kl.size() != plan.held_out_windows) {
       reader.Fail(fmt::format("held_out: \"window_kl\" has {} values for {} windows", confirmed.window_kl.size(),
                               plan.held_out_windows));
@@ -317,7 +319,9 @@ Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelCon
   constexpr std::size_t kLargest = std::size_t{1} << 28;
   const auto text = ReadFile(file, kLargest);
   if (!text) return text.error();
-  const json document = json::parse(*text, nullptr, false);
+  const auto parsed = ParseJson(*text, file.string());
+  if (!parsed) return parsed.error();
+  const json& document = *parsed;
   Reader reader(file.string());
   if (!document.is_object() || document.value("schema", json()) != kSchema) {
     reader.Fail("not a plan; metal-marlin plan makes one");

@@ -162,6 +162,12 @@ TEST_F(PlanFile, AnEditDecides) {
   EXPECT_NE(HashFormats(*read), HashFormats(plan_));
 }
 
+TEST_F(PlanFile, NoNestingIsTooDeepToBeRefused) {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  ASSERT_TRUE(WriteFileAtomic(file_, R"({"schema": "metal-marlin.plan", "version": )" + deep + "}").ok());
+  EXPECT_EQ(Read().error().code, ErrorCode::kInput);
+}
+
 TEST_F(PlanFile, EveryMistakeIsNamed) {
   ExpectError([](json& d) { d["schema"] = 7; }, "not a plan");
   ExpectError([](json& d) { d["version"] = 2; }, "version 2");
@@ -178,6 +184,7 @@ TEST_F(PlanFile, EveryMistakeIsNamed) {
   ExpectError([](json& d) { d["budget"]["kind"] = "hope"; }, "hope");
   ExpectError([](json& d) { d["budget"].erase("bytes"); }, "budget: \"bytes\"");
   ExpectError([](json& d) { d["held_out"][0]["window_kl"] = {1}; }, "1 values for 2 windows");
+  ExpectError([](json& d) { d["held_out"][0]["window_kl"] = json::array(); }, "\"window_kl\" is empty");
   ExpectError(
       [](json& d) {
         json other = d["units"][0];

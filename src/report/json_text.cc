@@ -73,9 +73,4 @@ std::string FormatJson(const Json& json) {
   return out + "\n";
 }
 
-std::string FormatJson(const Json& json, std::size_t longest) {
-  const std::string text = Plain(json);
-  return text.size() <= longest ? text : text.substr(0, longest) + "...";
-}
-
 }  // namespace marlin

@@ -10,7 +10,4 @@ namespace marlin {
 // Ends with a newline. Text that is not UTF-8 is written with replacement characters.
 std::string FormatJson(const nlohmann::ordered_json& json);
 
-// One line, at most `longest` bytes, for messages.
-std::string FormatJson(const nlohmann::ordered_json& json, std::size_t longest);
-
 }  // namespace marlin

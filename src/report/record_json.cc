@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_depth.h"
 #include "report/json_text.h"
 #include "report/record_check.h"
 #include "report/record_fields.h"
@@ -15,7 +16,8 @@
 namespace marlin {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;  // written in the order of the fields
+using Parsed = nlohmann::json;        // read; ordered_json takes quadratic time for an object of many fields
 
 constexpr std::array<std::pair<record::Kind, std::string_view>, 4> kKinds = {{
     {record::Kind::kBaseline, "baseline"},
@@ -83,7 +85,7 @@ class Writer {
 // JSON -> fields. Keeps the first error; later fields are then not read.
 class Reader {
  public:
-  explicit Reader(const Json& json) : json_(&json) {}
+  explicit Reader(const Parsed& json) : json_(&json) {}
 
   template <class T>
   void operator()(std::string_view name, T& field) {
@@ -98,28 +100,28 @@ class Reader {
   const std::string& problem() const { return problem_; }
 
  private:
-  void Want(const Json* json, std::string_view wanted) {
+  void Want(const Parsed* json, std::string_view wanted) {
     problem_ = json == nullptr ? fmt::format("field \"{}\" is missing", path_)
                                : fmt::format("field \"{}\" is {}, {} was wanted", path_, json->type_name(), wanted);
   }
 
-  void Read(const Json* json, std::string& x) {
+  void Read(const Parsed* json, std::string& x) {
     if (json == nullptr || !json->is_string()) return Want(json, "a string");
     x = json->get<std::string>();
   }
-  void Read(const Json* json, bool& x) {
+  void Read(const Parsed* json, bool& x) {
     if (json == nullptr || !json->is_boolean()) return Want(json, "true or false");
     x = json->get<bool>();
   }
-  void Read(const Json* json, std::uint64_t& x) {
+  void Read(const Parsed* json, std::uint64_t& x) {
     if (json == nullptr || !json->is_number_unsigned()) return Want(json, "an integer of at least 0");
     x = json->get<std::uint64_t>();
   }
-  void Read(const Json* json, double& x) {
+  void Read(const Parsed* json, double& x) {
     if (json == nullptr || !json->is_number()) return Want(json, "a number");
     x = json->get<double>();
   }
-  void Read(const Json* json, record::Kind& x) {
+  void Read(const Parsed* json, record::Kind& x) {
     std::string text;
     Read(json, text);
     for (const auto& [kind, name] : kKinds) {
@@ -131,18 +133,18 @@ class Reader {
     if (problem_.empty()) problem_ = fmt::format("field \"{}\" is none of baseline, uniform, mixed", path_);
   }
   template <class T>
-  void Read(const Json* json, std::optional<T>& x) {
+  void Read(const Parsed* json, std::optional<T>& x) {
     x.reset();
     if (json == nullptr || json->is_null()) return;
     Read(json, x.emplace());
   }
   template <class T>
-  void Read(const Json* json, std::vector<T>& list) {
+  void Read(const Parsed* json, std::vector<T>& list) {
     if (json == nullptr || !json->is_array()) return Want(json, "an array");
     const std::string outer = path_;
     list.clear();
     list.reserve(json->size());
-    for (const Json& element : *json) {
+    for (const Parsed& element : *json) {
       path_ = fmt::format("{}[{}]", outer, list.size());
       Read(&element, list.emplace_back());
       if (!problem_.empty()) return;
@@ -150,20 +152,20 @@ class Reader {
     path_ = outer;
   }
   template <class T>
-  void Read(const Json* json, T& section) {
+  void Read(const Parsed* json, T& section) {
     if (json == nullptr || !json->is_object()) return Want(json, "an object");
-    const Json* outer = std::exchange(json_, json);
+    const Parsed* outer = std::exchange(json_, json);
     VisitFields(*this, section);
     json_ = outer;
   }
 
-  const Json* json_;
+  const Parsed* json_;
   std::string path_;
   std::string problem_;
 };
 
 // Why a JSON value is no record at all, in words; empty when it claims to be one.
-std::string WhyForeign(const Json& json) {
+std::string WhyForeign(const Parsed& json) {
   if (!json.is_object()) return fmt::format("it holds {}, not an object", json.type_name());
   if (json.contains("schema")) {
     return json["schema"] == kRecordSchema ? "" : fmt::format("its field \"schema\" is not \"{}\"", kRecordSchema);
@@ -203,7 +205,10 @@ Result<ParsedRecord> FromJson(std::string_view text, std::string_view where) {
   const auto refuse = [&](ErrorCode code, const std::string& why) {
     return Error{code, fmt::format("{}: {}", where, why)};
   };
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (JsonDepth(text) > kDeepestJson) {
+    return refuse(ErrorCode::kInput, fmt::format("nested deeper than {} levels, which no record is", kDeepestJson));
+  }
+  const Parsed json = Parsed::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return refuse(ErrorCode::kInput, "this is not JSON, or it is cut off");
   if (const std::string why = WhyForeign(json); !why.empty()) {
     return refuse(ErrorCode::kInput, fmt::format("not a result record: {}", why));
@@ -211,8 +216,8 @@ Result<ParsedRecord> FromJson(std::string_view text, std::string_view where) {
   if (!json.contains("version") || json["version"] != kRecordVersion) {
     return refuse(ErrorCode::kUnsupported,
                   fmt::format("field \"version\" is {}; this program reads version {} of {}",
-                              json.contains("version") ? FormatJson(json["version"], 40) : "missing", kRecordVersion,
-                              kRecordSchema));
+                              json.contains("version") ? json["version"].dump().substr(0, 40) : "missing",
+                              kRecordVersion, kRecordSchema));
   }
   ParsedRecord parsed;
   Reader reader(json);

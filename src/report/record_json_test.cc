@@ -271,6 +271,18 @@ TEST(RecordJson, VersionHasItsOwnCode) {
   EXPECT_EQ(FromJson(json.dump(), "file").error().code, ErrorCode::kUnsupported);
 }
 
+TEST(RecordJson, NoNestingIsTooDeepToBeRefused) {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  const std::string message = Refusal(R"({"schema": "metal-marlin.result", "version": )" + deep + "}");
+  EXPECT_NE(message.find("nested deeper than 64"), std::string::npos) << message;
+}
+
+TEST(RecordJson, AnObjectOfManyFieldsIsReadInNoTime) {
+  std::string text = "{";
+  for (int i = 0; i < 200'000; ++i) text += "\"" + std::to_string(i) + "\": 0, ";
+  EXPECT_NE(Refusal(text + R"("schema": "metal-marlin.result"})").find("\"version\" is missing"), std::string::npos);
+}
+
 TEST(RecordJson, ForeignTextsAreRefused) {
   const std::string deep(100'000, '[');
   for (const std::string& text :

@@ -12,6 +12,7 @@
 #include "base/sha256.h"
 #include "base/statistics.h"
 #include "eval/windows.h"
+#include "io/json_text.h"
 #include "quantize/gptq.h"
 #include "quantize/source_tensors.h"
 #include "study/head_divergence.h"
@@ -289,7 +290,8 @@ class SensitivityWalk {
   void ReadKept() {
     kept_ = json::object();
     const auto text = options_.kept.empty() ? Result<std::string>(std::string()) : ReadFile(options_.kept);
-    const json document = text ? json::parse(*text, nullptr, false) : json();
+    const auto parsed = text ? ParseJson(*text, options_.kept.string()) : Result<json>(json());
+    const json document = parsed ? *parsed : json();
     if (!document.is_object() || document.value("key", json()) != Key()) return;
     if (!document.contains("layers") || !document["layers"].is_object()) return;
     for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
