@@ -46,8 +46,11 @@ Result<std::size_t> Size(const json& config, const char* key, std::optional<std:
 Result<double> Real(const json& config, const char* key, double otherwise) {
   if (!Has(config, key)) return otherwise;
   const json& value = config[key];
-  if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() <= 0) {
-    return Bad(fmt::format("\"{}\" is {}, want a positive number", key, value.dump()));
+  // Models compute with 32-bit numbers: what is 0 or infinite there means nothing.
+  constexpr double kLeast = std::numeric_limits<float>::min();
+  constexpr double kMost = std::numeric_limits<float>::max();
+  if (!value.is_number() || !(value.get<double>() >= kLeast && value.get<double>() <= kMost)) {
+    return Bad(fmt::format("\"{}\" is {}, want a positive number of 32 bits", key, value.dump()));
   }
   return value.get<double>();
 }
@@ -127,6 +130,14 @@ Result<std::vector<float>> RopeFrequencies(const json& config, std::size_t head_
   } else if (type != "default") {
     return Unsupported(
         fmt::format("rope scaling \"{}\" is not supported; supported are default, linear, llama3", type));
+  }
+  for (const float frequency : frequencies) {
+    if (!(frequency > 0 && std::isfinite(frequency))) {
+      return Bad(
+          fmt::format("{}: a rotary frequency becomes {}, want a positive number; check \"rope_theta\" and "
+                      "\"factor\"",
+                      key, frequency));
+    }
   }
   return frequencies;
 }
@@ -212,6 +223,19 @@ Result<ModelConfig> ParseModelConfig(const json& config) {
   auto frequencies = RopeFrequencies(config, out.head_dim);
   if (!frequencies) return frequencies.error();
   out.rope_frequencies = std::move(*frequencies);
+  // So that no count of weights or bytes overflows.
+  constexpr double kMostParameters = 1e15;
+  const auto real = [](std::size_t size) { return static_cast<double>(size); };
+  double parameters = 2 * real(out.vocab_size) * real(out.hidden_size);
+  for (const LinearSlot& slot : kLinearSlots) {
+    parameters += real(out.layers) * real(slot.rows(out)) * real(slot.cols(out));
+  }
+  if (parameters > kMostParameters) {
+    return Bad(
+        fmt::format("the sizes describe {:.3g} parameters, more than any model; check \"hidden_size\", "
+                    "\"intermediate_size\", \"num_hidden_layers\" and \"vocab_size\"",
+                    parameters));
+  }
   return out;
 }
 

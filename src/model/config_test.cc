@@ -70,6 +70,32 @@ struct Refusal {
   ErrorCode code;
 };
 
+TEST(ModelConfig, RefusesNumbersThatFp32CannotHold) {
+  for (const auto& [key, value] : {std::pair{"rms_norm_eps", 1e-300}, std::pair{"rms_norm_eps", 1e300},
+                                   std::pair{"rope_theta", 1e-300}, std::pair{"rope_theta", 1e300}}) {
+    json config = Smollm();
+    config[key] = value;
+    EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kInput) << key << " " << value;
+  }
+  json config = Smollm();
+  config["rope_theta"] = 1e-30;
+  config["rope_scaling"] = {{"type", "linear"}, {"factor", 1e-30}};
+  const auto parsed = ParseModelConfig(config);
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_NE(parsed.error().message.find("a rotary frequency becomes inf"), std::string::npos) << parsed.error().message;
+}
+
+TEST(ModelConfig, RefusesSizesWhoseProductsOverflow) {
+  json config = Smollm();
+  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"}) {
+    config[key] = (std::int64_t{1} << 31) - 2;
+  }
+  config["head_dim"] = 64;
+  const auto parsed = ParseModelConfig(config);
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_NE(parsed.error().message.find("more than any model"), std::string::npos) << parsed.error().message;
+}
+
 TEST(ModelConfig, RefusesWhatItCannotCompute) {
   const Refusal refusals[] = {
       {"architectures", json::array({"MambaForCausalLM"}), ErrorCode::kUnsupported},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "kernels/product.h"
 
@@ -107,12 +108,16 @@ Status CheckStatistics(const InputStatistics& stats, std::size_t channels) {
   }
   const auto bad = [](double sum) { return !std::isfinite(sum) || sum < 0; };
   for (std::size_t i = 0; i < k; ++i) {
-    const double own = stats.gram.empty() ? 0.0 : stats.gram[i * k + i];
-    if (!bad(stats.sum_squares[i]) && !bad(stats.sum_abs[i]) && !bad(own)) continue;
+    const std::span<const float> row =
+        stats.gram.empty() ? std::span<const float>() : std::span(stats.gram).subspan(i * k, k);
+    const bool sums = !bad(stats.sum_squares[i]) && !bad(stats.sum_abs[i]) && !bad(stats.max_abs[i]);
+    const bool products = std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); });
+    if (sums && products && (row.empty() || row[i] >= 0)) continue;
     return Error{ErrorCode::kNumerical,
-                 fmt::format("statistics of channel {} are {} (sum of x^2); want a finite number, "
-                             "not negative; calibrate this model again",
-                             i, stats.sum_squares[i])};
+                 fmt::format("statistics of channel {} are {} (sum of x^2), {} (sum of |x|), {} (largest |x|), or its "
+                             "products with other channels are not finite; want finite numbers, none negative; "
+                             "calibrate this model again",
+                             i, stats.sum_squares[i], stats.sum_abs[i], stats.max_abs[i])};
   }
   return {};
 }

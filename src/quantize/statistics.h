@@ -32,7 +32,7 @@ Status Accumulate(InputStatistics& stats, MatrixView<const float> x, ThreadPool&
 // Adds the statistics of another run. An empty side is neutral. Errors: kInput (other k), kUsage (only one kept X^T X).
 Status Merge(InputStatistics& into, const InputStatistics& from);
 
-// Sizes agree, sums are finite and not negative, and k is `channels`. Errors: kInput, kNumerical.
+// Sizes agree; sums and largest values are finite and not negative, products finite, and k is `channels`. Errors: kInput, kNumerical.
 Status CheckStatistics(const InputStatistics& stats, std::size_t channels);
 
 // Channels that were 0 in every token, ascending.

@@ -140,6 +140,11 @@ TEST(CheckStatistics, FindsWhatDoesNotBelong) {
   ASSERT_TRUE(Accumulate(stats, {x.data(), 4, 8}, pool, true).ok());
   EXPECT_TRUE(CheckStatistics(stats, 8).ok());
   EXPECT_EQ(CheckStatistics(stats, 9).error().code, ErrorCode::kInput);
+  for (float* wrong : {&stats.gram[9], &stats.gram[10], &stats.max_abs[3]}) {
+    const float right = std::exchange(*wrong, std::numeric_limits<float>::quiet_NaN());
+    EXPECT_EQ(CheckStatistics(stats, 8).error().code, ErrorCode::kNumerical);
+    *wrong = right;
+  }
   stats.gram[9] = -1;
   EXPECT_EQ(CheckStatistics(stats, 8).error().code, ErrorCode::kNumerical);
   stats.gram.pop_back();
