@@ -61,6 +61,18 @@ Status Seek(const std::filesystem::path& path, struct archive* reader, std::stri
   }
 }
 
+// That the current entry is stored or deflated. Other methods let the archive say how much memory unpacking takes: LZMA
+// and PPMd up to 4 GB.
+Status CheckMethod(const std::filesystem::path& path, struct archive* reader) {
+  const char* format = archive_format_name(reader);  // "ZIP 2.0 (deflation)"
+  const std::string_view name = format != nullptr ? format : "";
+  if (name.ends_with("(deflation)") || name.ends_with("(uncompressed)")) return {};
+  return Error{ErrorCode::kUnsupported,
+               fmt::format("cannot unpack {}: the file in it is packed as {}, which this program does not read; want a "
+                           "zip archive with deflate",
+                           path.string(), name)};
+}
+
 // Copies the current entry, block by block.
 Status Copy(const std::filesystem::path& path, struct archive* reader, std::uint64_t max_bytes, AtomicFile& out) {
   std::uint64_t written = 0;
@@ -93,6 +105,7 @@ Status ExtractMember(const std::filesystem::path& archive, std::string_view memb
     return Damaged(archive, reader.get());
   }
   if (auto status = Seek(archive, reader.get(), member); !status) return status;
+  if (auto status = CheckMethod(archive, reader.get()); !status) return status;
   auto out = AtomicFile::Create(target);
   if (!out) return out.error();
   if (auto status = Copy(archive, reader.get(), max_bytes, *out); !status) return status;

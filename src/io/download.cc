@@ -176,8 +176,10 @@ bool Transfer::OnHeadComplete() {
     if (auto status = file_.Restart(head_.validator()); !status) error_ = status.error();
     file_bytes_ = head_.length.value_or(0);
     is_file_ = true;
-  } else if (head_.status == 206 && head_.range_begin == file_.size() && head_.validator() == file_.validator()) {
-    file_bytes_ = head_.range_size.value_or(0);
+  } else if (head_.status == 206 && file_.size() > 0 && head_.range_begin == file_.size() &&
+             head_.range_size > file_.size() && head_.validator() == file_.validator()) {
+    // A part that was not asked for, or of a file of unknown size, could not be told from the whole.
+    file_bytes_ = *head_.range_size;
     is_file_ = true;
   }
   if (is_file_ && file_bytes_ > download_.max_bytes) error_ = TooLong();

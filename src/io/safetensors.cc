@@ -104,7 +104,7 @@ std::string HashKey(std::string_view tensor_name) { return fmt::format("sha256:{
 Result<SafetensorsFile> OpenSafetensors(const std::filesystem::path& path) {
   auto mapped = MappedFile::Open(path);
   if (!mapped) return mapped.error();
-  SafetensorsFile out{std::move(*mapped), {}, {}};
+  SafetensorsFile out{std::move(*mapped), {}, {}, {}};
   const auto bytes = out.file.bytes();
   std::uint64_t header_bytes = 0;
   if (bytes.size() < sizeof(header_bytes)) return Bad(out.file, "too short for a safetensors file; download it again");
@@ -131,14 +131,16 @@ Result<SafetensorsFile> OpenSafetensors(const std::filesystem::path& path) {
   }
   const auto data = bytes.subspan(sizeof(header_bytes) + static_cast<std::size_t>(header_bytes));
   if (auto status = PlaceTensors(out.file, data, entries); !status) return status.error();
-  for (Entry& entry : entries) out.tensors.push_back(std::move(entry.tensor));
+  for (Entry& entry : entries) {
+    out.index.emplace(entry.tensor.name, out.tensors.size());
+    out.tensors.push_back(std::move(entry.tensor));
+  }
   return out;
 }
 
 const Tensor* FindTensor(const SafetensorsFile& file, std::string_view name) {
-  const auto found =
-      std::find_if(file.tensors.begin(), file.tensors.end(), [&](const Tensor& tensor) { return tensor.name == name; });
-  return found == file.tensors.end() ? nullptr : &*found;
+  const auto found = file.index.find(std::string(name));
+  return found == file.index.end() ? nullptr : &file.tensors[found->second];
 }
 
 bool MatchesHash(const SafetensorsFile& file, const Tensor& tensor) {

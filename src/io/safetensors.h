@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/mapped_file.h"
@@ -16,9 +17,10 @@
 namespace marlin {
 
 struct SafetensorsFile {
-  MappedFile file;                              // what the spans of `tensors` point into
-  std::map<std::string, std::string> metadata;  // "__metadata__"
-  std::vector<Tensor> tensors;                  // in file order
+  MappedFile file;                                     // what the spans of `tensors` point into
+  std::map<std::string, std::string> metadata;         // "__metadata__"
+  std::vector<Tensor> tensors;                         // in file order
+  std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
 };
 
 // Errors: kInput (truncated, overlapping, holes, wrong sizes: names file and tensor), kUnsupported (dtype, named).
