@@ -9,6 +9,9 @@ function(marlin_isa name)
 endfunction()
 
 marlin_isa(scalar)
+if(MARLIN_FUZZ)
+  return()  # no parser multiplies
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(avx2 -fno-exceptions -mavx2 -mfma -mf16c)
   marlin_isa(avx2 ${avx2})

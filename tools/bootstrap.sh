@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the packages that the build and the tests need; with --demo, also those of the demo's download; with
-# --test, also optional ones of the tests. Silent if nothing is missing. Installs with apt-get (Debian 12, Ubuntu 24.04
-# and newer) as root or through sudo. Elsewhere it names the missing packages and exits with 1, unless they are optional.
+# --test, also optional ones of the tests; with --fuzz, also Clang and its libFuzzer. Silent if nothing is missing. Installs
+# with apt-get (Debian 12, Ubuntu 24.04 and newer) as root or through sudo. Elsewhere it names the missing packages and
+# exits with 1, unless they are optional.
 set -euo pipefail
 export LC_ALL=C
 
@@ -31,6 +32,11 @@ ca-certificates         file:/etc/ssl/certs/ca-certificates.crt:/etc/pki/tls/cer
 wants=
 if [[ ${1:-} == --demo ]]; then
   needs+='python3-pip cmd:pip3'
+elif [[ ${1:-} == --fuzz ]]; then
+  needs+="
+clang                   cmd:clang++
+libclang-rt-dev         file:$(clang++ -print-runtime-dir 2>/dev/null)/libclang_rt.fuzzer-$(uname -m).a
+"
 elif [[ ${1:-} == --test && $(uname -m) != aarch64 ]]; then
   wants='
 g++-aarch64-linux-gnu   cmd:aarch64-linux-gnu-g++
@@ -38,7 +44,7 @@ qemu-user-static        cmd:qemu-aarch64-static
 googletest              file:/usr/src/googletest/googletest/src/gtest-all.cc
 '
 elif [[ $# -gt 0 && $1 != --test ]]; then
-  echo "usage: tools/bootstrap.sh [--demo | --test]" >&2
+  echo "usage: tools/bootstrap.sh [--demo | --test | --fuzz]" >&2
   exit 2
 fi
 

@@ -13,7 +13,36 @@
 
 #include "base/open_file.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MARLIN_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define MARLIN_ADDRESS_SANITIZER
+#endif
+#if defined(MARLIN_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace marlin {
+namespace {
+
+// Under AddressSanitizer, what follows the file in its last page is out of bounds, as behind an array.
+void ForbidTail([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t size) {
+#if defined(MARLIN_ADDRESS_SANITIZER)
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  ASAN_POISON_MEMORY_REGION(static_cast<const std::uint8_t*>(data) + size, (page - size % page) % page);
+#endif
+}
+
+void AllowTail([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t size) {
+#if defined(MARLIN_ADDRESS_SANITIZER)
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  ASAN_UNPOISON_MEMORY_REGION(static_cast<const std::uint8_t*>(data) + size, (page - size % page) % page);
+#endif
+}
+
+}  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   const auto opened = OpenForReading(path);
@@ -37,6 +66,7 @@ Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
       return Error{ErrorCode::kInput, fmt::format("cannot map {}: {}", path.string(), std::strerror(code))};
     }
     file.data_ = static_cast<const std::uint8_t*>(data);
+    ForbidTail(file.data_, file.size_);
   }
   ::close(fd);
   const std::string_view text(reinterpret_cast<const char*>(file.data_), std::min(file.size_, std::size_t{64}));
@@ -54,7 +84,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::uint8_t*>(data_), size_);
+  if (data_ == nullptr) return;
+  AllowTail(data_, size_);
+  ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
 
 }  // namespace marlin

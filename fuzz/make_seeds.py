@@ -1,0 +1,470 @@
+"""Writes the seeds of the fuzz targets into fuzz/corpus: tiny files of every kind, whole and broken, the same at every run.
+
+The name of a seed begins with what the parser says of it (fuzz/corpus_test.cc). Inputs that fuzzing found lie beside
+them and are not touched.
+"""
+
+import glob
+import hashlib
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+def write(target: str, name: str, data: bytes | str) -> None:
+    folder = os.path.join(HERE, "corpus", target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def compact(value) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+# --- zip ---------------------------------------------------------------------------------------------------------------
+
+
+def zip_bytes(entries: list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED, comment: bytes = b"") -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        archive.comment = comment
+        for name, data in entries:
+            info = zipfile.ZipInfo(name, (1990, 1, 1, 0, 0, 0))
+            info.compress_type = method
+            archive.writestr(info, data)
+    return out.getvalue()
+
+
+def archives() -> None:
+    text = b" = Heading = \n\n some words of a text \n" * 20
+    member = "wikitext-2-raw/wiki.test.raw"
+    write("archive", "accepted-deflate", zip_bytes([("wikitext-2-raw/wiki.train.raw", b"other"), (member, text)]))
+    write("archive", "accepted-stored", zip_bytes([(member, text)], zipfile.ZIP_STORED, b"a comment"))
+    write("archive", "unsupported-bzip2", zip_bytes([("wiki.test.raw", text)], zipfile.ZIP_BZIP2))
+    write("archive", "unsupported-lzma", zip_bytes([("wiki.test.raw", text)], zipfile.ZIP_LZMA))
+    write("archive", "accepted-empty-file", zip_bytes([("wiki.test.raw", b"")]))
+    write("archive", "invalid-no-such-file", zip_bytes([("wiki.valid.raw", text)]))
+    write("archive", "invalid-leads-out", zip_bytes([("../../wiki.test.raw", text)]))
+    write("archive", "invalid-absolute", zip_bytes([("/wiki.test.raw", text)]))
+    write("archive", "invalid-folder", zip_bytes([("wiki.test.raw/", b"")]))
+    write("archive", "invalid-too-long", zip_bytes([("wiki.test.raw", bytes(1 << 21))]))
+    whole = zip_bytes([(member, text)])
+    write("archive", "invalid-cut", whole[: len(whole) // 4])
+    write("archive", "invalid-wrong-crc", whole.replace(struct.pack("<I", zlib.crc32(text)), b"\1\2\3\4"))
+    write("archive", "invalid-empty", b"")
+
+
+# --- config.json -------------------------------------------------------------------------------------------------------
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 64,
+    "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "vocab_size": 32,
+    "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}
+QWEN2 = LLAMA | {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "head_dim": 16, "use_sliding_window": False,
+    "sliding_window": 4096, "rope_scaling": None,
+}
+SCALING = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+           "original_max_position_embeddings": 32}
+OURS = {"quantization_config": {"quant_method": "metal-marlin", "metal_marlin": {
+    "method": "mse", "plan": {"model.layers.0.mlp.up_proj": "int4-g64"},
+    "calibration": {"text": "wikitext2", "sha256": "ab", "windows": 8, "ctx": 128}}}}
+THEIRS = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
+    "group_0": {"targets": ["Linear"], "weights": {
+        "num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": 64}}}}}
+
+
+def configs() -> None:
+    write("config", "accepted-llama", compact(LLAMA))
+    write("config", "accepted-qwen2", compact(QWEN2))
+    write("config", "accepted-llama3-scaling", compact(LLAMA | {"rope_scaling": SCALING}))
+    write("config", "accepted-linear-scaling", compact(LLAMA | {"rope_scaling": {"type": "linear", "factor": 2}}))
+    write("config", "accepted-quantized", compact(LLAMA | OURS))
+    write("config", "accepted-compressed-tensors", compact(LLAMA | THEIRS))
+    write("config", "unsupported-architecture", compact(LLAMA | {"architectures": ["GPT2LMHeadModel"]}))
+    write("config", "unsupported-yarn", compact(LLAMA | {"rope_scaling": {"rope_type": "yarn", "factor": 4}}))
+    write("config", "unsupported-activation", compact(LLAMA | {"hidden_act": "relu"}))
+    write("config", "invalid-heads", compact(LLAMA | {"num_key_value_heads": 3}))
+    write("config", "invalid-text-as-size", compact(LLAMA | {"hidden_size": "64"}))
+    write("config", "invalid-twice", compact(LLAMA)[:-1] + ',"hidden_size":64}')
+    write("config", "invalid-deep", '{"a":' + "[" * 100 + "]" * 100 + "}")
+    write("config", "invalid-cut", compact(LLAMA)[:-20])
+
+
+# --- answers of a server -----------------------------------------------------------------------------------------------
+
+
+def response(status: str, body: str = "", *headers: str, length: bool = True) -> str:
+    lines = ["HTTP/1.1 " + status, *headers] + ([f"Content-Length: {len(body)}"] if length else [])
+    return "\r\n".join(lines) + "\r\n\r\n" + body
+
+
+def downloads() -> None:
+    def answers(name: str, *responses: str) -> None:
+        write("download", name, "\n====\n".join(responses))
+
+    tag = 'ETag: "v1"'
+    part = response("200 OK", "0123456789", tag).replace("Content-Length: 10", "Content-Length: 20")
+    answers("accepted-whole", response("200 OK", "0123456789", tag))
+    answers("accepted-until-closed", response("200 OK", "0123456789", "Connection: close", length=False))
+    answers("accepted-chunked", response("200 OK", "5\r\n01234\r\n5;x=y\r\n56789\r\n0\r\nETag: trailer\r\n\r\n",
+                                         "Transfer-Encoding: chunked", length=False))
+    answers("accepted-continued", part,
+            response("206 Partial Content", "abcdefghij", tag, "Content-Range: bytes 10-19/20"))
+    answers("accepted-begun-again", part, response("416 Range Not Satisfiable", "", "Content-Range: bytes */10"),
+            response("200 OK", "0123456789", 'ETag: "v2"'))
+    answers("accepted-redirect", response("302 Found", "", "Location: http://127.0.0.1:8080/other"),
+            response("200 OK", "0123456789"))
+    answers("accepted-dated", part.replace(tag, "Last-Modified: Mon, 01 Jan 1990 00:00:00 GMT"),
+            response("206 Partial Content", "abcdefghij", "last-modified: Mon, 01 Jan 1990 00:00:00 GMT",
+                     "content-range: bytes 10-19/20"))
+    answers("accepted-interim", "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" + response("200 OK", "0123456789"))
+    answers("invalid-redirect-leads-out", response("301 Moved", "", "Location: ftp://127.0.0.1/other"))
+    answers("invalid-redirect-over-https", response("302 Found", "", "Location: https://127.0.0.1/other"),
+            response("200 Connection established"), "no TLS")
+    answers("invalid-redirects-for-ever", *[response("307 Again", "", "Location: /again")] * 7)
+    answers("invalid-too-long", response("200 OK", "", "Content-Length: 99999999999", length=False))
+    answers("invalid-not-found", response("404 Not Found", "<html></html>"))
+    answers("invalid-busy", response("503 Busy", "", "Retry-After: 120"))
+    answers("invalid-wrong-part", part,
+            response("206 Partial Content", "abcdefghij", tag, "Content-Range: bytes 5-14/20"),
+            response("206 Partial Content", "abcdefghij", tag, "Content-Range: bytes 18446744073709551615-/0"))
+    answers("invalid-part-unasked", response("206 Partial Content", "01234", tag, "Content-Range: bytes 0-4/*"))
+    answers("invalid-part-of-unknown-size", part,
+            response("206 Partial Content", "abcde", tag, "Content-Range: bytes 10-14/*"))
+    answers("invalid-part-of-nothing", part,
+            response("206 Partial Content", "abcde", tag, "Content-Range: bytes 10-14/0"))
+    answers("invalid-cut", part, part, part)
+    answers("invalid-nonsense", "SSH-2.0-OpenSSH_9.2\r\n")
+
+
+# --- GGUF --------------------------------------------------------------------------------------------------------------
+
+U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
+
+
+def gguf_text(text: str | bytes) -> bytes:
+    data = text.encode() if isinstance(text, str) else text
+    return struct.pack("<Q", len(data)) + data
+
+
+def pair(key: str, kind: int, value) -> bytes:
+    formats = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<?", U64: "<Q"}
+    if kind == STRING:
+        data = gguf_text(value)
+    elif kind == ARRAY:
+        of, items = value
+        data = struct.pack("<IQ", of, len(items)) + b"".join(
+            gguf_text(item) if of == STRING else struct.pack(formats[of], item) for item in items)
+    else:
+        data = struct.pack(formats[kind], value)
+    return gguf_text(key) + struct.pack("<I", kind) + data
+
+
+# ggml's number of a type, weights and bytes of a block
+TYPES = {"F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22),
+         "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110),
+         "Q4_K": (12, 256, 144), "Q5_K": (13, 256, 176), "Q6_K": (14, 256, 210), "IQ4_NL": (20, 32, 18),
+         "IQ4_XS": (23, 256, 136), "BF16": (30, 1, 2), "MXFP4": (39, 32, 17), "IQ3_S": (21, 256, 110)}
+
+
+def gguf(pairs: list[bytes], tensors: list[tuple[str, str, list[int]]], version: int = 3) -> bytes:
+    """tensors: name, type, dimensions with the fastest first. Their bytes follow a fixed pattern."""
+    entries, data = b"", b""
+    for name, kind, dims in tensors:
+        number, weights, size = TYPES[kind]
+        count = 1
+        for dim in dims:
+            count *= dim
+        entries += gguf_text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
+        entries += struct.pack("<IQ", number, len(data))
+        data += bytes(i * 7 % 60 for i in range(count // weights * size))
+        data += bytes(-len(data) % 32)
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(pairs)) + b"".join(pairs) + entries
+    return head + bytes(-len(head) % 32) + data
+
+
+def byte_alphabet() -> list[str]:
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
+
+
+def gguf_tokenizer(pre: str = "gpt-2") -> list[bytes]:
+    tokens = byte_alphabet() + ["he", "hel", "<|end|>"]
+    return [pair("tokenizer.ggml.model", STRING, "gpt2"), pair("tokenizer.ggml.pre", STRING, pre),
+            pair("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
+            pair("tokenizer.ggml.merges", ARRAY, (STRING, ["h e", "he l"])),
+            pair("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 258 + [3])),
+            pair("tokenizer.ggml.bos_token_id", U32, 258), pair("tokenizer.ggml.eos_token_id", U32, 258),
+            pair("tokenizer.ggml.add_bos_token", BOOL, True)]
+
+
+def gguf_model(architecture: str, hidden: int = 32) -> list[bytes]:
+    sizes = {"embedding_length": hidden, "feed_forward_length": 32, "block_count": 1, "context_length": 64,
+             "attention.head_count": 2, "attention.head_count_kv": 1}
+    return [pair("general.architecture", STRING, architecture),
+            *[pair(f"{architecture}.{key}", U32, value) for key, value in sizes.items()],
+            pair(f"{architecture}.attention.layer_norm_rms_epsilon", F32, 1e-5),
+            pair(f"{architecture}.rope.freq_base", F32, 10000.0)]
+
+
+def gguf_tensors(kind: str, vocabulary: int = 4, bias: bool = False) -> list[tuple[str, str, list[int]]]:
+    shapes = {"attn_q": [32, 32], "attn_k": [32, 16], "attn_v": [32, 16], "attn_output": [32, 32],
+              "ffn_gate": [32, 32], "ffn_up": [32, 32], "ffn_down": [32, 32]}
+    tensors = [("token_embd.weight", "F16", [32, vocabulary]), ("output_norm.weight", "F32", [32]),
+               ("blk.0.attn_norm.weight", "F32", [32]), ("blk.0.ffn_norm.weight", "F32", [32])]
+    tensors += [(f"blk.0.{name}.weight", kind, shape) for name, shape in shapes.items()]
+    if bias:
+        tensors += [(f"blk.0.{name}.bias", "F32", shapes[name][1:]) for name in ("attn_q", "attn_k", "attn_v")]
+    return tensors
+
+
+def ggufs() -> None:
+    whole = gguf(gguf_model("llama"), gguf_tensors("Q4_0"))
+    write("gguf", "accepted-llama", whole)
+    write("gguf", "accepted-llama-v2", gguf(gguf_model("llama"), gguf_tensors("IQ4_NL"), 2))
+    write("gguf", "accepted-qwen2", gguf(gguf_model("qwen2"), gguf_tensors("Q8_0", bias=True)))
+    for pre in ("gpt-2", "llama-bpe", "default"):
+        write("gguf", f"accepted-tokenizer-{pre}",
+              gguf(gguf_model("llama") + gguf_tokenizer(pre), [("token_embd.weight", "F16", [32, 1])]))
+    scaled = gguf_model("llama") + [pair("llama.rope.scaling.type", STRING, "linear"),
+                                    pair("llama.rope.scaling.factor", F32, 2.0), pair("general.alignment", U32, 32)]
+    write("gguf", "accepted-linear-scaling", gguf(scaled, gguf_tensors("MXFP4")))
+    blocks = [(f"blk.0.{name}.weight", kind, [256, 2]) for name, kind in zip(
+        ("attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"), ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"))]
+    write("gguf", "accepted-k-blocks", gguf(gguf_model("llama", 256), [("token_embd.weight", "IQ4_XS", [256, 2])] + blocks))
+    small = [(f"blk.0.{name}.weight", kind, [32, 2]) for name, kind in zip(
+        ("attn_v", "attn_output", "ffn_gate", "ffn_up"), ("Q4_1", "Q5_0", "Q5_1", "BF16"))]
+    write("gguf", "accepted-small-blocks", gguf(gguf_model("llama"), [("token_embd.weight", "F32", [32, 2])] + small))
+    write("gguf", "unsupported-architecture", gguf(gguf_model("gpt2"), gguf_tensors("F32")))
+    write("gguf", "unsupported-type", gguf(gguf_model("llama"), [("token_embd.weight", "IQ3_S", [256, 1])]))
+    write("gguf", "unsupported-version", whole[:4] + struct.pack("<I", 1) + whole[8:])
+    write("gguf", "unsupported-big-endian", whole[:4] + struct.pack(">I", 3) + whole[8:])
+    write("gguf", "invalid-magic", b"GGML" + whole[4:])
+    write("gguf", "invalid-cut-in-header", whole[:200])
+    write("gguf", "invalid-cut-in-data", whole[:-100])
+    write("gguf", "invalid-counts", whole[:8] + struct.pack("<QQ", 1 << 60, 1 << 60) + whole[24:])
+    write("gguf", "invalid-missing-key", gguf(gguf_model("llama")[:3], gguf_tensors("F16")))
+    write("gguf", "invalid-empty", b"")
+
+
+# --- plans -------------------------------------------------------------------------------------------------------------
+
+
+def plans() -> None:
+    kinds = ["self_attn.q_proj self_attn.k_proj self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj mlp.up_proj",
+             "mlp.down_proj"]
+
+    def plan(formats: list[str], budget: dict, held_out=None) -> dict:
+        units = [{"tensors": ["model.layers.0." + name for name in kind.split()], "format": name, "bytes": 1, "kl": None,
+                  "candidates": [{"format": "fp4-g128", "bytes": 1, "estimated_kl": 0.5, "measured_kl": 0.25},
+                                 {"format": "16-bit", "bytes": 2, "estimated_kl": None, "measured_kl": 0}]}
+                 for kind, name in zip(kinds, formats)]
+        return {"schema": "metal-marlin.plan", "version": 1, "program": "0.1.0", "command": "metal-marlin plan",
+                "model": {"name": "small", "sha256": "aaaa", "tokenizer_sha256": "bbbb"},
+                "calibration": {"name": "text", "sha256": "cccc", "ctx": 16, "windows": 4, "held_out_windows": 2},
+                "method": "mse", "probe": "fp4-g128", "budget": budget, "held_out": held_out, "units": units}
+
+    bits = {"kind": "bits_per_weight", "value": 8.5, "bytes": 100000}
+    held_out = [{"config": "mixed", "bytes": 9, "window_kl": [0.5, 0.75]},
+                {"config": "fp4-g64", "bytes": 9, "window_kl": [0.625, 1]}]
+    whole = plan(["fp4-g128", "int4-g64", "16-bit", "fp4-g32"], bits, held_out)
+    write("plan", "accepted-mixed", compact(whole))
+    write("plan", "accepted-most-kl", compact(plan(["fp4-g128"] * 4, {"kind": "max_kl", "value": 2, "bytes": 0})))
+    write("plan", "accepted-model-bytes",
+          compact(plan(["16-bit"] * 4, {"kind": "model_bytes", "value": 1e6, "bytes": 1000000})))
+    write("plan", "invalid-over-budget", compact(whole | {"budget": bits | {"bytes": 10}}))
+    write("plan", "invalid-format", compact(plan(["fp3"] * 4, bits)))
+    write("plan", "invalid-unit-missing", compact(whole | {"units": whole["units"][:3]}))
+    write("plan", "invalid-unit-twice", compact(whole | {"units": whole["units"] + whole["units"][:1]}))
+    write("plan", "invalid-model", compact(whole | {"model": whole["model"] | {"sha256": "dddd"}}))
+    write("plan", "invalid-version", compact(whole | {"version": 2}))
+    write("plan", "invalid-schema", compact({"schema": "metal-marlin.result"}))
+    write("plan", "invalid-cut", compact(whole)[:-9])
+
+
+# --- records -----------------------------------------------------------------------------------------------------------
+
+
+def shortened(record: dict, windows: int = 3) -> dict:
+    """The same record with few windows, samples and units."""
+    record = json.loads(json.dumps(record))
+    measured = record["perplexity"]
+    measured["windows"] = windows
+    measured["scored_tokens"] = windows * measured["scored_per_window"]
+    measured["window_nll"] = measured["window_nll"][:windows]
+    if measured.get("half"):
+        measured["half"]["window_nll"] = measured["half"]["window_nll"][:windows]
+    for part in (record.get("divergence"), record.get("noise_floor")):
+        if part:
+            part["windows"] = min(windows, part["windows"])
+            for name in part:
+                if name.startswith("window_"):
+                    part[name] = part[name][:windows]
+    if record.get("divergence"):
+        record["divergence"]["kl_histogram"]["counts"] = [1, measured["scored_tokens"] - 1]
+    speed = record.get("throughput")
+    if speed:
+        for name in ("prefill", "decode"):
+            rounds = (speed[name].get("protocol") or speed["protocol"])
+            rounds["iterations"] = 3
+            speed["protocol"]["iterations"] = 3
+            speed[name]["samples_ns"] = speed[name]["samples_ns"][:3]
+    if record.get("plan"):
+        record["plan"]["units"] = record["plan"]["units"][:2]
+    return record
+
+
+def records() -> None:
+    wanted = {"baseline": ("noise_floor",), "timed-baseline": ("noise_floor", "throughput"), "row": ("divergence",),
+              "timed-row": ("divergence", "throughput", "limits"), "mixed": ("plan",), "imported": ("import",)}
+    found = {}
+    for path in sorted(glob.glob(os.path.join(ROOT, "benchmarks/results/*.json"))):
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+        parts = {name for name in record if record[name]} | ({"import"} if record["config"].get("import_sha256") else set())
+        for name, needs in wanted.items():
+            if name not in found and all(need in parts for need in needs):
+                found[name] = shortened(record)
+    for name, record in found.items():
+        write("record", f"accepted-{name}", compact(record))
+    row = found["row"]
+    kernels = {"protocol": {"id": "15/100", "warmup": 15, "iterations": 3, "trim_sigma": 3.0}, "shapes": [
+        {"kernel": "avx2", "format": "fp4-g128", "shape_set": "model", "m": 1, "n": 64, "k": 64,
+         "samples_ns": [10.5, 11, 12], "flops": 8192, "bytes_moved": 4096, "max_relative_error": 1e-7, "tolerance": 1e-5,
+         "checked_outputs": 64, "activations": None, "in_cache": False}]}
+    write("record", "accepted-kernels", compact(row | {"kernels": kernels}))
+    write("record", "invalid-windows", compact(row | {"perplexity": row["perplexity"] | {"windows": 1 << 60}}))
+    write("record", "invalid-negative-time", compact(row | {"size": row["size"] | {"model_bytes": -1}}))
+    write("record", "invalid-id", compact(row | {"id": "../../etc"}))
+    write("record", "invalid-foreign", compact({"results": []}))
+    write("record", "invalid-cut", compact(row)[:-9])
+    write("record", "unsupported-version", compact(row | {"version": 2}))
+
+
+# --- safetensors and statistics ----------------------------------------------------------------------------------------
+
+
+def safetensors(tensors: list[tuple[str, str, list[int], bytes]], metadata: dict | None = None, hashes: bool = False) -> bytes:
+    header, data = {}, b""
+    metadata = dict(metadata or {})
+    for name, dtype, shape, content in tensors:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+        if hashes:
+            metadata["sha256:" + name] = hashlib.sha256(content).hexdigest()
+    if metadata:
+        header["__metadata__"] = metadata
+    text = compact(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def tensor_files() -> None:
+    floats = struct.pack("<6f", 1, -2, 0.5, 3, float("inf"), 0)
+    tensors = [("a", "F32", [2, 3], floats), ("b.weight", "BF16", [2, 2], bytes(range(8))), ("c", "I64", [2], bytes(16)),
+               ("d", "F16", [], b"\x00\x3c"), ("e", "U8", [0, 7], b""), ("f", "F64", [1], struct.pack("<d", 2.5)),
+               ("g", "BOOL", [2], b"\x00\x01")]
+    whole = safetensors(tensors, {"format": "pt"})
+    write("safetensors", "accepted-types", whole)
+    write("safetensors", "accepted-hashes", safetensors(tensors[:2], hashes=True))
+    write("safetensors", "accepted-nothing", safetensors([]))
+    write("safetensors", "invalid-cut", whole[:-3])
+    write("safetensors", "invalid-longer", whole + b"x")
+    write("safetensors", "invalid-header-length", struct.pack("<Q", 1 << 62) + whole[8:])
+    write("safetensors", "invalid-sizes", safetensors([("a", "F32", [2, 4], floats)]))
+    write("safetensors", "invalid-overflow", safetensors([("a", "F32", [1 << 40, 1 << 40], floats)]))
+    write("safetensors", "invalid-hole", whole.replace(b"[24,32]", b"[25,33]"))
+    write("safetensors", "invalid-no-json", struct.pack("<Q", 4) + b"....")
+    write("safetensors", "unsupported-type", safetensors([("a", "F8_E4M3", [6], bytes(6))]))
+
+
+def statistics_files() -> None:
+    def statistics(gram: bool, change: dict | None = None) -> bytes:
+        tensors = []
+        for number, name in enumerate(("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj")):
+            stem = f"model.layers.0.{name}.input"
+            k = 2 + number % 2
+            tensors.append((stem + ".sum_squares", "F64", [k], struct.pack(f"<{k}d", *[4.0] * k)))
+            tensors.append((stem + ".sum_abs", "F64", [k], struct.pack(f"<{k}d", *[2.0] * k)))
+            tensors.append((stem + ".max_abs", "F32", [k], struct.pack(f"<{k}f", *[1.5] * k)))
+            if gram:
+                rows = [4.0 if i == j else 0.5 * (j > i) for i in range(k) for j in range(k)]
+                tensors.append((stem + ".gram", "F32", [k, k], struct.pack(f"<{k * k}f", *rows)))
+        metadata = {"layout": "metal-marlin statistics 1", "model_sha256": "aaaa", "tokenizer_sha256": "bbbb",
+                    "text_name": "text", "text_sha256": "cccc", "ctx": "16", "windows": "4", "seen": "4", "layers": "1",
+                    "tokens": "64"}
+        return safetensors(tensors, metadata | (change or {}), hashes=True)
+
+    whole = statistics(False)
+    write("statistics", "accepted-moments", whole)
+    write("statistics", "accepted-gram", statistics(True))
+    write("statistics", "accepted-no-layers", statistics(False, {"layers": "0"}))
+    write("statistics", "invalid-layout", statistics(False, {"layout": "metal-marlin statistics 9"}))
+    write("statistics", "invalid-layers", statistics(False, {"layers": "2"}))
+    write("statistics", "invalid-number", statistics(False, {"ctx": "-1"}))
+    write("statistics", "invalid-cut", whole[:-8])
+    write("statistics", "invalid-plain-tensors", safetensors([("a", "F32", [1], bytes(4))]))
+    write("statistics", "corrupt-value", whole[:-1] + b"\x01")
+
+
+# --- tokenizer.json ----------------------------------------------------------------------------------------------------
+
+
+def tokenizers() -> None:
+    vocabulary = {token: i for i, token in enumerate(byte_alphabet())} | {"he": 256, "hel": 257, "\u0120a": 258}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    bytes_only = byte_level | {"use_regex": False}
+
+    def tokenizer(**change) -> dict:
+        return {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": byte_level,
+                "post_processor": None, "decoder": byte_level,
+                "model": {"type": "BPE", "vocab": vocabulary, "merges": ["h e", "he l", "\u0120 a"]}} | change
+
+    def seed(name: str, value: dict, config: str = "", text: str = "hello, a wörld 12345\n\n  It's\t日本\u0301") -> None:
+        write("tokenizer", name, compact(value) + "\0" + config + "\0" + text)
+
+    def split(pattern: dict, behavior: str = "Isolated", invert: bool = False) -> dict:
+        return {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}, bytes_only]}
+
+    end = {"id": 259, "content": "<|end|>", "single_word": False, "lstrip": True, "rstrip": True, "normalized": False,
+           "special": True}
+    words = r"(?i:'s|'t|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    seed("accepted-byte-level", tokenizer())
+    seed("accepted-regex", tokenizer(pre_tokenizer=split({"Regex": words})))
+    for behavior in ("Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        seed(f"accepted-split-{behavior.lower()}", tokenizer(pre_tokenizer=split({"String": "l"}, behavior)))
+    seed("accepted-digits", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, byte_level | {"add_prefix_space": True}]}))
+    seed("accepted-nfc", tokenizer(normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}]}))
+    seed("accepted-added", tokenizer(added_tokens=[end]), '{"eos_token":"<|end|>","add_bos_token":false}',
+         "hello <|end|> a")
+    seed("accepted-bos", tokenizer(added_tokens=[end], post_processor={
+        "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|end|>", "type_id": 0}}],
+        "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [259]}}}))
+    seed("accepted-ignore-merges", tokenizer(model={
+        "type": "BPE", "ignore_merges": True, "vocab": vocabulary, "merges": [["h", "e"], ["he", "l"]]}))
+    seed("unsupported-kind", tokenizer(model={"type": "WordPiece", "vocab": {}}))
+    seed("unsupported-pattern", tokenizer(pre_tokenizer=split({"Regex": r"(?<name>a)\k<name>"})))
+    seed("unsupported-vocabulary", tokenizer(model={"type": "BPE", "vocab": {"a": 0}, "merges": []}))
+    seed("invalid-ids", tokenizer(model={"type": "BPE", "vocab": {"a": 5}, "merges": []}))
+    seed("invalid-merge", tokenizer(model={"type": "BPE", "vocab": vocabulary, "merges": ["x y"]}))
+    seed("invalid-added", tokenizer(added_tokens=[end | {"id": 300}]))
+    write("tokenizer", "invalid-text", compact(tokenizer()).encode() + b"\0\0\xff\xfe")
+    write("tokenizer", "invalid-cut", compact(tokenizer())[:-9])
+
+
+if __name__ == "__main__":
+    for make in (archives, configs, downloads, ggufs, plans, records, tensor_files, statistics_files, tokenizers):
+        make()

@@ -1,0 +1,28 @@
+// A result record: read, written, read again, and shown on a page.
+#include "fuzz/target_list.h"
+#include "report/analysis.h"
+#include "report/page.h"
+#include "report/record_json.h"
+
+namespace marlin {
+
+Status FuzzRecord(FuzzInput input) {
+  const auto parsed = FromJson(FuzzText(input), "record.json");
+  if (!parsed) return parsed.error();
+  const auto text = ToJson(parsed->record);
+  if (!text) {
+    MARLIN_CHECK(text.error().code == ErrorCode::kNumerical, "only numbers that no file can hold keep a record back");
+    return text.error();
+  }
+  const auto again = FromJson(*text, "again");
+  MARLIN_CHECK(again.ok(), "a record that was written can be read");
+  const auto same = ToJson(again->record);
+  MARLIN_CHECK(same.ok() && *same == *text, "and is the same");
+  const RecordSummary summary = Summarize(parsed->record, nullptr);
+  MARLIN_CHECK(DescribeMismatch(*again->summary, summary).empty(), "and says the same of itself");
+  const StoredRecord stored{parsed->record, "record.json"};
+  MARLIN_CHECK(!RenderPage(Analyze({&stored, 1}), {}).empty(), "a page");
+  return {};
+}
+
+}  // namespace marlin
