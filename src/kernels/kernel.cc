@@ -8,16 +8,15 @@
 namespace marlin {
 namespace {
 
-// Every row reads the 64-row panels.
 constexpr KernelRow Fp32Row(std::string_view name, std::string_view family, IsaSet needs, MatmulFn matmul) {
-  return {name, family, Layout::kPanel64, needs, Activations::kFp32, {}, matmul};
+  return {name, family, needs, Activations::kFp32, 1, matmul};
 }
 
 #if defined(MARLIN_X86) || defined(MARLIN_ARM64)
 KernelRow DotRow(std::string_view name, std::string_view family, IsaSet needs, Activations activations,
                  const PackedInput& input, MatmulFn matmul) {
-  constexpr ShapeLimits kLimits{1, static_cast<int>(kSumLength)};  // sums of x are kept for so many k
-  return {name, family, Layout::kPanel64, needs, activations, kLimits, matmul, input};
+  // Sums of x are kept for so many k.
+  return {name, family, needs, activations, static_cast<int>(kSumLength), matmul, input};
 }
 #endif
 
@@ -155,11 +154,8 @@ std::string Refusal(const KernelRow& row, const KernelRequest& request, const Ke
   if (row.activations > options.activations) {
     return fmt::format("rounds activations to {}, allowed is {}", NameOf(row.activations), NameOf(options.activations));
   }
-  if (request.cols % row.limits.k_multiple != 0) {
-    return fmt::format("k must be a multiple of {}, got {}", row.limits.k_multiple, request.cols);
-  }
-  if (format.group % row.limits.group_multiple != 0) {
-    return fmt::format("the group must be a multiple of {}, got {}", row.limits.group_multiple, format.group);
+  if (format.group % row.group_multiple != 0) {
+    return fmt::format("the group must be a multiple of {}, got {}", row.group_multiple, format.group);
   }
   return {};
 }

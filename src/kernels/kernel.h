@@ -35,18 +35,12 @@ std::string_view NameOf(Activations activations);
 // Errors: kUsage, naming what there is.
 Result<Activations> ParseActivations(std::string_view name);
 
-struct ShapeLimits {
-  std::size_t k_multiple = 1;  // k must be a multiple of this
-  int group_multiple = 1;      // and so must the group of a format with groups
-};
-
 struct KernelRow {
   std::string_view name;    // "avx512/fp4"; unique
   std::string_view family;  // FormatInfo::family, or kAnyFamily
-  Layout layout;            // what Pack must produce
   IsaSet needs;
   Activations activations;
-  ShapeLimits limits;
+  int group_multiple;  // the group of a format with groups must be one
   MatmulFn matmul;
   PackedInput input = {};  // how x is packed for it; empty where it takes x as it is
 

@@ -37,8 +37,6 @@ inline constexpr int kPairs[4][2] = {{0, 2}, {4, 6}, {1, 3}, {5, 7}};
 constexpr int PairOf(int k) { return k % 2 * 2 + k / 4; }
 constexpr int HalfOf(int k) { return k % 4 / 2; }
 
-enum class Layout { kPanel64 };
-
 // Sizes and distances of a matrix in this layout.
 struct PanelGeometry {
   std::size_t rows = 0;
