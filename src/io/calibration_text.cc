@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "base/open_file.h"
 #include "io/archive.h"
 #include "io/cache_dir.h"
 #include "io/download.h"
@@ -39,9 +40,10 @@ const CalibrationSource* FindSource(std::string_view name) {
   return nullptr;
 }
 
+// A link that leads nowhere counts as well: opening it says so.
 bool IsFile(const fs::path& path) {
-  std::error_code code;
-  return fs::is_regular_file(path, code);
+  const auto kind = KindOf(path);
+  return kind ? *kind == PathKind::kFile : IsListed(path);
 }
 
 std::string Endpoint(const CalibrationSource& source, const CalibrationTextOptions& options) {
@@ -93,7 +95,9 @@ Result<EvalText> DownloadSource(const CalibrationSource& source, const std::stri
 }
 
 Result<EvalText> OpenFile(const std::string& data) {
-  if (!IsFile(data)) {
+  const auto kind = KindOf(data);
+  if (!kind) return kind.error();
+  if (*kind == PathKind::kNothing) {
     std::string names;
     for (const CalibrationSource& source : kSources)
       names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/open_file.h"
 #include "base/sha256.h"
 #include "io/gguf.h"
 #include "io/gguf_to_hf.h"
@@ -33,10 +34,8 @@ Error Bad(const fs::path& path, const std::string& what) {
   return {ErrorCode::kInput, fmt::format("{}: {}", path.string(), what)};
 }
 
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
+// A link that leads nowhere counts: opening it says where it leads.
+bool Exists(const fs::path& path) { return IsListed(path); }
 
 Result<json> ReadJson(const fs::path& path, std::size_t max_bytes) {
   const auto text = ReadFile(path, max_bytes);
@@ -100,11 +99,57 @@ Status AddShards(Checkpoint& checkpoint) {
   return {};
 }
 
-// The name of a folder however its path is written: "models/x", "models/x/", ".".
-std::string FolderName(const fs::path& path) {
+// Hugging Face's cache keeps a repository "some/fish" in "models--some--fish", and its files in a folder of
+// "snapshots" that is named by a commit.
+constexpr std::string_view kCachePrefix = "models--";
+constexpr const char* kSnapshots = "snapshots";
+
+// "some/fish" of "models--some--fish"; empty for other names.
+std::string RepositoryOf(std::string_view folder) {
+  if (!folder.starts_with(kCachePrefix)) return "";
+  std::string name(folder.substr(kCachePrefix.size()));
+  if (const std::size_t at = name.find("--"); at != std::string::npos) name.replace(at, 2, "/");
+  return name;
+}
+
+// However the path is written: "models/x", "models/x/", ".".
+fs::path WholePath(const fs::path& path) {
   std::error_code ignored;
   const fs::path whole = fs::absolute(path, ignored).lexically_normal();
-  return (whole.has_filename() ? whole.filename() : whole.parent_path().filename()).string();
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+// What people call a model that lies in this folder.
+std::string FolderName(const fs::path& path) {
+  const fs::path whole = WholePath(path);
+  const fs::path parent = whole.parent_path();
+  if (parent.filename() == kSnapshots) {
+    if (std::string name = RepositoryOf(parent.parent_path().filename().string()); !name.empty()) return name;
+  }
+  return whole.filename().string();
+}
+
+// Which snapshot to name instead of the folder of a cached repository; empty for other folders.
+std::string NameASnapshot(const fs::path& path) {
+  const fs::path whole = WholePath(path);
+  const bool inside = whole.filename() == kSnapshots;
+  const std::string repository = RepositoryOf((inside ? whole.parent_path() : whole).filename().string());
+  if (repository.empty()) return "";
+  const fs::path folder = inside ? path : path / kSnapshots;
+  std::vector<std::string> names;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code); !code && it != fs::directory_iterator(); it.increment(code)) {
+    std::error_code ignored;
+    if (it->is_directory(ignored)) names.push_back((folder / it->path().filename()).string());
+  }
+  if (names.empty())
+    return fmt::format("is the cache of {} and holds no snapshot; download the model again", repository);
+  std::sort(names.begin(), names.end());
+  constexpr std::size_t kMost = 5;
+  const bool more = names.size() > kMost;
+  names.resize(std::min(names.size(), kMost));
+  return fmt::format("is the cache of {}, not a model; name a snapshot of it: {}{}", repository,
+                     fmt::join(names, " or "), more ? " ..." : "");
 }
 
 Result<Checkpoint> OpenFolder(const fs::path& path) {
@@ -113,6 +158,9 @@ Result<Checkpoint> OpenFolder(const fs::path& path) {
   checkpoint.name = FolderName(path);
   checkpoint.container = Container::kSafetensors;
   if (!Exists(path / "config.json")) {
+    if (const std::string advice = NameASnapshot(path); !advice.empty()) {
+      return Error{ErrorCode::kInput, fmt::format("{} {}", path.string(), advice)};
+    }
     return Bad(path, "has no config.json; want a Hugging Face model folder or a GGUF file");
   }
   auto config = ReadJson(path / "config.json", kMaxConfig);
@@ -193,9 +241,10 @@ const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
 }
 
 Result<Checkpoint> OpenCheckpoint(const fs::path& path) {
-  std::error_code code;
-  if (!fs::exists(path, code)) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
-  if (fs::is_directory(path, code)) return OpenFolder(path);
+  const auto kind = KindOf(path);
+  if (!kind) return kind.error();
+  if (*kind == PathKind::kNothing) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
+  if (*kind == PathKind::kFolder) return OpenFolder(path);
   if (path.extension() == ".safetensors") {
     return Bad(path, "a lone safetensors file does not describe a model; name the folder that it lies in");
   }

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/open_file.h"
 #include "base/sha256.h"
 #include "io/archive.h"
 #include "io/cache_dir.h"
@@ -32,7 +33,7 @@ std::optional<std::size_t> FirstBadByte(std::string_view text) {
     const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at;
     const utf8proc_ssize_t length =
         utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size() - at), &code_point);
-    if (length <= 0 || code_point == 0) return at;
+    if (length <= 0 || code_point == 0) return at;  // 0: no text holds it, though UTF-8 may
     at += static_cast<std::size_t>(length);
   }
   return std::nullopt;
@@ -42,7 +43,15 @@ Status CheckText(const fs::path& path, std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     return Error{ErrorCode::kInput, fmt::format("{} holds no text; give a file of UTF-8 text", path.string())};
   }
-  if (const auto bad = FirstBadByte(text)) {
+  const auto bad = FirstBadByte(text);
+  if (bad && text[*bad] == 0) {
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("{} is not a text: byte {} (0x00) is NUL, as in binary files and in UTF-16; give a file of "
+                    "UTF-8 text",
+                    path.string(), *bad)};
+  }
+  if (bad) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} is not a text: byte {} (0x{:02x}) is not UTF-8; give a file of UTF-8 text",
                              path.string(), *bad, static_cast<unsigned char>(text[*bad]))};
@@ -50,9 +59,10 @@ Status CheckText(const fs::path& path, std::string_view text) {
   return {};
 }
 
+// A link that leads nowhere counts as well: opening it says so.
 bool IsFile(const fs::path& path) {
-  std::error_code code;
-  return fs::is_regular_file(path, code);
+  const auto kind = KindOf(path);
+  return kind ? *kind == PathKind::kFile : IsListed(path);
 }
 
 fs::path FolderFromEnvironment(const char* name) {
@@ -83,12 +93,13 @@ std::string HowToGetIt(const std::string& url, const fs::path& cached) {
 
 // `data` as the user gave it: a file, or a folder with the file in it.
 Result<EvalText> FromGivenPath(const fs::path& data) {
-  std::error_code code;
-  if (!fs::exists(data, code)) {
+  const auto kind = KindOf(data);
+  if (!kind) return kind.error();
+  if (*kind == PathKind::kNothing) {
     return Error{ErrorCode::kInput, fmt::format("there is no {}; --data takes a text file or a folder that holds {}",
                                                 data.string(), kPlace)};
   }
-  if (!fs::is_directory(data, code)) return OpenEvalText(data);
+  if (*kind != PathKind::kFolder) return OpenEvalText(data);
   for (const fs::path& candidate : {data / kPlace, data / kFileName}) {
     if (IsFile(candidate)) return OpenEvalText(candidate);
   }
@@ -188,8 +199,7 @@ Result<EvalText> OpenEvalText(const fs::path& path) {
 }
 
 Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options) {
-  const fs::path folder =
-      options.data_folder.empty() ? FolderFromEnvironment(kDataVariable) : options.data_folder;
+  const fs::path folder = options.data_folder.empty() ? FolderFromEnvironment(kDataVariable) : options.data_folder;
   if (!options.data.empty() || (!folder.empty() && IsFile(folder / kPlace))) {
     auto text = options.data.empty() ? OpenEvalText(folder / kPlace) : FromGivenPath(options.data);
     if (!text) return text.error();

@@ -384,13 +384,19 @@ Status DescribeTensors(const GgufFile& gguf, const std::vector<Tensor>& tensors,
   return {};
 }
 
+// A text ends at the end of the whole, of a turn or of a message: several become a list, as Hugging Face has them.
 Status TranslateTokenIds(const GgufFile& gguf, json& config) {
-  for (const auto& [source, key] : {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"},
-                                    std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"}}) {
+  const auto bos = gguf.Find<std::int64_t>("tokenizer.ggml.bos_token_id");
+  if (!bos) return bos.error();
+  if (*bos != nullptr) config["bos_token_id"] = **bos;
+  json ends = json::array();
+  for (const char* source :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
     const auto id = gguf.Find<std::int64_t>(source);
     if (!id) return id.error();
-    if (*id != nullptr) config[key] = **id;
+    if (*id != nullptr && std::ranges::find(ends, json(**id)) == ends.end()) ends.push_back(**id);
   }
+  if (!ends.empty()) config["eos_token_id"] = ends.size() == 1 ? ends[0] : ends;
   return {};
 }
 

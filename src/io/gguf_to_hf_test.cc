@@ -77,6 +77,15 @@ TEST_F(GgufToHf, LlamaConfiguration) {
   EXPECT_EQ(view->config, want) << view->config.dump(1);
 }
 
+TEST_F(GgufToHf, EveryEndTokenIsKept) {
+  GgufBuilder builder = Metadata("llama");
+  builder.U32("tokenizer.ggml.eos_token_id", 2).U32("tokenizer.ggml.eot_token_id", 4);
+  builder.U32("tokenizer.ggml.eom_token_id", 2);
+  const auto view = Translate(Tensors(builder));
+  ASSERT_TRUE(view.ok()) << view.error().message;
+  EXPECT_EQ(view->config["eos_token_id"], nlohmann::json({2, 4}));
+}
+
 TEST_F(GgufToHf, NamesAndRowOrder) {
   for (const bool llama : {true, false}) {
     GgufBuilder builder = Metadata(llama ? "llama" : "qwen2");

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/progress.h"
+#include "base/temporary.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -34,11 +34,14 @@ Error PartialFile::WriteError(int code) const {
 Result<bool> PartialFile::TryOpen() {
   fd_ = ::open(path().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0) return WriteError(errno);
+  const LockState state = TryLock(fd_, path());
+  if (state == LockState::kNoLocking) {
+    const int code = errno;
+    ::close(std::exchange(fd_, -1));
+    return WriteError(code);
+  }
   struct stat opened {};
-  struct stat named {};
-  const bool locked = ::flock(fd_, LOCK_EX | LOCK_NB) == 0;
-  // The program that held the lock may have renamed the file meanwhile; then this lock is on something else.
-  if (locked && ::fstat(fd_, &opened) == 0 && ::stat(path().c_str(), &named) == 0 && opened.st_ino == named.st_ino) {
+  if (state == LockState::kHeld && ::fstat(fd_, &opened) == 0) {
     size_ = static_cast<std::uint64_t>(opened.st_size);
     return true;
   }
@@ -123,8 +126,9 @@ Status PartialFile::Append(std::span<const std::uint8_t> bytes) {
 
 Status PartialFile::Commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL) return WriteError(errno);
-  if (::rename(path().c_str(), target_.c_str()) != 0) return WriteError(errno);
+  // The origin goes first: after the rename another program may begin a new download with one of its own.
   ::unlink(origin_path().c_str());
+  if (::rename(path().c_str(), target_.c_str()) != 0) return WriteError(errno);
   ::close(std::exchange(fd_, -1));
   return {};
 }

@@ -34,13 +34,14 @@ bool IsHash(std::string_view text) {
   return text.size() == kHashDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-// Exactly "HASH  NAME\n" per line, names plain and in strictly rising order, as WriteSums writes them: anything else is
-// damage.
+// Exactly "HASH  NAME\n" per line, names plain and in strictly rising order, as WriteSums writes them; "\r\n", which
+// some tools make of "\n", changes no hash. Anything else is damage.
 Result<FileHashes> ParseSums(const fs::path& path, std::string_view text) {
   FileHashes sums;
   for (std::size_t line = 1; !text.empty(); ++line) {
     const std::size_t end = text.find('\n');
-    const std::string_view row = text.substr(0, end);
+    std::string_view row = text.substr(0, end);
+    if (row.ends_with('\r')) row.remove_suffix(1);
     if (end == std::string_view::npos || row.size() < kHashDigits + 3 || !IsHash(row.substr(0, kHashDigits)) ||
         row.substr(kHashDigits, 2) != "  ") {
       return Damaged(path, fmt::format("line {} is not a hash, two spaces and a file name", line));

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <deque>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 
 #include "base/file.h"
+#include "base/open_file.h"
 #include "io/added_tokens.h"
 #include "io/bpe.h"
 #include "io/byte_alphabet.h"
@@ -191,8 +191,7 @@ Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.container == Container::kGguf) return FromGguf(checkpoint.path);
   const std::filesystem::path json_path = checkpoint.path / "tokenizer.json";
   const std::filesystem::path config_path = checkpoint.path / "tokenizer_config.json";
-  std::error_code ignored;
-  if (!std::filesystem::exists(json_path, ignored)) {
+  if (!IsListed(json_path)) {
     return Error{ErrorCode::kInput, fmt::format("{} has no tokenizer.json; the older vocab.json, merges.txt and "
                                                 "tokenizer.model are not read. Download tokenizer.json into the folder",
                                                 checkpoint.path.string())};
@@ -200,7 +199,7 @@ Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   auto json_text = ReadFile(json_path, kLongestTokenizerFile_bytes);
   if (!json_text) return json_text.error();
   std::string config_text;
-  if (std::filesystem::exists(config_path, ignored)) {
+  if (IsListed(config_path)) {
     auto read = ReadFile(config_path, kLongestTokenizerFile_bytes);
     if (!read) return read.error();
     config_text = std::move(*read);

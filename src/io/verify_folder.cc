@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/half.h"
 #include "base/mapped_file.h"
+#include "base/open_file.h"
 #include "base/sha256.h"
 #include "io/quantized_layout.h"
 #include "io/safetensors.h"
@@ -96,27 +98,29 @@ Status CheckScales(const SafetensorsFile& file) {
 // Why there is no SHA256SUMS at this path.
 Error NothingToCheck(const fs::path& path) {
   const std::string name = path.string();
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
+  const auto kind = KindOf(path);
+  if (!kind) return kind.error();
+  if (*kind == PathKind::kFolder) {
     return {ErrorCode::kInput,
             fmt::format("{} has no {} and cannot be verified: quantize was interrupted before the folder was finished, "
                         "or another program made it",
                         name, kSumsFile)};
   }
-  if (fs::path begun = path; !fs::exists(path, ignored) && fs::exists(begun += ".part", ignored)) {
+  const auto target = NameOfNewFolder(path);  // without a slash behind it
+  if (fs::path begun = target ? *target : path; *kind == PathKind::kNothing && IsListed(begun += ".part")) {
     return {
         ErrorCode::kInput,
         fmt::format(
             "{}: no such folder yet; quantize was interrupted, and continues from {} when the same command is repeated",
             name, begun.string())};
   }
-  if (!fs::exists(path, ignored)) {
+  if (*kind == PathKind::kNothing) {
     return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", name)};
   }
   const auto file = MappedFile::Open(path);
+  if (!file) return file.error();
   constexpr std::string_view kMagic = "GGUF";
-  if (file && file->bytes().size() >= kMagic.size() &&
-      std::equal(kMagic.begin(), kMagic.end(), file->bytes().begin())) {
+  if (file->bytes().size() >= kMagic.size() && std::equal(kMagic.begin(), kMagic.end(), file->bytes().begin())) {
     return {
         ErrorCode::kInput,
         fmt::format("{} is a GGUF file, which carries no hashes of this program; compare its sha256sum with the one "
@@ -128,10 +132,7 @@ Error NothingToCheck(const fs::path& path) {
 
 Result<FileHashes> SumsOf(const fs::path& folder) {
   const fs::path path = folder / kSumsFile;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    return NothingToCheck(folder);
-  }
+  if (!IsListed(path)) return NothingToCheck(folder);
   auto sums = ReadSums(folder);
   if (!sums) return sums.error();
   if (!sums->contains("config.json")) return Damaged(path, "config.json is not in the list");
