@@ -26,12 +26,15 @@ std::string MilliNats(const MeanEstimate& x, const char* sign) {
 
 std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x) {
   if (!x) return kNotMeasured;
+  constexpr double kLongest = 1e7;  // larger ones are no model of the text; their digits say nothing
+  if (x->perplexity >= kLongest) return fmt::format("{:.2e}", x->perplexity);
   const int decimals = x->perplexity < 100 ? 3 : x->perplexity < 1000 ? 2 : 1;
   if (!x->standard_error) return fmt::format("{:.{}f}", x->perplexity, decimals);
   return fmt::format("{:.{}f} ± {:.{}f}", x->perplexity, decimals, *x->standard_error, decimals);
 }
 
 std::string FigurePercent(double x) {
+  if (std::abs(x) >= 1e7) return fmt::format("{:+.2e}", x);
   const std::string text = fmt::format("{:+.2f}", x);
   return text == "-0.00" ? "+0.00" : text;
 }

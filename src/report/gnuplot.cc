@@ -7,10 +7,12 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 
+#include "base/progress.h"
 #include "report/table.h"
 
 extern char** environ;  // POSIX declares it nowhere
@@ -71,6 +73,7 @@ int RunWithFiles(const std::string& program, std::FILE* in, std::FILE* out, std:
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) return -1;
+    if (Interrupted()) ::kill(child, SIGTERM);
   }
   return status;
 }
@@ -111,6 +114,7 @@ Result<std::string> DrawFigure(const Figure& figure, PictureType type, const std
                              "report again",
                              program, std::strerror(errno))};
   }
+  if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while gnuplot was drawing"};
   std::string picture = Contents(out.get());
   if (status != 0 || !IsWhole(picture, type)) {
     const std::string words = OneLine(Contents(err.get()));

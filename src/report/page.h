@@ -1,6 +1,7 @@
 // RESULTS.md. A pure function: the same analysis gives the same bytes. It uses no clock, no locale and no file.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -23,8 +24,9 @@ struct PageOptions {
   PageCommands commands;
   std::string records_link;           // from the page to the folder of records: "results/", "" = beside it
   std::vector<std::string> left_out;  // files that are no records, one sentence each
-  std::string why_no_plots;           // set when the plots could not be drawn
-  std::set<std::string> plots;        // names of those that are there: plots/NAME.png and plots/NAME.svg
+  std::map<std::string, std::string> why_not_drawn;  // by name, of plots that could not be drawn
+  // Names of those that are there: plots/NAME.png and plots/NAME.svg; NAME-2 is a second page, and so on.
+  std::set<std::string> plots;
 };
 
 std::string RenderPage(const Analysis& analysis, const PageOptions& options);

@@ -22,11 +22,16 @@ std::string Joined(const std::vector<std::string>& words) {
 }
 
 std::string PlotText(const Plot& plot, const PageOptions& options) {
-  if (options.plots.contains(plot.name)) {
-    return fmt::format("![{}](plots/{}.png)\n\n[as SVG](plots/{}.svg)\n", plot.title, plot.name, plot.name);
+  std::string pages;
+  int count = 0;
+  for (std::string stem = plot.name; options.plots.contains(stem);) {
+    pages += fmt::format("{}![{}](plots/{}.png)\n\n[as SVG](plots/{}.svg)\n", pages.empty() ? "" : "\n", plot.title,
+                         stem, stem);
+    stem = fmt::format("{}-{}", plot.name, 1 + ++count);
   }
-  if (!options.why_no_plots.empty()) {
-    return fmt::format("{}: not drawn. {}\n", plot.title, EscapeMarkdown(options.why_no_plots));
+  if (!pages.empty()) return pages;
+  if (const auto why = options.why_not_drawn.find(plot.name); why != options.why_not_drawn.end()) {
+    return fmt::format("{}: not drawn. {}\n", plot.title, EscapeMarkdown(why->second));
   }
   return fmt::format("{}: {}. It needs {}.\n", plot.title, kNotMeasured, plot.needs);
 }

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "report/plots.h"
 #include "report/summary.h"
 #include "report/test_records.h"
 
@@ -198,7 +199,7 @@ TEST(Page, SectionsWithoutDataNameTheCommand) {
 
 TEST(Page, MissingGnuplotIsExplained) {
   PageOptions options;
-  options.why_no_plots = "gnuplot cannot be started; install it";
+  for (const Plot& plot : Plots()) options.why_not_drawn[plot.name] = "gnuplot cannot be started; install it";
   EXPECT_TRUE(Contains(PageOf(test::SevenRecords(), options), "not drawn. gnuplot cannot be started; install it"));
 }
 
@@ -321,6 +322,31 @@ TEST(Page, HostileNamesStayInTheirCells) {
     if (columns == 0) columns = cells;
     EXPECT_EQ(cells, columns) << line;
   }
+}
+
+// Controls, marks of direction and bytes that are no UTF-8, in every text of a record.
+TEST(Page, CharactersThatAreNotSeenDoNotReachIt) {
+  const std::string unseen =
+      std::string("a\0b", 3) + "\x1b[31m\x7f\xc2\x85\xe2\x80\xae\xe2\x81\xa6\xe2\x80\xa8\xef\xbb\xbf\xff\xc3";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) {
+    Record& record = stored.record;
+    for (std::string* text : {&record.command, &record.program.version, &record.program.flags, &record.machine.cpu,
+                              &record.machine.os, &record.model.name, &record.model.source_type, &record.config.label,
+                              &record.config.display_name, &record.config.method, &record.perplexity->text.name,
+                              &record.perplexity->bos, &record.throughput->backend, &stored.file}) {
+      *text += unseen;
+    }
+  }
+  const std::string page = PageOf(records);
+  for (const char* bytes :
+       {"\x1b", "\x7f", "\xc2\x85", "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xff", "\r"}) {
+    EXPECT_FALSE(Contains(page, bytes));
+  }
+  EXPECT_EQ(page.find('\0'), std::string::npos);
+  EXPECT_TRUE(Contains(page, "a b \\[31m") || Contains(page, "a b [31m")) << "what is seen stays";
+  EXPECT_TRUE(Contains(page, "\xef\xbf\xbd")) << "and what is not leaves a mark";
+  EXPECT_TRUE(Contains(page, "±")) << "other letters stay";
 }
 
 // The largest year of all dates like 2025-01-31; 0 when there are none.

@@ -8,9 +8,13 @@
 #include <utility>
 
 #include "report/derive.h"
+#include "report/record_ranges.h"
 
 namespace marlin {
 namespace {
+
+// Nats per token beyond this are no measurement: their perplexity would leave the numbers.
+constexpr double kMostNats = 700;
 
 // Collects the first broken rule; later ones are not looked at.
 class Rules {
@@ -30,11 +34,14 @@ class Rules {
     }
   }
 
-  void WantWindows(const std::vector<double>& nll, std::uint64_t windows, std::string_view field) {
+  void WantWindows(const std::vector<double>& nll, std::uint64_t windows, std::uint64_t scored,
+                   std::string_view field) {
     Want(nll.size() == windows, field, fmt::format("has {} values for {} windows", nll.size(), windows));
     for (std::size_t i = 0; i < nll.size(); ++i) {
       Want(std::isfinite(nll[i]) && nll[i] >= 0, fmt::format("{}[{}]", field, i),
            fmt::format("is {}, a sum of at least 0 nats was wanted", nll[i]));
+      Want(nll[i] <= kMostNats * static_cast<double>(scored), fmt::format("{}[{}]", field, i),
+           fmt::format("is {} nats for {} tokens, at most {} nats a token were wanted", nll[i], scored, kMostNats));
     }
   }
 
@@ -117,7 +124,7 @@ void CheckPerplexity(const record::Perplexity& measured, Rules& rules) {
   rules.Want(measured.ctx > 1, "perplexity.ctx", "is below 2");
   rules.Want(measured.scored_per_window > 0 && measured.scored_per_window <= measured.ctx,
              "perplexity.scored_per_window", "is not in 1 .. ctx");
-  rules.WantWindows(measured.window_nll, measured.windows, "perplexity.window_nll");
+  rules.WantWindows(measured.window_nll, measured.windows, measured.scored_per_window, "perplexity.window_nll");
   // A division, not a product: the product of two hostile counts can overflow.
   rules.Want(
       measured.scored_per_window == 0 || (measured.scored_tokens % measured.scored_per_window == 0 &&
@@ -127,7 +134,8 @@ void CheckPerplexity(const record::Perplexity& measured, Rules& rules) {
   if (!measured.half) return;
   rules.Want(measured.half->scored_per_window > 0 && measured.half->scored_per_window <= measured.scored_per_window,
              "perplexity.half.scored_per_window", "is not in 1 .. scored_per_window");
-  rules.WantWindows(measured.half->window_nll, measured.windows, "perplexity.half.window_nll");
+  rules.WantWindows(measured.half->window_nll, measured.windows, measured.half->scored_per_window,
+                    "perplexity.half.window_nll");
 }
 
 void CheckHistogram(const record::LogHistogram& histogram, std::uint64_t tokens, Rules& rules) {
@@ -154,6 +162,16 @@ void CheckDivergence(const record::Divergence& measured, const Record& record, R
   rules.Want(measured.window_change.size() == measured.windows, "divergence.window_change",
              fmt::format("has {} values for {} windows", measured.window_change.size(), measured.windows));
   rules.WantSums(measured.window_change_squared, measured.windows, "divergence.window_change_squared");
+  // Every token's probability changes by at most 1.
+  const double most_change = 1.001 * static_cast<double>(measured.scored_per_window);
+  for (std::size_t i = 0; i < measured.window_change.size(); ++i) {
+    rules.Want(std::abs(measured.window_change[i]) <= most_change, fmt::format("divergence.window_change[{}]", i),
+               fmt::format("is {} for {} tokens", measured.window_change[i], measured.scored_per_window));
+  }
+  for (std::size_t i = 0; i < measured.window_change_squared.size(); ++i) {
+    rules.Want(measured.window_change_squared[i] <= most_change, fmt::format("divergence.window_change_squared[{}]", i),
+               fmt::format("is {} for {} tokens", measured.window_change_squared[i], measured.scored_per_window));
+  }
   rules.Want(measured.kl_median >= 0 && measured.kl_median <= measured.kl_p90 && measured.kl_p90 <= measured.kl_p99 &&
                  measured.kl_p99 <= measured.kl_p999 && measured.kl_p999 <= measured.kl_max,
              "divergence.kl_median", "and the percentiles after it do not rise from 0");
@@ -221,6 +239,7 @@ Status CheckRecord(const Record& record, std::string_view where) {
     rules.Want(record.limits->read_gbps > 0, "limits.read_gbps", "is not above 0");
     rules.Want(record.limits->fma_gflops > 0, "limits.fma_gflops", "is not above 0");
   }
+  if (const auto outside = FirstOutOfRange(record)) rules.Want(false, outside->field, outside->what);
   return rules.status();
 }
 

@@ -265,6 +265,37 @@ TEST(RecordJson, BrokenRecordsAreRefusedWithFileAndField) {
   }
 }
 
+// Finite, but of no measurement: each is refused by its field, so that no mean or axis leaves the numbers.
+TEST(RecordJson, NumbersOutOfRangeAreRefusedByField) {
+  const auto refused = [](const std::string& pointer, const Json& value, const std::string& field) {
+    Json json = FullJson();
+    json.erase("summary");
+    json[Json::json_pointer(pointer)] = value;
+    const std::string why = Refusal(json.dump());
+    EXPECT_NE(why.find("field \"" + field + "\" is "), std::string::npos) << pointer << ": " << why;
+  };
+  refused("/perplexity/window_nll/0", 1e308, "perplexity.window_nll[0]");
+  refused("/perplexity/window_nll/3", 511 * 701.0, "perplexity.window_nll[3]");
+  refused("/perplexity/half/window_nll/0", 1e300, "perplexity.half.window_nll[0]");
+  refused("/perplexity/seconds", -1, "perplexity.seconds");
+  refused("/divergence/window_kl/1", 1e308, "divergence.window_kl[1]");
+  refused("/divergence/window_change/1", -1e9, "divergence.window_change[1]");
+  refused("/divergence/window_change_squared/1", 1e9, "divergence.window_change_squared[1]");
+  refused("/divergence/kl_max", 1e300, "divergence.kl_max");
+  refused("/throughput/prefill/samples_ns/0", 1e300, "throughput.prefill.samples_ns[0]");
+  refused("/throughput/protocol/trim_sigma", 1e300, "throughput.protocol.trim_sigma");
+  refused("/kernels/shapes/0/tolerance", 1e300, "kernels.shapes[0].tolerance");
+  refused("/kernels/shapes/1/flops", 18446744073709551615ull, "kernels.shapes[1].flops");
+  refused("/machine/load_before", 1e300, "machine.load_before");
+  refused("/machine/threads", 18446744073709551615ull, "machine.threads");
+  refused("/size/model_bytes", 18446744073709551615ull, "size.model_bytes");
+  refused("/model/parameters", 18446744073709551615ull, "model.parameters");
+  refused("/limits/read_gbps", 1e300, "limits.read_gbps");
+  Json json = FullJson();
+  json.erase("summary");
+  EXPECT_EQ(Refusal(json.dump()), "") << "as it was measured";
+}
+
 TEST(RecordJson, VersionHasItsOwnCode) {
   Json json = FullJson();
   json["version"] = 99;

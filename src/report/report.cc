@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -36,35 +39,110 @@ Status CheckPage(const fs::path& path) {
 }
 
 struct Picture {
-  std::string file;
+  std::string stem;  // NAME, or NAME-2 for its second page
   const Plot* plot;
   PictureType type;
-  std::optional<Figure> figure;
-  std::string bytes;  // empty = not drawn
+  Figure figure;
+  std::string bytes{};  // empty = not drawn
+
+  std::string file() const { return stem + (type == PictureType::kPng ? ".png" : ".svg"); }
 };
+
+// Taller pictures are cut into pages by models. Twice as much is near the limit of gnuplot's PNG, whose pixels are
+// half of these.
+constexpr int kTallestPage_px = 6000;
+constexpr int kTallestPicture_px = 14000;
+
+// The figure of these models, on as many pages as it needs.
+std::vector<Figure> PagesOf(const Plot& plot, const Analysis& analysis) {
+  std::optional<Figure> whole = plot.figure(analysis);
+  if (!whole) return {};
+  const std::size_t models = analysis.models.size();
+  if (whole->height_px <= kTallestPage_px || models < 2) return {std::move(*whole)};
+  const auto wanted = static_cast<std::size_t>(whole->height_px / kTallestPage_px) + 1;
+  const std::size_t pages = std::min(wanted, models);
+  std::vector<Figure> figures;
+  for (std::size_t page = 0; page < pages; ++page) {
+    Analysis part = analysis;  // types and methods look the same on every page
+    part.models.assign(analysis.models.begin() + static_cast<std::ptrdiff_t>(models * page / pages),
+                       analysis.models.begin() + static_cast<std::ptrdiff_t>(models * (page + 1) / pages));
+    for (Figure& figure : PagesOf(plot, part)) figures.push_back(std::move(figure));
+  }
+  return figures;
+}
+
+std::string PageStem(const Plot& plot, std::size_t page) {
+  return page == 0 ? std::string(plot.name) : fmt::format("{}-{}", plot.name, page + 1);
+}
 
 std::vector<Picture> ListPictures(const Analysis& analysis) {
   std::vector<Picture> pictures;
   for (const Plot& plot : Plots()) {
-    const std::optional<Figure> figure = plot.figure(analysis);
-    pictures.push_back({fmt::format("{}.png", plot.name), &plot, PictureType::kPng, figure, {}});
-    pictures.push_back({fmt::format("{}.svg", plot.name), &plot, PictureType::kSvg, figure, {}});
+    std::vector<Figure> pages = PagesOf(plot, analysis);
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+      pictures.push_back({PageStem(plot, i), &plot, PictureType::kPng, pages[i]});
+      pictures.push_back({PageStem(plot, i), &plot, PictureType::kSvg, std::move(pages[i])});
+    }
   }
   return pictures;
 }
 
-// Fills in the bytes; on the first failure says why and draws no more.
-std::string DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) {
-  for (Picture& picture : pictures) {
-    if (!picture.figure) continue;
-    Result<std::string> drawn = DrawFigure(*picture.figure, picture.type, gnuplot);
-    if (!drawn) {
-      for (Picture& other : pictures) other.bytes.clear();
-      return drawn.error().message;
-    }
-    picture.bytes = std::move(*drawn);
+Status Draw(Picture& picture, const std::string& gnuplot) {
+  if (picture.figure.height_px > kTallestPicture_px) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("there is too much to draw for one model: {} pixels of height, {} at most",
+                             picture.figure.height_px, kTallestPicture_px)};
   }
-  return "";
+  Result<std::string> drawn = DrawFigure(picture.figure, picture.type, gnuplot);
+  if (!drawn) return drawn.error();
+  picture.bytes = std::move(*drawn);
+  return {};
+}
+
+// By name of the plot.
+using Failures = std::map<std::string, std::string>;
+
+// Fills in the bytes. A plot with a page that cannot be drawn is left out whole. Errors: kInterrupted.
+Result<Failures> DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) {
+  Failures failures;
+  for (Picture& picture : pictures) {
+    if (failures.contains(picture.plot->name)) continue;
+    const Status drawn = Draw(picture, gnuplot);
+    if (!drawn && drawn.error().code == ErrorCode::kInterrupted) return drawn.error();
+    if (!drawn) failures[picture.plot->name] = drawn.error().message;
+  }
+  for (Picture& picture : pictures) {
+    if (failures.contains(picture.plot->name)) picture.bytes.clear();
+  }
+  return failures;
+}
+
+// One sentence where all plots share their reason, as where gnuplot is missing; else one for each.
+std::vector<std::string> Warnings(const std::vector<Picture>& pictures, const Failures& failures) {
+  std::set<std::string> plots;
+  std::set<std::string> reasons;
+  for (const Picture& picture : pictures) plots.insert(picture.plot->name);
+  for (const auto& [name, why] : failures) reasons.insert(why);
+  if (reasons.size() == 1 && failures.size() == plots.size()) {
+    return {"the plots are not drawn: " + failures.begin()->second};
+  }
+  std::vector<std::string> warnings;
+  for (const auto& [name, why] : failures) warnings.push_back(fmt::format("the plot {} is not drawn: {}", name, why));
+  return warnings;
+}
+
+// Old pictures that do not belong to the page: of plots that are not drawn, and pages that are no longer needed.
+void RemoveOthers(const fs::path& folder, const std::set<std::string>& drawn) {
+  for (const Plot& plot : Plots()) {
+    for (std::size_t page = 0;; ++page) {
+      const std::string stem = PageStem(plot, page);
+      if (drawn.contains(stem)) continue;
+      bool any = false;
+      std::error_code ignored;  // one that stays is not shown by the page
+      for (const char* ending : {".png", ".svg"}) any |= fs::remove(folder / (stem + ending), ignored);
+      if (!any && page > 0) break;
+    }
+  }
 }
 
 }  // namespace
@@ -74,17 +152,18 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   if (Status ours = CheckPage(path); !ours.ok()) return ours.error();
   const Analysis analysis = Analyze(records);
   std::vector<Picture> pictures = ListPictures(analysis);
-  const std::string why_no_plots = DrawAll(pictures, options.gnuplot);
+  const Result<Failures> failures = DrawAll(pictures, options.gnuplot);
+  if (!failures) return failures.error();
   ReportOutput output;
-  if (!why_no_plots.empty()) output.warnings.push_back("the plots are not drawn: " + why_no_plots);
+  output.warnings = Warnings(pictures, *failures);
 
   PageOptions page;
   page.commands = options.commands;
   page.records_link = options.records_link;
   page.left_out = options.left_out;
-  page.why_no_plots = why_no_plots;
+  page.why_not_drawn = *failures;
   for (const Picture& picture : pictures) {
-    if (!picture.bytes.empty()) page.plots.insert(picture.plot->name);
+    if (!picture.bytes.empty()) page.plots.insert(picture.stem);
   }
 
   const fs::path plots = options.output / "plots";
@@ -94,16 +173,13 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   // Plots first: a page never shows pictures that are not there.
   std::vector<fs::path> drawn;
   for (const Picture& picture : pictures) {
-    const fs::path file = plots / picture.file;
+    const fs::path file = plots / picture.file();
     if (picture.bytes.empty()) continue;
     if (Status written = WriteFileAtomic(file, picture.bytes); !written.ok()) return written.error();
     drawn.push_back(file);
   }
   if (Status written = WriteFileAtomic(path, RenderPage(analysis, page)); !written.ok()) return written.error();
-  for (const Picture& picture : pictures) {
-    std::error_code ignored;  // an old plot that stays is not shown by the page
-    if (picture.bytes.empty()) fs::remove(plots / picture.file, ignored);
-  }
+  RemoveOthers(plots, page.plots);
   output.files = {path};
   output.files.insert(output.files.end(), drawn.begin(), drawn.end());
   return output;

@@ -135,6 +135,65 @@ TEST_F(Report, HostileNamesAreOnlyText) {
             std::string::npos);
 }
 
+// A hundred models are more than one picture holds.
+TEST_F(Report, ManyModelsAreDrawnOnPages) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  std::vector<StoredRecord> records;
+  for (int i = 0; i < 100; ++i) {
+    test::Scene scene;
+    scene.model = "model-" + std::to_string(i);
+    scene.windows = 3;
+    scene.quick_timing = true;
+    std::vector<StoredRecord> seven = test::SevenRecords(scene);
+    seven.resize(2);
+    for (StoredRecord& stored : seven) records.push_back(std::move(stored));
+  }
+  const Result<ReportOutput> output = Generate(records);
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
+  const auto files = Files();
+  const std::string& page = files.at("RESULTS.md");
+  for (const std::string name : {"ppl_vs_compression", "throughput_comparison"}) {
+    std::size_t pages = 0;
+    std::string drawn;
+    for (std::string stem = name; files.contains("plots/" + stem + ".png");
+         stem = name + "-" + std::to_string(++pages + 1)) {
+      EXPECT_NE(page.find("(plots/" + stem + ".png)"), std::string::npos) << stem;
+      drawn += files.at("plots/" + stem + ".svg");
+    }
+    EXPECT_GE(pages, 2u) << name;
+    EXPECT_EQ(page.find("(plots/" + name + "-" + std::to_string(pages + 1)), std::string::npos);
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_NE(drawn.find(">model-" + std::to_string(i) + "<"), std::string::npos) << name << " lacks model " << i;
+    }
+  }
+  // Fewer models need fewer pages; the others go.
+  records.resize(4);
+  ASSERT_TRUE(Generate(records).ok());
+  EXPECT_EQ(Files().size(), 5u);
+}
+
+TEST_F(Report, APlotThatIsTooTallIsSaidAndTheOthersAreDrawn) {
+  if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  std::vector<StoredRecord> records = test::SevenRecords();
+  Record& record = records[1].record;
+  record.config.kind = record::Kind::kMixed;
+  record.plan = record::Plan{{"wikitext2", "abc", 16, 512}, "mse", "fp4-g128", {}};
+  for (std::uint64_t layer = 0; layer < 2000; ++layer) {
+    record.plan->units.push_back({layer, "o", "int4-g64", 1000, 0.002, 0.003});
+  }
+  const Result<ReportOutput> output = Generate(records);
+  ASSERT_TRUE(output.ok()) << output.error().message;
+  ASSERT_EQ(output->warnings.size(), 1u);
+  EXPECT_NE(output->warnings[0].find("the plot layer_sensitivity is not drawn: there is too much to draw"),
+            std::string::npos)
+      << output->warnings[0];
+  const auto files = Files();
+  EXPECT_TRUE(files.contains("plots/ppl_vs_compression.png"));
+  EXPECT_FALSE(files.contains("plots/layer_sensitivity.png"));
+  EXPECT_NE(files.at("RESULTS.md").find("not drawn. there is too much to draw"), std::string::npos);
+}
+
 TEST_F(Report, OneWindowOnePointAndEqualPointsCanBeDrawn) {
   if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   test::Scene scene;

@@ -43,13 +43,20 @@ Result<std::vector<fs::path>> ListFiles(const fs::path& folder) {
   return files;
 }
 
+// The page names files as they stand beside it, so that it is the same on every machine.
+std::string WithoutFolder(std::string message, const fs::path& path) {
+  const std::size_t at = message.find(path.string());
+  if (at == std::string::npos) return message;
+  const std::string name = path.filename().string();
+  message.replace(at, path.string().size(), name);
+  if (message.starts_with(name + " ")) message.insert(name.size(), ":");
+  return message;
+}
+
 Result<Candidate> LoadOne(const fs::path& path) {
   const std::string name = path.filename().string();
-  std::error_code code;
-  // Opening a pipe or a device could wait for ever.
-  if (!fs::is_regular_file(path, code)) return Error{ErrorCode::kInput, fmt::format("{}: not a regular file", name)};
   Result<std::string> text = ReadFile(path, kLargestRecordBytes);
-  if (!text) return text.error();
+  if (!text) return Error{text.error().code, WithoutFolder(text.error().message, path)};
   Result<ParsedRecord> parsed = FromJson(*text, name);
   if (!parsed) return parsed.error();
   return Candidate{{std::move(parsed->record), name}, parsed->summary};

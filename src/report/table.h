@@ -43,7 +43,10 @@ std::string CodeSpan(std::string_view text);
 // A relative path as an address.
 std::string EscapeAddress(std::string_view path);
 
-// Control characters, line ends among them, become spaces.
+// Control characters, line ends among them, become spaces. Characters that change the direction of a text or have no
+// width, and bytes that are no UTF-8, become U+FFFD.
 std::string OneLine(std::string_view text);
+// The same line by line.
+std::string CleanLines(std::string_view text);
 
 }  // namespace marlin
