@@ -4,14 +4,20 @@
 
 #include <array>
 #include <cstring>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
+#include "base/temporary.h"
 #include "io/safetensors.h"
 #include "io/safetensors_writer.h"
 
 namespace marlin {
 namespace {
 namespace fs = std::filesystem;
+
+constexpr std::string_view kFilePrefix = "layer-";
+constexpr std::string_view kFileSuffix = ".safetensors";
 
 struct Part {
   const char* suffix;
@@ -35,7 +41,9 @@ bool ReadPart(const SafetensorsFile& file, const std::string& name, std::vector<
 
 }  // namespace
 
-fs::path LayerStore::File(std::size_t layer) const { return folder_ / fmt::format("layer-{:05}.safetensors", layer); }
+fs::path LayerStore::File(std::size_t layer) const {
+  return folder_ / fmt::format("{}{:05}{}", kFilePrefix, layer, kFileSuffix);
+}
 
 Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
   std::error_code code;
@@ -79,8 +87,15 @@ std::optional<EncodedLayer> LayerStore::Load(std::size_t layer,
 }
 
 void LayerStore::Remove() const {
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
+  RemoveLeftovers(folder_);
+  std::vector<fs::path> ours;
+  std::error_code code;
+  for (fs::directory_iterator it(folder_, code); !code && it != fs::directory_iterator(); it.increment(code)) {
+    const std::string name = it->path().filename().string();
+    if (name.starts_with(kFilePrefix) && name.ends_with(kFileSuffix)) ours.push_back(it->path());
+  }
+  for (const fs::path& file : ours) fs::remove(file, code);
+  fs::remove(folder_, code);  // fails where something of another kind lies in it
 }
 
 }  // namespace marlin

@@ -30,6 +30,7 @@ class LayerStore {
   Status Save(std::size_t layer, const EncodedLayer& matrices) const;
   // The stored layer, if it is complete, undamaged, of this key, and has these names, formats and shapes.
   std::optional<EncodedLayer> Load(std::size_t layer, const std::map<std::string, MatrixShape>& shapes) const;
+  // Deletes what was kept, and the folder if nothing else lies in it.
   void Remove() const;
 
  private:

@@ -15,6 +15,7 @@
 #include "io/quantized_layout.h"
 #include "io/tokenizer.h"
 #include "model/weights.h"
+#include "quantize/layer_store.h"
 #include "quantize/weight_maker.h"
 
 namespace marlin {
@@ -116,10 +117,7 @@ std::string WalkKey(const QuantizedPlan& plan, const CalibrationWindows& calibra
 
 MakerInput InputOf(const QuantizeOptions& options, const QuantizedPlan& plan, const fs::path& folder) {
   MakerInput input{options.statistics, options.calibration, options.backend, std::nullopt};
-  if (options.calibration == nullptr) return input;
-  fs::path kept = folder;
-  kept += ".part";
-  input.store.emplace(kept, WalkKey(plan, *options.calibration));
+  if (options.calibration != nullptr) input.store.emplace(KeptLayersOf(folder), WalkKey(plan, *options.calibration));
   return input;
 }
 
@@ -218,6 +216,13 @@ nlohmann::json RotationJson(const SourceTensors& source, std::uint64_t seed) {
 
 }  // namespace
 
+fs::path KeptLayersOf(const fs::path& folder) {
+  const auto named = NameOfNewFolder(folder);
+  fs::path kept = named ? *named : folder;
+  kept += ".part";
+  return kept;
+}
+
 Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options) {
   if (options.quantize_head && config.tied_head && !options.quantize_embeddings) {
     return Error{ErrorCode::kUsage, "this model's head is its embedding; quantize both with --quantize-embeddings"};
@@ -265,7 +270,10 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
 }
 
 Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const QuantizeOptions& options,
-                                      const fs::path& folder, const ProgressFn& progress) {
+                                      const fs::path& path, const ProgressFn& progress) {
+  const auto named = NameOfNewFolder(path);
+  if (!named) return named.error();
+  const fs::path& folder = *named;
   const auto recipe = ParseRecipe(options.method);
   if (!recipe) return recipe.error();
   if (auto status = CheckCalibration(options, *recipe); !status) return status.error();
@@ -319,6 +327,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   if (!maker) return maker.error();
   if (auto status = WriteWeights(*plan, *maker, *writer, progress); !status) return status.error();
   maker->Done();
+  LayerStore(KeptLayersOf(folder), "").Remove();  // of an unfinished run by another method
   const auto verified = CheckRoundTrip(folder, *plan, progress);
   if (!verified) return verified.error();
   summary.verified = *verified;

@@ -61,6 +61,9 @@ struct StoredSizes {
 // Peak bytes of quantizing over calibration windows, beside the files.
 std::uint64_t QuantizingBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, MethodNeeds needs);
 
+// Where the layers of an interrupted calibrated run wait for the same command: "FOLDER.part".
+std::filesystem::path KeptLayersOf(const std::filesystem::path& folder);
+
 // Errors: as OpenCheckpoint.
 Result<StoredSizes> MeasureQuantizedFolder(const std::filesystem::path& folder);
 

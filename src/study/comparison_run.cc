@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/thread_pool.h"
 #include "bench/kernel_throughput.h"
 #include "bench/model_throughput.h"
 #include "formats/formats.h"
@@ -18,6 +19,7 @@
 #include "report/derive.h"
 #include "report/record_json.h"
 #include "report/store.h"
+#include "study/baseline_format.h"
 #include "study/comparison.h"
 #include "study/divergence_record.h"
 #include "study/machine.h"
@@ -482,9 +484,10 @@ class ModelSweep {
   }
 
   // The format in which a row's linear layers are multiplied.
-  const FormatRow* KernelFormat(const Row& row) const {
+  Result<const FormatRow*> KernelFormat(const Row& row) const {
     if (row.plan->format != nullptr) return row.plan->format;
-    return FindFormat(model_.source_type == "BF16" ? "bf16" : "fp16");
+    ThreadPool pool(tools_.backend.threads());
+    return BaselineFormat(model_.checkpoint, pool);
   }
 
   Status TimeRowKernels() {
@@ -499,7 +502,11 @@ class ModelSweep {
     std::vector<GemmShape> shapes = ModelShapes(*config);
     for (GemmShape& shape : PageShapes()) shapes.push_back(std::move(shape));
     std::vector<const FormatRow*> formats;
-    for (const Row* row : rows) formats.push_back(KernelFormat(*row));
+    for (const Row* row : rows) {
+      const auto format = KernelFormat(*row);
+      if (!format) return Error{format.error().code, Label(*row) + ": " + format.error().message};
+      formats.push_back(*format);
+    }
     const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
     for (Row* row : rows) row->record.kernels = record::Kernels{Protocol(options_.timing.prefill), {}};
     MeasureLimitsAgain();

@@ -2,11 +2,19 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "base/file.h"
+#include "base/thread_pool.h"
 #include "formats/formats.h"
+#include "io/safetensors_writer.h"
+#include "model/config.h"
+#include "study/baseline_format.h"
 #include "study/comparison.h"
 #include "study/machine.h"
 #include "study/utc.h"
@@ -50,6 +58,38 @@ TEST(Utc, LooksLikeATime) {
   EXPECT_EQ(now.back(), 'Z');
 }
 
+// What a baseline's kernels multiply is what was loaded, whatever the source calls it.
+TEST(BaselineFormats, AreThoseOfTheLoadedWeights) {
+  const fs::path folder = fs::path(testing::TempDir()) / fmt::format("{}_marlin_baseline_format", ::getpid());
+  const auto format = [&](DType type, float value) {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    EXPECT_TRUE(WriteFileAtomic(folder / "config.json", "{}").ok());
+    std::vector<PlannedTensor> plan;
+    for (std::size_t s = 0; s < kSlots; ++s) {
+      plan.push_back({LinearStem(0, static_cast<Slot>(s)) + ".weight", type, {4, 4}});
+    }
+    auto writer = SafetensorsWriter::Create(folder, plan);
+    EXPECT_TRUE(writer.ok());
+    std::vector<std::uint8_t> bytes(16 * (type == DType::kF32 ? 4 : 2));
+    for (std::size_t i = 0; i < 16 && type == DType::kF32; ++i) std::memcpy(bytes.data() + 4 * i, &value, 4);
+    for (const PlannedTensor& tensor : plan) EXPECT_TRUE(writer->Write(tensor.name, bytes).ok());
+    EXPECT_TRUE(writer->Commit().ok());
+    const auto checkpoint = OpenCheckpoint(folder);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    ThreadPool pool(2);
+    const auto found = BaselineFormat(*checkpoint, pool);
+    EXPECT_TRUE(found.ok()) << found.error().message;
+    return std::string((*found)->info.name);
+  };
+  EXPECT_EQ(format(DType::kBF16, 0), "bf16");
+  EXPECT_EQ(format(DType::kF16, 0), "fp16");
+  EXPECT_EQ(format(DType::kF32, 0.5f), "bf16") << "exact";
+  EXPECT_EQ(format(DType::kF32, 0.1f), "fp16");
+  EXPECT_EQ(format(DType::kF32, 1.001e30f), "bf16") << "beyond fp16";
+  fs::remove_all(folder);
+}
+
 class WorkFolders : public testing::Test {
  protected:
   void SetUp() override { fs::remove_all(path_); }
@@ -63,6 +103,30 @@ TEST_F(WorkFolders, OnlyOneSweepAtATime) {
   const auto second = WorkFolder::Open(path_);
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().message.find("--work"), std::string::npos);
+}
+
+// Of many that come and go at the same time, two never hold the folder together.
+TEST_F(WorkFolders, OneHoldsItHoweverManyComeAndGo) {
+  std::atomic<int> holders{0};
+  std::atomic<int> held{0};
+  std::atomic<bool> shared{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 300; ++i) {
+        const auto folder = WorkFolder::Open(path_);
+        if (!folder) continue;
+        if (++holders > 1) shared = true;
+        ++held;
+        if (!fs::exists(path_)) shared = true;
+        --holders;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(shared);
+  EXPECT_GT(held.load(), 0);
+  EXPECT_FALSE(fs::exists(path_));
 }
 
 TEST_F(WorkFolders, SweepsTemporariesAndKeepsTheRest) {

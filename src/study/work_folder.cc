@@ -2,16 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <iterator>
-#include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
+
+#include "base/temporary.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -19,35 +17,52 @@ namespace {
 
 constexpr const char* kLockName = ".lock";
 
-void RemoveTemporaries(const fs::path& folder) {
+// Whether the lock is all that lies in the folder.
+bool HoldsOnlyTheLock(const fs::path& folder) {
   std::error_code code;
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(folder, code)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with('.') && name.find(".tmp-") != std::string::npos) stale.push_back(entry.path());
+  std::size_t entries = 0;
+  for (fs::directory_iterator it(folder, code); !code && it != fs::directory_iterator(); it.increment(code)) ++entries;
+  return !code && entries == 1;
+}
+
+// Makes the folder and its lock. A run that ends removes both, perhaps between any two of these steps: then kGone.
+Result<LockState> OpenAndLock(const fs::path& path, int& fd) {
+  std::error_code code;
+  fs::create_directories(path, code);
+  if (code) return Error{ErrorCode::kInput, fmt::format("cannot create {}: {}", path.string(), code.message())};
+  const fs::path lock = path / kLockName;
+  fd = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+  if (fd < 0 && errno == ENOENT) return LockState::kGone;
+  if (fd < 0) {
+    return Error{ErrorCode::kInput, fmt::format("cannot write in {}: {}", path.string(), std::strerror(errno))};
   }
-  for (const fs::path& path : stale) fs::remove_all(path, code);
+  return TryLock(fd, lock);
 }
 
 }  // namespace
 
 Result<WorkFolder> WorkFolder::Open(const fs::path& path) {
-  std::error_code code;
-  fs::create_directories(path, code);
-  if (code) return Error{ErrorCode::kInput, fmt::format("cannot create {}: {}", path.string(), code.message())};
+  constexpr int kTries = 100;
   WorkFolder folder;
-  const fs::path lock = path / kLockName;
-  folder.lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (folder.lock_ < 0) {
-    return Error{ErrorCode::kInput, fmt::format("cannot write in {}: {}", path.string(), std::strerror(errno))};
+  LockState state = LockState::kGone;
+  for (int i = 0; i < kTries && state == LockState::kGone; ++i) {
+    if (folder.lock_ >= 0) ::close(std::exchange(folder.lock_, -1));
+    const auto tried = OpenAndLock(path, folder.lock_);
+    if (!tried) return tried.error();
+    state = *tried;
   }
-  if (::flock(folder.lock_, LOCK_EX | LOCK_NB) != 0) {
+  if (state == LockState::kNoLocking) {
+    return Error{ErrorCode::kInput, fmt::format("{} is on a file system without locks, so two comparisons could not be "
+                                                "kept apart; choose another folder with --work",
+                                                path.string())};
+  }
+  if (state != LockState::kHeld) {
     return Error{ErrorCode::kFailure, fmt::format("another comparison is running in {}; wait for it or choose another "
                                                   "folder with --work",
                                                   path.string())};
   }
   folder.path_ = path;
-  RemoveTemporaries(path);
+  RemoveLeftovers(path);
   return folder;
 }
 
@@ -62,12 +77,9 @@ WorkFolder& WorkFolder::operator=(WorkFolder&& other) noexcept {
 WorkFolder::~WorkFolder() {
   if (lock_ < 0) return;
   std::error_code ignored;
-  if (!path_.empty()) {
-    const bool only_the_lock = std::distance(fs::directory_iterator(path_, ignored), fs::directory_iterator()) == 1;
-    if (only_the_lock) {
-      fs::remove(path_ / kLockName, ignored);
-      fs::remove(path_, ignored);
-    }
+  if (!path_.empty() && HoldsOnlyTheLock(path_)) {
+    fs::remove(path_ / kLockName, ignored);  // while it is held: see TryLock
+    fs::remove(path_, ignored);
   }
   ::close(lock_);
 }
