@@ -110,12 +110,12 @@ Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& 
   for (const IsaLevel& level : IsaLevels()) {
     if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
   }
-  out.machine.isa = options.backend.backend == "reference" ? "scalar"
-                    : options.backend.isa.empty()          ? std::string(HighestLevel(UsualIsa()))
-                                                           : options.backend.isa;
+  out.machine.isa = options.backend.backend == "reference" ? "scalar" : NameOfIsa(options.backend);
   const std::string rounding = RoundingOf(options.backend);
   if (rounding != kExactActivations) out.machine.activations = rounding;
-  out.backend_choice = fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa, options.backend.kernel);
+  out.backend_choice =
+      fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa.empty() ? "" : NameOfIsa(options.backend),
+                  options.backend.kernel);
   if (options.backend.activations != kExactActivations) out.backend_choice += "/" + rounding;
   out.kernels = BackendLabel(options.backend);
   out.other_kernels = BackendLabel(OtherKernels(options.backend));
@@ -127,7 +127,8 @@ void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, con
   for (const ComparisonModel& model : plan.models) {
     console.Say(fmt::format("{} ({}, {:.1f} million parameters): {} rows", model.name, BaselineName(model.source_type),
                             static_cast<double>(model.parameters) / 1e6, model.rows.size()));
-    console.Say(fmt::format("  perplexity  {}, {} windows of {} tokens{}", text.name, model.windows, options.ctx,
+    console.Say(fmt::format("  perplexity  {}, {} of {} tokens{}", text.name, CountText(model.windows, "window"),
+                            options.ctx,
                             model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
     for (const ComparisonRow& row : model.rows) {
       console.Say(fmt::format("  {:<13} {}{}", row.name(), row.finished ? "measured already" : "to do",
@@ -363,7 +364,8 @@ void RegisterBenchComparison(Verb bench) {
            fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: a format per layer, "
                        "chosen under a --budget; uniform: the best single configuration within the budget",
                        fmt::join(DefaultConfigs(), ", ")))
-      .SeparatedByCommas();
+      .SeparatedByCommas()
+      .Names();
   verb.Add("--budget", options->budgets,
            fmt::format("Budget of mixed and uniform: bits per weight (4.5bpw) or size of the model (900MB); separated "
                        "by commas or repeated; default {}bpw",
@@ -378,7 +380,8 @@ void RegisterBenchComparison(Verb bench) {
            fmt::format(
                "Quantization methods, separated by commas or repeated: {} (gptq-cd with --calibration, else rtn), {}",
                kAutoMethod, RecipeNames()))
-      .SeparatedByCommas();
+      .SeparatedByCommas()
+      .Names();
   verb.Add("--import", options->imports,
            "GGUF file that another program made from the same model; evaluated on the same windows, not timed, its "
            "size counts the bytes in the file; may be repeated");

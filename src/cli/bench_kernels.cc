@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -73,10 +72,7 @@ Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) 
     if (file.empty()) continue;
     const auto type = PictureTypeOf(file);
     if (!type) return type.error();
-    const auto folder = std::filesystem::absolute(file).parent_path();
-    if (std::error_code code; !std::filesystem::is_directory(folder, code)) {
-      return Error{ErrorCode::kInput, fmt::format("{}: there is no folder {}", file, folder.string())};
-    }
+    if (auto status = CheckOutputFile(file); !status) return status;
     const auto drawn = DrawFigure({100, 100, "plot [0:1] 0 notitle\n"}, *type, kGnuplot);
     if (!drawn) return drawn.error();
   }
@@ -107,7 +103,7 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
   console.Result(fmt::format("this machine has: {}", IsaNames(HostIsa())));
   json document = json::array();
   for (const FormatRow* format : formats) {
-    // Limits look at n and k alone; the last shape of the list has both at their largest.
+    // The choice does not depend on n and k; the last shape of the list stands for all.
     const KernelRequest request{&format->info, shapes.back().n, shapes.back().k};
     console.Result(fmt::format("{} (n={} k={})", format->info.name, request.rows, request.cols));
     json walk = json::array();
@@ -300,13 +296,16 @@ void RegisterBenchKernels(Verb bench) {
                             "metal-marlin bench kernels --explain -f fp4-g128");
   const Option explain =
       verb.AddFlag("--explain", options->explain, "Only print which kernel is chosen for each product, and why");
-  verb.Add("-f,--format", options->formats, "Weight formats, separated by commas. Default: all").SeparatedByCommas();
+  verb.Add("-f,--format", options->formats, "Weight formats, separated by commas. Default: all")
+      .SeparatedByCommas()
+      .Names();
   const Option model = verb.Add("-m,--model", options->model, "Use this model's layers instead of a named set");
   verb.Add("--shapes", options->shapes,
            fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report page; the others: "
                        "linear layers of models",
                        ShapeSetNames()))
       .SeparatedByCommas()
+      .Names()
       .Excludes(model);
   verb.Add("--tokens", options->tokens,
            fmt::format(
@@ -314,10 +313,11 @@ void RegisterBenchKernels(Verb bench) {
                fmt::join(kModelTokens, ",")))
       .SeparatedByCommas()
       .Between(1, 65536);
-  verb.Add("--plot", options->plot, "Draw a roofline into this file, .png or .svg").Excludes(explain);
+  verb.Add("--plot", options->plot, "Draw a roofline into this file, .png or .svg").Excludes(explain).NamesFile();
   verb.Add("--plot-tokens", options->plot_tokens,
            "Draw time against the number of tokens, relative to one token, into this file")
-      .Excludes(explain);
+      .Excludes(explain)
+      .NamesFile();
   verb.AddFlag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunKernels(*options, invocation); });

@@ -28,6 +28,7 @@ struct Options {
   CandidateOptions candidates;
   RunLengths lengths;
   std::string output = "md";
+  bool output_given = false;
   bool no_limits = false;
   BackendOptions backend;
 };
@@ -134,8 +135,9 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
 
 Status RunThroughput(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
-  if (options.output == "csv" && invocation.common.json) {
-    return Error{ErrorCode::kUsage, "--output csv and --json exclude each other; give one of them"};
+  if (options.output_given && options.output != "json" && invocation.common.json) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--output {} and --json exclude each other; give one of them", options.output)};
   }
   if (options.lengths.prompt == 0 && options.lengths.generate == 0) {
     return Error{ErrorCode::kUsage, "--prompt 0 and --generate 0 leave nothing to time; give one of them above 0"};
@@ -206,6 +208,7 @@ void RegisterBenchThroughput(Verb bench) {
                        "repeated; several are timed interleaved",
                        ConfigNames(), kAsLoaded))
       .SeparatedByCommas()
+      .Names()
       .OneWordEach();
   verb.AddFlag("--quantize-embeddings", options->candidates.quantize_embeddings,
                "With --config: also round the embedding");
@@ -213,11 +216,16 @@ void RegisterBenchThroughput(Verb bench) {
   verb.Add("-p,--prompt", options->lengths.prompt, "Tokens of a prompt; 0 = do not time pp").Between(0, 131072);
   verb.Add("-n,--generate", options->lengths.generate, "Tokens to generate; 0 = do not time tg").Between(0, 131072);
   verb.Add("-r,--repetitions", options->lengths.repetitions, "Measured runs of each test").Between(1, 10000);
-  verb.Add("-o,--output", options->output, "md, csv, or json (the same as --json)").OneOf({"md", "csv", "json"});
+  const Option output =
+      verb.Add("-o,--output", options->output, "md, csv, or json (the same as --json)").OneOf({"md", "csv", "json"});
   verb.AddFlag("--no-limits", options->no_limits, "Do not measure the limits of the machine");
   AddBackendOptions(verb, options->backend);
-  verb.Runs([options](Invocation& invocation) { return RunThroughput(*options, invocation); },
-            [options](CommonOptions& common) { common.json = common.json || options->output == "json"; });
+  verb.Runs(
+      [options, output](Invocation& invocation) {
+        options->output_given = output.IsGiven();
+        return RunThroughput(*options, invocation);
+      },
+      [options](CommonOptions& common) { common.json = common.json || options->output == "json"; });
 }
 
 }  // namespace marlin

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
+#include "base/open_file.h"
 #include "cli/calibration.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
@@ -108,7 +110,8 @@ Result<ModelStatistics> Collect(const Options& options, const Job& job, Invocati
   };
   auto status = CollectStatistics(*model, job.stream, options.gram, statistics, after_window);
   if (!status && status.error().code == ErrorCode::kInterrupted) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where it stopped"};
+    return Error{ErrorCode::kInterrupted,
+                 fmt::format("interrupted; the same command continues where it stopped, from {}", partial.string())};
   }
   if (!status) return Error{status.error().code, options.model + ": " + status.error().message};
   return statistics;
@@ -136,9 +139,9 @@ Status Save(const Options& options, const ModelStatistics& statistics, nlohmann:
   const auto silent = DescribeSilentChannels(statistics);
   nlohmann::json document = Describe(options, statistics, silent);
   document.update(extra);
-  console.Result(fmt::format("{}: {} layers, {} windows of {} tokens of {}{}", options.output, statistics.layers.size(),
-                             statistics.source.seen, statistics.source.ctx, statistics.source.text_name,
-                             statistics.has_gram() ? ", with X^T X" : ""));
+  console.Result(fmt::format("{}: {} layers, {} of {} tokens of {}{}", options.output, statistics.layers.size(),
+                             CountText(statistics.source.seen, "window"), statistics.source.ctx,
+                             statistics.source.text_name, statistics.has_gram() ? ", with X^T X" : ""));
   for (const std::string& line : silent) console.Warn("never active on this text: " + line);
   console.Data(document);
   return {};
@@ -162,7 +165,8 @@ Status RunMerge(const Options& options, Console& console) {
 
 Status RunCalibrate(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
-  if (std::error_code code; fs::exists(options.output, code) && !options.overwrite) {
+  if (auto status = CheckOutputFile(options.output); !status) return status;
+  if (IsListed(options.output) && !options.overwrite) {
     return Error{ErrorCode::kInput, fmt::format("{} already exists; --overwrite replaces it", options.output)};
   }
   if (!options.merge.empty()) return RunMerge(options, console);
@@ -191,7 +195,7 @@ void RegisterCalibrate(Verb parent) {
   verb.Add("model", options->model, "Hugging Face folder or GGUF file");
   AddCalibrationOptions(verb, "--data", options->calibration);
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
-  verb.Add("-o,--output", options->output, "File to write").Required();
+  verb.Add("-o,--output", options->output, "File to write").Required().NamesFile();
   verb.Add("--merge", options->merge, "Files of statistics of one model to merge, instead of running the model");
   verb.AddFlag("--full-gram", options->gram, "Also collect X^T X of every input, which gptq uses");
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");

@@ -29,8 +29,8 @@ void AddCalibrationOptions(Verb& verb, const std::string& data_option, Calibrati
 void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,
                       Console& console) {
   if (windows >= options.windows) return;
-  console.Warn(fmt::format("{} holds {} windows of {} tokens, not {}; all of it is used", name, windows, options.ctx,
-                           options.windows));
+  console.Warn(fmt::format("{} holds {} of {} tokens, not {}; all of it is used", name, CountText(windows, "window"),
+                           options.ctx, options.windows));
 }
 
 std::string MethodNames() {

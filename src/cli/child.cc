@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -37,13 +38,17 @@ bool Open(Pipe& pipe) {
   return true;
 }
 
-// Until the child closes its end. One stream after the other is safe: stderr of a quiet command is one line.
-std::string Drain(int fd) {
+// Until the child closes its end. One stream after the other is safe: stderr of a quiet command is one line. An
+// interrupt of this program ends the child too.
+std::string Drain(int fd, pid_t child) {
   std::string text;
   std::array<char, 4096> chunk{};
   for (;;) {
     const ssize_t n = ::read(fd, chunk.data(), chunk.size());
-    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EINTR) {
+      if (Interrupted()) ::kill(child, SIGTERM);
+      continue;
+    }
     if (n <= 0) return text;
     text.append(chunk.data(), static_cast<std::size_t>(n));
   }
@@ -90,8 +95,8 @@ Result<std::string> RunSelf(const std::vector<std::string>& arguments) {
   }
   ::close(std::exchange(out.write, -1));
   ::close(std::exchange(err.write, -1));
-  std::string text = Drain(out.read);
-  std::string words_of_error = Drain(err.read);
+  std::string text = Drain(out.read, child);
+  std::string words_of_error = Drain(err.read, child);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
+#include "base/file.h"
 #include "cli/did_you_mean.h"
 
 namespace marlin {
@@ -141,6 +143,20 @@ std::string CheckInteger(const std::string& word) {
   return *number == std::floor(*number) ? "" : word + " is not an integer";
 }
 
+// Why an option cannot have this word; empty where it can.
+std::string CheckNotEmpty(const std::string& word) {
+  return word.find_first_not_of(' ') == std::string::npos ? "the value is empty" : "";
+}
+
+CLI::Option* NotEmpty(CLI::Option* option) { return option->check(CheckNotEmpty, ""); }
+
+std::string LowerCaseName(std::string word) {
+  word.erase(0, word.find_first_not_of(' '));
+  word.erase(word.find_last_not_of(' ') + 1);
+  for (char& c : word) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return word;
+}
+
 template <class T>
 CLI::Option* AddIntegerTo(CLI::App& app, const std::string& names, T& value, const std::string& description) {
   return app.add_option(names, value, description)->check(CheckInteger, "");
@@ -180,6 +196,34 @@ Option Option::NotNegative() {
   return *this;
 }
 
+Option Option::Names() {
+  option_->transform([](const std::string& word) { return LowerCaseName(word); }, "");
+  return *this;
+}
+
+Option Option::NamesFile() {
+  option_->check(
+      [](const std::string& word) -> std::string {
+        const std::filesystem::path path = word;
+        const bool folder = !path.has_filename() || path.filename() == "." || path.filename() == "..";
+        return folder ? QuoteForShell(word) + " names a folder; name a file" : "";
+      },
+      "");
+  return *this;
+}
+
+Option Option::NamesNewFolder() {
+  option_->transform(CLI::Validator(
+      [](std::string& word) -> std::string {
+        const auto name = NameOfNewFolder(word);
+        if (!name) return name.error().message;
+        word = name->string();
+        return "";
+      },
+      ""));
+  return *this;
+}
+
 Option Option::SeparatedByCommas() {
   option_->delimiter(',');
   return *this;
@@ -199,6 +243,8 @@ Option Option::Needs(const Option& other) {
   option_->needs(other.option_);
   return *this;
 }
+
+bool Option::IsGiven() const { return option_->count() > 0; }
 
 Verb Verb::AddGroup(const std::string& name, const std::string& description, const std::string& example) {
   CLI::App* app = app_->add_subcommand(name, description);
@@ -221,7 +267,7 @@ Verb Verb::AddVerb(const std::string& name, const std::string& description, cons
 }
 
 Option Verb::Add(const std::string& names, std::string& value, const std::string& description) {
-  return Option(app_->add_option(names, value, description));
+  return Option(NotEmpty(app_->add_option(names, value, description)));
 }
 
 Option Verb::Add(const std::string& names, int& value, const std::string& description) {
@@ -238,7 +284,7 @@ Option Verb::Add(const std::string& names, std::optional<double>& value, const s
 }
 
 Option Verb::Add(const std::string& names, std::vector<std::string>& values, const std::string& description) {
-  return Option(app_->add_option(names, values, description));
+  return Option(NotEmpty(app_->add_option(names, values, description)));
 }
 
 Option Verb::Add(const std::string& names, std::vector<std::size_t>& values, const std::string& description) {

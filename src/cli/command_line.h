@@ -52,6 +52,12 @@ class Option {
   Option OneOf(std::vector<std::string> values);
   Option Between(double least, double most);
   Option NotNegative();
+  // Names from a list: capitals and spaces around them make no difference.
+  Option Names();
+  // The name of a file to write. Names of folders are refused.
+  Option NamesFile();
+  // The name of a new folder. A slash behind it is dropped; "." and ".." are refused.
+  Option NamesNewFolder();
   // One word may have several values.
   Option SeparatedByCommas();
   // Each value needs its own option; the next word is something else.
@@ -59,6 +65,8 @@ class Option {
   Option Excludes(const Option& other);
   // Has no effect without the other.
   Option Needs(const Option& other);
+  // Whether it stood on the command line; known when a verb runs.
+  bool IsGiven() const;
 
  private:
   CLI::Option* option_;
@@ -75,7 +83,8 @@ class Verb {
   // A command with the common options.
   Verb AddVerb(const std::string& name, const std::string& description, const std::string& example);
 
-  // names: "-s,--samples", or "model" for a word by itself.
+  // names: "-s,--samples", or "model" for a word by itself. Empty words are refused: they come from shell variables
+  // that are not set.
   Option Add(const std::string& names, std::string& value, const std::string& description);
   Option Add(const std::string& names, int& value, const std::string& description);
   Option Add(const std::string& names, std::size_t& value, const std::string& description);

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "cli/verb.h"
 
 namespace marlin {
@@ -30,6 +32,10 @@ std::string Joined(const std::vector<std::string>& sentences) {
 
 Status RunCompare(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (std::error_code code; std::filesystem::equivalent(options.a, options.b, code)) {
+    console.Warn(
+        fmt::format("{} and {} are the same folder; every difference is 0 by definition", options.a, options.b));
+  }
   const auto a = Load(options.a, console);
   if (!a) return a.error();
   const auto b = Load(options.b, console);

@@ -1,22 +1,56 @@
 #include "cli/console.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <climits>
 #include <cmath>
-#include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 namespace marlin {
 namespace {
 
-void Print(std::FILE* file, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), file);
-  std::fputc('\n', file);
-  std::fflush(file);
+// Why writing to standard output failed first; 0 = it did not.
+int g_output_error = 0;
+
+// Waits in small steps until the stream takes bytes. False when it does not and the program was interrupted: a reader
+// that stopped must not keep the program alive.
+bool WaitUntilWritable(int fd) {
+  constexpr int kStep_ms = 100;
+  for (;;) {
+    pollfd state{fd, POLLOUT, 0};
+    const int ready = ::poll(&state, 1, kStep_ms);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // errors show when it is written
+    if (Interrupted()) {
+      errno = EINTR;
+      return false;
+    }
+  }
 }
+
+bool WriteAll(int fd, std::string_view text) {
+  while (!text.empty()) {
+    if (!WaitUntilWritable(fd)) return false;
+    // A pipe that is ready takes this many bytes at once.
+    const ssize_t n = ::write(fd, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (n < 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+void Write(int fd, std::string_view text) {
+  if (fd == STDOUT_FILENO && g_output_error != 0) return;
+  if (!WriteAll(fd, text) && fd == STDOUT_FILENO) g_output_error = errno;
+}
+
+void Print(int fd, std::string_view text) { Write(fd, std::string(text) + "\n"); }
 
 std::size_t TerminalWidth() {
   winsize size{};
@@ -25,6 +59,10 @@ std::size_t TerminalWidth() {
 }
 
 }  // namespace
+
+std::string CountText(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
 
 std::string FormatBytes(double bytes) {
   if (bytes < 1000) return fmt::format("{:.0f} bytes", bytes);
@@ -46,47 +84,51 @@ Console::Console(Verbosity verbosity, bool json)
 void Console::Say(std::string_view text) {
   if (json_ || verbosity_ == Verbosity::kQuiet) return;
   EndProgress();
-  Print(stdout, text);
+  Print(STDOUT_FILENO, text);
 }
 
 void Console::Detail(std::string_view text) {
   if (verbosity_ != Verbosity::kVerbose) return;
   EndProgress();
-  Print(stderr, text);
+  Print(STDERR_FILENO, text);
 }
 
 void Console::Warn(std::string_view text) {
   EndProgress();
-  Print(stderr, fmt::format("metal-marlin: warning: {}", text));
+  Print(STDERR_FILENO, fmt::format("metal-marlin: warning: {}", text));
 }
 
 void Console::Fail(const Error& error) {
   EndProgress();
-  Print(stderr, fmt::format("metal-marlin: {}", error.message));
+  Print(STDERR_FILENO, fmt::format("metal-marlin: {}", error.message));
 }
 
 void Console::Data(const nlohmann::json& document) {
   EndProgress();
-  if (json_) Print(stdout, document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (json_) Print(STDOUT_FILENO, document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 void Console::Result(std::string_view text) {
   EndProgress();
-  if (!json_) Print(stdout, text);
+  if (!json_) Print(STDOUT_FILENO, text);
 }
 
 void Console::Raw(std::string_view text) {
-  if (json_) return;
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  if (!json_) Write(STDOUT_FILENO, text);
 }
 
 Status Console::Finish() {
   EndProgress();
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return Error{ErrorCode::kResource, "cannot write to standard output: the disk is full"};
+  const int code = g_output_error;
+  if (code == 0) return {};
+  if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while writing to standard output"};
+  if (code == EBADF) {
+    return Error{ErrorCode::kFailure,
+                 "cannot write to standard output: it is closed; send it to a file or to /dev/null"};
   }
-  return {};
+  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+  return Error{full ? ErrorCode::kResource : ErrorCode::kFailure,
+               fmt::format("cannot write to standard output: {}", std::strerror(code))};
 }
 
 ProgressFn Console::progress() {
@@ -95,7 +137,7 @@ ProgressFn Console::progress() {
 }
 
 void Console::EndProgress() {
-  if (bar_open_) std::fputs("\r\033[K", stderr);
+  if (bar_open_) Write(STDERR_FILENO, "\r\033[K");
   bar_open_ = false;
 }
 
@@ -136,7 +178,7 @@ void Console::Draw(const Progress& progress) {
   last_draw_ = now;
   std::string text = Describe(progress);
   if (!terminal_) {
-    Print(stderr, text);
+    Print(STDERR_FILENO, text);
     return;
   }
   const std::size_t width = TerminalWidth() - 1;
@@ -145,8 +187,7 @@ void Console::Draw(const Progress& progress) {
     text = fmt::format("[{}{}] {}", std::string(std::min<std::size_t>(filled, 20), '#'),
                        std::string(20 - std::min<std::size_t>(filled, 20), '.'), text);
   }
-  std::fputs(fmt::format("\r\033[K{}", text.substr(0, width)).c_str(), stderr);
-  std::fflush(stderr);
+  Write(STDERR_FILENO, fmt::format("\r\033[K{}", text.substr(0, width)));
   bar_open_ = true;
 }
 

@@ -31,7 +31,7 @@ class Console {
 
   // As Result, without ending the line.
   void Raw(std::string_view text);
-  // Called at the end. Errors: kResource if output to stdout was lost.
+  // Called at the end. Errors if output to stdout was lost: kResource (disk full), kFailure (closed), kInterrupted.
   Status Finish();
 
   bool json() const { return json_; }
@@ -57,6 +57,8 @@ class Console {
   Clock::time_point last_draw_;
 };
 
+// "1 window", "5 windows"
+std::string CountText(std::uint64_t count, std::string_view noun);
 // "1.5 GB", "12.3 MB", "840 bytes": powers of ten.
 std::string FormatBytes(double bytes);
 // "2 h 05 min", "3 min 10 s", "12 s"

@@ -41,6 +41,7 @@ Status WriteNpy(const std::string& path, const std::vector<float>& values, std::
 
 Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckOutputFile(options.output); !status) return status;
   const auto text = FindText(options.text, console);
   if (!text) return text.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
@@ -66,7 +67,7 @@ void RegisterEvalLogits(Verb eval) {
   Verb verb = eval.AddVerb("logits", "Write the logits of one window as a NumPy file, to compare with other programs",
                            "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
-  verb.Add("-o,--output", options->output, "File to write (.npy, float32)").Required();
+  verb.Add("-o,--output", options->output, "File to write (.npy, float32)").Required().NamesFile();
   AddTextOptions(verb, options->text);
   verb.Add("--window", options->window, "Number of the window, from 0").Between(0, 1 << 30);
   verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);

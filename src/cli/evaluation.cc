@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/open_file.h"
 #include "base/statistics.h"
 #include "bench/weight_traffic.h"
 #include "cli/memory.h"
@@ -224,10 +225,10 @@ Status ReportFloor(const Pair& pair, double kl, const EvaluationOptions& options
                              {"kl_max", summary.max},
                              {"same_top", summary.same_top.mean}};
   document["indistinguishable"] = below;
-  invocation.console.Result(fmt::format(
-      "  noise floor   {:.4g} nats: the baseline by {} against itself by {}, {} window{}{}", summary.kl.mean,
-      BackendLabel(options.backend), BackendLabel(others), result->window_kl.size(),
-      result->window_kl.size() == 1 ? "" : "s", below ? "; the model is indistinguishable from the baseline" : ""));
+  invocation.console.Result(fmt::format("  noise floor   {:.4g} nats: the baseline by {} against itself by {}, {}{}",
+                                        summary.kl.mean, BackendLabel(options.backend), BackendLabel(others),
+                                        CountText(result->window_kl.size(), "window"),
+                                        below ? "; the model is indistinguishable from the baseline" : ""));
   return {};
 }
 
@@ -240,7 +241,7 @@ void WarnOfCalibration(const LoadedModel& loaded, const std::string& path, const
 
 // Before a text is downloaded.
 Status CheckIsThere(const std::string& model) {
-  if (std::filesystem::exists(model)) return {};
+  if (const auto kind = KindOf(model); kind && *kind != PathKind::kNothing) return {};
   const auto checkpoint = OpenCheckpoint(model);
   if (!checkpoint) return checkpoint.error();
   return {};
@@ -294,6 +295,9 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
 
 Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (std::error_code code; std::filesystem::equivalent(options.model, options.baseline, code)) {
+    console.Warn(fmt::format("{} is compared with itself; its difference is 0 by definition", options.model));
+  }
   for (const std::string& model : {options.model, options.baseline}) {
     if (auto status = CheckIsThere(model); !status) return status;
   }

@@ -8,10 +8,12 @@
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/memory.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
+#include "io/end_tokens.h"
 #include "io/tokenizer.h"
 #include "model/model.h"
 
@@ -28,7 +30,13 @@ struct Options {
 
 struct Generation {
   std::vector<std::int32_t> tokens;
-  double decode_seconds = 0;
+  std::size_t steps = 0;    // tokens that were fed back
+  double step_seconds = 0;  // of all steps
+
+  // The first token comes from the prompt: it takes no step.
+  std::optional<double> tokens_per_second() const {
+    return steps > 0 && step_seconds > 0 ? std::optional(static_cast<double>(steps) / step_seconds) : std::nullopt;
+  }
 };
 
 Result<std::int32_t> BestToken(Session& session, MatrixView<const float> hidden, Backend& backend, Buffer& logits,
@@ -60,33 +68,44 @@ Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const
   return ids;
 }
 
-// eos: ends the text; -1 = nothing does.
+// ends: tokens that end the text.
 Result<Generation> Generate(const Model& model, std::span<const std::int32_t> prompt, std::size_t max_tokens,
-                            std::int32_t eos, const std::function<void(std::int32_t)>& on_token) {
+                            std::span<const std::int32_t> ends, const std::function<void(std::int32_t)>& on_token) {
   Generation out;
   auto session = Session::Create(model, prompt.size() + max_tokens, prompt.size());
   if (!session) return session.error();
   auto logits = model.backend->Allocate(model.config.vocab_size);
   if (!logits) return logits.error();
   std::vector<float> host(model.config.vocab_size);
-  auto hidden = session->Forward(prompt);
-  const auto start = std::chrono::steady_clock::now();
-  while (out.tokens.size() < max_tokens && !Interrupted()) {
-    const auto token = BestToken(*session, hidden, *model.backend, **logits, host);
-    if (!token) return token.error();
-    if (*token == eos) break;
+  auto token = BestToken(*session, session->Forward(prompt), *model.backend, **logits, host);
+  while (token.ok() && !Interrupted() && std::ranges::find(ends, *token) == ends.end()) {
     out.tokens.push_back(*token);
     on_token(*token);
-    if (out.tokens.size() < max_tokens) hidden = session->Forward({&*token, 1});
+    if (out.tokens.size() == max_tokens) break;
+    const auto start = std::chrono::steady_clock::now();
+    token = BestToken(*session, session->Forward({&out.tokens.back(), 1}), *model.backend, **logits, host);
+    out.step_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    ++out.steps;
   }
-  out.decode_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (!token) return token.error();
   return out;
+}
+
+// Opened before the model is loaded, so that a wrong entry costs no waiting.
+Result<std::vector<std::int32_t>> FindEndTokens(const std::string& model) {
+  const auto checkpoint = OpenCheckpoint(model);
+  if (!checkpoint) return checkpoint.error();
+  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  return EndTokens(*checkpoint, *tokenizer);
 }
 
 Status RunGenerate(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
+  const auto ends = FindEndTokens(options.model);
+  if (!ends) return ends.error();
   auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
   if (!loaded) return loaded.error();
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
@@ -95,21 +114,21 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
   ResetPeakMemory();
   console.EndProgress();
   console.Raw(options.prompt);
-  const auto result =
-      Generate(loaded->model, *prompt, options.max_tokens, loaded->tokenizer.eos(), [&](std::int32_t token) {
-        console.Raw(loaded->tokenizer.Decode({&token, 1}));
-      });
+  const auto result = Generate(loaded->model, *prompt, options.max_tokens, *ends, [&](std::int32_t token) {
+    console.Raw(loaded->tokenizer.Decode({&token, 1}));
+  });
   console.Raw("\n");
   if (!result) return result.error();
-  const double rate = static_cast<double>(result->tokens.size()) / result->decode_seconds;
+  const std::optional<double> rate = result->tokens_per_second();
   const std::size_t peak = PeakMemoryBytes();
-  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {:.1f} tok/s, peak memory {}", prompt->size(),
-                             result->tokens.size(), rate, FormatBytes(static_cast<double>(peak))));
+  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {}, peak memory {}", prompt->size(),
+                             result->tokens.size(), rate ? fmt::format("{:.1f} tok/s", *rate) : "too few to time",
+                             FormatBytes(static_cast<double>(peak))));
   console.Data({{"prompt", options.prompt},
                 {"text", loaded->tokenizer.Decode(result->tokens)},
                 {"tokens", result->tokens},
                 {"prompt_tokens", prompt->size()},
-                {"decode_tok_s", rate},
+                {"decode_tok_s", rate ? nlohmann::json(*rate) : nlohmann::json(nullptr)},
                 {"peak_rss_bytes", peak}});
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
   return {};

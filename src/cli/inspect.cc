@@ -40,7 +40,8 @@ std::vector<Weighed> Weigh(const ModelConfig& config) {
   std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
-    const std::uint64_t bytes = ModelBytes(config, &format);
+    // On disk every matrix has its shape beside it: two 64-bit numbers.
+    const std::uint64_t bytes = ModelBytes(config, &format) + config.layers * kSlots * 2 * sizeof(std::uint64_t);
     const double bits =
         8.0 * static_cast<double>(LinearBytes(config, format.info)) / static_cast<double>(LinearWeights(config));
     rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});

@@ -1,11 +1,16 @@
 // metal-marlin: the program. Parses the command line, runs one command, converts its Status to the exit code.
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
-#include <cstdlib>
+#include <exception>
+#include <filesystem>
 #include <new>
+#include <system_error>
 
 #include "base/progress.h"
 #include "cli/program_info.h"
@@ -14,17 +19,45 @@
 namespace marlin {
 namespace {
 
-// The first interrupt asks the work to stop at its next safe point. The second one ends the program at once.
+constexpr std::array kEndingSignals = {SIGINT, SIGTERM, SIGHUP};
+volatile std::sig_atomic_t g_ignores_hangup = 0;
+
+void SetHandler(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = 0;  // without SA_RESTART a call that waits returns, so that the work sees the interrupt
+  ::sigaction(signal, &action, nullptr);
+}
+
+// The first signal asks the work to stop at its next safe point. The second one, of any of these kinds, ends the
+// program.
 void OnInterrupt(int) {
   g_interrupted.store(true);
-  std::signal(SIGINT, SIG_DFL);
+  for (const int signal : kEndingSignals) {
+    if (signal != SIGHUP || g_ignores_hangup == 0) SetHandler(signal, SIG_DFL);
+  }
 }
 
 void PrepareSignals() {
-  std::signal(SIGINT, OnInterrupt);
-  std::signal(SIGTERM, OnInterrupt);
-  if (std::signal(SIGHUP, OnInterrupt) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // a closed terminal, but for nohup
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  g_ignores_hangup = hangup.sa_handler == SIG_IGN ? 1 : 0;  // nohup: a closed terminal ends nothing
+  for (const int signal : kEndingSignals) {
+    if (signal != SIGHUP || g_ignores_hangup == 0) SetHandler(signal, OnInterrupt);
+  }
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit shows as an error of write, which names the file
+}
+
+// A program may be started with closed streams (`>&-`). The next file that it opens would then be its standard output,
+// and what it prints would land in that file.
+void OpenClosedStreams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    // Standard output stays one that cannot be written, so that lost data is still an error.
+    const int fd = ::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+    if (fd >= 0 && fd != stream) ::close(fd);
+  }
 }
 
 std::string JoinCommand(const std::vector<std::string>& words) {
@@ -39,8 +72,7 @@ int Finish(const Status& status, Console& console) {
   return static_cast<int>(status.error().code);
 }
 
-int Main(int argc, char** argv) {
-  PrepareSignals();
+int RunProgram(const std::vector<std::string>& words, Console& plain) {
   CommandLine line(
       "Quantizes language models and measures what that costs in quality, size and speed, on your model and your "
       "machine.",
@@ -59,8 +91,6 @@ int Main(int argc, char** argv) {
   RegisterReport(line.root());
   RegisterCompare(line.root());
 
-  const std::vector<std::string> words(argv + 1, argv + std::max(argc, 1));
-  Console plain(Verbosity::kNormal, false);
   const auto selection = line.Parse(words);
   if (!selection) return Finish(selection.error(), plain);
   if (!selection->run) return 0;
@@ -70,11 +100,33 @@ int Main(int argc, char** argv) {
                                                : Verbosity::kNormal;
   Console console(verbosity, common.json);
   Invocation invocation{common, console, JoinCommand(words)};
+  Status status = selection->run(invocation);
+  if (status.ok()) status = console.Finish();
+  return Finish(status, console);
+}
+
+// Libraries below report by Result; what they throw nevertheless becomes an error here and nowhere else.
+Error ErrorOf(const std::exception& exception) {
+  if (dynamic_cast<const std::bad_alloc*>(&exception) != nullptr) return {ErrorCode::kResource, "not enough memory"};
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&exception)) {
+    return {ErrorCode::kInput, fmt::format("cannot use {}: {}", file->path1().string(), file->code().message())};
+  }
+  const auto* system = dynamic_cast<const std::system_error*>(&exception);
+  if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again) {
+    return {ErrorCode::kResource,
+            "the system starts no more threads (a limit of processes is reached); ask for fewer with --threads"};
+  }
+  return {ErrorCode::kFailure, fmt::format("the program failed: {}; please report this", exception.what())};
+}
+
+int Main(int argc, char** argv) {
+  OpenClosedStreams();
+  PrepareSignals();
+  Console plain(Verbosity::kNormal, false);
   try {
-    Status status = selection->run(invocation);
-    return Finish(status.ok() ? console.Finish() : status, console);
-  } catch (const std::bad_alloc&) {
-    return Finish(Error{ErrorCode::kResource, "not enough memory"}, console);
+    return RunProgram({argv + 1, argv + std::max(argc, 1)}, plain);
+  } catch (const std::exception& exception) {
+    return Finish(ErrorOf(exception), plain);
   }
 }
 

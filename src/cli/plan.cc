@@ -10,6 +10,8 @@
 #include <optional>
 #include <system_error>
 
+#include "base/file.h"
+#include "base/open_file.h"
 #include "base/statistics.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
@@ -90,9 +92,9 @@ void PrintConfirmed(const PrecisionPlan& plan, Console& console) {
   const std::vector<double> counts(plan.held_out_windows, static_cast<double>(plan.ctx - 1));
   const HeldOutKl* uniform = BestUniform(plan);
   const HeldOutKl& mixed = plan.confirmed.at(0);
-  console.Result(fmt::format("  held-out KL      mixed   {} nats, {} windows{}",
-                             WithInterval(EstimateMean(mixed.window_kl, counts)), plan.held_out_windows,
-                             plan.held_out_windows < kFewWindows ? " (few)" : ""));
+  console.Result(
+      fmt::format("  held-out KL      mixed   {} nats, {}{}", WithInterval(EstimateMean(mixed.window_kl, counts)),
+                  CountText(plan.held_out_windows, "window"), plan.held_out_windows < kFewWindows ? " (few)" : ""));
   if (uniform == nullptr) {
     console.Result("                   no single configuration is within the budget");
     return;
@@ -169,7 +171,8 @@ Result<Job> Prepare(const Options& options, const Budget& budget, Invocation& in
 
 Status RunPlan(const Options& options, Invocation& invocation) {
   Console& console = invocation.console;
-  if (std::error_code code; fs::exists(options.output, code) && !options.overwrite) {
+  if (auto status = CheckOutputFile(options.output); !status) return status;
+  if (IsListed(options.output) && !options.overwrite) {
     return Error{ErrorCode::kInput, fmt::format("{} already exists; --overwrite replaces it", options.output)};
   }
   const auto budget = ChooseBudget(options);
@@ -184,7 +187,9 @@ Status RunPlan(const Options& options, Invocation& invocation) {
   if (!backend) return backend.error();
   const auto plan = MakePlan(job->checkpoint, job->windows, job->plan, **backend, console.progress());
   if (!plan && plan.error().code == ErrorCode::kInterrupted) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues after the last finished layer"};
+    return Error{ErrorCode::kInterrupted, fmt::format("interrupted; the same command continues after the last finished "
+                                                      "layer, kept in {}",
+                                                      job->plan.kept.string())};
   }
   if (!plan) return plan.error();
   if (auto status = WritePlan(*plan, options.output); !status) return status;
@@ -212,13 +217,13 @@ void RegisterPlan(Verb parent) {
   options->calibration.windows = kPlanWindows;
   verb.Add("--held-out", options->held_out, "Further windows of the text that confirm the plan")
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
-  verb.Add("--method", options->method, "Method that makes the weights while measuring: " + MethodNames());
+  verb.Add("--method", options->method, "Method that makes the weights while measuring: " + MethodNames()).Names();
   verb.Add("--sensitivity", options->sensitivity,
            "estimated: each unit is measured in one format, and the error of its weights gives the others; measured: "
            "in every format, which takes seven times as long")
       .OneOf({"estimated", "measured"});
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
-  verb.Add("-o,--output", options->output, "File to write").Required();
+  verb.Add("-o,--output", options->output, "File to write").Required().NamesFile();
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
   AddBackendOptions(verb, options->backend, kExactActivations);
   verb.Runs([options](Invocation& invocation) { return RunPlan(*options, invocation); });

@@ -26,6 +26,7 @@ struct Options {
   std::string output;
   std::string stats;
   bool rotate = false;
+  bool seed_given = false;
   CalibrationOptions calibration;
   QuantizeOptions quantize;
 };
@@ -106,6 +107,11 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   const auto recipe = ParseRecipe(quantize.method);
   if (!recipe) return recipe.error();
   quantize.method = recipe->name;
+  if (options.seed_given && !recipe->rotate) {
+    return Error{ErrorCode::kUsage, fmt::format("--rotation-seed is for a rotation, and {} has none; add --rotate, or "
+                                                "leave the seed out",
+                                                recipe->name)};
+  }
   if (*known == MethodNeeds::kNothing) return {};
   if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
   const auto config = ParseModelConfig(checkpoint.config);
@@ -201,7 +207,9 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
   if (auto status = Prepare(options, *checkpoint, invocation, quantize, calibration); !status) return status;
   const auto summary = QuantizeModel(*checkpoint, quantize, options.output, invocation.console.progress());
   if (!summary && summary.error().code == ErrorCode::kInterrupted && calibration.windows) {
-    return Error{ErrorCode::kInterrupted, "interrupted; the same command continues after the last finished layer"};
+    return Error{ErrorCode::kInterrupted,
+                 fmt::format("interrupted; the same command continues after the last finished layer, kept in {}",
+                             KeptLayersOf(options.output).string())};
   }
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
@@ -228,17 +236,20 @@ void RegisterQuantize(Verb parent) {
                              "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
   verb.Add("model", options->model, "Hugging Face folder or GGUF file").Required();
   verb.Add("-c,--config", options->config,
-           fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig));
+           fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig))
+      .Names();
   verb.Add("--plan", options->plan, "Plan file from `metal-marlin plan`, with a format per layer; replaces --config");
-  verb.Add("-o,--output", options->output, "Folder to create").Required();
+  verb.Add("-o,--output", options->output, "Folder to create").Required().NamesNewFolder();
   verb.Add("--method", options->quantize.method,
            fmt::format("Quantization method: {} (gptq-cd with --calibration; with --stats mse, or gptq-cd if they "
                        "contain X^T X; else rtn), {}",
-                       kAutoMethod, RecipeNames()));
+                       kAutoMethod, RecipeNames()))
+      .Names();
   verb.AddFlag("--rotate", options->rotate,
                "Rotate the model first; the same as --method rotate+METHOD. The model's outputs do not change, but "
                "outliers in weights and activations are spread, which helps some methods");
-  verb.Add("--rotation-seed", options->quantize.rotation_seed, "Seed of the rotation's random signs");
+  const Option seed =
+      verb.Add("--rotation-seed", options->quantize.rotation_seed, "Seed of the rotation's random signs");
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   verb.Add("--stats", options->stats,
            "Statistics of this model from `metal-marlin calibrate`, instead of --calibration");
@@ -249,7 +260,10 @@ void RegisterQuantize(Verb parent) {
                "Keep tensors in 16 bits that other programs cannot read when quantized (INT4: rows that are not a "
                "multiple of the group)");
   verb.AddFlag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
-  verb.Runs([options](Invocation& invocation) { return RunQuantize(*options, invocation); });
+  verb.Runs([options, seed](Invocation& invocation) {
+    options->seed_given = seed.IsGiven();
+    return RunQuantize(*options, invocation);
+  });
 }
 
 }  // namespace marlin

@@ -18,7 +18,8 @@ void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activati
   verb.Add("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
       .OneOf({"cpu", "reference"});
   verb.Add("--isa", options.isa,
-           fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()));
+           fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()))
+      .Names();
   options.activations = activations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
@@ -54,11 +55,14 @@ std::string RoundingOf(const BackendOptions& options) {
   return std::string(NameOf(RoughestActivations({cpu->isa.value_or(UsualIsa()), cpu->activations, cpu->kernel})));
 }
 
+std::string NameOfIsa(const BackendOptions& options) {
+  const auto asked = ParseIsa(options.isa);
+  return std::string(HighestLevel(options.isa.empty() || !asked ? UsualIsa() : *asked));
+}
+
 std::string BackendLabel(const BackendOptions& options) {
   if (options.backend == "reference") return options.backend;
-  const auto asked = ParseIsa(options.isa);
-  const std::string label =
-      fmt::format("{}/{}", options.backend, HighestLevel(options.isa.empty() || !asked ? UsualIsa() : *asked));
+  const std::string label = fmt::format("{}/{}", options.backend, NameOfIsa(options));
   if (!options.kernel.empty()) return label + " " + options.kernel;
   const std::string rounding = RoundingOf(options);
   return rounding == kExactActivations ? label : label + "/" + rounding;

@@ -47,6 +47,9 @@ std::string RoundingOf(const BackendOptions& options);
 // Warns where --kernel or --activations int8 changes nothing, as no weight of these models has such a kernel.
 void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptions& options, Console& console);
 
+// The chosen instruction set in the program's own spelling; without a choice the best one of this machine.
+std::string NameOfIsa(const BackendOptions& options);
+
 // Name of the backend for records: "cpu/avx2", "cpu/avx512bf16/bf16" where activations are rounded, "reference".
 std::string BackendLabel(const BackendOptions& options);
 
