@@ -39,6 +39,11 @@ void RedirectTo(const fs::path& path, int target) {
     const rlimit limit{*options.file_size_limit, *options.file_size_limit};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  if (options.memory_limit) {
+    const rlimit limit{*options.memory_limit, *options.memory_limit};
+    ::setrlimit(RLIMIT_AS, &limit);
+  }
+  if (options.close_stdout) ::close(STDOUT_FILENO);
   std::vector<char*> argv;
   std::string program = MARLIN_PROGRAM;
   argv.push_back(program.data());

@@ -13,9 +13,11 @@ struct RunOptions {
   std::map<std::string, std::string> environment{};  // added to the test's own; an empty value removes the variable
   std::filesystem::path folder{};                    // to run in; empty = here
   std::optional<std::size_t> file_size_limit{};      // RLIMIT_FSIZE
+  std::optional<std::size_t> memory_limit{};         // RLIMIT_AS
   std::optional<double> signal_after_seconds{};      // then `signal` is sent
   int signal = 9;
   std::string stdout_file{};  // instead of being kept
+  bool close_stdout = false;  // as by `>&-`
 };
 
 struct RunResult {
