@@ -22,6 +22,25 @@ template <int N, class Function>
 }
 #define MARLIN_INLINE __attribute__((always_inline))
 
+// Words 0 .. kVectors - 1 of `weights` become word kWord of a step, of consecutive vectors of rows.
+template <class Code, int kWord, int kVectors>
+[[gnu::always_inline]] inline void DecodeWords(const std::uint8_t* bytes, Words (&weights)[kVectors]) {
+  Unrolled<kVectors>([&](auto v) MARLIN_INLINE { weights[v] = Code::template Word<kWord>(bytes + v * kLanes * 4); });
+}
+template <int kVectors>
+[[gnu::always_inline]] inline void LoadWordsOfRows(const std::uint8_t* from, Words (&weights)[kVectors]) {
+  Unrolled<kVectors>([&](auto v) MARLIN_INLINE { weights[v] = LoadWords(from + v * kLanes * 4); });
+}
+// DecodeWords, and stored one behind the other.
+template <class Code, int kWord, int kVectors>
+[[gnu::always_inline]] inline void UnpackWords(const std::uint8_t* bytes, Words (&weights)[kVectors],
+                                               std::uint8_t* to) {
+  Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
+    weights[v] = Code::template Word<kWord>(bytes + v * kLanes * 4);
+    StoreWords(to + v * kLanes * 4, weights[v]);
+  });
+}
+
 // Prefetches, by fetch(line), a part of what a pass over kVectors vectors of rows reads in a step: the lines of word
 // kWord. Requests for all lines at once would wait for each other.
 template <class Code, int kVectors, int kWord, class Fetch>
@@ -81,6 +100,15 @@ class PanelAhead {
 // Words of a token in a step.
 template <class Dots>
 constexpr std::size_t kTokenStep = Dots::kStepWords* Dots::kParts;
+
+// Where FetchWord's lines go: into L1, or at once past the caches.
+struct SoonNeeded {
+  bool past_caches;
+  [[gnu::always_inline]] void operator()(const std::uint8_t* line) const { FetchSoon(line, past_caches); }
+};
+struct NeededInL1 {
+  [[gnu::always_inline]] void operator()(const std::uint8_t* line) const { __builtin_prefetch(line + kIntoL1Ahead); }
+};
 
 // Whether the words of a format are larger than its weights.
 template <class Code>
@@ -146,7 +174,8 @@ struct TileSums {
       });
     });
   }
-  // kWords words of every row times the words at_token(word, part, token).
+  // kWords words of every row times the words at_token(word, part, token). At is a named struct, not a lambda: the
+  // compiler then makes these functions once for all formats and places, which is most of the time it takes.
   template <int kWords, class At>
   [[gnu::always_inline]] void Add(const Words (&weights)[kWords][kVectors], At at_token) {
     Unrolled<kParts>([&](auto part) MARLIN_INLINE {

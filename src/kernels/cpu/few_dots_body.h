@@ -27,14 +27,31 @@ struct WordsOfTiles {
   }
 };
 
+// For TileSums: the words of T tokens that belong to words `first`, `first` + 1, ... of a step in the order in which
+// they are multiplied.
+template <class Dots, int T>
+struct DirectWords {
+  const WordsOfTiles<Dots, T>& x;
+  int first;
+  [[gnu::always_inline]] const std::uint32_t* operator()(int i, int part, int t) const {
+    return x.At(WordAt<Dots>(first + i) * Dots::kParts + part, t);
+  }
+};
+// The same for one part of word `word`.
+template <class Dots, int T>
+struct DirectWordsOfPart {
+  const WordsOfTiles<Dots, T>& x;
+  int word;
+  [[gnu::always_inline]] const std::uint32_t* operator()(int, int, int t) const { return x.At(word, t); }
+};
+
 // Parameters of the tokens for the sums over a block; the tokens are packed in one tile or two. They are copied before
 // the loops of the sums, because addresses computed after the loops would delay the next sums.
-template <class Code, int T>
+template <class Dots, int T, bool kOffset>
 class BlockParams {
-  using Dots = typename Code::Dots;
   using Tiles = WordsOfTiles<Dots, T>;
   template <int kTokens>
-  using Tile = typename Dots::template TokenParams<kTokens, kHasOffset<Code>>;
+  using Tile = typename Dots::template TokenParams<kTokens, kOffset>;
 
  public:
   BlockParams(const MatmulTile& tile, const Block& block)
@@ -59,20 +76,30 @@ class BlockParams {
   Tile<Tiles::kSecond == 0 ? 1 : Tiles::kSecond> second_;
 };
 
+// The sums of vector v of rows with T tokens, added to totals [T][64] from the first of its rows on.
+template <int T, class Params, class Sums, class Offset>
+[[gnu::always_inline]] inline void FoldVector(const Params& params, const Sums& sums, int v, Vec scale, Offset offset,
+                                              float* totals) {
+  Unrolled<T>([&](auto t) MARLIN_INLINE {
+    float* const total = totals + t * 64;
+    const Vec value = params.template Value<decltype(t)::value>(sums.Of(t, v), offset);
+    Store(total, Fma(scale, value, Load(total)));
+  });
+}
+
+template <class Code, int T>
+using ParamsOf = BlockParams<typename Code::Dots, T, kHasOffset<Code>>;
+
 // Adds a block to totals [T][64], for the rows of one register tile.
 template <class Code, int T, class Sums>
-[[gnu::always_inline]] inline void FoldDirect(const Block& block, const BlockParams<Code, T>& params, int first,
+[[gnu::always_inline]] inline void FoldDirect(const Block& block, const ParamsOf<Code, T>& params, int first,
                                               const Sums& sums, float* totals) {
   Unrolled<Sums::kVectors>([&](auto v) MARLIN_INLINE {
     const int row = first + v * kLanes;
     const Vec scale = Code::Scale(block.header, row);
     typename Code::Dots::Offset offset{};
     if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
-    Unrolled<T>([&](auto t) MARLIN_INLINE {
-      float* const total = totals + t * 64 + row;
-      const Vec value = params.template Value<decltype(t)::value>(sums.Of(t, v), offset);
-      Store(total, Fma(scale, value, Load(total)));
-    });
+    FoldVector<T>(params, sums, v, scale, offset, totals + row);
   });
 }
 
@@ -90,7 +117,7 @@ inline const std::uint8_t* ShareOfBlock(const Block& block, int first) {
 // One block for T tokens and the rows of one register tile: adds to totals [T][64].
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDots(const MatmulTile& tile, const Block& block,
-                                              const BlockParams<Code, T>& params, int first, float* totals) {
+                                              const ParamsOf<Code, T>& params, int first, float* totals) {
   using Dots = typename Code::Dots;
   using Tiles = WordsOfTiles<Dots, T>;
   constexpr int kVectors = Dots::template kVectors<T>;
@@ -111,14 +138,11 @@ template <class Code, int T>
       Words weights[kAtOnce][kVectors];
       Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
         constexpr int kWord = WordAt<Dots>(decltype(group)::value * kAtOnce + decltype(i)::value);
-        FetchWord<Code, kVectors, kWord>(bytes,
-                                         [&](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, past_caches); });
+        FetchWord<Code, kVectors, kWord>(bytes, SoonNeeded{past_caches});
         if (!past_caches) later.template Visit<kWord, Dots::kStepWords>();
-        Unrolled<kVectors>([&](auto v)
-                               MARLIN_INLINE { weights[i][v] = Code::template Word<kWord>(bytes + v * kLanes * 4); });
+        DecodeWords<Code, kWord>(bytes, weights[i]);
       });
-      sums.Add(weights, [&](auto i, auto part, auto t)
-                            MARLIN_INLINE { return x.At(WordAt<Dots>(group * kAtOnce + i) * Dots::kParts + part, t); });
+      sums.Add(weights, DirectWords<Dots, T>{x, group * kAtOnce});
     });
   }
   FoldDirect<Code, T>(block, params, first, sums, totals);
@@ -128,8 +152,8 @@ template <class Code, int T>
 // the start of the second. The words are stored in `unpacked` between the passes.
 template <class Code, int T>
 [[gnu::always_inline]] inline void DirectDotsTwoPass(const MatmulTile& tile, const Block& block,
-                                                     const BlockParams<Code, T>& params, int first,
-                                                     std::uint8_t* unpacked, float* totals) {
+                                                     const ParamsOf<Code, T>& params, int first, std::uint8_t* unpacked,
+                                                     float* totals) {
   using Dots = typename Code::Dots;
   constexpr int kVectors = Dots::template kVectorsTwoPass<T>;
   constexpr std::size_t kUnpackedStep = Dots::kStepWords * kVectors * kLanes * 4;
@@ -145,17 +169,14 @@ template <class Code, int T>
   const std::uint8_t* bytes = codes;
   const std::uint8_t* const end = codes + StepsOf(block.length) * Code::kStepBytes;
   std::uint8_t* w = unpacked;
-  const auto fetch = [](const std::uint8_t* line) MARLIN_INLINE { FetchSoon(line, false); };
+  constexpr SoonNeeded fetch{false};
   for (; bytes != end; bytes += Code::kStepBytes, x.Advance(kTokenStep<Dots>), w += kUnpackedStep) {
     FetchWord<Code, kVectors, 0>(bytes, fetch);
     later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[1][kVectors];
-      Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
-        weights[0][v] = Code::template Word<decltype(word)::value>(bytes + v * kLanes * 4);
-        StoreWords(w + (word * kVectors + v) * kLanes * 4, weights[0][v]);
-      });
-      sums.Add(weights, [&](auto, auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts, t); });
+      UnpackWords<Code, decltype(word)::value>(bytes, weights[0], w + word * kVectors * kLanes * 4);
+      sums.Add(weights, DirectWordsOfPart<Dots, T>{x, word * Dots::kParts});
     });
   }
   sums.Raise();
@@ -165,9 +186,8 @@ template <class Code, int T>
     later.template Visit<0, 1>();
     Unrolled<Dots::kStepWords>([&](auto word) MARLIN_INLINE {
       Words weights[1][kVectors];
-      Unrolled<kVectors>(
-          [&](auto v) MARLIN_INLINE { weights[0][v] = LoadWords(unpacked + (word * kVectors + v) * kLanes * 4); });
-      sums.Add(weights, [&](auto, auto, auto t) MARLIN_INLINE { return x.At(word * Dots::kParts + 1, t); });
+      LoadWordsOfRows(unpacked + word * kVectors * kLanes * 4, weights[0]);
+      sums.Add(weights, DirectWordsOfPart<Dots, T>{x, word * Dots::kParts + 1});
     });
   }
   FoldDirect<Code, T>(block, params, first, sums, totals);
@@ -178,7 +198,7 @@ template <class Code, int T>
 [[gnu::always_inline]] inline void DirectBlock(const MatmulTile& tile, const Block& block, std::uint8_t* unpacked,
                                                float* totals) {
   constexpr bool kTwoPass = kTakesTwoPasses<typename Code::Dots, T>;
-  const BlockParams<Code, T> params(tile, block);
+  const ParamsOf<Code, T> params(tile, block);
   for (int first = 0; first < 64; first += VectorsOf<typename Code::Dots, T, kTwoPass>() * kLanes) {
     if constexpr (kTwoPass) {
       DirectDotsTwoPass<Code, T>(tile, block, params, first, unpacked, totals);

@@ -43,6 +43,24 @@ struct DotProduct {
   }
 };
 
+// For TileSums: the words of a packed tile of T tokens, `parts` for one of a row.
+template <class Dots, int T>
+struct PackedWords {
+  const std::uint32_t* x;
+  [[gnu::always_inline]] const std::uint32_t* operator()(int i, int part, int t) const {
+    return x + (i * Dots::kParts + part) * T + t;
+  }
+};
+// Those of a step, in the order in which they are multiplied, from `first` on.
+template <class Dots, int T>
+struct PackedStepWords {
+  const std::uint32_t* x;
+  int first;
+  [[gnu::always_inline]] const std::uint32_t* operator()(int i, int part, int t) const {
+    return x + (WordAt<Dots>(first + i) * Dots::kParts + part) * T + t;
+  }
+};
+
 // The register tiles of T tokens, one after the other; with kTwoPass high bytes first, then low bytes.
 template <class Dots, int T, bool kOffset, bool kTwoPass>
 class TileRun {
@@ -102,9 +120,9 @@ template <class Dots, int T, bool kOffset>
       Words row[kAtOnce][Run::kVectors];
       Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
         run.Fetch();
-        Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[i][v] = LoadWords(w + i * 256 + v * kLanes * 4); });
+        LoadWordsOfRows(w + i * 256, row[i]);
       });
-      sums.Add(row, [&](auto i, auto part, auto t) MARLIN_INLINE { return x + (i * Dots::kParts + part) * T + t; });
+      sums.Add(row, PackedWords<Dots, T>{x});
     }
     run.Fold(b, first, sums);
   }
@@ -128,8 +146,8 @@ template <class Dots, int T, bool kOffset>
     for (int part = 0;;) {
       run.Fetch();
       Words row[1][Run::kVectors];
-      Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE { row[0][v] = LoadWords(at + v * kLanes * 4); });
-      sums.Add(row, [&](auto, auto, auto t) MARLIN_INLINE { return token + t; });
+      LoadWordsOfRows(at, row[0]);
+      sums.Add(row, PackedWords<Dots, T>{token});
       at += 256;
       token += Dots::kParts * T;
       if (at != end) continue;
@@ -183,16 +201,10 @@ template <class Code, int T>
         Unrolled<kAtOnce>([&](auto i) MARLIN_INLINE {
           constexpr int kWord = WordAt<Dots>(decltype(group)::value * kAtOnce + decltype(i)::value);
           run.template Fetch<true>();
-          FetchWord<Code, Run::kVectors, kWord>(
-              bytes, [](const std::uint8_t* line) MARLIN_INLINE { __builtin_prefetch(line + kIntoL1Ahead); });
-          Unrolled<Run::kVectors>([&](auto v) MARLIN_INLINE {
-            row[i][v] = Code::template Word<kWord>(bytes + v * kLanes * 4);
-            StoreWords(w + kWord * 256 + v * kLanes * 4, row[i][v]);
-          });
+          FetchWord<Code, Run::kVectors, kWord>(bytes, NeededInL1{});
+          UnpackWords<Code, kWord>(bytes, row[i], w + kWord * 256);
         });
-        sums.Add(row, [&](auto i, auto part, auto t) MARLIN_INLINE {
-          return x + (WordAt<Dots>(group * kAtOnce + i) * Dots::kParts + part) * T + t;
-        });
+        sums.Add(row, PackedStepWords<Dots, T>{x, group * kAtOnce});
       });
     }
     run.Fold(b, first, sums);
