@@ -4,14 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/test_text.h"
 #include "tests/program.h"
 #include "tests/tiny_model.h"
 
 namespace marlin {
 namespace {
 using nlohmann::json;
-
-bool Has(const std::string& text, const std::string& word) { return text.find(word) != std::string::npos; }
 
 class BenchKernels : public testing::Test {
  protected:

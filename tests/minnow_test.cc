@@ -18,8 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::string kMinnow = MARLIN_SOURCE_DIR "/models/minnow";
-
 json RunJson(std::vector<std::string> words) {
   words.insert(words.end(), {"--json", "-q"});
   const RunResult run = RunProgram(words);
@@ -170,15 +168,15 @@ std::vector<std::string> Gptq(const fs::path& out, const std::string& text, cons
           "-q"};
 }
 
-std::string Weights(const fs::path& folder) { return *ReadFile(folder / "model.safetensors"); }
+std::string WeightsIn(const fs::path& folder) { return *ReadFile(folder / "model.safetensors"); }
 
 TEST(Minnow, CalibrationDecidesTheWeightsAndThreadsDoNot) {
   const TemporaryFolder folder;
   ASSERT_EQ(RunProgram(Gptq(folder / "one", "LICENSE", "1")).exit_code, 0);
   ASSERT_EQ(RunProgram(Gptq(folder / "two", "LICENSE", "2")).exit_code, 0);
-  EXPECT_EQ(Weights(folder / "one"), Weights(folder / "two"));
+  EXPECT_EQ(WeightsIn(folder / "one"), WeightsIn(folder / "two"));
   ASSERT_EQ(RunProgram(Gptq(folder / "other", "README.md")).exit_code, 0);
-  EXPECT_NE(Weights(folder / "one"), Weights(folder / "other"));
+  EXPECT_NE(WeightsIn(folder / "one"), WeightsIn(folder / "other"));
   const json config = json::parse(*ReadFile(folder / "one" / "config.json"));
   const json calibration = config["quantization_config"]["metal_marlin"]["calibration"];
   EXPECT_EQ(calibration["text"], "LICENSE");
@@ -200,7 +198,7 @@ TEST(Minnow, AKilledCalibrationGoesOnAfterTheLastLayer) {
     const RunResult last = RunProgram(Gptq(folder / "killed", "LICENSE"));
     ASSERT_EQ(last.exit_code, 0) << last.err;
   }
-  EXPECT_EQ(Weights(folder / "killed"), Weights(folder / "whole"));
+  EXPECT_EQ(WeightsIn(folder / "killed"), WeightsIn(folder / "whole"));
   EXPECT_FALSE(fs::exists(folder / "killed.part")) << "what was kept for the next run is gone";
 }
 

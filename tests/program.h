@@ -28,6 +28,9 @@ struct RunResult {
 
 RunResult RunProgram(const std::vector<std::string>& arguments, const RunOptions& options = {});
 
+// The model of the repository.
+inline const std::string kMinnow = MARLIN_SOURCE_DIR "/models/minnow";
+
 // A fresh folder under the test's temporary folder, removed with the object.
 class TemporaryFolder {
  public:

@@ -16,8 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::string kMinnow = MARLIN_SOURCE_DIR "/models/minnow";
-
 void CopyTokenizer(const fs::path& to) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
     if (fs::exists(fs::path(kMinnow) / name)) fs::copy_file(fs::path(kMinnow) / name, to / name);

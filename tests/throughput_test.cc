@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/test_text.h"
 #include "tests/program.h"
 #include "tests/tiny_gguf.h"
 #include "tests/tiny_model.h"
@@ -12,8 +13,6 @@
 namespace marlin {
 namespace {
 using nlohmann::json;
-
-bool Has(const std::string& text, const std::string& word) { return text.find(word) != std::string::npos; }
 
 class Throughput : public testing::Test {
  protected:

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/test_text.h"
 #include "kernels/isa.h"
 #include "tests/program.h"
 #include "tests/tiny_gguf.h"
@@ -14,8 +15,6 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-bool Has(const std::string& text, const std::string& word) { return text.find(word) != std::string::npos; }
 
 class Verbs : public testing::Test {
  protected:

@@ -44,5 +44,6 @@ constexpr std::uint16_t FloatToHalf(float value) {
 }
 
 constexpr float kHalfMax = 65504.0f;
+constexpr std::uint16_t kHalfOne = 0x3c00;
 
 }  // namespace marlin

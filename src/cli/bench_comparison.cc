@@ -28,7 +28,7 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct BenchComparisonArguments {
   std::vector<std::string> models;
   std::vector<std::string> configs;
   TextOptions text;
@@ -77,7 +77,8 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   return formats;
 }
 
-Result<ComparisonOptions> MakeOptions(const Options& options, const Invocation& invocation, const Backend& backend) {
+Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, const Invocation& invocation,
+                                      const Backend& backend) {
   auto configs = ParseConfigs(options.configs);
   if (!configs) return configs.error();
   ComparisonOptions out;
@@ -179,7 +180,7 @@ Status CheckResults(const std::string& folder) {
 }
 
 // Checks that imported files belong to one model and have different names.
-Status CheckImports(const Options& options) {
+Status CheckImports(const BenchComparisonArguments& options) {
   if (options.names.size() > options.imports.size()) {
     return Error{ErrorCode::kUsage,
                  fmt::format("--name is given {} times, --import {} times; give each name after its file",
@@ -212,7 +213,7 @@ Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool
 }
 
 // The calibration text of the methods, if one was given.
-Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& options,
+Result<std::optional<ComparisonCalibration>> FindMethodsText(const BenchComparisonArguments& options,
                                                              const ComparisonOptions& comparison,
                                                              const EvalText& evaluation, Console& console) {
   const bool planned = comparison.mixed || comparison.uniform;
@@ -231,7 +232,7 @@ Result<std::optional<ComparisonCalibration>> FindMethodsText(const Options& opti
 }
 
 // Checks that the rows that need plans have what plans need, and that plan options are given only for such rows.
-Status CheckPlanning(const Options& options, const ComparisonOptions& comparison) {
+Status CheckPlanning(const BenchComparisonArguments& options, const ComparisonOptions& comparison) {
   const bool named = !options.budgets.empty() || !options.plan.empty();
   if (!comparison.mixed && !comparison.uniform) {
     if (!named) return {};
@@ -249,7 +250,8 @@ Status CheckPlanning(const Options& options, const ComparisonOptions& comparison
 }
 
 // The plans of every model; in a dry run only those made before.
-Status AddPlans(const Options& options, Backend& backend, const Invocation& invocation, ComparisonOptions& comparison) {
+Status AddPlans(const BenchComparisonArguments& options, Backend& backend, const Invocation& invocation,
+                ComparisonOptions& comparison) {
   if (auto status = CheckPlanning(options, comparison); !status) return status;
   if (!comparison.mixed && !comparison.uniform) return {};
   Console& console = invocation.console;
@@ -289,7 +291,7 @@ Status AddPlans(const Options& options, Backend& backend, const Invocation& invo
 }
 
 // A fresh process decodes with the model and reports its peak.
-Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& options, int threads) {
+Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparisonArguments& options, int threads) {
   std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
                                     "16",       "--json",       "-q",       "--threads", std::to_string(threads)};
   const auto choice = BackendWords(options.backend);
@@ -304,7 +306,7 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const Options& option
   return document["peak_rss_bytes"].get<std::uint64_t>();
 }
 
-Status PlanAndRun(const Options& options, Invocation& invocation) {
+Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckResults(options.results); !status) return status;
   if (auto status = CheckImports(options); !status) return status;
@@ -346,7 +348,7 @@ Status PlanAndRun(const Options& options, Invocation& invocation) {
   return {};
 }
 
-Status RunComparisonVerb(const Options& options, Invocation& invocation) {
+Status RunComparisonVerb(const BenchComparisonArguments& options, Invocation& invocation) {
   const Status status = PlanAndRun(options, invocation);
   if (status.ok() || status.error().code != ErrorCode::kInterrupted) return status;
   return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where this one stopped"};
@@ -355,7 +357,7 @@ Status RunComparisonVerb(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterBenchComparison(Verb bench) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchComparisonArguments>();
   Verb verb =
       bench.AddVerb("comparison", "Measure the baseline and every configuration of each model; one record per row",
                     "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");

@@ -25,7 +25,7 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-struct Options {
+struct BenchKernelsArguments {
   bool explain = false;
   bool quick_timing = false;
   std::string model;
@@ -51,7 +51,7 @@ Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string
   return formats;
 }
 
-Result<std::vector<GemmShape>> ChooseShapes(const Options& options) {
+Result<std::vector<GemmShape>> ChooseShapes(const BenchKernelsArguments& options) {
   if (options.model.empty()) return NamedShapes(options.shapes, options.tokens);
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
@@ -67,7 +67,7 @@ Result<PictureType> PictureTypeOf(const std::string& file) {
 }
 
 // Checks that the plots can be drawn, before the measurement, which may take an hour.
-Status CheckPlots(const Options& options, const std::vector<GemmShape>& shapes) {
+Status CheckPlots(const BenchKernelsArguments& options, const std::vector<GemmShape>& shapes) {
   for (const std::string& file : {options.plot, options.plot_tokens}) {
     if (file.empty()) continue;
     const auto type = PictureTypeOf(file);
@@ -97,7 +97,7 @@ Status CheckKernel(const std::vector<const FormatRow*>& formats, const std::stri
 }
 
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
-               const Options& options, Console& console) {
+               const BenchKernelsArguments& options, Console& console) {
   const auto kernels = KernelsOf(options.backend);
   if (!kernels) return kernels.error();
   console.Result(fmt::format("this machine has: {}", IsaNames(HostIsa())));
@@ -166,7 +166,7 @@ json ToJson(const KernelTiming& timing, const KernelSpeed& speed) {
           {"samples_ns", timing.samples_ns}};
 }
 
-Status DrawPlots(const Options& options, const KernelPlotInput& input, Console& console) {
+Status DrawPlots(const BenchKernelsArguments& options, const KernelPlotInput& input, Console& console) {
   for (const auto& [file, draw] :
        {std::pair{options.plot, &RooflineFigure}, std::pair{options.plot_tokens, &TokensFigure}}) {
     if (file.empty()) continue;
@@ -246,7 +246,7 @@ KernelPlotInput PlotInput(const KernelRun& run) {
 }
 
 Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
-               const Options& options, Invocation& invocation) {
+               const BenchKernelsArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckPlots(options, shapes); !status) return status;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
@@ -278,7 +278,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   return DrawPlots(options, plot, console);
 }
 
-Status RunKernels(const Options& options, Invocation& invocation) {
+Status RunKernels(const BenchKernelsArguments& options, Invocation& invocation) {
   const auto formats = ParseFormats(options.formats);
   if (!formats) return formats.error();
   const auto shapes = ChooseShapes(options);
@@ -291,7 +291,7 @@ Status RunKernels(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterBenchKernels(Verb bench) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchKernelsArguments>();
   Verb verb = bench.AddVerb("kernels", "Time single matrix products, or show which kernel is chosen and why",
                             "metal-marlin bench kernels --explain -f fp4-g128");
   const Option explain =

@@ -23,7 +23,7 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-struct Options {
+struct BenchThroughputArguments {
   std::vector<std::string> models;
   CandidateOptions candidates;
   RunLengths lengths;
@@ -109,7 +109,7 @@ json ToJson(const ThroughputRow& row, std::size_t tokens, const std::vector<doub
           {"samples_ns", samples_ns}};
 }
 
-std::string Heading(const Options& options, int threads, const std::optional<MachineLimits>& limits) {
+std::string Heading(const BenchThroughputArguments& options, int threads, const std::optional<MachineLimits>& limits) {
   const std::string measured = "limits of this machine: " + (limits ? DescribeLimits(*limits) : "not measured");
   return fmt::format(
       "{} threads, {}, {}; {}; {} of each test after 1 warm-up, interleaved; GB/s, GFLOP/s (linear layers without the "
@@ -118,8 +118,8 @@ std::string Heading(const Options& options, int threads, const std::optional<Mac
       options.lengths.repetitions == 1 ? "1 run" : fmt::format("{} runs", options.lengths.repetitions));
 }
 
-void Print(const Options& options, const std::vector<ThroughputRow>& rows, const json& json_rows, int threads,
-           const std::optional<MachineLimits>& limits, Console& console) {
+void Print(const BenchThroughputArguments& options, const std::vector<ThroughputRow>& rows, const json& json_rows,
+           int threads, const std::optional<MachineLimits>& limits, Console& console) {
   std::string text = options.output == "csv"
                          ? ThroughputCsv(rows)
                          : Heading(options, threads, limits) + "\n" + ToMarkdown(ThroughputTable(rows));
@@ -133,7 +133,7 @@ void Print(const Options& options, const std::vector<ThroughputRow>& rows, const
   console.Data(document);
 }
 
-Status RunThroughput(const Options& options, Invocation& invocation) {
+Status RunThroughput(const BenchThroughputArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (options.output_given && options.output != "json" && invocation.common.json) {
     return Error{ErrorCode::kUsage,
@@ -197,7 +197,7 @@ Status RunThroughput(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterBenchThroughput(Verb bench) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchThroughputArguments>();
   Verb verb = bench.AddVerb("throughput", "Measure tokens per second as llama-bench does: pp512 and tg128",
                             "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
   verb.Add("model", options->models,

@@ -21,7 +21,7 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct CalibrateArguments {
   std::string model;
   std::string output;
   std::vector<std::string> merge;
@@ -32,14 +32,14 @@ struct Options {
 };
 
 // A text, cut for a model.
-struct Job {
+struct CalibrateJob {
   Checkpoint checkpoint;
   ModelConfig config;
   TokenStream stream;
   StatisticsSource source;
 };
 
-Result<Job> Prepare(const Options& options, const EvalText& text) {
+Result<CalibrateJob> Prepare(const CalibrateArguments& options, const EvalText& text) {
   auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
   auto config = ParseModelConfig(checkpoint->config);
@@ -52,10 +52,10 @@ Result<Job> Prepare(const Options& options, const EvalText& text) {
   if (!hash) return hash.error();
   const StatisticsSource source = {
       *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, windows->begins.size(), 0};
-  return Job{std::move(*checkpoint), std::move(*config), std::move(windows->stream), source};
+  return CalibrateJob{std::move(*checkpoint), std::move(*config), std::move(windows->stream), source};
 }
 
-Status CheckMemory(const Job& job, bool gram, Console& console) {
+Status CheckMemory(const CalibrateJob& job, bool gram, Console& console) {
   const std::uint64_t statistics = StatisticsBytes(job.config, gram);
   const std::uint64_t weights = 2 * CountParameters(job.config);
   const std::uint64_t need = statistics + weights + SessionBytes(job.config, job.source.ctx, job.source.ctx);
@@ -78,7 +78,7 @@ bool SameRun(const ModelStatistics& found, const StatisticsSource& wanted, bool 
 }
 
 // The state of an interrupted run of the same work, or an empty state.
-ModelStatistics StartFrom(const fs::path& partial, const Job& job, bool gram, Console& console) {
+ModelStatistics StartFrom(const fs::path& partial, const CalibrateJob& job, bool gram, Console& console) {
   if (std::error_code code; fs::exists(partial, code)) {
     auto found = ReadStatistics(partial);
     if (found && SameRun(*found, job.source, gram)) {
@@ -89,7 +89,7 @@ ModelStatistics StartFrom(const fs::path& partial, const Job& job, bool gram, Co
   return EmptyStatistics(job.config, job.source);
 }
 
-Result<ModelStatistics> Collect(const Options& options, const Job& job, Invocation& invocation) {
+Result<ModelStatistics> Collect(const CalibrateArguments& options, const CalibrateJob& job, Invocation& invocation) {
   constexpr std::chrono::seconds kSaveEvery{30};
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
@@ -117,7 +117,7 @@ Result<ModelStatistics> Collect(const Options& options, const Job& job, Invocati
   return statistics;
 }
 
-nlohmann::json Describe(const Options& options, const ModelStatistics& statistics,
+nlohmann::json Describe(const CalibrateArguments& options, const ModelStatistics& statistics,
                         const std::vector<std::string>& silent) {
   const StatisticsSource& source = statistics.source;
   return {{"file", options.output},
@@ -132,7 +132,8 @@ nlohmann::json Describe(const Options& options, const ModelStatistics& statistic
           {"silent_channels", silent}};
 }
 
-Status Save(const Options& options, const ModelStatistics& statistics, nlohmann::json extra, Console& console) {
+Status Save(const CalibrateArguments& options, const ModelStatistics& statistics, nlohmann::json extra,
+            Console& console) {
   if (auto status = WriteStatistics(statistics, options.output); !status) return status;
   std::error_code ignored;
   fs::remove(options.output + ".part", ignored);
@@ -147,7 +148,7 @@ Status Save(const Options& options, const ModelStatistics& statistics, nlohmann:
   return {};
 }
 
-Status RunMerge(const Options& options, Console& console) {
+Status RunMerge(const CalibrateArguments& options, Console& console) {
   if (!options.model.empty() || options.merge.size() < 2) {
     return Error{ErrorCode::kUsage, "--merge takes two or more files of statistics and no model"};
   }
@@ -163,7 +164,7 @@ Status RunMerge(const Options& options, Console& console) {
   return Save(options, *merged, nlohmann::json::object(), console);
 }
 
-Status RunCalibrate(const Options& options, Invocation& invocation) {
+Status RunCalibrate(const CalibrateArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckOutputFile(options.output); !status) return status;
   if (IsListed(options.output) && !options.overwrite) {
@@ -188,7 +189,7 @@ Status RunCalibrate(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterCalibrate(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CalibrateArguments>();
   Verb verb =
       parent.AddVerb("calibrate", "Collect statistics of the inputs of every linear layer on a calibration text",
                      "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");

@@ -11,7 +11,7 @@
 namespace marlin {
 namespace {
 
-struct Options {
+struct CompareArguments {
   std::string a;
   std::string b;
   CompareLimits limits;
@@ -30,7 +30,7 @@ std::string Joined(const std::vector<std::string>& sentences) {
   return out;
 }
 
-Status RunCompare(const Options& options, Invocation& invocation) {
+Status RunCompare(const CompareArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (std::error_code code; std::filesystem::equivalent(options.a, options.b, code)) {
     console.Warn(
@@ -65,7 +65,7 @@ Status RunCompare(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterCompare(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareArguments>();
   Verb verb = parent.AddVerb(
       "compare", "Compare two folders of records; a gate for CI",
       "metal-marlin compare ./results-of-main ./results-of-branch --max-ppl-delta 0.5 --max-slowdown 10");

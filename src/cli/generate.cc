@@ -20,7 +20,7 @@
 namespace marlin {
 namespace {
 
-struct Options {
+struct GenerateArguments {
   std::string model;
   std::string prompt;
   std::size_t max_tokens = 64;
@@ -48,7 +48,7 @@ Result<std::int32_t> BestToken(Session& session, MatrixView<const float> hidden,
   return static_cast<std::int32_t>(std::distance(host.begin(), best));
 }
 
-Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const Options& options,
+Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const GenerateArguments& options,
                                                const ModelConfig& config) {
   auto ids = tokenizer.Encode(options.prompt, true);
   if (!ids) return ids.error();
@@ -100,7 +100,7 @@ Result<std::vector<std::int32_t>> FindEndTokens(const std::string& model) {
   return EndTokens(*checkpoint, *tokenizer);
 }
 
-Status RunGenerate(const Options& options, Invocation& invocation) {
+Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
@@ -137,7 +137,7 @@ Status RunGenerate(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterGenerate(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateArguments>();
   Verb verb = parent.AddVerb("generate", "Continue a text, always with the most likely token",
                              "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();

@@ -22,7 +22,7 @@ using nlohmann::json;
 
 constexpr std::size_t kContext = 512;  // of the memory estimate
 
-struct Options {
+struct InspectArguments {
   std::string model;
   std::string tokenize;
 };
@@ -199,7 +199,7 @@ Status PrintTokens(const Tokenizer& tokenizer, const std::string& path, Console&
   return {};
 }
 
-Status RunInspect(const Options& options, Invocation& invocation) {
+Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto checkpoint = OpenCheckpoint(options.model);
   if (!checkpoint) return checkpoint.error();
@@ -254,7 +254,7 @@ Status RunInspect(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterInspect(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<InspectArguments>();
   Verb verb = parent.AddVerb("inspect", "Show a model, and its size in each configuration",
                              "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();

@@ -28,7 +28,7 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-struct Options {
+struct PlanArguments {
   std::string model;
   std::string output;
   std::string budget;
@@ -42,7 +42,7 @@ struct Options {
   BackendOptions backend;
 };
 
-Result<Budget> ChooseBudget(const Options& options) {
+Result<Budget> ChooseBudget(const PlanArguments& options) {
   const int named = (options.budget.empty() ? 0 : 1) + (options.size.empty() ? 0 : 1) + (options.max_kl ? 1 : 0);
   if (named > 1) return Error{ErrorCode::kUsage, "--budget, --size and --max-kl exclude each other"};
   if (options.max_kl) return Budget{BudgetKind::kMostKl, *options.max_kl};
@@ -54,8 +54,8 @@ Result<Budget> ChooseBudget(const Options& options) {
   return budget;
 }
 
-Status CheckMemory(const Options& options, const ModelConfig& config, const PlanWindows& windows, const Method& method,
-                   Console& console) {
+Status CheckMemory(const PlanArguments& options, const ModelConfig& config, const PlanWindows& windows,
+                   const Method& method, Console& console) {
   // While the plan is confirmed, the model is in memory twice: in 16 bits and quantized.
   const std::uint64_t need =
       2 * CountParameters(config) + CountParameters(config) * 5 / 8 +
@@ -110,7 +110,7 @@ void PrintConfirmed(const PrecisionPlan& plan, Console& console) {
   console.Result(fmt::format("                   {}: uniform loses {} more", verdict, WithInterval(estimate)));
 }
 
-void Print(const Options& options, const PrecisionPlan& plan, double seconds, Console& console) {
+void Print(const PlanArguments& options, const PrecisionPlan& plan, double seconds, Console& console) {
   console.Result(
       fmt::format("{}: {} for a budget of {}", options.output, plan.model_name, DescribeBudget(plan.budget)));
   PrintUnits(plan, console);
@@ -129,13 +129,13 @@ void Print(const Options& options, const PrecisionPlan& plan, double seconds, Co
                              FormatDuration(seconds), options.model, options.output, options.calibration.data));
 }
 
-struct Job {
+struct PlanJob {
   Checkpoint checkpoint;
   PlanWindows windows;
   PlanOptions plan;
 };
 
-Result<Job> Prepare(const Options& options, const Budget& budget, Invocation& invocation) {
+Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invocation& invocation) {
   const auto method = ParseMethod(options.method);
   if (!method) return method.error();
   const auto input = FindCalibration(options.calibration, invocation.console);
@@ -166,10 +166,10 @@ Result<Job> Prepare(const Options& options, const Budget& budget, Invocation& in
   plan.tokenizer_sha256 = tokenizer->sha256();
   plan.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   plan.command = invocation.command;
-  return Job{std::move(*checkpoint), std::move(*windows), std::move(plan)};
+  return PlanJob{std::move(*checkpoint), std::move(*windows), std::move(plan)};
 }
 
-Status RunPlan(const Options& options, Invocation& invocation) {
+Status RunPlan(const PlanArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckOutputFile(options.output); !status) return status;
   if (IsListed(options.output) && !options.overwrite) {
@@ -203,7 +203,7 @@ Status RunPlan(const Options& options, Invocation& invocation) {
 }  // namespace
 
 void RegisterPlan(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanArguments>();
   Verb verb = parent.AddVerb("plan", "Choose a format for each layer under a budget, by measured sensitivities",
                              "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
   verb.Add("model", options->model, "Hugging Face folder or GGUF file, in 16 bits").Required();

@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kDefaultConfig = "fp4-g128";
 
-struct Options {
+struct QuantizeArguments {
   std::string model;
   std::string config;
   std::string plan;
@@ -50,8 +50,8 @@ Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows,
                            FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
-Status PrepareWalk(const Options& options, const ModelConfig& config, const Tokenizer& tokenizer, const Recipe& recipe,
-                   Invocation& invocation, Calibration& out) {
+Status PrepareWalk(const QuantizeArguments& options, const ModelConfig& config, const Tokenizer& tokenizer,
+                   const Recipe& recipe, Invocation& invocation, Calibration& out) {
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
   auto windows = CutCalibration(tokenizer, input->text, options.calibration.ctx, options.calibration.windows);
@@ -75,7 +75,7 @@ Result<std::string> SourceHash(const Checkpoint& checkpoint, QuantizeOptions& qu
   return quantize.source_sha256;
 }
 
-Status CheckStatistics(const Options& options, const Checkpoint& checkpoint, const ModelConfig& config,
+Status CheckStatistics(const QuantizeArguments& options, const Checkpoint& checkpoint, const ModelConfig& config,
                        const Tokenizer& tokenizer, const ModelStatistics& statistics, QuantizeOptions& quantize) {
   const auto hash = SourceHash(checkpoint, quantize);
   if (!hash) return hash.error();
@@ -84,7 +84,7 @@ Status CheckStatistics(const Options& options, const Checkpoint& checkpoint, con
 }
 
 // The statistics of activations that the method will have.
-Result<MethodNeeds> FindKnown(const Options& options, Calibration& out) {
+Result<MethodNeeds> FindKnown(const QuantizeArguments& options, Calibration& out) {
   const bool walk = !options.calibration.data.empty();
   if (options.stats.empty()) return walk ? MethodNeeds::kGram : MethodNeeds::kNothing;
   if (walk) {
@@ -97,8 +97,8 @@ Result<MethodNeeds> FindKnown(const Options& options, Calibration& out) {
   return out.statistics->has_gram() ? MethodNeeds::kGram : MethodNeeds::kImportance;
 }
 
-Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation& invocation, QuantizeOptions& quantize,
-               Calibration& out) {
+Status Prepare(const QuantizeArguments& options, const Checkpoint& checkpoint, Invocation& invocation,
+               QuantizeOptions& quantize, Calibration& out) {
   const auto known = FindKnown(options, out);
   if (!known) return known.error();
   if (quantize.method == kAutoMethod) quantize.method = ChooseMethod(*known);
@@ -128,7 +128,8 @@ Status Prepare(const Options& options, const Checkpoint& checkpoint, Invocation&
   return {};
 }
 
-void Print(const Options& options, const std::string& method, const QuantizeSummary& summary, Console& console) {
+void Print(const QuantizeArguments& options, const std::string& method, const QuantizeSummary& summary,
+           Console& console) {
   const StoredSizes& sizes = summary.sizes;
   const auto model_bytes = static_cast<double>(sizes.model_bytes);
   console.Result(
@@ -150,8 +151,8 @@ void Print(const Options& options, const std::string& method, const QuantizeSumm
 }
 
 // The formats of a plan file.
-Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkpoint, QuantizeOptions& quantize,
-                                Console& console) {
+Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const Checkpoint& checkpoint,
+                                QuantizeOptions& quantize, Console& console) {
   if (!options.config.empty()) {
     return Error{ErrorCode::kUsage, "--plan and --config exclude each other: a plan names the format of each layer"};
   }
@@ -177,8 +178,8 @@ Result<FormatMap> FormatsOfPlan(const Options& options, const Checkpoint& checkp
   return plan->formats();
 }
 
-Status RunQuantize(const Options& given, Invocation& invocation) {
-  Options options = given;
+Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
+  QuantizeArguments options = given;
   if (options.config.empty() && options.plan.empty()) options.config = kDefaultConfig;
   const auto format = options.plan.empty() ? ParseConfig(options.config) : Result<const FormatRow*>(nullptr);
   if (!format) return format.error();
@@ -230,7 +231,7 @@ Status RunQuantize(const Options& given, Invocation& invocation) {
 }  // namespace
 
 void RegisterQuantize(Verb parent) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeArguments>();
   options->quantize.method = kAutoMethod;
   Verb verb = parent.AddVerb("quantize", "Quantize a model into a folder",
                              "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");

@@ -17,13 +17,13 @@ namespace fs = std::filesystem;
 
 constexpr const char* kDefaultResults = "./benchmarks/results/";
 
-struct Options {
+struct ReportArguments {
   std::string results = kDefaultResults;
   std::string output;
 };
 
 // The commands that fill the folder of records and make this page again.
-PageCommands CommandsOf(const Options& options) {
+PageCommands CommandsOf(const ReportArguments& options) {
   PageCommands commands;
   const auto folder = [](const fs::path& path) { return (path / "").lexically_normal(); };
   if (folder(options.results) != folder(kDefaultResults)) {
@@ -34,7 +34,7 @@ PageCommands CommandsOf(const Options& options) {
   return commands;
 }
 
-Status RunReport(const Options& options, Invocation& invocation) {
+Status RunReport(const ReportArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto loaded = LoadRecords(options.results);
   if (!loaded) return loaded.error();
@@ -78,7 +78,7 @@ Status RunReport(const Options& options, Invocation& invocation) {
 void RegisterReport(Verb parent) {
   Verb report = parent.AddGroup("report", "Write the report from records",
                                 "metal-marlin report generate ./benchmarks/results/ -o docs/report");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportArguments>();
   Verb verb = report.AddVerb("generate", "Write RESULTS.md and plots from a folder of records",
                              "metal-marlin report generate ./benchmarks/results/ -o docs/report");
   verb.Add("results", options->results, "Folder of records");

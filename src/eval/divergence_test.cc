@@ -14,9 +14,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::size_t kVocab = 40;
-constexpr std::size_t kCtx = 16;
-
 // `model` against `base`, both run window by window.
 Result<DivergenceResult> Compare(const Model& base, const Model& model, const TokenStream& stream,
                                  std::size_t samples = 0, const DivergenceFn& on_window = {}) {

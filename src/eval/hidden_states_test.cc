@@ -13,9 +13,6 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr std::size_t kVocab = 40;
-constexpr std::size_t kCtx = 16;
-
 class HiddenStates : public testing::Test {
  protected:
   void SetUp() override {

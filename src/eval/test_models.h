@@ -14,6 +14,10 @@
 
 namespace marlin {
 
+// Sizes of the models and windows of these tests.
+inline constexpr std::size_t kVocab = 40;
+inline constexpr std::size_t kCtx = 16;
+
 // A model of one layer; embedding and head are random, the block's weights random and small.
 inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, double head_scale,
                        std::uint64_t seed = 1) {

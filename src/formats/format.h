@@ -76,6 +76,9 @@ struct FormatRow {
   double (*error)(std::span<const float> weights, std::span<const float> importance, GroupParams params) noexcept;
 };
 
+// Whether weights share scales, in groups.
+constexpr bool HasGroups(const FormatInfo& info) { return info.group > 0; }
+
 constexpr std::size_t GroupsPerRow(const FormatInfo& info, std::size_t cols) {
   return info.group == 0 ? 0 : (cols + static_cast<std::size_t>(info.group) - 1) / static_cast<std::size_t>(info.group);
 }

@@ -16,7 +16,7 @@ namespace {
 struct ArchiveDeleter {
   void operator()(struct archive* reader) const { archive_read_free(reader); }
 };
-using Reader = std::unique_ptr<struct archive, ArchiveDeleter>;
+using ArchiveReader = std::unique_ptr<struct archive, ArchiveDeleter>;
 
 constexpr std::size_t kReadBytes = 64 << 10;
 
@@ -98,7 +98,7 @@ Status Copy(const std::filesystem::path& path, struct archive* reader, std::uint
 
 Status ExtractMember(const std::filesystem::path& archive, std::string_view member, const std::filesystem::path& target,
                      std::uint64_t max_bytes) {
-  const Reader reader(archive_read_new());
+  const ArchiveReader reader(archive_read_new());
   MARLIN_CHECK(reader != nullptr, "libarchive has no memory for a reader");
   MARLIN_CHECK(archive_read_support_format_zip(reader.get()) == ARCHIVE_OK, "libarchive was built without zip");
   if (archive_read_open_filename(reader.get(), archive.c_str(), kReadBytes) != ARCHIVE_OK) {

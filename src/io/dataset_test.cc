@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/test_text.h"
 #include "io/http_test_server.h"
 #include "io/zip_test_file.h"
 
@@ -15,8 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Connection = HttpTestServer::Connection;
-
-bool Has(const std::string& text, std::string_view piece) { return text.find(piece) != std::string::npos; }
 
 // Read once, before a test changes the environment.
 const fs::path& StandardFile() {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/test_text.h"
 #include "io/http_test_server.h"
 
 namespace marlin {
@@ -55,8 +56,6 @@ class DownloadTest : public testing::Test {
   }
   fs::path folder_;
 };
-
-bool Has(const std::string& text, std::string_view piece) { return text.find(piece) != std::string::npos; }
 
 // Serves `body` with a strong ETag and honours Range the way a real server does.
 void ServeFile(const std::string& body, const std::string& etag, const std::string& request,

@@ -93,13 +93,6 @@ T Load(const std::uint8_t* from) {
   return value;
 }
 
-// A metadata string for a message: short and printable.
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 80)) out += c >= ' ' && c <= '~' ? c : '?';
-  return out + (text.size() > 80 ? "..." : "");
-}
-
 // Reads the file front to back and never past its end.
 class Reader {
  public:
@@ -221,7 +214,7 @@ Status ReadMetadata(Reader& reader, std::uint64_t pairs, std::map<std::string_vi
 }
 
 // A tensor's entry; its bytes are found when the start of the data is known.
-struct Entry {
+struct TensorEntry {
   Tensor tensor;
   std::uint64_t offset = 0;
   std::size_t bytes = 0;
@@ -243,8 +236,8 @@ Result<DType> ReadGgmlType(Reader& reader, const std::string& what) {
       ErrorCode::kUnsupported);
 }
 
-Result<Entry> ReadEntry(Reader& reader) {
-  Entry entry;
+Result<TensorEntry> ReadEntry(Reader& reader) {
+  TensorEntry entry;
   const auto name = reader.String("a tensor name");
   if (!name) return name.error();
   if (name->empty()) return reader.Fail("a tensor has no name");
@@ -274,9 +267,9 @@ Result<Entry> ReadEntry(Reader& reader) {
 
 // Gives every tensor its bytes. `data` begins at the first byte after the padded header.
 Status PlaceTensors(const Reader& reader, std::span<const std::uint8_t> data, std::uint64_t alignment,
-                    std::vector<Entry>& entries) {
-  std::vector<const Entry*> order;
-  for (Entry& entry : entries) {
+                    std::vector<TensorEntry>& entries) {
+  std::vector<const TensorEntry*> order;
+  for (TensorEntry& entry : entries) {
     const std::string what = fmt::format("tensor {}", Printable(entry.tensor.name));
     if (entry.offset % alignment != 0) {
       return reader.Fail(fmt::format("{} starts at offset {}, want a multiple of {}", what, entry.offset, alignment));
@@ -290,7 +283,8 @@ Status PlaceTensors(const Reader& reader, std::span<const std::uint8_t> data, st
     entry.tensor.bytes = data.subspan(static_cast<std::size_t>(entry.offset), entry.bytes);
     order.push_back(&entry);
   }
-  std::sort(order.begin(), order.end(), [](const Entry* a, const Entry* b) { return a->offset < b->offset; });
+  std::sort(order.begin(), order.end(),
+            [](const TensorEntry* a, const TensorEntry* b) { return a->offset < b->offset; });
   for (std::size_t i = 1; i < order.size(); ++i) {
     if (order[i]->offset < order[i - 1]->offset + order[i - 1]->bytes) {
       return reader.Fail(fmt::format("tensors {} and {} overlap", Printable(order[i - 1]->tensor.name),
@@ -302,7 +296,7 @@ Status PlaceTensors(const Reader& reader, std::span<const std::uint8_t> data, st
 
 Result<std::vector<Tensor>> ReadTensors(Reader& reader, std::uint64_t count, std::uint64_t alignment,
                                         std::span<const std::uint8_t> file) {
-  std::vector<Entry> entries;
+  std::vector<TensorEntry> entries;
   std::unordered_set<std::string> names;
   for (std::uint64_t i = 0; i < count; ++i) {
     auto entry = ReadEntry(reader);
@@ -316,7 +310,7 @@ Result<std::vector<Tensor>> ReadTensors(Reader& reader, std::uint64_t count, std
   const auto data = file.subspan(static_cast<std::size_t>(std::min<std::uint64_t>(start, file.size())));
   if (auto status = PlaceTensors(reader, data, alignment, entries); !status) return status.error();
   std::vector<Tensor> tensors;
-  for (Entry& entry : entries) tensors.push_back(std::move(entry.tensor));
+  for (TensorEntry& entry : entries) tensors.push_back(std::move(entry.tensor));
   return tensors;
 }
 
@@ -350,6 +344,12 @@ constexpr std::array<std::string_view, std::variant_size_v<GgufValue>> kValueNam
     "a string",  "an array of numbers", "an array of strings"};
 
 }  // namespace
+
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 80)) out += c >= ' ' && c <= '~' ? c : '?';
+  return out + (text.size() > 80 ? "..." : "");
+}
 
 std::int64_t GgufNumbers::Integer(std::size_t i) const {
   MARLIN_CHECK(i < size && is_integer(), "an integer of the array");

@@ -55,6 +55,10 @@ using GgufStrings = std::vector<std::string_view>;
 // Integers of every width are std::int64_t (std::uint64_t only when the value does not fit), floats are double.
 using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string_view, GgufNumbers, GgufStrings>;
 
+// A string of a file for a message or a name: its first 80 bytes, "?" for what is not printable ASCII, "..." where more
+// follow.
+std::string Printable(std::string_view text);
+
 struct GgufFile {
   // Errors: kInput (truncated, overlapping, contradictory; says what and where), kUnsupported (version, byte order,
   // nested arrays, block types; names the tensor and the type).

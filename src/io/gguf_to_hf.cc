@@ -115,13 +115,6 @@ Error Unsupported(const GgufFile& gguf, const std::string& what) {
   return {ErrorCode::kUnsupported, fmt::format("{}: {}", gguf.file.path().string(), what)};
 }
 
-// A metadata string as JSON may hold it: other bytes than printable ASCII could be broken UTF-8.
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 80)) out += c >= ' ' && c <= '~' ? c : '?';
-  return out;
-}
-
 // The shortest decimal that gives the same float, so that 1e-5 stored as f32 reads 1e-05 and not 9.999999747378752e-06.
 double Shortest(double value) {
   const float single = static_cast<float>(value);

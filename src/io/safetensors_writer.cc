@@ -14,7 +14,7 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-constexpr std::size_t kHashDigits = 64;
+constexpr std::size_t kHashLength = 64;
 
 std::string Quote(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
 
@@ -33,7 +33,7 @@ Header MakeHeader(std::span<const PlannedTensor> tensors, std::span<const std::s
   for (const PlannedTensor& tensor : tensors) {
     header.text += fmt::format(",{}:\"", Quote(HashKey(tensor.name)));
     header.hash_offsets.push_back(header.text.size());
-    header.text += std::string(kHashDigits, '0') + "\"";
+    header.text += std::string(kHashLength, '0') + "\"";
   }
   header.text += "}";
   std::uint64_t offset = 0;

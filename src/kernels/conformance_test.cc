@@ -22,8 +22,8 @@
 namespace marlin {
 namespace {
 
-Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
-  static ThreadPool pool(3);
+Result<PackedMatrix> PackForTest(const EncodedMatrixView& matrix) {
+  static ThreadPool pool(1);  // pack_test.cc has more
   RegionPool memory;
   return Pack(matrix, memory, pool);
 }
@@ -175,7 +175,7 @@ class Conformance : public testing::TestWithParam<Case> {
   static void Check(std::size_t m, std::size_t n, std::size_t k, GuardSide side, Rng& rng) {
     SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k);
     const EncodedMatrix matrix = RandomEncoded(*GetParam().format, n, k, rng);
-    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+    const Result<PackedMatrix> packed = PackForTest(matrix.view());
     ASSERT_TRUE(packed.ok());
     std::vector<float> x(m * k);
     for (float& value : x) value = static_cast<float>(rng.Normal());
@@ -228,7 +228,7 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
   Rng rng(9);
   for (const std::size_t k : {7, 172, 576, 600}) {
     const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
-    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+    const Result<PackedMatrix> packed = PackForTest(matrix.view());
     ASSERT_TRUE(packed.ok());
     constexpr std::size_t kTokens = 13;
     std::vector<float> x(kTokens * k);
@@ -249,7 +249,7 @@ TEST_P(Conformance, ManyTokensHaveTheBitsOfFew) {
   Rng rng(13);
   for (const std::size_t k : {172, 600}) {
     const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, k, rng);
-    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+    const Result<PackedMatrix> packed = PackForTest(matrix.view());
     ASSERT_TRUE(packed.ok());
     constexpr std::size_t kTokens = 85;
     std::vector<float> x(kTokens * k);
@@ -337,7 +337,7 @@ TEST_P(PackedIntegers, SumsAreExact) {
         SetCodes(matrix, r, 0, std::vector<std::uint32_t>(k, extremes[r]));
       }
       const EncodedMatrix unscaled = WithScalesOf1(matrix);
-      const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+      const Result<PackedMatrix> packed = PackForTest(matrix.view());
       ASSERT_TRUE(packed.ok());
       std::vector<float> x(m * k);
       for (float& value : x) value = static_cast<float>(rng.Normal());
@@ -368,7 +368,7 @@ TEST_P(PackedIntegers, WhatIsTooSmallForAScaleIsZero) {
 TEST_P(Conformance, NotANumberStaysInItsToken) {
   Rng rng(10);
   const EncodedMatrix matrix = RandomEncoded(*GetParam().format, 64, 172, rng);
-  const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+  const Result<PackedMatrix> packed = PackForTest(matrix.view());
   ASSERT_TRUE(packed.ok());
   for (const std::size_t m : {3, 8}) {
     std::vector<float> x(m * 172, 1.0f);

@@ -13,12 +13,11 @@
 
 #include "base/half.h"
 #include "kernels/kernel.h"
+#include "kernels/print_isa.h"
 #include "kernels/random_matrix.h"
 #include "kernels/reference_backend.h"
 
 namespace marlin {
-
-static void PrintTo(const IsaLevel& level, std::ostream* out) { *out << level.name; }
 
 namespace {
 

@@ -9,7 +9,7 @@
 namespace marlin {
 namespace {
 
-Result<PackedMatrix> PackOnThreads(const EncodedMatrixView& matrix) {
+Result<PackedMatrix> PackByTwo(const EncodedMatrixView& matrix) {
   ThreadPool pool(3);
   RegionPool memory;
   return Pack(matrix, memory, pool);
@@ -23,7 +23,7 @@ TEST(Pack, UnpackGivesTheSameBitsBack) {
       for (const std::size_t rows : {1u, 63u, 64u, 65u, 192u}) {
         SCOPED_TRACE(testing::Message() << format.info.name << " " << rows << " x " << cols);
         const EncodedMatrix matrix = RandomEncoded(format, rows, cols, rng);
-        const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+        const Result<PackedMatrix> packed = PackByTwo(matrix.view());
         ASSERT_TRUE(packed.ok()) << packed.error().message;
         const EncodedMatrix back = Unpack(*packed);
         EXPECT_EQ(back.codes, matrix.codes);
@@ -46,7 +46,7 @@ TEST(Pack, PaddingDecodesToZero) {
   for (const FormatRow& format : Formats()) {
     if (format.info.code_bits == 32) continue;
     const EncodedMatrix matrix = RandomEncoded(format, 65, 257, rng);
-    const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+    const Result<PackedMatrix> packed = PackByTwo(matrix.view());
     ASSERT_TRUE(packed.ok());
     const PanelGeometry& geometry = packed->geometry;
     const std::size_t last = geometry.groups - 1;
@@ -71,7 +71,7 @@ TEST(Pack, BytesFollowThePicture) {
   const std::uint32_t codes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   SetCodes(matrix, 1, 0, codes);
   SetParams(matrix, 1, 0, {0x3c00, 9});
-  const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+  const Result<PackedMatrix> packed = PackByTwo(matrix.view());
   ASSERT_TRUE(packed.ok());
   ASSERT_EQ(packed->geometry.bytes(), 128u + 64u + 256u);
   const std::uint8_t* bytes = packed->memory.data();
@@ -93,7 +93,7 @@ TEST(Pack, StartsAreAlignedForEveryFormat) {
 
 TEST(Pack, RefusesAnEmptyMatrix) {
   const EncodedMatrix matrix(Formats()[0], 0, 5);
-  const Result<PackedMatrix> packed = PackOnThreads(matrix.view());
+  const Result<PackedMatrix> packed = PackByTwo(matrix.view());
   ASSERT_FALSE(packed.ok());
   EXPECT_EQ(packed.error().code, ErrorCode::kUnsupported);
 }

@@ -14,10 +14,9 @@
 #include "base/rng.h"
 #include "kernels/guard_memory.h"
 #include "kernels/kernel.h"
+#include "kernels/print_isa.h"
 
 namespace marlin {
-
-static void PrintTo(const IsaLevel& level, std::ostream* out) { *out << level.name; }
 
 namespace {
 

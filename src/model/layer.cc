@@ -10,10 +10,6 @@
 namespace marlin {
 namespace {
 
-MatrixView<float> View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, std::size_t cols) {
-  return {buffer->data(), rows, cols};
-}
-
 const float* BiasOf(const Linear& linear) { return linear.bias ? linear.bias->data() : nullptr; }
 
 // A buffer of a scratch and its floats.

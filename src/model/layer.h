@@ -22,6 +22,11 @@ using LinearObserver = std::function<void(Slot first, MatrixView<const float> x)
 std::span<const Slot> SlotsThatShare(Slot first);
 inline constexpr Slot kInputs[] = {kQ, kO, kGate, kDown};
 
+// A buffer's first rows * cols floats as a matrix.
+inline MatrixView<float> View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, std::size_t cols) {
+  return {buffer->data(), rows, cols};
+}
+
 // What a layer needs beside its weights for up to `m` tokens at a time.
 struct LayerScratch {
   std::unique_ptr<Buffer> normed, q, k, v, attention, gate, up, projected, cos, sin;

@@ -5,14 +5,6 @@
 #include "base/check.h"
 
 namespace marlin {
-namespace {
-
-MatrixView<float> View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, std::size_t cols) {
-  return {buffer->data(), rows, cols};
-}
-
-}  // namespace
-
 std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::size_t max_batch) {
   const std::size_t cache = 2 * config.layers * context * config.kv_size();
   return (cache + max_batch * config.hidden_size + LayerScratch::Floats(config, max_batch)) * sizeof(float);

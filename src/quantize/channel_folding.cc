@@ -30,14 +30,12 @@ Absorber AbsorberOf(Slot first) {
   }
 }
 
-bool HasGroups(const FormatRow* format) { return format->info.group > 0; }
-
 bool CanBeScaled(const LayerFormats& formats, Slot first) {
   for (const Slot slot : SlotsThatShare(first)) {
-    if (!HasGroups(formats.weights[slot])) return false;
+    if (!HasGroups(formats.weights[slot]->info)) return false;
   }
   const Absorber absorber = AbsorberOf(first);
-  return absorber.norm || HasGroups(formats.weights[absorber.rows_of]);
+  return absorber.norm || HasGroups(formats.weights[absorber.rows_of]->info);
 }
 
 // The kv channel that channel j of o's input comes from.

@@ -57,7 +57,7 @@ void PutBack(const LayerTensors& tensors, std::size_t layer, TensorValues& all) 
   }
 }
 
-LayerFormats Formats(const char* matrices) {
+LayerFormats MatricesIn(const char* matrices) {
   LayerFormats formats;
   for (auto& format : formats.norms) format = FindFormat("bf16");
   for (auto& format : formats.biases) format = FindFormat("bf16");
@@ -99,7 +99,7 @@ TEST_F(FoldChannels, TheModelComputesWhatItDid) {
     for (std::size_t layer = 0; layer < config_.layers; ++layer) {
       LayerTensors tensors = TensorsOf(config_, values_, layer);
       LayerStatistics statistics = RandomInputs(config_, 31 + layer).statistics;
-      const auto status = FoldChannelScaling(config_, Formats("fp4-g32"), tensors, statistics, pool_);
+      const auto status = FoldChannelScaling(config_, MatricesIn("fp4-g32"), tensors, statistics, pool_);
       ASSERT_TRUE(status.ok()) << status.error().message;
       PutBack(tensors, layer, folded);
     }
@@ -125,7 +125,7 @@ TEST_F(FoldChannels, StatisticsAreThoseOfTheDividedInputs) {
   LayerTensors tensors = TensorsOf(config_, values_, 0);
   const LayerTensors before = tensors;
   Inputs inputs = RandomInputs(config_, 4);
-  ASSERT_TRUE(FoldChannelScaling(config_, Formats("fp4-g32"), tensors, inputs.statistics, pool_).ok());
+  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), tensors, inputs.statistics, pool_).ok());
   for (const Slot first : {kQ, kGate, kDown}) {
     const std::size_t i = InputIndex(first);
     const std::size_t k = kLinearSlots[first].cols(config_);
@@ -156,7 +156,7 @@ TEST_F(FoldChannels, QueryHeadsOfOneKvHeadShareTheirFactors) {
   LayerTensors tensors = TensorsOf(config_, values_, 0);
   const LayerTensors before = tensors;
   LayerStatistics statistics = RandomInputs(config_, 4).statistics;
-  ASSERT_TRUE(FoldChannelScaling(config_, Formats("int4-g64"), tensors, statistics, pool_).ok());
+  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("int4-g64"), tensors, statistics, pool_).ok());
   const std::vector<double> factors = Factors(before.weights[kO], tensors.weights[kO], config_.q_size());
   EXPECT_GT(*std::ranges::max_element(factors), *std::ranges::min_element(factors));
   for (std::size_t j = 0; j < factors.size(); ++j) {
@@ -167,7 +167,7 @@ TEST_F(FoldChannels, QueryHeadsOfOneKvHeadShareTheirFactors) {
 
 TEST_F(FoldChannels, WhatStaysInSixteenBitsIsLeftAlone) {
   Make({});
-  LayerFormats formats = Formats("fp4-g32");
+  LayerFormats formats = MatricesIn("fp4-g32");
   formats.weights[kUp] = FindFormat("bf16");
   LayerTensors tensors = TensorsOf(config_, values_, 0);
   const LayerTensors before = tensors;
@@ -181,7 +181,7 @@ TEST_F(FoldChannels, WhatStaysInSixteenBitsIsLeftAlone) {
 // An input that no token reached, a norm of zeros, a norm whose quotient fp16 cannot hold.
 TEST_F(FoldChannels, ChannelsWithoutASensibleFactorAreKept) {
   Make({});
-  LayerFormats formats = Formats("fp4-g32");
+  LayerFormats formats = MatricesIn("fp4-g32");
   for (auto& format : formats.norms) format = FindFormat("fp16");
   values_[NormName(0, kAttentionNorm)][5] = 0;
   values_[NormName(0, kAttentionNorm)][6] = 65504;
@@ -209,14 +209,14 @@ TEST_F(FoldChannels, ThreadsChangeNoBitAndForeignStatisticsAreRefused) {
   LayerStatistics of_two = RandomInputs(config_, 4).statistics;
   LayerStatistics of_five = of_two;
   ThreadPool pool(5);
-  ASSERT_TRUE(FoldChannelScaling(config_, Formats("fp4-g32"), two, of_two, pool_).ok());
-  ASSERT_TRUE(FoldChannelScaling(config_, Formats("fp4-g32"), five, of_five, pool).ok());
+  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), two, of_two, pool_).ok());
+  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), five, of_five, pool).ok());
   for (std::size_t s = 0; s < kSlots; ++s) EXPECT_EQ(two.weights[s], five.weights[s]);
   for (const Norm norm : {kAttentionNorm, kMlpNorm}) EXPECT_EQ(two.norms[norm], five.norms[norm]);
   EXPECT_EQ(of_two[0].gram, of_five[0].gram);
 
   std::swap(of_two[0], of_two[1]);
-  const auto status = FoldChannelScaling(config_, Formats("fp4-g32"), two, of_two, pool_);
+  const auto status = FoldChannelScaling(config_, MatricesIn("fp4-g32"), two, of_two, pool_);
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kInput);
   EXPECT_NE(status.error().message.find("q_proj"), std::string::npos) << status.error().message;

@@ -11,7 +11,7 @@
 namespace marlin {
 namespace {
 
-constexpr int kSteps = 20;
+constexpr int kExponentSteps = 20;
 // Rows of every weight that the exponents are judged on: 64 rows x 576 columns give the error to about 1 %.
 constexpr std::size_t kSampledRows = 64;
 
@@ -78,8 +78,8 @@ Result<ChannelScaling> SearchChannelScaling(std::span<const WeightToScale> weigh
   const std::vector<float> importance = Importance(stats);
   ChannelScaling best;
   double least = 0;
-  for (int step = 0; step <= kSteps; ++step) {
-    const double exponent = static_cast<double>(step) / kSteps;
+  for (int step = 0; step <= kExponentSteps; ++step) {
+    const double exponent = static_cast<double>(step) / kExponentSteps;
     std::vector<float> factors = Factors(stats, exponent);
     const double error = ErrorOfAll(weights, true, importance, factors, pool);
     if (step > 0 && !(error < least)) continue;

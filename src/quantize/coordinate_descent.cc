@@ -10,7 +10,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::uint16_t kHalfOne = 0x3c00;
 // Columns of a block where the format has no groups.
 constexpr std::size_t kPlainBlock = 128;
 

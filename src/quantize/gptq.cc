@@ -17,7 +17,7 @@ namespace marlin {
 namespace {
 
 // Positions whose errors are fed to the others together. One chunk of a product.
-constexpr std::size_t kBlock = kProductChunkBytes / sizeof(double);
+constexpr std::size_t kGptqBlock = kProductChunkBytes / sizeof(double);
 constexpr double kMostDamping = 100;
 
 // Least second moment first; equal ones are rounded in the order of storage.
@@ -72,10 +72,10 @@ class RowRounder {
     begin_ = begin;
     rows_ = end - begin;
     fed_.assign(k * rows_, 0.0);
-    errors_.assign(kBlock * rows_, 0.0);
+    errors_.assign(kGptqBlock * rows_, 0.0);
     codes_.assign(rows_ * k, 0);
     for (std::size_t high = k; high > 0;) {
-      const std::size_t low = (high - 1) / kBlock * kBlock;
+      const std::size_t low = (high - 1) / kGptqBlock * kGptqBlock;
       for (std::size_t p = high; p-- > low;) RoundPosition(p, low);
       const MatrixView<const double> feedback(factor_.feedback.data() + low * k, high - low, low, k);
       const MatrixView<const double> errors(errors_.data(), high - low, rows_);

@@ -9,7 +9,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::uint16_t kHalfOne = 0x3c00;
 // Codes and scale settle after two or three rounds; more than this is a cycle of roundings.
 constexpr int kMostRefits = 8;
 constexpr std::size_t kLongestGroup = 256;

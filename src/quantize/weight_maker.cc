@@ -7,9 +7,7 @@
 namespace marlin {
 namespace {
 
-constexpr const char* kWeightSuffix = ".weight";
-
-bool HasGroups(const FormatRow* format) { return format->info.group > 0; }
+constexpr const char* kDotWeight = ".weight";
 
 }  // namespace
 
@@ -28,7 +26,7 @@ void WeightMaker::ListPlaces() {
     }
     for (std::size_t s = 0; s < kSlots; ++s) {
       const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const std::string weight = stem + kWeightSuffix;
+      const std::string weight = stem + kDotWeight;
       for (const std::string& name : {stem, weight}) add(name, {layer, &LayerTensors::weights, s, weight});
       const std::string bias = stem + ".bias";
       if (kLinearSlots[s].bias(config)) add(bias, {layer, &LayerTensors::biases, s, bias});
@@ -52,7 +50,7 @@ Result<WeightMaker> WeightMaker::Create(const SourceTensors& source, const Recip
 
 Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::vector<float>& values,
                                             const InputStatistics* statistics) {
-  const Tensor* tensor = source_->checkpoint().Find(stem + kWeightSuffix);
+  const Tensor* tensor = source_->checkpoint().Find(stem + kDotWeight);
   MARLIN_CHECK(tensor != nullptr, "the plan holds what the checkpoint has");
   const Method* method = recipe_->method;
   if (statistics == nullptr && method->needs == MethodNeeds::kGram && !places_.contains(stem)) {
@@ -64,8 +62,8 @@ Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::
 }
 
 Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
-  if (!HasGroups(formats_.at(name))) return source_->Plain(name, *formats_.at(name));
-  const auto values = source_->Values(name + kWeightSuffix);
+  if (!HasGroups(formats_.at(name)->info)) return source_->Plain(name, *formats_.at(name));
+  const auto values = source_->Values(name + kDotWeight);
   if (!values) return values.error();
   const auto place = places_.find(name);
   const bool known = place != places_.end() && input_.statistics != nullptr;
@@ -77,7 +75,7 @@ Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
 
 // Whether a tensor is part of what a step makes. Plain tensors are read again where nothing changes them.
 bool WeightMaker::Kept(const std::string& name) const {
-  return recipe_->scale_channels || source_->rotated() || HasGroups(formats_.at(name));
+  return recipe_->scale_channels || source_->rotated() || HasGroups(formats_.at(name)->info);
 }
 
 // Checks that the checkpoint had every tensor of the layer.
@@ -90,7 +88,7 @@ Status WeightMaker::CheckLayer(std::size_t layer, const LayerTensors& tensors) c
   }
   for (std::size_t s = 0; s < kSlots; ++s) {
     const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-    if (tensors.weights[s].empty()) return missing(stem + kWeightSuffix);
+    if (tensors.weights[s].empty()) return missing(stem + kDotWeight);
     if (kLinearSlots[s].bias(source_->config()) && tensors.biases[s].empty()) return missing(stem + ".bias");
   }
   return {};
@@ -121,7 +119,7 @@ Result<EncodedMatrix> WeightMaker::MakeTensor(const std::string& name, const Pla
                                               const std::vector<float>& values, const InputStatistics& statistics) {
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
   const FormatRow& format = *formats_.at(name);
-  if (HasGroups(&format)) return Quantize(name, values, &statistics);
+  if (HasGroups(format.info)) return Quantize(name, values, &statistics);
   const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
   return Encode(format, {values.data(), tensor.rows(), tensor.cols()}, *pool_);
 }

@@ -9,16 +9,16 @@ namespace marlin {
 namespace {
 
 // All in pixels.
-constexpr double kWidth = 1080;
-constexpr double kLegendHeight = 40;
+constexpr double kDotsWidth = 1080;
+constexpr double kDotsLegendHeight = 40;
 constexpr double kLineHeight = 30;
 constexpr double kDotHeight = 13;  // of one of several dots, one below the other
-constexpr double kTop = 52;
-constexpr double kBottom = 56;
-constexpr double kGap = 12;
-constexpr double kWidest = kWidth / 3;  // of the texts beside the lines
+constexpr double kDotsTop = 52;
+constexpr double kDotsBottom = 56;
+constexpr double kDotsGap = 12;
+constexpr double kWidest = kDotsWidth / 3;  // of the texts beside the lines
 
-double LineHeight(const std::vector<SeriesStyle>& series, DotLook look) {
+double DotLineHeight(const std::vector<SeriesStyle>& series, DotLook look) {
   if (look == DotLook::kJoined) return kLineHeight;
   return std::max(kLineHeight, 10 + kDotHeight * static_cast<double>(series.size()));
 }
@@ -85,12 +85,13 @@ void DrawPanel(Figure& figure, const DotPanel& panel, const Frame& frame, const 
   script += "unset label\n" + PlotArea(figure, area) + frame.extra;
   script += fmt::format("set xrange [{}:{}]\nset yrange [0:{}]\nset xlabel {} textcolor rgb '#333333'\n", range.low,
                         range.high, area.top - area.bottom, GnuplotString(panel.x_label));
-  script += TextAt(figure, area.right + kGap, area.top + 16, panel.remark_head, {.color = "#555555"});
+  script += TextAt(figure, area.right + kDotsGap, area.top + 16, panel.remark_head, {.color = "#555555"});
   for (std::size_t i = 0; i < panel.lines.size(); ++i) {
     const double y = area.bottom + (static_cast<double>(panel.lines.size() - i) - 0.5) * frame.line_height;
-    script += TextAt(figure, area.left - kGap, y, ClipText(panel.lines[i].name, kWidest, kFontPx), {.align = "right"});
     script +=
-        TextAt(figure, area.right + kGap, y, ClipText(panel.lines[i].remark, kWidest, kFontPx), {.color = "#555555"});
+        TextAt(figure, area.left - kDotsGap, y, ClipText(panel.lines[i].name, kWidest, kFontPx), {.align = "right"});
+    script += TextAt(figure, area.right + kDotsGap, y, ClipText(panel.lines[i].remark, kWidest, kFontPx),
+                     {.color = "#555555"});
   }
   const PanelData data(panel, series.size(), frame.line_height, look);
   std::string plots;
@@ -111,28 +112,29 @@ void DrawPanel(Figure& figure, const DotPanel& panel, const Frame& frame, const 
 }  // namespace
 
 Figure DotFigure(const std::vector<DotPanel>& panels, const std::vector<SeriesStyle>& series, DotLook look) {
-  const double line_height = LineHeight(series, look);
-  double height = kLegendHeight;
-  for (const DotPanel& panel : panels) height += kTop + kBottom + line_height * static_cast<double>(panel.lines.size());
+  const double line_height = DotLineHeight(series, look);
+  double height = kDotsLegendHeight;
+  for (const DotPanel& panel : panels)
+    height += kDotsTop + kDotsBottom + line_height * static_cast<double>(panel.lines.size());
   Figure figure;
-  figure.width_px = static_cast<int>(kWidth);
+  figure.width_px = static_cast<int>(kDotsWidth);
   figure.height_px = static_cast<int>(height);
   figure.script =
       "set multiplot\nunset key\nunset ytics\nset border 1 linecolor rgb '#555555'\nset bars small\n"
       "set xtics nomirror out scale 0.6 textcolor rgb '#333333'\nset grid xtics linecolor rgb '#eeeeee' linetype 1 "
       "linewidth 1\n";
-  const double left = Widest(panels, &DotLine::name) + 2 * kGap;
-  const double right = kWidth - Widest(panels, &DotLine::remark) - 2 * kGap;
-  std::string titles = LegendAt(figure, left, height - kLegendHeight / 2, series);
-  double top = height - kLegendHeight;
+  const double left = Widest(panels, &DotLine::name) + 2 * kDotsGap;
+  const double right = kDotsWidth - Widest(panels, &DotLine::remark) - 2 * kDotsGap;
+  std::string titles = LegendAt(figure, left, height - kDotsLegendHeight / 2, series);
+  double top = height - kDotsLegendHeight;
   for (const DotPanel& panel : panels) {
-    const double area_top = top - kTop;
+    const double area_top = top - kDotsTop;
     const double area_bottom = area_top - line_height * static_cast<double>(panel.lines.size());
     titles += TextAt(figure, left, top - 18, panel.title, {.bold = true});
     titles += TextAt(figure, left, top - 36, panel.subtitle, {.color = "#555555"});
     DrawPanel(figure, panel, {{left, area_bottom, right, area_top}, line_height, titles}, series, look);
     titles.clear();
-    top = area_bottom - kBottom;
+    top = area_bottom - kDotsBottom;
   }
   return figure;
 }

@@ -14,8 +14,8 @@ namespace {
 // All in pixels.
 constexpr double kRooflineWidth = 960;
 constexpr double kRooflineHeight = 600;
-constexpr double kPanelWidth = 560;
-constexpr double kPanelHeight = 420;
+constexpr double kCurvesWidth = 560;
+constexpr double kCurvesHeight = 420;
 constexpr double kSettingLine = 20;  // between legend and panels
 
 // A style per format, in the order in which they come.
@@ -206,16 +206,16 @@ std::optional<Figure> TokensFigure(const KernelPlotInput& input) {
   if (panels.empty()) return std::nullopt;
   const std::size_t columns = panels.size() == 1 ? 1 : 2;
   const std::size_t lines = (panels.size() + columns - 1) / columns;
-  const double panel_width = columns == 1 ? kRooflineWidth : kPanelWidth;
-  const double height = static_cast<double>(lines) * kPanelHeight + kSettingLine;
+  const double panel_width = columns == 1 ? kRooflineWidth : kCurvesWidth;
+  const double height = static_cast<double>(lines) * kCurvesHeight + kSettingLine;
   std::string texts;
   Figure figure = MakeLogFigure(static_cast<double>(columns) * panel_width, height, styles, texts);
   texts += TextAt(figure, kLogLeft, height - 4, input.setting, {.color = "#555555"});
   for (std::size_t i = 0; i < panels.size(); ++i) {
     const double left = static_cast<double>(i % columns) * panel_width;
     const std::size_t line = i / columns;
-    const double top = height - kSettingLine - static_cast<double>(line) * kPanelHeight;
-    panels[i].frame = {left, top - kPanelHeight, left + panel_width, top};
+    const double top = height - kSettingLine - static_cast<double>(line) * kCurvesHeight;
+    panels[i].frame = {left, top - kCurvesHeight, left + panel_width, top};
     DrawLogPanel(figure, panels[i], texts);
     texts.clear();
   }

@@ -5,19 +5,14 @@
 #include <cmath>
 #include <string>
 
+#include "base/test_text.h"
 #include "report/labels.h"
 
 namespace marlin {
 namespace {
 
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
-
 // A layer of n x k weights of half a byte: 10 us for one token, and what arithmetic at `gflops` takes for more.
-KernelSpeed Speed(const std::string& format, std::size_t m, std::size_t n, std::size_t k, double us) {
+KernelSpeed SpeedOf(const std::string& format, std::size_t m, std::size_t n, std::size_t k, double us) {
   KernelSpeed speed;
   speed.m = m;
   speed.n = n;
@@ -34,8 +29,8 @@ KernelSpeed Speed(const std::string& format, std::size_t m, std::size_t n, std::
 KernelPlotInput Input() {
   KernelPlotInput input;
   for (const char* format : {"fp4-g128", "int4-g64"}) {
-    input.speeds.push_back(Speed(format, 1, 1000, 1000, 10));
-    input.speeds.push_back(Speed(format, 8, 1000, 1000, 50));
+    input.speeds.push_back(SpeedOf(format, 1, 1000, 1000, 10));
+    input.speeds.push_back(SpeedOf(format, 8, 1000, 1000, 50));
   }
   input.setting = "2 threads, it's a CPU";
   input.read_gbps = 80;
@@ -102,17 +97,17 @@ TEST(TokensFigure, NeedsOneTokenAndOthers) {
   KernelPlotInput input = Input();
   std::erase_if(input.speeds, [](const KernelSpeed& speed) { return speed.m == 1; });
   EXPECT_FALSE(TokensFigure(input).has_value());
-  input.speeds = {Speed("fp4-g128", 1, 10, 10, 1), Speed("fp4-g128", 8, 20, 10, 1)};
+  input.speeds = {SpeedOf("fp4-g128", 1, 10, 10, 1), SpeedOf("fp4-g128", 8, 20, 10, 1)};
   EXPECT_FALSE(TokensFigure(input).has_value()) << "other layers";
 }
 
 TEST(TokensFigure, HasAPanelPerLayer) {
   KernelPlotInput input = Input();
   for (const std::size_t n : {2000, 3000}) {
-    input.speeds.push_back(Speed("fp4-g128", 1, n, 1000, 20));
-    input.speeds.push_back(Speed("fp4-g128", 64, n, 1000, 400));
+    input.speeds.push_back(SpeedOf("fp4-g128", 1, n, 1000, 20));
+    input.speeds.push_back(SpeedOf("fp4-g128", 64, n, 1000, 400));
   }
-  input.speeds.push_back(Speed("fp4-g128", 1, 4000, 1000, 20));
+  input.speeds.push_back(SpeedOf("fp4-g128", 1, 4000, 1000, 20));
   const Figure figure = *TokensFigure(input);
   EXPECT_EQ(Count(figure.script, "set label 'n = "), 3);
   EXPECT_GT(figure.height_px, TokensFigure(Input())->height_px);
@@ -123,8 +118,8 @@ TEST(KernelPlots, NoNameRunsOutOfTheFigure) {
   KernelPlotInput input;
   for (int i = 0; i < 12; ++i) {
     const std::string format = "a-long-format-" + std::to_string(i);
-    input.speeds.push_back(Speed(format, 1, 100, 100, 10 + i));
-    input.speeds.push_back(Speed(format, 8, 100, 100, 30 + i));
+    input.speeds.push_back(SpeedOf(format, 1, 100, 100, 10 + i));
+    input.speeds.push_back(SpeedOf(format, 8, 100, 100, 30 + i));
   }
   input.read_gbps = 3;
   for (const Figure& figure : {*RooflineFigure(input), *TokensFigure(input)}) {

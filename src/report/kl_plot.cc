@@ -14,7 +14,7 @@ namespace marlin {
 namespace {
 
 // Every point and interval, with room for the labels; at least a factor of 2 in y.
-Axes ChooseAxes(const std::vector<PlotPoint>& points) {
+Axes ChooseKlAxes(const std::vector<PlotPoint>& points) {
   Interval x = {points[0].x, points[0].x};
   Interval y = {points[0].y, points[0].y};
   for (const PlotPoint& point : points) {
@@ -50,7 +50,7 @@ void AddFloor(const Record& baseline, PointPanel& panel) {
   panel.guides = {{floor, "noise floor", true}};
 }
 
-std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
+std::vector<PointPanel> CollectKlPanels(const Analysis& analysis) {
   std::vector<PointPanel> panels;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
@@ -80,7 +80,7 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
       panel.subtitle = DescribeText(*group.perplexity());
       panel.label_key = "stairs: the least KL for the bits (Pareto line)" + OneLine(at_zero) +
                         (several_texts ? "; of calibration texts the best" : "");
-      panel.axes = ChooseAxes(panel.points);
+      panel.axes = ChooseKlAxes(panel.points);
       panel.stairs = ParetoLine(panel.points);
       if (const Record* baseline = group.noise_floor()) AddFloor(*baseline, panel);
       panel.y_tics = LogTics(panel.axes.y);
@@ -93,7 +93,7 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
 }  // namespace
 
 std::optional<Figure> KlFigure(const Analysis& analysis) {
-  const std::vector<PointPanel> panels = CollectPanels(analysis);
+  const std::vector<PointPanel> panels = CollectKlPanels(analysis);
   if (panels.empty()) return std::nullopt;
   return PointFigure(panels, StylesOf(analysis),
                      {"bits per weight of the quantized tensors", "mean KL, nats per token, 95 % interval"},

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/test_text.h"
 #include "report/labels.h"
 #include "report/plots.h"
 #include "report/test_records.h"
@@ -21,12 +22,6 @@ std::vector<StoredRecord> RecordsWithKl(const std::vector<double>& kl) {
     }
   }
   return records;
-}
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 std::string Script(const std::vector<StoredRecord>& records) { return KlFigure(Analyze(records))->script; }

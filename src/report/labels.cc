@@ -9,7 +9,7 @@
 namespace marlin {
 namespace {
 
-constexpr double kGap = 8;          // from a point to the nearest edge of its label
+constexpr double kLabelGap = 8;     // from a point to the nearest edge of its label
 constexpr double kLeaderFrom = 14;  // longer gaps get a line
 constexpr double kPadding = 1.5;    // kept free around a box
 constexpr int kPasses = 12;         // each label is placed again this often, given all others
@@ -22,21 +22,21 @@ constexpr double kLeaderWeight = 40;  // for every label or mark that a leader l
 Box Grown(const Box& box, double by) { return {box.left - by, box.bottom - by, box.right + by, box.top + by}; }
 
 // The point of the box nearest to (x, y).
-struct Point {
+struct Spot {
   double x;
   double y;
 };
-Point Nearest(const Box& box, double x, double y) {
+Spot Nearest(const Box& box, double x, double y) {
   return {std::clamp(x, box.left, box.right), std::clamp(y, box.bottom, box.top)};
 }
 
 double Distance(const Box& box, double x, double y) {
-  const Point p = Nearest(box, x, y);
+  const Spot p = Nearest(box, x, y);
   return std::hypot(p.x - x, p.y - y);
 }
 
 // Whether the segment runs through the box: sampled, since boxes are many pixels wide.
-bool Crosses(Point from, Point to, const Box& box) {
+bool Crosses(Spot from, Spot to, const Box& box) {
   constexpr int kSamples = 24;
   for (int i = 1; i < kSamples; ++i) {
     const double t = static_cast<double>(i) / kSamples;
@@ -56,7 +56,7 @@ Box MoveInside(Box box, const Box& area) {
 // Boxes around the point at growing distances: right, left, above, below and between.
 std::vector<Box> Candidates(const LabelRequest& request, const Box& area) {
   std::vector<Box> boxes;
-  for (double gap = kGap; gap < 260; gap = gap < 30 ? gap + 6 : gap * 1.25) {
+  for (double gap = kLabelGap; gap < 260; gap = gap < 30 ? gap + 6 : gap * 1.25) {
     const int angles = gap < 12 ? 8 : 24;
     for (int i = 0; i < angles; ++i) {
       const double angle = 2 * std::numbers::pi * i / angles;
@@ -74,7 +74,7 @@ double Cost(const Box& box, std::size_t own, std::span<const LabelRequest> reque
             std::span<const PlacedLabel> placed, std::span<const Box> marks) {
   const LabelRequest& request = requests[own];
   const double distance = Distance(box, request.x, request.y);
-  const Point end = Nearest(box, request.x, request.y);
+  const Spot end = Nearest(box, request.x, request.y);
   const bool leader = distance > kLeaderFrom;
   double cost = distance + (leader ? 6 : 0);
   const Box grown = Grown(box, kPadding);
@@ -87,7 +87,7 @@ double Cost(const Box& box, std::size_t own, std::span<const LabelRequest> reque
     if (i == own) continue;
     cost += kLabelWeight * OverlapArea(grown, placed[i].box);
     if (leader && Crosses({request.x, request.y}, end, placed[i].box)) cost += kLeaderWeight;
-    const Point other_end = Nearest(placed[i].box, requests[i].x, requests[i].y);
+    const Spot other_end = Nearest(placed[i].box, requests[i].x, requests[i].y);
     if (placed[i].leader && Crosses({requests[i].x, requests[i].y}, other_end, grown)) cost += kLeaderWeight;
   }
   return cost;

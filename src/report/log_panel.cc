@@ -8,19 +8,19 @@ namespace marlin {
 namespace {
 
 // All in pixels.
-constexpr double kRight = 20;
-constexpr double kBottom = 54;
-constexpr double kTop = 56;
-constexpr double kTitleX = 14;  // of the y axis, from the panel's edge
-constexpr double kLegendLine = 20;
-constexpr double kLegendMark = 40;  // mark and gaps of an entry, beside its text
+constexpr double kLogRight = 20;
+constexpr double kLogBottom = 54;
+constexpr double kLogTop = 56;
+constexpr double kLogTitleX = 14;  // of the y axis, from the panel's edge
+constexpr double kLogLegendLine = 20;
+constexpr double kLogLegendMark = 40;  // mark and gaps of an entry, beside its text
 
 // The styles in lines that fit the width.
 std::vector<std::vector<SeriesStyle>> LegendLines(const std::vector<SeriesStyle>& styles, double width) {
   std::vector<std::vector<SeriesStyle>> lines(1);
   double used = 0;
   for (const SeriesStyle& style : styles) {
-    const double needed = kLegendMark + TextWidth(style.label, kFontPx);
+    const double needed = kLogLegendMark + TextWidth(style.label, kFontPx);
     if (used > 0 && used + needed > width) {
       lines.emplace_back();
       used = 0;
@@ -34,7 +34,7 @@ std::vector<std::vector<SeriesStyle>> LegendLines(const std::vector<SeriesStyle>
 }  // namespace
 
 Box LogPanel::area() const {
-  return {frame.left + kLogLeft, frame.bottom + kBottom, frame.right - kRight, frame.top - kTop};
+  return {frame.left + kLogLeft, frame.bottom + kLogBottom, frame.right - kLogRight, frame.top - kLogTop};
 }
 
 double LogPanel::X(double value) const {
@@ -46,15 +46,15 @@ double LogPanel::Y(double value) const {
 }
 
 Figure MakeLogFigure(double width, double height, const std::vector<SeriesStyle>& styles, std::string& texts) {
-  const auto lines = LegendLines(styles, width - kLogLeft - kRight);
+  const auto lines = LegendLines(styles, width - kLogLeft - kLogRight);
   Figure figure;
   figure.width_px = static_cast<int>(width);
-  figure.height_px = static_cast<int>(height + kLegendLine * static_cast<double>(lines.size()) + 10);
+  figure.height_px = static_cast<int>(height + kLogLegendLine * static_cast<double>(lines.size()) + 10);
   figure.script =
       "set multiplot\nunset key\nset border 3 linecolor rgb '#555555'\nset tics nomirror out scale 0.6 textcolor rgb "
       "'#333333'\nset grid linecolor rgb '#eeeeee' linetype 1 linewidth 1\nset logscale xy\n";
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    texts += LegendAt(figure, kLogLeft, figure.height_px - kLegendLine * (static_cast<double>(i) + 0.8), lines[i]);
+    texts += LegendAt(figure, kLogLeft, figure.height_px - kLogLegendLine * (static_cast<double>(i) + 0.8), lines[i]);
   }
   return figure;
 }
@@ -67,7 +67,7 @@ void DrawLogPanel(Figure& figure, const LogPanel& panel, const std::string& text
       fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", panel.x.low, panel.x.high, panel.y.low, panel.y.high);
   script += SetTics('x', panel.x_tics) + SetTics('y', LogTics(panel.y));
   script += fmt::format("set xlabel {} textcolor rgb '#333333'\n", GnuplotString(panel.x_title));
-  script += TextAt(figure, panel.frame.left + kTitleX, (area.bottom + area.top) / 2, panel.y_title,
+  script += TextAt(figure, panel.frame.left + kLogTitleX, (area.bottom + area.top) / 2, panel.y_title,
                    {.align = "center", .rotated = true});
   script += TextAt(figure, area.left, area.top + 36, panel.title, {.bold = true});
   script += TextAt(figure, area.left, area.top + 16, panel.subtitle, {.color = "#555555"});

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/test_text.h"
 #include "report/comparisons.h"
 #include "report/labels.h"
 #include "report/page.h"
@@ -19,14 +20,6 @@ std::string SectionOf(const std::vector<StoredRecord>& records, const std::strin
 }
 std::string MixedPart(const std::vector<StoredRecord>& records) { return SectionOf(records, "## 3.", "## 4."); }
 std::string TextPart(const std::vector<StoredRecord>& records) { return SectionOf(records, "## 4.", "## 5."); }
-
-bool Contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 // Mean KL in nats, a tenth more and less in every second window.
 void SetKl(Record& record, double kl, double spread = 0.1) {
@@ -49,11 +42,11 @@ TEST(Comparisons, MixedMeetsTheBestUniformRowOfItsBudget) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
   const std::string section = MixedPart(records);
-  EXPECT_TRUE(Contains(section, "| 4.2500 | int4-g128 |")) << section;  // int4-g64 is better but does not fit
-  EXPECT_TRUE(Contains(section, "| mixed 4.25 bits |")) << section;
-  EXPECT_TRUE(Contains(section, "| not measured | mixed is better |")) << section;
+  EXPECT_TRUE(Has(section, "| 4.2500 | int4-g128 |")) << section;  // int4-g64 is better but does not fit
+  EXPECT_TRUE(Has(section, "| mixed 4.25 bits |")) << section;
+  EXPECT_TRUE(Has(section, "| not measured | mixed is better |")) << section;
   records.back() = MixedRecord(0.4);
-  EXPECT_TRUE(Contains(MixedPart(records), "mixed is worse"));
+  EXPECT_TRUE(Has(MixedPart(records), "mixed is worse"));
 }
 
 TEST(Comparisons, KlDecidesOverMixedAndADifferenceInsideItsIntervalIsNone) {
@@ -62,14 +55,14 @@ TEST(Comparisons, KlDecidesOverMixedAndADifferenceInsideItsIntervalIsNone) {
   for (std::size_t i = 1; i < records.size(); ++i) SetKl(records[i].record, 0.01 * static_cast<double>(i + 1));
   SetKl(records.back().record, 0.02);  // below all that fit: fp4-g64 has 0.03
   std::string section = MixedPart(records);
-  EXPECT_TRUE(Contains(section, "| fp4-g64 |")) << section;
-  EXPECT_TRUE(Contains(section, "mixed is better")) << section;
+  EXPECT_TRUE(Has(section, "| fp4-g64 |")) << section;
+  EXPECT_TRUE(Has(section, "mixed is better")) << section;
   // As good on the mean, now better and now worse.
   std::vector<double>& kl = records.back().record.divergence->window_kl;
   const std::vector<double>& other = records[2].record.divergence->window_kl;
   for (std::size_t w = 0; w < kl.size(); ++w) kl[w] = other[w] + (w % 2 == 0 ? 1 : -1);
   section = MixedPart(records);
-  EXPECT_TRUE(Contains(section, "no measurable difference")) << section;
+  EXPECT_TRUE(Has(section, "no measurable difference")) << section;
   EXPECT_EQ(Count(MixedFigure(Analyze(records))->script, "'no measurable difference'"), 1);
 }
 
@@ -77,25 +70,25 @@ TEST(Comparisons, ThePlotShowsKlWhereBothRowsOfAPairHaveIt) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));  // beside int4-g128
   SetKl(records.back().record, 0.02);
-  EXPECT_TRUE(Contains(MixedFigure(Analyze(records))->script, "perplexity delta, %"));
+  EXPECT_TRUE(Has(MixedFigure(Analyze(records))->script, "perplexity delta, %"));
   SetKl(records[6].record, 0.03);
   const std::string script = MixedFigure(Analyze(records))->script;
-  EXPECT_TRUE(Contains(script, "mean KL")) << "other rows lack it";
-  EXPECT_FALSE(Contains(script, "perplexity delta, %"));
+  EXPECT_TRUE(Has(script, "mean KL")) << "other rows lack it";
+  EXPECT_FALSE(Has(script, "perplexity delta, %"));
 }
 
 TEST(Comparisons, UniformIsOfTheSameMethodAndTensors) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
   records.back().record.config.method = "gptq";
-  EXPECT_TRUE(Contains(MixedPart(records),
-                       "| none within the budget | not measured | not measured | mixed 4.25 bits "
-                       "gptq |"));
+  EXPECT_TRUE(Has(MixedPart(records),
+                  "| none within the budget | not measured | not measured | mixed 4.25 bits "
+                  "gptq |"));
   EXPECT_FALSE(MixedFigure(Analyze(records)).has_value());
   records[3].record.config.method = "gptq";
-  EXPECT_TRUE(Contains(MixedPart(records), "| fp4-g128 gptq |"));
+  EXPECT_TRUE(Has(MixedPart(records), "| fp4-g128 gptq |"));
   records[3].record.config.quantized_embeddings = true;
-  EXPECT_TRUE(Contains(MixedPart(records), "none within the budget"));
+  EXPECT_TRUE(Has(MixedPart(records), "none within the budget"));
 }
 
 // A plan that leaves some weights in 16 bits has fewer quantized ones; then all bytes count.
@@ -105,9 +98,9 @@ TEST(Comparisons, APlanWithSixteenBitTensorsIsComparedByAllItsBytes) {
   record::Size& size = records.back().record.size;
   size.quantized_parameters -= 10'000'000;
   size.model_bytes = records[6].record.size.model_bytes;  // int4-g128
-  EXPECT_TRUE(Contains(MixedPart(records), "| int4-g128 |"));
+  EXPECT_TRUE(Has(MixedPart(records), "| int4-g128 |"));
   size.model_bytes -= 1;
-  EXPECT_FALSE(Contains(MixedPart(records), "| int4-g128 |"));
+  EXPECT_FALSE(Has(MixedPart(records), "| int4-g128 |"));
 }
 
 TEST(Comparisons, TwoBudgetsAreTwoLines) {
@@ -115,8 +108,8 @@ TEST(Comparisons, TwoBudgetsAreTwoLines) {
   records.push_back(MixedRecord(0.02, 4.25));
   records.push_back(MixedRecord(0.01, 4.5));
   const std::string section = MixedPart(records);
-  EXPECT_TRUE(Contains(section, "| 4.2500 | int4-g128 |")) << section;
-  EXPECT_TRUE(Contains(section, "| 4.5000 | int4-g64 |")) << section;
+  EXPECT_TRUE(Has(section, "| 4.2500 | int4-g128 |")) << section;
+  EXPECT_TRUE(Has(section, "| 4.5000 | int4-g64 |")) << section;
   const std::optional<Figure> figure = MixedFigure(Analyze(records));
   ASSERT_TRUE(figure.has_value());
   EXPECT_EQ(Count(figure->script, "set label 'int4-g128 / mixed 4.25 bits' "), 1);
@@ -137,32 +130,30 @@ TEST(Comparisons, CalibrationTextsStandUnderTheirOwnNames) {
   records.push_back(CalibratedRecord("bartowski-v3", 0.06));
   records.push_back(CalibratedRecord("c4", 0.07));
   const std::string section = TextPart(records);
-  EXPECT_TRUE(Contains(section, "| Model | Config | Method | bartowski-v3: delta % [95 %] |")) << section;
-  EXPECT_TRUE(Contains(section, "| fp4-g128 | gptq | +6.18 [+6.18, +6.18] | not measured |")) << section;
-  EXPECT_TRUE(
-      Contains(section, "| WikiText-2 vs Bartowski v3 | +1.01 [+1.01, +1.01] | not measured | first is better |"))
+  EXPECT_TRUE(Has(section, "| Model | Config | Method | bartowski-v3: delta % [95 %] |")) << section;
+  EXPECT_TRUE(Has(section, "| fp4-g128 | gptq | +6.18 [+6.18, +6.18] | not measured |")) << section;
+  EXPECT_TRUE(Has(section, "| WikiText-2 vs Bartowski v3 | +1.01 [+1.01, +1.01] | not measured | first is better |"))
       << section;
-  EXPECT_TRUE(Contains(section, "| wikitext2 vs c4 | +2.02 [+2.02, +2.02] |")) << section;
+  EXPECT_TRUE(Has(section, "| wikitext2 vs c4 | +2.02 [+2.02, +2.02] |")) << section;
   EXPECT_EQ(Count(section, " vs "), 3) << "the pair, the other text, and the caption";
-  EXPECT_TRUE(Contains(RenderPage(Analyze(records), {}), "| fp4-g128 gptq (c4) |"));
+  EXPECT_TRUE(Has(RenderPage(Analyze(records), {}), "| fp4-g128 gptq (c4) |"));
 
   records[8].record.perplexity->window_nll = records[7].record.perplexity->window_nll;
-  EXPECT_TRUE(Contains(TextPart(records), "calibration made no difference"));
+  EXPECT_TRUE(Has(TextPart(records), "calibration made no difference"));
 }
 
 TEST(Comparisons, OtherTextsNeverFillThePagesLine) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (const char* text : {"wikitext2-valid", "c4"}) records.push_back(CalibratedRecord(text, 0.05));
   const std::string section = TextPart(records);
-  EXPECT_TRUE(Contains(section, "| WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | - | - |"))
+  EXPECT_TRUE(Has(section, "| WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | - | - |"))
       << section;
   records.push_back(CalibratedRecord("wikitext2", 0.05));
-  EXPECT_TRUE(Contains(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |"));
+  EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |"));
   records.push_back(CalibratedRecord("bartowski-v3", 0.06, 32));
-  EXPECT_TRUE(Contains(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |")) << "other windows";
+  EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |")) << "other windows";
   records.push_back(CalibratedRecord("wikitext2", 0.07, 32));
-  EXPECT_TRUE(Contains(TextPart(records), "| WikiText-2 vs Bartowski v3 | -1.00 [-1.00, -1.00] |"))
-      << TextPart(records);
+  EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | -1.00 [-1.00, -1.00] |")) << TextPart(records);
 }
 
 TEST(Comparisons, CalibrationPlotHasADotPerText) {
@@ -176,7 +167,7 @@ TEST(Comparisons, CalibrationPlotHasADotPerText) {
   EXPECT_EQ(Count(figure->script, "set label 'fp4-g128 gptq' "), 1);
   EXPECT_EQ(Count(figure->script, "set label 'c4' "), 1);
   EXPECT_EQ(Count(figure->script, "set label '+1.01 [+1.01, +1.01]' "), 1);
-  EXPECT_TRUE(Contains(figure->script, "perplexity delta"));
+  EXPECT_TRUE(Has(figure->script, "perplexity delta"));
 }
 
 TEST(Comparisons, LongNamesAreClippedAtTheEdges) {
@@ -198,10 +189,10 @@ TEST(Comparisons, LongNamesAreClippedAtTheEdges) {
       const std::string place = figure->script.substr(end + 12, figure->script.find('\n', end) - end - 12);
       const double x = std::stod(place) * figure->width_px;
       const double width = TextWidth(figure->script.substr(text, end - text), kFontPx);
-      const bool right = Contains(place, " right ");
+      const bool right = Has(place, " right ");
       EXPECT_GE(right ? x - width : x, 0) << place;
       EXPECT_LE(right ? x : x + width, figure->width_px) << place;
-      clipped += right && Contains(figure->script.substr(text, end - text), "...") ? 1 : 0;
+      clipped += right && Has(figure->script.substr(text, end - text), "...") ? 1 : 0;
     }
     EXPECT_EQ(clipped, 1);
   }
@@ -216,8 +207,8 @@ TEST(Comparisons, MethodsOfOneConfigurationAreTwoRows) {
   const Analysis analysis = Analyze(records);
   EXPECT_EQ(analysis.shown.size(), 8u);
   const std::string page = RenderPage(analysis, {});
-  EXPECT_TRUE(Contains(page, "| fp4-g128 |"));
-  EXPECT_TRUE(Contains(page, "| fp4-g128 gptq |"));
+  EXPECT_TRUE(Has(page, "| fp4-g128 |"));
+  EXPECT_TRUE(Has(page, "| fp4-g128 gptq |"));
 }
 
 }  // namespace

@@ -4,17 +4,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/test_text.h"
 #include "report/figures.h"
 #include "report/page.h"
 #include "report/summary.h"
+#include "report/test_page.h"
 #include "report/test_records.h"
 
 namespace marlin {
 namespace {
-
-std::string PageOf(const std::vector<StoredRecord>& records) { return RenderPage(Analyze(records), {}); }
-
-bool Contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // The seven rows with a KL of a hundredth of (i + 1) nats in every window, 90 % same top-1, a floor of 1e-6 nats.
 std::vector<StoredRecord> Diverging() {
@@ -38,38 +36,38 @@ std::vector<StoredRecord> Diverging() {
 
 TEST(PageDivergence, RowsDetailsFloorAndOrder) {
   const std::string page = PageOf(Diverging());
-  EXPECT_TRUE(Contains(page, "Sorted and ranked by mean KL from the baseline, least first."));
-  EXPECT_TRUE(Contains(page, "| 1 | **fp4-g32** |")) << page;
-  EXPECT_TRUE(Contains(page, "| 10.00 [10.00, 10.00] | 90.02 |"));
-  EXPECT_TRUE(Contains(page, "| 2 | fp4-g64 |"));
-  EXPECT_TRUE(Contains(page, "| 6 | int4-g128 † |"));
-  EXPECT_TRUE(Contains(page, "<details><summary>Divergence in detail</summary>"));
-  EXPECT_TRUE(Contains(page, "| fp4-g32 | 2.00 | 30.0 | 400 | 1250 | 6000 | 90.02 [90.02, 90.02] | -0.200 | 3.000 |"));
-  EXPECT_TRUE(Contains(page,
-                       "Noise floor of KL: 1.00e-06 nats per token, f16 by cpu/avx512 against itself by "
-                       "cpu/scalar, first 1 window."));
-  EXPECT_TRUE(Contains(page, "- kl-512 v1, 40 windows, 511 scored per window. (SmolLM2-135M-Instruct)"));
-  EXPECT_FALSE(Contains(page, "below the baseline's"));
-  EXPECT_TRUE(Contains(SummaryText(Analyze(Diverging())), "* best; ranked by KL"));
+  EXPECT_TRUE(Has(page, "Sorted and ranked by mean KL from the baseline, least first."));
+  EXPECT_TRUE(Has(page, "| 1 | **fp4-g32** |")) << page;
+  EXPECT_TRUE(Has(page, "| 10.00 [10.00, 10.00] | 90.02 |"));
+  EXPECT_TRUE(Has(page, "| 2 | fp4-g64 |"));
+  EXPECT_TRUE(Has(page, "| 6 | int4-g128 † |"));
+  EXPECT_TRUE(Has(page, "<details><summary>Divergence in detail</summary>"));
+  EXPECT_TRUE(Has(page, "| fp4-g32 | 2.00 | 30.0 | 400 | 1250 | 6000 | 90.02 [90.02, 90.02] | -0.200 | 3.000 |"));
+  EXPECT_TRUE(Has(page,
+                  "Noise floor of KL: 1.00e-06 nats per token, f16 by cpu/avx512 against itself by "
+                  "cpu/scalar, first 1 window."));
+  EXPECT_TRUE(Has(page, "- kl-512 v1, 40 windows, 511 scored per window. (SmolLM2-135M-Instruct)"));
+  EXPECT_FALSE(Has(page, "below the baseline's"));
+  EXPECT_TRUE(Has(SummaryText(Analyze(Diverging())), "* best; ranked by KL"));
 }
 
 TEST(PageDivergence, BelowTheFloorIsIndistinguishable) {
   std::vector<StoredRecord> records = Diverging();
   for (double& x : records[4].record.divergence->window_kl) x = 511 * 1e-6;
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "| 0.001000 [0.001000, 0.001000] indistinguishable |")) << page;
+  EXPECT_TRUE(Has(page, "| 0.001000 [0.001000, 0.001000] indistinguishable |")) << page;
   records[0].record.noise_floor.reset();
-  EXPECT_FALSE(Contains(PageOf(records), "] indistinguishable |"));
-  EXPECT_TRUE(Contains(PageOf(records), "Noise floor of KL: not measured."));
+  EXPECT_FALSE(Has(PageOf(records), "] indistinguishable |"));
+  EXPECT_TRUE(Has(PageOf(records), "Noise floor of KL: not measured."));
 }
 
 TEST(PageDivergence, ARowWithoutItSaysSoAndPerplexityRanks) {
   std::vector<StoredRecord> records = Diverging();
   records[3].record.divergence.reset();
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "KL is not measured on every row in the same way."));
-  EXPECT_TRUE(Contains(page, "| 1 | **int4-g64 †** |"));
-  EXPECT_TRUE(Contains(page, "| not measured | not measured |"));
+  EXPECT_TRUE(Has(page, "KL is not measured on every row in the same way."));
+  EXPECT_TRUE(Has(page, "| 1 | **int4-g64 †** |"));
+  EXPECT_TRUE(Has(page, "| not measured | not measured |"));
   const auto json = SummaryJson(Analyze(records))["models"][0]["results"][0];
   EXPECT_EQ(json["ranked_by"], "perplexity_delta");
   int without = 0;
@@ -83,11 +81,11 @@ TEST(PageDivergence, APerplexityBelowTheBaselineIsExplained) {
   const std::vector<double> base = records[0].record.perplexity->window_nll;
   for (std::size_t i = 0; i < base.size(); ++i) records[4].record.perplexity->window_nll[i] = base[i] - 511 * 0.04;
   const std::string remark = "A perplexity below the baseline's does not mean a better model (fp4-g256): ";
-  EXPECT_TRUE(Contains(PageOf(records), remark));
-  EXPECT_TRUE(Contains(PageOf(records), "KL shows how far the predictions moved."));
+  EXPECT_TRUE(Has(PageOf(records), remark));
+  EXPECT_TRUE(Has(PageOf(records), "KL shows how far the predictions moved."));
   for (StoredRecord& stored : records) stored.record.divergence.reset();
-  EXPECT_TRUE(Contains(PageOf(records), remark));
-  EXPECT_TRUE(Contains(PageOf(records), "predictions moved; it is not measured here."));
+  EXPECT_TRUE(Has(PageOf(records), remark));
+  EXPECT_TRUE(Has(PageOf(records), "predictions moved; it is not measured here."));
 }
 
 TEST(Figures, KlHasFourDigitsOfItsLargestNumber) {

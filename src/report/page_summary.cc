@@ -14,7 +14,7 @@
 namespace marlin {
 namespace {
 
-struct Entry {
+struct SummaryEntry {
   const ModelResults* model;
   const ResultGroup* group;
 };
@@ -27,7 +27,7 @@ std::string WhyNoBest(const ResultGroup& group) {
                 : fmt::format("{} (no row has a delta or KL)", kNotMeasured);
 }
 
-Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings, const PageOptions& options) {
+Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& timings, const PageOptions& options) {
   Table table;
   table.columns = {{"Model", Align::kLeft},     {"Best config", Align::kLeft},
                    {"PPL delta % [95 %]"},      {kKlTitle},
@@ -37,7 +37,7 @@ Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings,
     table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
   }
   table.columns.push_back({"Record", Align::kLeft});
-  for (const Entry& entry : entries) {
+  for (const SummaryEntry& entry : entries) {
     const ResultRow* best = entry.group->best();
     std::vector<Cell> cells = {entry.model->name};
     if (best == nullptr) {
@@ -67,7 +67,7 @@ Table MakeTable(const std::vector<Entry>& entries, const TimingColumns& timings,
 std::string SummarySection(const Analysis& analysis, const PageOptions& options) {
   std::string out = "## 1. Summary\n\n";
   // Only models whose numbers may share a column share a table.
-  std::map<std::string, std::vector<Entry>> tables;
+  std::map<std::string, std::vector<SummaryEntry>> tables;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       if (group.perplexity() != nullptr) tables[CrossModelKey(*group.perplexity())].push_back({&model, &group});
@@ -77,7 +77,7 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
   std::string separator;
   for (const auto& [key, entries] : tables) {
     std::vector<const ResultRow*> best;
-    for (const Entry& entry : entries) {
+    for (const SummaryEntry& entry : entries) {
       if (entry.group->best() != nullptr) best.push_back(entry.group->best());
     }
     const TimingColumns timings(best, TimingOf);

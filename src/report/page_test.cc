@@ -1,3 +1,4 @@
+#include "base/test_text.h"
 #include "report/page.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +10,7 @@
 
 #include "report/plots.h"
 #include "report/summary.h"
+#include "report/test_page.h"
 #include "report/test_records.h"
 
 namespace marlin {
@@ -16,18 +18,6 @@ namespace {
 
 using test::Scene;
 using test::Shape;
-
-std::string PageOf(const std::vector<StoredRecord>& records, PageOptions options = {}) {
-  return RenderPage(Analyze(records), options);
-}
-
-bool Contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 // The cells of the first table line that starts with these words.
 std::vector<std::string> CellsOf(const std::string& page, const std::string& start) {
@@ -87,18 +77,18 @@ TEST(Page, GoldenEmpty) { ExpectGolden("empty.md", PageOf({})); }
 
 TEST(Page, EmptyFolderGivesTheThreeCommands) {
   const std::string page = PageOf({});
-  EXPECT_TRUE(Contains(page, "No benchmark results found yet"));
-  EXPECT_TRUE(Contains(page, "metal-marlin bench comparison"));
-  EXPECT_TRUE(Contains(page, "metal-marlin eval perplexity ./path/to/model --samples 100"));
-  EXPECT_TRUE(Contains(page, "metal-marlin report generate ./benchmarks/results/"));
+  EXPECT_TRUE(Has(page, "No benchmark results found yet"));
+  EXPECT_TRUE(Has(page, "metal-marlin bench comparison"));
+  EXPECT_TRUE(Has(page, "metal-marlin eval perplexity ./path/to/model --samples 100"));
+  EXPECT_TRUE(Has(page, "metal-marlin report generate ./benchmarks/results/"));
 }
 
 TEST(Page, NamesTheCommandThatMakesItAgain) {
   PageOptions options;
   options.commands.update = "metal-marlin report generate some/results -o 'my report'";
-  EXPECT_TRUE(Contains(PageOf(test::SevenRecords(), options),
-                       "Run `metal-marlin report generate some/results -o 'my report'` to update."));
-  EXPECT_TRUE(Contains(PageOf({}, options), "\nmetal-marlin report generate some/results -o 'my report'\n"));
+  EXPECT_TRUE(Has(PageOf(test::SevenRecords(), options),
+                  "Run `metal-marlin report generate some/results -o 'my report'` to update."));
+  EXPECT_TRUE(Has(PageOf({}, options), "\nmetal-marlin report generate some/results -o 'my report'\n"));
 }
 
 TEST(Page, SameRecordsSameBytesInAnyOrder) {
@@ -133,7 +123,7 @@ TEST(Page, EveryLineOfATableNamesItsRecord) {
   for (const StoredRecord& stored : records) {
     const std::string link = "[" + stored.record.id.substr(0, 12) + "](" + stored.file + ")";
     EXPECT_GE(Count(page, link), 4) << stored.file;  // detail, sizes, two timings, appendix
-    EXPECT_TRUE(Contains(page, stored.record.command));
+    EXPECT_TRUE(Has(page, stored.record.command));
   }
 }
 
@@ -154,7 +144,7 @@ TEST(Page, ARecordDecidesItsOwnLineOnly) {
   for (std::size_t i = 0; i < before.size(); ++i) {
     if (before[i] == after[i]) continue;
     ++changed;
-    EXPECT_TRUE(Contains(after[i], records[6].record.id.substr(0, 12))) << after[i];
+    EXPECT_TRUE(Has(after[i], records[6].record.id.substr(0, 12))) << after[i];
   }
   EXPECT_EQ(changed, 2);  // the detail line and the decode timing
 }
@@ -183,8 +173,8 @@ TEST(Page, WhatIsNotMeasuredSaysSoAndIsNeverZero) {
     stored.record.machine.clock_mhz_after.reset();
   }
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "No perplexity is measured yet"));
-  EXPECT_TRUE(Contains(page, "Throughput is not measured"));
+  EXPECT_TRUE(Has(page, "No perplexity is measured yet"));
+  EXPECT_TRUE(Has(page, "Throughput is not measured"));
   EXPECT_EQ(Count(page, "| not measured (no perplexity) |"), 6);
   EXPECT_FALSE(HasZeroCell(page));
   EXPECT_TRUE(HasZeroCell("| a | +0.00 [") && HasZeroCell("| 0x |") && !HasZeroCell("| 0.10 |"));
@@ -192,15 +182,15 @@ TEST(Page, WhatIsNotMeasuredSaysSoAndIsNeverZero) {
 
 TEST(Page, SectionsWithoutDataNameTheCommand) {
   const std::string page = PageOf(test::SevenRecords());
-  EXPECT_TRUE(Contains(page, "## 3. Uniform and mixed precision\n\nNot measured: no record"));
-  EXPECT_TRUE(Contains(page, "## 4. WikiText-2 and Bartowski v3 calibration\n\nNot measured: no record"));
-  EXPECT_TRUE(Contains(page, "## 5. Plots\n\nPerplexity delta against compression: not measured."));
+  EXPECT_TRUE(Has(page, "## 3. Uniform and mixed precision\n\nNot measured: no record"));
+  EXPECT_TRUE(Has(page, "## 4. WikiText-2 and Bartowski v3 calibration\n\nNot measured: no record"));
+  EXPECT_TRUE(Has(page, "## 5. Plots\n\nPerplexity delta against compression: not measured."));
 }
 
 TEST(Page, MissingGnuplotIsExplained) {
   PageOptions options;
   for (const Plot& plot : Plots()) options.why_not_drawn[plot.name] = "gnuplot cannot be started; install it";
-  EXPECT_TRUE(Contains(PageOf(test::SevenRecords(), options), "not drawn. gnuplot cannot be started; install it"));
+  EXPECT_TRUE(Has(PageOf(test::SevenRecords(), options), "not drawn. gnuplot cannot be started; install it"));
 }
 
 TEST(Page, WithoutABaselineThereIsNoDelta) {
@@ -208,7 +198,7 @@ TEST(Page, WithoutABaselineThereIsNoDelta) {
   records.erase(records.begin());
   const std::string page = PageOf(records);
   EXPECT_EQ(Count(page, "not measured (no baseline of this model was measured)"), 6);
-  EXPECT_TRUE(Contains(page, "not measured (no row has a delta or KL)"));
+  EXPECT_TRUE(Has(page, "not measured (no row has a delta or KL)"));
 }
 
 TEST(Page, QuickTimingsHaveTheirOwnColumns) {
@@ -217,10 +207,10 @@ TEST(Page, QuickTimingsHaveTheirOwnColumns) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records[2] = test::Stored(test::MakeRecord(quick, test::SevenShapes()[2]));
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100) | Prefill tok/s (quick-2/8) | Decode tok/s (quick-10/60)"));
-  EXPECT_TRUE(Contains(page, "quick-2/8: 2 warm-up and 8 measured iterations"));
-  EXPECT_TRUE(Contains(page, "quick-10/60: 10 warm-up and 60 measured iterations"));
-  EXPECT_TRUE(Contains(page, "quick-10/60: mean of 60 iterations after 10 warm-up iterations"));
+  EXPECT_TRUE(Has(page, "Decode tok/s (15/100) | Prefill tok/s (quick-2/8) | Decode tok/s (quick-10/60)"));
+  EXPECT_TRUE(Has(page, "quick-2/8: 2 warm-up and 8 measured iterations"));
+  EXPECT_TRUE(Has(page, "quick-10/60: 10 warm-up and 60 measured iterations"));
+  EXPECT_TRUE(Has(page, "quick-10/60: mean of 60 iterations after 10 warm-up iterations"));
   const std::vector<std::string> cells = CellsOf(page, "| 4 | fp4-g64 |");
   ASSERT_EQ(cells.size(), 17u);
   EXPECT_EQ(cells[12], " not measured ");
@@ -232,8 +222,8 @@ TEST(Page, OneProtocolOnTwoMachinesHasTwoColumns) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records[2].record.machine.cpu = "Other CPU";
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100, setting 1)"));
-  EXPECT_TRUE(Contains(page, "Decode tok/s (15/100, setting 2)"));
+  EXPECT_TRUE(Has(page, "Decode tok/s (15/100, setting 1)"));
+  EXPECT_TRUE(Has(page, "Decode tok/s (15/100, setting 2)"));
 }
 
 // Decode was timed in eight rounds once; such a record keeps columns of its own.
@@ -245,9 +235,9 @@ TEST(Page, OneNameForPrefillAndTwoForDecodeAreFourColumns) {
   decode.protocol.reset();
   decode.samples_ns.resize(8);
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page,
-                       "Prefill tok/s (quick-2/8, setting 1) | Decode tok/s (quick-10/60) | "
-                       "Prefill tok/s (quick-2/8, setting 2) | Decode tok/s (quick-2/8)"))
+  EXPECT_TRUE(Has(page,
+                  "Prefill tok/s (quick-2/8, setting 1) | Decode tok/s (quick-10/60) | "
+                  "Prefill tok/s (quick-2/8, setting 2) | Decode tok/s (quick-2/8)"))
       << page;
 }
 
@@ -258,8 +248,8 @@ TEST(Page, TwoModelsAndTwoProtocolsHaveTheirOwnTables) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (StoredRecord& stored : test::SevenRecords(other)) records.push_back(std::move(stored));
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Contains(page, "### Another-1B\n"));
-  EXPECT_TRUE(Contains(page, "### SmolLM2-135M-Instruct\n"));
+  EXPECT_TRUE(Has(page, "### Another-1B\n"));
+  EXPECT_TRUE(Has(page, "### SmolLM2-135M-Instruct\n"));
   EXPECT_EQ(Count(page, "| Model | Best config |"), 2);
   other.windows = 40;
   records.resize(7);
@@ -273,16 +263,16 @@ TEST(Page, ASourceSmallerThanEveryRowIsNamed) {
   std::uint64_t smallest = records.front().record.size.model_bytes;
   for (const StoredRecord& stored : records) smallest = std::min(smallest, stored.record.size.model_bytes);
   for (StoredRecord& stored : records) stored.record.model.source_bytes = smallest;
-  EXPECT_FALSE(Contains(PageOf(records), kSentence)) << "as small is not smaller";
+  EXPECT_FALSE(Has(PageOf(records), kSentence)) << "as small is not smaller";
   for (StoredRecord& stored : records) stored.record.model.source_bytes = smallest - 1;
-  EXPECT_TRUE(Contains(PageOf(records), kSentence));
+  EXPECT_TRUE(Has(PageOf(records), kSentence));
 }
 
 TEST(Page, UnstableTimingsAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;
   for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i % 2 == 0 ? 4e6 : 6e6;
-  EXPECT_TRUE(Contains(PageOf(records), "| 200 unstable |"));
+  EXPECT_TRUE(Has(PageOf(records), "| 200 unstable |"));
 }
 
 // Six stalls of a hundred: trimmed away, so the mean is that of the rest; the mark tells of them.
@@ -290,7 +280,7 @@ TEST(Page, StallsThatWereTrimmedAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;
   for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i < 6 ? 20e6 : 5e6;
-  EXPECT_TRUE(Contains(PageOf(records), "| 200 unstable |"));
+  EXPECT_TRUE(Has(PageOf(records), "| 200 unstable |"));
 }
 
 TEST(Page, HostileNamesStayInTheirCells) {
@@ -303,13 +293,13 @@ TEST(Page, HostileNamesStayInTheirCells) {
     stored.file = "a b|c).json";
   }
   const std::string whole = PageOf(records);
-  EXPECT_TRUE(Contains(whole, "\n````\nmetal-marlin ``` # a|b"));
+  EXPECT_TRUE(Has(whole, "\n````\nmetal-marlin ``` # a|b"));
   const std::string page = whole.substr(0, whole.find("\n````\n"));  // in the command block all of it is only text
-  EXPECT_FALSE(Contains(page, "<script>@"));
-  EXPECT_FALSE(Contains(page, "\n# e"));
-  EXPECT_FALSE(Contains(page, "[x](javascript"));
-  EXPECT_FALSE(Contains(page, "**z**\n"));
-  EXPECT_TRUE(Contains(page, "(a%20b%7Cc%29.json)"));
+  EXPECT_FALSE(Has(page, "<script>@"));
+  EXPECT_FALSE(Has(page, "\n# e"));
+  EXPECT_FALSE(Has(page, "[x](javascript"));
+  EXPECT_FALSE(Has(page, "**z**\n"));
+  EXPECT_TRUE(Has(page, "(a%20b%7Cc%29.json)"));
   // Every table line has as many cells as its head.
   std::size_t columns = 0;
   std::stringstream stream(page);
@@ -341,12 +331,12 @@ TEST(Page, CharactersThatAreNotSeenDoNotReachIt) {
   const std::string page = PageOf(records);
   for (const char* bytes :
        {"\x1b", "\x7f", "\xc2\x85", "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xff", "\r"}) {
-    EXPECT_FALSE(Contains(page, bytes));
+    EXPECT_FALSE(Has(page, bytes));
   }
   EXPECT_EQ(page.find('\0'), std::string::npos);
-  EXPECT_TRUE(Contains(page, "a b \\[31m") || Contains(page, "a b [31m")) << "what is seen stays";
-  EXPECT_TRUE(Contains(page, "\xef\xbf\xbd")) << "and what is not leaves a mark";
-  EXPECT_TRUE(Contains(page, "±")) << "other letters stay";
+  EXPECT_TRUE(Has(page, "a b \\[31m") || Has(page, "a b [31m")) << "what is seen stays";
+  EXPECT_TRUE(Has(page, "\xef\xbf\xbd")) << "and what is not leaves a mark";
+  EXPECT_TRUE(Has(page, "±")) << "other letters stay";
 }
 
 // The largest year of all dates like 2025-01-31; 0 when there are none.
@@ -362,19 +352,19 @@ int LatestYear(const std::string& page) {
 
 TEST(Page, NothingOfTheClockIsOnIt) {
   const std::string page = PageOf(test::SevenRecords());
-  EXPECT_TRUE(Contains(page, "the newest of 2025-03-01T10:00:00Z"));
+  EXPECT_TRUE(Has(page, "the newest of 2025-03-01T10:00:00Z"));
   EXPECT_LE(LatestYear(page), 2025);
   EXPECT_EQ(LatestYear("2025-01-01, 2031-12-31"), 2031);
 }
 
 TEST(Summary, TextHasTheRowsAndMarksTheBest) {
   const std::string text = SummaryText(Analyze(test::SevenRecords()));
-  EXPECT_TRUE(Contains(text, "SmolLM2-135M-Instruct: WikiText-2 test, protocol ppl-512 v1"));
+  EXPECT_TRUE(Has(text, "SmolLM2-135M-Instruct: WikiText-2 test, protocol ppl-512 v1"));
   const std::size_t star = text.find("\n* ");
   ASSERT_NE(star, std::string::npos);
   const std::size_t rank = text.find_first_not_of(' ', star + 2);
   EXPECT_EQ(text.substr(rank, 12), "1  int4-g64 ");
-  EXPECT_TRUE(Contains(text, "f16 (dequantized from Q4_1)"));
+  EXPECT_TRUE(Has(text, "f16 (dequantized from Q4_1)"));
   EXPECT_EQ(SummaryText(Analyze({})), "No benchmark results found yet.\n");
 }
 

@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
+#include "base/test_text.h"
 #include "report/page_sections.h"
 #include "report/plots.h"
 #include "report/summary.h"
+#include "report/test_page.h"
 #include "report/test_records.h"
 
 namespace marlin {
@@ -22,14 +24,6 @@ std::vector<StoredRecord> TwoRuns() {
   }
   records[0].record.throughput->run = "aaaa";
   return records;
-}
-
-std::string PageOf(const std::vector<StoredRecord>& records) { return RenderPage(Analyze(records), {}); }
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 TEST(TimingNotes, OneRunNeedsNoWord) {

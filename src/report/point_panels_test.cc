@@ -10,17 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "base/test_text.h"
 #include "report/plots.h"
 #include "report/test_records.h"
 
 namespace marlin {
 namespace {
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
-}
 
 // The six configurations by each method, with a KL, and their baseline.
 std::vector<StoredRecord> RecordsOf(const std::vector<std::string>& methods, const std::string& model = "minnow") {

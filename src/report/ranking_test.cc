@@ -12,9 +12,9 @@ namespace {
 
 using test::Scene;
 using test::Shape;
-using Names = std::vector<std::string>;
+using RowNames = std::vector<std::string>;
 
-constexpr double kExactly = 0;  // every window differs by the same amount
+constexpr double kNoSpread = 0;  // every window differs by the same amount
 
 struct Row {
   std::string config;
@@ -30,7 +30,7 @@ std::vector<StoredRecord> RecordsOf(const std::vector<Row>& rows, std::uint64_t 
   Rng rng(seed);
   std::vector<StoredRecord> records = {test::Stored(test::MakeRecord(scene, test::BaselineShape()))};
   for (const Row& row : rows) {
-    Record record = test::MakeRecord(scene, {row.config, "T", 32, row.bits_per_weight, row.delta_nll, kExactly});
+    Record record = test::MakeRecord(scene, {row.config, "T", 32, row.bits_per_weight, row.delta_nll, kNoSpread});
     record.divergence = test::MakeDivergence(scene, {});
     for (double& sum : record.divergence->window_kl) sum = 511 * std::max(0.0, row.kl + row.kl_spread * rng.Normal());
     records.push_back(test::Stored(std::move(record)));
@@ -38,14 +38,14 @@ std::vector<StoredRecord> RecordsOf(const std::vector<Row>& rows, std::uint64_t 
   return records;
 }
 
-const ResultGroup& OnlyGroup(const Analysis& analysis) {
+const ResultGroup& RankedGroup(const Analysis& analysis) {
   EXPECT_EQ(analysis.models.size(), 1u);
   EXPECT_EQ(analysis.models[0].groups.size(), 1u);
   return analysis.models[0].groups[0];
 }
 
-Names NamesOf(const ResultGroup& group) {
-  Names names;
+RowNames NamesOf(const ResultGroup& group) {
+  RowNames names;
   for (const ResultRow& row : group.rows) names.push_back(row.record().config.id);
   return names;
 }
@@ -60,9 +60,9 @@ std::vector<std::size_t> RanksOf(const ResultGroup& group) {
 TEST(Ranking, KlDecidesAgainstPerplexity) {
   const auto records = RecordsOf({{"coarse", 4.1, -0.04, 0.09, 0.01}, {"fine", 4.5, -0.01, 0.03, 0.01}}, 1);
   const Analysis analysis = Analyze(records);
-  const ResultGroup& group = OnlyGroup(analysis);
+  const ResultGroup& group = RankedGroup(analysis);
   EXPECT_EQ(group.order, RankOrder::kDivergence);
-  EXPECT_EQ(NamesOf(group), (Names{"f16", "fine", "coarse"}));
+  EXPECT_EQ(NamesOf(group), (RowNames{"f16", "fine", "coarse"}));
   EXPECT_EQ(RanksOf(group), (std::vector<std::size_t>{0, 1, 2}));
   EXPECT_EQ(group.best()->record().config.id, "fine");
 }
@@ -73,9 +73,9 @@ TEST(Ranking, OneRowWithoutDivergenceRanksAllByPerplexity) {
     if (other_version) records[1].record.divergence->metric_version = 2;
     if (!other_version) records[1].record.divergence.reset();
     const Analysis analysis = Analyze(records);
-    const ResultGroup& group = OnlyGroup(analysis);
+    const ResultGroup& group = RankedGroup(analysis);
     EXPECT_EQ(group.order, RankOrder::kPerplexity);
-    EXPECT_EQ(NamesOf(group), (Names{"f16", "coarse", "fine"}));
+    EXPECT_EQ(NamesOf(group), (RowNames{"f16", "coarse", "fine"}));
     EXPECT_EQ(group.best()->record().config.id, "coarse");
   }
 }
@@ -85,7 +85,7 @@ TEST(Ranking, RowsWhoseKlIsNotToldApartShareARankAndTheSmallestIsBest) {
       {{"large", 4.9, 0.03, 0.0300, 0.001}, {"small", 4.1, 0.01, 0.0301, 0.012}, {"smaller", 3.9, 0.02, 0.0900, 0.001}},
       3);
   const Analysis analysis = Analyze(records);
-  const ResultGroup& group = OnlyGroup(analysis);
+  const ResultGroup& group = RankedGroup(analysis);
   EXPECT_EQ(RanksOf(group), (std::vector<std::size_t>{0, 1, 1, 3}));
   EXPECT_EQ(group.best()->record().config.id, "small");
   EXPECT_EQ(group.rows.back().record().config.id, "smaller");
@@ -95,9 +95,9 @@ TEST(Ranking, WithoutABaselineKlStillRanks) {
   auto records = RecordsOf({{"a", 4.1, 0.02, 0.02, 0.001}, {"b", 4.5, 0.01, 0.01, 0.001}}, 4);
   records.erase(records.begin());
   const Analysis analysis = Analyze(records);
-  const ResultGroup& group = OnlyGroup(analysis);
+  const ResultGroup& group = RankedGroup(analysis);
   EXPECT_FALSE(group.rows[0].delta.has_value());
-  EXPECT_EQ(NamesOf(group), (Names{"b", "a"}));
+  EXPECT_EQ(NamesOf(group), (RowNames{"b", "a"}));
   EXPECT_EQ(RanksOf(group), (std::vector<std::size_t>{1, 2}));
 }
 
@@ -112,7 +112,7 @@ TEST(Ranking, FollowsFromTheWindows) {
     }
     const auto records = RecordsOf(rows, seed);
     const Analysis analysis = Analyze(records);
-    const ResultGroup& group = OnlyGroup(analysis);
+    const ResultGroup& group = RankedGroup(analysis);
     std::size_t position = 0;
     for (std::size_t i = 1; i < group.rows.size(); ++i) {
       const std::vector<double>& here = group.rows[i].record().divergence->window_kl;
@@ -145,7 +145,8 @@ TEST(Ranking, CommittedRecordsKeepTheirRanks) {
     for (const ResultGroup& group : model.groups) {
       if (group.any_kl()) continue;
       EXPECT_EQ(group.order, RankOrder::kPerplexity);
-      EXPECT_EQ(NamesOf(group), (Names{"f16", "int4-g64", "fp4-g32", "int4-g128", "fp4-g64", "fp4-g128", "fp4-g256"}));
+      EXPECT_EQ(NamesOf(group),
+                (RowNames{"f16", "int4-g64", "fp4-g32", "int4-g128", "fp4-g64", "fp4-g128", "fp4-g256"}));
       EXPECT_EQ(RanksOf(group), (std::vector<std::size_t>{0, 1, 2, 3, 4, 4, 6}));
       EXPECT_EQ(group.best()->record().config.id, "int4-g64");
     }

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "base/test_text.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
 #include "report/plots.h"
@@ -235,12 +236,6 @@ TEST(Plots, QuickAndStandardTimingsHaveTheirOwnPanels) {
   EXPECT_GT(figure->height_px, height);
   EXPECT_NE(figure->script.find("'timing protocol 15/100; "), std::string::npos);
   EXPECT_NE(figure->script.find("'timing protocol quick-2/8, decode quick-10/60; "), std::string::npos);
-}
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 // A line without a name is not drawn, and none runs through the name of another.

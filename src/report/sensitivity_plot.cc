@@ -17,14 +17,14 @@ namespace {
 
 constexpr double kCellWidth = 112;
 constexpr double kCellHeight = 20;
-constexpr double kLeft = 64;    // layer numbers
-constexpr double kTop = 84;     // titles and the units' names
-constexpr double kBottom = 56;  // the colours' meaning
-constexpr double kGap = 36;     // between panels
+constexpr double kCellsLeft = 64;    // layer numbers
+constexpr double kCellsTop = 84;     // titles and the units' names
+constexpr double kCellsBottom = 56;  // the colours' meaning
+constexpr double kCellsGap = 36;     // between panels
 constexpr std::size_t kPerLine = 2;
 constexpr std::size_t kSwatches = 5;
 
-struct Panel {
+struct CellPanel {
   std::string title, subtitle;
   std::vector<std::string> names;              // of the columns
   std::vector<const record::PlanUnit*> units;  // in the order of the record
@@ -49,18 +49,18 @@ Color ColorAt(double share) {
 }
 
 // Logarithmic between the panel's extremes.
-double ShareOf(const Panel& panel, double kl) {
+double ShareOf(const CellPanel& panel, double kl) {
   if (kl <= 0 || panel.high <= panel.low) return kl > 0 ? 0.5 : 0;
   return std::log(kl / panel.low) / std::log(panel.high / panel.low);
 }
 
-std::vector<Panel> CollectPanels(const Analysis& analysis) {
-  std::vector<Panel> panels;
+std::vector<CellPanel> CollectCellPanels(const Analysis& analysis) {
+  std::vector<CellPanel> panels;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       for (const ResultRow* row : DistinctPlans(group)) {
         const record::Plan& plan = *row->record().plan;
-        Panel panel;
+        CellPanel panel;
         panel.title = model.name + ", " + ConfigName(row->record());
         panel.subtitle =
             fmt::format("KL, nats: this unit alone in {} by {}, on {}", plan.probe, plan.method, plan.text.name);
@@ -92,41 +92,44 @@ std::string CellAt(const Figure& figure, const Box& box, const Color& color) {
 }
 
 // Never narrower than its texts and the meaning of the colours.
-double PanelWidth(const Panel& panel) {
-  return kLeft + kCellWidth * static_cast<double>(std::max<std::size_t>(4, panel.names.size()));
+double PanelWidth(const CellPanel& panel) {
+  return kCellsLeft + kCellWidth * static_cast<double>(std::max<std::size_t>(4, panel.names.size()));
 }
-double PanelHeight(const Panel& panel) { return kTop + kBottom + kCellHeight * static_cast<double>(panel.layers); }
+double PanelHeight(const CellPanel& panel) {
+  return kCellsTop + kCellsBottom + kCellHeight * static_cast<double>(panel.layers);
+}
 
 // (x, top): the panel's upper left corner.
-void DrawPanel(const Panel& panel, double x, double top, Figure& figure) {
+void DrawPanel(const CellPanel& panel, double x, double top, Figure& figure) {
   std::string& script = figure.script;
   const double width = PanelWidth(panel);
-  script += TextAt(figure, x + kLeft, top - 18, ClipText(OneLine(panel.title), width - kLeft, kFontPx), {.bold = true});
-  script += TextAt(figure, x + kLeft, top - 36, ClipText(OneLine(panel.subtitle), width - kLeft, kFontPx),
+  script += TextAt(figure, x + kCellsLeft, top - 18, ClipText(OneLine(panel.title), width - kCellsLeft, kFontPx),
+                   {.bold = true});
+  script += TextAt(figure, x + kCellsLeft, top - 36, ClipText(OneLine(panel.subtitle), width - kCellsLeft, kFontPx),
                    {.color = "#555555"});
   for (std::size_t i = 0; i < panel.names.size(); ++i) {
-    script += TextAt(figure, x + kLeft + (static_cast<double>(i) + 0.5) * kCellWidth, top - kTop + 12,
+    script += TextAt(figure, x + kCellsLeft + (static_cast<double>(i) + 0.5) * kCellWidth, top - kCellsTop + 12,
                      ClipText(OneLine(panel.names[i]), kCellWidth, kFontPx), {.align = "center"});
   }
   for (std::uint64_t layer = 0; layer < panel.layers; ++layer) {
-    const double middle = top - kTop - (static_cast<double>(layer) + 0.5) * kCellHeight;
-    script += TextAt(figure, x + kLeft - 8, middle, fmt::format("{}{}", layer == 0 ? "layer " : "", layer),
+    const double middle = top - kCellsTop - (static_cast<double>(layer) + 0.5) * kCellHeight;
+    script += TextAt(figure, x + kCellsLeft - 8, middle, fmt::format("{}{}", layer == 0 ? "layer " : "", layer),
                      {.align = "right"});
   }
   for (const record::PlanUnit* unit : panel.units) {
     const auto column = std::find(panel.names.begin(), panel.names.end(), unit->name) - panel.names.begin();
-    const double left = x + kLeft + static_cast<double>(column) * kCellWidth;
-    const double upper = top - kTop - static_cast<double>(unit->layer) * kCellHeight;
+    const double left = x + kCellsLeft + static_cast<double>(column) * kCellWidth;
+    const double upper = top - kCellsTop - static_cast<double>(unit->layer) * kCellHeight;
     const Color color = ColorAt(ShareOf(panel, *unit->probe_kl));
     script += CellAt(figure, {left, upper - kCellHeight, left + kCellWidth, upper}, color);
     script += TextAt(figure, left + kCellWidth / 2, upper - kCellHeight / 2,
                      ClipText(OneLine(unit->format), kCellWidth - 8, kFontPx),
                      {.align = "center", .color = color.dark() ? "#ffffff" : "#111111"});
   }
-  const double legend = top - PanelHeight(panel) + kBottom - 16;
+  const double legend = top - PanelHeight(panel) + kCellsBottom - 16;
   for (std::size_t i = 0; i < kSwatches && panel.high > 0; ++i) {
     const double share = static_cast<double>(i) / (kSwatches - 1);
-    const double left = x + kLeft + static_cast<double>(i) * 88;
+    const double left = x + kCellsLeft + static_cast<double>(i) * 88;
     const double kl = panel.low * std::pow(panel.high / panel.low, share);
     script += CellAt(figure, {left, legend - 7, left + 18, legend + 7}, ColorAt(ShareOf(panel, kl)));
     script += TextAt(figure, left + 23, legend, fmt::format("{:.1e}", kl), {.color = "#555555"});
@@ -136,7 +139,7 @@ void DrawPanel(const Panel& panel, double x, double top, Figure& figure) {
 }  // namespace
 
 std::optional<Figure> SensitivityFigure(const Analysis& analysis) {
-  const std::vector<Panel> panels = CollectPanels(analysis);
+  const std::vector<CellPanel> panels = CollectCellPanels(analysis);
   if (panels.empty()) return std::nullopt;
   double width = 0;
   double height = 0;
@@ -145,7 +148,7 @@ std::optional<Figure> SensitivityFigure(const Analysis& analysis) {
     double line_width = 0;
     double line_height = 0;
     for (std::size_t i = first; i < std::min(first + kPerLine, panels.size()); ++i) {
-      line_width += PanelWidth(panels[i]) + kGap;
+      line_width += PanelWidth(panels[i]) + kCellsGap;
       line_height = std::max(line_height, PanelHeight(panels[i]));
     }
     width = std::max(width, line_width);
@@ -160,7 +163,7 @@ std::optional<Figure> SensitivityFigure(const Analysis& analysis) {
     double x = 0;
     for (std::size_t i = line * kPerLine; i < std::min((line + 1) * kPerLine, panels.size()); ++i) {
       DrawPanel(panels[i], x, top, figure);
-      x += PanelWidth(panels[i]) + kGap;
+      x += PanelWidth(panels[i]) + kCellsGap;
     }
     top -= line_heights[line];
   }

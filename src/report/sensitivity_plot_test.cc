@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/sha256.h"
+#include "base/test_text.h"
 #include "report/page_sections.h"
 #include "report/plots.h"
 #include "report/test_records.h"
@@ -27,12 +28,6 @@ std::vector<StoredRecord> RecordsWithPlan(const std::string& method = "rtn") {
   }
   records.push_back(test::Stored(std::move(record)));
   return records;
-}
-
-int Count(const std::string& text, const std::string& part) {
-  int count = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 TEST(SensitivityPlot, NoneWithoutAPlan) { EXPECT_FALSE(SensitivityFigure(Analyze(test::SevenRecords())).has_value()); }

@@ -15,11 +15,11 @@ namespace marlin {
 namespace {
 
 // All in pixels.
-constexpr double kWidth = 1080;
-constexpr double kLegendHeight = 58;
+constexpr double kBarsWidth = 1080;
+constexpr double kBarsLegendHeight = 58;
 constexpr double kBarHeight = 26;
-constexpr double kTop = 52;
-constexpr double kBottom = 56;
+constexpr double kBarsTop = 52;
+constexpr double kBarsBottom = 56;
 constexpr double kValueGap = 6;  // from the end of a bar or whisker to its number
 
 // One model in one timing setting: a line of two panels.
@@ -91,9 +91,11 @@ std::vector<PanelLine> CollectLines(const Analysis& analysis) {
   return lines;
 }
 
-double LineHeight(const PanelLine& line) { return kTop + kBottom + kBarHeight * static_cast<double>(line.rows.size()); }
+double LineHeight(const PanelLine& line) {
+  return kBarsTop + kBarsBottom + kBarHeight * static_cast<double>(line.rows.size());
+}
 
-struct Panel {
+struct BarPanel {
   const PanelLine* line;
   const char* name;  // "prefill"
   std::optional<Speed> ResultRow::*speed;
@@ -116,7 +118,7 @@ std::string ValueText(const Speed& speed) {
   return FigureThreeDigits(speed.tok_s) + (speed.unstable() ? kUnstableMark : "");
 }
 
-void DrawPanel(Figure& figure, const Panel& panel, const std::vector<SeriesStyle>& styles) {
+void DrawPanel(Figure& figure, const BarPanel& panel, const std::vector<SeriesStyle>& styles) {
   const std::vector<const ResultRow*>& rows = panel.line->rows;
   const Box& area = panel.area;
   std::string& script = figure.script;
@@ -182,7 +184,7 @@ double NamesWidth(const std::vector<PanelLine>& lines) {
   for (const PanelLine& line : lines) {
     for (const ResultRow* row : line.rows) width = std::max(width, TextWidth(row->name, kFontPx));
   }
-  return std::min(width, kWidth / 3);
+  return std::min(width, kBarsWidth / 3);
 }
 
 }  // namespace
@@ -190,27 +192,27 @@ double NamesWidth(const std::vector<PanelLine>& lines) {
 std::optional<Figure> ThroughputFigure(const Analysis& analysis) {
   const std::vector<PanelLine> lines = CollectLines(analysis);
   if (lines.empty()) return std::nullopt;
-  double height = kLegendHeight;
+  double height = kBarsLegendHeight;
   for (const PanelLine& line : lines) height += LineHeight(line);
   const std::vector<SeriesStyle> styles = StylesOf(analysis);
   Figure figure;
-  figure.width_px = static_cast<int>(kWidth);
+  figure.width_px = static_cast<int>(kBarsWidth);
   figure.height_px = static_cast<int>(height);
   figure.script =
       "set multiplot\nunset key\nunset ytics\nset border 3 linecolor rgb '#555555'\nset bars small\n"
       "set xtics nomirror out scale 0.6 textcolor rgb '#333333'\nset grid xtics linecolor rgb '#eeeeee' linetype 1 "
       "linewidth 1\n";
   const double left = NamesWidth(lines) + 24;
-  const double panel_width = (kWidth - left - 40) / 2;
-  double top = height - kLegendHeight;
+  const double panel_width = (kBarsWidth - left - 40) / 2;
+  double top = height - kBarsLegendHeight;
   std::string titles = LegendAt(figure, left, height - 20, Squares(styles));
   titles += TextAt(figure, left, height - 42, Explanation(lines), {.color = "#555555"});
   for (const PanelLine& line : lines) {
     titles += TextAt(figure, left, top - 18, line.title, {.bold = true});
     titles += TextAt(figure, left, top - 36, line.subtitle, {.color = "#555555"});
-    const double bottom = top - LineHeight(line) + kBottom;
-    const Box first = {left, bottom, left + panel_width, top - kTop};
-    const Box second = {left + panel_width + 28, bottom, left + 2 * panel_width + 28, top - kTop};
+    const double bottom = top - LineHeight(line) + kBarsBottom;
+    const Box first = {left, bottom, left + panel_width, top - kBarsTop};
+    const Box second = {left + panel_width + 28, bottom, left + 2 * panel_width + 28, top - kBarsTop};
     DrawPanel(figure, {&line, "prefill", &ResultRow::prefill, first, true, titles}, styles);
     DrawPanel(figure, {&line, "decode", &ResultRow::decode, second, false, ""}, styles);
     titles.clear();

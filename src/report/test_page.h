@@ -1,0 +1,16 @@
+// For tests: the page of some records.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report/analysis.h"
+#include "report/page.h"
+
+namespace marlin {
+
+inline std::string PageOf(const std::vector<StoredRecord>& records, const PageOptions& options = {}) {
+  return RenderPage(Analyze(records), options);
+}
+
+}  // namespace marlin
