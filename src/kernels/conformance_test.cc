@@ -192,12 +192,11 @@ class Conformance : public testing::TestWithParam<Case> {
       const std::vector<double> weights(row.begin(), row.end());
       for (std::size_t t = 0; t < m; ++t) {
         double want = 0;
+        for (std::size_t i = 0; i < k; ++i) want += weights[i] * tokens[t * k + i];
+        // The sum of |products| is at least |want|: it is needed for few outputs, and an emulator takes long for it.
+        if (std::abs(y[t * n + r] - want) <= std::abs(want) * roundings * 0x1p-24) continue;
         double size = 0;
-        for (std::size_t i = 0; i < k; ++i) {
-          const double product = weights[i] * tokens[t * k + i];
-          want += product;
-          size += std::abs(product);
-        }
+        for (std::size_t i = 0; i < k; ++i) size += std::abs(weights[i] * tokens[t * k + i]);
         ASSERT_NEAR(y[t * n + r], want, size * roundings * 0x1p-24) << "token " << t << " row " << r;
       }
     }
