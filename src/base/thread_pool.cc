@@ -32,8 +32,8 @@ inline void Pause() {
 }
 
 // Waits until `word` differs from `old`: spins, then sleeps.
-void WaitForChange(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
+void WaitForChange(const std::atomic<std::uint32_t>& word, std::uint32_t old, int spins) {
+  for (int i = 0; i < spins; ++i) {
     if (word.load(std::memory_order_acquire) != old) return;
     Pause();
   }
@@ -43,6 +43,7 @@ void WaitForChange(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
 }  // namespace
 
 struct ThreadPool::State {
+  int spins = kSpins;  // 0 where the threads outnumber the cores: a spinning one would keep a working one waiting
   alignas(64) std::atomic<std::uint32_t> generation{0};  // raised by Run and by the destructor
   alignas(64) std::atomic<std::uint32_t> pending{0};     // workers still busy
   const std::function<void(int)>* job = nullptr;
@@ -69,6 +70,7 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int threads) : threads_(threads), state_(std::make_unique<State>()) {
   MARLIN_CHECK(threads >= 1, "a pool needs a thread");
+  if (threads > 1 && threads > AvailableThreads()) state_->spins = 0;
   try {
     for (int t = 1; t < threads; ++t) state_->workers.emplace_back([this, t] { Work(t); });
   } catch (...) {
@@ -82,7 +84,7 @@ ThreadPool::~ThreadPool() { state_->Join(); }
 void ThreadPool::Work(int thread) {
   std::uint32_t seen = 0;
   for (;;) {
-    WaitForChange(state_->generation, seen);
+    WaitForChange(state_->generation, seen, state_->spins);
     ++seen;
     if (state_->stop) return;
     state_->Call(*state_->job, thread);
@@ -98,7 +100,7 @@ void ThreadPool::Run(const std::function<void(int)>& job) {
   state_->generation.notify_all();
   state_->Call(job, 0);
   for (std::uint32_t left; (left = state_->pending.load(std::memory_order_acquire)) != 0;) {
-    WaitForChange(state_->pending, left);
+    WaitForChange(state_->pending, left, state_->spins);
   }
   if (state_->failed.load(std::memory_order_relaxed)) {
     state_->failed.store(false, std::memory_order_relaxed);
