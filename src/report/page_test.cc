@@ -1,4 +1,3 @@
-#include "base/test_text.h"
 #include "report/page.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/test_text.h"
 #include "report/plots.h"
 #include "report/summary.h"
 #include "report/test_page.h"
