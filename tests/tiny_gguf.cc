@@ -88,7 +88,7 @@ void AddMetadata(Writer& writer) {
 
 }  // namespace
 
-void WriteTinyGguf(const std::filesystem::path& file) {
+void WriteTinyGguf(const std::filesystem::path& file, const std::vector<std::string>& biases) {
   Writer writer;
   AddMetadata(writer);
   Rng rng(5);
@@ -102,6 +102,10 @@ void WriteTinyGguf(const std::filesystem::path& file) {
   writer.Tensor("blk.0.ffn_gate.weight", 64, 96, kIQ4NL, Blocks(64 * 96, rng));
   writer.Tensor("blk.0.ffn_up.weight", 64, 96, kIQ4NL, Blocks(64 * 96, rng));
   writer.Tensor("blk.0.ffn_down.weight", 96, 64, kIQ4NL, Blocks(64 * 96, rng));
+  for (const std::string& layer : biases) {
+    const std::size_t rows = layer == "ffn_gate" || layer == "ffn_up" ? 96 : 64;
+    writer.Tensor("blk.0." + layer + ".bias", rows, 0, kF32, Floats(rows, 0, 0.5, rng));
+  }
   MARLIN_CHECK(WriteFileAtomic(file, writer.Bytes()).ok(), "the tiny GGUF");
 }
 

@@ -84,7 +84,7 @@ TEST_F(TinyModel, ATokenReadsEveryWeightButTheEmbeddingTable) {
   const std::size_t layer =
       2 * c.hidden_size * c.q_size() + 2 * c.hidden_size * c.kv_size() + 3 * c.hidden_size * c.intermediate_size;
   const std::size_t matrices = c.layers * layer + c.vocab_size * c.hidden_size + c.hidden_size;
-  ASSERT_FALSE(c.qkv_bias || c.output_bias || c.mlp_bias);
+  ASSERT_EQ(c.CountBiases(), 0u);
   EXPECT_EQ(WeightBytesPerToken(model_), 2 * matrices + 4 * (2 * c.layers + 1) * c.hidden_size);
   EXPECT_EQ(LinearKernels(model_), std::vector<std::string>{"reference"});
 }

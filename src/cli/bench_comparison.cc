@@ -13,6 +13,7 @@
 #include "cli/calibration.h"
 #include "cli/child.h"
 #include "cli/configs.h"
+#include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/text.h"
 #include "formats/formats.h"
@@ -38,6 +39,7 @@ struct BenchComparisonArguments {
   std::size_t ctx = 512;
   std::vector<std::string> imports;
   std::vector<std::string> names;
+  std::vector<std::string> accept_unknown;
   bool quick_timing = false;
   bool no_timing = false;
   bool no_kernels = false;
@@ -93,13 +95,15 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
     if (const auto recipe = ParseRecipe(name)) name = recipe->name;  // CheckMethods reports errors
     if (std::find(out.methods.begin(), out.methods.end(), name) == out.methods.end()) out.methods.push_back(name);
   }
+  out.accept_unknown = options.accept_unknown;
   out.ctx = options.ctx;
   out.samples = options.samples;
   out.timing = options.quick_timing ? kQuickPlan : kStandardPlan;
   out.time_models = !options.no_timing;
   out.time_kernels = !options.no_kernels && !options.no_timing;
   for (std::size_t i = 0; i < options.imports.size(); ++i) {
-    out.imports.push_back({options.imports[i], i < options.names.size() ? options.names[i] : ""});
+    out.imports.push_back(
+        {options.imports[i], i < options.names.size() ? options.names[i] : "", options.accept_unknown});
   }
   out.keep_models = options.keep_models;
   out.results = options.results;
@@ -257,6 +261,7 @@ Status AddPlans(const BenchComparisonArguments& options, Backend& backend, const
   Console& console = invocation.console;
   MixedRequest request;
   request.file = options.plan;
+  request.accept_unknown = comparison.accept_unknown;
   request.work = comparison.work;
   if (comparison.calibration != nullptr) request.text = &comparison.calibration->text;
   request.ctx = options.calibration.ctx;
@@ -294,6 +299,7 @@ Status AddPlans(const BenchComparisonArguments& options, Backend& backend, const
 Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparisonArguments& options, int threads) {
   std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
                                     "16",       "--json",       "-q",       "--threads", std::to_string(threads)};
+  for (const std::string& word : AcceptWords(options.accept_unknown)) words.push_back(word);
   const auto choice = BackendWords(options.backend);
   words.insert(words.end(), choice.begin(), choice.end());
   const auto text = RunSelf(words);
@@ -332,6 +338,7 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   const MachineLimits limits = measure_limits();
   const auto plan = PlanComparison(*comparison, *text, limits);
   if (!plan) return plan.error();
+  for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
   PrintPlan(*plan, *comparison, *text, limits, console);
   console.Data(PlanToJson(*plan));
   if (options.dry_run) return {};
@@ -405,6 +412,7 @@ void RegisterBenchComparison(Verb bench) {
   verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   verb.AddFlag("--dry-run", options->dry_run,
                "Print the planned work with estimates of time, disk and memory; do nothing");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); });
 }

@@ -14,6 +14,7 @@
 #include "bench/kernel_throughput.h"
 #include "bench/limits.h"
 #include "cli/bench.h"
+#include "cli/model_options.h"
 #include "formats/formats.h"
 #include "io/checkpoint.h"
 #include "kernels/kernel.h"
@@ -29,6 +30,7 @@ struct BenchKernelsArguments {
   bool explain = false;
   bool quick_timing = false;
   std::string model;
+  std::vector<std::string> accept_unknown;
   std::vector<std::string> shapes = {"page"};
   std::vector<std::size_t> tokens;
   std::vector<std::string> formats;
@@ -51,13 +53,11 @@ Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string
   return formats;
 }
 
-Result<std::vector<GemmShape>> ChooseShapes(const BenchKernelsArguments& options) {
+Result<std::vector<GemmShape>> ChooseShapes(const BenchKernelsArguments& options, Console& console) {
   if (options.model.empty()) return NamedShapes(options.shapes, options.tokens);
-  const auto checkpoint = OpenCheckpoint(options.model);
-  if (!checkpoint) return checkpoint.error();
-  const auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  return ModelShapes(*config, options.tokens);
+  const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
+  if (!opened) return opened.error();
+  return ModelShapes(opened->config, options.tokens);
 }
 
 Result<PictureType> PictureTypeOf(const std::string& file) {
@@ -281,7 +281,7 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
 Status RunKernels(const BenchKernelsArguments& options, Invocation& invocation) {
   const auto formats = ParseFormats(options.formats);
   if (!formats) return formats.error();
-  const auto shapes = ChooseShapes(options);
+  const auto shapes = ChooseShapes(options, invocation.console);
   if (!shapes) return shapes.error();
   if (auto status = CheckKernel(*formats, options.backend.kernel); !status) return status;
   if (options.explain) return Explain(*formats, *shapes, options, invocation.console);
@@ -319,6 +319,7 @@ void RegisterBenchKernels(Verb bench) {
       .Excludes(explain)
       .NamesFile();
   verb.AddFlag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunKernels(*options, invocation); });
 }

@@ -14,6 +14,7 @@
 #include "cli/bench.h"
 #include "cli/configs.h"
 #include "cli/model_candidates.h"
+#include "cli/model_options.h"
 #include "io/checkpoint.h"
 #include "model/sizes.h"
 #include "report/speed_tables.h"
@@ -25,6 +26,7 @@ using nlohmann::json;
 
 struct BenchThroughputArguments {
   std::vector<std::string> models;
+  std::vector<std::string> accept_unknown;
   CandidateOptions candidates;
   RunLengths lengths;
   std::string output = "md";
@@ -48,6 +50,7 @@ ThroughputRow DescribeRow(const ModelCandidate& candidate, const Model& model) {
   ThroughputRow row;
   row.model = candidate.checkpoint->name;
   row.path = candidate.checkpoint->path.string();
+  row.accepted_unknown = candidate.checkpoint->accepted.found();
   row.weights = candidate.weights;
   row.kernels = DescribeKernels(model);
   row.threads = model.backend->threads();
@@ -144,9 +147,9 @@ Status RunThroughput(const BenchThroughputArguments& options, Invocation& invoca
   }
   std::vector<Checkpoint> checkpoints;
   for (const std::string& path : options.models) {
-    auto checkpoint = OpenCheckpoint(path);
-    if (!checkpoint) return checkpoint.error();
-    checkpoints.push_back(std::move(*checkpoint));
+    auto opened = OpenModelOf(path, options.accept_unknown, console);
+    if (!opened) return opened.error();
+    checkpoints.push_back(std::move(opened->checkpoint));
   }
   CandidateOptions wanted = options.candidates;
   wanted.context = std::max(options.lengths.prompt, options.lengths.generate);
@@ -180,6 +183,7 @@ Status RunThroughput(const BenchThroughputArguments& options, Invocation& invoca
   json json_rows = json::array();
   const auto add = [&](ThroughputRow row, std::size_t tokens, const std::vector<double>& samples) {
     json_rows.push_back(ToJson(row, tokens, samples));
+    if (!row.accepted_unknown.empty()) json_rows.back()["accepted_unknown"] = row.accepted_unknown;
     rows.push_back(std::move(row));
   };
   for (std::size_t i = 0; i < models->size(); ++i) {
@@ -219,6 +223,7 @@ void RegisterBenchThroughput(Verb bench) {
   const Option output =
       verb.Add("-o,--output", options->output, "md, csv, or json (the same as --json)").OneOf({"md", "csv", "json"});
   verb.AddFlag("--no-limits", options->no_limits, "Do not measure the limits of the machine");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs(
       [options, output](Invocation& invocation) {

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/open_file.h"
 #include "cli/calibration.h"
+#include "cli/model_options.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
 #include "io/tokenizer.h"
@@ -25,6 +26,7 @@ struct CalibrateArguments {
   std::string model;
   std::string output;
   std::vector<std::string> merge;
+  std::vector<std::string> accept_unknown;
   bool gram = false;
   bool overwrite = false;
   CalibrationOptions calibration;
@@ -39,20 +41,18 @@ struct CalibrateJob {
   StatisticsSource source;
 };
 
-Result<CalibrateJob> Prepare(const CalibrateArguments& options, const EvalText& text) {
-  auto checkpoint = OpenCheckpoint(options.model);
-  if (!checkpoint) return checkpoint.error();
-  auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+Result<CalibrateJob> Prepare(const CalibrateArguments& options, const EvalText& text, Console& console) {
+  auto opened = OpenModelOf(options.model, options.accept_unknown, console);
+  if (!opened) return opened.error();
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
   if (!tokenizer) return tokenizer.error();
   auto windows = CutCalibration(*tokenizer, text, options.calibration.ctx, options.calibration.windows);
   if (!windows) return windows.error();
-  auto hash = HashCheckpoint(*checkpoint);
+  auto hash = HashCheckpoint(opened->checkpoint);
   if (!hash) return hash.error();
   const StatisticsSource source = {
       *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, windows->begins.size(), 0};
-  return CalibrateJob{std::move(*checkpoint), std::move(*config), std::move(windows->stream), source};
+  return CalibrateJob{std::move(opened->checkpoint), std::move(opened->config), std::move(windows->stream), source};
 }
 
 Status CheckMemory(const CalibrateJob& job, bool gram, Console& console) {
@@ -177,7 +177,7 @@ Status RunCalibrate(const CalibrateArguments& options, Invocation& invocation) {
   }
   const auto input = FindCalibration(options.calibration, console);
   if (!input) return input.error();
-  const auto job = Prepare(options, input->text);
+  const auto job = Prepare(options, input->text, console);
   if (!job) return job.error();
   WarnOfFewWindows(options.calibration, input->text.name, job->source.windows, console);
   if (auto status = CheckMemory(*job, options.gram, console); !status) return status;
@@ -200,6 +200,7 @@ void RegisterCalibrate(Verb parent) {
   verb.Add("--merge", options->merge, "Files of statistics of one model to merge, instead of running the model");
   verb.AddFlag("--full-gram", options->gram, "Also collect X^T X of every input, which gptq uses");
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend, kExactActivations);
   verb.Runs([options](Invocation& invocation) { return RunCalibrate(*options, invocation); });
 }

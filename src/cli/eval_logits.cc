@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/eval.h"
 #include "cli/memory.h"
+#include "cli/model_options.h"
 #include "cli/text.h"
 #include "eval/perplexity.h"
 
@@ -16,6 +17,7 @@ namespace {
 struct LogitsOptions {
   std::string model;
   std::string output;
+  std::vector<std::string> accept_unknown;
   TextOptions text;
   std::size_t window = 0;
   std::size_t ctx = 512;
@@ -46,7 +48,7 @@ Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
   if (!text) return text.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  auto loaded = LoadModelAndTokenizer(options.model, false, **backend, console);
+  auto loaded = LoadModelAndTokenizer(options.model, options.accept_unknown, false, **backend, console);
   if (!loaded) return loaded.error();
   const auto stream = MakeTokenStream(loaded->tokenizer, text->text);
   if (!stream) return stream.error();
@@ -71,6 +73,7 @@ void RegisterEvalLogits(Verb eval) {
   AddTextOptions(verb, options->text);
   verb.Add("--window", options->window, "Number of the window, from 0").Between(0, 1 << 30);
   verb.Add("--ctx", options->ctx, "Tokens per window").Between(4, 131072);
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunLogits(*options, invocation); });
 }

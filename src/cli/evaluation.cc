@@ -13,6 +13,7 @@
 #include "base/statistics.h"
 #include "bench/weight_traffic.h"
 #include "cli/memory.h"
+#include "cli/model_options.h"
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
 #include "io/checkpoint.h"
@@ -171,9 +172,11 @@ struct Pair {
 Result<Pair> LoadPair(const EvaluationOptions& options, const EvalText& text, Invocation& invocation) {
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  auto base = LoadModelAndTokenizer(options.baseline, options.verify, **backend, invocation.console);
+  auto base =
+      LoadModelAndTokenizer(options.baseline, options.accept_unknown, options.verify, **backend, invocation.console);
   if (!base) return base.error();
-  auto other = LoadModelAndTokenizer(options.model, options.verify, **backend, invocation.console);
+  auto other =
+      LoadModelAndTokenizer(options.model, options.accept_unknown, options.verify, **backend, invocation.console);
   if (!other) return other.error();
   WarnOfUnusedChoice(std::array<const Model*, 1>{&other->model}, options.backend, invocation.console);
   const std::string want = base->tokenizer.sha256();
@@ -211,7 +214,8 @@ Status ReportFloor(const Pair& pair, double kl, const EvaluationOptions& options
   const BackendOptions others = OtherKernels(options.backend);
   auto backend = MakeBackend(others, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto loaded = LoadModelAndTokenizer(options.baseline, false, **backend, invocation.console);
+  const auto loaded =
+      LoadModelAndTokenizer(options.baseline, options.accept_unknown, false, **backend, invocation.console);
   if (!loaded) return loaded.error();
   std::size_t windows = options.floor_windows;
   if (options.samples > 0) windows = std::min(windows, options.samples);
@@ -260,6 +264,7 @@ void AddEvaluationOptions(Verb& verb, EvaluationOptions& options) {
       .Between(0, 1 << 30);
   verb.Add("--ctx", options.ctx, "Tokens per window").Between(4, 131072);
   verb.AddFlag("--verify", options.verify, "Check every hash of a quantized folder first");
+  AddAcceptUnknown(verb, options.accept_unknown);
   AddBackendOptions(verb, options.backend);
 }
 
@@ -270,7 +275,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   if (!text) return text.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
+  const auto loaded = LoadModelAndTokenizer(options.model, options.accept_unknown, options.verify, **backend, console);
   if (!loaded) return loaded.error();
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
   WarnOfCalibration(*loaded, options.model, *text, console);
@@ -289,6 +294,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   nlohmann::json document = ToJson(options.model, evaluation);
   document["text"] = ToJson(*text);
   document["command"] = invocation.command;
+  if (!loaded->accepted_unknown.empty()) document["accepted_unknown"] = loaded->accepted_unknown;
   console.Data(document);
   return {};
 }
@@ -321,6 +327,8 @@ Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocati
   document["text"] = ToJson(*text);
   document["command"] = invocation.command;
   document["baseline"] = ToJson(options.baseline, base);
+  if (!pair->other.accepted_unknown.empty()) document["accepted_unknown"] = pair->other.accepted_unknown;
+  if (!pair->base.accepted_unknown.empty()) document["baseline"]["accepted_unknown"] = pair->base.accepted_unknown;
   document["divergence"] = ToJson(*result, summary);
   ReportDelta(base, other, document, console);
   Print(summary, result->window_kl.size(), console);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "cli/text.h"
 #include "cli/verb.h"
@@ -12,6 +13,7 @@ namespace marlin {
 struct EvaluationOptions {
   std::string model;
   std::string baseline;
+  std::vector<std::string> accept_unknown;
   TextOptions text;
   std::size_t samples = 0;
   std::size_t ctx = 512;

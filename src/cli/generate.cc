@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "cli/memory.h"
+#include "cli/model_options.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
 #include "io/end_tokens.h"
@@ -23,6 +24,7 @@ namespace {
 struct GenerateArguments {
   std::string model;
   std::string prompt;
+  std::vector<std::string> accept_unknown;
   std::size_t max_tokens = 64;
   bool verify = false;
   BackendOptions backend;
@@ -91,23 +93,23 @@ Result<Generation> Generate(const Model& model, std::span<const std::int32_t> pr
   return out;
 }
 
-// Opened before the model is loaded, so that a wrong entry costs no waiting.
-Result<std::vector<std::int32_t>> FindEndTokens(const std::string& model) {
-  const auto checkpoint = OpenCheckpoint(model);
-  if (!checkpoint) return checkpoint.error();
-  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+// Called when the model is loaded: --verify comes before anything else is read.
+Result<std::vector<std::int32_t>> FindEndTokens(const GenerateArguments& options) {
+  const auto opened = OpenModel(options.model, AcceptedNames(options.accept_unknown));
+  if (!opened) return opened.error();
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
   if (!tokenizer) return tokenizer.error();
-  return EndTokens(*checkpoint, *tokenizer);
+  return EndTokens(opened->checkpoint, *tokenizer);
 }
 
 Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto ends = FindEndTokens(options.model);
-  if (!ends) return ends.error();
-  auto loaded = LoadModelAndTokenizer(options.model, options.verify, **backend, console);
+  auto loaded = LoadModelAndTokenizer(options.model, options.accept_unknown, options.verify, **backend, console);
   if (!loaded) return loaded.error();
+  const auto ends = FindEndTokens(options);
+  if (!ends) return ends.error();
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
   const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.config);
   if (!prompt) return prompt.error();
@@ -144,6 +146,7 @@ void RegisterGenerate(Verb parent) {
   verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it are recognized").Required();
   verb.Add("-n,--max-tokens", options->max_tokens, "Maximum number of new tokens").Between(1, 1 << 20);
   verb.AddFlag("--verify", options->verify, "Check every hash of the folder first");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunGenerate(*options, invocation); });
 }

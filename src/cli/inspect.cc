@@ -1,12 +1,14 @@
 // inspect: shows a model, and its size and memory in each configuration.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/file.h"
+#include "cli/model_options.h"
 #include "cli/verb.h"
 #include "formats/formats.h"
 #include "io/checkpoint.h"
@@ -25,6 +27,7 @@ constexpr std::size_t kContext = 512;  // of the memory estimate
 struct InspectArguments {
   std::string model;
   std::string tokenize;
+  std::vector<std::string> accept_unknown;
 };
 
 struct Weighed {
@@ -88,6 +91,14 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
   console.Result(fmt::format("  vocabulary     {}, context {}", config.vocab_size, config.max_context));
   console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint),
                              checkpoint.container == Container::kGguf ? "GGUF" : "safetensors"));
+  if (!checkpoint.left_out.empty()) {
+    constexpr std::size_t kShown = 3;
+    const std::size_t shown = std::min(checkpoint.left_out.size(), kShown);
+    console.Result(fmt::format("  left out       {} tensors that the model does not use: {}{}",
+                               checkpoint.left_out.size(),
+                               fmt::join(checkpoint.left_out.begin(), checkpoint.left_out.begin() + shown, ", "),
+                               shown < checkpoint.left_out.size() ? ", ..." : ""));
+  }
   // Elements of a folder made by quantize are packed codes, not weights.
   const bool packed = checkpoint.config.contains("quantization_config");
   for (const auto& [type, counted] : CountTypes(checkpoint)) {
@@ -170,6 +181,8 @@ json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::
                    {"tied_head", config.tied_head},
                    {"source_type", SourceType(checkpoint)},
                    {"types", types},
+                   {"left_out", checkpoint.left_out},
+                   {"accepted_unknown", checkpoint.accepted.found()},
                    {"configurations", configurations}};
   if (const auto stored = QuantizedBytes(checkpoint)) document["stored_bytes"] = *stored;
   if (!verbose) return document;
@@ -201,16 +214,16 @@ Status PrintTokens(const Tokenizer& tokenizer, const std::string& path, Console&
 
 Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
-  const auto checkpoint = OpenCheckpoint(options.model);
-  if (!checkpoint) return checkpoint.error();
-  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
+  if (!opened) return opened.error();
+  const Checkpoint& checkpoint = opened->checkpoint;
+  const ModelConfig& config = opened->config;
+  const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!options.tokenize.empty())
     return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
-  const auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  const bool quantized = checkpoint->config.contains("quantization_config");
-  const std::vector<Weighed> rows = Weigh(*config);
-  PrintModel(*checkpoint, *config, console);
+  const bool quantized = checkpoint.config.contains("quantization_config");
+  const std::vector<Weighed> rows = Weigh(config);
+  PrintModel(checkpoint, config, console);
   if (tokenizer) {
     console.Result(fmt::format("  tokenizer      byte-level BPE, {} tokens, BOS {}", tokenizer->vocab_size(),
                                tokenizer->adds_bos() ? "added" : "not added"));
@@ -218,17 +231,17 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
     console.Result("  tokenizer      " + tokenizer.error().message);
   }
   if (console.verbose() && !console.json()) {
-    for (const Tensor& tensor : checkpoint->tensors) {
+    for (const Tensor& tensor : checkpoint.tensors) {
       console.Result(fmt::format("    {:<52} {:<6} {:>12}", tensor.name, Info(tensor.dtype).name,
                                  fmt::format("[{}]", fmt::join(tensor.shape, ", "))));
     }
   }
-  json document = ToJson(*checkpoint, *config, rows, console.verbose());
+  json document = ToJson(checkpoint, config, rows, console.verbose());
   if (quantized) {
     const auto sizes = MeasureQuantizedFolder(options.model);
     if (!sizes) return sizes.error();
-    PrintStored(*sizes, *config, console);
-    if (const auto made = ReadMadeBy(checkpoint->config)) {
+    PrintStored(*sizes, config, console);
+    if (const auto made = ReadMadeBy(checkpoint.config)) {
       console.Result("  quantized by   " + Describe(*made));
       document["method"] = made->method;
       document["calibration"] = made->text_name.empty() ? json(nullptr)
@@ -241,7 +254,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
     document["bits_per_weight"] = sizes->bits_per_weight();
     document.erase("configurations");
   } else {
-    PrintWeighed(rows, *checkpoint, console);
+    PrintWeighed(rows, checkpoint, console);
   }
   document["tokenizer"] = tokenizer ? json{{"tokens", tokenizer->vocab_size()},
                                            {"adds_bos", tokenizer->adds_bos()},
@@ -259,6 +272,7 @@ void RegisterInspect(Verb parent) {
                              "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
   verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
   verb.Add("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");
+  AddAcceptUnknown(verb, options->accept_unknown);
   verb.Runs([options](Invocation& invocation) { return RunInspect(*options, invocation); });
 }
 

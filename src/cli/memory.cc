@@ -10,6 +10,7 @@
 #include <malloc.h>
 #endif
 
+#include "cli/model_options.h"
 #include "io/checkpoint.h"
 #include "io/verify_folder.h"
 
@@ -40,17 +41,20 @@ std::size_t PeakMemoryBytes() {
 #endif
 }
 
-Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, Backend& backend, Console& console) {
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
+                                          Backend& backend, Console& console) {
   if (verify) {
     if (auto status = VerifyFolder(path, console.progress()); !status) return status.error();
   }
-  const auto checkpoint = OpenCheckpoint(path);
-  if (!checkpoint) return checkpoint.error();
-  auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  const auto opened = OpenModelOf(path, accept, console);
+  if (!opened) return opened.error();
+  const Checkpoint& checkpoint = opened->checkpoint;
+  auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!tokenizer) return tokenizer.error();
-  auto model = LoadModel(*checkpoint, backend, Precision::kSixteenBit, console.progress());
+  auto model = LoadModel(checkpoint, backend, Precision::kSixteenBit, console.progress());
   if (!model) return model.error();
-  return LoadedModel{std::move(*model), std::move(*tokenizer), ReadMadeBy(checkpoint->config)};
+  return LoadedModel{std::move(*model), std::move(*tokenizer), ReadMadeBy(checkpoint.config),
+                     checkpoint.accepted.found()};
 }
 
 }  // namespace marlin

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "cli/console.h"
@@ -23,11 +24,13 @@ std::size_t PeakMemoryBytes();
 struct LoadedModel {
   Model model;
   Tokenizer tokenizer;
-  std::optional<MadeBy> made_by;  // of a folder made by quantize
+  std::optional<MadeBy> made_by;              // of a folder made by quantize
+  std::vector<std::string> accepted_unknown;  // keys and tensors that its numbers leave out
 };
 
-// The model's files are unmapped before this returns. Errors: those of OpenCheckpoint, LoadModel and Tokenizer;
-// kCorrupt with verify.
-Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, bool verify, Backend& backend, Console& console);
+// accept: of --accept-unknown. The model's files are unmapped before this returns. Errors: those of OpenModel,
+// LoadModel and Tokenizer; kCorrupt with verify.
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
+                                          Backend& backend, Console& console);
 
 }  // namespace marlin

@@ -15,6 +15,7 @@
 #include "base/statistics.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
+#include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "io/tokenizer.h"
@@ -39,6 +40,7 @@ struct PlanArguments {
   std::string sensitivity = "estimated";
   bool overwrite = false;
   CalibrationOptions calibration;
+  std::vector<std::string> accept_unknown;
   BackendOptions backend;
 };
 
@@ -140,21 +142,19 @@ Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invo
   if (!method) return method.error();
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
-  auto checkpoint = OpenCheckpoint(options.model);
-  if (!checkpoint) return checkpoint.error();
-  const auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+  auto opened = OpenModelOf(options.model, options.accept_unknown, invocation.console);
+  if (!opened) return opened.error();
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
   if (!tokenizer) return tokenizer.error();
   auto stream = MakeTokenStream(*tokenizer, input->text.text);
   if (!stream) return Error{stream.error().code, input->text.name + ": " + stream.error().message};
   auto windows = CutPlanWindows(std::move(*stream), options.calibration.ctx, options.calibration.windows,
                                 options.held_out, input->text.name, input->text.sha256);
   if (!windows) return windows.error();
-  if (auto status = CheckMemory(options, *config, *windows, **method, invocation.console); !status) {
+  if (auto status = CheckMemory(options, opened->config, *windows, **method, invocation.console); !status) {
     return status.error();
   }
-  auto hash = HashCheckpoint(*checkpoint);
+  auto hash = HashCheckpoint(opened->checkpoint);
   if (!hash) return hash.error();
   PlanOptions plan;
   plan.kind = budget.kind;
@@ -166,7 +166,7 @@ Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invo
   plan.tokenizer_sha256 = tokenizer->sha256();
   plan.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   plan.command = invocation.command;
-  return PlanJob{std::move(*checkpoint), std::move(*windows), std::move(plan)};
+  return PlanJob{std::move(opened->checkpoint), std::move(*windows), std::move(plan)};
 }
 
 Status RunPlan(const PlanArguments& options, Invocation& invocation) {
@@ -225,6 +225,7 @@ void RegisterPlan(Verb parent) {
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
   verb.Add("-o,--output", options->output, "File to write").Required().NamesFile();
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
+  AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend, kExactActivations);
   verb.Runs([options](Invocation& invocation) { return RunPlan(*options, invocation); });
 }

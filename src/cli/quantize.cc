@@ -6,6 +6,7 @@
 
 #include "cli/calibration.h"
 #include "cli/configs.h"
+#include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "io/checkpoint.h"
@@ -27,6 +28,7 @@ struct QuantizeArguments {
   std::string stats;
   bool rotate = false;
   bool seed_given = false;
+  std::vector<std::string> accept_unknown;
   CalibrationOptions calibration;
   QuantizeOptions quantize;
 };
@@ -75,11 +77,11 @@ Result<std::string> SourceHash(const Checkpoint& checkpoint, QuantizeOptions& qu
   return quantize.source_sha256;
 }
 
-Status CheckStatistics(const QuantizeArguments& options, const Checkpoint& checkpoint, const ModelConfig& config,
-                       const Tokenizer& tokenizer, const ModelStatistics& statistics, QuantizeOptions& quantize) {
-  const auto hash = SourceHash(checkpoint, quantize);
+Status CheckStatistics(const QuantizeArguments& options, const OpenedModel& opened, const Tokenizer& tokenizer,
+                       const ModelStatistics& statistics, QuantizeOptions& quantize) {
+  const auto hash = SourceHash(opened.checkpoint, quantize);
   if (!hash) return hash.error();
-  const auto status = CheckBelongs(statistics, config, *hash, tokenizer.sha256());
+  const auto status = CheckBelongs(statistics, opened.config, *hash, tokenizer.sha256());
   return status.ok() ? status : Error{status.error().code, options.stats + ": " + status.error().message};
 }
 
@@ -97,7 +99,7 @@ Result<MethodNeeds> FindKnown(const QuantizeArguments& options, Calibration& out
   return out.statistics->has_gram() ? MethodNeeds::kGram : MethodNeeds::kImportance;
 }
 
-Status Prepare(const QuantizeArguments& options, const Checkpoint& checkpoint, Invocation& invocation,
+Status Prepare(const QuantizeArguments& options, const OpenedModel& opened, Invocation& invocation,
                QuantizeOptions& quantize, Calibration& out) {
   const auto known = FindKnown(options, out);
   if (!known) return known.error();
@@ -114,13 +116,10 @@ Status Prepare(const QuantizeArguments& options, const Checkpoint& checkpoint, I
   }
   if (*known == MethodNeeds::kNothing) return {};
   if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
-  const auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened.checkpoint);
   if (!tokenizer) return tokenizer.error();
-  const auto status = out.statistics
-                          ? CheckStatistics(options, checkpoint, *config, *tokenizer, *out.statistics, quantize)
-                          : PrepareWalk(options, *config, *tokenizer, *recipe, invocation, out);
+  const auto status = out.statistics ? CheckStatistics(options, opened, *tokenizer, *out.statistics, quantize)
+                                     : PrepareWalk(options, opened.config, *tokenizer, *recipe, invocation, out);
   if (!status) return status;
   quantize.statistics = out.statistics ? &*out.statistics : nullptr;
   quantize.calibration = out.windows ? &*out.windows : nullptr;
@@ -150,22 +149,28 @@ void Print(const QuantizeArguments& options, const std::string& method, const Qu
   }
 }
 
+nlohmann::json ToJson(const std::vector<ClippedTensor>& tensors) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ClippedTensor& tensor : tensors) {
+    list.push_back({{"tensor", tensor.name}, {"format", tensor.format}, {"clipped", tensor.count}});
+  }
+  return list;
+}
+
 // The formats of a plan file.
-Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const Checkpoint& checkpoint,
-                                QuantizeOptions& quantize, Console& console) {
+Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const OpenedModel& opened, QuantizeOptions& quantize,
+                                Console& console) {
   if (!options.config.empty()) {
     return Error{ErrorCode::kUsage, "--plan and --config exclude each other: a plan names the format of each layer"};
   }
   if (options.quantize.quantize_embeddings || options.quantize.quantize_head) {
     return Error{ErrorCode::kUsage, "a plan covers the linear layers only; embedding and head stay in 16 bits"};
   }
-  const auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Error{config.error().code, options.model + ": " + config.error().message};
-  const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened.checkpoint);
   if (!tokenizer) return tokenizer.error();
-  const auto hash = SourceHash(checkpoint, quantize);
+  const auto hash = SourceHash(opened.checkpoint, quantize);
   if (!hash) return hash.error();
-  const auto plan = ReadPlan(options.plan, *config, *hash, tokenizer->sha256());
+  const auto plan = ReadPlan(options.plan, opened.config, *hash, tokenizer->sha256());
   if (!plan) return plan.error();
   if (plan->method != "rtn" && options.quantize.method == kAutoMethod && options.calibration.data.empty() &&
       options.stats.empty()) {
@@ -183,19 +188,20 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   if (options.config.empty() && options.plan.empty()) options.config = kDefaultConfig;
   const auto format = options.plan.empty() ? ParseConfig(options.config) : Result<const FormatRow*>(nullptr);
   if (!format) return format.error();
-  const auto checkpoint = OpenCheckpoint(options.model);
-  if (!checkpoint) return checkpoint.error();
-  if (IsQuantizedSource(*checkpoint)) {
+  const auto opened = OpenModelOf(options.model, options.accept_unknown, invocation.console);
+  if (!opened) return opened.error();
+  const Checkpoint& checkpoint = opened->checkpoint;
+  if (IsQuantizedSource(checkpoint)) {
     invocation.console.Warn(
         fmt::format("{} is already quantized ({}): the new folder cannot recover what was lost, and may be larger; "
                     "`metal-marlin inspect` compares their sizes",
-                    options.model, SourceType(*checkpoint)));
+                    options.model, SourceType(checkpoint)));
   }
   QuantizeOptions quantize = options.quantize;
   quantize.format = *format;
   FormatMap formats;
   if (!options.plan.empty()) {
-    auto planned = FormatsOfPlan(options, *checkpoint, quantize, invocation.console);
+    auto planned = FormatsOfPlan(options, *opened, quantize, invocation.console);
     if (!planned) return planned.error();
     formats = std::move(*planned);
     quantize.formats = &formats;
@@ -205,8 +211,8 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   quantize.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   quantize.command = invocation.command;
   Calibration calibration;
-  if (auto status = Prepare(options, *checkpoint, invocation, quantize, calibration); !status) return status;
-  const auto summary = QuantizeModel(*checkpoint, quantize, options.output, invocation.console.progress());
+  if (auto status = Prepare(options, *opened, invocation, quantize, calibration); !status) return status;
+  const auto summary = QuantizeModel(checkpoint, quantize, options.output, invocation.console.progress());
   if (!summary && summary.error().code == ErrorCode::kInterrupted && calibration.windows) {
     return Error{ErrorCode::kInterrupted,
                  fmt::format("interrupted; the same command continues after the last finished layer, kept in {}",
@@ -214,6 +220,9 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   }
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
+  for (const ClippedTensor& clipped : summary->clipped) {
+    invocation.console.Warn(Describe(clipped));
+  }
   invocation.console.Data({{"folder", options.output},
                            {"config", quantize.formats == nullptr ? options.config : "mixed"},
                            {"plan_sha256", quantize.plan_sha256},
@@ -224,7 +233,9 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
                            {"quantized_parameters", summary->sizes.quantized_parameters},
                            {"bits_per_weight", summary->sizes.bits_per_weight()},
                            {"kept_16_bit", summary->kept},
-                           {"rotated", summary->rotated}});
+                           {"rotated", summary->rotated},
+                           {"clipped", ToJson(summary->clipped)},
+                           {"accepted_unknown", checkpoint.accepted.found()}});
   return {};
 }
 
@@ -260,6 +271,7 @@ void RegisterQuantize(Verb parent) {
   verb.AddFlag("--compat", options->quantize.compat,
                "Keep tensors in 16 bits that other programs cannot read when quantized (INT4: rows that are not a "
                "multiple of the group)");
+  AddAcceptUnknown(verb, options->accept_unknown);
   verb.AddFlag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
   verb.Runs([options, seed](Invocation& invocation) {
     options->seed_given = seed.IsGiven();

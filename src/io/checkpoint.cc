@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -53,12 +54,12 @@ Status AddTensor(Checkpoint& checkpoint, const fs::path& file, Tensor tensor) {
   return {};
 }
 
-// Maps one safetensors file. Tensors whose name is not in `wanted` are left out; null = all.
-Status AddSafetensors(Checkpoint& checkpoint, const fs::path& path, const std::set<std::string>* wanted) {
+// Maps one safetensors file. Tensors whose name is in `elsewhere` are left out: another file has them.
+Status AddSafetensors(Checkpoint& checkpoint, const fs::path& path, const std::set<std::string>& elsewhere) {
   auto file = OpenSafetensors(path);
   if (!file) return file.error();
   for (Tensor& tensor : file->tensors) {
-    if (wanted != nullptr && !wanted->contains(tensor.name)) continue;
+    if (elsewhere.contains(tensor.name)) continue;
     if (auto status = AddTensor(checkpoint, path, std::move(tensor)); !status) return status;
   }
   checkpoint.files.push_back(std::move(file->file));
@@ -70,7 +71,8 @@ bool IsPlainShardName(const std::string& name) {
   return name.ends_with(".safetensors") && name.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
 }
 
-// The index decides: each tensor is taken from the shard it names, and must be there. Shards may hold more.
+// The index decides: each tensor is taken from the shard it names, and must be there. What shards hold beyond the index
+// counts like the tensors of a single file.
 Status AddShards(Checkpoint& checkpoint) {
   const fs::path path = checkpoint.path / kIndexFile;
   const auto index = ReadJson(path, kMaxIndex);
@@ -86,11 +88,15 @@ Status AddShards(Checkpoint& checkpoint) {
     }
     shards[shard.get<std::string>()].insert(tensor);
   }
+  std::set<std::string> named;
+  for (const auto& [shard, tensors] : shards) named.insert(tensors.begin(), tensors.end());
   for (const auto& [shard, tensors] : shards) {
     if (!Exists(checkpoint.path / shard)) {
       return Bad(path, fmt::format("the shard {} is missing; download the model again", shard));
     }
-    if (auto status = AddSafetensors(checkpoint, checkpoint.path / shard, &tensors); !status) return status;
+    std::set<std::string> elsewhere;
+    std::ranges::set_difference(named, tensors, std::inserter(elsewhere, elsewhere.end()));
+    if (auto status = AddSafetensors(checkpoint, checkpoint.path / shard, elsewhere); !status) return status;
     for (const std::string& tensor : tensors) {
       if (!checkpoint.index.contains(tensor))
         return Bad(path, fmt::format("tensor {} is not in the shard {}", tensor, shard));
@@ -152,8 +158,9 @@ std::string NameASnapshot(const fs::path& path) {
                      fmt::join(names, " or "), more ? " ..." : "");
 }
 
-Result<Checkpoint> OpenFolder(const fs::path& path) {
+Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted) {
   Checkpoint checkpoint;
+  checkpoint.accepted = std::move(accepted);
   checkpoint.path = path;
   checkpoint.name = FolderName(path);
   checkpoint.container = Container::kSafetensors;
@@ -166,9 +173,10 @@ Result<Checkpoint> OpenFolder(const fs::path& path) {
   auto config = ReadJson(path / "config.json", kMaxConfig);
   if (!config) return config.error();
   checkpoint.config = std::move(*config);
+  if (auto status = CheckQuantization(checkpoint); !status) return status.error();
   Status status;
   if (Exists(path / kSingleFile)) {
-    status = AddSafetensors(checkpoint, path / kSingleFile, nullptr);
+    status = AddSafetensors(checkpoint, path / kSingleFile, {});
   } else if (Exists(path / kIndexFile)) {
     status = AddShards(checkpoint);
   } else if (Exists(path / "pytorch_model.bin") || Exists(path / "pytorch_model.bin.index.json")) {
@@ -183,12 +191,14 @@ Result<Checkpoint> OpenFolder(const fs::path& path) {
   return checkpoint;
 }
 
-Result<Checkpoint> OpenGguf(const fs::path& path) {
+Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
   auto gguf = GgufFile::Open(path);
   if (!gguf) return gguf.error();
-  auto view = TranslateGguf(*gguf);
+  auto view = TranslateGguf(*gguf, accepted);
   if (!view) return view.error();
   Checkpoint checkpoint;
+  checkpoint.accepted = std::move(accepted);
+  checkpoint.left_out = std::move(view->left_out);
   checkpoint.path = path;
   checkpoint.name = path.stem().string();
   checkpoint.container = Container::kGguf;
@@ -240,15 +250,29 @@ const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
   return found == index.end() ? nullptr : &tensors[found->second];
 }
 
-Result<Checkpoint> OpenCheckpoint(const fs::path& path) {
+void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
+  std::vector<Tensor> kept;
+  index.clear();
+  for (Tensor& tensor : tensors) {
+    if (leave_out(tensor)) {
+      left_out.push_back(tensor.name);
+      continue;
+    }
+    index.emplace(tensor.name, kept.size());
+    kept.push_back(std::move(tensor));
+  }
+  tensors = std::move(kept);
+}
+
+Result<Checkpoint> OpenCheckpoint(const fs::path& path, AcceptedNames accepted) {
   const auto kind = KindOf(path);
   if (!kind) return kind.error();
   if (*kind == PathKind::kNothing) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
-  if (*kind == PathKind::kFolder) return OpenFolder(path);
+  if (*kind == PathKind::kFolder) return OpenFolder(path, std::move(accepted));
   if (path.extension() == ".safetensors") {
     return Bad(path, "a lone safetensors file does not describe a model; name the folder that it lies in");
   }
-  return OpenGguf(path);
+  return OpenGguf(path, std::move(accepted));
 }
 
 Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view stem) {

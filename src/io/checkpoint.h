@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "base/progress.h"
 #include "base/result.h"
 #include "formats/encoded_matrix.h"
+#include "io/accepted_names.h"
 #include "io/tensor.h"
 
 namespace marlin {
@@ -30,13 +32,19 @@ struct Checkpoint {
   std::vector<Tensor> tensors;                         // in file order
   std::vector<MappedFile> files;                       // what the spans of `tensors` point into
   std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
+  AcceptedNames accepted;             // keys and tensors that this program does not know; results name them
+  std::vector<std::string> left_out;  // tensors of the files that have no effect and are not in `tensors`
 
   const Tensor* Find(std::string_view tensor_name) const;
+  // Takes out the tensors for which `leave_out` holds.
+  void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
 };
 
 // Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
-// (block type or container version this program does not read). Hashes are not checked here: VerifyFolder does that.
-Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path);
+// (block type or container version this program does not read, another program's quantization, and what is unknown and
+// not accepted in GGUF metadata). Hashes are not checked here: VerifyFolder does that. Whether the tensors are those of
+// the model is not checked either: OpenModel (model/open_model.h) does that.
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, AcceptedNames accepted = {});
 
 // The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or
 // in the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 #include <span>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -55,8 +56,7 @@ using GgufStrings = std::vector<std::string_view>;
 // Integers of every width are std::int64_t (std::uint64_t only when the value does not fit), floats are double.
 using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::string_view, GgufNumbers, GgufStrings>;
 
-// A string of a file for a message or a name: its first 80 bytes, "?" for what is not printable ASCII, "..." where more
-// follow.
+// A name or a text of the file as it may stand in a message: short and printable.
 std::string Printable(std::string_view text);
 
 struct GgufFile {

@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "io/gguf_keys.h"
+
 namespace marlin {
 namespace {
 using nlohmann::json;
@@ -26,10 +28,14 @@ struct KeyRow {
 // Rotary projections whose rows a family may store interleaved.
 enum class Heads { kNone, kQuery, kKey };
 
+// Linear layers that may have a bias, which config.json speaks of together.
+enum class Biased { kNever, kAttention, kMlp };
+
 // A tensor: "blk.N.SOURCE.weight" becomes "model.layers.N.TARGET.weight" (".bias" likewise).
 struct NameRow {
   std::string_view source;
   std::string_view target;
+  Biased biased = Biased::kNever;
   Heads heads = Heads::kNone;
 };
 
@@ -38,12 +44,11 @@ struct GgufFamily {
   const char* model_type;         // Hugging Face's
   const char* hf_class;
   bool interleaved_rotary;         // q and k are stored as RowOrder describes
-  std::span<const KeyRow> keys;    // beside the common ones
+  bool bias_always;                // of the layers that may have one; else the configuration says "attention_bias"
   std::span<const NameRow> block;  // names inside a block
-  json fixed;                      // configuration that the file does not state
 };
 
-constexpr std::array kCommonKeys = {
+constexpr std::array kKeys = {
     KeyRow{"embedding_length", "hidden_size", true},
     KeyRow{"feed_forward_length", "intermediate_size", true},
     KeyRow{"block_count", "num_hidden_layers", true},
@@ -53,23 +58,35 @@ constexpr std::array kCommonKeys = {
     KeyRow{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
     KeyRow{"rope.freq_base", "rope_theta", false},
     KeyRow{"context_length", "max_position_embeddings", true},
-};
-
-constexpr std::array kLlamaKeys = {
     KeyRow{"attention.sliding_window", "sliding_window", false},
 };
 
 constexpr std::array kLlamaBlock = {
     NameRow{"attn_norm", "input_layernorm"},
-    NameRow{"attn_q", "self_attn.q_proj", Heads::kQuery},
-    NameRow{"attn_k", "self_attn.k_proj", Heads::kKey},
-    NameRow{"attn_v", "self_attn.v_proj"},
+    NameRow{"attn_q", "self_attn.q_proj", Biased::kAttention, Heads::kQuery},
+    NameRow{"attn_k", "self_attn.k_proj", Biased::kAttention, Heads::kKey},
+    NameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
+    NameRow{"attn_output", "self_attn.o_proj", Biased::kAttention},
+    NameRow{"ffn_norm", "post_attention_layernorm"},
+    NameRow{"ffn_gate", "mlp.gate_proj", Biased::kMlp},
+    NameRow{"ffn_up", "mlp.up_proj", Biased::kMlp},
+    NameRow{"ffn_down", "mlp.down_proj", Biased::kMlp},
+};
+
+constexpr std::array kQwen2Block = {
+    NameRow{"attn_norm", "input_layernorm"},
+    NameRow{"attn_q", "self_attn.q_proj", Biased::kAttention, Heads::kQuery},
+    NameRow{"attn_k", "self_attn.k_proj", Biased::kAttention, Heads::kKey},
+    NameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
     NameRow{"attn_output", "self_attn.o_proj"},
     NameRow{"ffn_norm", "post_attention_layernorm"},
     NameRow{"ffn_gate", "mlp.gate_proj"},
     NameRow{"ffn_up", "mlp.up_proj"},
     NameRow{"ffn_down", "mlp.down_proj"},
 };
+
+// Tensors in a block that hold nothing but what the settings say: the frequencies of rotary positions.
+constexpr std::string_view kLeftOutOfBlocks = "attn_rot_embd";
 
 // Outside the blocks, whole stems.
 constexpr std::array kOuterNames = {
@@ -78,34 +95,10 @@ constexpr std::array kOuterNames = {
     NameRow{"output", "lm_head"},
 };
 
-const std::array<GgufFamily, 2>& Families() {
-  static const std::array<GgufFamily, 2> families = {{
-      {"llama", "llama", "LlamaForCausalLM", true, kLlamaKeys, kLlamaBlock, json::object()},
-      {"qwen2", "qwen2", "Qwen2ForCausalLM", false, {}, kLlamaBlock, {{"use_sliding_window", false}}},
-  }};
-  return families;
-}
-
-// Settings that would change the numbers and that no family here has: refused unless they have the neutral value.
-struct NeutralRow {
-  std::string_view suffix;
-  double neutral;
-};
-
-constexpr std::array kNeutral = {
-    NeutralRow{"expert_count", 0},
-    NeutralRow{"attention.clamp_kqv", 0},
-    NeutralRow{"attention.max_alibi_bias", 0},
-    NeutralRow{"attention.scale", 0},
-    NeutralRow{"logit_scale", 0},
-    NeutralRow{"residual_scale", 0},
-    NeutralRow{"embedding_scale", 0},
-    NeutralRow{"attention.causal", 1},
-    NeutralRow{"use_parallel_residual", 0},
-    NeutralRow{"nextn_predict_layers", 0},
-    NeutralRow{"attn_logit_softcapping", 0},
-    NeutralRow{"final_logit_softcapping", 0},
-};
+constexpr std::array<GgufFamily, 2> kFamilies = {{
+    {"llama", "llama", "LlamaForCausalLM", true, false, kLlamaBlock},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, true, kQwen2Block},
+}};
 
 Error Bad(const GgufFile& gguf, const std::string& what) {
   return {ErrorCode::kInput, fmt::format("{}: {}", gguf.file.path().string(), what)};
@@ -162,7 +155,7 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
   const auto architecture = gguf.Require<std::string_view>("general.architecture");
   if (!architecture) return architecture.error();
   std::string known;
-  for (const GgufFamily& family : Families()) {
+  for (const GgufFamily& family : kFamilies) {
     if (family.architecture == *architecture) return &family;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
   }
@@ -170,8 +163,8 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
       gguf, fmt::format("architecture \"{}\" is not supported; supported are {}", Printable(*architecture), known));
 }
 
-Status TranslateKeys(const GgufFile& gguf, const GgufFamily& family, std::span<const KeyRow> keys, json& config) {
-  for (const KeyRow& row : keys) {
+Status TranslateKeys(const GgufFile& gguf, const GgufFamily& family, json& config) {
+  for (const KeyRow& row : kKeys) {
     const auto number = Number(gguf, family, row.suffix);
     if (!number) return number.error();
     if (*number) {
@@ -180,20 +173,10 @@ Status TranslateKeys(const GgufFile& gguf, const GgufFamily& family, std::span<c
       return Bad(gguf, fmt::format("metadata \"{}.{}\" is missing", family.architecture, row.suffix));
     }
   }
-  return {};
-}
-
-Status RefuseUnknownSettings(const GgufFile& gguf, const GgufFamily& family) {
-  for (const NeutralRow& row : kNeutral) {
-    const auto number = Number(gguf, family, row.suffix);
-    if (!number) return number.error();
-    if (*number && (*number)->get<double>() != row.neutral) {
-      return Unsupported(gguf,
-                         fmt::format("metadata \"{}.{}\" is {}, which this program would compute wrongly; supported "
-                                     "is {}",
-                                     family.architecture, row.suffix, (*number)->dump(), row.neutral));
-    }
-  }
+  // 0 says that there is no window.
+  const auto window = config.find("sliding_window");
+  if (window != config.end() && *window == 0) config.erase(window);
+  if (config.contains("sliding_window")) config["use_sliding_window"] = true;
   return {};
 }
 
@@ -266,6 +249,11 @@ Status TranslateRopeFactors(const GgufFile& gguf, const Tensor& tensor, json& co
     }
   }
   if (largest == 1) return {};
+  if (config.contains("rope_scaling")) {
+    return Unsupported(gguf, fmt::format("tensor rope_freqs.weight and metadata rope.scaling.type {} scale the rotary "
+                                         "frequencies together; this program computes one of the two alone",
+                                         config["rope_scaling"]["rope_type"].dump()));
+  }
   config["rope_scaling"] = {{"rope_type", "llama3"},
                             {"factor", Shortest(largest)},
                             {"low_freq_factor", kLlama3Low},
@@ -312,28 +300,39 @@ const NameRow* FindName(std::span<const NameRow> names, std::string_view source)
   return found == names.end() ? nullptr : &*found;
 }
 
-Result<Tensor> TranslateTensor(const GgufFile& gguf, const GgufFamily& family, const Tensor& from, const json& config) {
-  const std::string_view full = from.name;
-  const std::size_t dot = full.rfind('.');
-  const std::string_view stem = full.substr(0, dot);
-  const std::string_view ending = dot == std::string_view::npos ? "" : full.substr(dot);
-  const auto in_block = SplitBlockName(stem);
-  const NameRow* row = in_block ? FindName(family.block, in_block->rest) : FindName(kOuterNames, stem);
-  if (row == nullptr || (ending != ".weight" && ending != ".bias")) {
-    return Unsupported(gguf, fmt::format("tensor {} has no place in the {} architecture as this program knows it",
-                                         Printable(from.name), family.architecture));
-  }
+// The place of a tensor: a name outside the blocks, or one inside a block.
+struct Place {
+  const NameRow* row = nullptr;  // null = this program knows none
+  std::optional<BlockName> block;
+  std::string_view ending;  // ".weight", ".bias"
+};
+
+Place FindPlace(const GgufFamily& family, std::string_view name) {
+  Place place;
+  const std::size_t dot = name.rfind('.');
+  const std::string_view stem = name.substr(0, dot);
+  place.ending = dot == std::string_view::npos ? "" : name.substr(dot);
+  place.block = SplitBlockName(stem);
+  const NameRow* row = place.block ? FindName(family.block, place.block->rest) : FindName(kOuterNames, stem);
+  const bool fits =
+      row != nullptr && (place.ending == ".weight" || (place.ending == ".bias" && row->biased != Biased::kNever));
+  if (fits) place.row = row;
+  return place;
+}
+
+Result<Tensor> TranslateTensor(const GgufFile& gguf, const GgufFamily& family, const Tensor& from, const Place& place,
+                               const json& config) {
   Tensor tensor = from;
-  tensor.name = in_block ? fmt::format("model.layers.{}.{}{}", in_block->block, row->target, ending)
-                         : fmt::format("{}{}", row->target, ending);
+  tensor.name = place.block ? fmt::format("model.layers.{}.{}{}", place.block->block, place.row->target, place.ending)
+                            : fmt::format("{}{}", place.row->target, place.ending);
   const auto layers = Count(gguf, config, "num_hidden_layers");
   if (!layers) return layers.error();
-  if (in_block && in_block->block >= *layers) {
+  if (place.block && place.block->block >= *layers) {
     return Bad(gguf,
-               fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), in_block->block, *layers));
+               fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), place.block->block, *layers));
   }
-  if (!family.interleaved_rotary || row->heads == Heads::kNone) return tensor;
-  const char* key = row->heads == Heads::kQuery ? "num_attention_heads" : "num_key_value_heads";
+  if (!family.interleaved_rotary || place.row->heads == Heads::kNone) return tensor;
+  const char* key = place.row->heads == Heads::kQuery ? "num_attention_heads" : "num_key_value_heads";
   const auto heads = Count(gguf, config, key);
   if (!heads) return heads.error();
   if (tensor.shape.empty() || tensor.shape.front() % (2 * *heads) != 0) {
@@ -344,13 +343,23 @@ Result<Tensor> TranslateTensor(const GgufFile& gguf, const GgufFamily& family, c
   return tensor;
 }
 
-Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, HuggingFaceView& out) {
+Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, AcceptedNames& accepted, HuggingFaceView& out) {
   for (const Tensor& from : gguf.tensors) {
     if (from.name == "rope_freqs.weight") {
       if (auto status = TranslateRopeFactors(gguf, from, out.config); !status) return status;
       continue;
     }
-    auto tensor = TranslateTensor(gguf, family, from, out.config);
+    const Place place = FindPlace(family, from.name);
+    if (place.row == nullptr) {
+      const bool harmless = place.block && place.block->rest == kLeftOutOfBlocks;
+      if (harmless || accepted.Accept(from.name)) {
+        out.left_out.push_back(Printable(from.name));
+        continue;
+      }
+      return Unsupported(gguf, fmt::format("tensor {} has no place in the {} architecture as this program knows it{}",
+                                           Printable(from.name), family.architecture, WayOut(Printable(from.name))));
+    }
+    auto tensor = TranslateTensor(gguf, family, from, place, out.config);
     if (!tensor) return tensor.error();
     out.tensors.push_back(std::move(*tensor));
   }
@@ -362,15 +371,38 @@ const Tensor* Find(const std::vector<Tensor>& tensors, std::string_view name) {
   return found == tensors.end() ? nullptr : &*found;
 }
 
+// Which linear layers have a bias: by the two keys of Hugging Face where those can say it, else by a list beside them.
+void DescribeBiases(const GgufFamily& family, const std::vector<Tensor>& tensors, json& config) {
+  json stems = json::array();
+  std::size_t counts[3] = {0, 0, 0};  // by Biased
+  for (const Tensor& tensor : tensors) {
+    if (!tensor.name.ends_with(".bias")) continue;
+    const std::string stem = tensor.name.substr(0, tensor.name.size() - 5);
+    stems.push_back(stem);
+    ++counts[static_cast<std::size_t>(stem.find(".mlp.") != std::string::npos ? Biased::kMlp : Biased::kAttention)];
+  }
+  bool standard = true;
+  for (const auto& [kind, key] :
+       {std::pair{Biased::kAttention, "attention_bias"}, std::pair{Biased::kMlp, "mlp_bias"}}) {
+    const auto of_kind = [kind = kind](const NameRow& row) { return row.biased == kind; };
+    const auto rows = static_cast<std::size_t>(std::count_if(family.block.begin(), family.block.end(), of_kind));
+    const std::size_t all = rows * config["num_hidden_layers"].get<std::size_t>();
+    const std::size_t found = counts[static_cast<std::size_t>(kind)];
+    config[key] = found > 0;
+    standard = standard && (found == all || found == 0 || family.bias_always);
+  }
+  if (!standard) config[kBiasesKey] = std::move(stems);
+}
+
 // What only the tensors tell.
-Status DescribeTensors(const GgufFile& gguf, const std::vector<Tensor>& tensors, json& config) {
+Status DescribeTensors(const GgufFile& gguf, const GgufFamily& family, const std::vector<Tensor>& tensors,
+                       json& config) {
   const Tensor* embedding = Find(tensors, "model.embed_tokens.weight");
   if (embedding == nullptr || embedding->shape.size() != 2)
     return Bad(gguf, "tensor token_embd.weight is missing or no matrix");
   config["vocab_size"] = embedding->rows();
   config["tie_word_embeddings"] = Find(tensors, "lm_head.weight") == nullptr;
-  config["attention_bias"] = Find(tensors, "model.layers.0.self_attn.q_proj.bias") != nullptr;
-  config["mlp_bias"] = Find(tensors, "model.layers.0.mlp.up_proj.bias") != nullptr;
+  DescribeBiases(family, tensors, config);
   const Tensor* first = Find(tensors, "model.layers.0.self_attn.q_proj.weight");
   const DType dtype = first != nullptr ? first->dtype : embedding->dtype;
   config["torch_dtype"] = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF32 ? "float32" : "float16";
@@ -395,22 +427,19 @@ Status TranslateTokenIds(const GgufFile& gguf, json& config) {
 
 }  // namespace
 
-Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf) {
+Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf, AcceptedNames& accepted) {
   const auto family = FindFamily(gguf);
   if (!family) return family.error();
   HuggingFaceView out;
-  out.config = (*family)->fixed;
   out.config["architectures"] = json::array({(*family)->hf_class});
   out.config["model_type"] = (*family)->model_type;
   out.config["hidden_act"] = "silu";
-  for (const std::span<const KeyRow> keys : {std::span<const KeyRow>(kCommonKeys), (*family)->keys}) {
-    if (auto status = TranslateKeys(gguf, **family, keys, out.config); !status) return status.error();
-  }
-  if (auto status = RefuseUnknownSettings(gguf, **family); !status) return status.error();
+  if (auto status = TranslateKeys(gguf, **family, out.config); !status) return status.error();
+  if (auto status = CheckGgufKeys(gguf, (*family)->architecture, accepted); !status) return status.error();
   if (auto status = CheckHeads(gguf, **family, out.config); !status) return status.error();
   if (auto status = TranslateRopeScaling(gguf, **family, out.config); !status) return status.error();
-  if (auto status = TranslateTensors(gguf, **family, out); !status) return status.error();
-  if (auto status = DescribeTensors(gguf, out.tensors, out.config); !status) return status.error();
+  if (auto status = TranslateTensors(gguf, **family, accepted, out); !status) return status.error();
+  if (auto status = DescribeTensors(gguf, **family, out.tensors, out.config); !status) return status.error();
   if (auto status = TranslateTokenIds(gguf, out.config); !status) return status.error();
   return out;
 }

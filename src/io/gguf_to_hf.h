@@ -3,9 +3,11 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "io/accepted_names.h"
 #include "io/gguf.h"
 #include "io/tensor.h"
 
@@ -14,10 +16,14 @@ namespace marlin {
 struct HuggingFaceView {
   nlohmann::json config;        // the keys of config.json
   std::vector<Tensor> tensors;  // in file order; spans point into the GGUF file, row_order is set where rows differ
+  std::vector<std::string> left_out;  // tensors without effect, by their GGUF names
 };
 
+// The configuration key that lists which linear layers have a bias, where the keys of Hugging Face cannot say it.
+inline constexpr const char* kBiasesKey = "metal_marlin_biases";
+
 // Errors: kInput (missing or contradictory metadata), kUnsupported (an architecture, a setting or a tensor without a
-// row in the tables: each is named; nothing that changes numbers is dropped).
-Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf);
+// row in the tables: each is named; nothing that changes numbers is dropped unless it is among the accepted names).
+Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf, AcceptedNames& accepted);
 
 }  // namespace marlin

@@ -38,7 +38,7 @@ class GgufToHf : public TemporaryFolder {
     auto file = GgufFile::Open(Write("x.gguf", builder.Bytes()));
     if (!file) return file.error();
     files_.push_back(std::move(*file));
-    return TranslateGguf(files_.back());
+    return TranslateGguf(files_.back(), accepted_);
   }
   void ExpectError(const GgufBuilder& builder, ErrorCode code, const std::string& part) {
     const auto view = Translate(builder);
@@ -48,6 +48,7 @@ class GgufToHf : public TemporaryFolder {
   }
 
   std::vector<GgufFile> files_;
+  AcceptedNames accepted_;
 };
 
 TEST_F(GgufToHf, LlamaConfiguration) {
@@ -166,6 +167,48 @@ TEST_F(GgufToHf, Llama3FactorsBecomeTheirParameters) {
   GgufBuilder ones = Metadata("llama");
   Tensors(ones).Floats("rope_freqs.weight", {2}, {1, 1});
   EXPECT_FALSE(Translate(ones)->config.contains("rope_scaling"));
+}
+
+// llama.cpp multiplies the positions by 1 / factor and divides the frequencies too; one of the two alone is other
+// numbers.
+TEST_F(GgufToHf, FactorsAndScalingTogetherAreRefused) {
+  const auto make = [](const char* type, float factor) {
+    GgufBuilder builder = Metadata("llama");
+    builder.Text("llama.rope.scaling.type", type).F32("llama.rope.scaling.factor", factor);
+    builder.F32("llama.rope.freq_base", 1e8f);
+    return Tensors(builder).Floats("rope_freqs.weight", {2}, {1, 8});
+  };
+  ExpectError(make("linear", 4), ErrorCode::kUnsupported, "rope.scaling.type \"linear\"");
+  const auto none = Translate(make("linear", 1));
+  ASSERT_TRUE(none.ok()) << none.error().message;
+  EXPECT_EQ(none->config["rope_scaling"]["rope_type"], "llama3");
+}
+
+TEST_F(GgufToHf, WhichBiasesThereAre) {
+  const auto biases = [&](const std::string& arch, const std::vector<std::string>& names) {
+    GgufBuilder builder = Metadata(arch);
+    Tensors(builder);
+    for (const std::string& name : names) {
+      const std::size_t rows = name == "attn_k" || name == "attn_v" ? 4 : name.starts_with("ffn_") ? 12 : 8;
+      builder.Floats("blk.0." + name + ".bias", {rows}, Ramp(rows));
+    }
+    const auto view = Translate(builder);
+    EXPECT_TRUE(view.ok()) << view.error().message;
+    nlohmann::json config = view->config;
+    return nlohmann::json{config["attention_bias"], config["mlp_bias"],
+                          config.value(kBiasesKey, nlohmann::json("all or none"))};
+  };
+  using nlohmann::json;
+  const std::string layer = "model.layers.0.";
+  EXPECT_EQ(biases("llama", {}), (json{false, false, "all or none"}));
+  EXPECT_EQ(biases("llama", {"attn_q", "attn_k", "attn_v", "attn_output"}), (json{true, false, "all or none"}));
+  EXPECT_EQ(biases("llama", {"attn_v"}), (json{true, false, json::array({layer + "self_attn.v_proj"})}));
+  EXPECT_EQ(biases("llama", {"ffn_up", "attn_output"}),
+            (json{true, true, json::array({layer + "mlp.up_proj", layer + "self_attn.o_proj"})}));
+  EXPECT_EQ(biases("qwen2", {"attn_q", "attn_k", "attn_v"}), (json{true, false, "all or none"}));
+  GgufBuilder output = Metadata("qwen2");
+  Tensors(output).Floats("blk.0.attn_output.bias", {8}, Ramp(8));
+  ExpectError(output, ErrorCode::kUnsupported, "tensor blk.0.attn_output.bias");
 }
 
 TEST_F(GgufToHf, HeadSizes) {

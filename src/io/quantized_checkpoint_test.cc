@@ -12,8 +12,8 @@
 #include "formats/formats.h"
 #include "io/checkpoint.h"
 #include "io/quantized_layout.h"
-#include "io/test_files.h"
 #include "io/sums_file.h"
+#include "io/test_files.h"
 #include "io/verify_folder.h"
 
 namespace marlin {

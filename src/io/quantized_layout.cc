@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "formats/formats.h"
 #include "io/checkpoint.h"
+#include "io/known_keys.h"
 
 namespace marlin {
 namespace {
@@ -204,6 +205,80 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
     if (part.name.ends_with(kZeroPointSuffix)) view.zero_points = *bytes;
   }
   return view;
+}
+
+namespace {
+
+// The keys of a compressed-tensors configuration; what a group of weights says is checked with its weights.
+constexpr std::array kCompressedTensorsKeys = {
+    // Used.
+    KnownKey{"quant_method"},
+    KnownKey{"format"},
+    KnownKey{"config_groups"},
+    KnownKey{"metal_marlin"},
+    // Without effect: which modules are quantized is seen from the tensors.
+    KnownKey{"ignore"},
+    KnownKey{"global_compression_ratio"},
+    KnownKey{"quantization_status"},
+    KnownKey{"version"},
+    KnownKey{"run_compressed"},
+    // Without effect with these values: others quantize the KV cache, leave out weights, or rotate activations.
+    KnownKey{"kv_cache_scheme", &kEmpty},
+    KnownKey{"sparsity_config", &kEmpty},
+    KnownKey{"transform_config", &kEmpty},
+};
+
+Status CheckCompressedTensors(Checkpoint& checkpoint, const json& quantization) {
+  const std::string where = (checkpoint.path / "config.json").string();
+  for (const auto& [key, value] : quantization.items()) {
+    if (value.is_null()) continue;
+    const std::string name = "quantization_config." + key;
+    const auto status = CheckKey(FindKnownKey(kCompressedTensorsKeys, key), name, value, where, checkpoint.accepted);
+    if (!status) return status;
+  }
+  for (const auto& [name, group] : Member(quantization, "config_groups").items()) {
+    for (const char* key : {"input_activations", "output_activations"}) {
+      if (Member(group, key).is_null()) continue;
+      return Unsupported(checkpoint, fmt::format("config.json: {} quantizes activations ({}), which this program does "
+                                                 "not compute; quantize the 16-bit original instead",
+                                                 name, key));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status CheckQuantization(Checkpoint& checkpoint) {
+  // MLX calls the key "quantization", early versions of compressed-tensors "compression_config".
+  for (const char* key : {"quantization", "compression_config"}) {
+    if (Member(checkpoint.config, key).is_null()) continue;
+    return Unsupported(checkpoint,
+                       fmt::format("config.json: the weights are quantized (\"{}\" is {}) in a way that this "
+                                   "program does not read; name the 16-bit original",
+                                   key, ShortValue(checkpoint.config[key])));
+  }
+  const auto found = checkpoint.config.find("quantization_config");
+  if (found == checkpoint.config.end()) return {};
+  if (found->is_null()) {
+    checkpoint.config.erase(found);
+    return {};
+  }
+  if (!found->is_object()) {
+    return Bad(checkpoint,
+               fmt::format("config.json: \"quantization_config\" is {}, want an object or null", ShortValue(*found)));
+  }
+  const json& ours = Member(*found, "metal_marlin");
+  for (const json& name : Member(ours, "accepted_unknown")) {
+    if (name.is_string()) checkpoint.accepted.Inherit(name.get<std::string>());
+  }
+  const json& method = Member(*found, "quant_method");
+  if (method == "compressed-tensors") return CheckCompressedTensors(checkpoint, *found);
+  if (method == "metal-marlin" && ours.is_object()) return {};
+  const std::string by = method.is_string() ? method.get<std::string>() : "a method without a name";
+  return Unsupported(checkpoint, fmt::format("quantized by {}, which this program does not read; name the 16-bit "
+                                             "original",
+                                             by));
 }
 
 std::optional<MadeBy> ReadMadeBy(const json& config) {

@@ -47,6 +47,11 @@ bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
 // kUnsupported (a quantization that this program does not compute).
 Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem);
 
+// That the weights are quantized in a way that this program reads, or not at all: a "quantization_config" of null is
+// taken out of the configuration. Names that were accepted when the folder was made count as accepted again. Errors:
+// kUnsupported (quantized by another program; names it), kInput (the configuration makes no sense).
+Status CheckQuantization(Checkpoint& checkpoint);
+
 // What this program wrote about a folder that it made.
 struct MadeBy {
   std::string method;

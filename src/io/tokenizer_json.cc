@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "io/json_text.h"
+#include "io/known_keys.h"
 
 namespace marlin {
 namespace {
@@ -55,12 +58,65 @@ Result<std::int32_t> Id(const json& value, std::string_view what, std::string_vi
   return static_cast<std::int32_t>(value.get<std::uint64_t>());
 }
 
-class Reader {
+// The members of each part of a tokenizer.json. Those with a comment have no effect on Encode.
+constexpr std::array kRootMembers = {
+    KnownKey{"model"},          KnownKey{"normalizer"},   KnownKey{"pre_tokenizer"},
+    KnownKey{"post_processor"}, KnownKey{"added_tokens"}, KnownKey{"version"},  // of the file format, always "1.0"
+    KnownKey{"decoder"},     // ids to text; byte-level BPE has one way
+    KnownKey{"truncation"},  // of inputs to training and serving; texts are always encoded whole
+    KnownKey{"padding"},     // likewise
+};
+constexpr std::array kModelMembers = {
+    KnownKey{"type"},
+    KnownKey{"vocab"},
+    KnownKey{"merges"},
+    KnownKey{"dropout"},
+    KnownKey{"continuing_subword_prefix"},
+    KnownKey{"end_of_word_suffix"},
+    KnownKey{"byte_fallback"},
+    KnownKey{"ignore_merges"},
+    KnownKey{"unk_token"},
+    KnownKey{"fuse_unk"},  // every byte has a token, so nothing is unknown
+};
+constexpr std::array kNormalizerMembers = {KnownKey{"type"}, KnownKey{"normalizers"}};
+constexpr std::array<std::string_view, 4> kStepTypes = {"ByteLevel", "Digits", "Split", "Sequence"};
+constexpr std::array kStepMembers = {
+    KnownKey{"type"},
+    KnownKey{"pretokenizers"},
+    KnownKey{"add_prefix_space"},
+    KnownKey{"use_regex"},
+    KnownKey{"individual_digits"},
+    KnownKey{"pattern"},
+    KnownKey{"behavior"},
+    KnownKey{"invert"},
+    KnownKey{"trim_offsets"},  // offsets are not kept
+};
+constexpr std::array kAddedTokenMembers = {
+    KnownKey{"id"},     KnownKey{"content"}, KnownKey{"special"},     KnownKey{"normalized"},
+    KnownKey{"lstrip"}, KnownKey{"rstrip"},  KnownKey{"single_word"},
+};
+constexpr std::array kProcessorMembers = {
+    KnownKey{"type"},
+    KnownKey{"processors"},
+    KnownKey{"single"},
+    KnownKey{"special_tokens"},
+    KnownKey{"pair"},  // two texts at once
+    KnownKey{"add_prefix_space"},
+    KnownKey{"trim_offsets"},
+    KnownKey{"use_regex"},  // of ByteLevel: offsets
+};
+
+// Members of tokenizer_config.json that change the tokens of a text, unless they are false. Other programs keep
+// whatever they like in this file; what decides the tokens stands in tokenizer.json.
+constexpr std::array kConfigFlags = {"add_eos_token", "do_lower_case"};
+
+class JsonReader {
  public:
-  explicit Reader(std::string_view where) : where_(where) {}
+  explicit JsonReader(std::string_view where) : where_(where) {}
 
   Result<TokenizerSpec> Read(const json& root, const json& config) {
     if (!root.is_object()) return BrokenTokenizer(where_, "not a JSON object");
+    if (auto status = CheckMembers(root, kRootMembers, "the file"); !status) return status.error();
     const json none;
     const auto part = [&](const char* key) -> const json& {
       const json* value = Member(root, key);
@@ -76,6 +132,19 @@ class Reader {
   }
 
  private:
+  // That every member of an object is known.
+  Status CheckMembers(const json& object, std::span<const KnownKey> known, std::string_view what) const {
+    if (!object.is_object()) return {};
+    for (const auto& [key, value] : object.items()) {
+      if (value.is_null() || FindKnownKey(known, key) != nullptr) continue;
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{}: {} has the member \"{}\" ({}), which this program does not know and which could "
+                               "change tokens",
+                               where_, what, key, ShortValue(value))};
+    }
+    return {};
+  }
+
   Status Model(const json& model) {
     if (!model.is_object()) return BrokenTokenizer(where_, "\"model\" is not an object");
     if (Member(model, "type") != nullptr) {
@@ -83,6 +152,7 @@ class Reader {
       if (!type) return type.error();
       if (*type != "BPE") return Unsupported(where_, fmt::format("a tokenizer model of type \"{}\"", *type));
     }
+    if (auto status = CheckMembers(model, kModelMembers, "\"model\""); !status) return status;
     if (auto status = Vocabulary(model); !status) return status;
     auto index = IndexVocabulary(spec_.vocabulary, where_);
     if (!index) return index.error();
@@ -168,11 +238,12 @@ class Reader {
     if (normalizer.is_null()) return {};
     auto type = Text(normalizer, "type", where_);
     if (!type) return type.error();
+    if (*type != "NFC" && *type != "Sequence") return Unsupported(where_, fmt::format("the normalizer \"{}\"", *type));
+    if (auto status = CheckMembers(normalizer, kNormalizerMembers, "the normalizer"); !status) return status;
     if (*type == "NFC") {
       spec_.nfc = true;
       return {};
     }
-    if (*type != "Sequence") return Unsupported(where_, fmt::format("the normalizer \"{}\"", *type));
     auto members = Array(normalizer, "normalizers", where_);
     if (!members) return members.error();
     for (const json& member : **members) {
@@ -185,6 +256,10 @@ class Reader {
     if (step.is_null()) return Unsupported(where_, "a tokenizer without pre-tokenizer");
     auto type = Text(step, "type", where_);
     if (!type) return type.error();
+    if (std::ranges::find(kStepTypes, *type) == kStepTypes.end()) {
+      return Unsupported(where_, fmt::format("the pre-tokenizer \"{}\"", *type));
+    }
+    if (auto status = CheckMembers(step, kStepMembers, "the pre-tokenizer"); !status) return status;
     if (*type == "ByteLevel") {
       auto prefix = Flag(step, "add_prefix_space", true, where_);
       if (!prefix) return prefix.error();
@@ -200,7 +275,6 @@ class Reader {
       return {};
     }
     if (*type == "Split") return Split(step);
-    if (*type != "Sequence") return Unsupported(where_, fmt::format("the pre-tokenizer \"{}\"", *type));
     auto members = Array(step, "pretokenizers", where_);
     if (!members) return members.error();
     for (const json& member : **members) {
@@ -236,6 +310,7 @@ class Reader {
     if (!tokens.is_array()) return BrokenTokenizer(where_, "\"added_tokens\" is not an array");
     for (const json& entry : tokens) {
       AddedToken token;
+      if (auto status = CheckMembers(entry, kAddedTokenMembers, "an added token"); !status) return status;
       auto content = Text(entry, "content", where_);
       if (!content) return content.error();
       token.content = *content;
@@ -263,6 +338,10 @@ class Reader {
     if (processor.is_null()) return {};
     auto type = Text(processor, "type", where_);
     if (!type) return type.error();
+    if (*type != "ByteLevel" && *type != "Sequence" && *type != "TemplateProcessing") {
+      return Unsupported(where_, fmt::format("the post-processor \"{}\"", *type));
+    }
+    if (auto status = CheckMembers(processor, kProcessorMembers, "the post-processor"); !status) return status;
     if (*type == "ByteLevel") return {};
     if (*type == "Sequence") {
       auto members = Array(processor, "processors", where_);
@@ -272,9 +351,9 @@ class Reader {
       }
       return {};
     }
-    if (*type != "TemplateProcessing") return Unsupported(where_, fmt::format("the post-processor \"{}\"", *type));
     auto single = Array(processor, "single", where_);
     if (!single) return single.error();
+    if (auto status = CheckTemplate(**single); !status) return status;
     const json* first = (*single)->empty() ? nullptr : Member((**single)[0], "SpecialToken");
     if (first == nullptr) return {};
     auto name = Text(*first, "id", where_);
@@ -293,6 +372,17 @@ class Reader {
     return {};
   }
 
+  // At most one special token, and before the text.
+  Status CheckTemplate(const json& single) const {
+    const bool begins = !single.empty() && Member(single[0], "SpecialToken") != nullptr;
+    const std::size_t text = begins ? 1 : 0;
+    if (single.size() <= text + 1 && (single.size() == text || Member(single[text], "Sequence") != nullptr)) return {};
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{}: the post-processor makes {} of a text, which is not supported; supported is one "
+                             "special token before the text",
+                             where_, ShortValue(single))};
+  }
+
   // tokenizer_config.json has the last word on BOS.
   Status Config(const json& config) {
     if (config.is_null()) return {};
@@ -304,10 +394,37 @@ class Reader {
     for (const auto& [key, id] : names) {
       if (auto status = NamedToken(config, key, *id); !status) return status;
     }
+    for (const char* key : kConfigFlags) {
+      auto flag = Flag(config, key, false, where_);
+      if (!flag) return flag.error();
+      if (!*flag) continue;
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{}: \"{}\" in tokenizer_config.json is true, want false; it changes the tokens of a "
+                               "text in a way that is not supported",
+                               where_, key)};
+    }
+    if (auto status = CheckPrefix(config); !status) return status;
     auto add_bos = Flag(config, "add_bos_token", spec_.adds_bos, where_);
     if (!add_bos) return add_bos.error();
     spec_.adds_bos = *add_bos;
     return {};
+  }
+
+  // Other programs let tokenizer_config.json change the pre-tokenizer; where both agree, nothing changes.
+  Status CheckPrefix(const json& config) const {
+    bool adds = false;
+    for (const PreTokenizerStep& step : spec_.steps) {
+      const auto* bytes = std::get_if<ByteLevelStep>(&step);
+      adds = adds || (bytes != nullptr && bytes->add_prefix_space);
+    }
+    const auto wanted = Flag(config, "add_prefix_space", adds, where_);
+    if (!wanted) return wanted.error();
+    if (*wanted == adds) return {};
+    return Error{
+        ErrorCode::kUnsupported,
+        fmt::format("{}: \"add_prefix_space\" is {} in tokenizer_config.json and {} in the pre-tokenizer; make "
+                    "both say what the model was trained with",
+                    where_, *wanted, adds)};
   }
 
   // "bos_token": "<s>" or {"content": "<s>"}. A token that does not exist stays unnamed.
@@ -342,7 +459,7 @@ Result<TokenizerSpec> SpecFromTokenizerJson(std::string_view tokenizer_json, std
     if (!parsed) return parsed.error();
     config = std::move(*parsed);
   }
-  return Reader(where).Read(*root, config);
+  return JsonReader(where).Read(*root, config);
 }
 
 }  // namespace marlin

@@ -224,6 +224,56 @@ TEST(Tokenizer, OtherKindsAreNamedAndRefused) {
   }
 }
 
+TEST(Tokenizer, MembersThatCouldChangeTokensAreNamed) {
+  const json sequence = {{"Sequence", {{"id", "A"}}}};
+  const json special = {{"SpecialToken", {{"id", "<s>"}}}};
+  const auto with_template = [&](const json& single) {
+    return [single](json& t) {
+      t["post_processor"] = {{"type", "TemplateProcessing"},
+                             {"single", single},
+                             {"pair", json::array()},
+                             {"special_tokens", {{"<s>", {{"ids", {258}}}}}}};
+    };
+  };
+  const std::vector<std::pair<std::function<void(json&)>, std::string>> unknown = {
+      {[](json& t) { t["a_new_part"] = 1; }, "\"a_new_part\""},
+      {[](json& t) { t["model"]["max_input_chars_per_word"] = 100; }, "\"max_input_chars_per_word\""},
+      {[](json& t) { t["pre_tokenizer"]["split_long_words"] = true; }, "\"split_long_words\""},
+      {[](json& t) { t["added_tokens"][0]["ignore_case"] = true; }, "\"ignore_case\""},
+      {[](json& t) {
+         t["normalizer"] = {{"type", "NFC"}, {"strip_accents", true}};
+       },
+       "\"strip_accents\""},
+      {with_template(json::array({special, sequence, special})), "one special token before the text"},
+      {with_template(json::array({sequence, special})), "one special token before the text"},
+  };
+  for (const auto& [change, words] : unknown) {
+    const Error error = Refusal(change);
+    EXPECT_EQ(error.code, ErrorCode::kUnsupported) << error.message;
+    EXPECT_NE(error.message.find(words), std::string::npos) << error.message << " lacks " << words;
+  }
+  for (const char* key : {"add_eos_token", "do_lower_case", "add_prefix_space"}) {
+    const auto refused = Load(Example(), {{key, true}});
+    ASSERT_FALSE(refused.ok()) << key;
+    EXPECT_EQ(refused.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(refused.error().message.find(key), std::string::npos) << refused.error().message;
+    EXPECT_TRUE(Load(Example(), {{key, false}}).ok()) << key;
+  }
+  json prefixed = Example();
+  prefixed["pre_tokenizer"]["add_prefix_space"] = true;
+  EXPECT_TRUE(Load(prefixed, {{"add_prefix_space", true}}).ok());
+  EXPECT_TRUE(Load(prefixed).ok());
+  EXPECT_FALSE(Load(prefixed, {{"add_prefix_space", false}}).ok());
+  json harmless = Example();
+  harmless["truncation"] = {{"max_length", 512}};
+  harmless["padding"] = {{"strategy", "BatchLongest"}};
+  harmless["model"]["fuse_unk"] = false;
+  with_template(json::array({special, sequence}))(harmless);
+  const auto loaded = Load(harmless, {{"clean_up_tokenization_spaces", true}, {"model_max_length", 2048}});
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_TRUE(loaded->adds_bos());
+}
+
 TEST(Tokenizer, HostileTextIsAnError) {
   const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
   const std::string good = Example().dump();

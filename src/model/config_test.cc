@@ -29,7 +29,7 @@ TEST(ModelConfig, Smollm135M) {
   EXPECT_EQ(config->head_dim, 64u);
   EXPECT_EQ(config->kv_size(), 192u);
   EXPECT_TRUE(config->tied_head);
-  EXPECT_FALSE(config->qkv_bias);
+  EXPECT_EQ(config->CountBiases(), 0u);
   EXPECT_EQ(CountParameters(*config), 134515008u);  // as the model's card counts them
   EXPECT_EQ(config->rope_frequencies.size(), 32u);
   EXPECT_EQ(config->rope_frequencies[0], 1.0f);
@@ -44,8 +44,7 @@ TEST(ModelConfig, Qwen2HasBiasesOnQkvOnly) {
   config["use_sliding_window"] = false;
   const auto parsed = ParseModelConfig(config);
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
-  EXPECT_TRUE(parsed->qkv_bias);
-  EXPECT_FALSE(parsed->output_bias);
+  for (std::size_t s = 0; s < kSlots; ++s) EXPECT_EQ(parsed->HasBias(29, static_cast<Slot>(s)), s <= kV) << s;
   config["use_sliding_window"] = true;
   EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kUnsupported);
 }
@@ -62,6 +61,103 @@ TEST(ModelConfig, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
   ASSERT_TRUE(scaled.ok()) << scaled.error().message;
   EXPECT_EQ(scaled->rope_frequencies[0], plain->rope_frequencies[0]);
   EXPECT_FLOAT_EQ(scaled->rope_frequencies[31], plain->rope_frequencies[31] / 8);
+}
+
+TEST(ModelConfig, AQwen2WindowBeyondItsLastLayerIsNone) {
+  json config = Smollm();
+  config["architectures"] = {"Qwen2ForCausalLM"};
+  config["sliding_window"] = 4096;
+  config["use_sliding_window"] = true;
+  for (const auto& [first, code] : {std::pair{30, 0}, std::pair{29, static_cast<int>(ErrorCode::kUnsupported)}}) {
+    config["max_window_layers"] = first;
+    const auto parsed = ParseModelConfig(config);
+    EXPECT_EQ(parsed.ok() ? 0 : static_cast<int>(parsed.error().code), code) << first;
+  }
+}
+
+TEST(ModelConfig, BiasesOfSingleLayers) {
+  json config = Smollm();
+  config["attention_bias"] = true;
+  config["metal_marlin_biases"] = {"model.layers.0.self_attn.v_proj", "model.layers.29.mlp.down_proj"};
+  const auto parsed = ParseModelConfig(config);
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(parsed->CountBiases(), 2u);
+  EXPECT_TRUE(parsed->HasBias(0, kV) && parsed->HasBias(29, kDown));
+  EXPECT_FALSE(parsed->HasBias(0, kQ) || parsed->HasBias(1, kV));
+  EXPECT_EQ(CountParameters(*parsed), 134515008u + 192 + 576);
+  for (const json& wrong : {json("model.layers.0.self_attn.v_proj"), json{"model.layers.30.self_attn.v_proj"},
+                            json{"model.layers.0.self_attn.v_proj.bias"}, json{7}}) {
+    config["metal_marlin_biases"] = wrong;
+    EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kInput) << wrong.dump();
+  }
+}
+
+// Rotary settings as transformers reads them: what is missing stops, what contradicts itself stops, nothing is guessed.
+TEST(ModelConfig, OddRotarySettings) {
+  struct Odd {
+    json config;
+    ErrorCode code;
+    const char* part;
+  };
+  const json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 8192}};
+  const auto without = [&](const char* key) {
+    json scaling = llama3;
+    scaling.erase(key);
+    return scaling;
+  };
+  const json plain = {{"rope_type", "default"}, {"rope_theta", 100000}};
+  const std::vector<Odd> odd = {
+      {{{"rope_scaling", {{"type", "linear"}}}}, ErrorCode::kInput, "has no \"factor\""},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"factor", nullptr}}}}, ErrorCode::kInput, "has no \"factor\""},
+      {{{"rope_scaling", {{"rope_type", "llama3"}}}}, ErrorCode::kInput, "has no \"factor\""},
+      {{{"rope_scaling", without("low_freq_factor")}}, ErrorCode::kInput, "has no \"low_freq_factor\""},
+      {{{"rope_parameters", without("original_max_position_embeddings")}},
+       ErrorCode::kInput,
+       "has no \"original_max_position_embeddings\""},
+      {{{"rope_scaling", {{"rope_type", "yarn"}}}}, ErrorCode::kUnsupported, "\"yarn\""},
+      {{{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2}}}}, ErrorCode::kUnsupported, "\"dynamic\""},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"type", "dynamic"}, {"factor", 2}}}},
+       ErrorCode::kInput,
+       "\"type\""},
+      {{{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2}, {"beta_fast", 32}}}},
+       ErrorCode::kUnsupported,
+       "\"beta_fast\""},
+      {{{"rope_scaling", {{"factor", 4}}}}, ErrorCode::kUnsupported, "\"factor\" is 4"},
+      {{{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}}},
+       ErrorCode::kUnsupported,
+       "\"partial_rotary_factor\" is 0.5"},
+      {{{"rope_parameters", {{"full_attention", plain}}}}, ErrorCode::kUnsupported, "\"full_attention\""},
+      {{{"rope_parameters", plain}, {"rope_scaling", {{"type", "linear"}, {"factor", 4}}}},
+       ErrorCode::kInput,
+       "\"rope_parameters\" and \"rope_scaling\" contradict"},
+      {{{"rope_parameters", {{"rope_theta", 5000}}}}, ErrorCode::kInput, "\"rope_theta\" is 100000 and 5000"},
+  };
+  for (const Odd& one : odd) {
+    json config = Smollm();
+    config.update(one.config);
+    const auto parsed = ParseModelConfig(config);
+    ASSERT_FALSE(parsed.ok()) << one.config.dump();
+    EXPECT_EQ(parsed.error().code, one.code) << parsed.error().message;
+    EXPECT_NE(parsed.error().message.find(one.part), std::string::npos) << parsed.error().message;
+  }
+  const std::vector<float> want = ParseModelConfig(Smollm())->rope_frequencies;
+  for (const json& same : std::vector<json>{
+           {{"rope_parameters", plain}},
+           {{"rope_parameters", plain}, {"rope_scaling", nullptr}},
+           {{"rope_parameters", plain}, {"rope_scaling", json::object()}},
+           {{"rope_parameters", plain}, {"rope_scaling", {{"rope_type", "default"}}}},
+           {{"rope_scaling", {{"type", "linear"}, {"factor", 1}}}},
+           {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 1.0}, {"factor", 1.0}}}}}) {
+    json config = Smollm();
+    config.update(same);
+    const auto parsed = ParseModelConfig(config);
+    ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+    EXPECT_EQ(parsed->rope_frequencies, want) << same.dump();
+  }
 }
 
 struct Refusal {
@@ -114,6 +210,7 @@ TEST(ModelConfig, RefusesWhatItCannotCompute) {
       {"sliding_window", 4096, ErrorCode::kUnsupported},
       {"partial_rotary_factor", 0.5, ErrorCode::kUnsupported},
       {"rms_norm_eps", "tiny", ErrorCode::kInput},
+      {"model_type", "qwen2", ErrorCode::kInput},
       {"tie_word_embeddings", "yes", ErrorCode::kInput},
   };
   for (const Refusal& refusal : refusals) {

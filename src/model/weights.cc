@@ -177,7 +177,7 @@ Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size
     auto weight = loader.Matrix(stem, rows, kLinearSlots[s].cols(config));
     if (!weight) return weight.error();
     layer.linear[s].weight = std::move(*weight);
-    if (!kLinearSlots[s].bias(config)) continue;
+    if (!config.HasBias(index, static_cast<Slot>(s))) continue;
     auto bias = loader.Vector(stem + ".bias", rows);
     if (!bias) return bias.error();
     layer.linear[s].bias = std::move(*bias);
@@ -187,9 +187,7 @@ Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size
 
 // Of a whole model.
 std::size_t TensorCount(const ModelConfig& config) {
-  const auto biased = [&](const LinearSlot& slot) { return slot.bias(config); };
-  const auto biases = static_cast<std::size_t>(std::count_if(std::begin(kLinearSlots), std::end(kLinearSlots), biased));
-  return config.layers * (2 + kSlots + biases) + 2 + (config.tied_head ? 0 : 1);
+  return config.layers * (2 + kSlots) + config.CountBiases() + 2 + (config.tied_head ? 0 : 1);
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ LayerTensors TensorsOf(const ModelConfig& config, const TensorValues& all, std::
   for (std::size_t s = 0; s < kSlots; ++s) {
     const std::string stem = LinearStem(layer, static_cast<Slot>(s));
     tensors.weights[s] = all.at(stem + ".weight");
-    if (kLinearSlots[s].bias(config)) tensors.biases[s] = all.at(stem + ".bias");
+    if (config.HasBias(layer, static_cast<Slot>(s))) tensors.biases[s] = all.at(stem + ".bias");
   }
   return tensors;
 }

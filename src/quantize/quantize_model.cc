@@ -89,13 +89,14 @@ std::size_t ExecutionRank(const std::string& name) {
   return layer + 1;
 }
 
-Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWriter& writer,
-                    const ProgressFn& progress) {
+Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWriter& writer, const ProgressFn& progress,
+                    std::vector<ClippedTensor>& clipped) {
   std::size_t done = 0;
   for (const PlannedWeight& weight : plan.weights) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const auto matrix = maker.Make(weight.name);
     if (!matrix) return matrix.error();
+    if (auto found = FindClipped(weight.name, matrix->view()); found.count > 0) clipped.push_back(std::move(found));
     const auto status =
         weight.format == nullptr ? writer.Write(weight.name, matrix->codes) : writer.Write(weight.name, matrix->view());
     if (!status) return status;
@@ -315,6 +316,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   provenance.calibration = DescribeCalibration(options);
   provenance.command = options.command;
   provenance.plan_sha256 = options.plan_sha256;
+  provenance.accepted_unknown = checkpoint.accepted.found();
 
   FormatMap made;  // without what compat keeps
   for (const PlannedWeight& weight : plan->weights) {
@@ -325,7 +327,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   if (!writer) return writer.error();
   auto maker = WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, folder), pool, progress);
   if (!maker) return maker.error();
-  if (auto status = WriteWeights(*plan, *maker, *writer, progress); !status) return status.error();
+  if (auto status = WriteWeights(*plan, *maker, *writer, progress, summary.clipped); !status) return status.error();
   maker->Done();
   LayerStore(KeptLayersOf(folder), "").Remove();  // of an unfinished run by another method
   const auto verified = CheckRoundTrip(folder, *plan, progress);

@@ -13,6 +13,7 @@
 #include "io/checkpoint.h"
 #include "io/verify_folder.h"
 #include "model/config.h"
+#include "quantize/clipped.h"
 #include "quantize/layer_walk.h"
 #include "quantize/method.h"
 #include "quantize/model_statistics.h"
@@ -75,10 +76,11 @@ Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions&
 
 struct QuantizeSummary {
   StoredSizes sizes;
-  std::uint64_t fp16_bytes = 0;   // of the original: 2 bytes x parameters
-  VerifiedFolder verified;        // the folder as it was read back
-  std::vector<std::string> kept;  // stems that stayed 16-bit because of compat
-  std::string rotated;            // what of the model was rotated, in words; empty = nothing
+  std::uint64_t fp16_bytes = 0;        // of the original: 2 bytes x parameters
+  VerifiedFolder verified;             // the folder as it was read back
+  std::vector<std::string> kept;       // stems that stayed 16-bit because of compat
+  std::string rotated;                 // what of the model was rotated, in words; empty = nothing
+  std::vector<ClippedTensor> clipped;  // tensors with numbers beyond the range of fp16
 };
 
 // Quantizes the 16-bit values of the model (Precision::kSixteenBit), writes the folder, reads it back and checks every

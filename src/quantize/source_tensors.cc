@@ -50,7 +50,7 @@ void SourceTensors::ListPlaces() {
       const std::size_t rows = kLinearSlots[s].rows(c);
       places_[WeightName(stem)] = {
           rows, kLinearSlots[s].cols(c), turns.rows, turns.cols, turns.norm ? NormName(layer, *turns.norm) : "", false};
-      if (kLinearSlots[s].bias(c)) places_[stem + ".bias"] = {1, rows, Turn::kNone, turns.rows};
+      if (c.HasBias(layer, static_cast<Slot>(s))) places_[stem + ".bias"] = {1, rows, Turn::kNone, turns.rows};
     }
   }
   places_[WeightName(kEmbeddingStem)] = {c.vocab_size, c.hidden_size, Turn::kNone, Turn::kResidual};
@@ -196,7 +196,7 @@ Result<Layer> SourceTensors::LoadLayer(Backend& backend, std::size_t index) cons
     auto weight = backend.Pack(Encode(*FindFormat("fp32"), {values->data(), place.rows, place.cols}, *pool_).view());
     if (!weight) return weight.error();
     layer.linear[s].weight = std::move(*weight);
-    if (!kLinearSlots[s].bias(*config_)) continue;
+    if (!config_->HasBias(index, static_cast<Slot>(s))) continue;
     auto bias = LoadVector(stem + ".bias", backend);
     if (!bias) return bias.error();
     layer.linear[s].bias = std::move(*bias);

@@ -60,7 +60,7 @@ inline std::vector<PlannedTensor> TestTensors(const ModelConfig& c) {
       const std::string stem = LinearStem(layer, static_cast<Slot>(s));
       const LinearSlot& slot = kLinearSlots[s];
       plan.push_back({stem + ".weight", DType::kBF16, {slot.rows(c), slot.cols(c)}});
-      if (slot.bias(c)) plan.push_back({stem + ".bias", DType::kBF16, {slot.rows(c)}});
+      if (c.HasBias(layer, static_cast<Slot>(s))) plan.push_back({stem + ".bias", DType::kBF16, {slot.rows(c)}});
     }
   }
   plan.push_back({kFinalNormName, DType::kBF16, {c.hidden_size}});
@@ -133,7 +133,7 @@ inline std::vector<float> LogitsOf(const ModelConfig& config, const TensorValues
     for (std::size_t s = 0; s < kSlots; ++s) {
       const std::string stem = LinearStem(i, static_cast<Slot>(s));
       layer.linear[s].weight = matrix(stem, kLinearSlots[s].rows(config), kLinearSlots[s].cols(config));
-      if (kLinearSlots[s].bias(config)) layer.linear[s].bias = vector(stem + ".bias");
+      if (config.HasBias(i, static_cast<Slot>(s))) layer.linear[s].bias = vector(stem + ".bias");
     }
     model.weights.layers.push_back(std::move(layer));
   }

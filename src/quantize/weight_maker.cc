@@ -29,7 +29,7 @@ void WeightMaker::ListPlaces() {
       const std::string weight = stem + kDotWeight;
       for (const std::string& name : {stem, weight}) add(name, {layer, &LayerTensors::weights, s, weight});
       const std::string bias = stem + ".bias";
-      if (kLinearSlots[s].bias(config)) add(bias, {layer, &LayerTensors::biases, s, bias});
+      if (config.HasBias(layer, static_cast<Slot>(s))) add(bias, {layer, &LayerTensors::biases, s, bias});
     }
   }
 }
@@ -89,7 +89,8 @@ Status WeightMaker::CheckLayer(std::size_t layer, const LayerTensors& tensors) c
   for (std::size_t s = 0; s < kSlots; ++s) {
     const std::string stem = LinearStem(layer, static_cast<Slot>(s));
     if (tensors.weights[s].empty()) return missing(stem + kDotWeight);
-    if (kLinearSlots[s].bias(source_->config()) && tensors.biases[s].empty()) return missing(stem + ".bias");
+    const bool biased = source_->config().HasBias(layer, static_cast<Slot>(s));
+    if (biased && tensors.biases[s].empty()) return missing(stem + ".bias");
   }
   return {};
 }

@@ -98,6 +98,12 @@ std::string FigureGroup(const record::Config& config) {
   return config.group == 0 ? "none" : fmt::format("{}", config.group);
 }
 
+std::string AcceptedMark(const Record& record) { return record.model.accepted_unknown ? " ‡" : ""; }
+
+std::string MarksOf(const Record& record) {
+  return (record.config.same_grid_as_source ? " †" : "") + AcceptedMark(record);
+}
+
 std::string FigureRank(const ResultRow& row) {
   if (row.is_baseline()) return "baseline";
   return row.rank ? fmt::format("{}", *row.rank) : "not ranked";

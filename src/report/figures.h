@@ -31,8 +31,10 @@ std::string FigureFixed(std::optional<double> x, int decimals);
 std::string FigureMegabytes(std::optional<std::uint64_t> bytes);  // 10^6 bytes: "78.4"
 std::string FigureBitsPerWeight(const Record& record);            // "4.139", "16" for a baseline
 std::string FigureGroup(const record::Config& config);            // "128", "mixed", "none"
-std::string FigureRank(const ResultRow& row);                     // "1", "baseline", "not ranked"
-std::string FigureCount(std::uint64_t x);                         // "1,290,590"
-std::string ShortHash(const std::string& hash);                   // first 12 digits
+std::string AcceptedMark(const Record& record);  // after a row's name: " ‡" --accept-unknown
+std::string MarksOf(const Record& record);  // after a row's name: " †" same grid as source, " ‡" --accept-unknown
+std::string FigureRank(const ResultRow& row);    // "1", "baseline", "not ranked"
+std::string FigureCount(std::uint64_t x);        // "1,290,590"
+std::string ShortHash(const std::string& hash);  // first 12 digits
 
 }  // namespace marlin

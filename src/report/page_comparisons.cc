@@ -37,9 +37,10 @@ void AddMixed(Table& table, const ModelResults& model, const MixedPair& pair, co
   if (pair.uniform == nullptr) {
     for (const char* text : {"none within the budget", kNotMeasured, kNotMeasured}) cells.emplace_back(text);
   } else {
-    cells.insert(cells.end(), {pair.uniform->name, FigureDelta(*pair.uniform), FigureKl(*pair.uniform)});
+    cells.insert(cells.end(), {pair.uniform->name + AcceptedMark(pair.uniform->record()), FigureDelta(*pair.uniform),
+                               FigureKl(*pair.uniform)});
   }
-  cells.insert(cells.end(), {mixed.name, FigureDelta(mixed), FigureKl(mixed)});
+  cells.insert(cells.end(), {mixed.name + AcceptedMark(mixed.record()), FigureDelta(mixed), FigureKl(mixed)});
   const RowDifference change = pair.uniform == nullptr ? RowDifference{} : DifferenceOf(*pair.uniform, mixed);
   cells.insert(cells.end(),
                {Change(change.perplexity), Change(change.kl), Verdict(change, "mixed is better", "mixed is worse"),

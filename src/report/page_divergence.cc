@@ -79,8 +79,8 @@ Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
     if (const auto& interval = row.same_top->mean_95) {
       same_top += fmt::format(" [{:.2f}, {:.2f}]", 100 * interval->low, 100 * interval->high);
     }
-    table.Add({row.name, milli(x.kl_median), milli(x.kl_p90), milli(x.kl_p99), milli(x.kl_p999), milli(x.kl_max),
-               same_top, fmt::format("{:+.3f}", 100 * change.mean + 0.0), Percent(change.rms),
+    table.Add({row.name + MarksOf(row.record()), milli(x.kl_median), milli(x.kl_p90), milli(x.kl_p99), milli(x.kl_p999),
+               milli(x.kl_max), same_top, fmt::format("{:+.3f}", 100 * change.mean + 0.0), Percent(change.rms),
                RecordCell(*row.stored, options)});
   }
   return table;

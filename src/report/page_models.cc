@@ -1,6 +1,9 @@
 // Section 2: every tested configuration of every model.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,11 +14,7 @@
 namespace marlin {
 namespace {
 
-constexpr const char* kSameGrid = " †";
-
-std::string MarkedName(const ResultRow& row) {
-  return row.name + (row.record().config.same_grid_as_source ? kSameGrid : "");
-}
+std::string MarkedName(const ResultRow& row) { return row.name + MarksOf(row.record()); }
 
 Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const TimingColumns& kernels,
                    const PageOptions& options) {
@@ -184,6 +183,19 @@ bool HasSameGrid(const ModelResults& model) {
   return false;
 }
 
+// Everything that rows of the model leave out, in the order of the rows.
+std::string AcceptedNames(const ModelResults& model) {
+  std::vector<std::string> names;
+  for (const ResultGroup& group : model.groups) {
+    for (const ResultRow& row : group.rows) {
+      for (const std::string& name : row.record().model.accepted_unknown.value_or(std::vector<std::string>())) {
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+      }
+    }
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 // True when what the model was read from weighs less than any row: a source that is quantized already.
 bool SourceIsSmallest(const ModelResults& model) {
   for (const ResultGroup& group : model.groups) {
@@ -213,6 +225,12 @@ std::string ModelText(const ModelResults& model, const PageOptions& options) {
         "\n† same grid as source: the weights come from a {} file and already lie on a similar grid, which flatters "
         "the row.\n",
         EscapeMarkdown(x.source_type));
+  }
+  if (const std::string names = AcceptedNames(model); !names.empty()) {
+    out += fmt::format(
+        "\n‡ measured without {}: the model's files hold it, the program does not know it, and "
+        "--accept-unknown let it pass.\n",
+        EscapeMarkdown(names));
   }
   return out + Fold("Kernels on the model's and the page's shapes", KernelTables(model, options));
 }

@@ -46,7 +46,7 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
       table.Add(std::move(cells));
       continue;
     }
-    cells.push_back(best->name + (best->record().config.same_grid_as_source ? " †" : ""));
+    cells.push_back(best->name + MarksOf(best->record()));
     cells.push_back(FigureDelta(*best));
     cells.push_back(FigureKl(*best));
     cells.push_back(entry.group->order == RankOrder::kDivergence ? "KL" : "PPL delta");

@@ -268,6 +268,16 @@ TEST(Page, ASourceSmallerThanEveryRowIsNamed) {
   EXPECT_TRUE(Has(PageOf(records), kSentence));
 }
 
+TEST(Page, WhatWasAcceptedStandsBesideTheRow) {
+  std::vector<StoredRecord> records = HandMadeRecords();
+  EXPECT_FALSE(Has(PageOf(records), "‡"));
+  for (StoredRecord& stored : records)
+    stored.record.model.accepted_unknown = {"attention_multiplier", "x.q_norm.weight"};
+  const std::string page = PageOf(records);
+  EXPECT_TRUE(Has(page, "fp4-g32 ‡")) << page;
+  EXPECT_TRUE(Has(page, "‡ measured without attention_multiplier, x.q_norm.weight")) << page;
+}
+
 TEST(Page, UnstableTimingsAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;

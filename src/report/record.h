@@ -51,6 +51,8 @@ struct Model {
   std::uint64_t source_bytes = 0;  // of its tensors in the source
   std::uint64_t parameters = 0;    // tied tensors once
   std::string architecture;
+  // Keys and tensors that the program does not know and the user accepted: the numbers leave them out.
+  std::optional<std::vector<std::string>> accepted_unknown = std::nullopt;
 };
 
 enum class Kind { kBaseline, kUniform, kMixed, kImported };

@@ -44,6 +44,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Model> auto& x) {
   visit("source_bytes", x.source_bytes);
   visit("parameters", x.parameters);
   visit("architecture", x.architecture);
+  visit("accepted_unknown", x.accepted_unknown);
 }
 
 void VisitFields(auto& visit, ConstOrNot<record::Calibration> auto& x) {

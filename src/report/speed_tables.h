@@ -24,7 +24,8 @@ struct ThroughputRow {
   std::string weights;  // "fp4-g128"
   std::string kernels;  // that serve it
   int threads = 0;
-  std::string test;  // "pp512", "tg128"
+  std::vector<std::string> accepted_unknown{};  // keys and tensors that the model is run without
+  std::string test;                             // "pp512", "tg128"
   double mean_tok_s = 0;
   std::optional<double> deviation_tok_s;  // of the runs; of one there is none
   double median_tok_s = 0;

@@ -1,6 +1,7 @@
 #include "report/summary.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
@@ -21,6 +22,19 @@ Json OrNull(const std::optional<double>& x) { return x ? Json(*x) : Json(nullptr
 bool HasSameGrid(const ResultGroup& group) {
   return std::any_of(group.rows.begin(), group.rows.end(),
                      [](const ResultRow& row) { return row.record().config.same_grid_as_source; });
+}
+
+// What the marked rows leave out.
+std::string AcceptedNote(const ResultGroup& group) {
+  std::string out;
+  for (const ResultRow& row : group.rows) {
+    const auto& names = row.record().model.accepted_unknown;
+    if (!names) continue;
+    const std::string note =
+        OneLine(fmt::format("‡ measured without {}, which the program does not know", fmt::join(*names, ", "))) + "\n";
+    if (out.find(note) == std::string::npos) out += note;
+  }
+  return out;
 }
 
 std::string BestMark(const ResultGroup& group) {
@@ -45,7 +59,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
                                FigureRank(row),
-                               row.name + (row.record().config.same_grid_as_source ? " †" : ""),
+                               row.name + MarksOf(row.record()),
                                FigureBitsPerWeight(row.record()),
                                FigurePerplexity(row.perplexity),
                                FigureDelta(row),
@@ -66,7 +80,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   const std::string text =
       group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
   return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) + BestMark(group) +
-         (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "") + notes;
+         (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "") + AcceptedNote(group) + notes;
 }
 
 Json RowJson(const ResultRow& row) {
@@ -100,6 +114,7 @@ Json RowJson(const ResultRow& row) {
   json["prefill_tok_s"] = OrNull(figures.prefill_tok_s);
   json["decode_tok_s"] = OrNull(figures.decode_tok_s);
   json["same_grid_as_source"] = row.record().config.same_grid_as_source;
+  if (const auto& names = row.record().model.accepted_unknown) json["accepted_unknown"] = *names;
   return json;
 }
 

@@ -40,6 +40,7 @@ struct ComparisonCalibration {
 
 struct ComparisonOptions {
   std::vector<std::filesystem::path> models;
+  std::vector<std::string> accept_unknown;     // keys and tensors that models may hold although nothing knows them
   std::vector<const FormatRow*> configs;       // the baseline is always part of it
   std::vector<std::string> methods = {"rtn"};  // each configuration is quantized by each of them
   // Of each model, in their order: plans of mixed precision (study/mixed_rows.h). They make the rows `mixed`, one per
@@ -146,6 +147,9 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
 // it again to continue), and those of quantizing, evaluating and timing.
 Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
                      const MachineLimits& limits);
+
+// Keys and tensors that the numbers of a row leave out (--accept-unknown).
+std::vector<std::string> AcceptedIn(const ComparisonModel& model, const ComparisonRow& row);
 
 // The key of the hidden states of a model's baseline.
 HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text);

@@ -10,6 +10,7 @@
 #include "io/sample_text.h"
 #include "io/tokenizer.h"
 #include "model/config.h"
+#include "model/open_model.h"
 #include "model/sizes.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
@@ -69,6 +70,7 @@ std::string RowKey(const ComparisonModel& model, const ComparisonOptions& option
       {"samples", model.windows},
       {"timing", TimingInputs(options)},
       {"kernels", options.time_kernels}};
+  if (const auto accepted = AcceptedIn(model, row); !accepted.empty()) inputs["accepted_unknown"] = accepted;
   if (row.imported) inputs["imported"] = {row.imported->name, row.imported->sha256};
   if (row.mixed != nullptr) inputs["plan"] = {HashFormats(*row.mixed), row.mixed->budget.bytes};
   if (row.calibrated) {
@@ -95,13 +97,13 @@ struct Opened {
 };
 
 Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOptions& options, const EvalText& text) {
-  auto checkpoint = OpenCheckpoint(path);
-  if (!checkpoint) return checkpoint.error();
+  auto opened = OpenModel(path, AcceptedNames(options.accept_unknown));
+  if (!opened) return opened.error();
+  Checkpoint* const checkpoint = &opened->checkpoint;
+  const ModelConfig* const config = &opened->config;
   if (checkpoint->config.contains("quantization_config")) {
     return Error{ErrorCode::kInput, fmt::format("{} is already quantized; compare its 16-bit original", path.string())};
   }
-  auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
   if (auto status = CheckContext(*config, options.ctx); !status) {
     return Error{status.error().code, path.string() + ": " + status.error().message};
   }
@@ -149,7 +151,7 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.checkpoint = std::move(*checkpoint);
   if (!absent) model.text = std::move(*stream);
   model.adds_bos = tokenizer->adds_bos();
-  return Opened{std::move(model), std::move(*config), std::move(imports)};
+  return Opened{std::move(model), std::move(opened->config), std::move(imports)};
 }
 
 // Tensor bytes of the whole model in a row's configuration.
@@ -252,6 +254,15 @@ std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options, std::size_t 
 }
 
 }  // namespace
+
+std::vector<std::string> AcceptedIn(const ComparisonModel& model, const ComparisonRow& row) {
+  std::vector<std::string> names = model.checkpoint.accepted.found();
+  if (!row.imported) return names;
+  for (std::string& name : row.imported->checkpoint.accepted.found()) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
+  }
+  return names;
+}
 
 HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text) {
   const record::Program& program = options.program;

@@ -80,6 +80,7 @@ class ModelSweep {
     record.machine = options_.machine;
     record.model = {model_.name,         model_.source_type, model_.container,   model_.sha256,
                     model_.source_bytes, model_.parameters,  model_.architecture};
+    if (auto accepted = AcceptedIn(model_, row); !accepted.empty()) record.model.accepted_unknown = std::move(accepted);
     record::Config& config = record.config;
     config.id = row.config_id;
     config.method = row.method;
@@ -170,6 +171,7 @@ class ModelSweep {
       quantize.command = options_.command;
       const auto summary = QuantizeModel(model_.checkpoint, quantize, folder, tools_.progress);
       if (!summary) return summary.error();
+      for (const ClippedTensor& clipped : summary->clipped) Say("warning: " + Describe(clipped));
     }
     const auto sizes = MeasureQuantizedFolder(folder);
     if (!sizes) return sizes.error();

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "model/open_model.h"
+
 namespace marlin {
 namespace {
 
@@ -141,15 +143,14 @@ void Measure(ImportedModel& model) {
 
 Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
                                  const Tokenizer& tokenizer, std::string_view text) {
-  auto checkpoint = OpenCheckpoint(request.file);
-  if (!checkpoint) return checkpoint.error();
+  auto opened = OpenModel(request.file, AcceptedNames(request.accept_unknown));
+  if (!opened) return opened.error();
+  Checkpoint* const checkpoint = &opened->checkpoint;
   if (checkpoint->container != Container::kGguf) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} is not a GGUF file; only GGUF files can be imported", request.file.string())};
   }
-  const auto own = ParseModelConfig(checkpoint->config);
-  if (!own) return Error{own.error().code, request.file.string() + ": " + own.error().message};
-  if (auto status = CompareShapes(request, *own, config); !status) return status.error();
+  if (auto status = CompareShapes(request, opened->config, config); !status) return status.error();
   if (auto status = CompareTokens(request, *checkpoint, tokenizer, text); !status) return status.error();
   if (auto status = CompareNorms(request, *checkpoint, base); !status) return status.error();
   if (auto status = CompareWeights(request, *checkpoint, base); !status) return status.error();

@@ -17,6 +17,7 @@ namespace marlin {
 struct ImportRequest {
   std::filesystem::path file;
   std::string name;  // "llama.cpp Q4_K_M"
+  std::vector<std::string> accept_unknown{};
 };
 
 struct ImportedModel {

@@ -47,16 +47,14 @@ struct Source {
   std::string sha256;
 };
 
-Result<Source> Open(const fs::path& path) {
-  auto checkpoint = OpenCheckpoint(path);
-  if (!checkpoint) return checkpoint.error();
-  auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
-  auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
+Result<Source> Open(const fs::path& path, const std::vector<std::string>& accept_unknown) {
+  auto opened = OpenModel(path, AcceptedNames(accept_unknown));
+  if (!opened) return opened.error();
+  auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
   if (!tokenizer) return tokenizer.error();
-  auto sha256 = HashCheckpoint(*checkpoint);
+  auto sha256 = HashCheckpoint(opened->checkpoint);
   if (!sha256) return sha256.error();
-  return Source{std::move(*checkpoint), std::move(*config), std::move(*tokenizer), std::move(*sha256)};
+  return Source{std::move(opened->checkpoint), std::move(opened->config), std::move(*tokenizer), std::move(*sha256)};
 }
 
 // Everything that decides the sensitivities; with the budget, the plan.
@@ -91,7 +89,7 @@ Result<PrecisionPlan> Make(const Source& source, const MixedRequest& request, Pl
 Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const fs::path& model, const MixedRequest& request,
                                                             Backend* backend, const ProgressFn& progress,
                                                             const std::function<void(const std::string&)>& say) {
-  const auto source = Open(model);
+  const auto source = Open(model, request.accept_unknown);
   if (!source) return source.error();
   std::vector<std::optional<PrecisionPlan>> plans;
   if (!request.file.empty()) {

@@ -22,6 +22,7 @@ struct MixedRequest {
   std::vector<PlanOptions> budgets;  // kind, value, method, program, command; the rest is filled in
   std::filesystem::path file;        // a plan to follow instead; empty = none
   std::filesystem::path work;
+  std::vector<std::string> accept_unknown;
   const EvalText* text = nullptr;  // for the sensitivities; may be null with a file
   std::size_t ctx = 0;
   std::size_t windows = kPlanWindows;  // that are measured on; kHeldOutPerWindow times as many confirm

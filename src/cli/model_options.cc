@@ -1,0 +1,51 @@
+#include "cli/model_options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace marlin {
+namespace {
+
+constexpr const char* kOption = "--accept-unknown";
+
+}  // namespace
+
+void AddAcceptUnknown(Verb& verb, std::vector<std::string>& names) {
+  verb.Add(
+          kOption, names,
+          "Go on although the model holds this key or tensor, which the program does not know: it has no effect on the "
+          "numbers, and every result says so. May be repeated")
+      .OneWordEach();
+}
+
+void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>& accept, Console& console) {
+  const std::vector<std::string> found = checkpoint.accepted.found();
+  if (!found.empty()) {
+    console.Warn(fmt::format("{}: measured without {}, which this program does not know ({})", checkpoint.path.string(),
+                             fmt::join(found, ", "), kOption));
+  }
+  for (const std::string& name : accept) {
+    if (std::ranges::find(found, name) != found.end()) continue;
+    console.Warn(fmt::format("{}: {} {} has no effect: nothing unknown in this model has that name",
+                             checkpoint.path.string(), kOption, name));
+  }
+}
+
+Result<OpenedModel> OpenModelOf(const std::string& path, const std::vector<std::string>& accept, Console& console) {
+  auto opened = OpenModel(path, AcceptedNames(accept));
+  if (opened) WarnOfAccepted(opened->checkpoint, accept, console);
+  return opened;
+}
+
+std::vector<std::string> AcceptWords(const std::vector<std::string>& names) {
+  std::vector<std::string> words;
+  for (const std::string& name : names) {
+    words.emplace_back(kOption);
+    words.push_back(name);
+  }
+  return words;
+}
+
+}  // namespace marlin

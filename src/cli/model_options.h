@@ -1,0 +1,23 @@
+// The option --accept-unknown, and opening a model with it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/verb.h"
+#include "model/open_model.h"
+
+namespace marlin {
+
+void AddAcceptUnknown(Verb& verb, std::vector<std::string>& names);
+
+// Opens a model and warns of everything in it that was accepted. Errors: those of OpenModel.
+Result<OpenedModel> OpenModelOf(const std::string& path, const std::vector<std::string>& accept, Console& console);
+
+// Warns of what was accepted in a model, and of `accept`ed names that it does not hold.
+void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>& accept, Console& console);
+
+// The words of a command line that accept these names.
+std::vector<std::string> AcceptWords(const std::vector<std::string>& names);
+
+}  // namespace marlin

@@ -1,0 +1,17 @@
+// The keys of config.json that this program knows. The harmless ones come from the configuration classes of Hugging
+// Face transformers (common to all models, Llama, Qwen2; of 2023 to 2026) and from published models.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string_view>
+
+#include "base/result.h"
+#include "io/accepted_names.h"
+
+namespace marlin {
+
+// Every key with another value than null. `where` names the file. Errors: kUnsupported, naming the first key that is
+// neither used nor harmless.
+Status CheckConfigKeys(const nlohmann::json& config, std::string_view where, AcceptedNames& accepted);
+
+}  // namespace marlin
