@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/test_environment.h"
 #include "io/http_test_server.h"
 #include "io/zip_test_file.h"
 
@@ -16,21 +17,17 @@ using Connection = HttpTestServer::Connection;
 
 class CalibrationTextTest : public testing::Test {
  protected:
+  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "HF_ENDPOINT"};
   void SetUp() override {
     std::string pattern = (fs::temp_directory_path() / "marlin-calibration-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    const char* data = std::getenv("METAL_MARLIN_DATA");
-    saved_ = data == nullptr ? "" : data;
     ::unsetenv("METAL_MARLIN_DATA");
     ::unsetenv("HF_ENDPOINT");
     options_.cache_dir = folder_ / "cache";
     options_.offline = true;
   }
-  void TearDown() override {
-    if (!saved_.empty()) ::setenv("METAL_MARLIN_DATA", saved_.c_str(), 1);
-    fs::remove_all(folder_);
-  }
+  void TearDown() override { fs::remove_all(folder_); }
   // The source against a server that sends `body` at `path`.
   Result<EvalText> Serve(const std::string& name, const std::string& path, const std::string& body) {
     const HttpTestServer server([&](int, const std::string& request, const Connection& connection) {
@@ -48,7 +45,6 @@ class CalibrationTextTest : public testing::Test {
   }
 
   fs::path folder_;
-  std::string saved_;
   CalibrationTextOptions options_;
 };
 

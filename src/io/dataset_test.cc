@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "base/test_environment.h"
 #include "base/test_text.h"
 #include "io/http_test_server.h"
 #include "io/zip_test_file.h"
@@ -30,6 +31,7 @@ bool HaveStandardFile() { return !StandardFile().empty() && fs::exists(StandardF
 // Each test has a folder of its own and an environment that leads nowhere else.
 class DatasetTest : public testing::Test {
  protected:
+  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "XDG_CACHE_HOME", "HF_ENDPOINT", "HOME"};
   void SetUp() override {
     StandardFile();
     std::string pattern = (fs::temp_directory_path() / "marlin-dataset-XXXXXX").string();

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "base/test_environment.h"
 #include "base/test_text.h"
 #include "io/http_test_server.h"
 
@@ -418,9 +419,9 @@ TEST_F(DownloadTest, WaitsForAnotherProgramWithTheSameFile) {
 TEST_F(DownloadTest, AProxyIsNotAskedForThisMachine) {
   const HttpTestServer server(
       [](int, const std::string&, const Connection& c) { c.Send(HttpResponse("200 OK", "x")); });
+  const SavedEnvironment saved{"http_proxy"};
   ::setenv("http_proxy", "http://127.0.0.1:1", 1);
   const auto status = Fetch(Make(server.url()), nullptr);
-  ::unsetenv("http_proxy");
   EXPECT_TRUE(status) << status.error().message;
 }
 

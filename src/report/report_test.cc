@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "base/test_environment.h"
 #include "base/test_text.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
@@ -72,9 +73,9 @@ TEST_F(Report, PageAndPlotsAreTheSameBytesEveryTime) {
   EXPECT_TRUE(first.contains("plots/ppl_vs_compression.png"));
   EXPECT_TRUE(first.contains("plots/throughput_comparison.svg"));
   std::reverse(records.begin(), records.end());
+  const SavedEnvironment saved{"LC_ALL"};
   ::setenv("LC_ALL", "de_DE.UTF-8", 1);
   ASSERT_TRUE(Generate(records).ok());
-  ::unsetenv("LC_ALL");
   EXPECT_EQ(Files(), first);
 }
 
