@@ -93,30 +93,36 @@ Result<Generation> Generate(const Model& model, std::span<const std::int32_t> pr
   return out;
 }
 
-// Called when the model is loaded: --verify comes before anything else is read.
-Result<std::vector<std::int32_t>> FindEndTokens(const GenerateArguments& options) {
-  const auto opened = OpenModel(options.model, AcceptedNames(options.accept_unknown));
+struct Generator {
+  LoadedModel loaded;
+  std::vector<std::int32_t> ends;
+};
+
+// The model's files are unmapped before this returns.
+Result<Generator> LoadGenerator(const GenerateArguments& options, Backend& backend, Console& console) {
+  const auto opened = OpenVerified(options.model, options.accept_unknown, options.verify, console);
   if (!opened) return opened.error();
-  const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
-  if (!tokenizer) return tokenizer.error();
-  return EndTokens(opened->checkpoint, *tokenizer);
+  auto loaded = LoadOpened(*opened, backend, console);
+  if (!loaded) return loaded.error();
+  auto ends = EndTokens(opened->checkpoint, loaded->tokenizer);
+  if (!ends) return ends.error();
+  return Generator{std::move(*loaded), std::move(*ends)};
 }
 
 Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  auto loaded = LoadModelAndTokenizer(options.model, options.accept_unknown, options.verify, **backend, console);
-  if (!loaded) return loaded.error();
-  const auto ends = FindEndTokens(options);
-  if (!ends) return ends.error();
+  const auto generator = LoadGenerator(options, **backend, console);
+  if (!generator) return generator.error();
+  const LoadedModel* const loaded = &generator->loaded;
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
   const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.config);
   if (!prompt) return prompt.error();
   ResetPeakMemory();
   console.EndProgress();
   console.Raw(options.prompt);
-  const auto result = Generate(loaded->model, *prompt, options.max_tokens, *ends, [&](std::int32_t token) {
+  const auto result = Generate(loaded->model, *prompt, options.max_tokens, generator->ends, [&](std::int32_t token) {
     console.Raw(loaded->tokenizer.Decode({&token, 1}));
   });
   console.Raw("\n");

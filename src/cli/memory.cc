@@ -41,20 +41,29 @@ std::size_t PeakMemoryBytes() {
 #endif
 }
 
-Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
-                                          Backend& backend, Console& console) {
+Result<OpenedModel> OpenVerified(const std::string& path, const std::vector<std::string>& accept, bool verify,
+                                 Console& console) {
   if (verify) {
     if (auto status = VerifyFolder(path, console.progress()); !status) return status.error();
   }
-  const auto opened = OpenModelOf(path, accept, console);
-  if (!opened) return opened.error();
-  const Checkpoint& checkpoint = opened->checkpoint;
+  return OpenModelOf(path, accept, console);
+}
+
+Result<LoadedModel> LoadOpened(const OpenedModel& opened, Backend& backend, Console& console) {
+  const Checkpoint& checkpoint = opened.checkpoint;
   auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!tokenizer) return tokenizer.error();
   auto model = LoadModel(checkpoint, backend, Precision::kSixteenBit, console.progress());
   if (!model) return model.error();
   return LoadedModel{std::move(*model), std::move(*tokenizer), ReadMadeBy(checkpoint.config),
                      checkpoint.accepted.found()};
+}
+
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
+                                          Backend& backend, Console& console) {
+  const auto opened = OpenVerified(path, accept, verify, console);
+  if (!opened) return opened.error();
+  return LoadOpened(*opened, backend, console);
 }
 
 }  // namespace marlin

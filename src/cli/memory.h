@@ -12,6 +12,7 @@
 #include "io/tokenizer.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/open_model.h"
 
 namespace marlin {
 
@@ -27,6 +28,11 @@ struct LoadedModel {
   std::optional<MadeBy> made_by;              // of a folder made by quantize
   std::vector<std::string> accepted_unknown;  // keys and tensors that its numbers leave out
 };
+
+// The two steps of LoadModelAndTokenizer, for what else needs the model's files.
+Result<OpenedModel> OpenVerified(const std::string& path, const std::vector<std::string>& accept, bool verify,
+                                 Console& console);
+Result<LoadedModel> LoadOpened(const OpenedModel& opened, Backend& backend, Console& console);
 
 // accept: of --accept-unknown. The model's files are unmapped before this returns. Errors: those of OpenModel,
 // LoadModel and Tokenizer; kCorrupt with verify.
