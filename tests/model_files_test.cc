@@ -158,6 +158,8 @@ TEST_F(ModelFiles, WhatWasAcceptedStandsInTheFolderTheRecordAndOnThePage) {
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_TRUE(Has(again.err, "measured without attention_multiplier, " + norm)) << again.err;
   EXPECT_EQ(json::parse(again.out)["accepted_unknown"], names);
+  const RunResult text = RunProgram({"eval", "perplexity", Path("out"), "--data", Path("text.txt"), "--ctx", "128"});
+  EXPECT_TRUE(Has(text.out, "without       attention_multiplier, " + norm + " (--accept-unknown)")) << text.out;
 
   const RunResult run = with({"bench", "comparison", "-m", odd, "--data", Path("text.txt"), "--ctx", "128", "--config",
                               "fp4-g32", "--no-timing", "-r", Path("results")});

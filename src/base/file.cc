@@ -176,7 +176,8 @@ Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
   }
   if (kind && *kind == PathKind::kFolder && !overwrite) {
     return Error{ErrorCode::kInput,
-                 fmt::format("{} already exists; choose another name or give --overwrite", target->string())};
+                 fmt::format("{} already exists; choose another name, or give --overwrite if quantize made it",
+                             target->string())};
   }
   std::error_code code;
   if (target->has_parent_path()) {

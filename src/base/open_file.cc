@@ -51,6 +51,11 @@ bool IsListed(const fs::path& path) {
   return ::lstat(path.c_str(), &info) == 0;
 }
 
+bool IsFile(const fs::path& path) {
+  const auto kind = KindOf(path);
+  return kind ? *kind == PathKind::kFile : IsListed(path);
+}
+
 Result<int> OpenForReading(const fs::path& path) {
   // Looked at first: opening a device may already act on it. O_NONBLOCK: a pipe may come into its place meanwhile.
   struct stat info {};

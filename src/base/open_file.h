@@ -16,6 +16,9 @@ Result<PathKind> KindOf(const std::filesystem::path& path);
 // Whether a folder lists this name. A link counts even where it leads to nothing; opening it then says so.
 bool IsListed(const std::filesystem::path& path);
 
+// Whether a regular file lies there, or a link that leads to nothing: opening that says so.
+bool IsFile(const std::filesystem::path& path);
+
 // Opens a regular file for reading and returns its descriptor, which the caller closes. Never waits for a writer.
 // Errors: kInput, naming what is there instead: nothing, a dangling link, a folder, a pipe, a device.
 Result<int> OpenForReading(const std::filesystem::path& path);

@@ -73,7 +73,10 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
     // The baseline is always measured. The rows of a plan are known when the plan exists.
     if (name == "f16" || name == kMixedConfig || name == kUniformConfig) continue;
     const auto format = ParseConfig(name);
-    if (!format) return format.error();
+    if (!format) {
+      return Error{format.error().code, fmt::format("{}; or f16 (the baseline), {} or {} (the rows of a plan)",
+                                                    format.error().message, kMixedConfig, kUniformConfig)};
+    }
     if (std::ranges::find(formats, *format) == formats.end()) formats.push_back(*format);
   }
   return formats;

@@ -1,6 +1,7 @@
 #include "cli/evaluation.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +30,7 @@ struct Evaluation {
   std::string tokenizer_sha256;
   std::string kernels;
   bool bos = false;
+  std::vector<std::string> accepted_unknown;
 };
 
 std::vector<double> Counts(const PerplexityResult& result, std::size_t per_window) {
@@ -49,6 +51,7 @@ Evaluation Describe(PerplexityResult result, const TokenStream& stream, const Lo
   out.tokenizer_sha256 = loaded.tokenizer.sha256();
   out.kernels = DescribeKernels(loaded.model);
   out.bos = loaded.tokenizer.adds_bos();
+  out.accepted_unknown = loaded.accepted_unknown;
   return out;
 }
 
@@ -67,25 +70,27 @@ nlohmann::json OrNull(const std::optional<Interval>& interval) {
 
 nlohmann::json ToJson(const std::string& path, const Evaluation& e) {
   const std::string protocol = fmt::format("ppl-{}", e.result.ctx);
-  return {{"model", path},
-          {"protocol", protocol},
-          {"metric_version", kPerplexityMetricVersion},
-          {"ppl", e.all.perplexity},
-          {"ppl_standard_error", OrNull(e.all.standard_error)},
-          {"half_protocol", protocol + "-half"},
-          {"ppl_half", e.half.perplexity},
-          {"ppl_half_standard_error", OrNull(e.half.standard_error)},
-          {"bits_per_byte", e.result.bits_per_byte()},
-          {"windows", e.result.window_nll.size()},
-          {"windows_total", e.result.windows_total},
-          {"tokens", e.tokens},
-          {"scored_tokens", e.result.window_nll.size() * e.result.scored_per_window},
-          {"bos", e.bos},
-          {"tokenizer_sha256", e.tokenizer_sha256},
-          {"window_nll", e.result.window_nll},
-          {"window_nll_half", e.result.window_nll_half},
-          {"kernels", e.kernels},
-          {"seconds", e.result.seconds}};
+  nlohmann::json json{{"model", path},
+                      {"protocol", protocol},
+                      {"metric_version", kPerplexityMetricVersion},
+                      {"ppl", e.all.perplexity},
+                      {"ppl_standard_error", OrNull(e.all.standard_error)},
+                      {"half_protocol", protocol + "-half"},
+                      {"ppl_half", e.half.perplexity},
+                      {"ppl_half_standard_error", OrNull(e.half.standard_error)},
+                      {"bits_per_byte", e.result.bits_per_byte()},
+                      {"windows", e.result.window_nll.size()},
+                      {"windows_total", e.result.windows_total},
+                      {"tokens", e.tokens},
+                      {"scored_tokens", e.result.window_nll.size() * e.result.scored_per_window},
+                      {"bos", e.bos},
+                      {"tokenizer_sha256", e.tokenizer_sha256},
+                      {"window_nll", e.result.window_nll},
+                      {"window_nll_half", e.result.window_nll_half},
+                      {"kernels", e.kernels},
+                      {"seconds", e.result.seconds}};
+  if (!e.accepted_unknown.empty()) json["accepted_unknown"] = e.accepted_unknown;
+  return json;
 }
 
 void Print(const std::string& path, const EvalText& text, const Evaluation& e, Console& console) {
@@ -101,6 +106,9 @@ void Print(const std::string& path, const EvalText& text, const Evaluation& e, C
   console.Result(fmt::format("  text          {} (sha256 {}...)", text.name, text.sha256.substr(0, 12)));
   console.Result(fmt::format("  kernels       {}", e.kernels));
   console.Result(fmt::format("  BOS           {}", e.bos ? "in front of every window" : "none"));
+  if (!e.accepted_unknown.empty()) {
+    console.Result(fmt::format("  without       {} (--accept-unknown)", fmt::join(e.accepted_unknown, ", ")));
+  }
 }
 
 std::string NoteOfFew(std::size_t windows) {
@@ -294,7 +302,6 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
   nlohmann::json document = ToJson(options.model, evaluation);
   document["text"] = ToJson(*text);
   document["command"] = invocation.command;
-  if (!loaded->accepted_unknown.empty()) document["accepted_unknown"] = loaded->accepted_unknown;
   console.Data(document);
   return {};
 }
@@ -327,8 +334,6 @@ Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocati
   document["text"] = ToJson(*text);
   document["command"] = invocation.command;
   document["baseline"] = ToJson(options.baseline, base);
-  if (!pair->other.accepted_unknown.empty()) document["accepted_unknown"] = pair->other.accepted_unknown;
-  if (!pair->base.accepted_unknown.empty()) document["baseline"]["accepted_unknown"] = pair->base.accepted_unknown;
   document["divergence"] = ToJson(*result, summary);
   ReportDelta(base, other, document, console);
   Print(summary, result->window_kl.size(), console);

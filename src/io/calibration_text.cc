@@ -40,12 +40,6 @@ const CalibrationSource* FindSource(std::string_view name) {
   return nullptr;
 }
 
-// A link that leads nowhere counts as well: opening it says so.
-bool IsTextFile(const fs::path& path) {
-  const auto kind = KindOf(path);
-  return kind ? *kind == PathKind::kFile : IsListed(path);
-}
-
 std::string Endpoint(const CalibrationSource& source, const CalibrationTextOptions& options) {
   std::string endpoint = options.endpoint;
   const char* mirror = source.endpoint == kHuggingFace ? std::getenv("HF_ENDPOINT") : nullptr;
@@ -116,7 +110,7 @@ Result<EvalText> FindCalibrationText(const CalibrationTextOptions& options, cons
   if (source == nullptr) return OpenFile(options.data);
   fs::path folder = options.data_folder;
   if (const char* value = std::getenv("METAL_MARLIN_DATA"); folder.empty() && value != nullptr) folder = value;
-  if (!folder.empty() && IsTextFile(folder / source->place)) return OpenAs(folder / source->place, *source);
+  if (!folder.empty() && IsFile(folder / source->place)) return OpenAs(folder / source->place, *source);
   fs::path cache = options.cache_dir;
   if (cache.empty()) {
     auto found = CacheDir();
@@ -124,7 +118,7 @@ Result<EvalText> FindCalibrationText(const CalibrationTextOptions& options, cons
     cache = *found;
   }
   const fs::path cached = cache / source->place;
-  if (IsTextFile(cached)) return OpenAs(cached, *source);
+  if (IsFile(cached)) return OpenAs(cached, *source);
   if (source->endpoint.empty() || options.offline) {
     return Error{
         ErrorCode::kInput,

@@ -239,7 +239,7 @@ Counted CountedAs(const Checkpoint& checkpoint, const Tensor& tensor) {
     if (!encoded) return {};
     return {std::string(encoded->format->info.name), encoded->rows * encoded->cols};
   }
-  if (tensor.shape.size() != 2 || !Info(tensor.dtype).is_weight || !name.ends_with(".weight")) return {};
+  if (tensor.shape.size() != 2 || !Info(tensor.dtype).is_weight || !name.ends_with(kWeightSuffix)) return {};
   return {std::string(Info(tensor.dtype).name), tensor.elements()};
 }
 

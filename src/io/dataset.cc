@@ -59,12 +59,6 @@ Status CheckText(const fs::path& path, std::string_view text) {
   return {};
 }
 
-// A link that leads nowhere counts as well: opening it says so.
-bool IsFile(const fs::path& path) {
-  const auto kind = KindOf(path);
-  return kind ? *kind == PathKind::kFile : IsListed(path);
-}
-
 fs::path FolderFromEnvironment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? fs::path() : fs::path(value);
@@ -96,8 +90,10 @@ Result<EvalText> FromGivenPath(const fs::path& data) {
   const auto kind = KindOf(data);
   if (!kind) return kind.error();
   if (*kind == PathKind::kNothing) {
-    return Error{ErrorCode::kInput, fmt::format("there is no {}; --data takes a text file or a folder that holds {}",
-                                                data.string(), kPlace)};
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("there is no {}; --data takes a text file, a folder that holds {}, or built-in (the sample)",
+                    data.string(), kPlace)};
   }
   if (*kind != PathKind::kFolder) return OpenEvalText(data);
   for (const fs::path& candidate : {data / kPlace, data / kFileName}) {

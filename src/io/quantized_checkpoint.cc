@@ -13,8 +13,6 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-constexpr std::string_view kWeightSuffix = ".weight";
-
 bool IsEmbedding(std::string_view name) { return name.find("embed_tokens") != std::string_view::npos; }
 
 // Other programs quantize linear layers only, with groups that divide the rows.

@@ -28,10 +28,14 @@ namespace marlin {
 
 struct Checkpoint;
 
+inline constexpr std::string_view kWeightSuffix = ".weight";
 inline constexpr std::string_view kPackedSuffix = ".weight_packed";
 inline constexpr std::string_view kScaleSuffix = ".weight_scale";
 inline constexpr std::string_view kZeroPointSuffix = ".weight_zero_point";
 inline constexpr std::string_view kShapeSuffix = ".weight_shape";
+
+// The name of the tensor of a matrix that is not encoded.
+inline std::string WeightName(std::string_view stem) { return std::string(stem) + std::string(kWeightSuffix); }
 
 // The tensors of an encoded matrix, in file order. The format has groups.
 std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,

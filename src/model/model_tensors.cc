@@ -15,8 +15,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::string_view kWeightSuffix = ".weight";
-
 // Tensors of published checkpoints that no model reads: what was computed from the configuration and saved.
 struct HarmlessTensor {
   std::string_view ending;  // from a dot on
@@ -65,7 +63,7 @@ Result<bool> SameValues(const Tensor& a, const Tensor& b) {
 
 // A tied model whose files also hold a head: a copy has no effect. Another head would be used by some programs.
 Status CheckTiedHead(const Checkpoint& checkpoint, const Tensor& head) {
-  const Tensor* embedding = checkpoint.Find(std::string(kEmbeddingStem) + std::string(kWeightSuffix));
+  const Tensor* embedding = checkpoint.Find(WeightName(kEmbeddingStem));
   if (embedding == nullptr) return {};  // reported as missing
   const auto same = SameValues(head, *embedding);
   if (!same) return Error{same.error().code, fmt::format("{}: {}", checkpoint.path.string(), same.error().message)};
@@ -83,7 +81,7 @@ std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const Mo
       used.insert(tensor.name);
       return {};
     }
-    used.insert(tensor.name + std::string(kWeightSuffix));
+    used.insert(WeightName(tensor.name));
     if (checkpoint.Find(tensor.name + std::string(kPackedSuffix)) == nullptr) return {};
     // weight_g_idx is refused where the weight is read.
     for (const std::string_view suffix :
@@ -148,7 +146,7 @@ Status CheckTensors(Checkpoint& checkpoint, const ModelConfig& config) {
   const auto used = UsedNames(checkpoint, config);
   for (const Tensor& tensor : checkpoint.tensors) {
     if (used.contains(tensor.name) || IsHarmless(tensor) || checkpoint.accepted.Accept(tensor.name)) continue;
-    if (config.tied_head && tensor.name == std::string(kHeadStem) + std::string(kWeightSuffix)) {
+    if (config.tied_head && tensor.name == WeightName(kHeadStem)) {
       if (auto status = CheckTiedHead(checkpoint, tensor); !status) return status;
       continue;
     }

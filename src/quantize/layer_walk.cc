@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "io/quantized_layout.h"
 
 namespace marlin {
 namespace {
@@ -122,7 +123,7 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
     Linear& linear = layer_->linear[s];
     if (linear.bias) upload(find(stem + ".bias"), *linear.bias);
     const EncodedMatrix* quantized = find(stem);
-    const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(stem + ".weight");
+    const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(WeightName(stem));
     if (matrix == nullptr) continue;
     auto weight = backend_->Pack(matrix->view());
     if (!weight) return weight.error();

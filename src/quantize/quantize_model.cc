@@ -22,8 +22,6 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr std::string_view kWeightSuffix = ".weight";
-
 Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOptions& options, const FormatMap& formats,
                                  QuantizeSummary& summary) {
   const Checkpoint& checkpoint = source.checkpoint();
@@ -51,7 +49,7 @@ Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOpti
   }
   if (found != formats.size()) {
     for (const auto& [stem, format] : formats) {
-      if (checkpoint.Find(stem + std::string(kWeightSuffix)) != nullptr) continue;
+      if (checkpoint.Find(WeightName(stem)) != nullptr) continue;
       return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight is missing", checkpoint.path.string(), stem)};
     }
   }

@@ -8,11 +8,10 @@
 
 #include "base/half.h"
 #include "formats/formats.h"
+#include "io/quantized_layout.h"
 
 namespace marlin {
 namespace {
-
-std::string WeightName(const std::string& stem) { return stem + ".weight"; }
 
 // 16 bits for values that have no format of their own.
 const FormatRow& FormatFor(std::span<const float> values) {
@@ -27,36 +26,38 @@ SourceTensors::SourceTensors(const Checkpoint& checkpoint, const ModelConfig& co
 
 void SourceTensors::ListPlaces() {
   const ModelConfig& c = *config_;
-  struct Turns {
-    Turn rows, cols;
+  struct Rotations {
+    RotatedBy rows, cols;
     std::optional<Norm> norm;
   };
-  constexpr Turns kReads = {Turn::kNone, Turn::kResidual, kAttentionNorm};
-  constexpr Turns kReadsMlp = {Turn::kNone, Turn::kResidual, kMlpNorm};
-  constexpr Turns kTurns[kSlots] = {kReads,                                           // q
-                                    kReads,                                           // k
-                                    {Turn::kHeads, Turn::kResidual, kAttentionNorm},  // v
-                                    {Turn::kResidual, Turn::kHeads, std::nullopt},    // o
-                                    kReadsMlp,                                        // gate
-                                    kReadsMlp,                                        // up
-                                    {Turn::kResidual, Turn::kNone, std::nullopt}};    // down
+  constexpr Rotations kReads = {RotatedBy::kNone, RotatedBy::kResidual, kAttentionNorm};
+  constexpr Rotations kReadsMlp = {RotatedBy::kNone, RotatedBy::kResidual, kMlpNorm};
+  constexpr Rotations kRotations[kSlots] = {kReads,                                                     // q
+                                            kReads,                                                     // k
+                                            {RotatedBy::kHeads, RotatedBy::kResidual, kAttentionNorm},  // v
+                                            {RotatedBy::kResidual, RotatedBy::kHeads, std::nullopt},    // o
+                                            kReadsMlp,                                                  // gate
+                                            kReadsMlp,                                                  // up
+                                            {RotatedBy::kResidual, RotatedBy::kNone, std::nullopt}};    // down
   for (std::size_t layer = 0; layer < c.layers; ++layer) {
     for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-      places_[NormName(layer, norm)] = {1, c.hidden_size, Turn::kNone, Turn::kNone, "", true};
+      places_[NormName(layer, norm)] = {1, c.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", true};
     }
     for (std::size_t s = 0; s < kSlots; ++s) {
       const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const Turns& turns = kTurns[s];
+      const Rotations& rotated = kRotations[s];
       const std::size_t rows = kLinearSlots[s].rows(c);
       places_[WeightName(stem)] = {
-          rows, kLinearSlots[s].cols(c), turns.rows, turns.cols, turns.norm ? NormName(layer, *turns.norm) : "", false};
-      if (c.HasBias(layer, static_cast<Slot>(s))) places_[stem + ".bias"] = {1, rows, Turn::kNone, turns.rows};
+          rows, kLinearSlots[s].cols(c), rotated.rows, rotated.cols, rotated.norm ? NormName(layer, *rotated.norm) : "",
+          false};
+      if (c.HasBias(layer, static_cast<Slot>(s))) places_[stem + ".bias"] = {1, rows, RotatedBy::kNone, rotated.rows};
     }
   }
-  places_[WeightName(kEmbeddingStem)] = {c.vocab_size, c.hidden_size, Turn::kNone, Turn::kResidual};
-  places_[kFinalNormName] = {1, c.hidden_size, Turn::kNone, Turn::kNone, "", !c.tied_head};
+  places_[WeightName(kEmbeddingStem)] = {c.vocab_size, c.hidden_size, RotatedBy::kNone, RotatedBy::kResidual};
+  places_[kFinalNormName] = {1, c.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", !c.tied_head};
   if (c.tied_head) return;
-  places_[WeightName(kHeadStem)] = {c.vocab_size, c.hidden_size, Turn::kNone, Turn::kResidual, kFinalNormName};
+  places_[WeightName(kHeadStem)] = {c.vocab_size, c.hidden_size, RotatedBy::kNone, RotatedBy::kResidual,
+                                    kFinalNormName};
 }
 
 Status SourceTensors::CreateRotations(std::uint64_t seed) {
@@ -80,14 +81,15 @@ Result<SourceTensors> SourceTensors::Create(const Checkpoint& checkpoint, const 
   return source;
 }
 
-const Orthogonal* SourceTensors::Find(Turn turn) const {
-  if (turn == Turn::kHeads && heads_) return &*heads_;
-  if (turn == Turn::kResidual && residual_) return &*residual_;
+const Orthogonal* SourceTensors::Find(RotatedBy rotation) const {
+  if (rotation == RotatedBy::kHeads && heads_) return &*heads_;
+  if (rotation == RotatedBy::kResidual && residual_) return &*residual_;
   return nullptr;
 }
 
 bool SourceTensors::Changes(const Place& place) const {
-  return Find(place.turn_rows) != nullptr || Find(place.turn_cols) != nullptr || (place.is_moved && residual_);
+  return Find(place.rows_rotated_by) != nullptr || Find(place.cols_rotated_by) != nullptr ||
+         (place.is_moved && residual_);
 }
 
 // The 16-bit values of the original, in fp32.
@@ -131,8 +133,8 @@ Result<std::vector<float>> SourceTensors::Values(const std::string& name) const 
       }
     });
   }
-  if (const Orthogonal* q = Find(place.turn_cols)) RotateColumns(*q, matrix, *pool_);
-  if (const Orthogonal* q = Find(place.turn_rows)) RotateRows(*q, matrix, *pool_);
+  if (const Orthogonal* q = Find(place.cols_rotated_by)) RotateColumns(*q, matrix, *pool_);
+  if (const Orthogonal* q = Find(place.rows_rotated_by)) RotateRows(*q, matrix, *pool_);
   if (std::ranges::all_of(*values, [](float value) { return std::isfinite(value); })) return values;
   return Error{ErrorCode::kNumerical,
                fmt::format("{}: tensor {} exceeds the range of fp32 when it is rotated; quantize it without a rotation",

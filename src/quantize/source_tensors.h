@@ -53,20 +53,20 @@ class SourceTensors {
   Result<std::unique_ptr<Weight>> LoadEmbedding(Backend& backend) const;
 
  private:
-  enum class Turn { kNone, kResidual, kHeads };
+  enum class RotatedBy { kNone, kResidual, kHeads };
   // How a tensor is changed; a vector is one row.
   struct Place {
     std::size_t rows = 0;
     std::size_t cols = 0;
-    Turn turn_rows = Turn::kNone;
-    Turn turn_cols = Turn::kNone;
+    RotatedBy rows_rotated_by = RotatedBy::kNone;
+    RotatedBy cols_rotated_by = RotatedBy::kNone;
     std::string norm = {};  // moves into the columns when the residual stream is rotated
     bool is_moved = false;  // is such a norm: becomes 1
   };
   SourceTensors(const Checkpoint& checkpoint, const ModelConfig& config, ThreadPool& pool);
   void ListPlaces();
   Status CreateRotations(std::uint64_t seed);
-  const Orthogonal* Find(Turn turn) const;
+  const Orthogonal* Find(RotatedBy rotation) const;
   bool Changes(const Place& place) const;
   Result<std::vector<float>> Read(const std::string& name) const;
   Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, Backend& backend) const;

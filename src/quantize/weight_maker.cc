@@ -3,13 +3,9 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "io/quantized_layout.h"
 
 namespace marlin {
-namespace {
-
-constexpr const char* kDotWeight = ".weight";
-
-}  // namespace
 
 WeightMaker::WeightMaker(const SourceTensors& source, const Recipe& recipe, MakerInput input, ThreadPool& pool,
                          const ProgressFn& progress)
@@ -26,7 +22,7 @@ void WeightMaker::ListPlaces() {
     }
     for (std::size_t s = 0; s < kSlots; ++s) {
       const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const std::string weight = stem + kDotWeight;
+      const std::string weight = WeightName(stem);
       for (const std::string& name : {stem, weight}) add(name, {layer, &LayerTensors::weights, s, weight});
       const std::string bias = stem + ".bias";
       if (config.HasBias(layer, static_cast<Slot>(s))) add(bias, {layer, &LayerTensors::biases, s, bias});
@@ -50,7 +46,7 @@ Result<WeightMaker> WeightMaker::Create(const SourceTensors& source, const Recip
 
 Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::vector<float>& values,
                                             const InputStatistics* statistics) {
-  const Tensor* tensor = source_->checkpoint().Find(stem + kDotWeight);
+  const Tensor* tensor = source_->checkpoint().Find(WeightName(stem));
   MARLIN_CHECK(tensor != nullptr, "the plan holds what the checkpoint has");
   const Method* method = recipe_->method;
   if (statistics == nullptr && method->needs == MethodNeeds::kGram && !places_.contains(stem)) {
@@ -63,7 +59,7 @@ Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::
 
 Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
   if (!HasGroups(formats_.at(name)->info)) return source_->Plain(name, *formats_.at(name));
-  const auto values = source_->Values(name + kDotWeight);
+  const auto values = source_->Values(WeightName(name));
   if (!values) return values.error();
   const auto place = places_.find(name);
   const bool known = place != places_.end() && input_.statistics != nullptr;
@@ -88,7 +84,7 @@ Status WeightMaker::CheckLayer(std::size_t layer, const LayerTensors& tensors) c
   }
   for (std::size_t s = 0; s < kSlots; ++s) {
     const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-    if (tensors.weights[s].empty()) return missing(stem + kDotWeight);
+    if (tensors.weights[s].empty()) return missing(WeightName(stem));
     const bool biased = source_->config().HasBias(layer, static_cast<Slot>(s));
     if (biased && tensors.biases[s].empty()) return missing(stem + ".bias");
   }

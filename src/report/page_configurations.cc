@@ -16,10 +16,10 @@ struct Configuration {
   std::string_view id;
   std::string_view type;
   std::string_view group;
-  std::string_view words;
+  std::string_view description;
 };
 
-// Names and words of the page that this project fills; ids never change their meaning.
+// Names and descriptions of the page that this project fills; ids never change their meaning.
 constexpr std::array<Configuration, 8> kConfigurations = {{
     {"fp4-g32", "FP4 E2M1", "32", "tightest"},
     {"fp4-g64", "FP4 E2M1", "64", "balanced"},
@@ -54,20 +54,23 @@ std::string ConfigurationsSection(const Analysis& analysis) {
     }
   }
   Table table;
-  table.columns = {
-      {"ID", Align::kLeft}, {"Type", Align::kLeft}, {"Group"}, {"Words", Align::kLeft}, {"Measured on", Align::kLeft}};
+  table.columns = {{"ID", Align::kLeft},
+                   {"Type", Align::kLeft},
+                   {"Group"},
+                   {"Description", Align::kLeft},
+                   {"Measured on", Align::kLeft}};
   for (const Configuration& x : kConfigurations) {
     const auto found = models.find(x.id);
-    table.Add({std::string(x.id), std::string(x.type), std::string(x.group), std::string(x.words),
+    table.Add({std::string(x.id), std::string(x.type), std::string(x.group), std::string(x.description),
                found == models.end() ? Names({}) : Names(found->second)});
     others.erase(std::string(x.id));
   }
   for (const auto& [id, config] : others) {
     const bool imported = config->kind == record::Kind::kImported;
-    const std::string words = config->kind == record::Kind::kBaseline ? "baseline"
-                              : imported                              ? "made by another program"
-                                                                      : "not in the fixed list";
-    table.Add({id, config->label, FigureGroup(*config), words, Names(models[id])});
+    const std::string description = config->kind == record::Kind::kBaseline ? "baseline"
+                                    : imported                              ? "made by another program"
+                                                                            : "not in the fixed list";
+    table.Add({id, config->label, FigureGroup(*config), description, Names(models[id])});
   }
   return "## 7. Benchmark configurations\n\n" + ToMarkdown(table);
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 
+#include "io/quantized_layout.h"
 #include "model/open_model.h"
 
 namespace marlin {
@@ -114,8 +115,8 @@ Result<double> Likeness(const Tensor& a, const Tensor& b) {
 
 Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base) {
   for (const std::string& stem : {std::string(kEmbeddingStem), LinearStem(0, kDown)}) {
-    const Tensor* got = imported.Find(stem + ".weight");
-    const Tensor* want = base.Find(stem + ".weight");
+    const Tensor* got = imported.Find(WeightName(stem));
+    const Tensor* want = base.Find(WeightName(stem));
     if (got == nullptr || want == nullptr || got->shape != want->shape) continue;
     const auto likeness = Likeness(*got, *want);
     if (!likeness) return likeness.error();

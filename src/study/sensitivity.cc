@@ -13,6 +13,7 @@
 #include "base/statistics.h"
 #include "eval/windows.h"
 #include "io/json_text.h"
+#include "io/quantized_layout.h"
 #include "quantize/gptq.h"
 #include "quantize/source_tensors.h"
 #include "study/head_divergence.h"
@@ -220,9 +221,9 @@ class SensitivityWalk {
       if (IsMeasured(index, c)) made.push_back({index, c, {}, 0});
     }
     for (const std::string& stem : unit.stems) {
-      const auto values = source_.Values(stem + ".weight");
+      const auto values = source_.Values(WeightName(stem));
       if (!values) return values.error();
-      const Tensor& tensor = *source_.checkpoint().Find(stem + ".weight");
+      const Tensor& tensor = *source_.checkpoint().Find(WeightName(stem));
       const MatrixView<const float> weights(values->data(), tensor.rows(), tensor.cols());
       for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
         if (unit.candidates[c].format == nullptr) continue;
