@@ -1,9 +1,10 @@
-# marlin_room(NAME [DEPENDS rooms...] [LIBRARIES targets...] [HOT files... | HOT ALL] [SHARDS n] [COST seconds]): the library marlin_NAME from
-# src/NAME/*.cc, and, when tests are built, the test program marlin_NAME_test from src/NAME/*_test.cc. The folder is the list.
+# marlin_room(NAME [DEPENDS rooms...] [LIBRARIES targets...] [HOT files... | HOT ALL] [HOT_TESTS] [SHARDS n] [COST seconds]):
+# the library marlin_NAME from src/NAME/*.cc, and, when tests are built, the test program marlin_NAME_test from
+# src/NAME/*_test.cc. The folder is the list.
 # HOT names the files whose own loops take time when the program runs. They are compiled with the full optimization of the
-# build type, all others with -O1, which takes half of the time to compile. SHARDS and COST are those of marlin_test.
+# build type, all others with -O1, which takes half of the time to compile. HOT_TESTS, SHARDS and COST are for marlin_test.
 function(marlin_room name)
-  cmake_parse_arguments(ROOM "" "SHARDS;COST" "DEPENDS;LIBRARIES;HOT" ${ARGN})
+  cmake_parse_arguments(ROOM "HOT_TESTS" "SHARDS;COST" "DEPENDS;LIBRARIES;HOT" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -29,7 +30,10 @@ function(marlin_room name)
     target_sources(marlin_${name} PRIVATE $<TARGET_OBJECTS:marlin_${name}_hot>)
   endif()
   if(MARLIN_TESTS AND tests)
-    marlin_test(marlin_${name}_test SOURCES ${tests} LIBRARIES marlin_${name} SHARDS ${ROOM_SHARDS} COST ${ROOM_COST})
+    if(ROOM_HOT_TESTS)
+      set(hot HOT)
+    endif()
+    marlin_test(marlin_${name}_test ${hot} SOURCES ${tests} LIBRARIES marlin_${name} SHARDS ${ROOM_SHARDS} COST ${ROOM_COST})
   endif()
 endfunction()
 
@@ -46,14 +50,19 @@ function(marlin_compile_together target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${MARLIN_TOGETHER} UNITY_BUILD_BATCH_SIZE 16)
 endfunction()
 
-# marlin_test(NAME SOURCES ... LIBRARIES ... [SHARDS n] [COST seconds] [APART]): a GoogleTest program. ctest runs its cases in
+# marlin_test(NAME SOURCES ... LIBRARIES ... [SHARDS n] [COST seconds] [APART] [HOT]): a GoogleTest program. HOT says that the
+# tests have loops of their own which take time: they are compiled with -O1 instead of -O0. ctest runs its cases in
 # n processes, NAME.0 to NAME.n-1, or with APART each case in a process of its own, the costly ones first. Every process
 # writes an XML report into test_results/, from which tools/run_tests.py counts and names cases.
 function(marlin_test name)
-  cmake_parse_arguments(TEST "APART" "SHARDS;COST" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(TEST "APART;HOT" "SHARDS;COST" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${TEST_SOURCES})
   target_link_libraries(${name} PRIVATE ${TEST_LIBRARIES} GTest::gtest GTest::gtest_main)
-  marlin_optimize_little(${name})
+  if(TEST_HOT)
+    marlin_optimize_little(${name})
+  elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   marlin_compile_together(${name})
   if(NOT MARLIN_KERNELS_ONLY)
     target_compile_definitions(${name} PRIVATE MARLIN_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MARLIN_PROGRAM="$<TARGET_FILE:metal-marlin>")

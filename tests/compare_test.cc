@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::string kResults = MARLIN_SOURCE_DIR "/benchmarks/results";
+const std::string kResults = MARLIN_SOURCE_DIR "/examples/minnow/results";
 
 // A copy of the records in which every perplexity is `factor` times as high and no divergence is measured.
 void WorsenRecords(const fs::path& folder, double factor) {

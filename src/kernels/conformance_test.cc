@@ -24,7 +24,7 @@ namespace {
 
 Result<PackedMatrix> PackForTest(const EncodedMatrixView& matrix) {
   static ThreadPool pool(1);  // pack_test.cc has more
-  RegionPool memory;
+  static RegionPool memory;   // to map pages takes an emulator long
   return Pack(matrix, memory, pool);
 }
 
@@ -178,7 +178,7 @@ class Conformance : public testing::TestWithParam<Case> {
     const Result<PackedMatrix> packed = PackForTest(matrix.view());
     ASSERT_TRUE(packed.ok());
     std::vector<float> x(m * k);
-    for (float& value : x) value = static_cast<float>(rng.Normal());
+    for (float& value : x) value = static_cast<float>(RandomValue(rng));
     const std::vector<float> y = Run(*packed, {x.data(), m, k}, side);
 
     // What a kernel rounds x to is part of its contract and in another test; only its sums are in question here.
@@ -191,6 +191,12 @@ class Conformance : public testing::TestWithParam<Case> {
       DecodeRow(matrix.view(), r, row);
       const std::vector<double> weights(row.begin(), row.end());
       for (std::size_t t = 0; t < m; ++t) {
+        // Of a large product every fifth token, so every place in a tile of 6: other tests show that a token has the
+        // same bits at all places.
+        if (m * n * k > std::size_t{1} << 22 && t % 5 != 0) {
+          ASSERT_TRUE(std::isfinite(y[t * n + r])) << "token " << t << " row " << r;
+          continue;
+        }
         double want = 0;
         for (std::size_t i = 0; i < k; ++i) want += weights[i] * tokens[t * k + i];
         // The sum of |products| is at least |want|: it is needed for few outputs, and an emulator takes long for it.
@@ -231,7 +237,7 @@ TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
     ASSERT_TRUE(packed.ok());
     constexpr std::size_t kTokens = 13;
     std::vector<float> x(kTokens * k);
-    for (float& value : x) value = static_cast<float>(rng.Normal());
+    for (float& value : x) value = static_cast<float>(RandomValue(rng));
     const std::vector<float> together = Run(*packed, {x.data(), kTokens, k}, GuardSide::kAfter);
     for (std::size_t m = 1; m < kTokens; ++m) {
       for (std::size_t t = 0; t + m <= kTokens; t += m) {
@@ -252,7 +258,7 @@ TEST_P(Conformance, ManyTokensHaveTheBitsOfFew) {
     ASSERT_TRUE(packed.ok());
     constexpr std::size_t kTokens = 85;
     std::vector<float> x(kTokens * k);
-    for (float& value : x) value = static_cast<float>(rng.Normal());
+    for (float& value : x) value = static_cast<float>(RandomValue(rng));
     const std::vector<float> together = Run(*packed, {x.data(), kTokens, k}, GuardSide::kAfter);
     for (const std::size_t m : {9, 47, 48, 49}) {
       const std::vector<float> part = Run(*packed, {x.data() + (kTokens - m) * k, m, k}, GuardSide::kAfter);
@@ -270,7 +276,7 @@ TEST_P(PackedActivations, AreTheNearest) {
   for (const std::size_t m : {1, 5, 6, 7, 13, 50}) {
     for (const std::size_t k : {1, 8, 31, 128, 172, 300}) {
       std::vector<float> x(m * k), packed(m * k, kPoison);
-      for (float& value : x) value = static_cast<float>(rng.Normal());
+      for (float& value : x) value = static_cast<float>(RandomValue(rng));
       Unround(Packed(x.data(), m, k, GuardSide::kAfter), m, k, packed);
       for (std::size_t i = 0; i < x.size(); ++i) {
         if (GetParam().row->activations == Activations::kBf16) {
@@ -339,7 +345,7 @@ TEST_P(PackedIntegers, SumsAreExact) {
       const Result<PackedMatrix> packed = PackForTest(matrix.view());
       ASSERT_TRUE(packed.ok());
       std::vector<float> x(m * k);
-      for (float& value : x) value = static_cast<float>(rng.Normal());
+      for (float& value : x) value = static_cast<float>(RandomValue(rng));
       std::fill_n(x.begin(), k, -1.0f);                    // the least integer
       if (m > 2) std::fill_n(x.begin() + 2 * k, k, 1.0f);  // the largest
       const std::vector<float> y = Run(*packed, {x.data(), m, k}, GuardSide::kAfter);

@@ -10,8 +10,8 @@ namespace marlin {
 namespace {
 
 Result<PackedMatrix> PackByTwo(const EncodedMatrixView& matrix) {
-  ThreadPool pool(3);
-  RegionPool memory;
+  static ThreadPool pool(3);
+  static RegionPool memory;
   return Pack(matrix, memory, pool);
 }
 

@@ -11,10 +11,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "base/rng.h"
 #include "kernels/guard_memory.h"
 #include "kernels/kernel.h"
 #include "kernels/print_isa.h"
+#include "kernels/random_matrix.h"
 
 namespace marlin {
 
@@ -25,7 +25,7 @@ template <class T>
 struct Guarded {
   Guarded(std::size_t rows, std::size_t cols, Rng& rng, GuardSide side)
       : memory((rows - 1) * (cols + 3) + cols, side), view(memory.data(), rows, cols, cols + 3) {
-    for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<T>(rng.Normal());
+    for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<T>(RandomValue(rng));
   }
   GuardMemory<T> memory;
   MatrixView<T> view;
@@ -102,7 +102,7 @@ TEST_P(DenseProductTest, NeitherThreadsNorCutsChangeABit) {
   const std::size_t n = 1030;  // large blocks in one piece, small ones in two
   const std::size_t length = 270;
   std::vector<float> x(length * n);
-  for (float& value : x) value = static_cast<float>(rng_.Normal());
+  for (float& value : x) value = static_cast<float>(RandomValue(rng_));
   const MatrixView<const float> view(x.data(), length, n);
   std::vector<float> want(n * n, 0.25f);
   Multiply<float>({view, view, {want.data(), n, n}}, GetParam().bits);

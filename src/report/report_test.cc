@@ -140,8 +140,9 @@ TEST_F(Report, HostileNamesAreOnlyText) {
 // A hundred models are more than one picture holds.
 TEST_F(Report, ManyModelsAreDrawnOnPages) {
   if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
+  constexpr int kModels = 60;
   std::vector<StoredRecord> records;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < kModels; ++i) {
     test::Scene scene;
     scene.model = "model-" + std::to_string(i);
     scene.windows = 3;
@@ -165,7 +166,7 @@ TEST_F(Report, ManyModelsAreDrawnOnPages) {
     }
     EXPECT_GE(pages, 2u) << name;
     EXPECT_EQ(page.find("(plots/" + name + "-" + std::to_string(pages + 1)), std::string::npos);
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < kModels; ++i) {
       EXPECT_NE(drawn.find(">model-" + std::to_string(i) + "<"), std::string::npos) << name << " lacks model " << i;
     }
   }
