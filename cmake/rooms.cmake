@@ -5,7 +5,7 @@
 # build type, all others with -O1, which takes half of the time to compile. HOT_TESTS, SHARDS and COST are for marlin_test.
 function(marlin_room name)
   cmake_parse_arguments(ROOM "HOT_TESTS" "SHARDS;COST" "DEPENDS;LIBRARIES;HOT" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc ${CMAKE_SOURCE_DIR}/src/${name}/families/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")

@@ -1,6 +1,4 @@
 // config.json: the model that it describes, and the quantization that it names.
-#include "model/config.h"
-
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -10,22 +8,25 @@
 #include "io/json_text.h"
 #include "io/quantized_layout.h"
 #include "io/tensor.h"
+#include "model/families/family.h"
 
 namespace marlin {
 namespace {
 
-void CheckConfig(const ModelConfig& config) {
-  for (const std::size_t size : {config.vocab_size, config.hidden_size, config.layers, config.heads, config.kv_heads,
-                                 config.head_dim, config.intermediate_size, config.max_context}) {
+void CheckDescription(const Description& d) {
+  const Dimensions sizes = DimensionsOf(d);
+  for (const std::size_t size : {d.vocab_size, d.hidden_size, d.blocks.size(), sizes.heads, sizes.kv_heads,
+                                 sizes.head_dim, sizes.intermediate_size, d.max_context}) {
     MARLIN_CHECK(size > 0 && size < std::size_t{1} << 31, "a size that means something");
   }
-  MARLIN_CHECK(config.heads % config.kv_heads == 0 && config.head_dim % 2 == 0, "heads that fit together");
-  MARLIN_CHECK(config.rope_frequencies.size() == config.head_dim / 2, "one frequency per pair");
-  for (const float frequency : config.rope_frequencies) {
+  MARLIN_CHECK(sizes.heads % sizes.kv_heads == 0 && sizes.head_dim % 2 == 0, "heads that fit together");
+  MARLIN_CHECK(d.ropes[0].frequencies.size() == sizes.head_dim / 2, "one frequency per pair");
+  for (const float frequency : d.ropes[0].frequencies) {
     MARLIN_CHECK(std::isfinite(frequency) && frequency > 0, "a frequency that rotates");
   }
-  MARLIN_CHECK(std::isfinite(config.norm_eps) && config.norm_eps > 0, "an epsilon that keeps from dividing by 0");
-  MARLIN_CHECK(CountParameters(config) < std::size_t{1} << 60, "a number of parameters that does not overflow");
+  const float eps = d.norms[d.final_norm].eps;
+  MARLIN_CHECK(std::isfinite(eps) && eps > 0, "an epsilon that keeps from dividing by 0");
+  MARLIN_CHECK(CountParameters(d) < std::size_t{1} << 60, "a number of parameters that does not overflow");
 }
 
 // A matrix of 8 x 128 as a quantized checkpoint stores it, whose format the configuration decides.
@@ -61,9 +62,9 @@ Status FuzzConfig(FuzzInput input) {
   const auto json = ParseJson(FuzzText(input), "config.json");
   if (!json) return json.error();
   CheckQuantization(*json);
-  const auto config = ParseModelConfig(*json);
-  if (!config) return config.error();
-  CheckConfig(*config);
+  const auto description = DescribeModel(*json);
+  if (!description) return description.error();
+  CheckDescription(*description);
   return {};
 }
 

@@ -7,7 +7,7 @@
 #include "fuzz/target_list.h"
 #include "io/checkpoint.h"
 #include "io/tokenizer.h"
-#include "model/config.h"
+#include "model/families/family.h"
 
 namespace marlin {
 namespace {
@@ -42,8 +42,8 @@ Status FuzzGguf(FuzzInput input) {
   const auto checkpoint = OpenCheckpoint(path);
   if (!checkpoint) return checkpoint.error();
   for (const Tensor& tensor : checkpoint->tensors) Decode(tensor, checkpoint->files[0].bytes());
-  const auto config = ParseModelConfig(checkpoint->config);
-  return config ? Status() : config.error();
+  const auto description = DescribeModel(checkpoint->config);
+  return description ? Status() : description.error();
 }
 
 }  // namespace marlin

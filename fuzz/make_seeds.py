@@ -409,7 +409,7 @@ def statistics_files() -> None:
     whole = statistics(False)
     write("statistics", "accepted-moments", whole)
     write("statistics", "accepted-gram", statistics(True))
-    write("statistics", "accepted-no-layers", statistics(False, {"layers": "0"}))
+    write("statistics", "invalid-no-layers", statistics(False, {"layers": "0"}))
     write("statistics", "invalid-layout", statistics(False, {"layout": "metal-marlin statistics 9"}))
     write("statistics", "invalid-layers", statistics(False, {"layers": "2"}))
     write("statistics", "invalid-number", statistics(False, {"ctx": "-1"}))

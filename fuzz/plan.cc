@@ -1,31 +1,16 @@
 // plan.json of a small model, as a user may have edited it.
 #include "fuzz/files.h"
 #include "fuzz/target_list.h"
+#include "model/test_description.h"
 #include "quantize/precision_plan.h"
 
 namespace marlin {
-namespace {
-
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.vocab_size = 32;
-  config.hidden_size = 64;
-  config.layers = 1;
-  config.heads = 2;
-  config.kv_heads = 1;
-  config.head_dim = 32;
-  config.intermediate_size = 96;
-  return config;
-}
-
-}  // namespace
-
 Status FuzzPlan(FuzzInput input) {
-  static const ModelConfig config = SmallConfig();
-  const auto read = [](FuzzInput bytes) { return ReadPlan(FuzzFile(bytes), config, "aaaa", "bbbb"); };
+  static const Description model = TestDescription({32, 64, 1, 2, 1, 32, 96, 64, false});
+  const auto read = [](FuzzInput bytes) { return ReadPlan(FuzzFile(bytes), model, "aaaa", "bbbb"); };
   const auto plan = read(input);
   if (!plan) return plan.error();
-  const PrecisionPlan empty = EmptyPlan(config);
+  const PrecisionPlan empty = EmptyPlan(model);
   MARLIN_CHECK(plan->units.size() == empty.units.size(), "every unit of the model");
   for (const PlanUnit& unit : plan->units) MARLIN_CHECK(unit.chosen < unit.candidates.size(), "a format that there is");
   const std::string text = PlanToJson(*plan);

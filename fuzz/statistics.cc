@@ -35,7 +35,7 @@ bool Sound(const std::vector<double>& sums) {
 
 void CheckStatistics(const ModelStatistics& statistics) {
   static const FuzzFolder folder;
-  for (const LayerStatistics& layer : statistics.layers) {
+  for (const BlockStatistics& layer : statistics.blocks) {
     for (const InputStatistics& input : layer) {
       const std::size_t k = input.channels();
       MARLIN_CHECK(k > 0 && input.sum_abs.size() == k && input.max_abs.size() == k, "as many of each");
@@ -48,11 +48,11 @@ void CheckStatistics(const ModelStatistics& statistics) {
   const auto path = folder.path() / "again";
   MARLIN_CHECK(WriteStatistics(statistics, path).ok(), "what was read can be written");
   const auto again = ReadStatistics(path);
-  MARLIN_CHECK(again.ok() && again->layers.size() == statistics.layers.size(), "and read again");
-  for (std::size_t i = 0; i < again->layers.size(); ++i) {
-    for (std::size_t j = 0; j < again->layers[i].size(); ++j) {
-      MARLIN_CHECK(again->layers[i][j].sum_squares == statistics.layers[i][j].sum_squares &&
-                       again->layers[i][j].gram == statistics.layers[i][j].gram,
+  MARLIN_CHECK(again.ok() && again->blocks.size() == statistics.blocks.size(), "and read again");
+  for (std::size_t i = 0; i < again->blocks.size(); ++i) {
+    for (std::size_t j = 0; j < again->blocks[i].size(); ++j) {
+      MARLIN_CHECK(again->blocks[i][j].sum_squares == statistics.blocks[i][j].sum_squares &&
+                       again->blocks[i][j].gram == statistics.blocks[i][j].gram,
                    "and is the same");
     }
   }

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "io/checkpoint.h"
 #include "io/safetensors_writer.h"
+#include "model/families/family.h"
 #include "quantize/source_tensors.h"
 #include "tests/program.h"
 #include "tests/tiny_model.h"
@@ -45,10 +46,10 @@ void WriteUntiedMinnow(const fs::path& to) {
 // A model as its source gives it: rotated, every tensor in the 16 bits it would stay in.
 void WriteRotated(const Checkpoint& checkpoint, const fs::path& to) {
   fs::create_directories(to);
-  const auto config = ParseModelConfig(checkpoint.config);
-  ASSERT_TRUE(config.ok());
+  const auto description = DescribeModel(checkpoint.config);
+  ASSERT_TRUE(description.ok());
   ThreadPool pool(2);
-  const auto source = SourceTensors::Create(checkpoint, *config, 1, pool);
+  const auto source = SourceTensors::Create(checkpoint, *description, 1, pool);
   ASSERT_TRUE(source.ok());
   ASSERT_TRUE(source->residual_rotated());
   std::vector<PlannedTensor> plan;

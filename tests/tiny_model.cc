@@ -12,7 +12,7 @@
 #include "base/rng.h"
 #include "io/byte_alphabet.h"
 #include "io/safetensors_writer.h"
-#include "model/config.h"
+#include "model/families/family.h"
 
 namespace marlin {
 namespace {
@@ -61,17 +61,15 @@ std::vector<std::uint8_t> RandomBf16(std::size_t count, double centre, double sp
 
 void WriteTinyModel(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
-  const auto config = ParseModelConfig(Config());
-  MARLIN_CHECK(config.ok(), "the tiny model's configuration");
+  const auto description = DescribeModel(Config());
+  MARLIN_CHECK(description.ok(), "the tiny model's configuration");
   std::vector<PlannedTensor> plan = {{"model.embed_tokens.weight", DType::kBF16, {256, 64}}};
-  for (std::size_t layer = 0; layer < config->layers; ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    plan.push_back({prefix + "input_layernorm.weight", DType::kBF16, {64}});
-    plan.push_back({prefix + "post_attention_layernorm.weight", DType::kBF16, {64}});
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      plan.push_back({LinearStem(layer, static_cast<Slot>(s)) + ".weight",
-                      DType::kBF16,
-                      {kLinearSlots[s].rows(*config), kLinearSlots[s].cols(*config)}});
+  for (const Block& block : description->blocks) {
+    for (const Vector& vector : block.vectors) {
+      plan.push_back({description->NameOf(vector.source), DType::kBF16, {vector.size}});
+    }
+    for (const Matrix& matrix : block.matrices) {
+      plan.push_back({description->NameOf(matrix.source), DType::kBF16, {matrix.rows, matrix.cols}});
     }
   }
   plan.push_back({"model.norm.weight", DType::kBF16, {64}});

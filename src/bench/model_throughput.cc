@@ -50,12 +50,12 @@ Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models
     auto session = Session::Create(*model, tokens + 1, tokens);
     if (!session) return session.error();
     sessions.push_back(std::move(*session));
-    auto buffer = model->backend->Allocate(model->config.vocab_size);
+    auto buffer = model->backend->Allocate(model->description.vocab_size);
     if (!buffer) return buffer.error();
     logits.push_back(std::move(*buffer));
-    const auto prompt = RandomTokens(tokens + 1, model->config.vocab_size);
+    const auto prompt = RandomTokens(tokens + 1, model->description.vocab_size);
     Session& s = sessions.back();
-    const MatrixView<float> out(logits.back()->data(), 1, model->config.vocab_size);
+    const MatrixView<float> out(logits.back()->data(), 1, model->description.vocab_size);
     prefill.push_back([&s, out, prompt, tokens] {
       s.Reset();
       s.Logits(s.Forward({prompt.data(), tokens}).Rows(tokens - 1, 1), out);
@@ -84,9 +84,9 @@ Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLeng
   for (const Model* model : models) {
     auto session = Session::Create(*model, context, std::max<std::size_t>(lengths.prompt, 1));
     if (!session) return session.error();
-    auto logits = model->backend->Allocate(model->config.vocab_size);
+    auto logits = model->backend->Allocate(model->description.vocab_size);
     if (!logits) return logits.error();
-    sessions.push_back({std::move(*session), std::move(*logits), RandomTokens(context, model->config.vocab_size)});
+    sessions.push_back({std::move(*session), std::move(*logits), RandomTokens(context, model->description.vocab_size)});
   }
   AllRunTimes times{std::vector<RunTimes>(models.size()), {}};
   const auto time = [&](std::size_t tokens, const char* test, void (RunSession::*run)(std::size_t),

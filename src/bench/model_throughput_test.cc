@@ -80,12 +80,13 @@ TEST_F(TinyModel, AnInterruptEndsTheRuns) {
 
 // Counted from the shapes, all weights in 16 bits, norms in 32.
 TEST_F(TinyModel, ATokenReadsEveryWeightButTheEmbeddingTable) {
-  const ModelConfig& c = model_.config;
-  const std::size_t layer =
-      2 * c.hidden_size * c.q_size() + 2 * c.hidden_size * c.kv_size() + 3 * c.hidden_size * c.intermediate_size;
-  const std::size_t matrices = c.layers * layer + c.vocab_size * c.hidden_size + c.hidden_size;
-  ASSERT_EQ(c.CountBiases(), 0u);
-  EXPECT_EQ(WeightBytesPerToken(model_), 2 * matrices + 4 * (2 * c.layers + 1) * c.hidden_size);
+  const Description& d = model_.description;
+  const Dimensions sizes = DimensionsOf(d);
+  const std::size_t heads = 2 * (sizes.heads + sizes.kv_heads) * sizes.head_dim;
+  const std::size_t layer = d.hidden_size * (heads + 3 * sizes.intermediate_size);
+  const std::size_t layers = d.blocks.size();
+  const std::size_t matrices = layers * layer + d.vocab_size * d.hidden_size + d.hidden_size;
+  EXPECT_EQ(WeightBytesPerToken(model_), 2 * matrices + 4 * (2 * layers + 1) * d.hidden_size);
   EXPECT_EQ(LinearKernels(model_), std::vector<std::string>{"reference"});
 }
 

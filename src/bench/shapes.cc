@@ -23,16 +23,6 @@ constexpr KnownModel kKnownModels[] = {
     {"smollm2-135m", 576, 9, 3, 64, 1536},
 };
 
-ModelConfig ConfigOf(const KnownModel& model) {
-  ModelConfig config;
-  config.hidden_size = model.hidden_size;
-  config.heads = model.heads;
-  config.kv_heads = model.kv_heads;
-  config.head_dim = model.head_dim;
-  config.intermediate_size = model.intermediate_size;
-  return config;
-}
-
 void AddOnce(std::vector<GemmShape>& shapes, const GemmShape& shape) {
   const auto same = [&](const GemmShape& s) { return s.SameProduct(shape); };
   if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
@@ -47,10 +37,24 @@ std::vector<GemmShape> AtTokens(std::span<const GemmShape> layers, std::span<con
   return shapes;
 }
 
-std::vector<GemmShape> LinearLayers(const ModelConfig& config, std::string_view set) {
+// The products of a block: q, k and v, o, gate and up, down.
+std::vector<GemmShape> LinearLayers(const KnownModel& m) {
+  const std::size_t q = m.heads * m.head_dim;
+  const std::size_t kv = m.kv_heads * m.head_dim;
   std::vector<GemmShape> layers;
-  for (const LinearSlot& slot : kLinearSlots) {
-    AddOnce(layers, {std::string(set), 1, slot.rows(config), slot.cols(config)});
+  const auto add = [&](std::size_t n, std::size_t k) { AddOnce(layers, {std::string(m.name), 1, n, k}); };
+  add(q, m.hidden_size);
+  add(kv, m.hidden_size);
+  add(m.hidden_size, q);
+  add(m.intermediate_size, m.hidden_size);
+  add(m.hidden_size, m.intermediate_size);
+  return layers;
+}
+
+std::vector<GemmShape> LinearLayers(const Description& description) {
+  std::vector<GemmShape> layers;
+  for (const Block& block : description.blocks) {
+    for (const Matrix& matrix : block.matrices) AddOnce(layers, {"model", 1, matrix.rows, matrix.cols});
   }
   return layers;
 }
@@ -65,7 +69,7 @@ std::vector<GemmShape> ShapesOfSet(std::string_view name, std::span<const std::s
   const auto* model = std::find_if(std::begin(kKnownModels), std::end(kKnownModels),
                                    [&](const KnownModel& known) { return known.name == name; });
   if (model == std::end(kKnownModels)) return tokens.empty() ? PageShapes() : AtTokens(PageShapes(), tokens);
-  return AtTokens(LinearLayers(ConfigOf(*model), name), tokens.empty() ? kModelTokens : tokens);
+  return AtTokens(LinearLayers(*model), tokens.empty() ? kModelTokens : tokens);
 }
 
 }  // namespace
@@ -75,16 +79,16 @@ std::vector<GemmShape> PageShapes() {
           {"page", 32, 4096, 4096}, {"page", 32, 4096, 14336}, {"page", 128, 4096, 4096}};
 }
 
-std::vector<GemmShape> ModelShapes(const ModelConfig& config) {
+std::vector<GemmShape> ModelShapes(const Description& description) {
   std::vector<GemmShape> shapes;
   for (const std::size_t m : {std::size_t{1}, std::size_t{512}}) {
-    for (const GemmShape& layer : LinearLayers(config, "model")) shapes.push_back({layer.set, m, layer.n, layer.k});
+    for (const GemmShape& layer : LinearLayers(description)) shapes.push_back({layer.set, m, layer.n, layer.k});
   }
   return shapes;
 }
 
-std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const std::size_t> tokens) {
-  return AtTokens(LinearLayers(config, "model"), tokens.empty() ? kModelTokens : tokens);
+std::vector<GemmShape> ModelShapes(const Description& description, std::span<const std::size_t> tokens) {
+  return AtTokens(LinearLayers(description), tokens.empty() ? kModelTokens : tokens);
 }
 
 std::vector<std::vector<GemmShape>> ByLayer(std::span<const GemmShape> shapes) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "model/config.h"
+#include "model/description.h"
 
 namespace marlin {
 
@@ -22,13 +22,13 @@ struct GemmShape {
 std::vector<GemmShape> PageShapes();
 
 // The distinct linear layers of a model, each at m = 1 and at m = 512.
-std::vector<GemmShape> ModelShapes(const ModelConfig& config);
+std::vector<GemmShape> ModelShapes(const Description& description);
 
 // From a single token over small batches to a prompt; 512 is the prefill of all other measurements.
 inline constexpr std::size_t kModelTokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 512};
 
 // The distinct linear layers of a model, one after the other, each at every number of tokens (kModelTokens when empty).
-std::vector<GemmShape> ModelShapes(const ModelConfig& config, std::span<const std::size_t> tokens);
+std::vector<GemmShape> ModelShapes(const Description& description, std::span<const std::size_t> tokens);
 
 // The shapes of each layer (set, n and k) together, in the order in which layers come first.
 std::vector<std::vector<GemmShape>> ByLayer(std::span<const GemmShape> shapes);

@@ -4,18 +4,12 @@
 
 #include <algorithm>
 
+#include "model/test_description.h"
+
 namespace marlin {
 namespace {
 
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.hidden_size = 576;
-  config.heads = 9;
-  config.kv_heads = 3;
-  config.head_dim = 64;
-  config.intermediate_size = 1536;
-  return config;
-}
+Description SmallModel() { return TestDescription({96, 576, 2, 9, 3, 64, 1536, 64, true}); }
 
 std::vector<GemmShape> Named(const std::vector<std::string>& names, const std::vector<std::size_t>& tokens = {}) {
   const auto shapes = NamedShapes(names, tokens);
@@ -28,8 +22,8 @@ bool Holds(const std::vector<GemmShape>& shapes, std::size_t m, std::size_t n, s
 }
 
 TEST(Shapes, OfAModelAreDistinct) {
-  EXPECT_EQ(ModelShapes(SmallConfig()).size(), 8u);  // q and o, k and v, gate and up, down: at m = 1 and m = 512
-  EXPECT_EQ(ModelShapes(SmallConfig(), {}).size(), 4 * std::size(kModelTokens));
+  EXPECT_EQ(ModelShapes(SmallModel()).size(), 8u);  // q and o, k and v, gate and up, down: at m = 1 and m = 512
+  EXPECT_EQ(ModelShapes(SmallModel(), {}).size(), 4 * std::size(kModelTokens));
   EXPECT_EQ(PageShapes().size(), 6u);
 }
 
@@ -42,7 +36,7 @@ TEST(Shapes, OfASetStandLayerByLayer) {
     EXPECT_EQ((std::vector<std::size_t>{shapes[i].m, shapes[i].n, shapes[i].k}), want[i]) << i;
     EXPECT_EQ(shapes[i].set, "smollm2-135m");
   }
-  EXPECT_EQ(Named({"smollm2-135m"}).size(), ModelShapes(SmallConfig(), {}).size());
+  EXPECT_EQ(Named({"smollm2-135m"}).size(), ModelShapes(SmallModel(), {}).size());
 }
 
 TEST(Shapes, OfKnownModels) {

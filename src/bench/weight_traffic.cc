@@ -15,25 +15,32 @@ std::uint64_t Bytes(const Weight& weight) {
   return SizeOfEncoded(weight.format(), weight.rows(), weight.cols()).total();
 }
 
-std::uint64_t Bytes(const std::unique_ptr<Buffer>& buffer) { return buffer ? buffer->size() * sizeof(float) : 0; }
+std::uint64_t Bytes(const Linear& linear) {
+  return Bytes(*linear.weight) + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
+}
+
+std::uint64_t Bytes(const std::vector<std::unique_ptr<Buffer>>& vectors) {
+  std::uint64_t bytes = 0;
+  for (const auto& vector : vectors) bytes += vector->size() * sizeof(float);
+  return bytes;
+}
 
 }  // namespace
 
 std::uint64_t WeightBytesPerToken(const Model& model) {
-  const Weights& weights = model.weights;
-  std::uint64_t bytes = Bytes(weights.head()) + Bytes(weights.final_norm);
-  bytes += SizeOfEncoded(weights.embedding->format(), 1, weights.embedding->cols()).total();
-  for (const Layer& layer : weights.layers) {
-    bytes += Bytes(layer.attention_norm) + Bytes(layer.mlp_norm);
-    for (const Linear& linear : layer.linear) bytes += Bytes(*linear.weight) + Bytes(linear.bias);
+  std::uint64_t bytes = Bytes(model.head()) + Bytes(model.weights.around.vectors);
+  bytes += SizeOfEncoded(model.embedding().format(), 1, model.embedding().cols()).total();
+  for (const LoadedParts& block : model.weights.blocks) {
+    bytes += Bytes(block.vectors);
+    for (const Linear& linear : block.matrices) bytes += Bytes(linear);
   }
   return bytes;
 }
 
 std::vector<std::string> LinearKernels(const Model& model) {
   std::vector<std::string> kernels;
-  for (const Layer& layer : model.weights.layers) {
-    for (const Linear& linear : layer.linear) {
+  for (const LoadedParts& block : model.weights.blocks) {
+    for (const Linear& linear : block.matrices) {
       std::string kernel(linear.weight->kernel());
       if (std::find(kernels.begin(), kernels.end(), kernel) == kernels.end()) kernels.push_back(std::move(kernel));
     }
@@ -42,7 +49,7 @@ std::vector<std::string> LinearKernels(const Model& model) {
 }
 
 std::string DescribeKernels(const Model& model) {
-  return fmt::format("{}; head {}", fmt::join(LinearKernels(model), ", "), model.weights.head().kernel());
+  return fmt::format("{}; head {}", fmt::join(LinearKernels(model), ", "), model.head().kernel());
 }
 
 std::string_view ActivationOf(std::string_view kernel) {

@@ -57,7 +57,7 @@ Result<std::vector<GemmShape>> ChooseShapes(const BenchKernelsArguments& options
   if (options.model.empty()) return NamedShapes(options.shapes, options.tokens);
   const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
   if (!opened) return opened.error();
-  return ModelShapes(opened->config, options.tokens);
+  return ModelShapes(opened->description, options.tokens);
 }
 
 Result<PictureType> PictureTypeOf(const std::string& file) {

@@ -70,8 +70,8 @@ void SetRate(ThroughputRow& row, const char* test, std::size_t tokens, const std
 ThroughputRow PromptRow(ThroughputRow row, const Model& model, std::size_t tokens, const std::vector<double>& samples,
                         const std::optional<MachineLimits>& limits) {
   SetRate(row, "pp", tokens, samples);
-  row.gflops = 2e-9 * static_cast<double>(LinearWeights(model.config)) * row.median_tok_s;
-  const std::string_view activation = ActivationOf(model.weights.layers[0].linear[kQ].weight->kernel());
+  row.gflops = 2e-9 * static_cast<double>(LinearWeights(model.description)) * row.median_tok_s;
+  const std::string_view activation = ActivationOf(model.weights.blocks[0].matrices[0].weight->kernel());
   const auto peak = limits ? ComputePeak(*limits, activation) : std::nullopt;
   if (peak) row.limit = LimitShare{*row.gflops / *peak, fmt::format("{} peak", activation)};
   return row;

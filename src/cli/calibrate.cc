@@ -36,7 +36,7 @@ struct CalibrateArguments {
 // A text, cut for a model.
 struct CalibrateJob {
   Checkpoint checkpoint;
-  ModelConfig config;
+  Description description;
   TokenStream stream;
   StatisticsSource source;
 };
@@ -52,13 +52,14 @@ Result<CalibrateJob> Prepare(const CalibrateArguments& options, const EvalText& 
   if (!hash) return hash.error();
   const StatisticsSource source = {
       *hash, tokenizer->sha256(), text.name, text.sha256, options.calibration.ctx, windows->begins.size(), 0};
-  return CalibrateJob{std::move(opened->checkpoint), std::move(opened->config), std::move(windows->stream), source};
+  return CalibrateJob{std::move(opened->checkpoint), std::move(opened->description), std::move(windows->stream),
+                      source};
 }
 
 Status CheckMemory(const CalibrateJob& job, bool gram, Console& console) {
-  const std::uint64_t statistics = StatisticsBytes(job.config, gram);
-  const std::uint64_t weights = 2 * CountParameters(job.config);
-  const std::uint64_t need = statistics + weights + SessionBytes(job.config, job.source.ctx, job.source.ctx);
+  const std::uint64_t statistics = StatisticsBytes(job.description, gram);
+  const std::uint64_t weights = 2 * CountParameters(job.description);
+  const std::uint64_t need = statistics + weights + SessionBytes(job.description, job.source.ctx, job.source.ctx);
   const std::uint64_t have = AvailableMemoryBytes();
   console.Say(fmt::format("memory: about {} ({} of weights, {} of statistics); {} are available",
                           FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(weights)),
@@ -86,7 +87,7 @@ ModelStatistics StartFrom(const fs::path& partial, const CalibrateJob& job, bool
       return std::move(*found);
     }
   }
-  return EmptyStatistics(job.config, job.source);
+  return EmptyStatistics(job.description, job.source);
 }
 
 Result<ModelStatistics> Collect(const CalibrateArguments& options, const CalibrateJob& job, Invocation& invocation) {
@@ -126,8 +127,8 @@ nlohmann::json Describe(const CalibrateArguments& options, const ModelStatistics
           {"text", {{"name", source.text_name}, {"sha256", source.text_sha256}}},
           {"ctx", source.ctx},
           {"windows", source.seen},
-          {"tokens", statistics.layers.empty() ? 0 : statistics.layers[0][0].tokens},
-          {"layers", statistics.layers.size()},
+          {"tokens", statistics.blocks.empty() ? 0 : statistics.blocks[0][0].tokens},
+          {"layers", statistics.blocks.size()},
           {"gram", statistics.has_gram()},
           {"silent_channels", silent}};
 }
@@ -140,7 +141,7 @@ Status Save(const CalibrateArguments& options, const ModelStatistics& statistics
   const auto silent = DescribeSilentChannels(statistics);
   nlohmann::json document = Describe(options, statistics, silent);
   document.update(extra);
-  console.Result(fmt::format("{}: {} layers, {} of {} tokens of {}{}", options.output, statistics.layers.size(),
+  console.Result(fmt::format("{}: {} layers, {} of {} tokens of {}{}", options.output, statistics.blocks.size(),
                              CountText(statistics.source.seen, "window"), statistics.source.ctx,
                              statistics.source.text_name, statistics.has_gram() ? ", with X^T X" : ""));
   for (const std::string& line : silent) console.Warn("never active on this text: " + line);

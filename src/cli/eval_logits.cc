@@ -54,7 +54,7 @@ Status RunLogits(const LogitsOptions& options, Invocation& invocation) {
   if (!stream) return stream.error();
   auto logits = WindowLogits(loaded->model, *stream, options.ctx, options.window);
   if (!logits) return logits.error();
-  const std::size_t vocab = loaded->model.config.vocab_size;
+  const std::size_t vocab = loaded->model.description.vocab_size;
   if (auto status = WriteNpy(options.output, *logits, options.ctx, vocab); !status) return status;
   console.Result(fmt::format("{}: float32 [{}, {}], window {} of {}", options.output, options.ctx, vocab,
                              options.window, text->name));

@@ -51,20 +51,20 @@ Result<std::int32_t> BestToken(Session& session, MatrixView<const float> hidden,
 }
 
 Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const GenerateArguments& options,
-                                               const ModelConfig& config) {
+                                               const Description& description) {
   auto ids = tokenizer.Encode(options.prompt, true);
   if (!ids) return ids.error();
   if (tokenizer.adds_bos()) ids->insert(ids->begin(), tokenizer.bos());
   if (ids->empty()) return Error{ErrorCode::kUsage, "the prompt is empty; give some text with --prompt"};
-  if (ids->size() + options.max_tokens > config.max_context) {
+  if (ids->size() + options.max_tokens > description.max_context) {
     return Error{ErrorCode::kUsage, fmt::format("{} prompt tokens and {} new ones exceed the model's context of {}",
-                                                ids->size(), options.max_tokens, config.max_context)};
+                                                ids->size(), options.max_tokens, description.max_context)};
   }
   for (const std::int32_t id : *ids) {
-    if (static_cast<std::size_t>(id) >= config.vocab_size) {
+    if (static_cast<std::size_t>(id) >= description.vocab_size) {
       return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
                                                   "not belong together",
-                                                  id, config.vocab_size)};
+                                                  id, description.vocab_size)};
     }
   }
   return ids;
@@ -76,9 +76,9 @@ Result<Generation> Generate(const Model& model, std::span<const std::int32_t> pr
   Generation out;
   auto session = Session::Create(model, prompt.size() + max_tokens, prompt.size());
   if (!session) return session.error();
-  auto logits = model.backend->Allocate(model.config.vocab_size);
+  auto logits = model.backend->Allocate(model.description.vocab_size);
   if (!logits) return logits.error();
-  std::vector<float> host(model.config.vocab_size);
+  std::vector<float> host(model.description.vocab_size);
   auto token = BestToken(*session, session->Forward(prompt), *model.backend, **logits, host);
   while (token.ok() && !Interrupted() && std::ranges::find(ends, *token) == ends.end()) {
     out.tokens.push_back(*token);
@@ -117,7 +117,7 @@ Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   if (!generator) return generator.error();
   const LoadedModel* const loaded = &generator->loaded;
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
-  const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.config);
+  const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.description);
   if (!prompt) return prompt.error();
   ResetPeakMemory();
   console.EndProgress();

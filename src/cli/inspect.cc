@@ -37,16 +37,18 @@ struct Weighed {
   std::uint64_t memory_bytes = 0;  // to decode with a context of kContext: an estimate
 };
 
-std::vector<Weighed> Weigh(const ModelConfig& config) {
-  const std::uint64_t session = SessionBytes(config, kContext, kContext);
-  const std::uint64_t fp16 = ModelBytes(config, nullptr);
+std::vector<Weighed> Weigh(const Description& description) {
+  const std::uint64_t session = SessionBytes(description, kContext, kContext);
+  const std::uint64_t fp16 = ModelBytes(description, nullptr);
+  std::uint64_t matrices = 0;
+  for (const Block& block : description.blocks) matrices += block.matrices.size();
   std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
     // On disk every matrix has its shape beside it: two 64-bit numbers.
-    const std::uint64_t bytes = ModelBytes(config, &format) + config.layers * kSlots * 2 * sizeof(std::uint64_t);
-    const double bits =
-        8.0 * static_cast<double>(LinearBytes(config, format.info)) / static_cast<double>(LinearWeights(config));
+    const std::uint64_t bytes = ModelBytes(description, &format) + matrices * 2 * sizeof(std::uint64_t);
+    const double bits = 8.0 * static_cast<double>(LinearBytes(description, format.info)) /
+                        static_cast<double>(LinearWeights(description));
     rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});
   }
   return rows;
@@ -79,16 +81,17 @@ std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
   return bytes;
 }
 
-void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console& console) {
+void PrintModel(const Checkpoint& checkpoint, const Description& description, Console& console) {
+  const Dimensions sizes = DimensionsOf(description);
   console.Result(fmt::format("{}", checkpoint.name));
   console.Result(
       fmt::format("  architecture   {}, {} layers, hidden {}, {} heads ({} for keys and values) of {}, "
                   "intermediate {}",
-                  config.architecture, config.layers, config.hidden_size, config.heads, config.kv_heads,
-                  config.head_dim, config.intermediate_size));
-  console.Result(fmt::format("  parameters     {}{}", CountParameters(config),
-                             config.tied_head ? " (the head is the embedding)" : ""));
-  console.Result(fmt::format("  vocabulary     {}, context {}", config.vocab_size, config.max_context));
+                  description.architecture, description.blocks.size(), description.hidden_size, sizes.heads,
+                  sizes.kv_heads, sizes.head_dim, sizes.intermediate_size));
+  console.Result(fmt::format("  parameters     {}{}", CountParameters(description),
+                             description.tied_head() ? " (the head is the embedding)" : ""));
+  console.Result(fmt::format("  vocabulary     {}, context {}", description.vocab_size, description.max_context));
   console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint),
                              checkpoint.container == Container::kGguf ? "GGUF" : "safetensors"));
   if (!checkpoint.left_out.empty()) {
@@ -110,15 +113,15 @@ void PrintModel(const Checkpoint& checkpoint, const ModelConfig& config, Console
 }
 
 // Sizes of a folder made by quantize, instead of sizes of configurations.
-void PrintStored(const StoredSizes& sizes, const ModelConfig& config, Console& console) {
-  const std::uint64_t fp16 = ModelBytes(config, nullptr);
+void PrintStored(const StoredSizes& sizes, const Description& description, Console& console) {
+  const std::uint64_t fp16 = ModelBytes(description, nullptr);
   console.Result(fmt::format("  tensors        {}, compression {:.3f}, {:.4f} bits per weight of the quantized tensors",
                              FormatBytes(static_cast<double>(sizes.model_bytes)),
                              static_cast<double>(fp16) / static_cast<double>(sizes.model_bytes),
                              sizes.bits_per_weight()));
   console.Result(fmt::format("  memory         {} to decode with {} tokens, estimated: tensors and work space",
                              FormatBytes(static_cast<double>(sizes.model_bytes) +
-                                         static_cast<double>(SessionBytes(config, kContext, kContext))),
+                                         static_cast<double>(SessionBytes(description, kContext, kContext))),
                              kContext));
 }
 
@@ -155,7 +158,8 @@ void PrintWeighed(const std::vector<Weighed>& rows, const Checkpoint& checkpoint
   }
 }
 
-json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::vector<Weighed>& rows, bool verbose) {
+json ToJson(const Checkpoint& checkpoint, const Description& description, const std::vector<Weighed>& rows,
+            bool verbose) {
   json types = json::object();
   for (const auto& [type, counted] : CountTypes(checkpoint)) {
     types[type] = {{"tensors", counted.tensors}, {"bytes", counted.bytes}, {"elements", counted.elements}};
@@ -167,18 +171,19 @@ json ToJson(const Checkpoint& checkpoint, const ModelConfig& config, const std::
                               {"bits_per_weight", row.bits_per_weight},
                               {"estimated_memory_bytes", row.memory_bytes}});
   }
+  const Dimensions sizes = DimensionsOf(description);
   json document = {{"name", checkpoint.name},
-                   {"architecture", config.architecture},
-                   {"parameters", CountParameters(config)},
-                   {"layers", config.layers},
-                   {"hidden_size", config.hidden_size},
-                   {"heads", config.heads},
-                   {"kv_heads", config.kv_heads},
-                   {"head_dim", config.head_dim},
-                   {"intermediate_size", config.intermediate_size},
-                   {"vocab_size", config.vocab_size},
-                   {"context", config.max_context},
-                   {"tied_head", config.tied_head},
+                   {"architecture", description.architecture},
+                   {"parameters", CountParameters(description)},
+                   {"layers", description.blocks.size()},
+                   {"hidden_size", description.hidden_size},
+                   {"heads", sizes.heads},
+                   {"kv_heads", sizes.kv_heads},
+                   {"head_dim", sizes.head_dim},
+                   {"intermediate_size", sizes.intermediate_size},
+                   {"vocab_size", description.vocab_size},
+                   {"context", description.max_context},
+                   {"tied_head", description.tied_head()},
                    {"source_type", SourceType(checkpoint)},
                    {"types", types},
                    {"left_out", checkpoint.left_out},
@@ -217,13 +222,13 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
   if (!opened) return opened.error();
   const Checkpoint& checkpoint = opened->checkpoint;
-  const ModelConfig& config = opened->config;
+  const Description& description = opened->description;
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!options.tokenize.empty())
     return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
   const bool quantized = checkpoint.config.contains("quantization_config");
-  const std::vector<Weighed> rows = Weigh(config);
-  PrintModel(checkpoint, config, console);
+  const std::vector<Weighed> rows = Weigh(description);
+  PrintModel(checkpoint, description, console);
   if (tokenizer) {
     console.Result(fmt::format("  tokenizer      byte-level BPE, {} tokens, BOS {}", tokenizer->vocab_size(),
                                tokenizer->adds_bos() ? "added" : "not added"));
@@ -236,11 +241,11 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
                                  fmt::format("[{}]", fmt::join(tensor.shape, ", "))));
     }
   }
-  json document = ToJson(checkpoint, config, rows, console.verbose());
+  json document = ToJson(checkpoint, description, rows, console.verbose());
   if (quantized) {
     const auto sizes = MeasureQuantizedFolder(options.model);
     if (!sizes) return sizes.error();
-    PrintStored(*sizes, config, console);
+    PrintStored(*sizes, description, console);
     if (const auto made = ReadMadeBy(checkpoint.config)) {
       console.Result("  quantized by   " + Describe(*made));
       document["method"] = made->method;

@@ -4,6 +4,7 @@
 
 #include "cli/configs.h"
 #include "cli/console.h"
+#include "model/families/family.h"
 #include "model/model.h"
 #include "model/sizes.h"
 #include "quantize/quantize_model.h"
@@ -43,28 +44,28 @@ std::uint64_t TensorBytes(const Checkpoint& checkpoint) {
 Result<ModelCandidate> MakeCandidate(const Checkpoint& checkpoint, const FormatRow* format,
                                      const CandidateOptions& options) {
   const std::string path = checkpoint.path.string();
-  auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Located(path, config.error());
-  if (options.context > config->max_context) {
+  auto description = DescribeModel(checkpoint.config);
+  if (!description) return Located(path, description.error());
+  if (options.context > description->max_context) {
     return Error{ErrorCode::kUsage,
                  fmt::format("{}: {} tokens exceed the {} that the model was trained for; take a smaller --prompt or "
                              "--generate",
-                             path, options.context, config->max_context)};
+                             path, options.context, description->max_context)};
   }
-  const auto first = FindWeight(checkpoint, LinearStem(0, kQ));
+  const auto first = FindWeight(checkpoint, description->blocks[0].matrices[0].name);
   if (!first) return first.error();
-  ModelCandidate candidate{&checkpoint, std::move(*config), SourceType(checkpoint), {}, TensorBytes(checkpoint)};
+  ModelCandidate candidate{&checkpoint, std::move(*description), SourceType(checkpoint), {}, TensorBytes(checkpoint)};
   if (!first->encoded) {
     candidate.weights = BaselineName(candidate.weights);
-    candidate.bytes = ModelBytes(candidate.config, format);
+    candidate.bytes = ModelBytes(candidate.description, format);
   }
-  candidate.bytes += SessionBytes(candidate.config, options.context, options.max_batch);
+  candidate.bytes += SessionBytes(candidate.description, options.context, options.max_batch);
   if (format == nullptr) return candidate;
   QuantizeOptions quantize;
   quantize.format = format;
   quantize.quantize_embeddings = options.quantize_embeddings;
   quantize.quantize_head = options.quantize_head;
-  auto formats = FormatsToUse(candidate.config, quantize);
+  auto formats = FormatsToUse(candidate.description, quantize);
   if (!formats) return Located(path, formats.error());
   candidate.rounded = std::move(*formats);
   candidate.weights = fmt::format("{}{}{}", format->info.name, options.quantize_embeddings ? " +embedding" : "",

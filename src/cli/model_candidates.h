@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 #include "io/checkpoint.h"
-#include "model/config.h"
+#include "model/description.h"
 #include "model/weights.h"
 
 namespace marlin {
@@ -27,7 +27,7 @@ struct CandidateOptions {
 // A model in a configuration, before it is loaded.
 struct ModelCandidate {
   const Checkpoint* checkpoint = nullptr;
-  ModelConfig config;
+  Description description;
   std::string weights;      // what they are called: "fp4-g128", "f16 (dequantized from Q4_1)"
   FormatMap rounded;        // for LoadModel
   std::uint64_t bytes = 0;  // of memory, with a session; an estimate

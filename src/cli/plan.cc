@@ -56,13 +56,13 @@ Result<Budget> ChooseBudget(const PlanArguments& options) {
   return budget;
 }
 
-Status CheckMemory(const PlanArguments& options, const ModelConfig& config, const PlanWindows& windows,
+Status CheckMemory(const PlanArguments& options, const Description& description, const PlanWindows& windows,
                    const Method& method, Console& console) {
   // While the plan is confirmed, the model is in memory twice: in 16 bits and quantized.
   const std::uint64_t need =
-      2 * CountParameters(config) + CountParameters(config) * 5 / 8 +
-      SensitivityBytes(config, windows.measured.begins.size() + windows.held_out.begins.size(), options.calibration.ctx,
-                       method.needs == MethodNeeds::kGram, options.sensitivity == "measured");
+      2 * CountParameters(description) + CountParameters(description) * 5 / 8 +
+      SensitivityBytes(description, windows.measured.begins.size() + windows.held_out.begins.size(),
+                       options.calibration.ctx, method.needs == MethodNeeds::kGram, options.sensitivity == "measured");
   const std::uint64_t have = AvailableMemoryBytes();
   console.Say(fmt::format("memory: about {}; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));
@@ -83,9 +83,10 @@ void PrintUnits(const PrecisionPlan& plan, Console& console) {
   console.Result("  layer  q k v                 o                     gate up               down");
   std::string line;
   for (const PlanUnit& unit : plan.units) {
-    if (unit.first == kQ) line = fmt::format("  {:>5}", unit.layer);
+    if (unit.input == 0) line = fmt::format("  {:>5}", unit.layer);
     line += fmt::format("  {:<9} {:<10}", unit.choice().name(), fmt::format("{:.2e}", unit.choice().kl().value_or(0)));
-    if (unit.first == kDown) console.Result(line.substr(0, line.find_last_not_of(' ') + 1));
+    const bool last = &unit == &plan.units.back() || (&unit)[1].layer != unit.layer;
+    if (last) console.Result(line.substr(0, line.find_last_not_of(' ') + 1));
   }
   console.Result("         format, and KL with only this unit quantized");
 }
@@ -151,7 +152,7 @@ Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invo
   auto windows = CutPlanWindows(std::move(*stream), options.calibration.ctx, options.calibration.windows,
                                 options.held_out, input->text.name, input->text.sha256);
   if (!windows) return windows.error();
-  if (auto status = CheckMemory(options, opened->config, *windows, **method, invocation.console); !status) {
+  if (auto status = CheckMemory(options, opened->description, *windows, **method, invocation.console); !status) {
     return status.error();
   }
   auto hash = HashCheckpoint(opened->checkpoint);

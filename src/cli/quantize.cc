@@ -40,9 +40,9 @@ struct Calibration {
   std::unique_ptr<Backend> backend;
 };
 
-Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows, const Recipe& recipe,
+Status CheckMemory(const Description& description, const CalibrationWindows& windows, const Recipe& recipe,
                    Console& console) {
-  const std::uint64_t need = QuantizingBytes(config, windows.begins.size(), windows.ctx, recipe.needs);
+  const std::uint64_t need = QuantizingBytes(description, windows.begins.size(), windows.ctx, recipe.needs);
   const std::uint64_t have = AvailableMemoryBytes();
   console.Say(fmt::format("memory: about {} beside the files; {} are available", FormatBytes(static_cast<double>(need)),
                           FormatBytes(static_cast<double>(have))));
@@ -52,7 +52,7 @@ Status CheckMemory(const ModelConfig& config, const CalibrationWindows& windows,
                            FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)))};
 }
 
-Status PrepareWalk(const QuantizeArguments& options, const ModelConfig& config, const Tokenizer& tokenizer,
+Status PrepareWalk(const QuantizeArguments& options, const Description& description, const Tokenizer& tokenizer,
                    const Recipe& recipe, Invocation& invocation, Calibration& out) {
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
@@ -60,7 +60,7 @@ Status PrepareWalk(const QuantizeArguments& options, const ModelConfig& config, 
   if (!windows) return windows.error();
   WarnOfFewWindows(options.calibration, input->text.name, windows->begins.size(), invocation.console);
   out.windows = std::move(*windows);
-  if (auto status = CheckMemory(config, *out.windows, recipe, invocation.console); !status) return status;
+  if (auto status = CheckMemory(description, *out.windows, recipe, invocation.console); !status) return status;
   auto backend = MakeBackend({}, invocation.common.threads);
   if (!backend) return backend.error();
   out.backend = std::move(*backend);
@@ -81,7 +81,7 @@ Status CheckStatistics(const QuantizeArguments& options, const OpenedModel& open
                        const ModelStatistics& statistics, QuantizeOptions& quantize) {
   const auto hash = SourceHash(opened.checkpoint, quantize);
   if (!hash) return hash.error();
-  const auto status = CheckBelongs(statistics, opened.config, *hash, tokenizer.sha256());
+  const auto status = CheckBelongs(statistics, opened.description, *hash, tokenizer.sha256());
   return status.ok() ? status : Error{status.error().code, options.stats + ": " + status.error().message};
 }
 
@@ -119,7 +119,7 @@ Status Prepare(const QuantizeArguments& options, const OpenedModel& opened, Invo
   const auto tokenizer = Tokenizer::FromCheckpoint(opened.checkpoint);
   if (!tokenizer) return tokenizer.error();
   const auto status = out.statistics ? CheckStatistics(options, opened, *tokenizer, *out.statistics, quantize)
-                                     : PrepareWalk(options, opened.config, *tokenizer, *recipe, invocation, out);
+                                     : PrepareWalk(options, opened.description, *tokenizer, *recipe, invocation, out);
   if (!status) return status;
   quantize.statistics = out.statistics ? &*out.statistics : nullptr;
   quantize.calibration = out.windows ? &*out.windows : nullptr;
@@ -170,7 +170,7 @@ Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const OpenedMo
   if (!tokenizer) return tokenizer.error();
   const auto hash = SourceHash(opened.checkpoint, quantize);
   if (!hash) return hash.error();
-  const auto plan = ReadPlan(options.plan, opened.config, *hash, tokenizer->sha256());
+  const auto plan = ReadPlan(options.plan, opened.description, *hash, tokenizer->sha256());
   if (!plan) return plan.error();
   if (plan->method != "rtn" && options.quantize.method == kAutoMethod && options.calibration.data.empty() &&
       options.stats.empty()) {

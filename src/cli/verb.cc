@@ -88,7 +88,7 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
   std::vector<std::string> kernels;
   for (const Model* model : models) {
     std::ranges::move(LinearKernels(*model), std::back_inserter(kernels));
-    kernels.emplace_back(model->weights.head().kernel());
+    kernels.emplace_back(model->head().kernel());
   }
   std::ranges::sort(kernels);
   kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());

@@ -101,7 +101,7 @@ Status AddTokens(const TokenStream& stream, std::span<const TokenDivergence> tok
 
 Baseline RunningBaseline(const Model& model, Session& session) {
   Backend& backend = *model.backend;
-  return {&model.weights.head(), &backend,
+  return {&model.head(), &backend,
           [&session, &backend](std::size_t, std::span<const std::int32_t> tokens, std::span<float> hidden) -> Status {
             session.Reset();
             backend.Download(session.Forward(tokens).data, hidden);
@@ -115,13 +115,13 @@ double DivergenceResult::mean_kl() const {
 
 Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& baseline, const TokenStream& stream,
                                             const PerplexityOptions& options, const DivergenceFn& on_window) {
-  const std::size_t vocab = model.config.vocab_size;
+  const std::size_t vocab = model.description.vocab_size;
   if (baseline.head->rows() != vocab) {
     return Error{ErrorCode::kInput, fmt::format("the baseline's vocabulary has {} tokens, the model's {}: their "
                                                 "predictions cannot be compared",
                                                 baseline.head->rows(), vocab)};
   }
-  if (auto status = CheckContext(model.config, options.ctx); !status) return status.error();
+  if (auto status = CheckContext(model.description, options.ctx); !status) return status.error();
   auto started = StartResult(stream, vocab, options);
   if (!started) return started.error();
   DivergenceResult result;

@@ -140,7 +140,7 @@ TEST(Divergence, RefusesAnotherVocabularyAndNaN) {
   EXPECT_NE(refused.error().message.find("42 tokens, the model's 40"), std::string::npos) << refused.error().message;
 
   Model broken = MakeModel(*backend, kVocab, 8, 2);
-  broken.weights.final_norm->data()[3] = NAN;
+  broken.weights.around.vectors[0]->data()[3] = NAN;
   const auto base_broken = Compare(broken, model, RandomStream(32, kVocab));
   ASSERT_FALSE(base_broken.ok());
   EXPECT_EQ(base_broken.error().code, ErrorCode::kNumerical);

@@ -20,7 +20,7 @@ void ScoreWindow(WindowStates& states, const Model& model, MatrixView<const floa
                  std::span<const std::int32_t> window, Buffer& logits, std::span<double> nll) {
   for (std::size_t begin = 0; begin < nll.size(); begin += kHeadRows) {
     const std::size_t rows = std::min(kHeadRows, nll.size() - begin);
-    const MatrixView<float> part(logits.data(), rows, model.config.vocab_size);
+    const MatrixView<float> part(logits.data(), rows, model.description.vocab_size);
     states.Logits(hidden.Rows(begin, rows), part);
     model.backend->CrossEntropy(part, window.subspan(begin + 1, rows), nll.subspan(begin, rows));
   }
@@ -38,18 +38,18 @@ double PerplexityResult::bits_per_byte() const {
 Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStream& stream,
                                             const PerplexityOptions& options, const WindowFn& on_window,
                                             const HiddenFn& on_hidden) {
-  if (auto status = CheckContext(model.config, options.ctx); !status) return status.error();
-  auto result = StartResult(stream, model.config.vocab_size, options);
+  if (auto status = CheckContext(model.description, options.ctx); !status) return status.error();
+  auto result = StartResult(stream, model.description.vocab_size, options);
   if (!result) return result.error();
   const std::size_t ctx = options.ctx;
   const std::size_t windows = WindowsToScore(*result, options);
   auto states = WindowStates::Create(model, stream, options, windows);
   if (!states) return states.error();
-  auto logits = model.backend->Allocate(std::min(kHeadRows, ctx) * model.config.vocab_size);
+  auto logits = model.backend->Allocate(std::min(kHeadRows, ctx) * model.description.vocab_size);
   if (!logits) return logits.error();
   const auto start = std::chrono::steady_clock::now();
   std::vector<double> nll(ctx - 1);
-  std::vector<float> copy(on_hidden ? ctx * model.config.hidden_size : 0);
+  std::vector<float> copy(on_hidden ? ctx * model.description.hidden_size : 0);
   for (std::size_t w = 0; w < windows; ++w) {
     const auto hidden = states->Next();
     if (!hidden) return hidden.error();
@@ -67,8 +67,8 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
 
 Result<std::vector<float>> WindowLogits(const Model& model, const TokenStream& stream, std::size_t ctx,
                                         std::size_t window) {
-  const std::size_t vocab = model.config.vocab_size;
-  if (auto status = CheckContext(model.config, ctx); !status) return status.error();
+  const std::size_t vocab = model.description.vocab_size;
+  if (auto status = CheckContext(model.description, ctx); !status) return status.error();
   if (auto status = CheckStream(stream, vocab, ctx, window + 1); !status) return status.error();
   auto session = Session::Create(model, ctx, ctx);
   if (!session) return session.error();

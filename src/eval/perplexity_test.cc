@@ -73,7 +73,7 @@ TEST(Perplexity, WindowsTogetherGiveTheSameNumbers) {
     ASSERT_TRUE(together.ok());
     EXPECT_EQ(together->window_nll, alone->window_nll) << at_once << " at once";
     EXPECT_EQ(calls, 5u);
-    EXPECT_EQ(states.size(), 5 * 16 * model.config.hidden_size);
+    EXPECT_EQ(states.size(), 5 * 16 * model.description.hidden_size);
   }
 }
 
@@ -104,7 +104,7 @@ TEST(Perplexity, RefusesWhatItCannotScore) {
 TEST(Perplexity, NaNIsAnErrorThatNamesTheWindow) {
   const auto backend = MakeReferenceBackend();
   Model model = MakeModel(*backend, 40, 8, 2);
-  model.weights.final_norm->data()[3] = NAN;
+  model.weights.around.vectors[0]->data()[3] = NAN;
   const auto result = EvaluatePerplexity(model, RandomStream(32, 40), {16, 0}, {});
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.error().code, ErrorCode::kNumerical);

@@ -11,6 +11,7 @@
 #include "formats/formats.h"
 #include "kernels/backend.h"
 #include "model/model.h"
+#include "model/test_description.h"
 
 namespace marlin {
 
@@ -33,26 +34,19 @@ inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, 
     return buffer;
   };
   Model model;
-  ModelConfig& c = model.config;
-  c.vocab_size = vocab;
-  c.max_context = 4096;
-  c.hidden_size = hidden;
-  c.layers = 1;
-  c.heads = c.kv_heads = 2;
-  c.head_dim = hidden / 2;
-  c.intermediate_size = 2 * hidden;
-  c.norm_eps = 1e-5f;
-  c.rope_frequencies.assign(hidden / 4, 0.1f);
-  model.weights.embedding = matrix(vocab, hidden, 1);
-  model.weights.own_head = matrix(vocab, hidden, head_scale);
-  model.weights.final_norm = ones(hidden);
-  Layer layer;
-  layer.attention_norm = ones(hidden);
-  layer.mlp_norm = ones(hidden);
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    layer.linear[s].weight = matrix(kLinearSlots[s].rows(c), kLinearSlots[s].cols(c), 0.1);
-  }
-  model.weights.layers.push_back(std::move(layer));
+  model.description = TestDescription({vocab, hidden, 1, 2, 2, hidden / 2, 2 * hidden, 4096, false});
+  Description& d = model.description;
+  d.ropes[0].frequencies.assign(hidden / 4, 0.1f);
+  const auto load = [&](const Parts& parts, LoadedParts& loaded) {
+    for (const Vector& vector : parts.vectors) loaded.vectors.push_back(ones(vector.size));
+    for (const Matrix& m : parts.matrices) {
+      const bool head = &m == &d.matrices[d.head];
+      const bool embedding = &m == &d.matrices[d.embedding];
+      loaded.matrices.push_back({matrix(m.rows, m.cols, head ? head_scale : embedding ? 1 : 0.1), nullptr});
+    }
+  };
+  load(d, model.weights.around);
+  load(d.blocks[0], model.weights.blocks.emplace_back());
   model.backend = &backend;
   return model;
 }

@@ -58,7 +58,7 @@ struct TokenDivergence {
   bool same_top = false;  // the largest logit is at the same place; the first of equals counts
 };
 
-enum class Activation { kSilu, kGeluTanh };
+enum class Activation { kSilu, kGeluTanh, kGelu };
 
 // No backend supports wider heads.
 inline constexpr std::size_t kMaxHeadDim = 512;

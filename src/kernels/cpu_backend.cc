@@ -406,6 +406,7 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
 }
 
 void CpuBackend::GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) {
+  MARLIN_CHECK(activation != Activation::kGelu, "no family that is run has it");
   const auto function = activation == Activation::kSilu ? ops_.silu : ops_.gelu_tanh;
   ForRows(gate.rows, gate.cols, [&](std::size_t i) { function(gate.Row(i).data(), up.Row(i).data(), gate.cols); });
 }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "model/config.h"
+#include "model/families/family.h"
 
 namespace marlin {
 namespace {
@@ -172,7 +172,7 @@ TEST(ConfigKeys, PublishedConfigurationsOpen) {
     AcceptedNames accepted;
     const auto status = CheckConfigKeys(config, published.name, accepted);
     EXPECT_TRUE(status.ok()) << status.error().message;
-    const auto parsed = ParseModelConfig(config);
+    const auto parsed = DescribeModel(config);
     ASSERT_TRUE(parsed.ok()) << published.name << ": " << parsed.error().message;
     EXPECT_EQ(CountParameters(*parsed), published.parameters) << published.name;
     EXPECT_TRUE(accepted.found().empty());

@@ -3,44 +3,63 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/families/family.h"
 
 namespace marlin {
-std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::size_t max_batch) {
-  const std::size_t cache = 2 * config.layers * context * config.kv_size();
-  return (cache + max_batch * config.hidden_size + LayerScratch::Floats(config, max_batch)) * sizeof(float);
+
+void Model::FinalNorm(MatrixView<const float> x, MatrixView<float> y) const {
+  const Norm& norm = description.norms[description.final_norm];
+  backend->RmsNorm({x, weights.around.vectors[*norm.weight]->data(), norm.eps, y});
+}
+
+namespace {
+
+// All blocks of a model that is run are alike.
+CacheShape CacheOf(const Description& description, std::size_t context) {
+  const Attention& attention = std::get<Attention>(description.blocks[0].mixer);
+  return {description.caches, context, attention.kv_heads, attention.head_dim};
+}
+
+}  // namespace
+
+std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch) {
+  const CacheShape shape = CacheOf(description, context);
+  const std::size_t cache = 2 * shape.layers * context * shape.kv_heads * shape.head_dim;
+  return (cache + max_batch * description.hidden_size + BlockScratch::Floats(description, max_batch)) * sizeof(float);
 }
 
 std::size_t Session::resident_bytes() const {
   std::size_t bytes =
-      (hidden_->size() + LayerScratch::Floats(model_->config, max_batch_ * caches_.size())) * sizeof(float);
+      (hidden_->size() + BlockScratch::Floats(model_->description, max_batch_ * caches_.size())) * sizeof(float);
   for (const auto& cache : caches_) bytes += cache->resident_bytes();
   return bytes;
 }
 
 Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision, const ProgressFn& progress,
                         const FormatMap& rounded) {
-  auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
-  auto weights = LoadWeights(checkpoint, *config, backend, precision, progress, rounded);
+  auto description = DescribeModel(checkpoint.config);
+  if (!description)
+    return Error{description.error().code, checkpoint.path.string() + ": " + description.error().message};
+  auto weights = LoadWeights(checkpoint, *description, backend, precision, progress, rounded);
   if (!weights) return weights.error();
-  return Model{std::move(*config), std::move(*weights), &backend};
+  return Model{std::move(*description), std::move(*weights), &backend};
 }
 
 Result<Session> Session::Create(const Model& model, std::size_t context, std::size_t max_batch, std::size_t sequences) {
-  const ModelConfig& config = model.config;
+  const Description& description = model.description;
   Session session;
   session.model_ = &model;
   session.context_ = context;
   session.max_batch_ = max_batch;
-  auto scratch = LayerScratch::Create(config, *model.backend, max_batch * sequences);
+  auto scratch = BlockScratch::Create(description, *model.backend, max_batch * sequences);
   if (!scratch) return scratch.error();
   session.scratch_ = std::move(*scratch);
   for (std::size_t s = 0; s < sequences; ++s) {
-    auto cache = model.backend->AllocateCache({config.layers, context, config.kv_heads, config.head_dim});
+    auto cache = model.backend->AllocateCache(CacheOf(description, context));
     if (!cache) return cache.error();
     session.caches_.push_back(std::move(*cache));
   }
-  auto hidden = model.backend->Allocate(max_batch * sequences * config.hidden_size);
+  auto hidden = model.backend->Allocate(max_batch * sequences * description.hidden_size);
   if (!hidden) return hidden.error();
   session.hidden_ = std::move(*hidden);
   return session;
@@ -57,19 +76,20 @@ MatrixView<const float> Session::ForwardTogether(std::span<const std::int32_t> t
                "tokens of some sequences");
   const std::size_t m = rows / sequences;
   MARLIN_CHECK(m <= max_batch_ && position_ + m <= context_, "tokens exceed the session");
-  const ModelConfig& config = model_->config;
+  const Description& description = model_->description;
   Backend& backend = *model_->backend;
-  const auto hidden = View(hidden_, rows, config.hidden_size);
-  scratch_.PrepareRotation(config, backend, position_, m, sequences);
-  backend.Embed(*model_->weights.embedding, tokens, hidden);
+  const auto hidden = View(hidden_, rows, description.hidden_size);
+  scratch_.PrepareRotation(description, backend, position_, m, sequences);
+  backend.Embed(model_->embedding(), tokens, hidden);
   const std::span<const std::unique_ptr<KvCache>> caches(caches_.data(), sequences);
-  for (std::size_t i = 0; i < config.layers; ++i) {
-    LinearObserver observe;
-    if (observer) observe = [&](Slot first, MatrixView<const float> x) { observer(i, first, x); };
-    RunLayer(config, backend, model_->weights.layers[i], scratch_, {hidden, caches, i, position_}, observe);
+  for (std::size_t i = 0; i < description.blocks.size(); ++i) {
+    InputObserver observe;
+    if (observer) observe = [&](std::size_t input, MatrixView<const float> x) { observer(i, input, x); };
+    const std::size_t cache_layer = std::get<Attention>(description.blocks[i].mixer).cache;
+    RunBlock(backend, model_->block(i), scratch_, {hidden, caches, cache_layer, position_}, observe);
   }
-  const auto normed = View(scratch_.normed, rows, config.hidden_size);
-  backend.RmsNorm({hidden, model_->weights.final_norm->data(), config.norm_eps, normed});
+  const auto normed = View(scratch_.normed, rows, description.hidden_size);
+  model_->FinalNorm(hidden, normed);
   position_ += m;
   return normed;
 }
@@ -80,7 +100,7 @@ void Session::Rewind(std::size_t position) {
 }
 
 void Session::Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
-  const Weight* head = &model_->weights.head();
+  const Weight* head = &model_->head();
   const float* no_bias = nullptr;
   model_->backend->Matmul({&head, 1}, {&no_bias, 1}, hidden, {&logits, 1});
 }

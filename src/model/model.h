@@ -1,4 +1,4 @@
-// A model ready to run: configuration, weights, and the sessions that run them.
+// A model ready to run: description, weights, and the sessions that run them.
 #pragma once
 
 #include <cstddef>
@@ -10,24 +10,30 @@
 
 #include "base/result.h"
 #include "kernels/backend.h"
-#include "model/config.h"
-#include "model/layer.h"
+#include "model/block.h"
+#include "model/description.h"
 #include "model/weights.h"
 
 namespace marlin {
 
 struct Model {
-  ModelConfig config;
+  Description description;
   Weights weights;
   Backend* backend = nullptr;  // outlives the model
+
+  const Weight& embedding() const { return *weights.around.matrices[description.embedding].weight; }
+  const Weight& head() const { return *weights.around.matrices[description.head].weight; }
+  LoadedBlock block(std::size_t index) const { return {description.blocks[index], weights.blocks[index]}; }
+  // y = the final norm of x [m, hidden]; y may be x.
+  void FinalNorm(MatrixView<const float> x, MatrixView<float> y) const;
 };
 
-// rounded: as LoadWeights. Errors: as ParseModelConfig and LoadWeights.
+// rounded: as LoadWeights. Errors: as DescribeModel and LoadWeights.
 Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precision precision = Precision::kSixteenBit,
                         const ProgressFn& progress = {}, const FormatMap& rounded = {});
 
-// As LinearObserver, with the layer's index in front.
-using ModelObserver = std::function<void(std::size_t layer, Slot first, MatrixView<const float> x)>;
+// As InputObserver, with the block's index in front.
+using ModelObserver = std::function<void(std::size_t block, std::size_t input, MatrixView<const float> x)>;
 
 // One sequence, or some that go on together: their KV caches and the scratch memory of the forward pass. The model
 // outlives it.
@@ -62,10 +68,10 @@ class Session {
   std::size_t position_ = 0;
   std::vector<std::unique_ptr<KvCache>> caches_;  // of each sequence
   std::unique_ptr<Buffer> hidden_;                // [sequences][max_batch][hidden]
-  LayerScratch scratch_;
+  BlockScratch scratch_;
 };
 
 // Bytes of cache and scratch for a session, known before it is made; a backend that caches in fp16 needs less.
-std::size_t SessionBytes(const ModelConfig& config, std::size_t context, std::size_t max_batch);
+std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch);
 
 }  // namespace marlin

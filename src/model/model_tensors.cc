@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <functional>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
@@ -61,9 +62,12 @@ Result<bool> SameValues(const Tensor& a, const Tensor& b) {
   return true;
 }
 
+// What the head of a model is called where it is not the embedding.
+constexpr std::string_view kHeadStem = "lm_head";
+
 // A tied model whose files also hold a head: a copy has no effect. Another head would be used by some programs.
-Status CheckTiedHead(const Checkpoint& checkpoint, const Tensor& head) {
-  const Tensor* embedding = checkpoint.Find(WeightName(kEmbeddingStem));
+Status CheckTiedHead(const Checkpoint& checkpoint, const std::string& embedding_stem, const Tensor& head) {
+  const Tensor* embedding = checkpoint.Find(WeightName(embedding_stem));
   if (embedding == nullptr) return {};  // reported as missing
   const auto same = SameValues(head, *embedding);
   if (!same) return Error{same.error().code, fmt::format("{}: {}", checkpoint.path.string(), same.error().message)};
@@ -71,31 +75,38 @@ Status CheckTiedHead(const Checkpoint& checkpoint, const Tensor& head) {
   return Error{ErrorCode::kUnsupported,
                fmt::format("{}: tensor {} differs from {}{}, and \"tie_word_embeddings\" in config.json says that the "
                            "head is the embedding; set it to false to use the tensor{}",
-                           checkpoint.path.string(), head.name, kEmbeddingStem, kWeightSuffix, WayOut(head.name))};
+                           checkpoint.path.string(), head.name, embedding_stem, kWeightSuffix, WayOut(head.name))};
 }
 
-std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const ModelConfig& config) {
+// Calls visit for the parts around the blocks and for those of every block, until it fails.
+Status ForEachParts(const Description& description, const std::function<Status(const Parts&)>& visit) {
+  if (auto status = visit(description); !status) return status;
+  for (const Block& block : description.blocks) {
+    if (auto status = visit(block); !status) return status;
+  }
+  return {};
+}
+
+std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const Description& description) {
   std::unordered_set<std::string> used;
-  const auto add = [&](const ModelTensor& tensor) -> Status {
-    if (!tensor.is_matrix) {
-      used.insert(tensor.name);
-      return {};
-    }
-    used.insert(WeightName(tensor.name));
-    if (checkpoint.Find(tensor.name + std::string(kPackedSuffix)) == nullptr) return {};
-    // weight_g_idx is refused where the weight is read.
-    for (const std::string_view suffix :
-         {kPackedSuffix, kScaleSuffix, kZeroPointSuffix, kShapeSuffix, std::string_view(".weight_g_idx")}) {
-      used.insert(tensor.name + std::string(suffix));
+  for (const StoredTensor& tensor : description.tensors) used.insert(tensor.name);
+  const auto add = [&](const Parts& parts) -> Status {
+    for (const Matrix& matrix : parts.matrices) {
+      if (checkpoint.Find(matrix.name + std::string(kPackedSuffix)) == nullptr) continue;
+      // weight_g_idx is refused where the weight is read.
+      for (const std::string_view suffix :
+           {kPackedSuffix, kScaleSuffix, kZeroPointSuffix, kShapeSuffix, std::string_view(".weight_g_idx")}) {
+        used.insert(matrix.name + std::string(suffix));
+      }
     }
     return {};
   };
-  const Status status = ForEachTensor(config, add);
+  const Status status = ForEachParts(description, add);
   MARLIN_CHECK(status.ok(), "adding a name cannot fail");
   return used;
 }
 
-Status CheckMatrix(const Checkpoint& checkpoint, const ModelTensor& wanted) {
+Status CheckMatrix(const Checkpoint& checkpoint, const Matrix& wanted) {
   const auto stored = FindWeight(checkpoint, wanted.name);
   if (!stored) return stored.error();
   if (stored->rows == wanted.rows && stored->cols == wanted.cols) return {};
@@ -105,55 +116,45 @@ Status CheckMatrix(const Checkpoint& checkpoint, const ModelTensor& wanted) {
                   wanted.name, stored->rows, stored->cols, wanted.rows, wanted.cols)};
 }
 
-Status CheckVector(const Checkpoint& checkpoint, const ModelTensor& wanted) {
-  const Tensor* tensor = checkpoint.Find(wanted.name);
+Status CheckVector(const Checkpoint& checkpoint, const std::string& name, std::size_t size) {
+  const Tensor* tensor = checkpoint.Find(name);
   if (tensor == nullptr) {
-    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), wanted.name)};
+    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), name)};
   }
-  if (tensor->rows() == 1 && tensor->cols() == wanted.cols) return {};
-  return Error{ErrorCode::kInput,
-               fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}]", checkpoint.path.string(),
-                           wanted.name, tensor->rows(), tensor->cols(), wanted.cols)};
+  if (tensor->rows() == 1 && tensor->cols() == size) return {};
+  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}]",
+                                              checkpoint.path.string(), name, tensor->rows(), tensor->cols(), size)};
 }
 
 }  // namespace
 
-Status ForEachTensor(const ModelConfig& config, const std::function<Status(const ModelTensor&)>& visit) {
-  if (auto status = visit({kEmbeddingStem, true, config.vocab_size, config.hidden_size}); !status) return status;
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-      if (auto status = visit({NormName(layer, norm), false, 1, config.hidden_size}); !status) return status;
+Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
+  const auto check = [&](const Parts& parts) -> Status {
+    for (const Vector& vector : parts.vectors) {
+      const auto status = CheckVector(checkpoint, description.NameOf(vector.source), vector.size);
+      if (!status) return status;
     }
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      const Slot slot = static_cast<Slot>(s);
-      const std::string stem = LinearStem(layer, slot);
-      const std::size_t rows = kLinearSlots[s].rows(config);
-      if (auto status = visit({stem, true, rows, kLinearSlots[s].cols(config)}); !status) return status;
-      if (!config.HasBias(layer, slot)) continue;
-      if (auto status = visit({stem + ".bias", false, 1, rows}); !status) return status;
+    for (const Matrix& matrix : parts.matrices) {
+      if (auto status = CheckMatrix(checkpoint, matrix); !status) return status;
+      if (!matrix.bias) continue;
+      const auto status = CheckVector(checkpoint, description.NameOf(*matrix.bias), matrix.rows);
+      if (!status) return status;
     }
-  }
-  if (auto status = visit({kFinalNormName, false, 1, config.hidden_size}); !status) return status;
-  return config.tied_head ? Status() : visit({kHeadStem, true, config.vocab_size, config.hidden_size});
-}
-
-Status CheckTensors(Checkpoint& checkpoint, const ModelConfig& config) {
-  const auto check = [&](const ModelTensor& tensor) {
-    return tensor.is_matrix ? CheckMatrix(checkpoint, tensor) : CheckVector(checkpoint, tensor);
+    return {};
   };
-  // First, as its first missing tensor ends the walk: a configuration may promise more layers than memory can list.
-  if (auto status = ForEachTensor(config, check); !status) return status;
-  const auto used = UsedNames(checkpoint, config);
+  if (auto status = ForEachParts(description, check); !status) return status;
+  const auto used = UsedNames(checkpoint, description);
   for (const Tensor& tensor : checkpoint.tensors) {
     if (used.contains(tensor.name) || IsHarmless(tensor) || checkpoint.accepted.Accept(tensor.name)) continue;
-    if (config.tied_head && tensor.name == WeightName(kHeadStem)) {
-      if (auto status = CheckTiedHead(checkpoint, tensor); !status) return status;
+    if (description.tied_head() && tensor.name == WeightName(kHeadStem)) {
+      const std::string& embedding = description.matrices[description.embedding].name;
+      if (auto status = CheckTiedHead(checkpoint, embedding, tensor); !status) return status;
       continue;
     }
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{}: tensor {} ({} [{}]) has no place in a {} with this config.json{}",
                              checkpoint.path.string(), tensor.name, Info(tensor.dtype).name,
-                             fmt::join(tensor.shape, ", "), config.architecture, WayOut(tensor.name))};
+                             fmt::join(tensor.shape, ", "), description.architecture, WayOut(tensor.name))};
   }
   checkpoint.LeaveOut([&](const Tensor& tensor) { return !used.contains(tensor.name); });
   return {};

@@ -12,6 +12,7 @@
 #include "io/safetensors.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/reference_backend.h"
+#include "model/test_description.h"
 
 namespace marlin {
 namespace {
@@ -58,7 +59,7 @@ double RelativeError(std::span<const float> got, std::span<const float> want) {
 
 // Logits of `tokens` fed in pieces of `step` tokens.
 std::vector<float> Logits(const Model& model, std::span<const std::int32_t> tokens, std::size_t step) {
-  const std::size_t vocab = model.config.vocab_size;
+  const std::size_t vocab = model.description.vocab_size;
   std::vector<float> logits(tokens.size() * vocab, NAN);
   auto session = Session::Create(model, tokens.size(), step);
   MARLIN_CHECK(session.ok(), "session");
@@ -107,7 +108,7 @@ TEST_P(AgainstTransformers, ResetForgetsTheSequence) {
   session->Forward(other);
   session->Reset();
   std::vector<float> logits(expected.prefill.size(), NAN);
-  session->Logits(session->Forward(expected.tokens), {logits.data(), 40, model->config.vocab_size});
+  session->Logits(session->Forward(expected.tokens), {logits.data(), 40, model->description.vocab_size});
   EXPECT_LE(RelativeError(logits, expected.prefill), 1e-5);
 }
 
@@ -118,7 +119,7 @@ TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
   const auto checkpoint = OpenCheckpoint(Folder(GetParam().model));
   const auto model = LoadModel(*checkpoint, *backend);
   ASSERT_TRUE(model.ok());
-  const std::size_t hidden = model->config.hidden_size;
+  const std::size_t hidden = model->description.hidden_size;
   constexpr std::size_t kTokens = 12;
   const std::span<const std::int32_t> text(expected.tokens);
   auto alone = Session::Create(*model, kTokens, kTokens);
@@ -202,10 +203,11 @@ TEST(LoadModel, RoundsWhatItIsToldTo) {
   auto by_hand = LoadModel(*checkpoint, *backend);
   ASSERT_TRUE(by_hand.ok());
   FormatMap rounded;
-  for (std::size_t layer = 0; layer < by_hand->config.layers; ++layer) {
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      if (layer == 1 && s == kDown) continue;
-      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
+  for (std::size_t b = 0; b < by_hand->description.blocks.size(); ++b) {
+    const std::vector<Matrix>& matrices = by_hand->description.blocks[b].matrices;
+    for (std::size_t m = 0; m < matrices.size(); ++m) {
+      if (b == 1 && m == kDownMatrix) continue;
+      const std::string& stem = matrices[m].name;
       rounded[stem] = &format;
       const auto plain = EncodePlain(*checkpoint->Find(stem + ".weight"), Precision::kSixteenBit, pool);
       ASSERT_TRUE(plain.ok());
@@ -215,14 +217,14 @@ TEST(LoadModel, RoundsWhatItIsToldTo) {
       }
       auto weight = backend->Pack(Encode(format, {values.data(), plain->rows, plain->cols}).view());
       ASSERT_TRUE(weight.ok());
-      by_hand->weights.layers[layer].linear[s].weight = std::move(*weight);
+      by_hand->weights.blocks[b].matrices[m].weight = std::move(*weight);
     }
   }
   const auto model = LoadModel(*checkpoint, *backend, Precision::kSixteenBit, {}, rounded);
   ASSERT_TRUE(model.ok()) << model.error().message;
-  EXPECT_EQ(model->weights.layers[0].linear[kQ].weight->format(), format.info);
-  EXPECT_EQ(model->weights.layers[1].linear[kDown].weight->format().group, 0);
-  EXPECT_EQ(model->weights.head().format().group, 0);
+  EXPECT_EQ(model->weights.blocks[0].matrices[kQMatrix].weight->format(), format.info);
+  EXPECT_EQ(model->weights.blocks[1].matrices[kDownMatrix].weight->format().group, 0);
+  EXPECT_EQ(model->head().format().group, 0);
   const std::vector<std::int32_t> tokens = {1, 2, 3, 4, 5, 6, 7};
   EXPECT_EQ(Logits(*model, tokens, 7), Logits(*by_hand, tokens, 7));
 }

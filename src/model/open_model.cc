@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/config_keys.h"
+#include "model/families/family.h"
 #include "model/model_tensors.h"
 
 namespace marlin {
@@ -11,12 +12,12 @@ namespace marlin {
 Result<OpenedModel> OpenModel(const std::filesystem::path& path, AcceptedNames accepted) {
   auto checkpoint = OpenCheckpoint(path, std::move(accepted));
   if (!checkpoint) return checkpoint.error();
-  auto config = ParseModelConfig(checkpoint->config);
-  if (!config) return Error{config.error().code, path.string() + ": " + config.error().message};
+  auto description = DescribeModel(checkpoint->config);
+  if (!description) return Error{description.error().code, path.string() + ": " + description.error().message};
   const std::string where = checkpoint->container == Container::kGguf ? path.string() : (path / "config.json").string();
   if (auto status = CheckConfigKeys(checkpoint->config, where, checkpoint->accepted); !status) return status.error();
-  if (auto status = CheckTensors(*checkpoint, *config); !status) return status.error();
-  return OpenedModel{std::move(*checkpoint), std::move(*config)};
+  if (auto status = CheckTensors(*checkpoint, *description); !status) return status.error();
+  return OpenedModel{std::move(*checkpoint), std::move(*description)};
 }
 
 }  // namespace marlin

@@ -15,6 +15,7 @@
 #include "io/test_files.h"
 #include "kernels/reference_backend.h"
 #include "model/model.h"
+#include "model/test_description.h"
 
 namespace marlin {
 namespace {
@@ -83,13 +84,15 @@ class OpenModels : public TemporaryFolder {
   // Biases of linear layers as a GGUF file may have them, each by itself; the values are exact in BF16.
   using Biases = std::map<std::string, std::vector<float>>;
 
-  Biases RandomBiases(const std::vector<std::pair<std::size_t, Slot>>& places) const {
-    const ModelConfig config = *ParseModelConfig(config_);
+  // Places are a block and one of its matrices.
+  Biases RandomBiases(const std::vector<std::pair<std::size_t, std::size_t>>& places) const {
+    const Description d = *DescribeModel(config_);
     Biases biases;
     Rng rng(7);
-    for (const auto& [layer, slot] : places) {
-      std::vector<float>& values = biases[LinearStem(layer, slot)];
-      values.resize(kLinearSlots[slot].rows(config));
+    for (const auto& [block, m] : places) {
+      const Matrix& matrix = d.blocks[block].matrices[m];
+      std::vector<float>& values = biases[matrix.name];
+      values.resize(matrix.rows);
       for (float& value : values) value = Bf16ToFloat(FloatToBf16(static_cast<float>(0.3 * rng.Normal())));
     }
     return biases;
@@ -108,31 +111,32 @@ class OpenModels : public TemporaryFolder {
 
   // The model in one GGUF file, with `biases` and whatever `more` adds.
   fs::path WriteGguf(const Biases& biases, const std::function<void(GgufBuilder&)>& more = {}) const {
-    const ModelConfig c = *ParseModelConfig(config_);
+    const Description d = *DescribeModel(config_);
     GgufBuilder builder;
     builder.Text("general.architecture", "llama").U32("llama.context_length", 64).U32("llama.embedding_length", 32);
     builder.U32("llama.block_count", 2).U32("llama.feed_forward_length", 88).U32("llama.attention.head_count", 4);
     builder.U32("llama.attention.head_count_kv", 2).F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    constexpr const char* kNames[kSlots] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
-                                            "ffn_gate", "ffn_up", "ffn_down"};
+    constexpr const char* kNames[] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
     builder.Floats("token_embd.weight", {32, 96}, values_.at("model.embed_tokens.weight"));
     builder.Floats("output.weight", {32, 96}, values_.at("lm_head.weight"));
     builder.Floats("output_norm.weight", {32}, values_.at("model.norm.weight"));
     for (std::size_t layer = 0; layer < 2; ++layer) {
       const std::string block = "blk." + std::to_string(layer) + ".";
-      builder.Floats(block + "attn_norm.weight", {32}, values_.at(NormName(layer, kAttentionNorm)));
-      builder.Floats(block + "ffn_norm.weight", {32}, values_.at(NormName(layer, kMlpNorm)));
-      for (std::size_t s = 0; s < kSlots; ++s) {
-        const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-        const std::size_t rows = kLinearSlots[s].rows(c);
-        const std::size_t heads = s == kQ ? c.heads : c.kv_heads;
+      builder.Floats(block + "attn_norm.weight", {32},
+                     values_.at("model.layers." + std::to_string(layer) + ".input_layernorm.weight"));
+      builder.Floats(block + "ffn_norm.weight", {32},
+                     values_.at("model.layers." + std::to_string(layer) + ".post_attention_layernorm.weight"));
+      const std::vector<Matrix>& matrices = d.blocks[layer].matrices;
+      for (std::size_t m = 0; m < matrices.size(); ++m) {
+        const std::size_t rows = matrices[m].rows;
         const auto stored = [&](const std::vector<float>& values) {
-          return s == kQ || s == kK ? Interleaved(values, rows, heads) : values;
+          const bool rotary = m == kQMatrix || m == kKMatrix;
+          return rotary ? Interleaved(values, rows, m == kQMatrix ? 4 : 2) : values;
         };
-        builder.Floats(block + kNames[s] + ".weight", {kLinearSlots[s].cols(c), rows},
-                       stored(values_.at(stem + ".weight")));
-        const auto bias = biases.find(stem);
-        if (bias != biases.end()) builder.Floats(block + kNames[s] + ".bias", {rows}, stored(bias->second));
+        builder.Floats(block + kNames[m] + ".weight", {matrices[m].cols, rows},
+                       stored(values_.at(matrices[m].name + ".weight")));
+        const auto bias = biases.find(matrices[m].name);
+        if (bias != biases.end()) builder.Floats(block + kNames[m] + ".bias", {rows}, stored(bias->second));
       }
     }
     if (more) more(builder);
@@ -145,8 +149,8 @@ class OpenModels : public TemporaryFolder {
     EXPECT_TRUE(model.ok()) << model.error().message;
     const std::vector<std::int32_t> tokens = {1, 5, 9, 2, 77, 30, 31, 4};
     auto session = Session::Create(*model, tokens.size(), tokens.size());
-    std::vector<float> logits(tokens.size() * model->config.vocab_size);
-    session->Logits(session->Forward(tokens), {logits.data(), tokens.size(), model->config.vocab_size});
+    std::vector<float> logits(tokens.size() * model->description.vocab_size);
+    session->Logits(session->Forward(tokens), {logits.data(), tokens.size(), model->description.vocab_size});
     return logits;
   }
 
@@ -157,31 +161,41 @@ class OpenModels : public TemporaryFolder {
 
 // The reference is the same model with all biases, where those that the GGUF lacks are zero.
 TEST_F(OpenModels, EveryBiasOfAGgufIsAdded) {
-  const std::vector<std::vector<std::pair<std::size_t, Slot>>> cases = {
+  const std::vector<std::vector<std::pair<std::size_t, std::size_t>>> cases = {
       {},
-      {{0, kV}, {1, kV}},
-      {{0, kO}, {1, kO}},
-      {{0, kQ}, {0, kK}, {0, kV}, {1, kQ}, {1, kK}, {1, kV}},
-      {{1, kGate}},
-      {{0, kQ}, {1, kDown}, {1, kUp}},
-      {{0, kQ}, {0, kK}, {0, kV}, {0, kO}, {1, kQ}, {1, kK}, {1, kV}, {1, kO}}};
+      {{0, kVMatrix}, {1, kVMatrix}},
+      {{0, kOMatrix}, {1, kOMatrix}},
+      {{0, kQMatrix}, {0, kKMatrix}, {0, kVMatrix}, {1, kQMatrix}, {1, kKMatrix}, {1, kVMatrix}},
+      {{1, kGateMatrix}},
+      {{0, kQMatrix}, {1, kDownMatrix}, {1, kUpMatrix}},
+      {{0, kQMatrix},
+       {0, kKMatrix},
+       {0, kVMatrix},
+       {0, kOMatrix},
+       {1, kQMatrix},
+       {1, kKMatrix},
+       {1, kVMatrix},
+       {1, kOMatrix}}};
   const std::vector<Stored> plain = tensors_;
   for (const auto& places : cases) {
     const Biases biases = RandomBiases(places);
     const auto opened = OpenModel(WriteGguf(biases));
     ASSERT_TRUE(opened.ok()) << opened.error().message;
-    EXPECT_EQ(opened->config.CountBiases(), places.size());
+    std::size_t biased = 0;
+    for (const Block& block : opened->description.blocks) {
+      biased += static_cast<std::size_t>(
+          std::ranges::count_if(block.matrices, [](const Matrix& matrix) { return matrix.bias.has_value(); }));
+    }
+    EXPECT_EQ(biased, places.size());
 
     tensors_ = plain;
     config_["attention_bias"] = true;
     config_["mlp_bias"] = true;
-    for (std::size_t layer = 0; layer < 2; ++layer) {
-      for (std::size_t s = 0; s < kSlots; ++s) {
-        const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-        const std::size_t rows = kLinearSlots[s].rows(opened->config);
-        const auto bias = biases.find(stem);
-        const std::vector<float> zero(rows);
-        tensors_.push_back(Bf16(stem + ".bias", {rows}, bias != biases.end() ? bias->second : zero));
+    for (const Block& block : opened->description.blocks) {
+      for (const Matrix& matrix : block.matrices) {
+        const auto bias = biases.find(matrix.name);
+        const std::vector<float> zero(matrix.rows);
+        tensors_.push_back(Bf16(matrix.name + ".bias", {matrix.rows}, bias != biases.end() ? bias->second : zero));
       }
     }
     const auto reference = OpenModel(WriteFolder());
@@ -289,6 +303,8 @@ TEST_F(OpenModels, AModelThatCannotRunIsRefusedBeforeAnyWork) {
   ExpectError(OpenModel(WriteFolder()), ErrorCode::kInput, "tensor model.layers.0.self_attn.q_proj.bias is missing");
   config_["attention_bias"] = false;
   config_["num_hidden_layers"] = (std::uint64_t{1} << 31) - 1;
+  ExpectError(OpenModel(WriteFolder()), ErrorCode::kInput, "\"num_hidden_layers\" is 2147483647");
+  config_["num_hidden_layers"] = 9999;
   ExpectError(OpenModel(WriteFolder()), ErrorCode::kInput, "model.layers.2.input_layernorm.weight is missing");
   config_["num_hidden_layers"] = 2;
   config_["intermediate_size"] = 96;

@@ -1,26 +1,43 @@
 #include "model/sizes.h"
 
+#include <algorithm>
+
 #include "formats/encoded_matrix.h"
 
 namespace marlin {
+namespace {
 
-std::uint64_t LinearWeights(const ModelConfig& config) {
+std::uint64_t WeightsOf(const Block& block) {
   std::uint64_t weights = 0;
-  for (const LinearSlot& slot : kLinearSlots) weights += slot.rows(config) * slot.cols(config);
-  return config.layers * weights;
+  for (const Matrix& matrix : block.matrices) weights += std::uint64_t{matrix.rows} * matrix.cols;
+  return weights;
 }
 
-std::uint64_t LinearBytes(const ModelConfig& config, const FormatInfo& format) {
+}  // namespace
+
+std::uint64_t LinearWeights(const Description& description) {
+  std::uint64_t weights = 0;
+  for (const Block& block : description.blocks) weights += WeightsOf(block);
+  return weights;
+}
+
+std::uint64_t LargestBlock(const Description& description) {
+  std::uint64_t most = 0;
+  for (const Block& block : description.blocks) most = std::max(most, WeightsOf(block));
+  return most;
+}
+
+std::uint64_t LinearBytes(const Description& description, const FormatInfo& format) {
   std::uint64_t bytes = 0;
-  for (const LinearSlot& slot : kLinearSlots) {
-    bytes += SizeOfEncoded(format, slot.rows(config), slot.cols(config)).total();
+  for (const Block& block : description.blocks) {
+    for (const Matrix& matrix : block.matrices) bytes += SizeOfEncoded(format, matrix.rows, matrix.cols).total();
   }
-  return config.layers * bytes;
+  return bytes;
 }
 
-std::uint64_t ModelBytes(const ModelConfig& config, const FormatRow* format) {
-  const std::uint64_t fp16 = 2 * CountParameters(config);
-  return format == nullptr ? fp16 : fp16 - 2 * LinearWeights(config) + LinearBytes(config, format->info);
+std::uint64_t ModelBytes(const Description& description, const FormatRow* format) {
+  const std::uint64_t fp16 = 2 * CountParameters(description);
+  return format == nullptr ? fp16 : fp16 - 2 * LinearWeights(description) + LinearBytes(description, format->info);
 }
 
 }  // namespace marlin

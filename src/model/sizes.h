@@ -4,17 +4,20 @@
 #include <cstdint>
 
 #include "formats/format.h"
-#include "model/config.h"
+#include "model/description.h"
 
 namespace marlin {
 
-// Weights of the linear layers of all blocks: what a configuration quantizes unless told otherwise.
-std::uint64_t LinearWeights(const ModelConfig& config);
+// Weights of the matrices of all blocks: what a configuration quantizes unless told otherwise.
+std::uint64_t LinearWeights(const Description& description);
+
+// Of the block that has most.
+std::uint64_t LargestBlock(const Description& description);
 
 // Their bytes in a format, scales and zero points included.
-std::uint64_t LinearBytes(const ModelConfig& config, const FormatInfo& format);
+std::uint64_t LinearBytes(const Description& description, const FormatInfo& format);
 
-// Tensor bytes of the whole model, everything but the linear layers in 16 bits; format == nullptr: everything.
-std::uint64_t ModelBytes(const ModelConfig& config, const FormatRow* format);
+// Tensor bytes of the whole model, everything but these matrices in 16 bits; format == nullptr: everything.
+std::uint64_t ModelBytes(const Description& description, const FormatRow* format);
 
 }  // namespace marlin

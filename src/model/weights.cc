@@ -163,31 +163,24 @@ class Loader {
   FormatMap rounded_;
 };
 
-Result<Layer> LoadLayerWith(Loader& loader, const ModelConfig& config, std::size_t index) {
-  Layer layer;
-  auto attention_norm = loader.Vector(NormName(index, kAttentionNorm), config.hidden_size);
-  if (!attention_norm) return attention_norm.error();
-  layer.attention_norm = std::move(*attention_norm);
-  auto mlp_norm = loader.Vector(NormName(index, kMlpNorm), config.hidden_size);
-  if (!mlp_norm) return mlp_norm.error();
-  layer.mlp_norm = std::move(*mlp_norm);
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(index, static_cast<Slot>(s));
-    const std::size_t rows = kLinearSlots[s].rows(config);
-    auto weight = loader.Matrix(stem, rows, kLinearSlots[s].cols(config));
-    if (!weight) return weight.error();
-    layer.linear[s].weight = std::move(*weight);
-    if (!config.HasBias(index, static_cast<Slot>(s))) continue;
-    auto bias = loader.Vector(stem + ".bias", rows);
-    if (!bias) return bias.error();
-    layer.linear[s].bias = std::move(*bias);
+Result<LoadedParts> LoadParts(Loader& loader, const Description& description, const Parts& parts) {
+  LoadedParts loaded;
+  for (const Vector& vector : parts.vectors) {
+    auto buffer = loader.Vector(description.NameOf(vector.source), vector.size);
+    if (!buffer) return buffer.error();
+    loaded.vectors.push_back(std::move(*buffer));
   }
-  return layer;
-}
-
-// Of a whole model.
-std::size_t TensorCount(const ModelConfig& config) {
-  return config.layers * (2 + kSlots) + config.CountBiases() + 2 + (config.tied_head ? 0 : 1);
+  for (const Matrix& matrix : parts.matrices) {
+    Linear& linear = loaded.matrices.emplace_back();
+    auto weight = loader.Matrix(matrix.name, matrix.rows, matrix.cols);
+    if (!weight) return weight.error();
+    linear.weight = std::move(*weight);
+    if (!matrix.bias) continue;
+    auto bias = loader.Vector(description.NameOf(*matrix.bias), matrix.rows);
+    if (!bias) return bias.error();
+    linear.bias = std::move(*bias);
+  }
+  return loaded;
 }
 
 }  // namespace
@@ -220,57 +213,60 @@ Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& forma
   return matrix;
 }
 
-std::size_t Weights::resident_bytes() const {
-  std::size_t bytes = embedding->resident_bytes() + (own_head ? own_head->resident_bytes() : 0);
-  bytes += final_norm->size() * sizeof(float);
-  for (const Layer& layer : layers) {
-    bytes += (layer.attention_norm->size() + layer.mlp_norm->size()) * sizeof(float);
-    for (const Linear& linear : layer.linear) {
-      bytes += linear.weight->resident_bytes() + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
-    }
+std::size_t LoadedParts::resident_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& vector : vectors) bytes += vector->size() * sizeof(float);
+  for (const Linear& linear : matrices) {
+    bytes += linear.weight->resident_bytes() + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
   }
   return bytes;
 }
 
-Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+std::size_t Weights::resident_bytes() const {
+  std::size_t bytes = around.resident_bytes();
+  for (const LoadedParts& block : blocks) bytes += block.resident_bytes();
+  return bytes;
+}
+
+Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded) {
-  Loader loader(checkpoint, backend, precision, progress, TensorCount(config), rounded);
+  Loader loader(checkpoint, backend, precision, progress, description.tensors.size(), rounded);
   Weights weights;
-  auto embedding = loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
-  if (!embedding) return embedding.error();
-  weights.embedding = std::move(*embedding);
-  for (std::size_t i = 0; i < config.layers; ++i) {
-    auto layer = LoadLayerWith(loader, config, i);
-    if (!layer) return layer.error();
-    weights.layers.push_back(std::move(*layer));
-  }
-  auto final_norm = loader.Vector(kFinalNormName, config.hidden_size);
-  if (!final_norm) return final_norm.error();
-  weights.final_norm = std::move(*final_norm);
-  if (!config.tied_head) {
-    auto head = loader.Matrix(kHeadStem, config.vocab_size, config.hidden_size);
-    if (!head) return head.error();
-    weights.own_head = std::move(*head);
+  auto around = LoadParts(loader, description, description);
+  if (!around) return around.error();
+  weights.around = std::move(*around);
+  for (const Block& block : description.blocks) {
+    auto loaded = LoadParts(loader, description, block);
+    if (!loaded) return loaded.error();
+    weights.blocks.push_back(std::move(*loaded));
   }
   return weights;
 }
 
-Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+namespace {
+
+Result<std::unique_ptr<Weight>> LoadOne(const Checkpoint& checkpoint, const Matrix& matrix, Backend& backend,
+                                        Precision precision) {
+  Loader loader(checkpoint, backend, precision, {}, 0);
+  return loader.Matrix(matrix.name, matrix.rows, matrix.cols);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                                          Precision precision) {
-  Loader loader(checkpoint, backend, precision, {}, 0);
-  return loader.Matrix(config.tied_head ? kEmbeddingStem : kHeadStem, config.vocab_size, config.hidden_size);
+  return LoadOne(checkpoint, description.matrices[description.head], backend, precision);
 }
 
-Result<Layer> LoadLayer(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend, Precision precision,
-                        std::size_t index) {
+Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
+                              Precision precision, std::size_t index) {
   Loader loader(checkpoint, backend, precision, {}, 0);
-  return LoadLayerWith(loader, config, index);
+  return LoadParts(loader, description, description.blocks[index]);
 }
 
-Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                                              Precision precision) {
-  Loader loader(checkpoint, backend, precision, {}, 0);
-  return loader.Matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
+Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const Description& description,
+                                              Backend& backend, Precision precision) {
+  return LoadOne(checkpoint, description.matrices[description.embedding], backend, precision);
 }
 
 }  // namespace marlin

@@ -1,4 +1,4 @@
-// Weights of a model, checked against its configuration and packed for a backend.
+// Weights of a model, checked against its description and packed for a backend.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 #include "base/thread_pool.h"
 #include "io/checkpoint.h"
 #include "kernels/backend.h"
-#include "model/config.h"
+#include "model/description.h"
 
 namespace marlin {
 
@@ -37,35 +37,34 @@ struct Linear {
   std::unique_ptr<Buffer> bias;  // null when there is none
 };
 
-struct Layer {
-  std::unique_ptr<Buffer> attention_norm;  // [hidden]
-  std::unique_ptr<Buffer> mlp_norm;        // [hidden]
-  Linear linear[kSlots];
+// The matrices and vectors of some Parts, by the same indexes.
+struct LoadedParts {
+  std::vector<Linear> matrices;
+  std::vector<std::unique_ptr<Buffer>> vectors;
+
+  std::size_t resident_bytes() const;
 };
 
 struct Weights {
-  std::unique_ptr<Weight> embedding;  // [vocab, hidden]
-  std::vector<Layer> layers;
-  std::unique_ptr<Buffer> final_norm;  // [hidden]
-  std::unique_ptr<Weight> own_head;    // null when the head is the embedding
+  LoadedParts around;  // embedding, final norm, head
+  std::vector<LoadedParts> blocks;
 
-  const Weight& head() const { return own_head ? *own_head : *embedding; }
   std::size_t resident_bytes() const;
 };
 
 // Plain matrices that `rounded` names are rounded to nearest into its formats, from what `precision` makes of them: the
 // codes of quantize --method rtn. Errors: kInput (missing tensor, wrong shape, a matrix to be rounded that is quantized
 // already: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported, kInterrupted.
-Result<Weights> LoadWeights(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded = {});
 
 // The head alone [vocab, hidden], as LoadWeights gives it. Errors: as LoadWeights.
-Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                                          Precision precision);
-// A part of the same, for work that goes through a model layer by layer. Errors: as LoadWeights.
-Result<Layer> LoadLayer(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend, Precision precision,
-                        std::size_t index);
-Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
-                                              Precision precision);
+// A part of the same, for work that goes through a model block by block. Errors: as LoadWeights.
+Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
+                              Precision precision, std::size_t index);
+Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const Description& description,
+                                              Backend& backend, Precision precision);
 
 }  // namespace marlin

@@ -36,9 +36,11 @@ Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const Eval
   return CalibrationWindows{std::move(*stream), std::move(*begins), ctx, text.name, text.sha256};
 }
 
-ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source) {
+ModelStatistics EmptyStatistics(const Description& description, StatisticsSource source) {
   source.seen = 0;
-  return {std::move(source), std::vector<LayerStatistics>(config.layers)};
+  ModelStatistics statistics{std::move(source), InputNames(description), {}};
+  for (const auto& names : statistics.names) statistics.blocks.emplace_back(names.size());
+  return statistics;
 }
 
 Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
@@ -47,8 +49,8 @@ Status CollectStatistics(const Model& model, const TokenStream& stream, bool gra
   const auto begins = SpreadWindows(stream.tokens.size(), source.ctx, source.windows);
   if (!begins) return begins.error();
   source.windows = begins->size();
-  if (auto status = CheckContext(model.config, source.ctx); !status) return status;
-  if (auto status = CheckTokens(stream, model.config.vocab_size); !status) return status;
+  if (auto status = CheckContext(model.description, source.ctx); !status) return status;
+  if (auto status = CheckTokens(stream, model.description.vocab_size); !status) return status;
   auto session = Session::Create(model, source.ctx, source.ctx);
   if (!session) return session.error();
   ThreadPool pool(model.backend->threads());
@@ -56,13 +58,13 @@ Status CollectStatistics(const Model& model, const TokenStream& stream, bool gra
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
     session->Reset();
-    session->Forward(stream.Window((*begins)[source.seen], source.ctx), [&](std::size_t layer, Slot first,
+    session->Forward(stream.Window((*begins)[source.seen], source.ctx), [&](std::size_t block, std::size_t input,
                                                                             MatrixView<const float> x) {
       if (!status.ok()) return;
-      status = Accumulate(statistics.layers[layer][InputIndex(first)], x, pool, gram);
+      status = Accumulate(statistics.blocks[block][input], x, pool, gram);
       if (status.ok()) return;
-      status = Error{status.error().code,
-                     fmt::format("window {}, {}: {}", source.seen, LinearStem(layer, first), status.error().message)};
+      status = Error{status.error().code, fmt::format("window {}, {}: {}", source.seen, statistics.names[block][input],
+                                                      status.error().message)};
     });
     if (!status) return status;
     ++source.seen;

@@ -29,7 +29,7 @@ Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const Eval
                                           std::size_t windows);
 
 // Statistics before the first window. source: everything but `seen`.
-ModelStatistics EmptyStatistics(const ModelConfig& config, StatisticsSource source);
+ModelStatistics EmptyStatistics(const Description& description, StatisticsSource source);
 
 // Continues from the position of `statistics` (source.seen) to source.windows; the same bits however often it was
 // interrupted, and for any number of threads. after_window is called with what was gathered so far and may save it.

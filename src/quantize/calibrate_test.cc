@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "formats/formats.h"
 #include "kernels/cpu_backend.h"
+#include "model/test_description.h"
 #include "quantize/layer_store.h"
 #include "quantize/layer_walk.h"
 
@@ -34,27 +35,28 @@ class Calibrate : public testing::Test {
     model_ = std::move(*model);
     Rng rng(3);
     for (int i = 0; i < 200; ++i) {
-      stream_.tokens.push_back(static_cast<std::int32_t>(rng.Below(model_.config.vocab_size)));
+      stream_.tokens.push_back(static_cast<std::int32_t>(rng.Below(model_.description.vocab_size)));
     }
   }
   void TearDown() override { fs::remove_all(folder_); }
 
   ModelStatistics Collect(bool gram, std::size_t windows = 6) const {
-    ModelStatistics statistics = EmptyStatistics(model_.config, {"model", "tokenizer", "text", "hash", 20, windows, 0});
+    ModelStatistics statistics =
+        EmptyStatistics(model_.description, {"model", "tokenizer", "text", "hash", 20, windows, 0});
     const auto status = CollectStatistics(model_, stream_, gram, statistics, {});
     EXPECT_TRUE(status.ok()) << status.error().message;
     return statistics;
   }
 
   static void ExpectEqual(const ModelStatistics& a, const ModelStatistics& b) {
-    ASSERT_EQ(a.layers.size(), b.layers.size());
-    for (std::size_t layer = 0; layer < a.layers.size(); ++layer) {
-      for (std::size_t i = 0; i < a.layers[layer].size(); ++i) {
-        EXPECT_EQ(a.layers[layer][i].tokens, b.layers[layer][i].tokens);
-        EXPECT_EQ(a.layers[layer][i].sum_squares, b.layers[layer][i].sum_squares);
-        EXPECT_EQ(a.layers[layer][i].sum_abs, b.layers[layer][i].sum_abs);
-        EXPECT_EQ(a.layers[layer][i].max_abs, b.layers[layer][i].max_abs);
-        EXPECT_EQ(a.layers[layer][i].gram, b.layers[layer][i].gram);
+    ASSERT_EQ(a.blocks.size(), b.blocks.size());
+    for (std::size_t layer = 0; layer < a.blocks.size(); ++layer) {
+      for (std::size_t i = 0; i < a.blocks[layer].size(); ++i) {
+        EXPECT_EQ(a.blocks[layer][i].tokens, b.blocks[layer][i].tokens);
+        EXPECT_EQ(a.blocks[layer][i].sum_squares, b.blocks[layer][i].sum_squares);
+        EXPECT_EQ(a.blocks[layer][i].sum_abs, b.blocks[layer][i].sum_abs);
+        EXPECT_EQ(a.blocks[layer][i].max_abs, b.blocks[layer][i].max_abs);
+        EXPECT_EQ(a.blocks[layer][i].gram, b.blocks[layer][i].gram);
       }
     }
   }
@@ -79,12 +81,13 @@ TEST(SpreadWindows, CoverTheTextEvenly) {
 
 TEST_F(Calibrate, SeesEveryInputOfEveryLayer) {
   const ModelStatistics statistics = Collect(true);
-  ASSERT_EQ(statistics.layers.size(), model_.config.layers);
+  ASSERT_EQ(statistics.blocks.size(), model_.description.blocks.size());
   EXPECT_EQ(statistics.source.seen, 6u);
-  for (const LayerStatistics& layer : statistics.layers) {
+  const Block& block = model_.description.blocks[0];
+  for (const BlockStatistics& layer : statistics.blocks) {
     for (std::size_t i = 0; i < layer.size(); ++i) {
       EXPECT_EQ(layer[i].tokens, 120u);
-      EXPECT_EQ(layer[i].channels(), kLinearSlots[kInputs[i]].cols(model_.config));
+      EXPECT_EQ(layer[i].channels(), block.FirstOf(block.inputs[i]).cols);
       for (std::size_t c = 0; c < layer[i].channels(); ++c) {
         EXPECT_NEAR(layer[i].gram[c * layer[i].channels() + c] / layer[i].sum_squares[c], 1, 1e-5);
         EXPECT_LE(layer[i].sum_abs[c], 120 * layer[i].max_abs[c] * (1 + 1e-6));
@@ -99,7 +102,7 @@ TEST_F(Calibrate, ThreadsAndInterruptionsChangeNoBit) {
   ASSERT_TRUE(one.ok());
   const auto model = LoadModel(checkpoint_, **one);
   ASSERT_TRUE(model.ok());
-  ModelStatistics statistics = EmptyStatistics(model->config, want.source);
+  ModelStatistics statistics = EmptyStatistics(model->description, want.source);
   const fs::path file = folder_ / "part";
   // Saved, stopped and read again after every window.
   for (int run = 0; run < 6; ++run) {
@@ -120,11 +123,11 @@ TEST_F(Calibrate, FilesOfOtherModelsAndDamageAreRefused) {
   const ModelStatistics statistics = Collect(false);
   const fs::path file = folder_ / "stats";
   ASSERT_TRUE(WriteStatistics(statistics, file).ok());
-  EXPECT_TRUE(CheckBelongs(statistics, model_.config, "model", "tokenizer").ok());
-  EXPECT_EQ(CheckBelongs(statistics, model_.config, "other", "tokenizer").error().code, ErrorCode::kInput);
-  EXPECT_EQ(CheckBelongs(statistics, model_.config, "model", "other").error().code, ErrorCode::kInput);
-  ModelConfig wider = model_.config;
-  wider.intermediate_size += 8;
+  EXPECT_TRUE(CheckBelongs(statistics, model_.description, "model", "tokenizer").ok());
+  EXPECT_EQ(CheckBelongs(statistics, model_.description, "other", "tokenizer").error().code, ErrorCode::kInput);
+  EXPECT_EQ(CheckBelongs(statistics, model_.description, "model", "other").error().code, ErrorCode::kInput);
+  Description wider = model_.description;
+  wider.blocks[1].matrices[kDownMatrix].cols += 8;
   const auto shape = CheckBelongs(statistics, wider, "model", "tokenizer");
   ASSERT_FALSE(shape.ok());
   EXPECT_NE(shape.error().message.find("mlp.down_proj"), std::string::npos) << shape.error().message;
@@ -147,9 +150,9 @@ TEST_F(Calibrate, MergedRunsAreTheirSum) {
   ASSERT_TRUE(Merge(both, other).ok());
   EXPECT_EQ(both.source.seen, 10u);
   EXPECT_EQ(both.source.text_name, "text + text");
-  EXPECT_EQ(both.layers[1][2].tokens, 200u);
-  EXPECT_DOUBLE_EQ(both.layers[1][2].sum_squares[3],
-                   Collect(true, 4).layers[1][2].sum_squares[3] + other.layers[1][2].sum_squares[3]);
+  EXPECT_EQ(both.blocks[1][2].tokens, 200u);
+  EXPECT_DOUBLE_EQ(both.blocks[1][2].sum_squares[3],
+                   Collect(true, 4).blocks[1][2].sum_squares[3] + other.blocks[1][2].sum_squares[3]);
   ModelStatistics foreign = other;
   foreign.source.model_sha256 = "other";
   EXPECT_EQ(Merge(both, foreign).error().code, ErrorCode::kInput);
@@ -160,11 +163,11 @@ TEST_F(Calibrate, AWalkOverUnchangedLayersSeesWhatTheModelSees) {
   const ModelStatistics want = Collect(true);
   const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
   ThreadPool pool(2);
-  const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool);
+  const auto source = SourceTensors::Create(checkpoint_, model_.description, std::nullopt, pool);
   auto walk = LayerWalk::Create(*source, *backend_, windows);
   ASSERT_TRUE(walk.ok());
-  ModelStatistics got = EmptyStatistics(model_.config, want.source);
-  for (auto& layer : got.layers) {
+  ModelStatistics got = EmptyStatistics(model_.description, want.source);
+  for (auto& layer : got.blocks) {
     auto observed = walk->Observe(true, pool, {});
     ASSERT_TRUE(observed.ok()) << observed.error().message;
     layer = std::move(*observed);
@@ -176,21 +179,22 @@ TEST_F(Calibrate, AWalkOverUnchangedLayersSeesWhatTheModelSees) {
 TEST_F(Calibrate, AWalkShowsLaterLayersWhatQuantizedOnesGive) {
   const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
   ThreadPool pool(2);
-  const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool);
+  const auto source = SourceTensors::Create(checkpoint_, model_.description, std::nullopt, pool);
   auto walk = LayerWalk::Create(*source, *backend_, windows);
   ASSERT_TRUE(walk.ok());
-  const auto stored = FindWeight(checkpoint_, LinearStem(0, kDown));
+  const auto stored = FindWeight(checkpoint_, "model.layers.0.mlp.down_proj");
   ASSERT_TRUE(stored.ok());
   std::vector<float> weights(stored->rows * stored->cols);
   ASSERT_TRUE(DecodeRows(*stored->tensor, 0, {weights.data(), stored->rows, stored->cols}).ok());
   EncodedLayer made;
-  made.emplace(LinearStem(0, kDown), Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols}));
+  made.emplace("model.layers.0.mlp.down_proj",
+               Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols}));
   ASSERT_TRUE(walk->Advance(made, {}).ok());
   const auto next = walk->Observe(false, pool, {});
   ASSERT_TRUE(next.ok());
   const ModelStatistics exact = Collect(false);
-  EXPECT_NE((*next)[0].sum_squares, exact.layers[1][0].sum_squares);
-  EXPECT_NEAR((*next)[0].sum_squares[0] / exact.layers[1][0].sum_squares[0], 1, 0.3);
+  EXPECT_NE((*next)[0].sum_squares, exact.blocks[1][0].sum_squares);
+  EXPECT_NEAR((*next)[0].sum_squares[0] / exact.blocks[1][0].sum_squares[0], 1, 0.3);
 }
 
 TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
@@ -198,13 +202,14 @@ TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
   const FormatRow& format = *FindFormat("int4-g64");
   EncodedLayer layer;
   std::map<std::string, MatrixShape> shapes;
-  for (const Slot slot : {kQ, kDown}) {
-    const std::size_t n = kLinearSlots[slot].rows(model_.config);
-    const std::size_t k = kLinearSlots[slot].cols(model_.config);
+  for (const std::size_t m : {kQMatrix, kDownMatrix}) {
+    const Matrix& matrix = model_.description.blocks[1].matrices[m];
+    const std::size_t n = matrix.rows;
+    const std::size_t k = matrix.cols;
     std::vector<float> weights(n * k);
     for (float& w : weights) w = static_cast<float>(rng.Normal());
-    layer.emplace(LinearStem(1, slot), Encode(format, {weights.data(), n, k}));
-    shapes[LinearStem(1, slot)] = {&format, n, k};
+    layer.emplace(matrix.name, Encode(format, {weights.data(), n, k}));
+    shapes[matrix.name] = {&format, n, k};
   }
   const LayerStore store(folder_ / "kept", "key");
   EXPECT_FALSE(store.Load(1, shapes).has_value());
@@ -217,7 +222,7 @@ TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
     EXPECT_EQ(back->at(name).zero_points, matrix.zero_points);
   }
   EXPECT_FALSE(LayerStore(folder_ / "kept", "other key").Load(1, shapes).has_value());
-  shapes[LinearStem(1, kQ)].format = FindFormat("int4-g128");
+  shapes["model.layers.1.self_attn.q_proj"].format = FindFormat("int4-g128");
   EXPECT_FALSE(store.Load(1, shapes).has_value()) << "another format";
   store.Remove();
   EXPECT_FALSE(fs::exists(folder_ / "kept"));

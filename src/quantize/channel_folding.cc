@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <optional>
 
 #include "formats/encoded_matrix.h"
 #include "quantize/channel_scaling.h"
@@ -11,61 +10,36 @@
 namespace marlin {
 namespace {
 
-// What gives an input its values and can be divided: a norm, or the rows of a linear layer.
-struct Absorber {
-  std::optional<Norm> norm;
-  Slot rows_of = kSlots;
-};
-
-Absorber AbsorberOf(Slot first) {
-  switch (first) {
-    case kQ:
-      return {kAttentionNorm, kSlots};
-    case kO:
-      return {std::nullopt, kV};
-    case kGate:
-      return {kMlpNorm, kSlots};
-    default:
-      return {std::nullopt, kUp};
+bool CanBeScaled(const Block& block, const BlockFormats& formats, const Input& input) {
+  if (!input.absorber) return false;
+  for (const std::size_t m : input.matrices) {
+    if (!HasGroups(formats.matrices[m]->info)) return false;
   }
+  if (input.absorber->kind == Absorber::Kind::kMatrix) return HasGroups(formats.matrices[input.absorber->index]->info);
+  const Norm& norm = block.norms[input.absorber->index];
+  return norm.weight.has_value() && !norm.bias && !norm.plus_one;
 }
 
-bool CanBeScaled(const LayerFormats& formats, Slot first) {
-  for (const Slot slot : SlotsThatShare(first)) {
-    if (!HasGroups(formats.weights[slot]->info)) return false;
-  }
-  const Absorber absorber = AbsorberOf(first);
-  return absorber.norm || HasGroups(formats.weights[absorber.rows_of]->info);
+// Channels of one row get the same mean |x|, hence the same factors.
+void Tie(const Absorber& absorber, std::size_t rows, InputStatistics& stats) {
+  std::vector<double> sums(rows);
+  for (std::size_t j = 0; j < stats.channels(); ++j) sums[absorber.RowOf(j)] += stats.sum_abs[j];
+  for (std::size_t j = 0; j < stats.channels(); ++j) stats.sum_abs[j] = sums[absorber.RowOf(j)];
 }
 
-// The kv channel that channel j of o's input comes from.
-std::size_t ValueChannel(const ModelConfig& c, std::size_t j) {
-  const std::size_t head = j / c.head_dim;
-  return head / (c.heads / c.kv_heads) * c.head_dim + j % c.head_dim;
-}
-
-// Query heads of one kv head get the same mean |x|, hence the same factors.
-void Tie(const ModelConfig& c, InputStatistics& stats) {
-  std::vector<double> sums(c.kv_size());
-  for (std::size_t j = 0; j < stats.channels(); ++j) sums[ValueChannel(c, j)] += stats.sum_abs[j];
-  for (std::size_t j = 0; j < stats.channels(); ++j) stats.sum_abs[j] = sums[ValueChannel(c, j)];
-}
-
-Result<std::vector<float>> FindFactors(const ModelConfig& config, const LayerFormats& formats,
-                                       const LayerTensors& tensors, const LayerStatistics& statistics, Slot first,
-                                       ThreadPool& pool) {
+Result<std::vector<float>> FindFactors(const Block& block, const BlockFormats& formats, const BlockTensors& tensors,
+                                       const InputStatistics& seen, const Input& input, ThreadPool& pool) {
   std::vector<WeightToScale> weights;
-  for (const Slot slot : SlotsThatShare(first)) {
-    const LinearSlot& shape = kLinearSlots[slot];
-    weights.push_back({{tensors.weights[slot].data(), shape.rows(config), shape.cols(config)}, formats.weights[slot]});
+  for (const std::size_t m : input.matrices) {
+    const Matrix& matrix = block.matrices[m];
+    weights.push_back({{tensors.matrices[m].data(), matrix.rows, matrix.cols}, formats.matrices[m]});
   }
-  const InputStatistics& seen = statistics[InputIndex(first)];
-  if (auto status = CheckStatistics(seen, kLinearSlots[first].cols(config)); !status) return status.error();
+  if (auto status = CheckStatistics(seen, block.FirstOf(input).cols); !status) return status.error();
   auto scaling = [&] {
-    if (first != kO || config.heads == config.kv_heads) return SearchChannelScaling(weights, seen, pool);
+    if (input.absorber->repeat == 1) return SearchChannelScaling(weights, seen, pool);
     InputStatistics tied = seen;
     tied.gram.clear();
-    Tie(config, tied);
+    Tie(*input.absorber, block.matrices[input.absorber->index].rows, tied);
     return SearchChannelScaling(weights, tied, pool);
   }();
   if (!scaling) return scaling.error();
@@ -122,40 +96,42 @@ void DivideStatistics(std::span<const float> factors, InputStatistics& stats, Th
 }
 
 // Gives the factors of one input to all that they concern.
-void Fold(const ModelConfig& config, const LayerFormats& formats, Slot first, std::vector<float> factors,
-          LayerTensors& tensors, LayerStatistics& statistics, ThreadPool& pool) {
-  const Absorber absorber = AbsorberOf(first);
-  if (absorber.norm) {
-    Absorb(*formats.norms[*absorber.norm], tensors.norms[*absorber.norm], factors);
+void Fold(const Block& block, const BlockFormats& formats, std::size_t index, std::vector<float> factors,
+          BlockTensors& tensors, BlockStatistics& statistics, ThreadPool& pool) {
+  const Input& input = block.inputs[index];
+  const Absorber& absorber = *input.absorber;
+  if (absorber.kind == Absorber::Kind::kNorm) {
+    const std::size_t weight = *block.norms[absorber.index].weight;
+    Absorb(*formats.vectors[weight], tensors.vectors[weight], factors);
   } else {
-    const Slot slot = absorber.rows_of;
-    const auto channel = [&](std::size_t j) { return first == kO ? ValueChannel(config, j) : j; };
-    std::vector<float> of_rows(kLinearSlots[slot].rows(config));
-    for (std::size_t j = 0; j < factors.size(); ++j) of_rows[channel(j)] = factors[j];
-    DivideRows(formats.biases[slot], kLinearSlots[slot].cols(config), tensors.weights[slot], tensors.biases[slot],
-               of_rows);
-    for (std::size_t j = 0; j < factors.size(); ++j) factors[j] = of_rows[channel(j)];
+    const Matrix& matrix = block.matrices[absorber.index];
+    std::vector<float> of_rows(matrix.rows);
+    for (std::size_t j = 0; j < factors.size(); ++j) of_rows[absorber.RowOf(j)] = factors[j];
+    DivideRows(formats.biases[absorber.index], matrix.cols, tensors.matrices[absorber.index],
+               tensors.biases[absorber.index], of_rows);
+    for (std::size_t j = 0; j < factors.size(); ++j) factors[j] = of_rows[absorber.RowOf(j)];
   }
-  for (const Slot slot : SlotsThatShare(first)) MultiplyColumns(factors, tensors.weights[slot], pool);
-  DivideStatistics(factors, statistics[InputIndex(first)], pool);
+  for (const std::size_t m : input.matrices) MultiplyColumns(factors, tensors.matrices[m], pool);
+  DivideStatistics(factors, statistics[index], pool);
 }
 
 }  // namespace
 
-Status FoldChannelScaling(const ModelConfig& config, const LayerFormats& formats, LayerTensors& tensors,
-                          LayerStatistics& statistics, ThreadPool& pool) {
-  std::vector<float> factors[std::size(kInputs)];  // empty = left alone
-  for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-    if (!CanBeScaled(formats, kInputs[i])) continue;
-    auto found = FindFactors(config, formats, tensors, statistics, kInputs[i], pool);
+Status FoldChannelScaling(const Block& block, const BlockFormats& formats, BlockTensors& tensors,
+                          BlockStatistics& statistics, ThreadPool& pool) {
+  std::vector<std::vector<float>> factors(block.inputs.size());  // empty = left alone
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const Input& input = block.inputs[i];
+    if (!CanBeScaled(block, formats, input)) continue;
+    auto found = FindFactors(block, formats, tensors, statistics[i], input, pool);
     if (!found) {
-      return Error{found.error().code, fmt::format("{}: {}", kLinearSlots[kInputs[i]].name, found.error().message)};
+      return Error{found.error().code, fmt::format("{}: {}", block.FirstOf(input).name, found.error().message)};
     }
     factors[i] = std::move(*found);
   }
-  for (std::size_t i = 0; i < std::size(kInputs); ++i) {
+  for (std::size_t i = 0; i < factors.size(); ++i) {
     if (factors[i].empty()) continue;
-    Fold(config, formats, kInputs[i], std::move(factors[i]), tensors, statistics, pool);
+    Fold(block, formats, i, std::move(factors[i]), tensors, statistics, pool);
   }
   return {};
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/test_files.h"
+#include "model/test_description.h"
 #include "quantize/test_checkpoints.h"
 
 namespace marlin {
@@ -24,44 +25,44 @@ InputStatistics RandomStatistics(std::size_t k, Rng& rng, std::vector<float>& x)
 }
 
 struct Inputs {
-  LayerStatistics statistics;
-  std::vector<float> x[std::size(kInputs)];
+  BlockStatistics statistics;
+  std::vector<std::vector<float>> x;
 };
 
-Inputs RandomInputs(const ModelConfig& config, std::uint64_t seed) {
+Inputs RandomInputs(const Block& block, std::uint64_t seed) {
   Rng rng(seed);
   Inputs inputs;
-  for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-    inputs.statistics[i] = RandomStatistics(kLinearSlots[kInputs[i]].cols(config), rng, inputs.x[i]);
+  for (const Input& input : block.inputs) {
+    inputs.statistics.push_back(RandomStatistics(block.FirstOf(input).cols, rng, inputs.x.emplace_back()));
   }
   return inputs;
 }
 
-LayerTensors TensorsOf(const ModelConfig& config, const TensorValues& all, std::size_t layer) {
-  LayerTensors tensors;
-  for (const Norm norm : {kAttentionNorm, kMlpNorm}) tensors.norms[norm] = all.at(NormName(layer, norm));
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-    tensors.weights[s] = all.at(stem + ".weight");
-    if (config.HasBias(layer, static_cast<Slot>(s))) tensors.biases[s] = all.at(stem + ".bias");
+BlockTensors TensorsOf(const Description& d, const TensorValues& all, std::size_t layer) {
+  const Block& block = d.blocks[layer];
+  BlockTensors tensors(block);
+  for (std::size_t v = 0; v < block.vectors.size(); ++v) tensors.vectors[v] = all.at(d.NameOf(block.vectors[v].source));
+  for (std::size_t m = 0; m < block.matrices.size(); ++m) {
+    tensors.matrices[m] = all.at(d.NameOf(block.matrices[m].source));
+    if (block.matrices[m].bias) tensors.biases[m] = all.at(d.NameOf(*block.matrices[m].bias));
   }
   return tensors;
 }
 
-void PutBack(const LayerTensors& tensors, std::size_t layer, TensorValues& all) {
-  for (const Norm norm : {kAttentionNorm, kMlpNorm}) all[NormName(layer, norm)] = tensors.norms[norm];
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-    all[stem + ".weight"] = tensors.weights[s];
-    if (!tensors.biases[s].empty()) all[stem + ".bias"] = tensors.biases[s];
+void PutBack(const Description& d, const BlockTensors& tensors, std::size_t layer, TensorValues& all) {
+  const Block& block = d.blocks[layer];
+  for (std::size_t v = 0; v < block.vectors.size(); ++v) all[d.NameOf(block.vectors[v].source)] = tensors.vectors[v];
+  for (std::size_t m = 0; m < block.matrices.size(); ++m) {
+    all[d.NameOf(block.matrices[m].source)] = tensors.matrices[m];
+    if (block.matrices[m].bias) all[d.NameOf(*block.matrices[m].bias)] = tensors.biases[m];
   }
 }
 
-LayerFormats MatricesIn(const char* matrices) {
-  LayerFormats formats;
-  for (auto& format : formats.norms) format = FindFormat("bf16");
+BlockFormats MatricesIn(const Block& block, const char* matrices) {
+  BlockFormats formats(block);
+  for (auto& format : formats.vectors) format = FindFormat("bf16");
   for (auto& format : formats.biases) format = FindFormat("bf16");
-  for (auto& format : formats.weights) format = FindFormat(matrices);
+  for (auto& format : formats.matrices) format = FindFormat(matrices);
   return formats;
 }
 
@@ -69,8 +70,8 @@ class FoldChannels : public TemporaryFolder {
  protected:
   void Make(const TestShape& shape) {
     checkpoint_ = WriteTestCheckpoint(folder_, shape, 8);
-    config_ = *ParseModelConfig(checkpoint_.config);
-    values_ = AllValues(*SourceTensors::Create(checkpoint_, config_, std::nullopt, pool_));
+    description_ = *DescribeModel(checkpoint_.config);
+    values_ = AllValues(*SourceTensors::Create(checkpoint_, description_, std::nullopt, pool_));
   }
   // How column j of a matrix was multiplied: the same in every row, up to what rounding to fp32 does.
   static std::vector<double> Factors(const std::vector<float>& before, const std::vector<float>& after, std::size_t k) {
@@ -84,7 +85,8 @@ class FoldChannels : public TemporaryFolder {
 
   ThreadPool pool_{2};
   Checkpoint checkpoint_;
-  ModelConfig config_;
+  const Block& block() const { return description_.blocks[0]; }
+  Description description_;
   TensorValues values_;
 };
 
@@ -96,14 +98,16 @@ TEST_F(FoldChannels, TheModelComputesWhatItDid) {
   for (const TestShape& shape : kShapes) {
     Make(shape);
     TensorValues folded = values_;
-    for (std::size_t layer = 0; layer < config_.layers; ++layer) {
-      LayerTensors tensors = TensorsOf(config_, values_, layer);
-      LayerStatistics statistics = RandomInputs(config_, 31 + layer).statistics;
-      const auto status = FoldChannelScaling(config_, MatricesIn("fp4-g32"), tensors, statistics, pool_);
+    for (std::size_t layer = 0; layer < description_.blocks.size(); ++layer) {
+      BlockTensors tensors = TensorsOf(description_, values_, layer);
+      BlockStatistics statistics = RandomInputs(description_.blocks[layer], 31 + layer).statistics;
+      const auto status = FoldChannelScaling(
+          description_.blocks[layer], MatricesIn(description_.blocks[layer], "fp4-g32"), tensors, statistics, pool_);
       ASSERT_TRUE(status.ok()) << status.error().message;
-      PutBack(tensors, layer, folded);
+      PutBack(description_, tensors, layer, folded);
     }
-    EXPECT_LT(RelativeDifference(LogitsOf(config_, values_), LogitsOf(config_, folded)), 1e-5) << shape.hidden;
+    EXPECT_LT(RelativeDifference(LogitsOf(description_, values_), LogitsOf(description_, folded)), 1e-5)
+        << shape.hidden;
     std::size_t changed = 0;
     for (const auto& [name, values] : folded) {
       const bool plain = name.ends_with("bias") || name.find("layernorm") != std::string::npos;
@@ -122,15 +126,15 @@ TEST_F(FoldChannels, TheModelComputesWhatItDid) {
 
 TEST_F(FoldChannels, StatisticsAreThoseOfTheDividedInputs) {
   Make({});
-  LayerTensors tensors = TensorsOf(config_, values_, 0);
-  const LayerTensors before = tensors;
-  Inputs inputs = RandomInputs(config_, 4);
-  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), tensors, inputs.statistics, pool_).ok());
-  for (const Slot first : {kQ, kGate, kDown}) {
-    const std::size_t i = InputIndex(first);
-    const std::size_t k = kLinearSlots[first].cols(config_);
-    const std::vector<double> factors = Factors(before.weights[first], tensors.weights[first], k);
-    if (first != kGate) {
+  BlockTensors tensors = TensorsOf(description_, values_, 0);
+  const BlockTensors before = tensors;
+  Inputs inputs = RandomInputs(block(), 4);
+  ASSERT_TRUE(FoldChannelScaling(block(), MatricesIn(block(), "fp4-g32"), tensors, inputs.statistics, pool_).ok());
+  for (const std::size_t i : {kQkvInput, kGateUpInput, kDownInput}) {
+    const std::size_t first = block().inputs[i].matrices[0];
+    const std::size_t k = block().matrices[first].cols;
+    const std::vector<double> factors = Factors(before.matrices[first], tensors.matrices[first], k);
+    if (i != kGateUpInput) {
       EXPECT_NE(factors, std::vector<double>(k, 1.0));
     }
     for (std::size_t n = 0; n < inputs.x[i].size(); ++n) {
@@ -153,70 +157,73 @@ TEST_F(FoldChannels, StatisticsAreThoseOfTheDividedInputs) {
 
 TEST_F(FoldChannels, QueryHeadsOfOneKvHeadShareTheirFactors) {
   Make({});
-  LayerTensors tensors = TensorsOf(config_, values_, 0);
-  const LayerTensors before = tensors;
-  LayerStatistics statistics = RandomInputs(config_, 4).statistics;
-  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("int4-g64"), tensors, statistics, pool_).ok());
-  const std::vector<double> factors = Factors(before.weights[kO], tensors.weights[kO], config_.q_size());
+  BlockTensors tensors = TensorsOf(description_, values_, 0);
+  const BlockTensors before = tensors;
+  BlockStatistics statistics = RandomInputs(block(), 4).statistics;
+  ASSERT_TRUE(FoldChannelScaling(block(), MatricesIn(block(), "int4-g64"), tensors, statistics, pool_).ok());
+  const std::vector<double> factors =
+      Factors(before.matrices[kOMatrix], tensors.matrices[kOMatrix], block().matrices[kOMatrix].cols);
   EXPECT_GT(*std::ranges::max_element(factors), *std::ranges::min_element(factors));
   for (std::size_t j = 0; j < factors.size(); ++j) {
-    const std::size_t head = j / config_.head_dim / 3 * 3;  // 6 heads, 2 kv heads
-    EXPECT_NEAR(factors[j] / factors[head * config_.head_dim + j % config_.head_dim], 1, 1e-6);
+    const std::size_t head = j / DimensionsOf(description_).head_dim / 3 * 3;  // 6 heads, 2 kv heads
+    EXPECT_NEAR(
+        factors[j] / factors[head * DimensionsOf(description_).head_dim + j % DimensionsOf(description_).head_dim], 1,
+        1e-6);
   }
 }
 
 TEST_F(FoldChannels, WhatStaysInSixteenBitsIsLeftAlone) {
   Make({});
-  LayerFormats formats = MatricesIn("fp4-g32");
-  formats.weights[kUp] = FindFormat("bf16");
-  LayerTensors tensors = TensorsOf(config_, values_, 0);
-  const LayerTensors before = tensors;
-  LayerStatistics statistics = RandomInputs(config_, 4).statistics;
-  ASSERT_TRUE(FoldChannelScaling(config_, formats, tensors, statistics, pool_).ok());
-  for (const Slot slot : {kGate, kUp, kDown}) EXPECT_EQ(tensors.weights[slot], before.weights[slot]);
-  EXPECT_EQ(tensors.norms[kMlpNorm], before.norms[kMlpNorm]);
-  EXPECT_NE(tensors.weights[kQ], before.weights[kQ]);
+  BlockFormats formats = MatricesIn(block(), "fp4-g32");
+  formats.matrices[kUpMatrix] = FindFormat("bf16");
+  BlockTensors tensors = TensorsOf(description_, values_, 0);
+  const BlockTensors before = tensors;
+  BlockStatistics statistics = RandomInputs(block(), 4).statistics;
+  ASSERT_TRUE(FoldChannelScaling(block(), formats, tensors, statistics, pool_).ok());
+  for (const std::size_t m : {kGateMatrix, kUpMatrix, kDownMatrix}) EXPECT_EQ(tensors.matrices[m], before.matrices[m]);
+  EXPECT_EQ(tensors.vectors[kFeedForwardNormVector], before.vectors[kFeedForwardNormVector]);
+  EXPECT_NE(tensors.matrices[kQMatrix], before.matrices[kQMatrix]);
 }
 
 // An input that no token reached, a norm of zeros, a norm whose quotient fp16 cannot hold.
 TEST_F(FoldChannels, ChannelsWithoutASensibleFactorAreKept) {
   Make({});
-  LayerFormats formats = MatricesIn("fp4-g32");
-  for (auto& format : formats.norms) format = FindFormat("fp16");
-  values_[NormName(0, kAttentionNorm)][5] = 0;
-  values_[NormName(0, kAttentionNorm)][6] = 65504;
-  values_[NormName(0, kAttentionNorm)][7] = 0x1p-24f;
-  LayerTensors tensors = TensorsOf(config_, values_, 0);
-  LayerStatistics statistics = RandomInputs(config_, 4).statistics;
-  for (std::size_t j = 0; j < config_.q_size(); ++j) {
-    statistics[InputIndex(kO)].sum_squares[j] = statistics[InputIndex(kO)].sum_abs[j] = 0;
+  BlockFormats formats = MatricesIn(block(), "fp4-g32");
+  for (auto& format : formats.vectors) format = FindFormat("fp16");
+  values_["model.layers.0.input_layernorm.weight"][5] = 0;
+  values_["model.layers.0.input_layernorm.weight"][6] = 65504;
+  values_["model.layers.0.input_layernorm.weight"][7] = 0x1p-24f;
+  BlockTensors tensors = TensorsOf(description_, values_, 0);
+  BlockStatistics statistics = RandomInputs(block(), 4).statistics;
+  for (std::size_t j = 0; j < block().matrices[kOMatrix].cols; ++j) {
+    statistics[kOInput].sum_squares[j] = statistics[kOInput].sum_abs[j] = 0;
   }
-  const std::vector<float> values_before = tensors.weights[kO];
-  ASSERT_TRUE(FoldChannelScaling(config_, formats, tensors, statistics, pool_).ok());
-  EXPECT_EQ(tensors.weights[kO], values_before) << "nothing is known of its channels";
+  const std::vector<float> values_before = tensors.matrices[kOMatrix];
+  ASSERT_TRUE(FoldChannelScaling(block(), formats, tensors, statistics, pool_).ok());
+  EXPECT_EQ(tensors.matrices[kOMatrix], values_before) << "nothing is known of its channels";
   TensorValues folded = values_;
-  PutBack(tensors, 0, folded);
+  PutBack(description_, tensors, 0, folded);
   for (const auto& [name, values] : folded) {
     for (const float value : values) EXPECT_TRUE(std::isfinite(value)) << name;
   }
-  EXPECT_LT(RelativeDifference(LogitsOf(config_, values_), LogitsOf(config_, folded)), 1e-5);
+  EXPECT_LT(RelativeDifference(LogitsOf(description_, values_), LogitsOf(description_, folded)), 1e-5);
 }
 
 TEST_F(FoldChannels, ThreadsChangeNoBitAndForeignStatisticsAreRefused) {
   Make({});
-  LayerTensors two = TensorsOf(config_, values_, 0);
-  LayerTensors five = two;
-  LayerStatistics of_two = RandomInputs(config_, 4).statistics;
-  LayerStatistics of_five = of_two;
+  BlockTensors two = TensorsOf(description_, values_, 0);
+  BlockTensors five = two;
+  BlockStatistics of_two = RandomInputs(block(), 4).statistics;
+  BlockStatistics of_five = of_two;
   ThreadPool pool(5);
-  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), two, of_two, pool_).ok());
-  ASSERT_TRUE(FoldChannelScaling(config_, MatricesIn("fp4-g32"), five, of_five, pool).ok());
-  for (std::size_t s = 0; s < kSlots; ++s) EXPECT_EQ(two.weights[s], five.weights[s]);
-  for (const Norm norm : {kAttentionNorm, kMlpNorm}) EXPECT_EQ(two.norms[norm], five.norms[norm]);
+  ASSERT_TRUE(FoldChannelScaling(block(), MatricesIn(block(), "fp4-g32"), two, of_two, pool_).ok());
+  ASSERT_TRUE(FoldChannelScaling(block(), MatricesIn(block(), "fp4-g32"), five, of_five, pool).ok());
+  EXPECT_EQ(two.matrices, five.matrices);
+  EXPECT_EQ(two.vectors, five.vectors);
   EXPECT_EQ(of_two[0].gram, of_five[0].gram);
 
   std::swap(of_two[0], of_two[1]);
-  const auto status = FoldChannelScaling(config_, MatricesIn("fp4-g32"), two, of_two, pool_);
+  const auto status = FoldChannelScaling(block(), MatricesIn(block(), "fp4-g32"), two, of_two, pool_);
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code, ErrorCode::kInput);
   EXPECT_NE(status.error().message.find("q_proj"), std::string::npos) << status.error().message;

@@ -5,57 +5,45 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "io/quantized_layout.h"
+#include "model/sizes.h"
 
 namespace marlin {
-namespace {
-
-// What a sequence leaves between two parts of a layer.
-std::size_t WidestBetween(const ModelConfig& config) { return std::max(config.q_size(), config.intermediate_size); }
-
-// Every part is looked at and then run.
-constexpr std::size_t kPartPasses = 2 * std::size(kInputs);
-
-}  // namespace
-
 Status AddInput(InputStatistics& statistics, const InputPlace& place, MatrixView<const float> x, bool gram,
                 ThreadPool& pool) {
   const Status status = Accumulate(statistics, x, pool, gram);
   if (status.ok()) return status;
-  return Error{status.error().code, fmt::format("calibration window {}, {}: {}", place.window,
-                                                LinearStem(place.layer, place.first), status.error().message)};
+  return Error{status.error().code,
+               fmt::format("calibration window {}, {}: {}", place.window, place.input, status.error().message)};
 }
 
-std::uint64_t LayerWalk::Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram) {
-  std::uint64_t layer_parameters = 0;
-  for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
+std::uint64_t LayerWalk::Bytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram) {
   const std::uint64_t hidden =
-      std::uint64_t{windows} * ctx * (config.hidden_size + WidestBetween(config)) * sizeof(float);
-  // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; LayerScratch for one
+      std::uint64_t{windows} * ctx * (description.hidden_size + WidestBetween(description)) * sizeof(float);
+  // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; BlockScratch for one
   // window.
-  return hidden + layer_parameters * 9 + StatisticsBytes(config, gram) / config.layers +
-         LayerScratch::Floats(config, ctx) * sizeof(float);
+  return hidden + LargestBlock(description) * 9 + LargestBlockStatistics(description, gram) +
+         BlockScratch::Floats(description, ctx) * sizeof(float);
 }
 
 Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows) {
-  const ModelConfig& config = source.config();
-  if (auto status = CheckContext(config, windows.ctx); !status) return status.error();
-  if (auto status = CheckTokens(windows.stream, config.vocab_size); !status) return status.error();
+  const Description& description = source.description();
+  if (auto status = CheckContext(description, windows.ctx); !status) return status.error();
+  if (auto status = CheckTokens(windows.stream, description.vocab_size); !status) return status.error();
   LayerWalk walk;
   walk.source_ = &source;
-  walk.config_ = &config;
+  walk.description_ = &description;
   walk.backend_ = &backend;
   walk.windows_ = &windows;
-  auto runner = LayerRunner::Create(config, backend, windows.ctx);
+  auto runner = BlockRunner::Create(description, backend, windows.ctx);
   if (!runner) return runner.error();
   walk.runner_ = std::move(*runner);
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
-  auto rows = backend.Allocate(windows.ctx * config.hidden_size);
+  auto rows = backend.Allocate(windows.ctx * description.hidden_size);
   if (!rows) return rows.error();
-  walk.hidden_.resize(windows.begins.size() * windows.ctx * config.hidden_size);
+  walk.hidden_.resize(windows.begins.size() * windows.ctx * description.hidden_size);
   for (std::size_t w = 0; w < windows.begins.size(); ++w) {
-    const MatrixView<float> out((*rows)->data(), windows.ctx, config.hidden_size);
+    const MatrixView<float> out((*rows)->data(), windows.ctx, description.hidden_size);
     backend.Embed(**embedding, windows.stream.Window(windows.begins[w], windows.ctx), out);
     const auto hidden = walk.Hidden(w);
     backend.Download((*rows)->data(), {hidden.data, hidden.rows * hidden.cols});
@@ -64,14 +52,14 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
 }
 
 MatrixView<float> LayerWalk::Hidden(std::size_t window) {
-  const std::size_t floats = windows_->ctx * config_->hidden_size;
-  return {hidden_.data() + window * floats, windows_->ctx, config_->hidden_size};
+  const std::size_t floats = windows_->ctx * description_->hidden_size;
+  return {hidden_.data() + window * floats, windows_->ctx, description_->hidden_size};
 }
 
 Status LayerWalk::Load() {
-  MARLIN_CHECK(next_ < config_->layers, "no layer after the last");
+  MARLIN_CHECK(next_ < description_->blocks.size(), "no layer after the last");
   if (layer_) return {};
-  auto layer = source_->LoadLayer(*backend_, next_);
+  auto layer = source_->LoadBlock(*backend_, next_);
   if (!layer) return layer.error();
   layer_ = std::move(*layer);
   return {};
@@ -81,23 +69,26 @@ void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window
   if (!progress) return;
   const std::size_t windows = windows_->begins.size();
   const char* const kept = pass.count == 1 ? ", made before" : "";
-  progress({fmt::format("layer {} of {}{}", next_ + 1, config_->layers, kept), pass.index * windows + window + 1,
-            pass.count * windows, "windows", ""});
+  progress({fmt::format("layer {} of {}{}", next_ + 1, description_->blocks.size(), kept),
+            pass.index * windows + window + 1, pass.count * windows, "windows", ""});
 }
 
-Result<LayerStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
+Result<BlockStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   observed_ = true;
-  LayerStatistics statistics;
-  std::vector<float> copy(windows_->ctx * config_->hidden_size);
+  const Block& block = description_->blocks[next_];
+  BlockStatistics statistics(block.inputs.size());
+  std::vector<float> copy(windows_->ctx * description_->hidden_size);
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const auto hidden = Hidden(w);
     std::copy_n(hidden.data, copy.size(), copy.data());
     Status status;
-    runner_->Run(*layer_, {copy.data(), hidden.rows, hidden.cols}, [&](Slot first, MatrixView<const float> x) {
-      if (status.ok()) status = AddInput(statistics[InputIndex(first)], {w, next_, first}, x, gram, pool);
-    });
+    const auto add = [&](std::size_t input, MatrixView<const float> x) {
+      if (!status.ok()) return;
+      status = AddInput(statistics[input], {w, block.FirstOf(block.inputs[input]).name}, x, gram, pool);
+    };
+    runner_->Run(Loaded(), {copy.data(), hidden.rows, hidden.cols}, add);
     if (!status) return status.error();
     Report(progress, {0, 2}, w);
   }
@@ -116,14 +107,16 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
     DecodeRow(vector->view(), 0, values);
     backend_->Upload(values, to.data());
   };
-  upload(find(NormName(next_, kAttentionNorm)), *layer_->attention_norm);
-  upload(find(NormName(next_, kMlpNorm)), *layer_->mlp_norm);
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(next_, static_cast<Slot>(s));
-    Linear& linear = layer_->linear[s];
-    if (linear.bias) upload(find(stem + ".bias"), *linear.bias);
-    const EncodedMatrix* quantized = find(stem);
-    const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(WeightName(stem));
+  const Block& block = description_->blocks[next_];
+  for (std::size_t v = 0; v < block.vectors.size(); ++v) {
+    upload(find(description_->NameOf(block.vectors[v].source)), *layer_->vectors[v]);
+  }
+  for (std::size_t m = 0; m < block.matrices.size(); ++m) {
+    const Matrix& wanted = block.matrices[m];
+    Linear& linear = layer_->matrices[m];
+    if (wanted.bias) upload(find(description_->NameOf(*wanted.bias)), *linear.bias);
+    const EncodedMatrix* quantized = find(wanted.name);
+    const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(description_->NameOf(wanted.source));
     if (matrix == nullptr) continue;
     auto weight = backend_->Pack(matrix->view());
     if (!weight) return weight.error();
@@ -136,9 +129,9 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   if (auto status = Load(); !status) return status;
   if (auto status = Replace(made); !status) return status;
   // The outputs of the last layer are not an input.
-  for (std::size_t w = 0; next_ + 1 < config_->layers && w < windows_->begins.size(); ++w) {
+  for (std::size_t w = 0; next_ + 1 < description_->blocks.size() && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    runner_->Run(*layer_, Hidden(w));
+    runner_->Run(Loaded(), Hidden(w));
     Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
   }
   Finish();
@@ -151,36 +144,41 @@ void LayerWalk::Finish() {
   ++next_;
 }
 
-Midway LayerWalk::At(Slot first, std::size_t window) {
-  const bool attention = first == kQ || first == kO;
-  const std::size_t cols = attention ? config_->q_size() : config_->intermediate_size;
-  float* const between = between_.data() + window * windows_->ctx * WidestBetween(*config_);
+Midway LayerWalk::At(std::size_t input, std::size_t window) {
+  const Block& block = description_->blocks[next_];
+  const std::size_t cols = block.FirstOf(block.inputs[BetweenOf(input)]).cols;
+  float* const between = between_.data() + window * windows_->ctx * WidestBetween(*description_);
   return {Hidden(window), {between, windows_->ctx, cols}};
 }
 
-Result<InputStatistics> LayerWalk::ObserveInput(Slot first, bool gram, ThreadPool& pool, const ProgressFn& progress) {
+// Every part is looked at and then run.
+Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, ThreadPool& pool,
+                                                const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
-  between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*config_));
+  between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*description_));
+  const Block& block = description_->blocks[next_];
+  const std::string& name = block.FirstOf(block.inputs[input]).name;
   InputStatistics statistics;
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
-    runner_->ShowInput(*layer_, first, At(first, w), [&](Slot, MatrixView<const float> x) {
-      status = AddInput(statistics, {w, next_, first}, x, gram, pool);
+    runner_->ShowInput(Loaded(), input, At(input, w), [&](std::size_t, MatrixView<const float> x) {
+      status = AddInput(statistics, {w, name}, x, gram, pool);
     });
     if (!status) return status.error();
-    Report(progress, {2 * InputIndex(first), kPartPasses}, w);
+    Report(progress, {2 * input, 2 * block.inputs.size()}, w);
   }
   return statistics;
 }
 
-Status LayerWalk::AdvancePart(Slot first, const EncodedLayer& made, const ProgressFn& progress) {
+Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress) {
   if (auto status = Replace(made); !status) return status;
-  const bool ends = first == kDown;
-  for (std::size_t w = 0; !(ends && next_ + 1 == config_->layers) && w < windows_->begins.size(); ++w) {
+  const std::size_t inputs = description_->blocks[next_].inputs.size();
+  const bool ends = input + 1 == inputs;
+  for (std::size_t w = 0; !(ends && next_ + 1 == description_->blocks.size()) && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    runner_->RunPart(*layer_, first, At(first, w));
-    Report(progress, {2 * InputIndex(first) + 1, kPartPasses}, w);
+    runner_->RunPart(Loaded(), input, At(input, w));
+    Report(progress, {2 * input + 1, 2 * inputs}, w);
   }
   if (ends) Finish();
   return {};

@@ -5,13 +5,14 @@
 
 #include <cstddef>
 #include <functional>
+#include <string_view>
 #include <vector>
 
 #include "base/progress.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "io/token_stream.h"
-#include "model/layer.h"
+#include "model/block.h"
 #include "quantize/layer_store.h"
 #include "quantize/model_statistics.h"
 #include "quantize/source_tensors.h"
@@ -29,8 +30,7 @@ struct CalibrationWindows {
 // Position in the calibration, for errors.
 struct InputPlace {
   std::size_t window = 0;
-  std::size_t layer = 0;
-  Slot first = kQ;
+  std::string_view input;  // the first matrix that reads it
 };
 
 // Accumulate, whose errors say where.
@@ -44,29 +44,29 @@ class LayerWalk {
   static Result<LayerWalk> Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows);
 
   // Peak bytes of a walk beside what the methods need: hidden states, one layer, its statistics.
-  static std::uint64_t Bytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram);
+  static std::uint64_t Bytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram);
 
   // The layer that is next: 0, 1, ...
   std::size_t next() const { return next_; }
 
   // Statistics of the inputs of the next layer. Errors: kNumerical (NaN), kInterrupted, and those of loading.
-  Result<LayerStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
+  Result<BlockStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
 
   // The next layer as it will be stored; what `made` does not hold stays as it is. The one after it becomes next.
   Status Advance(const EncodedLayer& made, const ProgressFn& progress);
 
-  // The same part by part, in the order of kInputs, so that the input of every part is the output of the quantized
-  // parts before it: first the statistics of its input, then the part as it will be stored. After kDown the layer after
-  // it becomes next. Both give the same bits and may be mixed, layer by layer.
-  Result<InputStatistics> ObserveInput(Slot first, bool gram, ThreadPool& pool, const ProgressFn& progress);
-  Status AdvancePart(Slot first, const EncodedLayer& made, const ProgressFn& progress);
+  // The same part by part, in the order of the inputs, so that the input of every part is the output of the quantized
+  // parts before it: first the statistics of its input, then the part as it will be stored. After the last the layer
+  // after it becomes next. Both give the same bits and may be mixed, layer by layer.
+  Result<InputStatistics> ObserveInput(std::size_t input, bool gram, ThreadPool& pool, const ProgressFn& progress);
+  Status AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress);
 
  private:
   LayerWalk() = default;
   Status Load();
   Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
-  Midway At(Slot first, std::size_t window);
+  Midway At(std::size_t input, std::size_t window);
   void Finish();
   // Number of the pass, if a layer makes several passes over the windows.
   struct Pass {
@@ -75,15 +75,16 @@ class LayerWalk {
   void Report(const ProgressFn& progress, Pass pass, std::size_t window) const;
 
   const SourceTensors* source_ = nullptr;
-  const ModelConfig* config_ = nullptr;
+  LoadedBlock Loaded() const { return {description_->blocks[next_], *layer_}; }
+  const Description* description_ = nullptr;
   Backend* backend_ = nullptr;
   const CalibrationWindows* windows_ = nullptr;
   std::size_t next_ = 0;
-  std::optional<Layer> layer_;  // the next one, once it was needed
-  bool observed_ = false;       // the next layer, whole
-  std::optional<LayerRunner> runner_;
+  std::optional<LoadedParts> layer_;  // the next one, once it was needed
+  bool observed_ = false;             // the next layer, whole
+  std::optional<BlockRunner> runner_;
   std::vector<float> hidden_;   // [windows][ctx][hidden_size]
-  std::vector<float> between_;  // [windows][ctx][q_size or intermediate_size], once a layer went part by part
+  std::vector<float> between_;  // [windows][ctx][WidestBetween], once a layer went part by part
 };
 
 }  // namespace marlin

@@ -1,9 +1,12 @@
 #include "quantize/model_statistics.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <optional>
 
 #include "base/check.h"
 #include "io/safetensors.h"
@@ -14,7 +17,11 @@ namespace {
 
 constexpr const char* kLayout = "metal-marlin statistics 1";
 
-std::string InputName(std::size_t layer, std::size_t input) { return LinearStem(layer, kInputs[input]) + ".input"; }
+constexpr std::string_view kInputSuffix = ".input";
+
+std::string InputName(const ModelStatistics& statistics, std::size_t block, std::size_t input) {
+  return statistics.names[block][input] + std::string(kInputSuffix);
+}
 
 // The tensors of one input. T: InputStatistics or const InputStatistics; visit(suffix, values).
 template <class T, class Visit>
@@ -45,9 +52,9 @@ std::map<std::string, std::string> Metadata(const ModelStatistics& statistics) {
                                                  {"ctx", std::to_string(source.ctx)},
                                                  {"windows", std::to_string(source.windows)},
                                                  {"seen", std::to_string(source.seen)},
-                                                 {"layers", std::to_string(statistics.layers.size())}};
-  const bool any = !statistics.layers.empty();
-  metadata["tokens"] = std::to_string(any ? statistics.layers[0][0].tokens : 0);
+                                                 {"layers", std::to_string(statistics.blocks.size())}};
+  const bool any = !statistics.blocks.empty();
+  metadata["tokens"] = std::to_string(any ? statistics.blocks[0][0].tokens : 0);
   return metadata;
 }
 
@@ -123,32 +130,48 @@ Status ReadInput(const SafetensorsFile& file, const std::string& path, const std
 
 }  // namespace
 
-std::size_t InputIndex(Slot slot) {
-  for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-    for (const Slot sharing : SlotsThatShare(kInputs[i])) {
-      if (sharing == slot) return i;
-    }
+std::vector<std::vector<std::string>> InputNames(const Description& description) {
+  std::vector<std::vector<std::string>> names;
+  for (const Block& block : description.blocks) {
+    std::vector<std::string>& of_block = names.emplace_back();
+    for (const Input& input : block.inputs) of_block.push_back(block.FirstOf(input).name);
   }
-  MARLIN_CHECK(false, "every slot has an input");
+  return names;
 }
 
-std::uint64_t StatisticsBytes(const ModelConfig& config, bool gram) {
+namespace {
+
+std::uint64_t BytesOf(const Block& block, bool gram) {
   std::uint64_t bytes = 0;
-  for (const Slot first : kInputs) {
-    const std::uint64_t k = kLinearSlots[first].cols(config);
+  for (const Input& input : block.inputs) {
+    const std::uint64_t k = block.FirstOf(input).cols;
     bytes += k * (2 * sizeof(double) + sizeof(float)) + (gram ? k * k * sizeof(float) : 0);
   }
-  return bytes * config.layers;
+  return bytes;
+}
+
+}  // namespace
+
+std::uint64_t StatisticsBytes(const Description& description, bool gram) {
+  std::uint64_t bytes = 0;
+  for (const Block& block : description.blocks) bytes += BytesOf(block, gram);
+  return bytes;
+}
+
+std::uint64_t LargestBlockStatistics(const Description& description, bool gram) {
+  std::uint64_t most = 0;
+  for (const Block& block : description.blocks) most = std::max(most, BytesOf(block, gram));
+  return most;
 }
 
 Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file) {
   std::vector<PlannedTensor> plan;
   const auto for_each = [&](const auto& visit) {
-    for (std::size_t layer = 0; layer < statistics.layers.size(); ++layer) {
-      for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-        const InputStatistics& input = statistics.layers[layer][i];
+    for (std::size_t b = 0; b < statistics.blocks.size(); ++b) {
+      for (std::size_t i = 0; i < statistics.blocks[b].size(); ++i) {
+        const InputStatistics& input = statistics.blocks[b][i];
         ForEachTensor(input, [&](const char* suffix, const auto& values) {
-          visit(InputName(layer, i) + suffix, values, input.channels());
+          visit(InputName(statistics, b, i) + suffix, values, input.channels());
         });
       }
     }
@@ -167,6 +190,44 @@ Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem:
   return status.ok() ? writer->Commit() : status;
 }
 
+namespace {
+
+// The number of the block in a name: "model.layers.3.mlp.down_proj" has 3.
+std::optional<std::size_t> BlockOf(std::string_view name) {
+  while (!name.empty()) {
+    const std::string_view word = name.substr(0, name.find('.'));
+    std::size_t number = 0;
+    const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (code == std::errc() && end == word.data() + word.size()) return number;
+    name.remove_prefix(std::min(name.size(), word.size() + 1));
+  }
+  return std::nullopt;
+}
+
+// The inputs that a file has, in its order. Errors: kInput (a block that there is not).
+Status ListInputs(const SafetensorsFile& file, const std::string& path, ModelStatistics& statistics) {
+  const std::string ending = std::string(kInputSuffix) + ".sum_squares";
+  for (const Tensor& tensor : file.tensors) {
+    if (!tensor.name.ends_with(ending)) continue;
+    const std::string name = tensor.name.substr(0, tensor.name.size() - ending.size());
+    const auto block = BlockOf(name);
+    if (!block || *block >= statistics.names.size()) {
+      return Error{ErrorCode::kInput, fmt::format("{}: tensor {} belongs to none of the {} layers", path, tensor.name,
+                                                  statistics.names.size())};
+    }
+    statistics.names[*block].push_back(name);
+  }
+  for (std::size_t b = 0; b < statistics.names.size(); ++b) {
+    if (statistics.names[b].empty()) {
+      return Error{ErrorCode::kInput, fmt::format("{}: the statistics of layer {} are missing", path, b)};
+    }
+    statistics.blocks[b].resize(statistics.names[b].size());
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<ModelStatistics> ReadStatistics(const std::filesystem::path& path) {
   const auto file = OpenSafetensors(path);
   if (!file) return file.error();
@@ -182,22 +243,24 @@ Result<ModelStatistics> ReadStatistics(const std::filesystem::path& path) {
   const std::size_t tokens = fields.Number("tokens", kMost * 1000);
   const std::size_t layers = fields.Number("layers", file->tensors.size());
   if (!fields.status().ok()) return fields.status().error();
-  statistics.layers.resize(layers);
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-      InputStatistics& input = statistics.layers[layer][i];
-      if (auto status = ReadInput(*file, path.string(), InputName(layer, i), input); !status) return status.error();
+  statistics.names.resize(layers);
+  statistics.blocks.resize(layers);
+  if (auto status = ListInputs(*file, path.string(), statistics); !status) return status.error();
+  for (std::size_t b = 0; b < layers; ++b) {
+    for (std::size_t i = 0; i < statistics.blocks[b].size(); ++i) {
+      InputStatistics& input = statistics.blocks[b][i];
+      const std::string name = InputName(statistics, b, i);
+      if (auto status = ReadInput(*file, path.string(), name, input); !status) return status.error();
       input.tokens = tokens;
       if (auto status = CheckStatistics(input, input.channels()); !status) {
-        return Error{status.error().code,
-                     fmt::format("{}: {}: {}", path.string(), InputName(layer, i), status.error().message)};
+        return Error{status.error().code, fmt::format("{}: {}: {}", path.string(), name, status.error().message)};
       }
     }
   }
   return statistics;
 }
 
-Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config, const std::string& model_sha256,
+Status CheckBelongs(const ModelStatistics& statistics, const Description& description, const std::string& model_sha256,
                     const std::string& tokenizer_sha256) {
   const StatisticsSource& source = statistics.source;
   const auto other = [](const char* what, const std::string& got, const std::string& want) {
@@ -207,17 +270,25 @@ Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config
   };
   if (source.model_sha256 != model_sha256) return other("model", source.model_sha256, model_sha256);
   if (source.tokenizer_sha256 != tokenizer_sha256) return other("tokenizer", source.tokenizer_sha256, tokenizer_sha256);
-  if (statistics.layers.size() != config.layers) {
+  if (statistics.blocks.size() != description.blocks.size()) {
     return Error{ErrorCode::kInput, fmt::format("the calibration statistics have {} layers, the model has {}",
-                                                statistics.layers.size(), config.layers)};
+                                                statistics.blocks.size(), description.blocks.size())};
   }
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-      const std::size_t want = kLinearSlots[kInputs[i]].cols(config);
-      const std::size_t got = statistics.layers[layer][i].channels();
+  const auto names = InputNames(description);
+  for (std::size_t b = 0; b < names.size(); ++b) {
+    if (statistics.names[b] != names[b]) {
+      return Error{ErrorCode::kInput,
+                   fmt::format("the calibration statistics of layer {} are of {}, want {}; collect them anew with "
+                               "`metal-marlin calibrate`",
+                               b, fmt::join(statistics.names[b], ", "), fmt::join(names[b], ", "))};
+    }
+    const Block& block = description.blocks[b];
+    for (std::size_t i = 0; i < names[b].size(); ++i) {
+      const std::size_t want = block.FirstOf(block.inputs[i]).cols;
+      const std::size_t got = statistics.blocks[b][i].channels();
       if (got == want) continue;
       return Error{ErrorCode::kInput, fmt::format("{}: the calibration statistics have {} channels, the layer has {}",
-                                                  InputName(layer, i), got, want)};
+                                                  InputName(statistics, b, i), got, want)};
     }
   }
   return {};
@@ -225,12 +296,12 @@ Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config
 
 Status Merge(ModelStatistics& into, const ModelStatistics& from) {
   if (into.source.model_sha256 != from.source.model_sha256 ||
-      into.source.tokenizer_sha256 != from.source.tokenizer_sha256 || into.layers.size() != from.layers.size()) {
+      into.source.tokenizer_sha256 != from.source.tokenizer_sha256 || into.names != from.names) {
     return Error{ErrorCode::kInput, "statistics of two models cannot be merged: their hashes differ"};
   }
-  for (std::size_t layer = 0; layer < into.layers.size(); ++layer) {
-    for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-      if (auto status = Merge(into.layers[layer][i], from.layers[layer][i]); !status) return status;
+  for (std::size_t b = 0; b < into.blocks.size(); ++b) {
+    for (std::size_t i = 0; i < into.blocks[b].size(); ++i) {
+      if (auto status = Merge(into.blocks[b][i], from.blocks[b][i]); !status) return status;
     }
   }
   StatisticsSource& source = into.source;
@@ -243,12 +314,12 @@ Status Merge(ModelStatistics& into, const ModelStatistics& from) {
 
 std::vector<std::string> DescribeSilentChannels(const ModelStatistics& statistics) {
   std::vector<std::string> lines;
-  for (std::size_t layer = 0; layer < statistics.layers.size(); ++layer) {
-    for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-      const InputStatistics& input = statistics.layers[layer][i];
+  for (std::size_t b = 0; b < statistics.blocks.size(); ++b) {
+    for (std::size_t i = 0; i < statistics.blocks[b].size(); ++i) {
+      const InputStatistics& input = statistics.blocks[b][i];
       const std::size_t silent = SilentChannels(input).size();
       if (silent == 0) continue;
-      lines.push_back(fmt::format("{}: {} of {} channels", LinearStem(layer, kInputs[i]), silent, input.channels()));
+      lines.push_back(fmt::format("{}: {} of {} channels", statistics.names[b][i], silent, input.channels()));
     }
   }
   return lines;

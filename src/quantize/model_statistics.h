@@ -1,22 +1,20 @@
-// Statistics of the inputs of all linear layers of a model on a calibration text, and their file: safetensors with a
+// Statistics of the inputs of all blocks of a model on a calibration text, and their file: safetensors with a
 // hash per tensor,
 //
-//   model.layers.3.self_attn.q_proj.input.sum_squares   F64 [k]     (q, k, v share this input; gate and up theirs)
+//   model.layers.3.self_attn.q_proj.input.sum_squares   F64 [k]     (named after the first matrix that reads the input)
 //   model.layers.3.self_attn.q_proj.input.sum_abs       F64 [k]
 //   model.layers.3.self_attn.q_proj.input.max_abs       F32 [k]
 //   model.layers.3.self_attn.q_proj.input.gram          F32 [k, k]  sum of x x^T, upper triangle; only if it was kept
 //   __metadata__                                        StatisticsSource, token counts
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "model/config.h"
-#include "model/layer.h"
+#include "model/description.h"
 #include "quantize/statistics.h"
 
 namespace marlin {
@@ -31,20 +29,22 @@ struct StatisticsSource {
   std::size_t seen = 0;
 };
 
-using LayerStatistics = std::array<InputStatistics, std::size(kInputs)>;  // in the order of kInputs
+using BlockStatistics = std::vector<InputStatistics>;  // in the order of Block::inputs
 
 struct ModelStatistics {
   StatisticsSource source;
-  std::vector<LayerStatistics> layers;
+  std::vector<std::vector<std::string>> names;  // of the first matrix of each input
+  std::vector<BlockStatistics> blocks;
 
-  bool has_gram() const { return !layers.empty() && !layers[0][0].gram.empty(); }
+  bool has_gram() const { return !blocks.empty() && !blocks[0].empty() && !blocks[0][0].gram.empty(); }
 };
 
-// Index of the input of `slot` in LayerStatistics.
-std::size_t InputIndex(Slot slot);
+// The names of a model's inputs, block by block.
+std::vector<std::vector<std::string>> InputNames(const Description& description);
 
-// Bytes in memory of statistics of a model.
-std::uint64_t StatisticsBytes(const ModelConfig& config, bool gram);
+// Bytes in memory of statistics of a model, and of the largest block.
+std::uint64_t StatisticsBytes(const Description& description, bool gram);
+std::uint64_t LargestBlockStatistics(const Description& description, bool gram);
 
 // The file is written atomically. Errors: kInput, kResource.
 Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file);
@@ -54,7 +54,7 @@ Result<ModelStatistics> ReadStatistics(const std::filesystem::path& file);
 
 // Checks that they are statistics of this model. Errors: kInput (another model or tokenizer, layers that do not fit:
 // says which).
-Status CheckBelongs(const ModelStatistics& statistics, const ModelConfig& config, const std::string& model_sha256,
+Status CheckBelongs(const ModelStatistics& statistics, const Description& description, const std::string& model_sha256,
                     const std::string& tokenizer_sha256);
 
 // Adds the statistics of another run of the same model. Errors: kInput (another model or tokenizer), kUsage (only one

@@ -7,25 +7,25 @@
 #include "base/sha256.h"
 #include "formats/encoded_matrix.h"
 #include "formats/formats.h"
-#include "model/layer.h"
 #include "model/sizes.h"
 #include "quantize/plan_solver.h"
 
 namespace marlin {
 namespace {
 
-PlanUnit MakeUnit(const ModelConfig& config, std::size_t layer, Slot first) {
-  PlanUnit unit{layer, first, {}, {}, 0};
+PlanUnit MakeUnit(const Block& block, std::size_t layer, std::size_t input) {
+  PlanUnit unit{layer, input, {}, {}, 0};
   std::uint64_t weights = 0;
-  for (const Slot slot : SlotsThatShare(first)) {
-    unit.stems.push_back(LinearStem(layer, slot));
-    weights += kLinearSlots[slot].rows(config) * kLinearSlots[slot].cols(config);
+  const std::vector<std::size_t>& matrices = block.inputs[input].matrices;
+  for (const std::size_t m : matrices) {
+    unit.stems.push_back(block.matrices[m].name);
+    weights += std::uint64_t{block.matrices[m].rows} * block.matrices[m].cols;
   }
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
     std::uint64_t bytes = 0;
-    for (const Slot slot : SlotsThatShare(first)) {
-      bytes += SizeOfEncoded(format.info, kLinearSlots[slot].rows(config), kLinearSlots[slot].cols(config)).total();
+    for (const std::size_t m : matrices) {
+      bytes += SizeOfEncoded(format.info, block.matrices[m].rows, block.matrices[m].cols).total();
     }
     unit.candidates.push_back({&format, bytes, {}, {}});
   }
@@ -73,13 +73,15 @@ FormatMap PrecisionPlan::formats() const {
   return formats;
 }
 
-PrecisionPlan EmptyPlan(const ModelConfig& config) {
+PrecisionPlan EmptyPlan(const Description& description) {
   PrecisionPlan plan;
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    for (const Slot first : kInputs) plan.units.push_back(MakeUnit(config, layer, first));
+  for (std::size_t layer = 0; layer < description.blocks.size(); ++layer) {
+    const Block& block = description.blocks[layer];
+    for (std::size_t input = 0; input < block.inputs.size(); ++input)
+      plan.units.push_back(MakeUnit(block, layer, input));
   }
-  plan.linear_weights = LinearWeights(config);
-  plan.other_bytes = ModelBytes(config, nullptr) - 2 * plan.linear_weights;
+  plan.linear_weights = LinearWeights(description);
+  plan.other_bytes = ModelBytes(description, nullptr) - 2 * plan.linear_weights;
   return plan;
 }
 

@@ -12,7 +12,7 @@
 
 #include "base/result.h"
 #include "formats/format.h"
-#include "model/config.h"
+#include "model/description.h"
 #include "model/weights.h"
 
 namespace marlin {
@@ -30,10 +30,10 @@ struct PlanCandidate {
   std::optional<double> kl() const { return measured_kl ? measured_kl : estimated_kl; }
 };
 
-// Linear layers that share an input share a format: one unit.
+// Matrices that read the same input share a format: one unit.
 struct PlanUnit {
   std::size_t layer = 0;
-  Slot first = kQ;
+  std::size_t input = 0;  // of the block
   std::vector<std::string> stems;
   std::vector<PlanCandidate> candidates;
   std::size_t chosen = 0;
@@ -80,7 +80,7 @@ struct PrecisionPlan {
 };
 
 // Every unit of a model with all its candidates, nothing measured, the first of them chosen; the counts of the plan.
-PrecisionPlan EmptyPlan(const ModelConfig& config);
+PrecisionPlan EmptyPlan(const Description& description);
 
 // The same format everywhere. Bytes and the sum of the KLs; null when the units lack it.
 struct UniformChoice {
@@ -106,7 +106,7 @@ std::string PlanToJson(const PrecisionPlan& plan);
 
 // The plan of this model, as it may have been edited. Errors: kInput (not a plan; another model or tokenizer; tensors
 // or formats that there are not, tensors twice or missing, tied ones in two formats, more than its budget: each named).
-Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelConfig& config,
+Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const Description& description,
                                const std::string& model_sha256, const std::string& tokenizer_sha256);
 
 }  // namespace marlin

@@ -314,7 +314,7 @@ Status WritePlan(const PrecisionPlan& plan, const std::filesystem::path& file) {
   return WriteFileAtomic(file, PlanToJson(plan));
 }
 
-Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelConfig& config,
+Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const Description& description,
                                const std::string& model_sha256, const std::string& tokenizer_sha256) {
   constexpr std::size_t kLargest = std::size_t{1} << 28;
   const auto text = ReadFile(file, kLargest);
@@ -332,7 +332,7 @@ Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const ModelCon
                             document.value("version", json()).dump(), kVersion));
     return reader.status().error();
   }
-  PrecisionPlan plan = EmptyPlan(config);
+  PrecisionPlan plan = EmptyPlan(description);
   ReadSource(document, reader, plan);
   if (!reader.status().ok()) return reader.status().error();
   if (plan.model_sha256 != model_sha256 || plan.tokenizer_sha256 != tokenizer_sha256) {

@@ -11,29 +11,19 @@
 #include "base/rng.h"
 #include "formats/formats.h"
 #include "model/sizes.h"
+#include "model/test_description.h"
 
 namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.vocab_size = 300;
-  config.hidden_size = 96;
-  config.layers = 3;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 24;
-  config.intermediate_size = 200;
-  config.tied_head = true;
-  return config;
-}
+Description SmallModel() { return TestDescription({300, 96, 3, 4, 2, 24, 200, 64, true}); }
 
 // Random divergences that fall with the bytes.
 PrecisionPlan RandomPlan(std::uint64_t seed) {
   Rng rng(seed);
-  PrecisionPlan plan = EmptyPlan(SmallConfig());
+  PrecisionPlan plan = EmptyPlan(SmallModel());
   plan.model_name = "small";
   plan.model_sha256 = "aaaa";
   plan.tokenizer_sha256 = "bbbb";
@@ -56,16 +46,16 @@ PrecisionPlan RandomPlan(std::uint64_t seed) {
 }
 
 TEST(PrecisionPlan, UnitsCoverTheLinearLayersWithExactBytes) {
-  const ModelConfig config = SmallConfig();
-  const PrecisionPlan plan = EmptyPlan(config);
+  const Description model = SmallModel();
+  const PrecisionPlan plan = EmptyPlan(model);
   ASSERT_EQ(plan.units.size(), 12u);
   EXPECT_EQ(plan.units[4].stems.size(), 3u);
   EXPECT_EQ(plan.units[5].stems, std::vector<std::string>{"model.layers.1.self_attn.o_proj"});
   EXPECT_EQ(plan.units[6].stems.size(), 2u);
-  EXPECT_EQ(plan.linear_weights, LinearWeights(config));
+  EXPECT_EQ(plan.linear_weights, LinearWeights(model));
   for (const UniformChoice& choice : UniformChoices(plan)) {
-    EXPECT_EQ(choice.bytes, LinearBytes(config, choice.format->info)) << choice.format->info.name;
-    EXPECT_EQ(choice.bytes + plan.other_bytes, ModelBytes(config, choice.format));
+    EXPECT_EQ(choice.bytes, LinearBytes(model, choice.format->info)) << choice.format->info.name;
+    EXPECT_EQ(choice.bytes + plan.other_bytes, ModelBytes(model, choice.format));
     EXPECT_FALSE(choice.kl.has_value()) << "nothing is measured yet";
   }
   EXPECT_EQ(plan.units[0].candidates.back().name(), kKeptName);
@@ -117,7 +107,7 @@ class PlanFile : public testing::Test {
   }
   void TearDown() override { fs::remove(file_); }
 
-  Result<PrecisionPlan> Read() const { return ReadPlan(file_, SmallConfig(), "aaaa", "bbbb"); }
+  Result<PrecisionPlan> Read() const { return ReadPlan(file_, SmallModel(), "aaaa", "bbbb"); }
 
   // The plan as somebody edited it.
   void ExpectError(const std::function<void(json&)>& edit, const std::string& word) const {

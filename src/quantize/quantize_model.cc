@@ -4,7 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
+#include <functional>
+#include <map>
 #include <set>
 
 #include "base/check.h"
@@ -14,6 +15,7 @@
 #include "io/quantized_checkpoint.h"
 #include "io/quantized_layout.h"
 #include "io/tokenizer.h"
+#include "model/families/family.h"
 #include "model/weights.h"
 #include "quantize/layer_store.h"
 #include "quantize/weight_maker.h"
@@ -77,14 +79,23 @@ Result<std::map<std::string, std::string>> CompanionFiles(const Checkpoint& chec
   return files;
 }
 
-// Where a weight comes in the forward pass: embedding, layer 0, 1, ..., the rest.
-std::size_t ExecutionRank(const std::string& name) {
-  if (name.starts_with(kEmbeddingStem)) return 0;
-  constexpr std::string_view kLayers = "model.layers.";
-  std::size_t layer = 0;
-  if (!name.starts_with(kLayers)) return SIZE_MAX;
-  std::from_chars(name.data() + kLayers.size(), name.data() + name.size(), layer);
-  return layer + 1;
+// Weights in the order of the forward pass: embedding, layer 0, 1, ..., the rest.
+void SortByExecution(const Description& d, std::vector<PlannedWeight>& weights) {
+  std::map<std::string, std::size_t, std::less<>> ranks;
+  const auto add = [&](const Matrix& matrix, std::size_t rank) {
+    ranks[matrix.name] = ranks[d.NameOf(matrix.source)] = rank;
+    if (matrix.bias) ranks[d.NameOf(*matrix.bias)] = rank;
+  };
+  for (std::size_t i = 0; i < d.blocks.size(); ++i) {
+    for (const Matrix& matrix : d.blocks[i].matrices) add(matrix, i + 1);
+    for (const Vector& vector : d.blocks[i].vectors) ranks[d.NameOf(vector.source)] = i + 1;
+  }
+  add(d.matrices[d.embedding], 0);
+  const auto rank = [&](const PlannedWeight& weight) {
+    const auto found = ranks.find(weight.name);
+    return found == ranks.end() ? SIZE_MAX : found->second;
+  };
+  std::ranges::stable_sort(weights, {}, rank);
 }
 
 Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWriter& writer, const ProgressFn& progress,
@@ -222,34 +233,39 @@ fs::path KeptLayersOf(const fs::path& folder) {
   return kept;
 }
 
-Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options) {
-  if (options.quantize_head && config.tied_head && !options.quantize_embeddings) {
+Result<std::vector<std::string>> StemsToQuantize(const Description& description, const QuantizeOptions& options) {
+  if (options.quantize_head && description.tied_head() && !options.quantize_embeddings) {
     return Error{ErrorCode::kUsage, "this model's head is its embedding; quantize both with --quantize-embeddings"};
   }
   std::vector<std::string> stems;
-  if (options.quantize_embeddings) stems.emplace_back(kEmbeddingStem);
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    for (std::size_t s = 0; s < kSlots; ++s) stems.push_back(LinearStem(layer, static_cast<Slot>(s)));
+  if (options.quantize_embeddings) stems.push_back(description.matrices[description.embedding].name);
+  for (const Block& block : description.blocks) {
+    for (const Matrix& matrix : block.matrices) {
+      if (!matrix.keep_16_bits) stems.push_back(matrix.name);
+    }
   }
-  if (options.quantize_head && !config.tied_head) stems.emplace_back(kHeadStem);
+  if (options.quantize_head && !description.tied_head()) stems.push_back(description.matrices[description.head].name);
   return stems;
 }
 
-Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions& options) {
+Result<FormatMap> FormatsToUse(const Description& description, const QuantizeOptions& options) {
   MARLIN_CHECK((options.format == nullptr) != (options.formats == nullptr), "one format, or one for each");
   if (options.formats != nullptr) return *options.formats;
-  const auto stems = StemsToQuantize(config, options);
+  const auto stems = StemsToQuantize(description, options);
   if (!stems) return stems.error();
   FormatMap formats;
   for (const std::string& stem : *stems) formats[stem] = options.format;
   return formats;
 }
 
-std::uint64_t QuantizingBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, MethodNeeds needs) {
+std::uint64_t QuantizingBytes(const Description& description, std::size_t windows, std::size_t ctx, MethodNeeds needs) {
   const bool gram = needs == MethodNeeds::kGram;
-  const std::uint64_t widest = std::max({config.hidden_size, config.q_size(), config.intermediate_size});
+  std::uint64_t widest = 0;
+  for (const Block& block : description.blocks) {
+    for (const Matrix& matrix : block.matrices) widest = std::max<std::uint64_t>(widest, matrix.cols);
+  }
   // With a Gram matrix also the factored Hessian and its work space, in double.
-  return LayerWalk::Bytes(config, windows, ctx, gram) + (gram ? 2 * sizeof(double) * widest * widest : 0);
+  return LayerWalk::Bytes(description, windows, ctx, gram) + (gram ? 2 * sizeof(double) * widest * widest : 0);
 }
 
 Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
@@ -276,28 +292,28 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   const auto recipe = ParseRecipe(options.method);
   if (!recipe) return recipe.error();
   if (auto status = CheckCalibration(options, *recipe); !status) return status.error();
-  const auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
-  auto formats = FormatsToUse(*config, options);
+  const auto description = DescribeModel(checkpoint.config);
+  if (!description) {
+    return Error{description.error().code, checkpoint.path.string() + ": " + description.error().message};
+  }
+  auto formats = FormatsToUse(*description, options);
   if (!formats) return formats.error();
   if (auto status = CheckOptions(checkpoint, options, *formats); !status) return status.error();
   ThreadPool pool(options.threads > 0 ? options.threads : AvailableThreads());
 
   const std::optional<std::uint64_t> seed = recipe->rotate ? std::optional(options.rotation_seed) : std::nullopt;
-  const auto source = SourceTensors::Create(checkpoint, *config, seed, pool);
+  const auto source = SourceTensors::Create(checkpoint, *description, seed, pool);
   if (!source) return source.error();
 
   QuantizeSummary summary;
   summary.rotated = DescribeRotation(*source);
-  summary.fp16_bytes = 2 * CountParameters(*config);
+  summary.fp16_bytes = 2 * CountParameters(*description);
   auto plan = PlanFolder(*source, options, *formats, summary);
   if (!plan) return plan.error();
   auto files = CompanionFiles(checkpoint);
   if (!files) return files.error();
   plan->files = std::move(*files);
-  std::stable_sort(plan->weights.begin(), plan->weights.end(), [](const PlannedWeight& a, const PlannedWeight& b) {
-    return ExecutionRank(a.name) < ExecutionRank(b.name);
-  });
+  SortByExecution(*description, plan->weights);
   Provenance& provenance = plan->provenance;
   provenance.method = recipe->name;
   provenance.rotation = RotationJson(*source, options.rotation_seed);

@@ -12,7 +12,7 @@
 #include "formats/format.h"
 #include "io/checkpoint.h"
 #include "io/verify_folder.h"
-#include "model/config.h"
+#include "model/description.h"
 #include "quantize/clipped.h"
 #include "quantize/layer_walk.h"
 #include "quantize/method.h"
@@ -60,7 +60,7 @@ struct StoredSizes {
 };
 
 // Peak bytes of quantizing over calibration windows, beside the files.
-std::uint64_t QuantizingBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, MethodNeeds needs);
+std::uint64_t QuantizingBytes(const Description& description, std::size_t windows, std::size_t ctx, MethodNeeds needs);
 
 // Where the layers of an interrupted calibrated run wait for the same command: "FOLDER.part".
 std::filesystem::path KeptLayersOf(const std::filesystem::path& folder);
@@ -70,9 +70,9 @@ Result<StoredSizes> MeasureQuantizedFolder(const std::filesystem::path& folder);
 
 // The stems that a configuration quantizes, in the order of the forward pass. Errors: kUsage (a head that is the
 // embedding).
-Result<std::vector<std::string>> StemsToQuantize(const ModelConfig& config, const QuantizeOptions& options);
+Result<std::vector<std::string>> StemsToQuantize(const Description& description, const QuantizeOptions& options);
 // Stems and formats of either kind of options. Errors: as StemsToQuantize.
-Result<FormatMap> FormatsToUse(const ModelConfig& config, const QuantizeOptions& options);
+Result<FormatMap> FormatsToUse(const Description& description, const QuantizeOptions& options);
 
 struct QuantizeSummary {
   StoredSizes sizes;

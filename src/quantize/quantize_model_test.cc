@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "formats/formats.h"
 #include "io/tensor.h"
+#include "model/test_description.h"
 
 namespace marlin {
 namespace {
@@ -58,25 +59,24 @@ TEST(Methods, WithoutTheStatisticsTheyNeed) {
   }
 }
 
-ModelConfig SmallConfig(bool tied) {
-  ModelConfig config;
-  config.layers = 2;
-  config.tied_head = tied;
-  return config;
+Description SmallModel(bool tied) {
+  TestSizes sizes;
+  sizes.tied = tied;
+  return TestDescription(sizes);
 }
 
 TEST(StemsToQuantize, LinearLayersUnlessTold) {
   QuantizeOptions options;
-  const auto linear = StemsToQuantize(SmallConfig(false), options);
+  const auto linear = StemsToQuantize(SmallModel(false), options);
   ASSERT_TRUE(linear.ok());
   EXPECT_EQ(linear->size(), 14u);
   EXPECT_EQ(linear->front(), "model.layers.0.self_attn.q_proj");
   EXPECT_EQ(linear->back(), "model.layers.1.mlp.down_proj");
   options.quantize_embeddings = options.quantize_head = true;
-  EXPECT_EQ(StemsToQuantize(SmallConfig(false), options)->size(), 16u);
-  EXPECT_EQ(StemsToQuantize(SmallConfig(true), options)->size(), 15u) << "a tied head is the embedding";
+  EXPECT_EQ(StemsToQuantize(SmallModel(false), options)->size(), 16u);
+  EXPECT_EQ(StemsToQuantize(SmallModel(true), options)->size(), 15u) << "a tied head is the embedding";
   options.quantize_embeddings = false;
-  EXPECT_EQ(StemsToQuantize(SmallConfig(true), options).error().code, ErrorCode::kUsage);
+  EXPECT_EQ(StemsToQuantize(SmallModel(true), options).error().code, ErrorCode::kUsage);
 }
 
 }  // namespace

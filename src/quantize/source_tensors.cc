@@ -21,60 +21,63 @@ const FormatRow& FormatFor(std::span<const float> values) {
 
 }  // namespace
 
-SourceTensors::SourceTensors(const Checkpoint& checkpoint, const ModelConfig& config, ThreadPool& pool)
-    : checkpoint_(&checkpoint), config_(&config), pool_(&pool) {}
+SourceTensors::SourceTensors(const Checkpoint& checkpoint, const Description& description, ThreadPool& pool)
+    : checkpoint_(&checkpoint), description_(&description), pool_(&pool) {}
+
+void SourceTensors::ListMatrix(const Matrix& matrix, const Place& place) {
+  places_[description_->NameOf(matrix.source)] = place;
+  if (!matrix.bias) return;
+  places_[description_->NameOf(*matrix.bias)] = {1, matrix.rows, RotatedBy::kNone, place.rows_rotated_by};
+}
 
 void SourceTensors::ListPlaces() {
-  const ModelConfig& c = *config_;
-  struct Rotations {
-    RotatedBy rows, cols;
-    std::optional<Norm> norm;
+  const Description& d = *description_;
+  const auto name_of = [&](const Parts& parts, std::size_t norm) {
+    return d.NameOf(parts.vectors[*parts.norms[norm].weight].source);
   };
-  constexpr Rotations kReads = {RotatedBy::kNone, RotatedBy::kResidual, kAttentionNorm};
-  constexpr Rotations kReadsMlp = {RotatedBy::kNone, RotatedBy::kResidual, kMlpNorm};
-  constexpr Rotations kRotations[kSlots] = {kReads,                                                     // q
-                                            kReads,                                                     // k
-                                            {RotatedBy::kHeads, RotatedBy::kResidual, kAttentionNorm},  // v
-                                            {RotatedBy::kResidual, RotatedBy::kHeads, std::nullopt},    // o
-                                            kReadsMlp,                                                  // gate
-                                            kReadsMlp,                                                  // up
-                                            {RotatedBy::kResidual, RotatedBy::kNone, std::nullopt}};    // down
-  for (std::size_t layer = 0; layer < c.layers; ++layer) {
-    for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-      places_[NormName(layer, norm)] = {1, c.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", true};
+  for (const Block& block : d.blocks) {
+    std::vector<Place> places;
+    for (const Matrix& matrix : block.matrices) {
+      places.push_back({matrix.rows, matrix.cols, matrix.adds_to_hidden ? RotatedBy::kResidual : RotatedBy::kNone});
     }
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const Rotations& rotated = kRotations[s];
-      const std::size_t rows = kLinearSlots[s].rows(c);
-      places_[WeightName(stem)] = {
-          rows, kLinearSlots[s].cols(c), rotated.rows, rotated.cols, rotated.norm ? NormName(layer, *rotated.norm) : "",
-          false};
-      if (c.HasBias(layer, static_cast<Slot>(s))) places_[stem + ".bias"] = {1, rows, RotatedBy::kNone, rotated.rows};
+    for (const Input& input : block.inputs) {
+      const bool of_heads = input.absorber && input.absorber->is_linear;
+      if (of_heads) places[input.absorber->index].rows_rotated_by = RotatedBy::kHeads;
+      for (const std::size_t m : input.matrices) {
+        if (of_heads) places[m].cols_rotated_by = RotatedBy::kHeads;
+        if (!block.ReadsHidden(input)) continue;
+        places[m].cols_rotated_by = RotatedBy::kResidual;
+        places[m].norm = name_of(block, input.absorber->index);
+      }
+    }
+    for (std::size_t m = 0; m < places.size(); ++m) ListMatrix(block.matrices[m], places[m]);
+    for (const std::size_t norm : {block.mixer_norm, block.feed_forward_norm}) {
+      places_[name_of(block, norm)] = {1, d.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", true};
     }
   }
-  places_[WeightName(kEmbeddingStem)] = {c.vocab_size, c.hidden_size, RotatedBy::kNone, RotatedBy::kResidual};
-  places_[kFinalNormName] = {1, c.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", !c.tied_head};
-  if (c.tied_head) return;
-  places_[WeightName(kHeadStem)] = {c.vocab_size, c.hidden_size, RotatedBy::kNone, RotatedBy::kResidual,
-                                    kFinalNormName};
+  const std::string final_norm = name_of(d, d.final_norm);
+  ListMatrix(d.matrices[d.embedding], {d.vocab_size, d.hidden_size, RotatedBy::kNone, RotatedBy::kResidual});
+  places_[final_norm] = {1, d.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", !d.tied_head()};
+  if (d.tied_head()) return;
+  ListMatrix(d.matrices[d.head], {d.vocab_size, d.hidden_size, RotatedBy::kNone, RotatedBy::kResidual, final_norm});
 }
 
 Status SourceTensors::CreateRotations(std::uint64_t seed) {
-  heads_.emplace(config_->head_dim, seed + 1);
-  if (config_->tied_head) {
-    const auto norm = Read(kFinalNormName);
+  heads_.emplace(DimensionsOf(*description_).head_dim, seed + 1);
+  if (description_->tied_head()) {
+    const Norm& final_norm = description_->norms[description_->final_norm];
+    const auto norm = Read(description_->NameOf(description_->vectors[*final_norm.weight].source));
     if (!norm) return norm.error();
     const bool constant = std::ranges::all_of(*norm, [&](float value) { return value == norm->front(); });
     if (!constant) return {};
   }
-  residual_.emplace(config_->hidden_size, seed);
+  residual_.emplace(description_->hidden_size, seed);
   return {};
 }
 
-Result<SourceTensors> SourceTensors::Create(const Checkpoint& checkpoint, const ModelConfig& config,
+Result<SourceTensors> SourceTensors::Create(const Checkpoint& checkpoint, const Description& description,
                                             std::optional<std::uint64_t> rotation_seed, ThreadPool& pool) {
-  SourceTensors source(checkpoint, config, pool);
+  SourceTensors source(checkpoint, description, pool);
   source.ListPlaces();
   if (!rotation_seed) return source;
   if (auto status = source.CreateRotations(*rotation_seed); !status) return status.error();
@@ -182,36 +185,36 @@ Result<std::unique_ptr<Buffer>> SourceTensors::LoadVector(const std::string& nam
   return buffer;
 }
 
-Result<Layer> SourceTensors::LoadLayer(Backend& backend, std::size_t index) const {
-  if (!rotated()) return marlin::LoadLayer(*checkpoint_, *config_, backend, Precision::kSixteenBit, index);
-  Layer layer;
-  for (auto [norm, buffer] : {std::pair{kAttentionNorm, &layer.attention_norm}, std::pair{kMlpNorm, &layer.mlp_norm}}) {
-    auto loaded = LoadVector(NormName(index, norm), backend);
-    if (!loaded) return loaded.error();
-    *buffer = std::move(*loaded);
+Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index) const {
+  if (!rotated()) return marlin::LoadBlock(*checkpoint_, *description_, backend, Precision::kSixteenBit, index);
+  const Block& block = description_->blocks[index];
+  LoadedParts loaded;
+  for (const Vector& vector : block.vectors) {
+    auto buffer = LoadVector(description_->NameOf(vector.source), backend);
+    if (!buffer) return buffer.error();
+    loaded.vectors.push_back(std::move(*buffer));
   }
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(index, static_cast<Slot>(s));
-    const auto values = Values(WeightName(stem));
+  for (const Matrix& matrix : block.matrices) {
+    Linear& linear = loaded.matrices.emplace_back();
+    const auto values = Values(description_->NameOf(matrix.source));
     if (!values) return values.error();
-    const Place& place = places_.at(WeightName(stem));
-    auto weight = backend.Pack(Encode(*FindFormat("fp32"), {values->data(), place.rows, place.cols}, *pool_).view());
+    auto weight = backend.Pack(Encode(*FindFormat("fp32"), {values->data(), matrix.rows, matrix.cols}, *pool_).view());
     if (!weight) return weight.error();
-    layer.linear[s].weight = std::move(*weight);
-    if (!config_->HasBias(index, static_cast<Slot>(s))) continue;
-    auto bias = LoadVector(stem + ".bias", backend);
+    linear.weight = std::move(*weight);
+    if (!matrix.bias) continue;
+    auto bias = LoadVector(description_->NameOf(*matrix.bias), backend);
     if (!bias) return bias.error();
-    layer.linear[s].bias = std::move(*bias);
+    linear.bias = std::move(*bias);
   }
-  return layer;
+  return loaded;
 }
 
 Result<std::unique_ptr<Weight>> SourceTensors::LoadEmbedding(Backend& backend) const {
-  if (!rotated()) return marlin::LoadEmbedding(*checkpoint_, *config_, backend, Precision::kSixteenBit);
-  const auto values = Values(WeightName(kEmbeddingStem));
+  if (!rotated()) return marlin::LoadEmbedding(*checkpoint_, *description_, backend, Precision::kSixteenBit);
+  const Matrix& embedding = description_->matrices[description_->embedding];
+  const auto values = Values(description_->NameOf(embedding.source));
   if (!values) return values.error();
-  return backend.Pack(
-      Encode(FormatFor(*values), {values->data(), config_->vocab_size, config_->hidden_size}, *pool_).view());
+  return backend.Pack(Encode(FormatFor(*values), {values->data(), embedding.rows, embedding.cols}, *pool_).view());
 }
 
 }  // namespace marlin

@@ -1,10 +1,12 @@
 // The tensors of a model before quantization: the 16-bit values of the original in fp32, rotated if requested. A
 // rotation changes no output of the model:
 //
-//   heads     inside every head, the output of v_proj and the columns of o_proj are rotated by Q; for every model.
-//   residual  the embedding, the outputs of o_proj and down_proj, and the columns of all that reads the residual stream
-//             (q, k, v, gate, up, head), after the weights of the norms, which do not commute with Q, have moved into
-//             these columns and become 1. A head that is the embedding cannot absorb the final norm's weight: then
+//   heads     inside every head, the rows of the values and the columns of what attention gives are rotated by Q; for
+//             every model.
+//   residual  the embedding, the rows of all that adds to the residual stream, and the columns of all that reads it
+//   (the
+//             head too), after the weights of the norms, which do not commute with Q, have moved into these columns and
+//             become 1. A head that is the embedding cannot absorb the final norm's weight: then
 //             only if that weight is constant.
 #pragma once
 
@@ -19,7 +21,7 @@
 #include "base/thread_pool.h"
 #include "io/checkpoint.h"
 #include "kernels/backend.h"
-#include "model/config.h"
+#include "model/description.h"
 #include "model/weights.h"
 #include "quantize/rotation.h"
 
@@ -28,11 +30,11 @@ namespace marlin {
 class SourceTensors {
  public:
   // rotation_seed: not set = no rotation. Everything given outlives the source. Errors: those of Values.
-  static Result<SourceTensors> Create(const Checkpoint& checkpoint, const ModelConfig& config,
+  static Result<SourceTensors> Create(const Checkpoint& checkpoint, const Description& description,
                                       std::optional<std::uint64_t> rotation_seed, ThreadPool& pool);
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
-  const ModelConfig& config() const { return *config_; }
+  const Description& description() const { return *description_; }
   bool rotated() const { return heads_.has_value(); }
   bool residual_rotated() const { return residual_.has_value(); }
 
@@ -47,9 +49,9 @@ class SourceTensors {
   // The tensor in it. Errors: those of Values.
   Result<EncodedMatrix> Plain(const std::string& name, const FormatRow& format) const;
 
-  // For a walk through the layers: matrices as Values gives them, vectors and the embedding as they are written.
+  // For a walk through the blocks: matrices as Values gives them, vectors and the embedding as they are written.
   // Errors: those of Values, kResource.
-  Result<Layer> LoadLayer(Backend& backend, std::size_t index) const;
+  Result<LoadedParts> LoadBlock(Backend& backend, std::size_t index) const;
   Result<std::unique_ptr<Weight>> LoadEmbedding(Backend& backend) const;
 
  private:
@@ -63,8 +65,9 @@ class SourceTensors {
     std::string norm = {};  // moves into the columns when the residual stream is rotated
     bool is_moved = false;  // is such a norm: becomes 1
   };
-  SourceTensors(const Checkpoint& checkpoint, const ModelConfig& config, ThreadPool& pool);
+  SourceTensors(const Checkpoint& checkpoint, const Description& description, ThreadPool& pool);
   void ListPlaces();
+  void ListMatrix(const Matrix& matrix, const Place& place);
   Status CreateRotations(std::uint64_t seed);
   const Orthogonal* Find(RotatedBy rotation) const;
   bool Changes(const Place& place) const;
@@ -72,7 +75,7 @@ class SourceTensors {
   Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, Backend& backend) const;
 
   const Checkpoint* checkpoint_;
-  const ModelConfig* config_;
+  const Description* description_;
   ThreadPool* pool_;
   std::map<std::string, Place> places_;
   std::optional<Orthogonal> heads_, residual_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "io/test_files.h"
+#include "model/test_description.h"
 #include "quantize/test_checkpoints.h"
 
 namespace marlin {
@@ -14,9 +15,9 @@ class RotatedSource : public TemporaryFolder {
   void Make(const TestShape& shape, std::uint64_t seed, int threads = 2) {
     pool_ = std::make_unique<ThreadPool>(threads);
     checkpoint_ = WriteTestCheckpoint(folder_, shape, 5);
-    config_ = *ParseModelConfig(checkpoint_.config);
-    auto plain = SourceTensors::Create(checkpoint_, config_, std::nullopt, *pool_);
-    auto rotated = SourceTensors::Create(checkpoint_, config_, seed, *pool_);
+    description_ = *DescribeModel(checkpoint_.config);
+    auto plain = SourceTensors::Create(checkpoint_, description_, std::nullopt, *pool_);
+    auto rotated = SourceTensors::Create(checkpoint_, description_, seed, *pool_);
     ASSERT_TRUE(plain.ok() && rotated.ok());
     plain_.emplace(std::move(*plain));
     rotated_.emplace(std::move(*rotated));
@@ -24,7 +25,7 @@ class RotatedSource : public TemporaryFolder {
 
   std::unique_ptr<ThreadPool> pool_;
   Checkpoint checkpoint_;
-  ModelConfig config_;
+  Description description_;
   std::optional<SourceTensors> plain_, rotated_;
 };
 
@@ -42,7 +43,7 @@ TEST_F(RotatedSource, ComputesWhatTheOriginalDoes) {
     EXPECT_TRUE(rotated_->residual_rotated());
     const TensorValues before = AllValues(*plain_);
     const TensorValues after = AllValues(*rotated_);
-    EXPECT_LT(RelativeDifference(LogitsOf(config_, before), LogitsOf(config_, after)), 1e-5) << shape.hidden;
+    EXPECT_LT(RelativeDifference(LogitsOf(description_, before), LogitsOf(description_, after)), 1e-5) << shape.hidden;
     std::size_t changed = 0;
     for (const auto& [name, values] : after) changed += values != before.at(name) ? 1 : 0;
     EXPECT_GE(changed, 2u * 9 + 1) << "norms, matrices, embedding";
@@ -55,7 +56,7 @@ TEST_F(RotatedSource, ATiedHeadWithANormKeepsTheResidualStream) {
   EXPECT_FALSE(rotated_->residual_rotated());
   const TensorValues before = AllValues(*plain_);
   const TensorValues after = AllValues(*rotated_);
-  EXPECT_LT(RelativeDifference(LogitsOf(config_, before), LogitsOf(config_, after)), 1e-5);
+  EXPECT_LT(RelativeDifference(LogitsOf(description_, before), LogitsOf(description_, after)), 1e-5);
   for (const auto& [name, values] : after) {
     const bool turned = name.find("v_proj") != std::string::npos || name.find("o_proj.weight") != std::string::npos;
     EXPECT_EQ(values != before.at(name), turned) << name;
@@ -73,7 +74,7 @@ TEST_F(RotatedSource, SeedDecidesAndThreadsDoNot) {
 
 TEST_F(RotatedSource, WritesWhatItChangedInFp16AndTheRestAsItWas) {
   Make({}, 3);
-  for (const PlannedTensor& tensor : TestTensors(config_)) {
+  for (const PlannedTensor& tensor : TestTensors(description_)) {
     const bool same = rotated_->Values(tensor.name).value() == plain_->Values(tensor.name).value();
     const bool norm = tensor.name.find("norm") != std::string::npos;
     const auto format = rotated_->PlainFormat(tensor.name);
@@ -92,8 +93,9 @@ TEST_F(RotatedSource, WritesWhatItChangedInFp16AndTheRestAsItWas) {
 
 TEST_F(RotatedSource, WrongShapesAreNamed) {
   Make({}, 3);
-  ModelConfig wider = config_;
-  wider.intermediate_size += 2;
+  Description wider = description_;
+  Matrix& down = wider.blocks[1].matrices[kDownMatrix];
+  down.cols += 2;
   const auto source = SourceTensors::Create(checkpoint_, wider, 3, *pool_);
   ASSERT_TRUE(source.ok());
   const auto values = source->Values("model.layers.1.mlp.down_proj.weight");

@@ -17,6 +17,7 @@
 #include "io/checkpoint.h"
 #include "io/safetensors_writer.h"
 #include "kernels/reference_backend.h"
+#include "model/families/family.h"
 #include "model/model.h"
 #include "quantize/source_tensors.h"
 
@@ -33,7 +34,7 @@ struct TestShape {
   std::size_t intermediate = 50;
 };
 
-inline nlohmann::json TestConfig(const TestShape& shape) {
+inline nlohmann::json ConfigOf(const TestShape& shape) {
   return {{"architectures", {shape.qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
           {"vocab_size", 41},
           {"hidden_size", shape.hidden},
@@ -49,30 +50,31 @@ inline nlohmann::json TestConfig(const TestShape& shape) {
           {"max_position_embeddings", 64}};
 }
 
-// Names and shapes of every tensor of a configuration.
-inline std::vector<PlannedTensor> TestTensors(const ModelConfig& c) {
-  std::vector<PlannedTensor> plan = {{"model.embed_tokens.weight", DType::kBF16, {c.vocab_size, c.hidden_size}}};
-  for (std::size_t layer = 0; layer < c.layers; ++layer) {
-    for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-      plan.push_back({NormName(layer, norm), DType::kBF16, {c.hidden_size}});
-    }
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const LinearSlot& slot = kLinearSlots[s];
-      plan.push_back({stem + ".weight", DType::kBF16, {slot.rows(c), slot.cols(c)}});
-      if (c.HasBias(layer, static_cast<Slot>(s))) plan.push_back({stem + ".bias", DType::kBF16, {slot.rows(c)}});
-    }
+// Names and shapes of every tensor of a model.
+inline std::vector<PlannedTensor> TestTensors(const Description& d) {
+  std::vector<PlannedTensor> plan;
+  const auto add_matrix = [&](const Matrix& matrix) {
+    plan.push_back({d.NameOf(matrix.source), DType::kBF16, {matrix.rows, matrix.cols}});
+    if (matrix.bias) plan.push_back({d.NameOf(*matrix.bias), DType::kBF16, {matrix.rows}});
+  };
+  const auto add_vectors = [&](const Parts& parts) {
+    for (const Vector& vector : parts.vectors) plan.push_back({d.NameOf(vector.source), DType::kBF16, {vector.size}});
+  };
+  add_matrix(d.matrices[d.embedding]);
+  for (const Block& block : d.blocks) {
+    add_vectors(block);
+    for (const Matrix& matrix : block.matrices) add_matrix(matrix);
   }
-  plan.push_back({kFinalNormName, DType::kBF16, {c.hidden_size}});
-  if (!c.tied_head) plan.push_back({"lm_head.weight", DType::kBF16, {c.vocab_size, c.hidden_size}});
+  add_vectors(d);
+  if (!d.tied_head()) add_matrix(d.matrices[d.head]);
   return plan;
 }
 
 // Random values in BF16; norms around 1 with spread, so that they do not commute with a rotation.
 inline Checkpoint WriteTestCheckpoint(const std::filesystem::path& folder, const TestShape& shape, std::uint64_t seed) {
   std::filesystem::create_directories(folder);
-  EXPECT_TRUE(WriteFileAtomic(folder / "config.json", TestConfig(shape).dump()).ok());
-  const auto config = ParseModelConfig(TestConfig(shape));
+  EXPECT_TRUE(WriteFileAtomic(folder / "config.json", ConfigOf(shape).dump()).ok());
+  const auto config = DescribeModel(ConfigOf(shape));
   EXPECT_TRUE(config.ok()) << config.error().message;
   const auto plan = TestTensors(*config);
   auto writer = SafetensorsWriter::Create(folder, plan);
@@ -80,7 +82,7 @@ inline Checkpoint WriteTestCheckpoint(const std::filesystem::path& folder, const
   Rng rng(seed);
   for (const PlannedTensor& tensor : plan) {
     const bool norm = tensor.name.find("norm") != std::string::npos;
-    const bool constant = norm && shape.constant_final_norm && tensor.name == kFinalNormName;
+    const bool constant = norm && shape.constant_final_norm && tensor.name == "model.norm.weight";
     const std::size_t count = tensor.shape[0] * (tensor.shape.size() == 2 ? tensor.shape[1] : 1);
     std::vector<std::uint8_t> bytes;
     for (std::size_t i = 0; i < count; ++i) {
@@ -102,7 +104,7 @@ using TensorValues = std::map<std::string, std::vector<float>>;
 // Every tensor of the source in fp32.
 inline TensorValues AllValues(const SourceTensors& source) {
   TensorValues all;
-  for (const PlannedTensor& tensor : TestTensors(source.config())) {
+  for (const PlannedTensor& tensor : TestTensors(source.description())) {
     auto values = source.Values(tensor.name);
     EXPECT_TRUE(values.ok()) << values.error().message;
     all[tensor.name] = std::move(*values);
@@ -111,41 +113,37 @@ inline TensorValues AllValues(const SourceTensors& source) {
 }
 
 // The logits [tokens, vocab] that a model of these tensors gives for a fixed sequence, computed in fp32.
-inline std::vector<float> LogitsOf(const ModelConfig& config, const TensorValues& tensors) {
+inline std::vector<float> LogitsOf(const Description& d, const TensorValues& tensors) {
   const auto backend = MakeReferenceBackend();
-  const auto matrix = [&](const std::string& stem, std::size_t rows, std::size_t cols) {
-    const MatrixView<const float> values(tensors.at(stem + ".weight").data(), rows, cols);
-    return std::move(*backend->Pack(Encode(*FindFormat("fp32"), values).view()));
-  };
-  const auto vector = [&](const std::string& name) {
-    auto buffer = std::move(*backend->Allocate(tensors.at(name).size()));
-    backend->Upload(tensors.at(name), buffer->data());
+  const auto vector = [&](const Source& source) {
+    const std::vector<float>& values = tensors.at(d.NameOf(source));
+    auto buffer = std::move(*backend->Allocate(values.size()));
+    backend->Upload(values, buffer->data());
     return buffer;
   };
-  Model model;
-  model.config = config;
-  model.backend = backend.get();
-  model.weights.embedding = matrix(kEmbeddingStem, config.vocab_size, config.hidden_size);
-  for (std::size_t i = 0; i < config.layers; ++i) {
-    Layer layer;
-    layer.attention_norm = vector(NormName(i, kAttentionNorm));
-    layer.mlp_norm = vector(NormName(i, kMlpNorm));
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      const std::string stem = LinearStem(i, static_cast<Slot>(s));
-      layer.linear[s].weight = matrix(stem, kLinearSlots[s].rows(config), kLinearSlots[s].cols(config));
-      if (config.HasBias(i, static_cast<Slot>(s))) layer.linear[s].bias = vector(stem + ".bias");
+  const auto load = [&](const Parts& parts) {
+    LoadedParts loaded;
+    for (const Vector& v : parts.vectors) loaded.vectors.push_back(vector(v.source));
+    for (const Matrix& m : parts.matrices) {
+      const MatrixView<const float> values(tensors.at(d.NameOf(m.source)).data(), m.rows, m.cols);
+      Linear& linear = loaded.matrices.emplace_back();
+      linear.weight = std::move(*backend->Pack(Encode(*FindFormat("fp32"), values).view()));
+      if (m.bias) linear.bias = vector(*m.bias);
     }
-    model.weights.layers.push_back(std::move(layer));
-  }
-  model.weights.final_norm = vector(kFinalNormName);
-  if (!config.tied_head) model.weights.own_head = matrix(kHeadStem, config.vocab_size, config.hidden_size);
+    return loaded;
+  };
+  Model model;
+  model.description = d;
+  model.backend = backend.get();
+  model.weights.around = load(d);
+  for (const Block& block : d.blocks) model.weights.blocks.push_back(load(block));
   Rng rng(77);
   std::vector<std::int32_t> tokens(24);
-  for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(rng.Below(config.vocab_size));
+  for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(rng.Below(d.vocab_size));
   auto session = Session::Create(model, tokens.size(), tokens.size());
   EXPECT_TRUE(session.ok());
-  auto logits = std::move(*backend->Allocate(tokens.size() * config.vocab_size));
-  session->Logits(session->Forward(tokens), {logits->data(), tokens.size(), config.vocab_size});
+  auto logits = std::move(*backend->Allocate(tokens.size() * d.vocab_size));
+  session->Logits(session->Forward(tokens), {logits->data(), tokens.size(), d.vocab_size});
   std::vector<float> out(logits->size());
   backend->Download(logits->data(), out);
   return out;

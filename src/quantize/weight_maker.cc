@@ -15,17 +15,23 @@ void WeightMaker::ListPlaces() {
   const auto add = [&](const std::string& name, Place place) {
     if (formats_.contains(name)) places_[name] = std::move(place);
   };
-  const ModelConfig& config = source_->config();
-  for (std::size_t layer = 0; layer < config.layers; ++layer) {
-    for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-      add(NormName(layer, norm), {layer, nullptr, norm, NormName(layer, norm)});
+  const Description& d = source_->description();
+  for (std::size_t layer = 0; layer < d.blocks.size(); ++layer) {
+    const Block& block = d.blocks[layer];
+    for (std::size_t v = 0; v < block.vectors.size(); ++v) {
+      const std::string& name = d.NameOf(block.vectors[v].source);
+      add(name, {layer, &BlockTensors::vectors, v, 0, name});
     }
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-      const std::string weight = WeightName(stem);
-      for (const std::string& name : {stem, weight}) add(name, {layer, &LayerTensors::weights, s, weight});
-      const std::string bias = stem + ".bias";
-      if (config.HasBias(layer, static_cast<Slot>(s))) add(bias, {layer, &LayerTensors::biases, s, bias});
+    for (std::size_t m = 0; m < block.matrices.size(); ++m) {
+      const Matrix& matrix = block.matrices[m];
+      const std::size_t input = block.InputOf(m);
+      const std::string& weight = d.NameOf(matrix.source);
+      for (const std::string& name : {matrix.name, weight}) {
+        add(name, {layer, &BlockTensors::matrices, m, input, weight});
+      }
+      if (!matrix.bias) continue;
+      const std::string& bias = d.NameOf(*matrix.bias);
+      add(bias, {layer, &BlockTensors::biases, m, input, bias});
     }
   }
 }
@@ -63,10 +69,8 @@ Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
   if (!values) return values.error();
   const auto place = places_.find(name);
   const bool known = place != places_.end() && input_.statistics != nullptr;
-  return Quantize(
-      name, *values,
-      known ? &input_.statistics->layers[place->second.layer][InputIndex(static_cast<Slot>(place->second.index))]
-            : nullptr);
+  return Quantize(name, *values,
+                  known ? &input_.statistics->blocks[place->second.layer][place->second.input] : nullptr);
 }
 
 // Whether a tensor is part of what a step makes. Plain tensors are read again where nothing changes them.
@@ -75,38 +79,37 @@ bool WeightMaker::Kept(const std::string& name) const {
 }
 
 // Checks that the checkpoint had every tensor of the layer.
-Status WeightMaker::CheckLayer(std::size_t layer, const LayerTensors& tensors) const {
+Status WeightMaker::CheckLayer(std::size_t layer, const BlockTensors& tensors) const {
   const auto missing = [&](const std::string& name) {
     return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", source_->checkpoint().path.string(), name)};
   };
-  for (const Norm norm : {kAttentionNorm, kMlpNorm}) {
-    if (tensors.norms[norm].empty()) return missing(NormName(layer, norm));
+  const Description& d = source_->description();
+  const Block& block = d.blocks[layer];
+  for (std::size_t v = 0; v < block.vectors.size(); ++v) {
+    if (tensors.vectors[v].empty()) return missing(d.NameOf(block.vectors[v].source));
   }
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const std::string stem = LinearStem(layer, static_cast<Slot>(s));
-    if (tensors.weights[s].empty()) return missing(WeightName(stem));
-    const bool biased = source_->config().HasBias(layer, static_cast<Slot>(s));
-    if (biased && tensors.biases[s].empty()) return missing(stem + ".bias");
+  for (std::size_t m = 0; m < block.matrices.size(); ++m) {
+    const Matrix& matrix = block.matrices[m];
+    if (tensors.matrices[m].empty()) return missing(d.NameOf(matrix.source));
+    if (matrix.bias && tensors.biases[m].empty()) return missing(d.NameOf(*matrix.bias));
   }
   return {};
 }
 
 // A layer with its channels scaled, and the statistics with it.
-Result<LayerTensors> WeightMaker::Scale(std::size_t layer, LayerStatistics& statistics) {
-  LayerTensors tensors;
-  LayerFormats formats;
+Result<BlockTensors> WeightMaker::Scale(std::size_t layer, BlockStatistics& statistics) {
+  const Block& block = source_->description().blocks[layer];
+  BlockTensors tensors(block);
+  BlockFormats formats(block);
   for (const auto& [name, place] : places_) {
     if (place.layer != layer) continue;
     auto values = source_->Values(place.tensor);
     if (!values) return values.error();
     place.In(tensors) = std::move(*values);
-    auto& of_kind = place.kind == nullptr ? formats.norms[place.index]
-                    : place.is_weight()   ? formats.weights[place.index]
-                                          : formats.biases[place.index];
-    of_kind = formats_.at(name);
+    place.In(formats) = formats_.at(name);
   }
   if (auto status = CheckLayer(layer, tensors); !status) return status.error();
-  const auto status = FoldChannelScaling(source_->config(), formats, tensors, statistics, *pool_);
+  const auto status = FoldChannelScaling(block, formats, tensors, statistics, *pool_);
   if (!status) return Error{status.error().code, fmt::format("layer {}: {}", layer, status.error().message)};
   return tensors;
 }
@@ -124,20 +127,20 @@ Result<EncodedMatrix> WeightMaker::MakeTensor(const std::string& name, const Pla
 // A layer whose channels are scaled: the factors of one part change the parts before it, so all its inputs are looked
 // at first.
 Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
-  LayerStatistics statistics;
+  BlockStatistics statistics;
   if (walk_) {
     auto observed = walk_->Observe(recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
     if (!observed) return observed.error();
     statistics = std::move(*observed);
   } else {
-    statistics = input_.statistics->layers[layer];
+    statistics = input_.statistics->blocks[layer];
   }
   auto scaled = Scale(layer, statistics);
   if (!scaled) return scaled.error();
   EncodedLayer made;
   for (const auto& [name, place] : places_) {
     if (place.layer != layer) continue;
-    auto matrix = MakeTensor(name, place, place.In(*scaled), statistics[place.input()]);
+    auto matrix = MakeTensor(name, place, place.In(*scaled), statistics[place.input]);
     if (!matrix) return matrix.error();
     made.emplace(name, std::move(*matrix));
   }
@@ -148,20 +151,20 @@ Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
 // through the layer.
 Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
   EncodedLayer made;
-  for (std::size_t input = 0; input < std::size(kInputs); ++input) {
+  for (std::size_t input = 0; input < source_->description().blocks[layer].inputs.size(); ++input) {
     const auto statistics =
-        walk_->ObserveInput(kInputs[input], recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
+        walk_->ObserveInput(input, recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
     if (!statistics) return statistics.error();
     EncodedLayer part;
     for (const auto& [name, place] : places_) {
-      if (place.layer != layer || place.input() != input || !Kept(name)) continue;
+      if (place.layer != layer || place.input != input || !Kept(name)) continue;
       const auto values = source_->Values(place.tensor);
       if (!values) return values.error();
       auto matrix = MakeTensor(name, place, *values, *statistics);
       if (!matrix) return matrix.error();
       part.emplace(name, std::move(*matrix));
     }
-    if (auto status = walk_->AdvancePart(kInputs[input], part, *progress_); !status) return status.error();
+    if (auto status = walk_->AdvancePart(input, part, *progress_); !status) return status.error();
     made.merge(part);
   }
   return made;

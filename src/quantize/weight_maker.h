@@ -49,14 +49,15 @@ class WeightMaker {
   // A tensor of a layer.
   struct Place {
     std::size_t layer = 0;
-    std::vector<float> (LayerTensors::*kind)[kSlots] = nullptr;  // weights or biases; null = a norm
-    std::size_t index = 0;                                       // Slot or Norm
-    std::string tensor;                                          // in the source
-    bool is_weight() const { return kind == &LayerTensors::weights; }
-    // Of the part that it is made with, in kInputs; norms belong to the first.
-    std::size_t input() const { return kind == nullptr ? 0 : InputIndex(static_cast<Slot>(index)); }
-    std::vector<float>& In(LayerTensors& tensors) const {
-      return kind == nullptr ? tensors.norms[index] : (tensors.*kind)[index];
+    std::vector<std::vector<float>> BlockTensors::*kind = nullptr;
+    std::size_t index = 0;  // in the block's vectors or matrices
+    std::size_t input = 0;  // of the part that it is made with; vectors belong to the first
+    std::string tensor;     // in the source
+    std::vector<float>& In(BlockTensors& tensors) const { return (tensors.*kind)[index]; }
+    const FormatRow*& In(BlockFormats& formats) const {
+      return kind == &BlockTensors::vectors    ? formats.vectors[index]
+             : kind == &BlockTensors::matrices ? formats.matrices[index]
+                                               : formats.biases[index];
     }
   };
   WeightMaker(const SourceTensors& source, const Recipe& recipe, MakerInput input, ThreadPool& pool,
@@ -68,8 +69,8 @@ class WeightMaker {
   Result<EncodedMatrix> Quantize(const std::string& stem, const std::vector<float>& values,
                                  const InputStatistics* statistics);
   Result<EncodedMatrix> MakeAlone(const std::string& name);
-  Status CheckLayer(std::size_t layer, const LayerTensors& tensors) const;
-  Result<LayerTensors> Scale(std::size_t layer, LayerStatistics& statistics);
+  Status CheckLayer(std::size_t layer, const BlockTensors& tensors) const;
+  Result<BlockTensors> Scale(std::size_t layer, BlockStatistics& statistics);
   Result<EncodedMatrix> MakeTensor(const std::string& name, const Place& place, const std::vector<float>& values,
                                    const InputStatistics& statistics);
   Result<EncodedLayer> MakeScaled(std::size_t layer);

@@ -16,10 +16,10 @@ class MakeWeights : public TemporaryFolder {
   void SetUp() override {
     TemporaryFolder::SetUp();
     checkpoint_ = WriteTestCheckpoint(folder_ / "model", {}, 12);
-    config_ = *ParseModelConfig(checkpoint_.config);
+    description_ = *DescribeModel(checkpoint_.config);
     Rng rng(3);
     for (int i = 0; i < 160; ++i) {
-      windows_.stream.tokens.push_back(static_cast<std::int32_t>(rng.Below(config_.vocab_size)));
+      windows_.stream.tokens.push_back(static_cast<std::int32_t>(rng.Below(description_.vocab_size)));
     }
     windows_.ctx = 32;
     windows_.begins = *SpreadWindows(160, 32, 5);
@@ -32,11 +32,11 @@ class MakeWeights : public TemporaryFolder {
     ThreadPool pool(threads);
     const auto recipe = ParseRecipe(method);
     EXPECT_TRUE(recipe.ok()) << recipe.error().message;
-    const auto source = SourceTensors::Create(checkpoint_, config_,
+    const auto source = SourceTensors::Create(checkpoint_, description_,
                                               recipe->rotate ? std::optional<std::uint64_t>(9) : std::nullopt, pool);
     std::map<std::string, const FormatRow*> formats;
     std::vector<std::string> names;
-    for (const PlannedTensor& tensor : TestTensors(config_)) {
+    for (const PlannedTensor& tensor : TestTensors(description_)) {
       const bool linear = tensor.name.find("_proj.weight") != std::string::npos;
       // One matrix stays as it is.
       const bool kept = tensor.name == "model.layers.0.mlp.gate_proj.weight";
@@ -85,7 +85,7 @@ class MakeWeights : public TemporaryFolder {
   }
 
   Checkpoint checkpoint_;
-  ModelConfig config_;
+  Description description_;
   CalibrationWindows windows_;
   const FormatRow* format_ = FindFormat("int4-g64");
 };
@@ -109,12 +109,12 @@ TEST_F(MakeWeights, ThreadsAndInterruptionsChangeNoBit) {
 
 TEST_F(MakeWeights, WhatIsMadeIsStillTheModel) {
   ThreadPool pool(2);
-  const auto source = SourceTensors::Create(checkpoint_, config_, std::nullopt, pool);
-  const std::vector<float> want = LogitsOf(config_, AllValues(*source));
+  const auto source = SourceTensors::Create(checkpoint_, description_, std::nullopt, pool);
+  const std::vector<float> want = LogitsOf(description_, AllValues(*source));
   format_ = FindFormat("int8-g128");
   std::map<std::string, std::vector<float>> logits;
   for (const char* method : kMethods) {
-    logits[method] = LogitsOf(config_, Decode(Run(method, 2, 2, std::nullopt, nullptr)));
+    logits[method] = LogitsOf(description_, Decode(Run(method, 2, 2, std::nullopt, nullptr)));
     // A factor or a rotation on the wrong side costs all of the logits.
     EXPECT_LT(RelativeDifference(want, logits[method]), 0.1) << method;
   }
@@ -127,7 +127,7 @@ TEST_F(MakeWeights, StatisticsOfAFileScaleTheFirstLayerAsAWalkDoes) {
   const auto backend = MakeCpuBackend({2, {}, {}});
   const auto model = LoadModel(checkpoint_, **backend);
   ASSERT_TRUE(model.ok());
-  ModelStatistics statistics = EmptyStatistics(config_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
+  ModelStatistics statistics = EmptyStatistics(description_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
   ASSERT_TRUE(CollectStatistics(*model, windows_.stream, true, statistics, {}).ok());
   for (const char* method : {"awq", "awq+gptq"}) {
     const auto from_file = Run(method, 2, 2, std::nullopt, &statistics);
@@ -148,17 +148,17 @@ TEST_F(MakeWeights, StatisticsOfAFileScaleTheFirstLayerAsAWalkDoes) {
 TEST_F(MakeWeights, AMissingTensorIsNamed) {
   ThreadPool pool(1);
   const auto recipe = ParseRecipe("awq");
-  const auto source = SourceTensors::Create(checkpoint_, config_, std::nullopt, pool);
+  const auto source = SourceTensors::Create(checkpoint_, description_, std::nullopt, pool);
   std::map<std::string, const FormatRow*> formats;
-  for (const PlannedTensor& tensor : TestTensors(config_)) {
-    if (tensor.name != NormName(0, kMlpNorm)) formats[tensor.name] = FindFormat("bf16");
+  for (const PlannedTensor& tensor : TestTensors(description_)) {
+    if (tensor.name != "model.layers.0.post_attention_layernorm.weight") formats[tensor.name] = FindFormat("bf16");
   }
-  const ModelStatistics statistics = EmptyStatistics(config_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
+  const ModelStatistics statistics = EmptyStatistics(description_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
   const ProgressFn progress;
   auto maker =
       WeightMaker::Create(*source, *recipe, formats, {&statistics, nullptr, nullptr, std::nullopt}, pool, progress);
   ASSERT_TRUE(maker.ok());
-  const auto made = maker->Make(NormName(0, kAttentionNorm));
+  const auto made = maker->Make("model.layers.0.input_layernorm.weight");
   ASSERT_FALSE(made.ok());
   EXPECT_EQ(made.error().code, ErrorCode::kInput);
   EXPECT_NE(made.error().message.find("post_attention_layernorm.weight is missing"), std::string::npos)

@@ -4,15 +4,17 @@
 #include <cstddef>
 #include <map>
 
-#include "model/config.h"
+#include "model/families/family.h"
 #include "model/weights.h"
 
 namespace marlin {
 
 Result<const FormatRow*> BaselineFormat(const Checkpoint& checkpoint, ThreadPool& pool) {
   std::map<const FormatRow*, std::size_t> weights;
-  for (std::size_t s = 0; s < kSlots; ++s) {
-    const auto stored = FindWeight(checkpoint, LinearStem(0, static_cast<Slot>(s)));
+  const auto description = DescribeModel(checkpoint.config);
+  if (!description) return description.error();
+  for (const Matrix& matrix : description->blocks[0].matrices) {
+    const auto stored = FindWeight(checkpoint, matrix.name);
     if (!stored) return stored.error();
     const auto format = stored->encoded ? Result<const FormatRow*>(stored->encoded->format)
                                         : ChoosePlainFormat(*stored->tensor, Precision::kSixteenBit, pool);

@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "io/sample_text.h"
 #include "io/tokenizer.h"
-#include "model/config.h"
+#include "model/description.h"
 #include "model/open_model.h"
 #include "model/sizes.h"
 #include "quantize/calibrate.h"
@@ -92,7 +92,7 @@ std::set<std::string> FinishedKeys(const std::filesystem::path& folder) {
 
 struct Opened {
   ComparisonModel model;
-  ModelConfig config;
+  Description description;
   std::vector<std::shared_ptr<const ImportedModel>> imports;
 };
 
@@ -100,11 +100,11 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   auto opened = OpenModel(path, AcceptedNames(options.accept_unknown));
   if (!opened) return opened.error();
   Checkpoint* const checkpoint = &opened->checkpoint;
-  const ModelConfig* const config = &opened->config;
+  const Description* const description = &opened->description;
   if (checkpoint->config.contains("quantization_config")) {
     return Error{ErrorCode::kInput, fmt::format("{} is already quantized; compare its 16-bit original", path.string())};
   }
-  if (auto status = CheckContext(*config, options.ctx); !status) {
+  if (auto status = CheckContext(*description, options.ctx); !status) {
     return Error{status.error().code, path.string() + ": " + status.error().message};
   }
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
@@ -130,7 +130,7 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   std::vector<std::shared_ptr<const ImportedModel>> imports;
   for (const ImportRequest& request : options.imports) {
     auto imported =
-        OpenImport(request, *checkpoint, *config, *tokenizer, absent ? SampleText() : std::string_view(text.text));
+        OpenImport(request, *checkpoint, *description, *tokenizer, absent ? SampleText() : std::string_view(text.text));
     if (!imported) return imported.error();
     imports.push_back(std::make_shared<const ImportedModel>(std::move(*imported)));
   }
@@ -141,23 +141,23 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   model.source_type = SourceType(*checkpoint);
   model.sha256 = *sha256;
   model.tokenizer_sha256 = tokenizer->sha256();
-  model.parameters = CountParameters(*config);
+  model.parameters = CountParameters(*description);
   for (const Tensor& tensor : checkpoint->tensors) model.source_bytes += tensor.bytes.size();
-  model.architecture = config->architecture;
-  model.hidden_size = config->hidden_size;
+  model.architecture = description->architecture;
+  model.hidden_size = description->hidden_size;
   model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";
   model.windows = options.samples == 0 ? windows : std::min(options.samples, windows);
   model.windows_estimated = absent && model.windows == windows;
   model.checkpoint = std::move(*checkpoint);
   if (!absent) model.text = std::move(*stream);
   model.adds_bos = tokenizer->adds_bos();
-  return Opened{std::move(model), std::move(opened->config), std::move(imports)};
+  return Opened{std::move(model), std::move(opened->description), std::move(imports)};
 }
 
 // Tensor bytes of the whole model in a row's configuration.
-std::uint64_t RowBytes(const ModelConfig& config, const ComparisonRow& row) {
+std::uint64_t RowBytes(const Description& description, const ComparisonRow& row) {
   if (row.imported) return row.imported->model_bytes;
-  return row.mixed != nullptr ? row.mixed->bytes() + row.mixed->other_bytes : ModelBytes(config, row.format);
+  return row.mixed != nullptr ? row.mixed->bytes() + row.mixed->other_bytes : ModelBytes(description, row.format);
 }
 
 // Bytes that calibrating the method of a row takes; 0 where it needs none, or is done.
@@ -165,7 +165,7 @@ std::uint64_t CalibrationBytes(const Opened& opened, const ComparisonRow& row) {
   const bool quantized = std::ranges::find(row.done, kQuantizedStage) != row.done.end();
   if (!row.calibrated || quantized) return 0;
   const CalibrationWindows& windows = *opened.model.calibration;
-  return QuantizingBytes(opened.config, windows.begins.size(), windows.ctx, ParseRecipe(row.method)->needs);
+  return QuantizingBytes(opened.description, windows.begins.size(), windows.ctx, ParseRecipe(row.method)->needs);
 }
 
 // Bytes needed at once for the unfinished rows of a model.
@@ -189,14 +189,16 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
   const double prefill_rounds = rounds(options.timing.prefill);
   const double decode_rounds = rounds(options.timing.decode);
   const double flops_per_token =
-      2.0 * static_cast<double>(LinearWeights(opened.config) + opened.config.vocab_size * opened.config.hidden_size);
+      2.0 * static_cast<double>(LinearWeights(opened.description) +
+                                opened.description.vocab_size * opened.description.hidden_size);
   const double tokens = static_cast<double>(opened.model.windows * options.ctx);
   const double rate = limits.fma_gflops * 1e9 * kExpectedEfficiency;
   double seconds = tokens * flops_per_token / rate;
   if (row.is_baseline()) {
     seconds += static_cast<double>(kFloorWindows * options.ctx) * flops_per_token / rate * kScalarSlowness;
   } else {
-    seconds += tokens * 2.0 * static_cast<double>(opened.config.vocab_size * opened.config.hidden_size) / rate;
+    seconds +=
+        tokens * 2.0 * static_cast<double>(opened.description.vocab_size * opened.description.hidden_size) / rate;
     if (row.calibrated) {
       const auto& calibration = opened.model.calibration;
       const auto calibrated = static_cast<double>(calibration->begins.size() * calibration->ctx);
@@ -204,9 +206,9 @@ double RowSeconds(const Opened& opened, const ComparisonOptions& options, const 
     }
   }
   if (!options.time_models || row.imported) return seconds;
-  const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.config));
+  const double block_flops = 2.0 * static_cast<double>(LinearWeights(opened.description));
   seconds += prefill_rounds * 512.0 * block_flops / rate;
-  seconds += decode_rounds * 2.0 * static_cast<double>(RowBytes(opened.config, row)) / (limits.read_gbps * 1e9);
+  seconds += decode_rounds * 2.0 * static_cast<double>(RowBytes(opened.description, row)) / (limits.read_gbps * 1e9);
   if (options.time_kernels && row.mixed == nullptr) seconds += prefill_rounds * kSecondsPerKernelRound + 8;
   return seconds;
 }
@@ -310,7 +312,7 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
     for (ComparisonRow& row : rows) {
       row.key = RowKey(opened->model, options, text, row);
       row.finished = finished.contains(row.key);
-      row.model_bytes = RowBytes(opened->config, row);
+      row.model_bytes = RowBytes(opened->description, row);
     }
     FindWorkDone(options.work, rows);
     plan.memory_bytes = std::max(plan.memory_bytes, MemoryBytes(*opened, options, rows));

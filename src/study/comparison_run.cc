@@ -15,6 +15,7 @@
 #include "bench/kernel_throughput.h"
 #include "bench/model_throughput.h"
 #include "formats/formats.h"
+#include "model/families/family.h"
 #include "quantize/quantize_model.h"
 #include "report/derive.h"
 #include "report/record_json.h"
@@ -249,10 +250,10 @@ class ModelSweep {
 
   // `model` against the kept baseline.
   Result<DivergenceResult> Diverge(const Model& model, std::size_t samples, const std::string& stage) {
-    const auto config = ParseModelConfig(model_.checkpoint.config);
-    if (!config) return config.error();
+    const auto description = DescribeModel(model_.checkpoint.config);
+    if (!description) return description.error();
     if (head_ == nullptr) {
-      auto head = LoadHead(model_.checkpoint, *config, tools_.backend, Precision::kSixteenBit);
+      auto head = LoadHead(model_.checkpoint, *description, tools_.backend, Precision::kSixteenBit);
       if (!head) return head.error();
       head_ = std::move(*head);
     }
@@ -320,9 +321,9 @@ class ModelSweep {
   std::string BaselineId() const { return model_.rows[0].key.substr(0, 16); }
 
   std::vector<std::string> KernelNames(const Model& model) const {
-    std::set<std::string> names{std::string(model.weights.head().kernel())};
-    for (const Layer& layer : model.weights.layers) {
-      for (const Linear& linear : layer.linear) names.insert(std::string(linear.weight->kernel()));
+    std::set<std::string> names{std::string(model.head().kernel())};
+    for (const LoadedParts& block : model.weights.blocks) {
+      for (const Linear& linear : block.matrices) names.insert(std::string(linear.weight->kernel()));
     }
     return {names.begin(), names.end()};
   }
@@ -499,9 +500,9 @@ class ModelSweep {
         [](const Record& record) { return record.kernels.has_value() || record.config.kind == record::Kind::kMixed; });
     std::erase_if(rows, [](const Row* row) { return row->plan->mixed != nullptr; });
     if (rows.empty()) return {};
-    const auto config = ParseModelConfig(model_.checkpoint.config);
-    if (!config) return config.error();
-    std::vector<GemmShape> shapes = ModelShapes(*config);
+    const auto description = DescribeModel(model_.checkpoint.config);
+    if (!description) return description.error();
+    std::vector<GemmShape> shapes = ModelShapes(*description);
     for (GemmShape& shape : PageShapes()) shapes.push_back(std::move(shape));
     std::vector<const FormatRow*> formats;
     for (const Row* row : rows) {

@@ -10,9 +10,9 @@ namespace marlin {
 Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ctx) {
   HeadDivergence divergence(model, ctx);
   const std::size_t rows = std::min(kHeadRows, ctx);
-  for (auto [buffer, cols] :
-       {std::pair{&divergence.states_, model.config.hidden_size}, std::pair{&divergence.base_, model.config.vocab_size},
-        std::pair{&divergence.other_, model.config.vocab_size}}) {
+  for (auto [buffer, cols] : {std::pair{&divergence.states_, model.description.hidden_size},
+                              std::pair{&divergence.base_, model.description.vocab_size},
+                              std::pair{&divergence.other_, model.description.vocab_size}}) {
     auto allocated = model.backend->Allocate(rows * cols);
     if (!allocated) return allocated.error();
     *buffer = std::move(*allocated);
@@ -22,8 +22,8 @@ Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ct
 
 MatrixView<const float> HeadDivergence::Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
                                                Buffer& out) {
-  const std::size_t hidden = model_->config.hidden_size;
-  const Weight* head = &model_->weights.head();
+  const std::size_t hidden = model_->description.hidden_size;
+  const Weight* head = &model_->head();
   const float* no_bias = nullptr;
   const MatrixView<float> logits(out.data(), rows, head->rows());
   model_->backend->Upload(states.subspan(begin * hidden, rows * hidden), states_->data());

@@ -26,22 +26,25 @@ Error Differs(const ImportRequest& request, const std::string& where) {
                       request.file.string(), where)};
 }
 
-struct Dimension {
-  const char* name;
-  std::size_t ModelConfig::*value;
-};
-constexpr std::array kDimensions = {Dimension{"vocabulary", &ModelConfig::vocab_size},
-                                    Dimension{"hidden size", &ModelConfig::hidden_size},
-                                    Dimension{"layers", &ModelConfig::layers},
-                                    Dimension{"heads", &ModelConfig::heads},
-                                    Dimension{"key-value heads", &ModelConfig::kv_heads},
-                                    Dimension{"head dimension", &ModelConfig::head_dim},
-                                    Dimension{"intermediate size", &ModelConfig::intermediate_size}};
+// The sizes that an import shares with its base, by name.
+std::vector<std::pair<const char*, std::size_t>> SizesOf(const Description& d) {
+  const Dimensions dimensions = DimensionsOf(d);
+  return {{"vocabulary", d.vocab_size},
+          {"hidden size", d.hidden_size},
+          {"layers", d.blocks.size()},
+          {"heads", dimensions.heads},
+          {"key-value heads", dimensions.kv_heads},
+          {"head dimension", dimensions.head_dim},
+          {"intermediate size", dimensions.intermediate_size}};
+}
 
-Status CompareShapes(const ImportRequest& request, const ModelConfig& got, const ModelConfig& want) {
-  for (const Dimension& dimension : kDimensions) {
-    if (got.*dimension.value == want.*dimension.value) continue;
-    return Differs(request, fmt::format("{} {}, want {}", dimension.name, got.*dimension.value, want.*dimension.value));
+Status CompareShapes(const ImportRequest& request, const Description& got, const Description& want) {
+  const auto got_sizes = SizesOf(got);
+  const auto want_sizes = SizesOf(want);
+  for (std::size_t i = 0; i < got_sizes.size(); ++i) {
+    if (got_sizes[i] == want_sizes[i]) continue;
+    return Differs(request,
+                   fmt::format("{} {}, want {}", got_sizes[i].first, got_sizes[i].second, want_sizes[i].second));
   }
   if (got.architecture == want.architecture) return {};
   return Differs(request, fmt::format("architecture {}, want {}", got.architecture, want.architecture));
@@ -70,10 +73,10 @@ Status CompareTokens(const ImportRequest& request, const Checkpoint& imported, c
                                       x - a->tokens.begin()));
 }
 
-Result<std::vector<float>> FinalNorm(const Checkpoint& checkpoint) {
-  const Tensor* tensor = checkpoint.Find(kFinalNormName);
+Result<std::vector<float>> ValuesOf(const Checkpoint& checkpoint, const std::string& name) {
+  const Tensor* tensor = checkpoint.Find(name);
   if (tensor == nullptr) {
-    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), kFinalNormName)};
+    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), name)};
   }
   std::vector<float> values(tensor->rows() * tensor->cols());
   if (auto status = DecodeRows(*tensor, 0, {values.data(), tensor->rows(), tensor->cols()}); !status) {
@@ -82,15 +85,18 @@ Result<std::vector<float>> FinalNorm(const Checkpoint& checkpoint) {
   return values;
 }
 
-Status CompareNorms(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base) {
-  const auto got = FinalNorm(imported);
+// The weight of the final norm.
+Status CompareNorms(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base,
+                    const Description& d) {
+  const std::string& name = d.NameOf(d.vectors[*d.norms[d.final_norm].weight].source);
+  const auto got = ValuesOf(imported, name);
   if (!got) return got.error();
-  const auto want = FinalNorm(base);
+  const auto want = ValuesOf(base, name);
   if (!want) return want.error();
   for (std::size_t i = 0; i < std::min(got->size(), want->size()); ++i) {
     const double difference = std::abs(double{(*got)[i]} - (*want)[i]);
     if (difference <= kNormTolerance * std::abs((*want)[i]) + 1e-6) continue;
-    return Differs(request, fmt::format("{} at {} is {}, want {}", kFinalNormName, i, (*got)[i], (*want)[i]));
+    return Differs(request, fmt::format("{} at {} is {}, want {}", name, i, (*got)[i], (*want)[i]));
   }
   return {};
 }
@@ -113,8 +119,10 @@ Result<double> Likeness(const Tensor& a, const Tensor& b) {
   return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0.0;
 }
 
-Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base) {
-  for (const std::string& stem : {std::string(kEmbeddingStem), LinearStem(0, kDown)}) {
+// The embedding, and the last matrix of the first block: one that no file permutes.
+Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, const Checkpoint& base,
+                      const Description& d) {
+  for (const std::string& stem : {d.matrices[d.embedding].name, d.blocks[0].matrices.back().name}) {
     const Tensor* got = imported.Find(WeightName(stem));
     const Tensor* want = base.Find(WeightName(stem));
     if (got == nullptr || want == nullptr || got->shape != want->shape) continue;
@@ -129,20 +137,20 @@ Status CompareWeights(const ImportRequest& request, const Checkpoint& imported, 
 
 bool IsPlain(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
-void Measure(ImportedModel& model) {
+void Measure(ImportedModel& model, const Description& d) {
   for (const Tensor& tensor : model.checkpoint.tensors) {
     model.model_bytes += tensor.bytes.size();
     if (IsPlain(tensor.dtype)) continue;
     model.quantized_bytes += tensor.bytes.size();
     model.quantized_parameters += tensor.rows() * tensor.cols();
-    model.quantized_embeddings |= tensor.name.starts_with(kEmbeddingStem);
-    model.quantized_head |= tensor.name.starts_with(kHeadStem);
+    model.quantized_embeddings |= tensor.name == d.NameOf(d.matrices[d.embedding].source);
+    model.quantized_head |= !d.tied_head() && tensor.name == d.NameOf(d.matrices[d.head].source);
   }
 }
 
 }  // namespace
 
-Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
+Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const Description& description,
                                  const Tokenizer& tokenizer, std::string_view text) {
   auto opened = OpenModel(request.file, AcceptedNames(request.accept_unknown));
   if (!opened) return opened.error();
@@ -151,10 +159,10 @@ Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint&
     return Error{ErrorCode::kInput,
                  fmt::format("{} is not a GGUF file; only GGUF files can be imported", request.file.string())};
   }
-  if (auto status = CompareShapes(request, opened->config, config); !status) return status.error();
+  if (auto status = CompareShapes(request, opened->description, description); !status) return status.error();
   if (auto status = CompareTokens(request, *checkpoint, tokenizer, text); !status) return status.error();
-  if (auto status = CompareNorms(request, *checkpoint, base); !status) return status.error();
-  if (auto status = CompareWeights(request, *checkpoint, base); !status) return status.error();
+  if (auto status = CompareNorms(request, *checkpoint, base, description); !status) return status.error();
+  if (auto status = CompareWeights(request, *checkpoint, base, description); !status) return status.error();
   auto sha256 = HashCheckpoint(*checkpoint);
   if (!sha256) return sha256.error();
   ImportedModel model;
@@ -163,7 +171,7 @@ Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint&
   model.source_type = SourceType(*checkpoint);
   model.sha256 = std::move(*sha256);
   model.checkpoint = std::move(*checkpoint);
-  Measure(model);
+  Measure(model, description);
   if (model.quantized_parameters == 0) {
     return Error{ErrorCode::kInput, fmt::format("{} holds no quantized tensor", request.file.string())};
   }

@@ -10,7 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/token_stream.h"
 #include "io/tokenizer.h"
-#include "model/config.h"
+#include "model/description.h"
 
 namespace marlin {
 
@@ -38,7 +38,7 @@ struct ImportedModel {
 // (the tokens of the evaluation text; empty = not looked at), the same last norm, which quantization leaves alone, and
 // weights that point the same way. Errors: those of opening; kInput (another model: says where they differ; nothing in
 // it is quantized).
-Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const ModelConfig& config,
+Result<ImportedModel> OpenImport(const ImportRequest& request, const Checkpoint& base, const Description& description,
                                  const Tokenizer& tokenizer, std::string_view text);
 
 }  // namespace marlin

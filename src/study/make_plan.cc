@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "formats/formats.h"
+#include "model/families/family.h"
 #include "model/model.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
@@ -72,8 +73,8 @@ class Confirmation {
 
  private:
   struct Changed {
-    std::size_t layer = 0;
-    std::size_t slot = 0;
+    std::size_t block = 0;
+    std::size_t matrix = 0;
     std::unique_ptr<Weight> weight;
   };
 
@@ -95,29 +96,30 @@ class Confirmation {
       input.calibration = &windows_.measured;
       input.backend = model_.backend;
     }
-    const auto source = SourceTensors::Create(checkpoint_, model_.config, std::nullopt, pool_);
+    const auto source = SourceTensors::Create(checkpoint_, model_.description, std::nullopt, pool_);
     if (!source) return source.error();
     const auto recipe = ParseRecipe(method_.name);
     if (!recipe) return recipe.error();
     auto maker = WeightMaker::Create(*source, *recipe, formats, std::move(input), pool_, progress_);
     if (!maker) return maker.error();
     std::vector<Changed> changed;
-    for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
-      for (std::size_t slot = 0; slot < kSlots; ++slot) {
-        const std::string stem = LinearStem(layer, static_cast<Slot>(slot));
-        if (!formats.contains(stem)) continue;
-        const auto matrix = maker->Make(stem);
+    const auto& blocks = model_.description.blocks;
+    for (std::size_t b = 0; b < blocks.size(); ++b) {
+      for (std::size_t m = 0; m < blocks[b].matrices.size(); ++m) {
+        const std::string& name = blocks[b].matrices[m].name;
+        if (!formats.contains(name)) continue;
+        const auto matrix = maker->Make(name);
         if (!matrix) return matrix.error();
         auto weight = model_.backend->Pack(matrix->view());
         if (!weight) return weight.error();
-        changed.push_back({layer, slot, std::move(*weight)});
+        changed.push_back({b, m, std::move(*weight)});
       }
     }
     return changed;
   }
 
   void Swap(std::vector<Changed>& changed) {
-    for (Changed& x : changed) std::swap(model_.weights.layers[x.layer].linear[x.slot].weight, x.weight);
+    for (Changed& x : changed) std::swap(model_.weights.blocks[x.block].matrices[x.matrix].weight, x.weight);
   }
 
   const Checkpoint& checkpoint_;
@@ -192,9 +194,11 @@ Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& 
   }
   const auto method = ParseMethod(options.method);
   if (!method) return method.error();
-  auto config = ParseModelConfig(checkpoint.config);
-  if (!config) return Error{config.error().code, checkpoint.path.string() + ": " + config.error().message};
-  PrecisionPlan plan = EmptyPlan(*config);
+  const auto description = DescribeModel(checkpoint.config);
+  if (!description) {
+    return Error{description.error().code, checkpoint.path.string() + ": " + description.error().message};
+  }
+  PrecisionPlan plan = EmptyPlan(*description);
   // Whether it can be met is known before anything is measured.
   if (auto status = SetBudget(plan, options.kind, options.value); !status) return status.error();
   auto model = LoadModel(checkpoint, backend, Precision::kSixteenBit, progress);

@@ -11,6 +11,7 @@
 #include "eval/divergence.h"
 #include "formats/formats.h"
 #include "kernels/cpu_backend.h"
+#include "model/families/family.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "study/sensitivity.h"
@@ -28,13 +29,13 @@ class Plans : public testing::Test {
     auto checkpoint = OpenCheckpoint(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-llama");
     ASSERT_TRUE(checkpoint.ok());
     checkpoint_ = std::move(*checkpoint);
-    auto config = ParseModelConfig(checkpoint_.config);
-    ASSERT_TRUE(config.ok());
-    config_ = std::move(*config);
+    auto description = DescribeModel(checkpoint_.config);
+    ASSERT_TRUE(description.ok());
+    description_ = std::move(*description);
     Rng rng(17);
     CalibrationWindows& measured = windows_.measured;
     for (std::size_t i = 0; i < 6 * kCtx; ++i) {
-      measured.stream.tokens.push_back(static_cast<std::int32_t>(rng.Below(config_.vocab_size)));
+      measured.stream.tokens.push_back(static_cast<std::int32_t>(rng.Below(description_.vocab_size)));
       measured.stream.token_bytes.push_back(1);
     }
     measured.begins = {0, kCtx, 2 * kCtx, 3 * kCtx};
@@ -66,7 +67,7 @@ class Plans : public testing::Test {
 
   const fs::path kept_ = fs::path(testing::TempDir()) / fmt::format("{}_marlin_plan.part", ::getpid());
   Checkpoint checkpoint_;
-  ModelConfig config_;
+  Description description_;
   PlanWindows windows_;
 };
 
@@ -74,7 +75,7 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
   const auto backend = MakeBackend(2);
   auto model = LoadModel(checkpoint_, *backend);
   ASSERT_TRUE(model.ok());
-  PrecisionPlan plan = EmptyPlan(config_);
+  PrecisionPlan plan = EmptyPlan(description_);
   SensitivityOptions options;
   options.method = *ParseMethod("mse");
   options.probe = FindFormat("fp4-g128");
@@ -82,7 +83,7 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
   const auto status = MeasureSensitivities(checkpoint_, *model, windows_.measured, options, {}, plan);
   ASSERT_TRUE(status.ok()) << status.error().message;
 
-  ModelStatistics statistics = EmptyStatistics(config_, {"", "", "", "", kCtx, 4, 0});
+  ModelStatistics statistics = EmptyStatistics(description_, {"", "", "", "", kCtx, 4, 0});
   TokenStream first = windows_.measured.stream;
   first.tokens.resize(4 * kCtx);
   ASSERT_TRUE(CollectStatistics(*model, first, false, statistics, {}).ok());
@@ -91,8 +92,9 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
     for (const char* name : {"fp4-g32", "int4-g64", "int8-g128"}) {
       auto other = LoadModel(checkpoint_, *backend);
       ASSERT_TRUE(other.ok());
-      for (const Slot slot : SlotsThatShare(unit.first)) {
-        const Tensor& tensor = *checkpoint_.Find(LinearStem(unit.layer, slot) + ".weight");
+      const Block& block = description_.blocks[unit.layer];
+      for (const std::size_t m : block.inputs[unit.input].matrices) {
+        const Tensor& tensor = *checkpoint_.Find(description_.NameOf(block.matrices[m].source));
         ThreadPool pool(1);
         const auto plain = EncodePlain(tensor, Precision::kSixteenBit, pool);
         ASSERT_TRUE(plain.ok());
@@ -101,9 +103,9 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
           DecodeRow(plain->view(), r, std::span(values).subspan(r * tensor.cols(), tensor.cols()));
         }
         const auto matrix = options.method->run(*FindFormat(name), {values.data(), tensor.rows(), tensor.cols()},
-                                                &statistics.layers[unit.layer][InputIndex(unit.first)], pool);
+                                                &statistics.blocks[unit.layer][unit.input], pool);
         ASSERT_TRUE(matrix.ok());
-        other->weights.layers[unit.layer].linear[slot].weight = std::move(*backend->Pack(matrix->view()));
+        other->weights.blocks[unit.layer].matrices[m].weight = std::move(*backend->Pack(matrix->view()));
       }
       auto session = Session::Create(*model, kCtx, kCtx);
       ASSERT_TRUE(session.ok());

@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "formats/formats.h"
 #include "io/tokenizer.h"
+#include "model/open_model.h"
 
 namespace marlin {
 namespace {
@@ -26,23 +27,21 @@ std::string Describe(const PrecisionPlan& plan) {
   return text;
 }
 
-std::string UnitName(Slot first) {
-  switch (first) {
-    case kQ:
-      return "q k v";
-    case kO:
-      return "o";
-    case kGate:
-      return "gate up";
-    default:
-      return "down";
+// "q k v" of the matrices "....self_attn.q_proj", ...
+std::string UnitName(const PlanUnit& unit) {
+  std::string text;
+  for (const std::string& stem : unit.stems) {
+    std::string name = stem.substr(stem.rfind('.') + 1);
+    if (name.ends_with("_proj")) name.resize(name.size() - 5);
+    text += (text.empty() ? "" : " ") + name;
   }
+  return text;
 }
 
 // A model that plans are made of, opened once for all budgets.
 struct Source {
   Checkpoint checkpoint;
-  ModelConfig config;
+  Description description;
   Tokenizer tokenizer;
   std::string sha256;
 };
@@ -54,7 +53,8 @@ Result<Source> Open(const fs::path& path, const std::vector<std::string>& accept
   if (!tokenizer) return tokenizer.error();
   auto sha256 = HashCheckpoint(opened->checkpoint);
   if (!sha256) return sha256.error();
-  return Source{std::move(opened->checkpoint), std::move(opened->config), std::move(*tokenizer), std::move(*sha256)};
+  return Source{std::move(opened->checkpoint), std::move(opened->description), std::move(*tokenizer),
+                std::move(*sha256)};
 }
 
 // Everything that decides the sensitivities; with the budget, the plan.
@@ -93,14 +93,14 @@ Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const fs::path& mode
   if (!source) return source.error();
   std::vector<std::optional<PrecisionPlan>> plans;
   if (!request.file.empty()) {
-    auto plan = ReadPlan(request.file, source->config, source->sha256, source->tokenizer.sha256());
+    auto plan = ReadPlan(request.file, source->description, source->sha256, source->tokenizer.sha256());
     if (!plan) return plan.error();
     plans.emplace_back(std::move(*plan));
     return plans;
   }
   for (const PlanOptions& options : request.budgets) {
     const fs::path file = request.work / fmt::format("plan-{}.json", Key(*source, request, options, true));
-    if (auto kept = ReadPlan(file, source->config, source->sha256, source->tokenizer.sha256()); kept.ok()) {
+    if (auto kept = ReadPlan(file, source->description, source->sha256, source->tokenizer.sha256()); kept.ok()) {
       plans.emplace_back(std::move(*kept));
       continue;
     }
@@ -119,7 +119,7 @@ record::Plan PlanRecord(const PrecisionPlan& plan) {
   record::Plan out{{plan.text_name, plan.text_sha256, plan.windows, plan.ctx}, plan.method, plan.probe, {}};
   for (const PlanUnit& unit : plan.units) {
     const PlanCandidate* probe = unit.Find(plan.probe);
-    out.units.push_back({unit.layer, UnitName(unit.first), std::string(unit.choice().name()), unit.choice().bytes,
+    out.units.push_back({unit.layer, UnitName(unit), std::string(unit.choice().name()), unit.choice().bytes,
                          unit.choice().kl(), probe == nullptr ? std::nullopt : probe->measured_kl});
   }
   return out;

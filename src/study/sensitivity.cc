@@ -14,6 +14,7 @@
 #include "eval/windows.h"
 #include "io/json_text.h"
 #include "io/quantized_layout.h"
+#include "model/sizes.h"
 #include "quantize/gptq.h"
 #include "quantize/source_tensors.h"
 #include "study/head_divergence.h"
@@ -21,8 +22,6 @@
 namespace marlin {
 namespace {
 using nlohmann::json;
-
-constexpr std::size_t kUnitsPerLayer = std::size(kInputs);
 
 // sum_ij importance[j] (w_ij - q_ij)^2; rows are added in order.
 double WeightedError(MatrixView<const float> weights, const EncodedMatrixView& quantized,
@@ -47,7 +46,7 @@ double WeightedError(MatrixView<const float> weights, const EncodedMatrixView& q
 struct Trial {
   std::size_t unit = 0;
   std::size_t candidate = 0;
-  std::vector<std::unique_ptr<Weight>> weights;  // of the unit's slots
+  std::vector<std::unique_ptr<Weight>> weights;  // of the unit's matrices
   double kl = 0;                                 // sum over the tokens so far
 };
 
@@ -65,7 +64,7 @@ class SensitivityWalk {
 
   Status Run() {
     if (auto status = Start(); !status) return status;
-    for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
+    for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) {
       const bool kept = IsKept(layer);
       if (auto status = Advance(layer, !kept); !status) return status;
       if (kept) {
@@ -79,13 +78,13 @@ class SensitivityWalk {
   }
 
  private:
-  std::size_t StateFloats() const { return windows_.ctx * model_.config.hidden_size; }
+  std::size_t StateFloats() const { return windows_.ctx * model_.description.hidden_size; }
   std::size_t WindowCount() const { return windows_.begins.size(); }
   std::span<float> State(std::vector<float>& states, std::size_t window) const {
     return std::span(states).subspan(window * StateFloats(), StateFloats());
   }
   MatrixView<float> AsMatrix(std::span<float> state) const {
-    return {state.data(), windows_.ctx, model_.config.hidden_size};
+    return {state.data(), windows_.ctx, model_.description.hidden_size};
   }
   std::vector<std::int32_t> Tokens(std::size_t window) const {
     return windows_.stream.Window(windows_.begins[window], windows_.ctx);
@@ -93,12 +92,12 @@ class SensitivityWalk {
 
   // The hidden states in front of the first layer, and the final ones.
   Status Start() {
-    if (auto status = CheckContext(model_.config, windows_.ctx); !status) return status;
-    if (auto status = CheckTokens(windows_.stream, model_.config.vocab_size); !status) return status;
+    if (auto status = CheckContext(model_.description, windows_.ctx); !status) return status;
+    if (auto status = CheckTokens(windows_.stream, model_.description.vocab_size); !status) return status;
     ReadKept();
-    for (std::size_t u = 0; u < plan_.units.size(); u += kUnitsPerLayer) total_ += RunsOf(plan_.units[u].layer);
+    for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) total_ += RunsOf(layer);
     Backend& backend = *model_.backend;
-    auto runner = LayerRunner::Create(model_.config, backend, windows_.ctx);
+    auto runner = BlockRunner::Create(model_.description, backend, windows_.ctx);
     if (!runner) return runner.error();
     runner_ = std::move(*runner);
     auto head = HeadDivergence::Create(model_, windows_.ctx);
@@ -110,7 +109,7 @@ class SensitivityWalk {
     for (auto* states : {&hidden_, &next_, &final_}) states->resize(WindowCount() * StateFloats());
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      backend.Embed(*model_.weights.embedding, Tokens(w), {rows_->data(), windows_.ctx, model_.config.hidden_size});
+      backend.Embed(model_.embedding(), Tokens(w), {rows_->data(), windows_.ctx, model_.description.hidden_size});
       const auto hidden = State(hidden_, w);
       const auto last = State(final_, w);
       backend.Download(rows_->data(), hidden);
@@ -123,31 +122,33 @@ class SensitivityWalk {
 
   // Layers `from` .. the last, and the last norm.
   void Finish(std::span<float> state, std::size_t from) {
-    for (std::size_t layer = from; layer < model_.config.layers; ++layer) {
-      runner_->Run(model_.weights.layers[layer], AsMatrix(state));
+    for (std::size_t layer = from; layer < model_.description.blocks.size(); ++layer) {
+      runner_->Run(model_.block(layer), AsMatrix(state));
     }
     Backend& backend = *model_.backend;
-    const MatrixView<float> rows(rows_->data(), windows_.ctx, model_.config.hidden_size);
+    const MatrixView<float> rows(rows_->data(), windows_.ctx, model_.description.hidden_size);
     backend.Upload(state, rows_->data());
-    backend.RmsNorm({rows, model_.weights.final_norm->data(), model_.config.norm_eps, rows});
+    model_.FinalNorm(rows, rows);
     backend.Download(rows_->data(), state);
   }
 
   // Fills next_ with the outputs of the layer, and statistics_ with what its inputs look like.
   Status Advance(std::size_t layer, bool observe) {
-    statistics_ = {};
+    const Block& block = model_.description.blocks[layer];
+    statistics_.assign(block.inputs.size(), {});
     const bool gram = options_.method->needs == MethodNeeds::kGram;
     next_ = hidden_;
     Status status;
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      LinearObserver observer;
+      InputObserver observer;
       if (observe) {
-        observer = [&](Slot first, MatrixView<const float> x) {
-          if (status.ok()) status = AddInput(statistics_[InputIndex(first)], {w, layer, first}, x, gram, pool_);
+        observer = [&](std::size_t input, MatrixView<const float> x) {
+          if (!status.ok()) return;
+          status = AddInput(statistics_[input], {w, block.FirstOf(block.inputs[input]).name}, x, gram, pool_);
         };
       }
-      runner_->Run(model_.weights.layers[layer], AsMatrix(State(next_, w)), observer);
+      runner_->Run(model_.block(layer), AsMatrix(State(next_, w)), observer);
       if (!status.ok()) return status;
     }
     return {};
@@ -170,21 +171,28 @@ class SensitivityWalk {
     return !others.empty() && others[unit / step % others.size()] == candidate;
   }
 
+  // The units of a layer are neighbours; beyond the last layer: the number of units.
+  std::size_t FirstUnit(std::size_t layer) const {
+    const auto at = std::ranges::lower_bound(plan_.units, layer, {}, &PlanUnit::layer);
+    return static_cast<std::size_t>(at - plan_.units.begin());
+  }
+
   // Layers that the trials of a layer run.
   std::uint64_t RunsOf(std::size_t layer) const {
     std::uint64_t trials = 0;
-    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
-      const std::size_t unit = layer * kUnitsPerLayer + i;
+    for (std::size_t unit = FirstUnit(layer); unit < FirstUnit(layer + 1); ++unit) {
       for (std::size_t c = 0; c < plan_.units[unit].candidates.size(); ++c) trials += IsMeasured(unit, c) ? 1 : 0;
     }
-    return trials * WindowCount() * (model_.config.layers - layer);
+    return trials * WindowCount() * (model_.description.blocks.size() - layer);
   }
 
   Status MeasureLayer(std::size_t layer) {
     std::vector<Trial> trials;
     std::vector<std::vector<double>> errors;  // of each unit's candidates
-    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
-      auto unit_errors = MakeUnit(layer * kUnitsPerLayer + i, trials);
+    const std::size_t first = FirstUnit(layer);
+    const std::size_t units = FirstUnit(layer + 1) - first;
+    for (std::size_t i = 0; i < units; ++i) {
+      auto unit_errors = MakeUnit(first + i, trials);
       if (!unit_errors) return unit_errors.error();
       errors.push_back(std::move(*unit_errors));
     }
@@ -195,7 +203,7 @@ class SensitivityWalk {
       plan_.units[trial.unit].candidates[trial.candidate].measured_kl =
           trial.kl / static_cast<double>(WindowCount() * (windows_.ctx - 1));
     }
-    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) Estimate(plan_.units[layer * kUnitsPerLayer + i], errors[i]);
+    for (std::size_t i = 0; i < units; ++i) Estimate(plan_.units[first + i], errors[i]);
     return Keep(layer);
   }
 
@@ -213,7 +221,7 @@ class SensitivityWalk {
   // Encodes the unit in every format: the errors, and the trials of those that are measured.
   Result<std::vector<double>> MakeUnit(std::size_t index, std::vector<Trial>& trials) {
     const PlanUnit& unit = plan_.units[index];
-    const InputStatistics& stats = statistics_[InputIndex(unit.first)];
+    const InputStatistics& stats = statistics_[unit.input];
     const std::vector<float> importance = Importance(stats);
     std::vector<double> errors(unit.candidates.size(), 0.0);
     std::vector<Trial> made;
@@ -246,9 +254,9 @@ class SensitivityWalk {
 
   void Swap(Trial& trial) {
     const PlanUnit& unit = plan_.units[trial.unit];
-    const auto slots = SlotsThatShare(unit.first);
-    for (std::size_t i = 0; i < slots.size(); ++i) {
-      std::swap(model_.weights.layers[unit.layer].linear[slots[i]].weight, trial.weights[i]);
+    const auto& matrices = model_.description.blocks[unit.layer].inputs[unit.input].matrices;
+    for (std::size_t i = 0; i < matrices.size(); ++i) {
+      std::swap(model_.weights.blocks[unit.layer].matrices[matrices[i]].weight, trial.weights[i]);
     }
   }
 
@@ -260,13 +268,13 @@ class SensitivityWalk {
       const auto start = State(hidden_, window);
       std::vector<float>& state = states.emplace_back(start.begin(), start.end());
       Swap(trial);
-      runner_->Run(model_.weights.layers[layer], AsMatrix(state));
+      runner_->Run(model_.block(layer), AsMatrix(state));
       Swap(trial);
       Finish(state, layer + 1);
-      done_ += model_.config.layers - layer;
+      done_ += model_.description.blocks.size() - layer;
       if (progress_) {
         progress_({"sensitivities", done_, total_, "layer runs",
-                   fmt::format("layer {} of {}", layer + 1, model_.config.layers)});
+                   fmt::format("layer {} of {}", layer + 1, model_.description.blocks.size())});
       }
     }
     const std::vector<std::span<const float>> views(states.begin(), states.end());
@@ -295,7 +303,7 @@ class SensitivityWalk {
     const json document = parsed ? *parsed : json();
     if (!document.is_object() || document.value("key", json()) != Key()) return;
     if (!document.contains("layers") || !document["layers"].is_object()) return;
-    for (std::size_t layer = 0; layer < model_.config.layers; ++layer) {
+    for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) {
       const auto found = document["layers"].find(fmt::format("{}", layer));
       if (found != document["layers"].end() && Take(*found, layer)) kept_[fmt::format("{}", layer)] = *found;
     }
@@ -303,9 +311,10 @@ class SensitivityWalk {
 
   // [unit][candidate][estimated, measured]; null where there is none.
   bool Take(const json& units, std::size_t layer) {
-    if (!units.is_array() || units.size() != kUnitsPerLayer) return false;
-    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
-      PlanUnit& unit = plan_.units[layer * kUnitsPerLayer + i];
+    const std::size_t first = FirstUnit(layer);
+    if (!units.is_array() || units.size() != FirstUnit(layer + 1) - first) return false;
+    for (std::size_t i = 0; i < units.size(); ++i) {
+      PlanUnit& unit = plan_.units[first + i];
       if (!units[i].is_array() || units[i].size() != unit.candidates.size()) return false;
       for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
         const json& pair = units[i][c];
@@ -322,9 +331,9 @@ class SensitivityWalk {
   Status Keep(std::size_t layer) {
     if (options_.kept.empty()) return {};
     json units = json::array();
-    for (std::size_t i = 0; i < kUnitsPerLayer; ++i) {
+    for (std::size_t unit = FirstUnit(layer); unit < FirstUnit(layer + 1); ++unit) {
       json candidates = json::array();
-      for (const PlanCandidate& candidate : plan_.units[layer * kUnitsPerLayer + i].candidates) {
+      for (const PlanCandidate& candidate : plan_.units[unit].candidates) {
         const auto number = [](const std::optional<double>& x) { return x ? json(*x) : json(nullptr); };
         candidates.push_back({number(candidate.estimated_kl), number(candidate.measured_kl)});
       }
@@ -341,11 +350,11 @@ class SensitivityWalk {
   const ProgressFn& progress_;
   PrecisionPlan& plan_;
   ThreadPool& pool_;
-  std::optional<LayerRunner> runner_;
+  std::optional<BlockRunner> runner_;
   std::optional<HeadDivergence> head_;
   std::unique_ptr<Buffer> rows_;              // [ctx, hidden]
   std::vector<float> hidden_, next_, final_;  // [windows][ctx][hidden]: in front of the layer, behind it, at the end
-  LayerStatistics statistics_;
+  BlockStatistics statistics_;
   std::uint64_t done_ = 0, total_ = 0;  // layers run
   json kept_;
 };
@@ -354,11 +363,11 @@ class SensitivityWalk {
 
 Status MeasureSensitivities(const Checkpoint& checkpoint, Model& model, const CalibrationWindows& windows,
                             const SensitivityOptions& options, const ProgressFn& progress, PrecisionPlan& plan) {
-  MARLIN_CHECK(plan.units.size() == model.config.layers * kUnitsPerLayer, "a plan of this model");
+  MARLIN_CHECK(plan.units.size() == EmptyPlan(model.description).units.size(), "a plan of this model");
   MARLIN_CHECK(options.method != nullptr && options.probe != nullptr && options.probe->info.group > 0,
                "a method and a format with groups");
   ThreadPool pool(model.backend->threads());
-  const auto source = SourceTensors::Create(checkpoint, model.config, std::nullopt, pool);
+  const auto source = SourceTensors::Create(checkpoint, model.description, std::nullopt, pool);
   if (!source) return source.error();
   SensitivityWalk walk(*source, model, windows, options, progress, plan, pool);
   return walk.Run();
@@ -377,16 +386,15 @@ SensitivityCheck CheckEstimates(const PrecisionPlan& plan) {
   return {ratios.size(), Quantile(ratios, 0.5), Quantile(ratios, 0), Quantile(ratios, 1)};
 }
 
-std::uint64_t SensitivityBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram,
+std::uint64_t SensitivityBytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram,
                                bool measure_all) {
-  std::uint64_t layer_parameters = 0;
-  for (const LinearSlot& slot : kLinearSlots) layer_parameters += slot.rows(config) * slot.cols(config);
-  const std::uint64_t state = std::uint64_t{ctx} * config.hidden_size * sizeof(float);
+  const std::uint64_t layer_parameters = LargestBlock(description);
+  const std::uint64_t state = std::uint64_t{ctx} * description.hidden_size * sizeof(float);
   const std::uint64_t trials = measure_all ? 32 : 8;  // of a layer
   // One layer in fp32 at most, and its trials in up to 8 bits; states; the logits of some positions.
   return 3 * windows * state + trials * state + layer_parameters * (4 + (measure_all ? 8 : 2)) +
-         StatisticsBytes(config, gram) / config.layers + LayerScratch::Floats(config, ctx) * sizeof(float) +
-         std::uint64_t{2} * kHeadRows * config.vocab_size * sizeof(float);
+         LargestBlockStatistics(description, gram) + BlockScratch::Floats(description, ctx) * sizeof(float) +
+         std::uint64_t{2} * kHeadRows * description.vocab_size * sizeof(float);
 }
 
 }  // namespace marlin

@@ -46,7 +46,7 @@ struct SensitivityCheck {
 SensitivityCheck CheckEstimates(const PrecisionPlan& plan);
 
 // In memory beside the model.
-std::uint64_t SensitivityBytes(const ModelConfig& config, std::size_t windows, std::size_t ctx, bool gram,
+std::uint64_t SensitivityBytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram,
                                bool measure_all);
 
 }  // namespace marlin

@@ -13,7 +13,8 @@
 #include "base/thread_pool.h"
 #include "formats/formats.h"
 #include "io/safetensors_writer.h"
-#include "model/config.h"
+#include "model/description.h"
+#include "model/test_description.h"
 #include "study/baseline_format.h"
 #include "study/comparison.h"
 #include "study/machine.h"
@@ -61,13 +62,15 @@ TEST(Utc, LooksLikeATime) {
 // What a baseline's kernels multiply is what was loaded, whatever the source calls it.
 TEST(BaselineFormats, AreThoseOfTheLoadedWeights) {
   const fs::path folder = fs::path(testing::TempDir()) / fmt::format("{}_marlin_baseline_format", ::getpid());
+  constexpr TestSizes kSizes = {4, 4, 1, 2, 2, 2, 4, 64, true};
   const auto format = [&](DType type, float value) {
     fs::remove_all(folder);
     fs::create_directories(folder);
-    EXPECT_TRUE(WriteFileAtomic(folder / "config.json", "{}").ok());
+    EXPECT_TRUE(WriteFileAtomic(folder / "config.json", TestConfig(kSizes).dump()).ok());
     std::vector<PlannedTensor> plan;
-    for (std::size_t s = 0; s < kSlots; ++s) {
-      plan.push_back({LinearStem(0, static_cast<Slot>(s)) + ".weight", type, {4, 4}});
+    const Description model = TestDescription(kSizes);
+    for (const Matrix& matrix : model.blocks[0].matrices) {
+      plan.push_back({matrix.name + ".weight", type, {4, 4}});
     }
     auto writer = SafetensorsWriter::Create(folder, plan);
     EXPECT_TRUE(writer.ok());

@@ -1,8 +1,8 @@
-#include "model/config.h"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+
+#include "model/families/family.h"
 
 namespace marlin {
 namespace {
@@ -23,77 +23,93 @@ json Smollm() {
           {"max_position_embeddings", 8192}};
 }
 
-TEST(ModelConfig, Smollm135M) {
-  const auto config = ParseModelConfig(Smollm());
-  ASSERT_TRUE(config.ok()) << config.error().message;
-  EXPECT_EQ(config->head_dim, 64u);
-  EXPECT_EQ(config->kv_size(), 192u);
-  EXPECT_TRUE(config->tied_head);
-  EXPECT_EQ(config->CountBiases(), 0u);
-  EXPECT_EQ(CountParameters(*config), 134515008u);  // as the model's card counts them
-  EXPECT_EQ(config->rope_frequencies.size(), 32u);
-  EXPECT_EQ(config->rope_frequencies[0], 1.0f);
-  EXPECT_NEAR(config->rope_frequencies[16], 1 / std::sqrt(100000.0), 1e-9);
-  EXPECT_EQ(LinearStem(3, kDown), "model.layers.3.mlp.down_proj");
+const std::vector<float>& Frequencies(const Description& description) { return description.ropes[0].frequencies; }
+
+std::vector<std::string> Biased(const Description& description) {
+  std::vector<std::string> names;
+  for (const Block& block : description.blocks) {
+    for (const Matrix& matrix : block.matrices) {
+      if (matrix.bias) names.push_back(matrix.name);
+    }
+  }
+  return names;
 }
 
-TEST(ModelConfig, Qwen2HasBiasesOnQkvOnly) {
+TEST(Llama, Smollm135M) {
+  const auto config = DescribeModel(Smollm());
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  const Dimensions sizes = DimensionsOf(*config);
+  EXPECT_EQ(sizes.head_dim, 64u);
+  EXPECT_EQ(sizes.kv_heads, 3u);
+  EXPECT_TRUE(config->tied_head());
+  EXPECT_TRUE(Biased(*config).empty());
+  EXPECT_EQ(CountParameters(*config), 134515008u);  // as the model's card counts them
+  EXPECT_EQ(Frequencies(*config).size(), 32u);
+  EXPECT_EQ(Frequencies(*config)[0], 1.0f);
+  EXPECT_NEAR(Frequencies(*config)[16], 1 / std::sqrt(100000.0), 1e-9);
+  EXPECT_EQ(config->blocks[3].matrices.back().name, "model.layers.3.mlp.down_proj");
+}
+
+TEST(Llama, Qwen2HasBiasesOnQkvOnly) {
   json config = Smollm();
   config["architectures"] = {"Qwen2ForCausalLM"};
   config["sliding_window"] = 32768;
   config["use_sliding_window"] = false;
-  const auto parsed = ParseModelConfig(config);
+  const auto parsed = DescribeModel(config);
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
-  for (std::size_t s = 0; s < kSlots; ++s) EXPECT_EQ(parsed->HasBias(29, static_cast<Slot>(s)), s <= kV) << s;
+  const std::vector<std::string> biased = Biased(*parsed);
+  ASSERT_EQ(biased.size(), 90u);
+  EXPECT_EQ(std::vector(biased.end() - 3, biased.end()),
+            (std::vector<std::string>{"model.layers.29.self_attn.q_proj", "model.layers.29.self_attn.k_proj",
+                                      "model.layers.29.self_attn.v_proj"}));
   config["use_sliding_window"] = true;
-  EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kUnsupported);
 }
 
-TEST(ModelConfig, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
+TEST(Llama, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
   json config = Smollm();
   config["rope_scaling"] = {{"rope_type", "llama3"},
                             {"factor", 8.0},
                             {"low_freq_factor", 1.0},
                             {"high_freq_factor", 4.0},
                             {"original_max_position_embeddings", 8192}};
-  const auto scaled = ParseModelConfig(config);
-  const auto plain = ParseModelConfig(Smollm());
+  const auto scaled = DescribeModel(config);
+  const auto plain = DescribeModel(Smollm());
   ASSERT_TRUE(scaled.ok()) << scaled.error().message;
-  EXPECT_EQ(scaled->rope_frequencies[0], plain->rope_frequencies[0]);
-  EXPECT_FLOAT_EQ(scaled->rope_frequencies[31], plain->rope_frequencies[31] / 8);
+  EXPECT_EQ(Frequencies(*scaled)[0], Frequencies(*plain)[0]);
+  EXPECT_FLOAT_EQ(Frequencies(*scaled)[31], Frequencies(*plain)[31] / 8);
 }
 
-TEST(ModelConfig, AQwen2WindowBeyondItsLastLayerIsNone) {
+TEST(Llama, AQwen2WindowBeyondItsLastLayerIsNone) {
   json config = Smollm();
   config["architectures"] = {"Qwen2ForCausalLM"};
   config["sliding_window"] = 4096;
   config["use_sliding_window"] = true;
   for (const auto& [first, code] : {std::pair{30, 0}, std::pair{29, static_cast<int>(ErrorCode::kUnsupported)}}) {
     config["max_window_layers"] = first;
-    const auto parsed = ParseModelConfig(config);
+    const auto parsed = DescribeModel(config);
     EXPECT_EQ(parsed.ok() ? 0 : static_cast<int>(parsed.error().code), code) << first;
   }
 }
 
-TEST(ModelConfig, BiasesOfSingleLayers) {
+TEST(Llama, BiasesOfSingleLayers) {
   json config = Smollm();
   config["attention_bias"] = true;
   config["metal_marlin_biases"] = {"model.layers.0.self_attn.v_proj", "model.layers.29.mlp.down_proj"};
-  const auto parsed = ParseModelConfig(config);
+  const auto parsed = DescribeModel(config);
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
-  EXPECT_EQ(parsed->CountBiases(), 2u);
-  EXPECT_TRUE(parsed->HasBias(0, kV) && parsed->HasBias(29, kDown));
-  EXPECT_FALSE(parsed->HasBias(0, kQ) || parsed->HasBias(1, kV));
+  EXPECT_EQ(Biased(*parsed),
+            (std::vector<std::string>{"model.layers.0.self_attn.v_proj", "model.layers.29.mlp.down_proj"}));
   EXPECT_EQ(CountParameters(*parsed), 134515008u + 192 + 576);
   for (const json& wrong : {json("model.layers.0.self_attn.v_proj"), json{"model.layers.30.self_attn.v_proj"},
                             json{"model.layers.0.self_attn.v_proj.bias"}, json{7}}) {
     config["metal_marlin_biases"] = wrong;
-    EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kInput) << wrong.dump();
+    EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kInput) << wrong.dump();
   }
 }
 
 // Rotary settings as transformers reads them: what is missing stops, what contradicts itself stops, nothing is guessed.
-TEST(ModelConfig, OddRotarySettings) {
+TEST(Llama, OddRotarySettings) {
   struct Odd {
     json config;
     ErrorCode code;
@@ -139,12 +155,12 @@ TEST(ModelConfig, OddRotarySettings) {
   for (const Odd& one : odd) {
     json config = Smollm();
     config.update(one.config);
-    const auto parsed = ParseModelConfig(config);
+    const auto parsed = DescribeModel(config);
     ASSERT_FALSE(parsed.ok()) << one.config.dump();
     EXPECT_EQ(parsed.error().code, one.code) << parsed.error().message;
     EXPECT_NE(parsed.error().message.find(one.part), std::string::npos) << parsed.error().message;
   }
-  const std::vector<float> want = ParseModelConfig(Smollm())->rope_frequencies;
+  const std::vector<float> want = Frequencies(*DescribeModel(Smollm()));
   for (const json& same : std::vector<json>{
            {{"rope_parameters", plain}},
            {{"rope_parameters", plain}, {"rope_scaling", nullptr}},
@@ -154,9 +170,9 @@ TEST(ModelConfig, OddRotarySettings) {
            {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 1.0}, {"factor", 1.0}}}}}) {
     json config = Smollm();
     config.update(same);
-    const auto parsed = ParseModelConfig(config);
+    const auto parsed = DescribeModel(config);
     ASSERT_TRUE(parsed.ok()) << parsed.error().message;
-    EXPECT_EQ(parsed->rope_frequencies, want) << same.dump();
+    EXPECT_EQ(Frequencies(*parsed), want) << same.dump();
   }
 }
 
@@ -166,35 +182,36 @@ struct Refusal {
   ErrorCode code;
 };
 
-TEST(ModelConfig, RefusesNumbersThatFp32CannotHold) {
+TEST(Llama, RefusesNumbersThatFp32CannotHold) {
   for (const auto& [key, value] : {std::pair{"rms_norm_eps", 1e-300}, std::pair{"rms_norm_eps", 1e300},
                                    std::pair{"rope_theta", 1e-300}, std::pair{"rope_theta", 1e300}}) {
     json config = Smollm();
     config[key] = value;
-    EXPECT_EQ(ParseModelConfig(config).error().code, ErrorCode::kInput) << key << " " << value;
+    EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kInput) << key << " " << value;
   }
   json config = Smollm();
   config["rope_theta"] = 1e-30;
   config["rope_scaling"] = {{"type", "linear"}, {"factor", 1e-30}};
-  const auto parsed = ParseModelConfig(config);
+  const auto parsed = DescribeModel(config);
   ASSERT_FALSE(parsed.ok());
   EXPECT_NE(parsed.error().message.find("a rotary frequency becomes inf"), std::string::npos) << parsed.error().message;
 }
 
-TEST(ModelConfig, RefusesSizesWhoseProductsOverflow) {
+TEST(Llama, RefusesSizesWhoseProductsOverflow) {
   json config = Smollm();
   for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"}) {
     config[key] = (std::int64_t{1} << 31) - 2;
   }
   config["head_dim"] = 64;
-  const auto parsed = ParseModelConfig(config);
+  const auto parsed = DescribeModel(config);
   ASSERT_FALSE(parsed.ok());
   EXPECT_NE(parsed.error().message.find("more than any model"), std::string::npos) << parsed.error().message;
 }
 
-TEST(ModelConfig, RefusesWhatItCannotCompute) {
+TEST(Llama, RefusesWhatItCannotCompute) {
   const Refusal refusals[] = {
       {"architectures", json::array({"MambaForCausalLM"}), ErrorCode::kUnsupported},
+      {"architectures", json::array({"GptOssForCausalLM"}), ErrorCode::kUnsupported},
       {"architectures", "LlamaForCausalLM", ErrorCode::kInput},
       {"hidden_size", -576, ErrorCode::kInput},
       {"hidden_size", 1e30, ErrorCode::kInput},
@@ -216,11 +233,11 @@ TEST(ModelConfig, RefusesWhatItCannotCompute) {
   for (const Refusal& refusal : refusals) {
     json config = Smollm();
     config[refusal.key] = refusal.value;
-    const auto parsed = ParseModelConfig(config);
+    const auto parsed = DescribeModel(config);
     ASSERT_FALSE(parsed.ok()) << refusal.key;
     EXPECT_EQ(parsed.error().code, refusal.code) << refusal.key << ": " << parsed.error().message;
   }
-  EXPECT_EQ(ParseModelConfig(json::array()).error().code, ErrorCode::kInput);
+  EXPECT_EQ(DescribeModel(json::array()).error().code, ErrorCode::kInput);
 }
 
 }  // namespace

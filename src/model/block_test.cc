@@ -1,0 +1,120 @@
+// Running layer by layer gives the same bits as the whole forward pass, and observers get the inputs of the layers.
+#include "model/block.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/rng.h"
+#include "kernels/cpu_backend.h"
+#include "model/model.h"
+#include "model/test_description.h"
+
+namespace marlin {
+namespace {
+
+class BlockByBlock : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto backend = MakeCpuBackend({});
+    ASSERT_TRUE(backend.ok());
+    backend_ = std::move(*backend);
+    auto checkpoint = OpenCheckpoint(std::filesystem::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-qwen2");
+    ASSERT_TRUE(checkpoint.ok());
+    checkpoint_ = std::move(*checkpoint);
+    auto model = LoadModel(checkpoint_, *backend_);
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    model_ = std::move(*model);
+    Rng rng(77);
+    for (auto& token : tokens_) token = static_cast<std::int32_t>(rng.Below(model_.description.vocab_size));
+  }
+
+  std::unique_ptr<Backend> backend_;
+  Checkpoint checkpoint_;
+  Model model_;
+  std::vector<std::int32_t> tokens_ = std::vector<std::int32_t>(23);
+};
+
+TEST_F(BlockByBlock, GivesTheBitsOfTheForwardPass) {
+  const Description& d = model_.description;
+  auto session = Session::Create(model_, 23, 23);
+  ASSERT_TRUE(session.ok());
+  const auto want = session->Forward(tokens_);
+
+  const auto embedding = LoadEmbedding(checkpoint_, d, *backend_, Precision::kSixteenBit);
+  ASSERT_TRUE(embedding.ok());
+  std::vector<float> hidden(23 * d.hidden_size, NAN);
+  const MatrixView<float> view(hidden.data(), 23, d.hidden_size);
+  backend_->Embed(**embedding, tokens_, view);
+  auto runner = BlockRunner::Create(d, *backend_, 23);
+  ASSERT_TRUE(runner.ok());
+  for (std::size_t i = 0; i < d.blocks.size(); ++i) {
+    const auto parts = LoadBlock(checkpoint_, d, *backend_, Precision::kSixteenBit, i);
+    ASSERT_TRUE(parts.ok()) << parts.error().message;
+    runner->Run({d.blocks[i], *parts}, view);
+  }
+  model_.FinalNorm(view, view);
+  EXPECT_EQ(std::memcmp(hidden.data(), want.data, hidden.size() * sizeof(float)), 0);
+}
+
+TEST_F(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
+  const Description& d = model_.description;
+  const LoadedBlock block = model_.block(0);
+  auto runner = BlockRunner::Create(d, *backend_, 7);
+  ASSERT_TRUE(runner.ok());
+  Rng rng(6);
+  std::vector<float> want(7 * d.hidden_size);
+  for (float& x : want) x = static_cast<float>(rng.Normal());
+  std::vector<float> got = want;
+  std::vector<std::vector<float>> wanted;
+  runner->Run(block, {want.data(), 7, d.hidden_size},
+              [&](std::size_t, MatrixView<const float> x) { wanted.emplace_back(x.data, x.data + x.rows * x.cols); });
+  std::vector<float> between(7 * WidestBetween(d), NAN);
+  std::size_t shown = 0;
+  for (std::size_t input = 0; input < block.block.inputs.size(); ++input) {
+    const std::size_t cols = block.block.FirstOf(block.block.inputs[BetweenOf(input)]).cols;
+    const Midway at{{got.data(), 7, d.hidden_size}, {between.data(), 7, cols}};
+    // Another sequence in between leaves nothing behind.
+    std::vector<float> other(7 * d.hidden_size, 3.0f);
+    runner->Run(block, {other.data(), 7, d.hidden_size});
+    runner->ShowInput(block, input, at, [&](std::size_t shown_input, MatrixView<const float> x) {
+      EXPECT_EQ(shown_input, input);
+      EXPECT_EQ(std::vector<float>(x.data, x.data + x.rows * x.cols), wanted[shown++]);
+    });
+    runner->RunPart(block, input, at);
+  }
+  EXPECT_EQ(shown, 4u);
+  EXPECT_EQ(got, want);
+}
+
+TEST_F(BlockByBlock, ObserversSeeEveryInputOnce) {
+  const Description& d = model_.description;
+  auto runner = BlockRunner::Create(d, *backend_, 5);
+  ASSERT_TRUE(runner.ok());
+  Rng rng(5);
+  std::vector<float> hidden(5 * d.hidden_size);
+  for (float& x : hidden) x = static_cast<float>(rng.Normal());
+  const std::vector<float> before = hidden;
+  std::vector<std::size_t> seen;
+  std::vector<float> normed;
+  const Block& block = d.blocks[0];
+  runner->Run(model_.block(0), {hidden.data(), 5, d.hidden_size}, [&](std::size_t input, MatrixView<const float> x) {
+    seen.push_back(input);
+    EXPECT_EQ(x.rows, 5u);
+    EXPECT_EQ(x.cols, block.FirstOf(block.inputs[input]).cols);
+    if (input == 0) normed.assign(x.data, x.data + x.rows * x.cols);
+  });
+  EXPECT_EQ(seen, (std::vector<std::size_t>{0, 1, 2, 3}));
+  std::vector<float> want(before.size(), NAN);
+  backend_->RmsNorm({{before.data(), 5, d.hidden_size},
+                     model_.weights.blocks[0].vectors[kMixerNormVector]->data(),
+                     block.norms[block.mixer_norm].eps,
+                     {want.data(), 5, d.hidden_size}});
+  EXPECT_EQ(normed, want);
+  EXPECT_NE(hidden, before);
+}
+
+}  // namespace
+}  // namespace marlin

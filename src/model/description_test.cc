@@ -1,0 +1,183 @@
+// The descriptions of all families against the tensors that Hugging Face transformers stores for them
+// (tools/list_state_dicts.py): the same names and shapes, every element used exactly once, and what each input reads.
+#include "model/description.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "base/file.h"
+#include "model/families/family.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+
+const fs::path kFolder = MARLIN_SOURCE_DIR "/src/model/testdata/state_dicts";
+
+class DescriptionTest : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    const auto config = ReadFile(kFolder / GetParam() / "config.json");
+    ASSERT_TRUE(config.ok());
+    const nlohmann::json json = nlohmann::json::parse(*config);
+    const auto family = FindFamily(json);
+    ASSERT_TRUE(family.ok()) << family.error().message;
+    auto description = (*family)->describe(json);
+    ASSERT_TRUE(description.ok()) << description.error().message;
+    d_ = *std::move(description);
+  }
+  Description d_;
+};
+
+TEST_P(DescriptionTest, ListsTheTensorsOfItsFiles) {
+  std::vector<std::string> lines;
+  for (const StoredTensor& tensor : d_.tensors) {
+    std::string line = tensor.name;
+    for (const std::size_t axis : tensor.shape) line += fmt::format(" {}", axis);
+    lines.push_back(line);
+  }
+  std::ranges::sort(lines);
+  std::string text;
+  for (const std::string& line : lines) text += line + "\n";
+  EXPECT_EQ(text, *ReadFile(kFolder / GetParam() / "tensors.txt"));
+}
+
+// How often each element of each tensor is used.
+class Uses {
+ public:
+  explicit Uses(const Description& d) : d_(d) {
+    for (const StoredTensor& tensor : d.tensors) {
+      std::size_t size = 1;
+      for (const std::size_t axis : tensor.shape) size *= axis;
+      counts_.emplace_back(size, 0);
+    }
+  }
+  // n rows of k elements, or n elements.
+  void Add(const Source& source, std::size_t n, std::size_t k) {
+    std::vector<std::size_t> shape = d_.tensors[source.tensor].shape;
+    std::size_t begin = 0;
+    if (source.expert) {
+      std::size_t size = 1;
+      for (std::size_t i = 1; i < shape.size(); ++i) size *= shape[i];
+      begin = *source.expert * size;
+      shape.erase(shape.begin());
+    }
+    const std::size_t rows = source.transposed ? shape[1] : n;  // stored [k, rows] where transposed
+    for (std::size_t r = 0; r < n; ++r) {
+      for (std::size_t c = 0; c < k; ++c) {
+        const std::size_t row = source.rows.At(r);
+        ++counts_[source.tensor].at(begin + (source.transposed ? c * rows + row : row * k + c));
+      }
+    }
+  }
+  void AddAll(const Parts& parts) {
+    for (const Matrix& matrix : parts.matrices) {
+      Add(matrix.source, matrix.rows, matrix.cols);
+      if (matrix.bias) Add(*matrix.bias, matrix.rows, 1);
+    }
+    for (const Vector& vector : parts.vectors) Add(vector.source, vector.size, 1);
+  }
+  const std::vector<std::vector<int>>& counts() const { return counts_; }
+
+ private:
+  const Description& d_;
+  std::vector<std::vector<int>> counts_;
+};
+
+TEST_P(DescriptionTest, UsesEveryElementOnce) {
+  Uses uses(d_);
+  uses.AddAll(d_);
+  for (const Block& block : d_.blocks) uses.AddAll(block);
+  for (std::size_t t = 0; t < d_.tensors.size(); ++t) {
+    EXPECT_TRUE(std::ranges::all_of(uses.counts()[t], [](int count) { return count == 1; })) << d_.tensors[t].name;
+  }
+}
+
+TEST_P(DescriptionTest, EveryMatrixOfABlockReadsOneInput) {
+  for (const Block& block : d_.blocks) {
+    std::vector<int> readers(block.matrices.size(), 0);
+    for (const Input& input : block.inputs) {
+      ASSERT_FALSE(input.matrices.empty());
+      for (const std::size_t m : input.matrices) {
+        ++readers.at(m);
+        EXPECT_EQ(block.matrices[m].cols, block.matrices[input.matrices[0]].cols) << block.matrices[m].name;
+      }
+    }
+    for (std::size_t m = 0; m < readers.size(); ++m) EXPECT_EQ(readers[m], 1) << block.matrices[m].name;
+  }
+}
+
+TEST_P(DescriptionTest, AbsorbersHaveAPlaceForEveryChannel) {
+  for (const Block& block : d_.blocks) {
+    for (const Input& input : block.inputs) {
+      if (!input.absorber) continue;
+      const std::size_t channels = block.matrices[input.matrices[0]].cols;
+      if (input.absorber->kind == Absorber::Kind::kNorm) {
+        const Norm& norm = block.norms.at(input.absorber->index);
+        ASSERT_TRUE(norm.weight.has_value());
+        EXPECT_EQ(block.vectors.at(*norm.weight).size, channels);
+        continue;
+      }
+      const Matrix& matrix = block.matrices.at(input.absorber->index);
+      std::vector<int> times(matrix.rows, 0);
+      for (std::size_t j = 0; j < channels; ++j) ++times.at(input.absorber->RowOf(j));
+      EXPECT_TRUE(std::ranges::all_of(times, [&](int t) { return t == static_cast<int>(input.absorber->repeat); }));
+    }
+  }
+}
+
+std::string Short(const std::string& name, const std::string& stem) {
+  return name.starts_with(stem) ? name.substr(stem.size()) : name;
+}
+
+std::string Words(const Description& d, const Block& block, const std::string& stem) {
+  std::string text;
+  for (const Input& input : block.inputs) {
+    text += input.expert ? fmt::format("  expert {}:", *input.expert) : " ";
+    for (const std::size_t m : input.matrices) {
+      text += " " + Short(block.matrices[m].name, stem) + (block.matrices[m].keep_16_bits ? " (16 bits)" : "");
+    }
+    if (!input.absorber) {
+      text += " <- none\n";
+    } else if (input.absorber->kind == Absorber::Kind::kNorm) {
+      const Norm& norm = block.norms[input.absorber->index];
+      text += " <- " + Short(d.tensors[block.vectors[*norm.weight].source.tensor].name, stem) +
+              (norm.plus_one ? " + 1" : "") + "\n";
+    } else {
+      text += fmt::format(" <- rows of {}, each {} x\n", Short(block.matrices[input.absorber->index].name, stem),
+                          input.absorber->repeat);
+    }
+  }
+  const auto* attention = std::get_if<Attention>(&block.mixer);
+  if (attention != nullptr && !attention->k) text += fmt::format("  keys and values of cache {}\n", attention->cache);
+  if (block.token_input) text += "  reads the token's own embedding\n";
+  if (block.parallel) text += "  parts side by side\n";
+  return text;
+}
+
+// inputs.txt was checked by hand against the models' own code.
+TEST_P(DescriptionTest, InputsAbsorbersAndSideInputs) {
+  std::string text;
+  for (std::size_t i = 0; i < d_.blocks.size(); ++i) {
+    const std::string& first = d_.blocks[i].matrices[0].name;
+    const std::string number = fmt::format(".{}.", i);
+    const std::string stem = first.substr(0, first.find(number) + number.size());
+    text += fmt::format("block {}\n{}", i, Words(d_, d_.blocks[i], stem));
+  }
+  const auto want = ReadFile(kFolder / GetParam() / "inputs.txt");
+  EXPECT_EQ(text, want ? *want : "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, DescriptionTest,
+                         testing::Values("llama", "qwen2", "qwen3", "qwen3_5", "gemma4", "gpt_oss", "deepseek_v3",
+                                         "phi3", "gpt2", "gpt_neox"),
+                         [](const auto& name) { return name.param; });
+
+}  // namespace
+}  // namespace marlin
