@@ -10,7 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array kKeys = {
-    // Used (config.cc, rope_config.cc, quantized_layout.cc).
+    // Used (families/, rope_config.cc, quantized_layout.cc).
     KnownKey{"architectures"},
     KnownKey{"model_type"},
     KnownKey{"vocab_size"},

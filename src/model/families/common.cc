@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -35,26 +34,26 @@ Status CheckSize(const Sizes& s) {
 
 }  // namespace
 
-Result<Sizes> ParseSizes(const json& config) {
-  struct Field {
-    const char* key;
-    std::size_t Sizes::*member;
-    bool required;
-  };
-  constexpr std::array kFields = {Field{"vocab_size", &Sizes::vocab, true},
-                                  Field{"hidden_size", &Sizes::hidden, true},
-                                  Field{"num_hidden_layers", &Sizes::blocks, true},
-                                  Field{"num_attention_heads", &Sizes::heads, true},
-                                  Field{"intermediate_size", &Sizes::intermediate, true},
-                                  Field{"num_key_value_heads", &Sizes::kv_heads, false},
-                                  Field{"head_dim", &Sizes::head_dim, false},
-                                  Field{"max_position_embeddings", &Sizes::context, false}};
-  Sizes out;
-  for (const Field& field : kFields) {
-    const auto value = SizeOf(config, field.key, field.required ? std::nullopt : std::optional<std::size_t>(0));
+Status ReadSizes(const json& config, std::initializer_list<SizeField> fields) {
+  for (const SizeField& field : fields) {
+    const auto value = SizeOf(config, field.key, field.may_be_missing ? std::optional<std::size_t>(0) : std::nullopt);
     if (!value) return value.error();
-    out.*field.member = *value;
+    *field.member = *value;
   }
+  return {};
+}
+
+Result<Sizes> ParseSizes(const json& config) {
+  Sizes out;
+  const Status read = ReadSizes(config, {{"vocab_size", &out.vocab},
+                                         {"hidden_size", &out.hidden},
+                                         {"num_hidden_layers", &out.blocks},
+                                         {"num_attention_heads", &out.heads},
+                                         {"intermediate_size", &out.intermediate},
+                                         {"num_key_value_heads", &out.kv_heads, true},
+                                         {"head_dim", &out.head_dim, true},
+                                         {"max_position_embeddings", &out.context, true}});
+  if (!read) return read.error();
   if (out.kv_heads == 0) out.kv_heads = out.heads;
   if (out.context == 0) out.context = 2048;
   if (out.head_dim == 0) {
@@ -114,13 +113,26 @@ void AddAround(Description& description, DescriptionBuilder& builder, const Size
       sizes.tied ? description.embedding : builder.Linear(description, "lm_head", sizes.vocab, sizes.hidden);
 }
 
-Attention AddAttention(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& sizes,
-                       AttentionBiases biases) {
+Attention AttentionOfSizes(const Sizes& sizes) {
   Attention attention;
   attention.heads = sizes.heads;
   attention.kv_heads = sizes.kv_heads;
   attention.head_dim = sizes.head_dim;
   attention.scale = 1 / std::sqrt(static_cast<float>(sizes.head_dim));
+  return attention;
+}
+
+void AddAttentionInputs(Block& block, const Attention& a) {
+  Input input{{a.q}, OfNorm(block.mixer_norm), {}};
+  if (a.gate) input.matrices.push_back(*a.gate);
+  input.matrices.insert(input.matrices.end(), {*a.k, *a.v});
+  block.inputs.push_back(std::move(input));
+  block.inputs.push_back({{a.o}, OfHeads(*a.v, a.head_dim, a.heads / a.kv_heads), {}});
+}
+
+Attention AddAttention(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& sizes,
+                       AttentionBiases biases) {
+  Attention attention = AttentionOfSizes(sizes);
   const std::size_t q_size = sizes.heads * sizes.head_dim;
   const std::size_t kv_size = sizes.kv_heads * sizes.head_dim;
   attention.q = builder.Linear(block, stem + ".q_proj", q_size, sizes.hidden, biases.qkv);
@@ -128,8 +140,7 @@ Attention AddAttention(DescriptionBuilder& builder, Block& block, const std::str
   attention.v = builder.Linear(block, stem + ".v_proj", kv_size, sizes.hidden, biases.qkv);
   attention.o = builder.Linear(block, stem + ".o_proj", sizes.hidden, q_size, biases.o);
   block.matrices[attention.o].adds_to_hidden = true;
-  block.inputs.push_back({{attention.q, *attention.k, *attention.v}, OfNorm(block.mixer_norm), {}});
-  block.inputs.push_back({{attention.o}, OfHeads(*attention.v, sizes.head_dim, sizes.heads / sizes.kv_heads), {}});
+  AddAttentionInputs(block, attention);
   return attention;
 }
 

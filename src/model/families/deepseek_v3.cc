@@ -25,28 +25,19 @@ Result<DeepseekSizes> ParseDeepseek(const json& config) {
   auto base = ParseSizes(config);
   if (!base) return base.error();
   out.base = *base;
-  struct Field {
-    const char* key;
-    std::size_t* member;
-    bool may_be_none;
-  };
-  const Field fields[] = {{"q_lora_rank", &out.q_latent, true},
-                          {"kv_lora_rank", &out.kv_latent, false},
-                          {"qk_nope_head_dim", &out.plain_dim, false},
-                          {"qk_rope_head_dim", &out.rotary_dim, false},
-                          {"v_head_dim", &out.value_dim, false},
-                          {"first_k_dense_replace", &out.dense_blocks, true},
-                          {"n_routed_experts", &out.experts, false},
-                          {"n_shared_experts", &out.shared, true},
-                          {"moe_intermediate_size", &out.expert_size, false},
-                          {"num_experts_per_tok", &out.chosen, false},
-                          {"n_group", &out.groups, false},
-                          {"topk_group", &out.chosen_groups, false}};
-  for (const Field& field : fields) {
-    const auto value = SizeOf(config, field.key, field.may_be_none ? std::optional<std::size_t>(0) : std::nullopt);
-    if (!value) return value.error();
-    *field.member = *value;
-  }
+  const Status read = ReadSizes(config, {{"q_lora_rank", &out.q_latent, true},
+                                         {"kv_lora_rank", &out.kv_latent},
+                                         {"qk_nope_head_dim", &out.plain_dim},
+                                         {"qk_rope_head_dim", &out.rotary_dim},
+                                         {"v_head_dim", &out.value_dim},
+                                         {"first_k_dense_replace", &out.dense_blocks, true},
+                                         {"n_routed_experts", &out.experts},
+                                         {"n_shared_experts", &out.shared, true},
+                                         {"moe_intermediate_size", &out.expert_size},
+                                         {"num_experts_per_tok", &out.chosen},
+                                         {"n_group", &out.groups},
+                                         {"topk_group", &out.chosen_groups}});
+  if (!read) return read.error();
   const auto scale = RealOf(config, "routed_scaling_factor", 1);
   if (!scale) return scale.error();
   out.scale = static_cast<float>(*scale);

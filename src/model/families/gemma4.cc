@@ -74,18 +74,12 @@ Result<GemmaSizes> ParseGemma(const json& config) {
   const auto full = FullHeadDim(config, out);
   if (!full) return full.error();
   out.full_head_dim = *full;
-  const std::pair<const char*, std::size_t*> fields[] = {{"sliding_window", &out.window},
-                                                         {"vocab_size_per_layer_input", &out.token_vocab},
-                                                         {"hidden_size_per_layer_input", &out.token_width}};
-  for (const auto& [key, member] : fields) {
-    const auto value = SizeOf(config, key);
-    if (!value) return value.error();
-    *member = *value;
-  }
-  const auto sharing = SizeOf(config, "num_kv_shared_layers", 0);
-  if (!sharing) return sharing.error();
-  if (*sharing >= out.base.blocks) return BadConfig("\"num_kv_shared_layers\" leaves no block with keys and values");
-  out.sharing = *sharing;
+  const Status read = ReadSizes(config, {{"sliding_window", &out.window},
+                                         {"vocab_size_per_layer_input", &out.token_vocab},
+                                         {"hidden_size_per_layer_input", &out.token_width},
+                                         {"num_kv_shared_layers", &out.sharing, true}});
+  if (!read) return read.error();
+  if (out.sharing >= out.base.blocks) return BadConfig("\"num_kv_shared_layers\" leaves no block with keys and values");
   return out;
 }
 

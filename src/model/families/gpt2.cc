@@ -19,19 +19,13 @@ struct Gpt2Sizes {
 
 Result<Gpt2Sizes> ParseGpt2(const json& config) {
   Gpt2Sizes out;
-  struct Field {
-    const char* key;
-    std::size_t* member;
-    bool may_be_none;
-  };
-  const Field fields[] = {{"vocab_size", &out.vocab, false},    {"n_embd", &out.hidden, false},
-                          {"n_head", &out.heads, false},        {"n_layer", &out.blocks, false},
-                          {"n_positions", &out.context, false}, {"n_inner", &out.inner, true}};
-  for (const Field& field : fields) {
-    const auto value = SizeOf(config, field.key, field.may_be_none ? std::optional<std::size_t>(0) : std::nullopt);
-    if (!value) return value.error();
-    *field.member = *value;
-  }
+  const Status read = ReadSizes(config, {{"vocab_size", &out.vocab},
+                                         {"n_embd", &out.hidden},
+                                         {"n_head", &out.heads},
+                                         {"n_layer", &out.blocks},
+                                         {"n_positions", &out.context},
+                                         {"n_inner", &out.inner, true}});
+  if (!read) return read.error();
   if (out.inner == 0) out.inner = 4 * out.hidden;
   if (out.hidden % out.heads != 0) {
     return BadConfig(fmt::format("n_embd {} is not a multiple of n_head {}", out.hidden, out.heads));

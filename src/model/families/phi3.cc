@@ -1,7 +1,6 @@
 // Phi-3: Llama with one tensor for queries, keys and values, and one for gate and up.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "model/config_fields.h"
@@ -15,11 +14,7 @@ using nlohmann::json;
 Attention AddFusedAttention(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& s) {
   const std::size_t q_size = s.heads * s.head_dim;
   const std::size_t kv_size = s.kv_heads * s.head_dim;
-  Attention out;
-  out.heads = s.heads;
-  out.kv_heads = s.kv_heads;
-  out.head_dim = s.head_dim;
-  out.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+  Attention out = AttentionOfSizes(s);
   out.q = builder.Slices(block, {stem + ".qkv_proj.weight", "", stem + ".qkv_proj", q_size + 2 * kv_size, s.hidden},
                          {{".query", q_size, AllRows(q_size)},
                           {".key", kv_size, {q_size, kv_size, kv_size}},
@@ -29,8 +24,7 @@ Attention AddFusedAttention(DescriptionBuilder& builder, Block& block, const std
   out.o = builder.Linear(block, stem + ".o_proj", s.hidden, q_size);
   block.matrices[out.o].adds_to_hidden = true;
   out.rope = 0;
-  block.inputs.push_back({{out.q, *out.k, *out.v}, OfNorm(block.mixer_norm), {}});
-  block.inputs.push_back({{out.o}, OfHeads(*out.v, s.head_dim, s.heads / s.kv_heads), {}});
+  AddAttentionInputs(block, out);
   return out;
 }
 

@@ -1,7 +1,6 @@
 // Qwen3.5: blocks of gated DeltaNet, and among them blocks of attention whose output is scaled by a sigmoid.
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "model/config_fields.h"
@@ -17,11 +16,7 @@ Attention AddGatedAttention(DescriptionBuilder& builder, Block& block, const std
                             const Norm& norm) {
   const std::size_t q_size = s.heads * s.head_dim;
   const std::size_t kv_size = s.kv_heads * s.head_dim;
-  Attention out;
-  out.heads = s.heads;
-  out.kv_heads = s.kv_heads;
-  out.head_dim = s.head_dim;
-  out.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+  Attention out = AttentionOfSizes(s);
   out.q = builder.Slices(block, {stem + ".q_proj.weight", "", stem + ".q_proj", 2 * q_size, s.hidden},
                          {{".query", q_size, {0, s.head_dim, 2 * s.head_dim}},
                           {".gate", q_size, {s.head_dim, s.head_dim, 2 * s.head_dim}}});
@@ -33,8 +28,7 @@ Attention AddGatedAttention(DescriptionBuilder& builder, Block& block, const std
   out.q_norm = builder.AddNorm(block, stem + ".q_norm", s.head_dim, norm);
   out.k_norm = builder.AddNorm(block, stem + ".k_norm", s.head_dim, norm);
   out.rope = 0;
-  block.inputs.push_back({{out.q, *out.gate, *out.k, *out.v}, OfNorm(block.mixer_norm), {}});
-  block.inputs.push_back({{out.o}, OfHeads(*out.v, s.head_dim, s.heads / s.kv_heads), {}});
+  AddAttentionInputs(block, out);
   return out;
 }
 
@@ -44,16 +38,12 @@ struct LinearSizes {
 
 Result<LinearSizes> ParseLinearSizes(const json& config) {
   LinearSizes out;
-  const std::pair<const char*, std::size_t*> fields[] = {{"linear_num_key_heads", &out.key_heads},
-                                                         {"linear_num_value_heads", &out.value_heads},
-                                                         {"linear_key_head_dim", &out.key_dim},
-                                                         {"linear_value_head_dim", &out.value_dim},
-                                                         {"linear_conv_kernel_dim", &out.taps}};
-  for (const auto& [key, member] : fields) {
-    const auto value = SizeOf(config, key);
-    if (!value) return value.error();
-    *member = *value;
-  }
+  const Status read = ReadSizes(config, {{"linear_num_key_heads", &out.key_heads},
+                                         {"linear_num_value_heads", &out.value_heads},
+                                         {"linear_key_head_dim", &out.key_dim},
+                                         {"linear_value_head_dim", &out.value_dim},
+                                         {"linear_conv_kernel_dim", &out.taps}});
+  if (!read) return read.error();
   return out;
 }
 
