@@ -101,16 +101,17 @@ struct Outcome {
   milliseconds pause{0};  // with kAgain: what the server asks for
 };
 
-// The requests of one download: one connection, one partial file.
+struct FreeHandle {
+  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+};
+
+// The requests of one download: one partial file.
 class Transfer {
  public:
   Transfer(const Download& download, const ProgressFn& progress, PartialFile& file)
-      : download_(download), progress_(progress), file_(file), curl_(curl_easy_init()) {
-    MARLIN_CHECK(curl_ != nullptr, "libcurl has no memory for a handle");
-  }
+      : download_(download), progress_(progress), file_(file) {}
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
-  ~Transfer() { curl_easy_cleanup(curl_); }
 
   // From the first URL through its redirects to an end.
   Outcome Attempt();
@@ -137,7 +138,7 @@ class Transfer {
   const Download& download_;
   const ProgressFn& progress_;
   PartialFile& file_;
-  CURL* curl_;
+  std::unique_ptr<CURL, FreeHandle> curl_;  // of the last request
   std::array<char, CURL_ERROR_SIZE> curl_message_{};
   ResponseHead head_;
   bool is_file_ = false;          // the body belongs into the file
@@ -228,33 +229,37 @@ Outcome Transfer::Request(const std::string& url) {
   head_ = {};
   is_file_ = false;
   discarded_bytes_ = 0;
-  curl_easy_reset(curl_);
-  curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl_, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(curl_, CURLOPT_USERAGENT, "metal-marlin");
-  curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl_, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, curl_message_.data());
-  curl_easy_setopt(curl_, CURLOPT_CONNECTTIMEOUT, static_cast<long>(download_.connect_timeout.count()));
-  curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_TIME, static_cast<long>(download_.stall_timeout.count()));
-  curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, &Transfer::HeaderCallback);
-  curl_easy_setopt(curl_, CURLOPT_HEADERDATA, this);
-  curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, &Transfer::BodyCallback);
-  curl_easy_setopt(curl_, CURLOPT_WRITEDATA, this);
-  curl_easy_setopt(curl_, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, &Transfer::PollCallback);
-  curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
+  // Each request has a handle of its own. libcurl before 8.1 keeps a pointer to the last header of the response before,
+  // which is freed by then, and follows it where the next response begins with a continued header line.
+  curl_.reset(curl_easy_init());
+  MARLIN_CHECK(curl_ != nullptr, "libcurl has no memory for a handle");
+  CURL* const curl = curl_.get();
+  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, "metal-marlin");
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, curl_message_.data());
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(download_.connect_timeout.count()));
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(download_.stall_timeout.count()));
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &Transfer::HeaderCallback);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, this);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Transfer::BodyCallback);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, this);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Transfer::PollCallback);
+  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
   // A proxy cannot reach this machine's loopback, and unencrypted traffic must not leave it.
-  if (IsThisMachine(UrlPart(url, CURLUPART_HOST))) curl_easy_setopt(curl_, CURLOPT_NOPROXY, "*");
+  if (IsThisMachine(UrlPart(url, CURLUPART_HOST))) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 
   curl_slist* headers = nullptr;
   if (file_.size() > 0 && !file_.validator().empty()) {
     headers = curl_slist_append(headers, fmt::format("Range: bytes={}-", file_.size()).c_str());
     headers = curl_slist_append(headers, fmt::format("If-Range: {}", file_.validator()).c_str());
   }
-  curl_easy_setopt(curl_, CURLOPT_HTTPHEADER, headers);
-  const CURLcode code = curl_easy_perform(curl_);
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+  const CURLcode code = curl_easy_perform(curl);
   curl_slist_free_all(headers);
 
   if (error_) return {Next::kGiveUp, *error_, "", {}};
@@ -292,6 +297,8 @@ Outcome Transfer::JudgeFailure(const std::string& url, CURLcode code) {
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
       return outcome(Next::kAgain, fmt::format("the connection to {} was lost ({})", host, curl_message_.data()));
+    case CURLE_BAD_FUNCTION_ARGUMENT:  // what libcurl says of a line that it cannot take apart
+      return outcome(Next::kGiveUp, fmt::format("{} sends a header that is not HTTP", host));
     default:
       return outcome(Next::kGiveUp, curl_message_[0] != 0 ? curl_message_.data() : curl_easy_strerror(code));
   }
@@ -317,7 +324,7 @@ Outcome Transfer::JudgeStatus(const std::string& url) {
     case 307:
     case 308: {
       char* location = nullptr;
-      curl_easy_getinfo(curl_, CURLINFO_REDIRECT_URL, &location);
+      curl_easy_getinfo(curl_.get(), CURLINFO_REDIRECT_URL, &location);
       if (location == nullptr) return outcome(Next::kGiveUp, fmt::format("{} redirects to nowhere", host));
       return {Next::kRedirect, {}, location, {}};
     }
@@ -334,7 +341,7 @@ Outcome Transfer::JudgeStatus(const std::string& url) {
     case 503:
     case 504: {
       curl_off_t seconds = 0;
-      curl_easy_getinfo(curl_, CURLINFO_RETRY_AFTER, &seconds);
+      curl_easy_getinfo(curl_.get(), CURLINFO_RETRY_AFTER, &seconds);
       Outcome again = outcome(Next::kAgain, fmt::format("{} is busy or broken; try again later", host));
       again.pause = milliseconds{1000 * std::clamp<std::int64_t>(seconds, 0, kLongestPause.count() / 1000)};
       return again;
