@@ -1,4 +1,4 @@
-// The metadata keys of GGUF files that this program knows; what they become is said in gguf_to_hf.cc and
+// The metadata keys of GGUF files that this program knows; what they become is said in gguf_names.cc, gguf_to_hf.cc and
 // tokenizer_gguf.cc. The names are those of llama.cpp's converters and of programs that add keys of their own.
 #pragma once
 

@@ -3,102 +3,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <numbers>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
 #include "io/gguf_keys.h"
+#include "io/gguf_names.h"
 
 namespace marlin {
 namespace {
 using nlohmann::json;
 
-// A metadata key "ARCH.suffix" and the configuration key that it becomes.
-struct KeyRow {
-  std::string_view suffix;
-  const char* key;
-  bool required;
-};
-
-// Rotary projections whose rows a family may store interleaved.
-enum class Heads { kNone, kQuery, kKey };
-
-// Linear layers that may have a bias, which config.json speaks of together.
-enum class Biased { kNever, kAttention, kMlp };
-
-// A tensor: "blk.N.SOURCE.weight" becomes "model.layers.N.TARGET.weight" (".bias" likewise).
-struct NameRow {
-  std::string_view source;
-  std::string_view target;
-  Biased biased = Biased::kNever;
-  Heads heads = Heads::kNone;
-};
-
-struct GgufFamily {
-  std::string_view architecture;  // "general.architecture" and the prefix of its keys
-  const char* model_type;         // Hugging Face's
-  const char* hf_class;
-  bool interleaved_rotary;         // q and k are stored as RowOrder describes
-  bool bias_always;                // of the layers that may have one; else the configuration says "attention_bias"
-  std::span<const NameRow> block;  // names inside a block
-};
-
-constexpr std::array kKeys = {
-    KeyRow{"embedding_length", "hidden_size", true},
-    KeyRow{"feed_forward_length", "intermediate_size", true},
-    KeyRow{"block_count", "num_hidden_layers", true},
-    KeyRow{"attention.head_count", "num_attention_heads", true},
-    KeyRow{"attention.head_count_kv", "num_key_value_heads", false},
-    KeyRow{"attention.key_length", "head_dim", false},
-    KeyRow{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
-    KeyRow{"rope.freq_base", "rope_theta", false},
-    KeyRow{"context_length", "max_position_embeddings", true},
-    KeyRow{"attention.sliding_window", "sliding_window", false},
-};
-
-constexpr std::array kLlamaBlock = {
-    NameRow{"attn_norm", "input_layernorm"},
-    NameRow{"attn_q", "self_attn.q_proj", Biased::kAttention, Heads::kQuery},
-    NameRow{"attn_k", "self_attn.k_proj", Biased::kAttention, Heads::kKey},
-    NameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
-    NameRow{"attn_output", "self_attn.o_proj", Biased::kAttention},
-    NameRow{"ffn_norm", "post_attention_layernorm"},
-    NameRow{"ffn_gate", "mlp.gate_proj", Biased::kMlp},
-    NameRow{"ffn_up", "mlp.up_proj", Biased::kMlp},
-    NameRow{"ffn_down", "mlp.down_proj", Biased::kMlp},
-};
-
-constexpr std::array kQwen2Block = {
-    NameRow{"attn_norm", "input_layernorm"},
-    NameRow{"attn_q", "self_attn.q_proj", Biased::kAttention, Heads::kQuery},
-    NameRow{"attn_k", "self_attn.k_proj", Biased::kAttention, Heads::kKey},
-    NameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
-    NameRow{"attn_output", "self_attn.o_proj"},
-    NameRow{"ffn_norm", "post_attention_layernorm"},
-    NameRow{"ffn_gate", "mlp.gate_proj"},
-    NameRow{"ffn_up", "mlp.up_proj"},
-    NameRow{"ffn_down", "mlp.down_proj"},
-};
-
 // Tensors in a block that hold nothing but what the settings say: the frequencies of rotary positions.
 constexpr std::string_view kLeftOutOfBlocks = "attn_rot_embd";
-
-// Outside the blocks, whole stems.
-constexpr std::array kOuterNames = {
-    NameRow{"token_embd", "model.embed_tokens"},
-    NameRow{"output_norm", "model.norm"},
-    NameRow{"output", "lm_head"},
-};
-
-constexpr std::array<GgufFamily, 2> kFamilies = {{
-    {"llama", "llama", "LlamaForCausalLM", true, false, kLlamaBlock},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", false, true, kQwen2Block},
-}};
 
 Error Bad(const GgufFile& gguf, const std::string& what) {
   return {ErrorCode::kInput, fmt::format("{}: {}", gguf.file.path().string(), what)};
@@ -155,7 +75,7 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
   const auto architecture = gguf.Require<std::string_view>("general.architecture");
   if (!architecture) return architecture.error();
   std::string known;
-  for (const GgufFamily& family : kFamilies) {
+  for (const GgufFamily& family : GgufFamilies()) {
     if (family.architecture == *architecture) return &family;
     known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
   }
@@ -164,7 +84,7 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
 }
 
 Status TranslateKeys(const GgufFile& gguf, const GgufFamily& family, json& config) {
-  for (const KeyRow& row : kKeys) {
+  for (const GgufKeyRow& row : GgufKeyRows()) {
     const auto number = Number(gguf, family, row.suffix);
     if (!number) return number.error();
     if (*number) {
@@ -279,67 +199,42 @@ Status TranslateRopeScaling(const GgufFile& gguf, const GgufFamily& family, json
   return {};
 }
 
-// "blk.12.attn_q" -> 12 and "attn_q".
-struct BlockName {
-  std::size_t block = 0;
-  std::string_view rest;
-};
-
-std::optional<BlockName> SplitBlockName(std::string_view stem) {
-  if (!stem.starts_with("blk.")) return {};
-  stem.remove_prefix(4);
-  BlockName name;
-  const auto parsed = std::from_chars(stem.data(), stem.data() + stem.size(), name.block);
-  if (parsed.ec != std::errc() || parsed.ptr == stem.data() + stem.size() || *parsed.ptr != '.') return {};
-  name.rest = stem.substr(static_cast<std::size_t>(parsed.ptr - stem.data()) + 1);
-  return name;
-}
-
-const NameRow* FindName(std::span<const NameRow> names, std::string_view source) {
-  const auto found = std::find_if(names.begin(), names.end(), [&](const NameRow& row) { return row.source == source; });
-  return found == names.end() ? nullptr : &*found;
-}
-
-// The place of a tensor: a name outside the blocks, or one inside a block.
-struct Place {
-  const NameRow* row = nullptr;  // null = this program knows none
-  std::optional<BlockName> block;
-  std::string_view ending;  // ".weight", ".bias"
-};
-
-Place FindPlace(const GgufFamily& family, std::string_view name) {
-  Place place;
-  const std::size_t dot = name.rfind('.');
-  const std::string_view stem = name.substr(0, dot);
-  place.ending = dot == std::string_view::npos ? "" : name.substr(dot);
-  place.block = SplitBlockName(stem);
-  const NameRow* row = place.block ? FindName(family.block, place.block->rest) : FindName(kOuterNames, stem);
-  const bool fits =
-      row != nullptr && (place.ending == ".weight" || (place.ending == ".bias" && row->biased != Biased::kNever));
-  if (fits) place.row = row;
-  return place;
-}
-
-Result<Tensor> TranslateTensor(const GgufFile& gguf, const GgufFamily& family, const Tensor& from, const Place& place,
-                               const json& config) {
-  Tensor tensor = from;
-  tensor.name = place.block ? fmt::format("model.layers.{}.{}{}", place.block->block, place.row->target, place.ending)
-                            : fmt::format("{}{}", place.row->target, place.ending);
-  const auto layers = Count(gguf, config, "num_hidden_layers");
-  if (!layers) return layers.error();
-  if (place.block && place.block->block >= *layers) {
-    return Bad(gguf,
-               fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), place.block->block, *layers));
-  }
-  if (!family.interleaved_rotary || place.row->heads == Heads::kNone) return tensor;
-  const char* key = place.row->heads == Heads::kQuery ? "num_attention_heads" : "num_key_value_heads";
+// Rows in the order of RowOrder, for the heads that the configuration has under `key`.
+Status UndoInterleaving(const GgufFile& gguf, const json& config, const char* key, std::string_view stored_name,
+                        Tensor& tensor) {
   const auto heads = Count(gguf, config, key);
   if (!heads) return heads.error();
   if (tensor.shape.empty() || tensor.shape.front() % (2 * *heads) != 0) {
-    return Bad(gguf, fmt::format("tensor {} has {} rows, which are not {} heads of an even size", Printable(from.name),
-                                 tensor.shape.empty() ? 1 : tensor.shape.front(), *heads));
+    return Bad(gguf, fmt::format("tensor {} has {} rows, which are not {} heads of an even size",
+                                 Printable(stored_name), tensor.shape.empty() ? 1 : tensor.shape.front(), *heads));
   }
   tensor.row_order.rotary_heads = *heads;
+  return {};
+}
+
+// Makes `tensor` read as Hugging Face's.
+Status Undo(Transform transform, const GgufFile& gguf, const json& config, std::string_view stored_name,
+            Tensor& tensor) {
+  switch (transform) {
+    case Transform::kNone:
+      break;
+    case Transform::kInterleavedQueries:
+      return UndoInterleaving(gguf, config, "num_attention_heads", stored_name, tensor);
+    case Transform::kInterleavedKeys:
+      return UndoInterleaving(gguf, config, "num_key_value_heads", stored_name, tensor);
+  }
+  return {};
+}
+
+Result<Tensor> TranslateTensor(const GgufFile& gguf, const Tensor& from, const NamedPlace& place, const json& config) {
+  Tensor tensor = from;
+  tensor.name = NameOf(place, kHfSpelling);
+  const auto layers = Count(gguf, config, "num_hidden_layers");
+  if (!layers) return layers.error();
+  if (place.block && *place.block >= *layers) {
+    return Bad(gguf, fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), *place.block, *layers));
+  }
+  if (auto status = Undo(place.row->transform, gguf, config, from.name, tensor); !status) return status.error();
   return tensor;
 }
 
@@ -349,9 +244,9 @@ Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, Accepted
       if (auto status = TranslateRopeFactors(gguf, from, out.config); !status) return status;
       continue;
     }
-    const Place place = FindPlace(family, from.name);
+    const NamedPlace place = FindPlace(family, kGgufSpelling, from.name);
     if (place.row == nullptr) {
-      const bool harmless = place.block && place.block->rest == kLeftOutOfBlocks;
+      const bool harmless = place.block && place.stem == kLeftOutOfBlocks;
       if (harmless || accepted.Accept(from.name)) {
         out.left_out.push_back(Printable(from.name));
         continue;
@@ -359,7 +254,7 @@ Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, Accepted
       return Unsupported(gguf, fmt::format("tensor {} has no place in the {} architecture as this program knows it{}",
                                            Printable(from.name), family.architecture, WayOut(Printable(from.name))));
     }
-    auto tensor = TranslateTensor(gguf, family, from, place, out.config);
+    auto tensor = TranslateTensor(gguf, from, place, out.config);
     if (!tensor) return tensor.error();
     out.tensors.push_back(std::move(*tensor));
   }
@@ -384,7 +279,7 @@ void DescribeBiases(const GgufFamily& family, const std::vector<Tensor>& tensors
   bool standard = true;
   for (const auto& [kind, key] :
        {std::pair{Biased::kAttention, "attention_bias"}, std::pair{Biased::kMlp, "mlp_bias"}}) {
-    const auto of_kind = [kind = kind](const NameRow& row) { return row.biased == kind; };
+    const auto of_kind = [kind = kind](const GgufNameRow& row) { return row.biased == kind; };
     const auto rows = static_cast<std::size_t>(std::count_if(family.block.begin(), family.block.end(), of_kind));
     const std::size_t all = rows * config["num_hidden_layers"].get<std::size_t>();
     const std::size_t found = counts[static_cast<std::size_t>(kind)];

@@ -1,5 +1,4 @@
-// Translates a GGUF file's configuration keys and tensor names to those of Hugging Face. A family of models is a row of
-// the table in gguf_to_hf.cc.
+// Translates a GGUF file's configuration keys and tensor names to those of Hugging Face. The names are in gguf_names.h.
 #pragma once
 
 #include <nlohmann/json.hpp>
