@@ -73,6 +73,10 @@ QWEN2 = LLAMA | {
     "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "head_dim": 16, "use_sliding_window": False,
     "sliding_window": 4096, "rope_scaling": None,
 }
+QWEN3 = LLAMA | {
+    "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 48, "attention_bias": False,
+    "use_sliding_window": False, "sliding_window": None,
+}
 SCALING = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
            "original_max_position_embeddings": 32}
 OURS = {"quantization_config": {"quant_method": "metal-marlin", "metal_marlin": {
@@ -86,6 +90,7 @@ THEIRS = {"quantization_config": {"quant_method": "compressed-tensors", "format"
 def configs() -> None:
     write("config", "accepted-llama", compact(LLAMA))
     write("config", "accepted-qwen2", compact(QWEN2))
+    write("config", "accepted-qwen3", compact(QWEN3))
     write("config", "accepted-llama3-scaling", compact(LLAMA | {"rope_scaling": SCALING}))
     write("config", "accepted-linear-scaling", compact(LLAMA | {"rope_scaling": {"type": "linear", "factor": 2}}))
     write("config", "accepted-quantized", compact(LLAMA | OURS))
@@ -234,6 +239,8 @@ def ggufs() -> None:
     write("gguf", "accepted-llama", whole)
     write("gguf", "accepted-llama-v2", gguf(gguf_model("llama"), gguf_tensors("IQ4_NL"), 2))
     write("gguf", "accepted-qwen2", gguf(gguf_model("qwen2"), gguf_tensors("Q8_0", bias=True)))
+    norms = [(f"blk.0.attn_{name}_norm.weight", "F32", [16]) for name in "qk"]
+    write("gguf", "accepted-qwen3", gguf(gguf_model("qwen3"), gguf_tensors("Q8_0") + norms))
     for pre in ("gpt-2", "llama-bpe", "default"):
         write("gguf", f"accepted-tokenizer-{pre}",
               gguf(gguf_model("llama") + gguf_tokenizer(pre), [("token_embd.weight", "F16", [32, 1])]))

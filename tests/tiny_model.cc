@@ -18,19 +18,23 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-json Config() {
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
-          {"vocab_size", 256},
-          {"hidden_size", 64},
-          {"intermediate_size", 96},
-          {"num_hidden_layers", 2},
-          {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},
-          {"rms_norm_eps", 1e-5},
-          {"rope_theta", 10000},
-          {"tie_word_embeddings", true},
-          {"max_position_embeddings", 2048}};
+json ConfigOf(const std::string& architecture) {
+  json config = {{"architectures", {architecture}},
+                 {"vocab_size", 256},
+                 {"hidden_size", 64},
+                 {"intermediate_size", 96},
+                 {"num_hidden_layers", 2},
+                 {"num_attention_heads", 4},
+                 {"num_key_value_heads", 2},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_theta", 10000},
+                 {"tie_word_embeddings", true},
+                 {"max_position_embeddings", 2048}};
+  const auto family = FindFamily(config);
+  MARLIN_CHECK(family.ok(), "a family that there is");
+  config["model_type"] = (*family)->model_type;
+  if (architecture != "LlamaForCausalLM") config["head_dim"] = 24;
+  return config;
 }
 
 std::string TokenizerJson() {
@@ -59,9 +63,10 @@ std::vector<std::uint8_t> RandomBf16(std::size_t count, double centre, double sp
 
 }  // namespace
 
-void WriteTinyModel(const std::filesystem::path& folder) {
+void WriteTinyModel(const std::filesystem::path& folder, const char* architecture) {
   std::filesystem::create_directories(folder);
-  const auto description = DescribeModel(Config());
+  const json config = ConfigOf(architecture);
+  const auto description = DescribeModel(config);
   MARLIN_CHECK(description.ok(), "the tiny model's configuration");
   std::vector<PlannedTensor> plan = {{"model.embed_tokens.weight", DType::kBF16, {256, 64}}};
   for (const Block& block : description->blocks) {
@@ -82,7 +87,7 @@ void WriteTinyModel(const std::filesystem::path& folder) {
     MARLIN_CHECK(writer->Write(tensor.name, RandomBf16(count, matrix ? 0 : 1, matrix ? 0.15 : 0.1, rng)).ok(), "write");
   }
   MARLIN_CHECK(writer->Commit().ok(), "commit");
-  MARLIN_CHECK(WriteFileAtomic(folder / "config.json", Config().dump(2)).ok(), "config");
+  MARLIN_CHECK(WriteFileAtomic(folder / "config.json", config.dump(2)).ok(), "config");
   MARLIN_CHECK(WriteFileAtomic(folder / "tokenizer.json", TokenizerJson()).ok(), "tokenizer");
 }
 

@@ -47,7 +47,7 @@ class GgufKeys : public TemporaryFolder {
 };
 
 TEST_F(GgufKeys, OfConvertersAreKnown) {
-  for (const std::string arch : {"llama", "qwen2"}) {
+  for (const std::string arch : {"llama", "qwen2", "qwen3"}) {
     GgufBuilder of_2024 = Common(arch);
     Numbers(of_2024, {"tokenizer.ggml.unknown_token_id"});
     Flag(Flag(of_2024, "tokenizer.ggml.add_bos_token", false), "tokenizer.ggml.add_eos_token", false);

@@ -48,6 +48,15 @@ constexpr std::array kQwen2Block = {
     GgufNameRow{"ffn_down", "mlp.down_proj"},
 };
 
+constexpr std::array kQwen3Block = {
+    GgufNameRow{"attn_norm", "input_layernorm"},    GgufNameRow{"attn_q", "self_attn.q_proj"},
+    GgufNameRow{"attn_k", "self_attn.k_proj"},      GgufNameRow{"attn_v", "self_attn.v_proj"},
+    GgufNameRow{"attn_q_norm", "self_attn.q_norm"}, GgufNameRow{"attn_k_norm", "self_attn.k_norm"},
+    GgufNameRow{"attn_output", "self_attn.o_proj"}, GgufNameRow{"ffn_norm", "post_attention_layernorm"},
+    GgufNameRow{"ffn_gate", "mlp.gate_proj"},       GgufNameRow{"ffn_up", "mlp.up_proj"},
+    GgufNameRow{"ffn_down", "mlp.down_proj"},
+};
+
 constexpr std::array kOuterNames = {
     GgufNameRow{"token_embd", "model.embed_tokens"},
     GgufNameRow{"output_norm", "model.norm"},
@@ -57,6 +66,7 @@ constexpr std::array kOuterNames = {
 constexpr std::array kGgufFamilies = {
     GgufFamily{"llama", "llama", "LlamaForCausalLM", false, kLlamaBlock},
     GgufFamily{"qwen2", "qwen2", "Qwen2ForCausalLM", true, kQwen2Block},
+    GgufFamily{"qwen3", "qwen3", "Qwen3ForCausalLM", false, kQwen3Block},
 };
 
 // "blk.12.attn_q" -> 12, and `stem` becomes "attn_q"; nothing is changed where the name is of another form.

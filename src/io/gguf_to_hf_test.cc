@@ -116,6 +116,23 @@ TEST_F(GgufToHf, NamesAndRowOrder) {
   }
 }
 
+TEST_F(GgufToHf, Qwen3HasNormsOfHeadsAndNoBiases) {
+  GgufBuilder builder = Metadata("qwen3");
+  builder.U32("qwen3.attention.key_length", 6).U32("qwen3.attention.value_length", 6);
+  builder.Floats("token_embd.weight", {8, 5}, Ramp(40)).Floats("blk.0.attn_q.weight", {8, 12}, Ramp(96));
+  builder.Floats("blk.0.attn_q_norm.weight", {6}, Ramp(6)).Floats("blk.0.attn_k_norm.weight", {6}, Ramp(6));
+  const auto view = Translate(builder);
+  ASSERT_TRUE(view.ok()) << view.error().message;
+  EXPECT_EQ(view->tensors[1].row_order.rotary_heads, 0u);
+  EXPECT_EQ(view->tensors[2].name, "model.layers.0.self_attn.q_norm.weight");
+  EXPECT_EQ(view->tensors[3].name, "model.layers.0.self_attn.k_norm.weight");
+  EXPECT_EQ(view->config["architectures"][0], "Qwen3ForCausalLM");
+  EXPECT_EQ(view->config["head_dim"], 6);
+  EXPECT_EQ(view->config["attention_bias"], false);
+  builder.Floats("blk.0.attn_q.bias", {12}, Ramp(12));
+  ExpectError(builder, ErrorCode::kUnsupported, "tensor blk.0.attn_q.bias");
+}
+
 TEST_F(GgufToHf, RopeScaling) {
   GgufBuilder linear = Metadata("llama");
   linear.Text("llama.rope.scaling.type", "linear").F32("llama.rope.scaling.factor", 4);
@@ -225,7 +242,7 @@ TEST_F(GgufToHf, HeadSizes) {
 
 TEST_F(GgufToHf, RefusesWhatItWouldComputeWrongly) {
   ExpectError(Metadata("mamba"), ErrorCode::kUnsupported,
-              "architecture \"mamba\" is not supported; supported are llama, qwen2");
+              "architecture \"mamba\" is not supported; supported are llama, qwen2, qwen3");
   ExpectError(GgufBuilder(), ErrorCode::kInput, "general.architecture");
   GgufBuilder split = Metadata("llama");
   split.Pair("split.count", GgufType::kU16, Raw<std::uint16_t>(3));

@@ -15,13 +15,13 @@
 namespace marlin {
 namespace {
 
-class BlockByBlock : public testing::Test {
+class BlockByBlock : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     auto backend = MakeCpuBackend({});
     ASSERT_TRUE(backend.ok());
     backend_ = std::move(*backend);
-    auto checkpoint = OpenCheckpoint(std::filesystem::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-qwen2");
+    auto checkpoint = OpenCheckpoint(std::filesystem::path(MARLIN_SOURCE_DIR) / "src/model/testdata" / GetParam());
     ASSERT_TRUE(checkpoint.ok());
     checkpoint_ = std::move(*checkpoint);
     auto model = LoadModel(checkpoint_, *backend_);
@@ -37,7 +37,7 @@ class BlockByBlock : public testing::Test {
   std::vector<std::int32_t> tokens_ = std::vector<std::int32_t>(23);
 };
 
-TEST_F(BlockByBlock, GivesTheBitsOfTheForwardPass) {
+TEST_P(BlockByBlock, GivesTheBitsOfTheForwardPass) {
   const Description& d = model_.description;
   auto session = Session::Create(model_, 23, 23);
   ASSERT_TRUE(session.ok());
@@ -59,7 +59,7 @@ TEST_F(BlockByBlock, GivesTheBitsOfTheForwardPass) {
   EXPECT_EQ(std::memcmp(hidden.data(), want.data, hidden.size() * sizeof(float)), 0);
 }
 
-TEST_F(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
+TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
   const Description& d = model_.description;
   const LoadedBlock block = model_.block(0);
   auto runner = BlockRunner::Create(d, *backend_, 7);
@@ -89,7 +89,7 @@ TEST_F(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
   EXPECT_EQ(got, want);
 }
 
-TEST_F(BlockByBlock, ObserversSeeEveryInputOnce) {
+TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
   const Description& d = model_.description;
   auto runner = BlockRunner::Create(d, *backend_, 5);
   ASSERT_TRUE(runner.ok());
@@ -115,6 +115,9 @@ TEST_F(BlockByBlock, ObserversSeeEveryInputOnce) {
   EXPECT_EQ(normed, want);
   EXPECT_NE(hidden, before);
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, BlockByBlock, testing::Values("tiny-qwen2", "tiny-qwen3"),
+                         [](const auto& tested) { return std::string(tested.param).substr(5); });
 
 }  // namespace
 }  // namespace marlin

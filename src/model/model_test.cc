@@ -33,8 +33,9 @@ std::vector<T> Copy(const Tensor& tensor) {
   return values;
 }
 
+// `name` is a folder, or a GGUF file beside the folder of the same model.
 Expected LoadExpected(const std::string& name) {
-  auto file = OpenSafetensors(Folder(name) / "expected.safetensors");
+  auto file = OpenSafetensors(Folder(name).replace_extension() / "expected.safetensors");
   MARLIN_CHECK(file.ok(), "test data");
   Expected expected;
   for (const Tensor& tensor : file->tensors) {
@@ -147,12 +148,15 @@ TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers,
-                         testing::Values(Case{"tiny-llama", true}, Case{"tiny-qwen2", true}, Case{"tiny-llama", false},
-                                         Case{"tiny-qwen2", false}),
+                         testing::Values(Case{"tiny-llama", true}, Case{"tiny-qwen2", true}, Case{"tiny-qwen3", true},
+                                         Case{"tiny-qwen3.gguf", true}, Case{"tiny-llama", false},
+                                         Case{"tiny-qwen2", false}, Case{"tiny-qwen3", false},
+                                         Case{"tiny-qwen3.gguf", false}),
                          [](const auto& tested) {
                            std::string name =
                                std::string(tested.param.model) + (tested.param.reference ? "_ref" : "_cpu");
-                           std::replace(name.begin(), name.end(), '-', '_');
+                           std::ranges::replace_if(
+                               name, [](char c) { return c == '-' || c == '.'; }, '_');
                            return name;
                          });
 

@@ -94,6 +94,7 @@ TEST_F(FoldChannels, TheModelComputesWhatItDid) {
   constexpr TestShape kShapes[] = {
       {},
       {.qwen = true, .tied = true, .hidden = 40, .head_dim = 10, .heads = 4, .kv_heads = 4},
+      {.qwen3 = true, .hidden = 40, .head_dim = 12, .heads = 4},
       {.hidden = 32, .head_dim = 8, .heads = 8, .kv_heads = 1, .intermediate = 33}};
   for (const TestShape& shape : kShapes) {
     Make(shape);

@@ -32,6 +32,7 @@ class RotatedSource : public TemporaryFolder {
 constexpr TestShape kOddShapes[] = {
     {},                                                                            // biases everywhere, own head
     {.qwen = true, .hidden = 40, .head_dim = 10, .heads = 4, .kv_heads = 4},       // no grouped heads
+    {.qwen3 = true, .hidden = 40, .head_dim = 12, .heads = 4},                     // norms of heads
     {.tied = true, .constant_final_norm = true},                                   // head = embedding, harmless norm
     {.hidden = 32, .head_dim = 8, .heads = 8, .kv_heads = 1, .intermediate = 33},  // powers of two, one kv head
     {.hidden = 31, .head_dim = 2, .heads = 3, .kv_heads = 1}};                     // a prime

@@ -24,7 +24,8 @@
 namespace marlin {
 
 struct TestShape {
-  bool qwen = false;  // q, k, v have biases and nothing else has; else every linear layer has one
+  bool qwen = false;   // q, k, v have biases and nothing else has; else every linear layer has one
+  bool qwen3 = false;  // norms of queries and keys; the linear layers of attention have biases
   bool tied = false;
   bool constant_final_norm = false;
   std::size_t hidden = 36;  // 4 x 9
@@ -35,7 +36,8 @@ struct TestShape {
 };
 
 inline nlohmann::json ConfigOf(const TestShape& shape) {
-  return {{"architectures", {shape.qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
+  const char* architecture = shape.qwen3 ? "Qwen3ForCausalLM" : shape.qwen ? "Qwen2ForCausalLM" : "LlamaForCausalLM";
+  return {{"architectures", {architecture}},
           {"vocab_size", 41},
           {"hidden_size", shape.hidden},
           {"intermediate_size", shape.intermediate},
@@ -44,7 +46,7 @@ inline nlohmann::json ConfigOf(const TestShape& shape) {
           {"num_key_value_heads", shape.kv_heads},
           {"head_dim", shape.head_dim},
           {"attention_bias", !shape.qwen},
-          {"mlp_bias", !shape.qwen},
+          {"mlp_bias", !shape.qwen && !shape.qwen3},
           {"rms_norm_eps", 1e-5},
           {"tie_word_embeddings", shape.tied},
           {"max_position_embeddings", 64}};

@@ -15,7 +15,7 @@ using nlohmann::json;
 constexpr std::array kFamilies = {
     Family{"LlamaForCausalLM", "llama", DescribeLlama, nullptr},
     Family{"Qwen2ForCausalLM", "qwen2", DescribeQwen2, nullptr},
-    Family{"Qwen3ForCausalLM", "qwen3", DescribeQwen3, "norms of queries and keys"},
+    Family{"Qwen3ForCausalLM", "qwen3", DescribeQwen3, nullptr},
     Family{"Qwen3_5ForCausalLM", "qwen3_5_text", DescribeQwen35, "gated DeltaNet"},
     Family{"Gemma4ForCausalLM", "gemma4_text", DescribeGemma4, "embeddings for each block"},
     Family{"GptOssForCausalLM", "gpt_oss", DescribeGptOss, "experts"},

@@ -66,6 +66,27 @@ TEST(Llama, Qwen2HasBiasesOnQkvOnly) {
   EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kUnsupported);
 }
 
+TEST(Llama, Qwen3NormsEveryQueryAndKey) {
+  json config = Smollm();
+  config["architectures"] = {"Qwen3ForCausalLM"};
+  config["head_dim"] = 128;
+  const auto parsed = DescribeModel(config);
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  EXPECT_EQ(DimensionsOf(*parsed).head_dim, 128u);
+  EXPECT_TRUE(Biased(*parsed).empty());
+  for (const Block& block : parsed->blocks) {
+    const auto& attention = std::get<Attention>(block.mixer);
+    ASSERT_TRUE(attention.q_norm && attention.k_norm && !attention.v_norm);
+    for (const std::size_t norm : {*attention.q_norm, *attention.k_norm}) {
+      EXPECT_EQ(block.vectors[*block.norms[norm].weight].size, 128u);
+    }
+  }
+  config["attention_bias"] = true;
+  EXPECT_EQ(Biased(*DescribeModel(config)).size(), 120u) << "of q, k, v and o";
+  config["mlp_bias"] = true;
+  EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kUnsupported);
+}
+
 TEST(Llama, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
   json config = Smollm();
   config["rope_scaling"] = {{"rope_type", "llama3"},
