@@ -1,4 +1,4 @@
-// Byte-level BPE tokenizers, from Hugging Face's tokenizer.json or from GGUF metadata.
+// Tokenizers, from Hugging Face's tokenizer.json or from GGUF metadata. tokenizer_spec.h lists their kinds.
 #pragma once
 
 #include <cstdint>

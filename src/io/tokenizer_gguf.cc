@@ -96,33 +96,35 @@ Result<const NamedPreTokenizer*> FindPreTokenizer(const GgufFile& file, std::str
                fmt::format("{}: the pre-tokenizer (tokenizer.ggml.pre) is {}; supported are {}", where, got, known)};
 }
 
-Status ReadVocabulary(const GgufFile& file, std::string_view where, TokenizerSpec& spec) {
+Result<std::vector<std::string>> ReadVocabulary(const GgufFile& file, std::string_view where) {
   auto tokens = file.Require<GgufStrings>("tokenizer.ggml.tokens");
   if (!tokens) return tokens.error();
+  std::vector<std::string> vocabulary;
   for (std::size_t id = 0; id < tokens->size(); ++id) {
     const std::string_view token = (*tokens)[id];
     if (const auto bad = FindInvalidUtf8(token)) {
       return BrokenTokenizer(where, fmt::format("token {} of tokenizer.ggml.tokens is not UTF-8 at byte {}", id, *bad));
     }
-    spec.vocabulary.emplace_back(token);
+    vocabulary.emplace_back(token);
   }
-  return {};
+  return vocabulary;
 }
 
-Status ReadMerges(const GgufFile& file, std::string_view where, const VocabularyIndex& index, TokenizerSpec& spec) {
-  auto merges = file.Require<GgufStrings>("tokenizer.ggml.merges");
-  if (!merges) return merges.error();
-  for (std::size_t rank = 0; rank < merges->size(); ++rank) {
-    const auto halves = HalvesOfMerge((*merges)[rank]);
-    if (!halves || FindInvalidUtf8((*merges)[rank])) {
+Result<std::vector<BpeMerge>> ReadMerges(const GgufFile& file, std::string_view where, const VocabularyIndex& index) {
+  auto lines = file.Require<GgufStrings>("tokenizer.ggml.merges");
+  if (!lines) return lines.error();
+  std::vector<BpeMerge> merges;
+  for (std::size_t rank = 0; rank < lines->size(); ++rank) {
+    const auto halves = HalvesOfMerge((*lines)[rank]);
+    if (!halves || FindInvalidUtf8((*lines)[rank])) {
       return BrokenTokenizer(
           where, fmt::format("merge {} of tokenizer.ggml.merges is not two tokens with one space between", rank));
     }
     auto merge = ResolveMerge(index, halves->first, halves->second, rank, where);
     if (!merge) return merge.error();
-    spec.merges.push_back(*merge);
+    merges.push_back(*merge);
   }
-  return {};
+  return merges;
 }
 
 Status ReadTokenTypes(const GgufFile& file, std::string_view where, TokenizerSpec& spec) {
@@ -130,10 +132,10 @@ Status ReadTokenTypes(const GgufFile& file, std::string_view where, TokenizerSpe
   if (!found) return found.error();
   if (*found == nullptr) return {};
   const GgufNumbers& types = **found;
-  if (!types.is_integer() || types.size != spec.vocabulary.size()) {
+  if (!types.is_integer() || types.size != spec.vocabulary().size()) {
     return BrokenTokenizer(
         where, fmt::format("tokenizer.ggml.token_type has {} {}, but there are {} tokens", types.size,
-                           types.is_integer() ? "entries" : "entries that are not integers", spec.vocabulary.size()));
+                           types.is_integer() ? "entries" : "entries that are not integers", spec.vocabulary().size()));
   }
   for (std::size_t id = 0; id < types.size; ++id) {
     const std::int64_t type = types.Integer(id);
@@ -143,7 +145,7 @@ Status ReadTokenTypes(const GgufFile& file, std::string_view where, TokenizerSpe
     }
     if (type == kControl || type == kUnknown || type == kUserDefined) {
       AddedToken token;
-      token.content = spec.vocabulary[id];
+      token.content = spec.vocabulary()[id];
       token.id = static_cast<std::int32_t>(id);
       token.special = type != kUserDefined;
       spec.added.push_back(std::move(token));
@@ -187,15 +189,21 @@ Status ReadPolicy(const GgufFile& file, std::string_view where, TokenizerSpec& s
 Result<TokenizerSpec> SpecFromGguf(const GgufFile& file, std::string_view where) {
   auto pre = FindPreTokenizer(file, where);
   if (!pre) return pre.error();
-  TokenizerSpec spec;
-  spec.steps = StepsOf((*pre)->words);
-  spec.nfc = (*pre)->nfc;
-  spec.ignore_merges = (*pre)->ignore_merges;
-  spec.adds_bos = (*pre)->adds_bos;
-  if (auto status = ReadVocabulary(file, where, spec); !status) return status.error();
-  auto index = IndexVocabulary(spec.vocabulary, where);
+  ByteLevelBpe bpe;
+  bpe.steps = StepsOf((*pre)->words);
+  bpe.nfc = (*pre)->nfc;
+  bpe.ignore_merges = (*pre)->ignore_merges;
+  auto vocabulary = ReadVocabulary(file, where);
+  if (!vocabulary) return vocabulary.error();
+  bpe.vocabulary = std::move(*vocabulary);
+  const auto index = IndexVocabulary(bpe.vocabulary, where);
   if (!index) return index.error();
-  if (auto status = ReadMerges(file, where, *index, spec); !status) return status.error();
+  auto merges = ReadMerges(file, where, *index);
+  if (!merges) return merges.error();
+  bpe.merges = std::move(*merges);
+  TokenizerSpec spec;
+  spec.kind = std::move(bpe);
+  spec.adds_bos = (*pre)->adds_bos;
   if (auto status = ReadTokenTypes(file, where, spec); !status) return status.error();
   if (auto status = ReadPolicy(file, where, spec); !status) return status.error();
   return spec;

@@ -128,6 +128,7 @@ class JsonReader {
     if (auto status = AddedTokens(part("added_tokens")); !status) return status.error();
     if (auto status = PostProcessor(part("post_processor")); !status) return status.error();
     if (auto status = Config(config); !status) return status.error();
+    spec_.kind = std::move(bpe_);
     return std::move(spec_);
   }
 
@@ -154,7 +155,7 @@ class JsonReader {
     }
     if (auto status = CheckMembers(model, kModelMembers, "\"model\""); !status) return status;
     if (auto status = Vocabulary(model); !status) return status;
-    auto index = IndexVocabulary(spec_.vocabulary, where_);
+    auto index = IndexVocabulary(bpe_.vocabulary, where_);
     if (!index) return index.error();
     if (auto status = Options(model, *index); !status) return status;
     return Merges(model, *index);
@@ -165,7 +166,7 @@ class JsonReader {
     const json* vocabulary = Member(model, "vocab");
     if (vocabulary == nullptr || !vocabulary->is_object()) return BrokenTokenizer(where_, "\"vocab\" is not an object");
     const std::size_t size = vocabulary->size();
-    spec_.vocabulary.resize(size);
+    bpe_.vocabulary.resize(size);
     std::vector<bool> taken(size, false);
     for (const auto& [token, value] : vocabulary->items()) {
       auto id = Id(value, token, where_);
@@ -178,10 +179,10 @@ class JsonReader {
       }
       if (taken[slot]) {
         return BrokenTokenizer(
-            where_, fmt::format("tokens \"{}\" and \"{}\" have the same id {}", spec_.vocabulary[slot], token, slot));
+            where_, fmt::format("tokens \"{}\" and \"{}\" have the same id {}", bpe_.vocabulary[slot], token, slot));
       }
       taken[slot] = true;
-      spec_.vocabulary[slot] = token;
+      bpe_.vocabulary[slot] = token;
     }
     return {};
   }
@@ -205,7 +206,7 @@ class JsonReader {
     }
     auto ignore_merges = Flag(model, "ignore_merges", false, where_);
     if (!ignore_merges) return ignore_merges.error();
-    spec_.ignore_merges = *ignore_merges;
+    bpe_.ignore_merges = *ignore_merges;
     return {};
   }
 
@@ -213,7 +214,7 @@ class JsonReader {
   Status Merges(const json& model, const VocabularyIndex& index) {
     auto merges = Array(model, "merges", where_);
     if (!merges) return merges.error();
-    spec_.merges.reserve((*merges)->size());
+    bpe_.merges.reserve((*merges)->size());
     for (std::size_t rank = 0; rank < (*merges)->size(); ++rank) {
       const json& entry = (**merges)[rank];
       std::optional<std::pair<std::string_view, std::string_view>> halves;
@@ -229,7 +230,7 @@ class JsonReader {
       }
       auto merge = ResolveMerge(index, halves->first, halves->second, rank, where_);
       if (!merge) return merge.error();
-      spec_.merges.push_back(*merge);
+      bpe_.merges.push_back(*merge);
     }
     return {};
   }
@@ -241,7 +242,7 @@ class JsonReader {
     if (*type != "NFC" && *type != "Sequence") return Unsupported(where_, fmt::format("the normalizer \"{}\"", *type));
     if (auto status = CheckMembers(normalizer, kNormalizerMembers, "the normalizer"); !status) return status;
     if (*type == "NFC") {
-      spec_.nfc = true;
+      bpe_.nfc = true;
       return {};
     }
     auto members = Array(normalizer, "normalizers", where_);
@@ -265,13 +266,13 @@ class JsonReader {
       if (!prefix) return prefix.error();
       auto use_regex = Flag(step, "use_regex", true, where_);
       if (!use_regex) return use_regex.error();
-      spec_.steps.emplace_back(ByteLevelStep{*prefix, *use_regex});
+      bpe_.steps.emplace_back(ByteLevelStep{*prefix, *use_regex});
       return {};
     }
     if (*type == "Digits") {
       auto individual = Flag(step, "individual_digits", false, where_);
       if (!individual) return individual.error();
-      spec_.steps.emplace_back(DigitsStep{*individual});
+      bpe_.steps.emplace_back(DigitsStep{*individual});
       return {};
     }
     if (*type == "Split") return Split(step);
@@ -299,7 +300,7 @@ class JsonReader {
     for (const auto& [name, value] : kSplitBehaviorNames) {
       if (name != *behavior) continue;
       split.behavior = value;
-      spec_.steps.emplace_back(std::move(split));
+      bpe_.steps.emplace_back(std::move(split));
       return {};
     }
     return BrokenTokenizer(where_, fmt::format("a Split with the unknown behavior \"{}\"", *behavior));
@@ -413,7 +414,7 @@ class JsonReader {
   // Other programs let tokenizer_config.json change the pre-tokenizer; where both agree, nothing changes.
   Status CheckPrefix(const json& config) const {
     bool adds = false;
-    for (const PreTokenizerStep& step : spec_.steps) {
+    for (const PreTokenizerStep& step : bpe_.steps) {
       const auto* bytes = std::get_if<ByteLevelStep>(&step);
       adds = adds || (bytes != nullptr && bytes->add_prefix_space);
     }
@@ -437,14 +438,15 @@ class JsonReader {
       if (token.content == *content) id = token.id;
     }
     if (id >= 0) return {};
-    for (std::size_t i = 0; i < spec_.vocabulary.size(); ++i) {
-      if (spec_.vocabulary[i] == *content) id = static_cast<std::int32_t>(i);
+    for (std::size_t i = 0; i < bpe_.vocabulary.size(); ++i) {
+      if (bpe_.vocabulary[i] == *content) id = static_cast<std::int32_t>(i);
     }
     return {};
   }
 
   std::string_view where_;
-  TokenizerSpec spec_;
+  ByteLevelBpe bpe_;    // the kind that is read
+  TokenizerSpec spec_;  // the rest
 };
 
 }  // namespace

@@ -47,8 +47,43 @@ json AddedTokensJson(const TokenizerSpec& spec) {
   return tokens;
 }
 
-json PostProcessorJson(const TokenizerSpec& spec) {
-  if (!spec.adds_bos) return ByteLevelJson({false, true});
+// What depends on the kind of tokenization, as JSON.
+struct KindJson {
+  std::string normalizer, pre_tokenizer, decoder, model;
+  json post_processor;  // that adds nothing
+};
+
+// Vocabulary and merges are printed by hand: in the order of their ids, which a json object would not keep.
+std::string ModelJson(const ByteLevelBpe& kind) {
+  std::string out =
+      "{\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null,\n";
+  out += fmt::format(
+      "\"end_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": {},\n",
+      kind.ignore_merges);
+  out += "\"vocab\": {";
+  for (std::size_t id = 0; id < kind.vocabulary.size(); ++id) {
+    out += fmt::format("{}\n{}: {}", id == 0 ? "" : ",", Quoted(kind.vocabulary[id]), id);
+  }
+  out += "},\n\"merges\": [";
+  const auto spelled = [&](std::int32_t id) { return Quoted(kind.vocabulary[static_cast<std::size_t>(id)]); };
+  for (std::size_t rank = 0; rank < kind.merges.size(); ++rank) {
+    const BpeMerge& merge = kind.merges[rank];
+    out += fmt::format("{}\n[{}, {}]", rank == 0 ? "" : ",", spelled(merge.left), spelled(merge.right));
+  }
+  return out + "]}";
+}
+
+KindJson JsonOf(const ByteLevelBpe& kind) {
+  json steps = json::array();
+  for (const PreTokenizerStep& step : kind.steps) steps.push_back(StepJson(step));
+  const json pre_tokenizer = steps.size() == 1 ? steps[0] : json{{"type", "Sequence"}, {"pretokenizers", steps}};
+  const json normalizer = kind.nfc ? json{{"type", "NFC"}} : json();
+  const json bytes = ByteLevelJson({false, true});
+  return {normalizer.dump(), pre_tokenizer.dump(), bytes.dump(), ModelJson(kind), bytes};
+}
+
+json PostProcessorJson(const TokenizerSpec& spec, const json& adds_nothing) {
+  if (!spec.adds_bos) return adds_nothing;
   const std::string bos(spec.Text(spec.bos));
   const json first = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}};
   const auto sequence = [](const char* id, int type) { return json{{"Sequence", {{"id", id}, {"type_id", type}}}}; };
@@ -60,36 +95,15 @@ json PostProcessorJson(const TokenizerSpec& spec) {
 
 }  // namespace
 
-// Vocabulary and merges are printed by hand: in the order of their ids, which a json object would not keep.
 std::string WriteTokenizerJson(const TokenizerSpec& spec) {
-  json steps = json::array();
-  for (const PreTokenizerStep& step : spec.steps) steps.push_back(StepJson(step));
-  const json pre_tokenizer = steps.size() == 1 ? steps[0] : json{{"type", "Sequence"}, {"pretokenizers", steps}};
-  const json normalizer = spec.nfc ? json{{"type", "NFC"}} : json();
-
+  const KindJson parts = std::visit([](const auto& kind) { return JsonOf(kind); }, spec.kind);
   std::string out = "{\n\"version\": \"1.0\",\n\"truncation\": null,\n\"padding\": null,\n";
   out += "\"added_tokens\": " + AddedTokensJson(spec).dump() + ",\n";
-  out += "\"normalizer\": " + normalizer.dump() + ",\n";
-  out += "\"pre_tokenizer\": " + pre_tokenizer.dump() + ",\n";
-  out += "\"post_processor\": " + PostProcessorJson(spec).dump() + ",\n";
-  out += "\"decoder\": " + ByteLevelJson({false, true}).dump() + ",\n";
-  out +=
-      "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null,\n";
-  out += fmt::format(
-      "\"end_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": {},\n",
-      spec.ignore_merges);
-  out += "\"vocab\": {";
-  for (std::size_t id = 0; id < spec.vocabulary.size(); ++id) {
-    out += fmt::format("{}\n{}: {}", id == 0 ? "" : ",", Quoted(spec.vocabulary[id]), id);
-  }
-  out += "},\n\"merges\": [";
-  for (std::size_t rank = 0; rank < spec.merges.size(); ++rank) {
-    const BpeMerge& merge = spec.merges[rank];
-    out += fmt::format("{}\n[{}, {}]", rank == 0 ? "" : ",", Quoted(spec.Text(merge.left)),
-                       Quoted(spec.Text(merge.right)));
-  }
-  out += "]}\n}\n";
-  return out;
+  out += "\"normalizer\": " + parts.normalizer + ",\n";
+  out += "\"pre_tokenizer\": " + parts.pre_tokenizer + ",\n";
+  out += "\"post_processor\": " + PostProcessorJson(spec, parts.post_processor).dump() + ",\n";
+  out += "\"decoder\": " + parts.decoder + ",\n";
+  return out + "\"model\": " + parts.model + "\n}\n";
 }
 
 std::string WriteTokenizerConfigJson(const TokenizerSpec& spec) {

@@ -92,6 +92,14 @@ TEST(Tokenizer, BosPolicy) {
   EXPECT_EQ(Load(Example(), {{"add_bos_token", 1}}).error().code, ErrorCode::kInput);
 }
 
+// Results are compared by this hash, and records that are published hold it.
+TEST(Tokenizer, TheHashOfMinnowStays) {
+  const std::string text = Slurp(MARLIN_SOURCE_DIR "/models/minnow/tokenizer.json");
+  const auto tokenizer = Tokenizer::FromHuggingFace(text, "", "minnow");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  EXPECT_EQ(tokenizer->sha256(), "669324914c202f8eace85b25e988da4967886682f1f914180fe06fcce467298b");
+}
+
 TEST(Tokenizer, HashFollowsWhatDecidesEncode) {
   const std::string hash = Load(Example())->sha256();
   EXPECT_EQ(hash.size(), 64u);
