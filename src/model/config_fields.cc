@@ -4,11 +4,22 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "io/known_keys.h"
 
 namespace marlin {
 using nlohmann::json;
+
+namespace {
+
+Result<std::size_t> ValueOf(const json& object, const Field& field, std::size_t now) {
+  return SizeOf(object, field.key, field.may_be_missing ? std::optional(now) : std::nullopt);
+}
+Result<double> ValueOf(const json& object, const Field& field, double now) { return RealOf(object, field.key, now); }
+Result<bool> ValueOf(const json& object, const Field& field, bool now) { return FlagOf(object, field.key, now); }
+
+}  // namespace
 
 Error BadConfig(const std::string& what) { return {ErrorCode::kInput, "config.json: " + what}; }
 Error UnsupportedConfig(const std::string& what) { return {ErrorCode::kUnsupported, "config.json: " + what}; }
@@ -46,6 +57,19 @@ Result<bool> FlagOf(const json& object, const char* key, bool otherwise) {
     return BadConfig(fmt::format("\"{}\" is {}, want true or false", key, ShortValue(object[key])));
   }
   return object[key].get<bool>();
+}
+
+Status ReadFields(const json& object, std::initializer_list<Field> fields) {
+  for (const Field& field : fields) {
+    const auto read = [&](auto* variable) -> Status {
+      const auto value = ValueOf(object, field, *variable);
+      if (!value) return value.error();
+      *variable = static_cast<std::remove_pointer_t<decltype(variable)>>(*value);
+      return {};
+    };
+    if (auto status = std::visit(read, field.variable); !status) return status;
+  }
+  return {};
 }
 
 }  // namespace marlin

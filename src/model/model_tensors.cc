@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -78,20 +77,18 @@ Status CheckTiedHead(const Checkpoint& checkpoint, const std::string& embedding_
                            checkpoint.path.string(), head.name, embedding_stem, kWeightSuffix, WayOut(head.name))};
 }
 
-// Calls visit for the parts around the blocks and for those of every block, until it fails.
-Status ForEachParts(const Description& description, const std::function<Status(const Parts&)>& visit) {
-  if (auto status = visit(description); !status) return status;
-  for (const Block& block : description.blocks) {
-    if (auto status = visit(block); !status) return status;
-  }
-  return {};
+// The parts around the blocks, and those of every block.
+std::vector<const Parts*> AllParts(const Description& description) {
+  std::vector<const Parts*> all = {&description};
+  for (const Block& block : description.blocks) all.push_back(&block);
+  return all;
 }
 
 std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const Description& description) {
   std::unordered_set<std::string> used;
   for (const StoredTensor& tensor : description.tensors) used.insert(tensor.name);
-  const auto add = [&](const Parts& parts) -> Status {
-    for (const Matrix& matrix : parts.matrices) {
+  for (const Parts* parts : AllParts(description)) {
+    for (const Matrix& matrix : parts->matrices) {
       if (checkpoint.Find(matrix.name + std::string(kPackedSuffix)) == nullptr) continue;
       // weight_g_idx is refused where the weight is read.
       for (const std::string_view suffix :
@@ -99,10 +96,7 @@ std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const De
         used.insert(matrix.name + std::string(suffix));
       }
     }
-    return {};
-  };
-  const Status status = ForEachParts(description, add);
-  MARLIN_CHECK(status.ok(), "adding a name cannot fail");
+  }
   return used;
 }
 
@@ -129,20 +123,18 @@ Status CheckVector(const Checkpoint& checkpoint, const std::string& name, std::s
 }  // namespace
 
 Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
-  const auto check = [&](const Parts& parts) -> Status {
-    for (const Vector& vector : parts.vectors) {
-      const auto status = CheckVector(checkpoint, description.NameOf(vector.source), vector.size);
-      if (!status) return status;
+  for (const Parts* parts : AllParts(description)) {
+    for (const Vector& vector : parts->vectors) {
+      const std::string& name = description.NameOf(vector.source);
+      if (auto status = CheckVector(checkpoint, name, vector.size); !status) return status;
     }
-    for (const Matrix& matrix : parts.matrices) {
+    for (const Matrix& matrix : parts->matrices) {
       if (auto status = CheckMatrix(checkpoint, matrix); !status) return status;
       if (!matrix.bias) continue;
-      const auto status = CheckVector(checkpoint, description.NameOf(*matrix.bias), matrix.rows);
-      if (!status) return status;
+      const std::string& bias = description.NameOf(*matrix.bias);
+      if (auto status = CheckVector(checkpoint, bias, matrix.rows); !status) return status;
     }
-    return {};
-  };
-  if (auto status = ForEachParts(description, check); !status) return status;
+  }
   const auto used = UsedNames(checkpoint, description);
   for (const Tensor& tensor : checkpoint.tensors) {
     if (used.contains(tensor.name) || IsHarmless(tensor) || checkpoint.accepted.Accept(tensor.name)) continue;

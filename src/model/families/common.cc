@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -34,28 +35,18 @@ Status CheckSize(const Sizes& s) {
 
 }  // namespace
 
-Status ReadSizes(const json& config, std::initializer_list<SizeField> fields) {
-  for (const SizeField& field : fields) {
-    const auto value = SizeOf(config, field.key, field.may_be_missing ? std::optional<std::size_t>(0) : std::nullopt);
-    if (!value) return value.error();
-    *field.member = *value;
-  }
-  return {};
-}
-
 Result<Sizes> ParseSizes(const json& config) {
   Sizes out;
-  const Status read = ReadSizes(config, {{"vocab_size", &out.vocab},
-                                         {"hidden_size", &out.hidden},
-                                         {"num_hidden_layers", &out.blocks},
-                                         {"num_attention_heads", &out.heads},
-                                         {"intermediate_size", &out.intermediate},
-                                         {"num_key_value_heads", &out.kv_heads, true},
-                                         {"head_dim", &out.head_dim, true},
-                                         {"max_position_embeddings", &out.context, true}});
+  const Status read = ReadFields(config, {{"vocab_size", &out.vocab},
+                                          {"hidden_size", &out.hidden},
+                                          {"num_hidden_layers", &out.blocks},
+                                          {"num_attention_heads", &out.heads},
+                                          {"intermediate_size", &out.intermediate},
+                                          {"num_key_value_heads", &out.kv_heads, true},
+                                          {"head_dim", &out.head_dim, true},
+                                          {"max_position_embeddings", &out.context, true}});
   if (!read) return read.error();
   if (out.kv_heads == 0) out.kv_heads = out.heads;
-  if (out.context == 0) out.context = 2048;
   if (out.head_dim == 0) {
     if (out.hidden % out.heads != 0) {
       return BadConfig(
@@ -72,12 +63,8 @@ Result<Sizes> ParseSizes(const json& config) {
   }
   if (out.head_dim % 2 != 0) return BadConfig(fmt::format("head_dim {} is odd", out.head_dim));
   if (auto status = CheckSize(out); !status) return status.error();
-  const auto eps = RealOf(config, "rms_norm_eps", 1e-6);
-  if (!eps) return eps.error();
-  out.norm_eps = static_cast<float>(*eps);
-  const auto tied = FlagOf(config, "tie_word_embeddings", false);
-  if (!tied) return tied.error();
-  out.tied = *tied;
+  const Status others = ReadFields(config, {{"rms_norm_eps", &out.norm.eps}, {"tie_word_embeddings", &out.tied}});
+  if (!others) return others.error();
   return out;
 }
 
@@ -91,7 +78,8 @@ Result<Activation> ParseActivation(const json& config, const char* key) {
       fmt::format("activation \"{}\" is not supported; supported are silu, gelu_pytorch_tanh", name));
 }
 
-Result<std::vector<std::string>> LayerTypes(const json& config, std::size_t blocks) {
+Result<std::vector<std::string>> LayerTypes(const json& config, std::size_t blocks,
+                                            std::initializer_list<std::string_view> known) {
   if (!HasKey(config, "layer_types") || !config["layer_types"].is_array() || config["layer_types"].size() != blocks) {
     return BadConfig(fmt::format("\"layer_types\" is no array of {} words", blocks));
   }
@@ -99,18 +87,41 @@ Result<std::vector<std::string>> LayerTypes(const json& config, std::size_t bloc
   for (const json& type : config["layer_types"]) {
     if (!type.is_string()) return BadConfig("\"layer_types\" holds what is no word");
     types.push_back(type.get<std::string>());
+    if (std::ranges::find(known, types.back()) == known.end()) {
+      return UnsupportedConfig(fmt::format("layer type \"{}\" is not known", types.back()));
+    }
   }
   return types;
 }
 
-void AddAround(Description& description, DescriptionBuilder& builder, const Sizes& sizes, const Norm& norm) {
+void AddAround(Description& description, TensorList& tensors, const Sizes& sizes, const Names& names) {
+  const PartsBuilder to{tensors, description, ""};
   description.vocab_size = sizes.vocab;
   description.hidden_size = sizes.hidden;
   description.max_context = sizes.context;
-  description.embedding = builder.Linear(description, "model.embed_tokens", sizes.vocab, sizes.hidden);
-  description.final_norm = builder.AddNorm(description, "model.norm", sizes.hidden, norm);
-  description.head =
-      sizes.tied ? description.embedding : builder.Linear(description, "lm_head", sizes.vocab, sizes.hidden);
+  description.embedding = to.Linear(names.embedding, sizes.vocab, sizes.hidden);
+  if (names.positions != nullptr) description.positions = to.Linear(names.positions, sizes.context, sizes.hidden);
+  description.final_norm = to.AddNorm(names.final_norm, sizes.hidden, sizes.norm);
+  description.head = sizes.tied ? description.embedding : to.Linear(names.head, sizes.vocab, sizes.hidden);
+}
+
+Description DescribeBlocks(const Sizes& sizes, std::vector<Rope> ropes, const MakeMixer& make_mixer,
+                           const MakeFeedForward& make_feed_forward, const Names& names) {
+  Description out;
+  TensorList tensors(out);
+  AddAround(out, tensors, sizes, names);
+  out.ropes = std::move(ropes);
+  out.caches = sizes.blocks;
+  for (std::size_t i = 0; i < sizes.blocks; ++i) {
+    Block& block = out.blocks.emplace_back();
+    const BlockBuilder to{{tensors, block, fmt::format("{}.{}", names.blocks, i)}, block, i};
+    block.mixer_norm = to.AddNorm(names.mixer_norm, sizes.hidden, sizes.norm);
+    block.mixer = make_mixer(to);
+    std::visit([&](auto& mixer) { mixer.cache = i; }, block.mixer);
+    block.feed_forward_norm = to.AddNorm(names.feed_forward_norm, sizes.hidden, sizes.norm);
+    block.feed_forward = make_feed_forward(to);
+  }
+  return out;
 }
 
 Attention AttentionOfSizes(const Sizes& sizes) {
@@ -119,40 +130,59 @@ Attention AttentionOfSizes(const Sizes& sizes) {
   attention.kv_heads = sizes.kv_heads;
   attention.head_dim = sizes.head_dim;
   attention.scale = 1 / std::sqrt(static_cast<float>(sizes.head_dim));
+  attention.rope = 0;
   return attention;
 }
 
-void AddAttentionInputs(Block& block, const Attention& a) {
-  Input input{{a.q}, OfNorm(block.mixer_norm), {}};
-  if (a.gate) input.matrices.push_back(*a.gate);
-  input.matrices.insert(input.matrices.end(), {*a.k, *a.v});
-  block.inputs.push_back(std::move(input));
-  block.inputs.push_back({{a.o}, OfHeads(*a.v, a.head_dim, a.heads / a.kv_heads), {}});
+void AddAttentionInputs(const BlockBuilder& to, const Attention& a, const std::optional<Absorber>& of_o) {
+  Input input{{a.q}, OfNorm(to.block.mixer_norm), {}};
+  for (const auto& matrix : {a.gate, a.k, a.v}) {
+    if (matrix) input.matrices.push_back(*matrix);
+  }
+  to.block.inputs.push_back(std::move(input));
+  to.Output(a.o, of_o);
 }
 
-Attention AddAttention(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& sizes,
-                       AttentionBiases biases) {
+Attention AttentionOf(const BlockBuilder& to, const Sizes& sizes, std::size_t q, std::size_t o, const Absorber& of_o) {
   Attention attention = AttentionOfSizes(sizes);
+  attention.q = q;
+  attention.k = q + 1;
+  attention.v = q + 2;
+  attention.o = o;
+  AddAttentionInputs(to, attention, of_o);
+  return attention;
+}
+
+Absorber OfValues(const Sizes& sizes, std::size_t v) {
+  return {Absorber::Kind::kMatrix, v, sizes.head_dim, sizes.heads / sizes.kv_heads, true};
+}
+
+Attention AddAttention(const BlockBuilder& to, const Sizes& sizes, AttentionBiases biases) {
   const std::size_t q_size = sizes.heads * sizes.head_dim;
   const std::size_t kv_size = sizes.kv_heads * sizes.head_dim;
-  attention.q = builder.Linear(block, stem + ".q_proj", q_size, sizes.hidden, biases.qkv);
-  attention.k = builder.Linear(block, stem + ".k_proj", kv_size, sizes.hidden, biases.qkv);
-  attention.v = builder.Linear(block, stem + ".v_proj", kv_size, sizes.hidden, biases.qkv);
-  attention.o = builder.Linear(block, stem + ".o_proj", sizes.hidden, q_size, biases.o);
-  block.matrices[attention.o].adds_to_hidden = true;
-  AddAttentionInputs(block, attention);
-  return attention;
+  const std::size_t q = to.Linear(".q_proj", q_size, sizes.hidden, biases.qkv);
+  to.Linear(".k_proj", kv_size, sizes.hidden, biases.qkv);
+  const std::size_t v = to.Linear(".v_proj", kv_size, sizes.hidden, biases.qkv);
+  const std::size_t o = to.Linear(".o_proj", sizes.hidden, q_size, biases.o);
+  return AttentionOf(to, sizes, q, o, OfValues(sizes, v));
 }
 
-FeedForward AddGated(DescriptionBuilder& builder, Block& block, const std::string& stem, std::size_t hidden,
-                     std::size_t intermediate, bool bias, const Absorber& from) {
+void AddFeedForwardInputs(const BlockBuilder& to, const FeedForward& part, std::optional<std::size_t> expert) {
+  Input input{{part.up}, OfNorm(to.block.feed_forward_norm), expert};
+  if (part.gate) input.matrices = {*part.gate, part.up};
+  to.block.inputs.push_back(std::move(input));
+  const bool is_factor = part.gate && !part.limit;
+  const Absorber up = OfRows(part.up, to.block.matrices[part.up].rows);
+  to.Output(part.down, is_factor ? std::optional(up) : std::nullopt, expert);
+}
+
+FeedForward AddGated(const BlockBuilder& to, std::size_t hidden, std::size_t intermediate, bool bias,
+                     std::optional<std::size_t> expert) {
   FeedForward part;
-  part.gate = builder.Linear(block, stem + ".gate_proj", intermediate, hidden, bias);
-  part.up = builder.Linear(block, stem + ".up_proj", intermediate, hidden, bias);
-  part.down = builder.Linear(block, stem + ".down_proj", hidden, intermediate, bias);
-  block.matrices[part.down].adds_to_hidden = true;
-  block.inputs.push_back({{*part.gate, part.up}, from, {}});
-  block.inputs.push_back({{part.down}, OfRows(part.up, intermediate), {}});
+  part.gate = to.Linear(".gate_proj", intermediate, hidden, bias);
+  part.up = to.Linear(".up_proj", intermediate, hidden, bias);
+  part.down = to.Linear(".down_proj", hidden, intermediate, bias);
+  AddFeedForwardInputs(to, part, expert);
   return part;
 }
 

@@ -1,10 +1,12 @@
 // What many families share: sizes under their usual keys, attention and feed-forward parts under Llama's names.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -13,19 +15,11 @@
 namespace marlin {
 
 struct Sizes {
-  std::size_t vocab = 0, hidden = 0, blocks = 0, heads = 0, kv_heads = 0, head_dim = 0, intermediate = 0, context = 0;
-  float norm_eps = 0;
+  std::size_t vocab = 0, hidden = 0, blocks = 0, heads = 0, kv_heads = 0, head_dim = 0, intermediate = 0;
+  std::size_t context = 2048;
+  Norm norm = {NormKind::kRms, {}, {}, false, 1e-6f};  // of the hidden state
   bool tied = false;
 };
-
-// A size of the configuration and where it goes; one that may be missing is then 0.
-struct SizeField {
-  const char* key;
-  std::size_t* member;
-  bool may_be_missing = false;
-};
-// Errors: those of SizeOf.
-Status ReadSizes(const nlohmann::json& config, std::initializer_list<SizeField> fields);
 
 // From "vocab_size", "hidden_size", "num_hidden_layers", ...; head_dim is hidden / heads where it is not given. Errors:
 // kInput, kUnsupported, naming the key.
@@ -34,26 +28,50 @@ Result<Sizes> ParseSizes(const nlohmann::json& config);
 // "hidden_act" or another key: silu where it is missing. Errors: kUnsupported (another one), kInput.
 Result<Activation> ParseActivation(const nlohmann::json& config, const char* key = "hidden_act");
 
-// "layer_types", one word for each block. Errors: kInput.
-Result<std::vector<std::string>> LayerTypes(const nlohmann::json& config, std::size_t blocks);
+// "layer_types", one of the known words for each block. Errors: kInput, kUnsupported (another word).
+Result<std::vector<std::string>> LayerTypes(const nlohmann::json& config, std::size_t blocks,
+                                            std::initializer_list<std::string_view> known);
 
-// Sizes, embedding "model.embed_tokens", final norm "model.norm" and head "lm_head" of a description.
-void AddAround(Description& description, DescriptionBuilder& builder, const Sizes& sizes, const Norm& norm);
+// What most families call the tensors that are in no mixer and no feed-forward part.
+struct Names {
+  const char* embedding = "model.embed_tokens";
+  const char* positions = nullptr;  // learned ones
+  const char* final_norm = "model.norm";
+  const char* head = "lm_head";
+  const char* blocks = "model.layers";
+  const char* mixer_norm = ".input_layernorm";
+  const char* feed_forward_norm = ".post_attention_layernorm";
+};
+// Sizes, embedding, final norm and head of a description.
+void AddAround(Description& description, TensorList& tensors, const Sizes& sizes, const Names& names = {});
 
-// Heads, their size and the usual scale; no parts yet.
+// A model of blocks with caches of their own: each is a norm, a mixer, a norm, a feed-forward part.
+using MakeMixer = std::function<decltype(Block::mixer)(const BlockBuilder& to)>;
+using MakeFeedForward = std::function<decltype(Block::feed_forward)(const BlockBuilder& to)>;
+Description DescribeBlocks(const Sizes& sizes, std::vector<Rope> ropes, const MakeMixer& make_mixer,
+                           const MakeFeedForward& make_feed_forward, const Names& names = {});
+
+// Heads, their size, the usual scale and the first rope; no parts yet.
 Attention AttentionOfSizes(const Sizes& sizes);
 // The inputs of attention whose parts are known: what q, k, v (and the gate) read, and what o reads.
-void AddAttentionInputs(Block& block, const Attention& attention);
+void AddAttentionInputs(const BlockBuilder& to, const Attention& attention, const std::optional<Absorber>& of_o);
+// Attention with its inputs. Of the matrices q, k and v, each follows the one before.
+Attention AttentionOf(const BlockBuilder& to, const Sizes& sizes, std::size_t q, std::size_t o, const Absorber& of_o);
+// What o reads: weighted sums of values. Each head of v serves its share of the heads.
+Absorber OfValues(const Sizes& sizes, std::size_t v);
 
-// q_proj, k_proj, v_proj and o_proj of `stem`, with their two inputs. The block has its mixer norm.
+// q_proj, k_proj, v_proj and o_proj, with their two inputs. The block has its mixer norm.
 struct AttentionBiases {
   bool qkv = false, o = false;
 };
-Attention AddAttention(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& sizes,
-                       AttentionBiases biases);
+Attention AddAttention(const BlockBuilder& to, const Sizes& sizes, AttentionBiases biases);
 
-// gate_proj, up_proj and down_proj of `stem`, with their inputs.
-FeedForward AddGated(DescriptionBuilder& builder, Block& block, const std::string& stem, std::size_t hidden,
-                     std::size_t intermediate, bool bias, const Absorber& from);
+// The inputs of a feed-forward part whose matrices are known. Up can absorb what down scales up only where it is a
+// factor of what down reads: beside a gate, and without a limit.
+void AddFeedForwardInputs(const BlockBuilder& to, const FeedForward& part, std::optional<std::size_t> expert = {});
+
+// gate_proj, up_proj and down_proj, with their inputs. The block has its feed-forward norm.
+FeedForward AddGated(const BlockBuilder& to, std::size_t hidden, std::size_t intermediate, bool bias = false,
+                     std::optional<std::size_t> expert = {});
 
 }  // namespace marlin

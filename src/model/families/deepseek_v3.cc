@@ -14,106 +14,85 @@ using nlohmann::json;
 
 struct DeepseekSizes {
   Sizes base;
-  std::size_t q_latent = 0, kv_latent = 0, plain_dim = 0, rotary_dim = 0, value_dim = 0;
-  std::size_t dense_blocks = 0, experts = 0, shared = 0, expert_size = 0, chosen = 0, groups = 0, chosen_groups = 0;
-  float scale = 1;
-  bool normalized = true;
+  LatentAttention attention;  // no parts yet
+  Experts experts;            // no parts yet
+  std::size_t q_latent = 0, kv_latent = 0;
+  std::size_t dense_blocks = 0, expert_count = 0, shared = 0, expert_size = 0;
+  bool neighbours = true;
 };
 
 Result<DeepseekSizes> ParseDeepseek(const json& config) {
-  DeepseekSizes out;
   auto base = ParseSizes(config);
   if (!base) return base.error();
+  DeepseekSizes out;
   out.base = *base;
-  const Status read = ReadSizes(config, {{"q_lora_rank", &out.q_latent, true},
-                                         {"kv_lora_rank", &out.kv_latent},
-                                         {"qk_nope_head_dim", &out.plain_dim},
-                                         {"qk_rope_head_dim", &out.rotary_dim},
-                                         {"v_head_dim", &out.value_dim},
-                                         {"first_k_dense_replace", &out.dense_blocks, true},
-                                         {"n_routed_experts", &out.experts},
-                                         {"n_shared_experts", &out.shared, true},
-                                         {"moe_intermediate_size", &out.expert_size},
-                                         {"num_experts_per_tok", &out.chosen},
-                                         {"n_group", &out.groups},
-                                         {"topk_group", &out.chosen_groups}});
+  out.attention.heads = base->heads;
+  out.experts.routing = Routing::kSigmoidGroups;
+  const Status read = ReadFields(config, {{"q_lora_rank", &out.q_latent, true},
+                                          {"kv_lora_rank", &out.kv_latent},
+                                          {"qk_nope_head_dim", &out.attention.plain_dim},
+                                          {"qk_rope_head_dim", &out.attention.rotary_dim},
+                                          {"v_head_dim", &out.attention.value_dim},
+                                          {"first_k_dense_replace", &out.dense_blocks, true},
+                                          {"n_routed_experts", &out.expert_count},
+                                          {"n_shared_experts", &out.shared, true},
+                                          {"moe_intermediate_size", &out.expert_size},
+                                          {"num_experts_per_tok", &out.experts.chosen},
+                                          {"n_group", &out.experts.groups},
+                                          {"topk_group", &out.experts.chosen_groups},
+                                          {"routed_scaling_factor", &out.experts.scale},
+                                          {"norm_topk_prob", &out.experts.normalized},
+                                          {"rope_interleave", &out.neighbours}});
   if (!read) return read.error();
-  const auto scale = RealOf(config, "routed_scaling_factor", 1);
-  if (!scale) return scale.error();
-  out.scale = static_cast<float>(*scale);
-  const auto normalized = FlagOf(config, "norm_topk_prob", true);
-  if (!normalized) return normalized.error();
-  out.normalized = *normalized;
   return out;
 }
 
-LatentAttention AddLatent(DescriptionBuilder& builder, Block& block, const std::string& stem, const DeepseekSizes& s) {
+LatentAttention AddLatent(const BlockBuilder& to, const DeepseekSizes& s) {
   const Norm norm{NormKind::kRms, {}, {}, false, 1e-6f};  // whatever "rms_norm_eps" says
-  const std::size_t hidden = s.base.hidden;
-  const std::size_t heads = s.base.heads;
-  const std::size_t head = s.plain_dim + s.rotary_dim;
-  LatentAttention out;
-  out.heads = heads;
-  out.plain_dim = s.plain_dim;
-  out.rotary_dim = s.rotary_dim;
-  out.value_dim = s.value_dim;
+  LatentAttention out = s.attention;
+  const std::size_t head = out.plain_dim + out.rotary_dim;
+  const std::size_t values = out.heads * out.value_dim;
   out.scale = 1 / std::sqrt(static_cast<float>(head));
-  out.kv_down = builder.Linear(block, stem + ".kv_a_proj_with_mqa", s.kv_latent + s.rotary_dim, hidden);
-  out.kv_norm = builder.AddNorm(block, stem + ".kv_a_layernorm", s.kv_latent, norm);
-  Input first{{out.kv_down}, OfNorm(block.mixer_norm), {}};
+  out.kv_down = to.Linear(".kv_a_proj_with_mqa", s.kv_latent + out.rotary_dim, s.base.hidden);
+  out.kv_norm = to.AddNorm(".kv_a_layernorm", s.kv_latent, norm);
   if (s.q_latent == 0) {
-    out.q = builder.Linear(block, stem + ".q_proj", heads * head, hidden);
-    first.matrices.push_back(out.q);
-    block.inputs.push_back(std::move(first));
+    out.q = to.Linear(".q_proj", out.heads * head, s.base.hidden);
+    to.block.inputs.push_back({{out.kv_down, out.q}, OfNorm(to.block.mixer_norm), {}});
   } else {
-    out.q_down = builder.Linear(block, stem + ".q_a_proj", s.q_latent, hidden);
-    out.q_norm = builder.AddNorm(block, stem + ".q_a_layernorm", s.q_latent, norm);
-    out.q = builder.Linear(block, stem + ".q_b_proj", heads * head, s.q_latent);
-    first.matrices.push_back(*out.q_down);
-    block.inputs.push_back(std::move(first));
-    block.inputs.push_back({{out.q}, OfNorm(*out.q_norm), {}});
+    out.q_down = to.Linear(".q_a_proj", s.q_latent, s.base.hidden);
+    out.q_norm = to.AddNorm(".q_a_layernorm", s.q_latent, norm);
+    out.q = to.Linear(".q_b_proj", out.heads * head, s.q_latent);
+    to.block.inputs.push_back({{out.kv_down, *out.q_down}, OfNorm(to.block.mixer_norm), {}});
+    to.block.inputs.push_back({{out.q}, OfNorm(*out.q_norm), {}});
   }
-  const std::size_t stride = s.plain_dim + s.value_dim;  // a head's rows: key, then value
-  out.k = builder.Slices(block, {stem + ".kv_b_proj.weight", "", stem + ".kv_b_proj", heads * stride, s.kv_latent},
-                         {{".key", heads * s.plain_dim, {0, s.plain_dim, stride}},
-                          {".value", heads * s.value_dim, {s.plain_dim, s.value_dim, stride}}});
+  const std::size_t stride = out.plain_dim + out.value_dim;  // a head's rows: key, then value
+  const std::vector<Slice> kv = {{".key", out.heads * out.plain_dim, {0, out.plain_dim, stride}},
+                                 {".value", values, {out.plain_dim, out.value_dim, stride}}};
+  out.k = to.Slices(".kv_b_proj", kv, s.kv_latent);
   out.v = out.k + 1;
-  out.o = builder.Linear(block, stem + ".o_proj", hidden, heads * s.value_dim);
-  block.matrices[out.o].adds_to_hidden = true;
-  block.inputs.push_back({{out.k, out.v}, OfNorm(out.kv_norm), {}});
-  block.inputs.push_back({{out.o}, OfRows(out.v, heads * s.value_dim), {}});
+  out.o = to.Linear(".o_proj", s.base.hidden, values);
+  to.block.inputs.push_back({{out.k, out.v}, OfNorm(out.kv_norm), {}});
+  to.Output(out.o, OfRows(out.v, values));
   return out;
 }
 
-Experts AddExperts(DescriptionBuilder& builder, Block& block, const std::string& stem, const DeepseekSizes& s) {
-  const Absorber norm = OfNorm(block.feed_forward_norm);
-  Experts out;
-  out.router = builder.Linear(block, stem + ".gate", s.experts, s.base.hidden);
-  block.matrices[out.router].keep_16_bits = true;
-  out.correction = builder.Values(block, stem + ".gate.e_score_correction_bias", {s.experts});
-  out.routing = Routing::kSigmoidGroups;
-  out.chosen = s.chosen;
-  out.groups = s.groups;
-  out.chosen_groups = s.chosen_groups;
-  out.normalized = s.normalized;
-  out.scale = s.scale;
-  block.inputs.push_back({{out.router}, norm, {}});
-  for (std::size_t e = 0; e < s.experts; ++e) {
-    const std::size_t first_input = block.inputs.size();
-    const FeedForward part =
-        AddGated(builder, block, fmt::format("{}.experts.{}", stem, e), s.base.hidden, s.expert_size, false, norm);
-    for (std::size_t i = first_input; i < block.inputs.size(); ++i) block.inputs[i].expert = e;
+Experts AddExperts(const BlockBuilder& to, const DeepseekSizes& s) {
+  auto& matrices = to.block.matrices;
+  Experts out = s.experts;
+  out.router = to.Linear(".gate", s.expert_count, s.base.hidden);
+  matrices[out.router].keep_16_bits = true;
+  out.correction = to.Values(".gate.e_score_correction_bias", {s.expert_count});
+  to.block.inputs.push_back({{out.router}, OfNorm(to.block.feed_forward_norm), {}});
+  for (std::size_t e = 0; e < s.expert_count; ++e) {
+    out.experts.push_back(AddGated(to.Under(fmt::format(".experts.{}", e)), s.base.hidden, s.expert_size, false, e));
     // GGUF stacks them.
-    const FeedForward& like = e == 0 ? part : out.experts[0];
-    block.matrices[*part.gate].format_group = block.matrices[*like.gate].format_group;
-    block.matrices[part.up].format_group = block.matrices[like.up].format_group;
-    block.matrices[part.down].format_group = block.matrices[like.down].format_group;
-    out.experts.push_back(part);
+    const FeedForward& part = out.experts.back();
+    const FeedForward& like = out.experts[0];
+    matrices[*part.gate].format_group = matrices[*like.gate].format_group;
+    matrices[part.up].format_group = matrices[like.up].format_group;
+    matrices[part.down].format_group = matrices[like.down].format_group;
   }
-  if (s.shared > 0) {
-    out.shared =
-        AddGated(builder, block, stem + ".shared_experts", s.base.hidden, s.shared * s.expert_size, false, norm);
-  }
+  if (s.shared > 0) out.shared = AddGated(to.Under(".shared_experts"), s.base.hidden, s.shared * s.expert_size);
   return out;
 }
 
@@ -123,30 +102,12 @@ Result<Description> DescribeDeepseekV3(const json& config) {
   const auto sizes = ParseDeepseek(config);
   if (!sizes) return sizes.error();
   const Sizes& base = sizes->base;
-  const auto neighbours = FlagOf(config, "rope_interleave", true);
-  if (!neighbours) return neighbours.error();
-  Description out;
-  DescriptionBuilder builder(out);
-  const Norm norm{NormKind::kRms, {}, {}, false, base.norm_eps};
-  AddAround(out, builder, base, norm);
-  out.ropes.push_back({sizes->rotary_dim, *neighbours, {}});
-  out.caches = base.blocks;
-  for (std::size_t i = 0; i < base.blocks; ++i) {
-    const std::string stem = fmt::format("model.layers.{}", i);
-    Block& block = out.blocks.emplace_back();
-    block.mixer_norm = builder.AddNorm(block, stem + ".input_layernorm", base.hidden, norm);
-    LatentAttention attention = AddLatent(builder, block, stem + ".self_attn", *sizes);
-    attention.cache = i;
-    block.mixer = attention;
-    block.feed_forward_norm = builder.AddNorm(block, stem + ".post_attention_layernorm", base.hidden, norm);
-    if (i < sizes->dense_blocks) {
-      block.feed_forward = AddGated(builder, block, stem + ".mlp", base.hidden, base.intermediate, false,
-                                    OfNorm(block.feed_forward_norm));
-    } else {
-      block.feed_forward = AddExperts(builder, block, stem + ".mlp", *sizes);
-    }
-  }
-  return out;
+  const auto mixer = [&](const BlockBuilder& to) { return AddLatent(to.Under(".self_attn"), *sizes); };
+  const auto feed_forward = [&](const BlockBuilder& to) -> decltype(Block::feed_forward) {
+    if (to.index >= sizes->dense_blocks) return AddExperts(to.Under(".mlp"), *sizes);
+    return AddGated(to.Under(".mlp"), base.hidden, base.intermediate);
+  };
+  return DescribeBlocks(base, {{sizes->attention.rotary_dim, sizes->neighbours, {}}}, mixer, feed_forward);
 }
 
 }  // namespace marlin

@@ -13,29 +13,24 @@ namespace {
 using nlohmann::json;
 
 // Gate and up are clamped, and 1 is added to up: neither can absorb what down scales up.
-Experts AddExperts(DescriptionBuilder& builder, Block& block, const std::string& stem, const Sizes& s,
-                   std::size_t count, std::size_t chosen, float limit) {
+Experts AddExperts(const BlockBuilder& to, const Sizes& s, std::size_t count, std::size_t chosen, float limit) {
   Experts out;
-  out.router = builder.Linear(block, stem + ".router", count, s.hidden, true);
-  block.matrices[out.router].keep_16_bits = true;
+  out.router = to.Linear(".router", count, s.hidden, true);
+  to.block.matrices[out.router].keep_16_bits = true;
   out.routing = Routing::kTopThenSoftmax;
   out.chosen = chosen;
-  block.inputs.push_back({{out.router}, OfNorm(block.feed_forward_norm), {}});
-  const std::string name = stem + ".experts";
+  to.block.inputs.push_back({{out.router}, OfNorm(to.block.feed_forward_norm), {}});
   for (std::size_t e = 0; e < count; ++e) {
-    const std::string own = fmt::format("{}[{}]", name, e);
+    const auto add = [&](const std::string& tensor, std::size_t k, const std::vector<Slice>& slices) {
+      return to.Slices({tensor, tensor + "_bias", fmt::format(".experts[{}]", e), k, true, count, e}, slices);
+    };
     FeedForward part;
-    part.gate = builder.Slices(
-        block, {name + ".gate_up_proj", name + ".gate_up_proj_bias", own, 2 * s.intermediate, s.hidden, true, count, e},
-        {{".gate_proj", s.intermediate, {0, 1, 2}}, {".up_proj", s.intermediate, {1, 1, 2}}});
+    part.gate = add(".experts.gate_up_proj", s.hidden,
+                    {{".gate_proj", s.intermediate, {0, 1, 2}}, {".up_proj", s.intermediate, {1, 1, 2}}});
     part.up = *part.gate + 1;
-    part.down = builder.Slices(
-        block, {name + ".down_proj", name + ".down_proj_bias", own, s.hidden, s.intermediate, true, count, e},
-        {{".down_proj", s.hidden, AllRows(s.hidden)}});
-    block.matrices[part.down].adds_to_hidden = true;
+    part.down = add(".experts.down_proj", s.intermediate, {{".down_proj", s.hidden}});
     part.limit = limit;
-    block.inputs.push_back({{*part.gate, part.up}, OfNorm(block.feed_forward_norm), e});
-    block.inputs.push_back({{part.down}, {}, e});
+    AddFeedForwardInputs(to, part, e);
     out.experts.push_back(part);
   }
   return out;
@@ -46,43 +41,27 @@ Experts AddExperts(DescriptionBuilder& builder, Block& block, const std::string&
 Result<Description> DescribeGptOss(const json& config) {
   const auto sizes = ParseSizes(config);
   if (!sizes) return sizes.error();
-  const auto types = LayerTypes(config, sizes->blocks);
+  const auto types = LayerTypes(config, sizes->blocks, {"sliding_attention", "full_attention"});
   if (!types) return types.error();
-  const auto window = SizeOf(config, "sliding_window");
-  if (!window) return window.error();
-  const auto experts = SizeOf(config, "num_local_experts");
-  if (!experts) return experts.error();
-  const auto chosen = SizeOf(config, "num_experts_per_tok");
-  if (!chosen) return chosen.error();
-  const auto limit = RealOf(config, "swiglu_limit", 7);
-  if (!limit) return limit.error();
-  const auto bias = FlagOf(config, "attention_bias", true);
-  if (!bias) return bias.error();
-  Description out;
-  DescriptionBuilder builder(out);
-  const Norm norm{NormKind::kRms, {}, {}, false, sizes->norm_eps};
-  AddAround(out, builder, *sizes, norm);
-  out.ropes.push_back({sizes->head_dim, false, {}});
-  out.caches = sizes->blocks;
-  for (std::size_t i = 0; i < sizes->blocks; ++i) {
-    const std::string stem = fmt::format("model.layers.{}", i);
-    Block& block = out.blocks.emplace_back();
-    block.mixer_norm = builder.AddNorm(block, stem + ".input_layernorm", sizes->hidden, norm);
-    Attention attention = AddAttention(builder, block, stem + ".self_attn", *sizes, {*bias, *bias});
-    attention.sinks = builder.Values(block, stem + ".self_attn.sinks", {sizes->heads});
-    attention.rope = 0;
-    attention.cache = i;
-    if ((*types)[i] == "sliding_attention") {
-      attention.window = *window;
-    } else if ((*types)[i] != "full_attention") {
-      return UnsupportedConfig(fmt::format("layer type \"{}\" is not known", (*types)[i]));
-    }
-    block.mixer = attention;
-    block.feed_forward_norm = builder.AddNorm(block, stem + ".post_attention_layernorm", sizes->hidden, norm);
-    block.feed_forward =
-        AddExperts(builder, block, stem + ".mlp", *sizes, *experts, *chosen, static_cast<float>(*limit));
-  }
-  return out;
+  std::size_t window = 0, experts = 0, chosen = 0;
+  float limit = 7;
+  bool bias = true;
+  const Status read = ReadFields(config, {{"sliding_window", &window},
+                                          {"num_local_experts", &experts},
+                                          {"num_experts_per_tok", &chosen},
+                                          {"swiglu_limit", &limit},
+                                          {"attention_bias", &bias}});
+  if (!read) return read.error();
+  const auto mixer = [&](const BlockBuilder& to) {
+    Attention attention = AddAttention(to.Under(".self_attn"), *sizes, {bias, bias});
+    attention.sinks = to.Values(".self_attn.sinks", {sizes->heads});
+    if ((*types)[to.index] == "sliding_attention") attention.window = window;
+    return attention;
+  };
+  const auto feed_forward = [&](const BlockBuilder& to) {
+    return AddExperts(to.Under(".mlp"), *sizes, experts, chosen, limit);
+  };
+  return DescribeBlocks(*sizes, {{sizes->head_dim, false, {}}}, mixer, feed_forward);
 }
 
 }  // namespace marlin

@@ -16,26 +16,53 @@ namespace {
 using nlohmann::json;
 
 struct Variant {
-  AttentionBiases attention;
-  bool feed_forward_bias = false;
-  bool head_norms = false;                 // of every query and key
-  bool sliding_window_is_optional = true;  // "use_sliding_window" says whether "sliding_window" counts
+  const char* architecture;
+  bool qkv_biases;          // always; otherwise "attention_bias" says whether q, k, v and o have them
+  bool feed_forward_bias;   // "mlp_bias" may ask for them
+  bool head_norms;          // of every query and key
+  bool window_is_optional;  // "use_sliding_window" says whether "sliding_window" counts
 };
+constexpr Variant kLlama = {"LlamaForCausalLM", false, true, false, false};
+constexpr Variant kQwen2 = {"Qwen2ForCausalLM", true, false, false, true};
+constexpr Variant kQwen3 = {"Qwen3ForCausalLM", false, false, true, true};
+
+struct Biases {
+  AttentionBiases attention;
+  bool feed_forward = false;
+};
+
+Result<Biases> ParseBiases(const json& config, const Variant& variant) {
+  Biases out = {{variant.qkv_biases, false}, false};
+  if (!variant.qkv_biases) {
+    const auto bias = FlagOf(config, "attention_bias", false);
+    if (!bias) return bias.error();
+    out.attention = {*bias, *bias};
+  }
+  const auto bias = FlagOf(config, "mlp_bias", false);
+  if (!bias) return bias.error();
+  if (*bias && !variant.feed_forward_bias) {
+    return UnsupportedConfig(fmt::format("\"mlp_bias\" is true, and {} has no such biases", variant.architecture));
+  }
+  if (HasKey(config, kBiasesKey)) return Biases{};  // those of the list instead
+  out.feed_forward = *bias;
+  return out;
+}
 
 // Blocks from "max_window_layers" on have the window; a value beyond the last block says that none has.
 Status CheckWindow(const json& config, const Variant& variant, std::size_t blocks) {
-  const auto sliding = FlagOf(config, "use_sliding_window", !variant.sliding_window_is_optional);
+  const auto sliding = FlagOf(config, "use_sliding_window", !variant.window_is_optional);
   if (!sliding) return sliding.error();
   if (!*sliding || !HasKey(config, "sliding_window")) return {};
-  const json first = variant.sliding_window_is_optional ? config.value("max_window_layers", json()) : json();
+  const json first = variant.window_is_optional ? config.value("max_window_layers", json()) : json();
   if (first.is_number_integer() && first.get<std::int64_t>() >= static_cast<std::int64_t>(blocks)) return {};
   return UnsupportedConfig("sliding-window attention is not supported (\"sliding_window\" is " +
                            ShortValue(config["sliding_window"]) + ")");
 }
 
 // The list that a GGUF file's biases are kept in where the two keys cannot say it.
-Status AddListedBiases(const json& stems, DescriptionBuilder& builder, Description& out) {
+Status AddListedBiases(const json& stems, Description& out) {
   if (!stems.is_array()) return BadConfig(fmt::format("\"{}\" is not an array", kBiasesKey));
+  TensorList tensors(out);
   std::map<std::string, Matrix*> matrices;
   for (Block& block : out.blocks) {
     for (Matrix& matrix : block.matrices) matrices[matrix.name] = &matrix;
@@ -46,12 +73,14 @@ Status AddListedBiases(const json& stems, DescriptionBuilder& builder, Descripti
       return BadConfig(
           fmt::format("\"{}\" names {}, which is no linear layer of this model", kBiasesKey, ShortValue(stem)));
     }
-    builder.AddBias(*found->second);
+    tensors.AddBias(*found->second);
   }
   return {};
 }
 
-Result<Description> DescribeAs(const json& config, Variant variant) {
+Result<Description> DescribeAs(const json& config, const Variant& variant) {
+  const auto biases = ParseBiases(config, variant);
+  if (!biases) return biases.error();
   const auto sizes = ParseSizes(config);
   if (!sizes) return sizes.error();
   if (auto status = CheckWindow(config, variant, sizes->blocks); !status) return status.error();
@@ -59,65 +88,31 @@ Result<Description> DescribeAs(const json& config, Variant variant) {
   if (!activation) return activation.error();
   auto frequencies = RopeFrequencies(config, sizes->head_dim);
   if (!frequencies) return frequencies.error();
-  const bool listed = HasKey(config, kBiasesKey);
-  if (listed) {
-    variant.attention = {};
-    variant.feed_forward_bias = false;
-  }
-  Description out;
-  DescriptionBuilder builder(out);
-  const Norm norm{NormKind::kRms, {}, {}, false, sizes->norm_eps};
-  AddAround(out, builder, *sizes, norm);
-  out.ropes.push_back({sizes->head_dim, false, *std::move(frequencies)});
-  out.caches = sizes->blocks;
-  for (std::size_t i = 0; i < sizes->blocks; ++i) {
-    const std::string stem = fmt::format("model.layers.{}", i);
-    Block& block = out.blocks.emplace_back();
-    block.mixer_norm = builder.AddNorm(block, stem + ".input_layernorm", sizes->hidden, norm);
-    Attention attention = AddAttention(builder, block, stem + ".self_attn", *sizes, variant.attention);
+  const auto mixer = [&](const BlockBuilder& to) {
+    Attention attention = AddAttention(to.Under(".self_attn"), *sizes, biases->attention);
     if (variant.head_norms) {
-      attention.q_norm = builder.AddNorm(block, stem + ".self_attn.q_norm", sizes->head_dim, norm);
-      attention.k_norm = builder.AddNorm(block, stem + ".self_attn.k_norm", sizes->head_dim, norm);
+      attention.q_norm = to.AddNorm(".self_attn.q_norm", sizes->head_dim, sizes->norm);
+      attention.k_norm = to.AddNorm(".self_attn.k_norm", sizes->head_dim, sizes->norm);
     }
-    attention.rope = 0;
-    attention.cache = i;
-    block.mixer = attention;
-    block.feed_forward_norm = builder.AddNorm(block, stem + ".post_attention_layernorm", sizes->hidden, norm);
-    FeedForward part = AddGated(builder, block, stem + ".mlp", sizes->hidden, sizes->intermediate,
-                                variant.feed_forward_bias, OfNorm(block.feed_forward_norm));
+    return attention;
+  };
+  const auto feed_forward = [&](const BlockBuilder& to) {
+    FeedForward part = AddGated(to.Under(".mlp"), sizes->hidden, sizes->intermediate, biases->feed_forward);
     part.activation = *activation;
-    block.feed_forward = part;
-  }
-  if (listed) {
-    if (auto status = AddListedBiases(config[kBiasesKey], builder, out); !status) return status.error();
+    return part;
+  };
+  const Rope rope{sizes->head_dim, false, *std::move(frequencies)};
+  Description out = DescribeBlocks(*sizes, {rope}, mixer, feed_forward);
+  if (HasKey(config, kBiasesKey)) {
+    if (auto status = AddListedBiases(config[kBiasesKey], out); !status) return status.error();
   }
   return out;
 }
 
 }  // namespace
 
-Result<Description> DescribeLlama(const json& config) {
-  const auto attention_bias = FlagOf(config, "attention_bias", false);
-  if (!attention_bias) return attention_bias.error();
-  const auto mlp_bias = FlagOf(config, "mlp_bias", false);
-  if (!mlp_bias) return mlp_bias.error();
-  return DescribeAs(config, {{*attention_bias, *attention_bias}, *mlp_bias, false, false});
-}
-
-Result<Description> DescribeQwen2(const json& config) {
-  const auto mlp_bias = FlagOf(config, "mlp_bias", false);
-  if (!mlp_bias) return mlp_bias.error();
-  if (*mlp_bias) return UnsupportedConfig("\"mlp_bias\" is true, and Qwen2ForCausalLM has no such biases");
-  return DescribeAs(config, {{true, false}, false, false, true});
-}
-
-Result<Description> DescribeQwen3(const json& config) {
-  const auto bias = FlagOf(config, "attention_bias", false);
-  if (!bias) return bias.error();
-  const auto mlp_bias = FlagOf(config, "mlp_bias", false);
-  if (!mlp_bias) return mlp_bias.error();
-  if (*mlp_bias) return UnsupportedConfig("\"mlp_bias\" is true, and Qwen3ForCausalLM has no such biases");
-  return DescribeAs(config, {{*bias, *bias}, false, true, true});
-}
+Result<Description> DescribeLlama(const json& config) { return DescribeAs(config, kLlama); }
+Result<Description> DescribeQwen2(const json& config) { return DescribeAs(config, kQwen2); }
+Result<Description> DescribeQwen3(const json& config) { return DescribeAs(config, kQwen3); }
 
 }  // namespace marlin
