@@ -1,10 +1,11 @@
-# marlin_room(NAME [DEPENDS rooms...] [LIBRARIES targets...] [HOT files... | HOT ALL] [HOT_TESTS] [SHARDS n] [COST seconds]):
+# marlin_room(NAME [DEPENDS rooms...] [LIBRARIES targets...] [HOT files... | HOT ALL] [HOT_TESTS] [GLASS] [SHARDS n] [COST seconds]):
 # the library marlin_NAME from src/NAME/*.cc, and, when tests are built, the test program marlin_NAME_test from
 # src/NAME/*_test.cc. The folder is the list.
 # HOT names the files whose own loops take time when the program runs. They are compiled with the full optimization of the
-# build type, all others with -O1, which takes half of the time to compile. HOT_TESTS, SHARDS and COST are for marlin_test.
+# build type, all others with -O1, which takes half of the time to compile. HOT_TESTS, GLASS, SHARDS and COST are for
+# marlin_test.
 function(marlin_room name)
-  cmake_parse_arguments(ROOM "HOT_TESTS" "SHARDS;COST" "DEPENDS;LIBRARIES;HOT" ${ARGN})
+  cmake_parse_arguments(ROOM "HOT_TESTS;GLASS" "SHARDS;COST" "DEPENDS;LIBRARIES;HOT" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc ${CMAKE_SOURCE_DIR}/src/${name}/families/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -33,7 +34,10 @@ function(marlin_room name)
     if(ROOM_HOT_TESTS)
       set(hot HOT)
     endif()
-    marlin_test(marlin_${name}_test ${hot} SOURCES ${tests} LIBRARIES marlin_${name} SHARDS ${ROOM_SHARDS} COST ${ROOM_COST})
+    if(ROOM_GLASS)
+      set(glass GLASS)
+    endif()
+    marlin_test(marlin_${name}_test ${hot} ${glass} SOURCES ${tests} LIBRARIES marlin_${name} SHARDS ${ROOM_SHARDS} COST ${ROOM_COST})
   endif()
 endfunction()
 
@@ -50,12 +54,13 @@ function(marlin_compile_together target)
   set_target_properties(${target} PROPERTIES UNITY_BUILD ${MARLIN_TOGETHER} UNITY_BUILD_BATCH_SIZE 16)
 endfunction()
 
-# marlin_test(NAME SOURCES ... LIBRARIES ... [SHARDS n] [COST seconds] [APART] [HOT]): a GoogleTest program. HOT says that the
+# marlin_test(NAME SOURCES ... LIBRARIES ... [SHARDS n] [COST seconds] [APART] [HOT] [GLASS]): a GoogleTest program. HOT says that the
 # tests have loops of their own which take time: they are compiled with -O1 instead of -O0. ctest runs its cases in
 # n processes, NAME.0 to NAME.n-1, or with APART each case in a process of its own, the costly ones first. Every process
-# writes an XML report into test_results/, from which tools/run_tests.py counts and names cases.
+# writes an XML report into test_results/, from which tools/run_tests.py counts and names cases. GLASS runs the program a second
+# time, as glass.NAME, with the backends of kernels/test_device.h on the glass device.
 function(marlin_test name)
-  cmake_parse_arguments(TEST "APART;HOT" "SHARDS;COST" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(TEST "APART;HOT;GLASS" "SHARDS;COST" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${TEST_SOURCES})
   target_link_libraries(${name} PRIVATE ${TEST_LIBRARIES} GTest::gtest GTest::gtest_main)
   if(TEST_HOT)
@@ -83,8 +88,13 @@ function(marlin_test name)
   math(EXPR last "${TEST_SHARDS} - 1")
   foreach(shard RANGE ${last})
     set(shard_name ${MARLIN_TEST_PREFIX}${name}.${shard})
+    set(environment "GTEST_TOTAL_SHARDS=${TEST_SHARDS};GTEST_SHARD_INDEX=${shard}")
     add_test(NAME ${shard_name} COMMAND ${name} --gtest_output=xml:${reports}/${shard_name}.xml)
-    set_tests_properties(${shard_name} PROPERTIES TIMEOUT 1200 COST ${TEST_COST}
-      ENVIRONMENT "GTEST_TOTAL_SHARDS=${TEST_SHARDS};GTEST_SHARD_INDEX=${shard}")
+    set_tests_properties(${shard_name} PROPERTIES TIMEOUT 1200 COST ${TEST_COST} ENVIRONMENT "${environment}")
+    if(TEST_GLASS)
+      add_test(NAME glass.${shard_name} COMMAND ${name} --gtest_output=xml:${reports}/glass.${shard_name}.xml)
+      set_tests_properties(glass.${shard_name} PROPERTIES TIMEOUT 1200 COST ${TEST_COST}
+        ENVIRONMENT "${environment};MARLIN_TEST_DEVICE=glass")
+    endif()
   endforeach()
 endfunction()

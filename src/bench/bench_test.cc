@@ -17,8 +17,13 @@ namespace {
 
 TEST(TimeInterleaved, CandidatesTakeTurns) {
   std::string order;
-  const std::vector<std::function<void()>> candidates = {[&] { order += 'a'; }, [&] { order += 'b'; },
-                                                         [&] { order += 'c'; }};
+  const auto add = [&](char name) {
+    return [&order, name]() -> Status {
+      order += name;
+      return {};
+    };
+  };
+  const std::vector<std::function<Status()>> candidates = {add('a'), add('b'), add('c')};
   const auto samples = TimeInterleaved(candidates, {"test", 2, 3}, "test", {});
   ASSERT_TRUE(samples.ok());
   EXPECT_EQ(order, "abcabcabcabcabc");
@@ -31,12 +36,27 @@ TEST(TimeInterleaved, CandidatesTakeTurns) {
 
 TEST(TimeInterleaved, StopsWhenInterrupted) {
   int runs = 0;
-  const std::vector<std::function<void()>> candidates = {[&] { g_interrupted = ++runs == 4; }};
+  const std::vector<std::function<Status()>> candidates = {[&]() -> Status {
+    g_interrupted = ++runs == 4;
+    return {};
+  }};
   const auto samples = TimeInterleaved(candidates, {"test", 0, 100}, "test", {});
   g_interrupted = false;
   ASSERT_FALSE(samples.ok());
   EXPECT_EQ(samples.error().code, ErrorCode::kInterrupted);
   EXPECT_EQ(runs, 4);
+}
+
+TEST(TimeInterleaved, StopsWhenACandidateFails) {
+  int runs = 0;
+  const std::vector<std::function<Status()>> candidates = {[&]() -> Status {
+    if (++runs == 3) return Error{ErrorCode::kResource, "no device"};
+    return {};
+  }};
+  const auto samples = TimeInterleaved(candidates, {"test", 1, 100}, "test", {});
+  ASSERT_FALSE(samples.ok());
+  EXPECT_EQ(samples.error().message, "no device");
+  EXPECT_EQ(runs, 3);
 }
 
 TEST(TimingPlan, NamesSayHowOftenEverythingIsTimed) {
@@ -76,43 +96,48 @@ class WrongBackend : public Backend {
  public:
   std::string_view name() const override { return "wrong"; }
   int threads() const override { return 1; }
-  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override { return inner_->Allocate(floats); }
-  void Upload(std::span<const float> from, float* to) override { inner_->Upload(from, to); }
-  void Download(const float* from, std::span<float> to) override { inner_->Download(from, to); }
-  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override { return inner_->Pack(matrix); }
-  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override {
-    inner_->Embed(table, tokens, out);
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
+    return inner_->Allocate(elements, type);
   }
-  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
-              std::span<const MatrixView<float>> outs) override {
-    inner_->Matmul(weights, biases, x, outs);
-    outs[0].data[0] = output_;
-  }
-  void RmsNorm(const RmsNormArgs& norm) override { inner_->RmsNorm(norm); }
-  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
-            MatrixView<const float> sin) override {
-    inner_->Rope(x, head_dim, cos, sin);
-  }
+  void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { inner_->UploadBytes(from, to); }
+  void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { inner_->DownloadBytes(from, to); }
+  Status Synchronize() override { return inner_->Synchronize(); }
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
     return inner_->AllocateCache(shape);
   }
-  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-              MatrixView<const float> values) override {
-    inner_->Append(cache, layer, position, keys, values);
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override { return inner_->Pack(matrix); }
+  void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
+    inner_->Embed(table, tokens, out);
   }
-  void Attention(const AttentionArgs& args, MatrixView<float> out) override { inner_->Attention(args, out); }
-  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {
+  void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
+              std::span<const DeviceTensor> outs) override {
+    inner_->Matmul(weights, biases, x, outs);
+    DeviceTensor first = outs[0];
+    first.rows = first.cols = 1;
+    inner_->Upload(std::vector<float>{output_}, first);
+  }
+  void RmsNorm(const RmsNormArgs& norm) override { inner_->RmsNorm(norm); }
+  void Rope(const RopeArgs& args) override { inner_->Rope(args); }
+  void Append(const AppendArgs& args) override { inner_->Append(args); }
+  void Attention(const AttentionArgs& args, const DeviceTensor& out) override { inner_->Attention(args, out); }
+  void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
     inner_->GatedActivation(activation, gate, up);
   }
-  void Add(MatrixView<float> x, MatrixView<const float> y) override { inner_->Add(x, y); }
-  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
-                    std::span<double> nll) override {
+  void Add(const DeviceTensor& x, const DeviceTensor& y) override { inner_->Add(x, y); }
+  void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
     inner_->CrossEntropy(logits, targets, nll);
   }
-  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
-                  std::span<TokenDivergence> out) override {
+  void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                  const DeviceTensor& out) override {
     inner_->Divergence(base, other, targets, out);
   }
+  void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) override {
+    inner_->TopK(x, values, columns);
+  }
+  void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) override {
+    inner_->Moments(x, sums, largest);
+  }
+  void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override { inner_->AddGram(x, gram); }
 
   float output_ = 0;
 

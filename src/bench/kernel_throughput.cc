@@ -75,11 +75,10 @@ Result<Candidate> MakeCandidate(Backend& backend, const FormatRow& format, Matri
   return candidate;
 }
 
-void Multiply(Backend& backend, const Weight& weight, const GemmShape& shape, Operands& act) {
-  const Weight* w = &weight;
-  const float* no_bias = nullptr;
-  const MatrixView<float> y(act.y->data(), shape.m, shape.n);
-  backend.Matmul({&w, 1}, {&no_bias, 1}, MatrixView<const float>(act.x->data(), shape.m, shape.k), {&y, 1});
+void Multiply(Backend& backend, const Weight& weight, const GemmShape& shape, const Operands& act) {
+  const Weight* const w = &weight;
+  const DeviceTensor y = View(act.y, shape.m, shape.n);
+  backend.Matmul({&w, 1}, {}, View(act.x, shape.m, shape.k), {&y, 1});
 }
 
 struct Check {
@@ -88,12 +87,13 @@ struct Check {
 };
 
 // Every row of activations against kCheckedColumns weight rows, in fp64.
-Check CompareWithReference(Backend& backend, const Candidate& candidate, const GemmShape& shape, Operands& act,
-                           ThreadPool& pool) {
+Result<Check> CompareWithReference(Backend& backend, const Candidate& candidate, const GemmShape& shape,
+                                   const Operands& act, ThreadPool& pool) {
   std::vector<float> got(shape.m * shape.n, NAN);
-  backend.Upload(got, act.y->data());  // poison: an output that is not written shows
+  const DeviceTensor y = View(act.y, shape.m, shape.n);
+  backend.Upload(got, y);  // poison: an output that is not written shows
   Multiply(backend, *candidate.copies[0], shape, act);
-  backend.Download(act.y->data(), got);
+  if (auto status = backend.Read(y, got); !status) return status.error();
   const std::size_t columns = std::min(kCheckedColumns, shape.n);
   std::vector<double> difference(columns, 0);
   std::vector<double> peak(columns, 0);
@@ -113,7 +113,7 @@ Check CompareWithReference(Backend& backend, const Candidate& candidate, const G
     }
   });
   const double worst = *std::max_element(difference.begin(), difference.end());
-  return {worst / *std::max_element(peak.begin(), peak.end()), shape.m * columns};
+  return Check{worst / *std::max_element(peak.begin(), peak.end()), shape.m * columns};
 }
 
 std::uint64_t BytesMoved(const FormatInfo& format, const GemmShape& shape) {
@@ -129,22 +129,23 @@ Result<Operands> MakeOperands(Backend& backend, const GemmShape& shape, ThreadPo
   if (!y) return y.error();
   act.x = std::move(*x);
   act.y = std::move(*y);
-  backend.Upload(act.host_x, act.x->data());
+  backend.Upload(act.host_x, View(act.x, shape.m, shape.k));
   return act;
 }
 
 // The kernel of a format compared with the reference, to be timed.
-Result<KernelTiming> CheckedTiming(Backend& backend, const Candidate& candidate, const GemmShape& shape, Operands& act,
-                                   ThreadPool& pool) {
+Result<KernelTiming> CheckedTiming(Backend& backend, const Candidate& candidate, const GemmShape& shape,
+                                   const Operands& act, ThreadPool& pool) {
   const FormatInfo& format = candidate.format->info;
   const std::string kernel(candidate.copies[0]->kernel());
-  const Check check = CompareWithReference(backend, candidate, shape, act, pool);
+  const auto check = CompareWithReference(backend, candidate, shape, act, pool);
+  if (!check) return check.error();
   const double tolerance = Tolerance(kernel);
-  if (!(check.max_error <= tolerance)) {
+  if (!(check->max_error <= tolerance)) {
     return Error{
         ErrorCode::kNumerical,
         fmt::format("kernel {} on {} m={} n={} k={}: error {:.2e} against fp64, allowed {:.0e}; it is not timed",
-                    kernel, format.name, shape.m, shape.n, shape.k, check.max_error, tolerance)};
+                    kernel, format.name, shape.m, shape.n, shape.k, check->max_error, tolerance)};
   }
   return KernelTiming{shape,
                       candidate.format,
@@ -153,9 +154,9 @@ Result<KernelTiming> CheckedTiming(Backend& backend, const Candidate& candidate,
                       {},
                       2ull * shape.m * shape.n * shape.k,
                       BytesMoved(format, shape),
-                      check.max_error,
+                      check->max_error,
                       tolerance,
-                      check.outputs,
+                      check->outputs,
                       candidate.in_cache};
 }
 
@@ -200,12 +201,13 @@ Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, std::span<const 
   }
   for (Candidate& candidate : *candidates) candidate.encoded = {};
 
-  std::vector<std::function<void()>> runs;
+  std::vector<std::function<Status()>> runs;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     for (Candidate& candidate : *candidates) {
       runs.push_back([&backend, &candidate, &shape = shapes[i], &act = acts[i]] {
         Multiply(backend, *candidate.copies[candidate.next], shape, act);
         candidate.next = (candidate.next + 1) % candidate.copies.size();
+        return backend.Synchronize();
       });
     }
   }

@@ -20,20 +20,41 @@ std::vector<std::int32_t> RandomTokens(std::size_t count, std::size_t vocab) {
 
 // A model with what one run of it needs.
 struct RunSession {
+  const Model* model;
   Session session;
   std::unique_ptr<Buffer> logits;
   std::vector<std::int32_t> tokens;
 
-  void Logits(MatrixView<const float> hidden) {
-    session.Logits(hidden.Rows(hidden.rows - 1, 1), {logits->data(), 1, logits->size()});
+  // Random tokens for the whole context.
+  static Result<RunSession> Create(const Model& model, std::size_t context, std::size_t max_batch) {
+    auto session = Session::Create(model, context, max_batch);
+    if (!session) return session.error();
+    auto logits = model.backend->Allocate(model.description.vocab_size);
+    if (!logits) return logits.error();
+    return RunSession{&model, std::move(*session), std::move(*logits),
+                      RandomTokens(context, model.description.vocab_size)};
   }
-  void Prompt(std::size_t count) {
-    session.Reset();
-    Logits(session.Forward({tokens.data(), count}));
+
+  // Each step of a generation waits for its logits, as it does where they choose the next token.
+  Status Logits(const DeviceTensor& hidden) {
+    model->Logits(hidden.Rows(hidden.rows - 1, 1), View(logits, 1, model->description.vocab_size));
+    return model->backend->Synchronize();
   }
-  void Generate(std::size_t count) {
+  Status Prompt(std::size_t count) {
     session.Reset();
-    for (std::size_t i = 0; i < count; ++i) Logits(session.Forward({tokens.data() + i, 1}));
+    return Logits(session.Forward({tokens.data(), count}));
+  }
+  // The token at `position`, after those before it.
+  Status Step(std::size_t position) {
+    session.Rewind(position);
+    return Logits(session.Forward({tokens.data() + position, 1}));
+  }
+  Status Generate(std::size_t count) {
+    session.Reset();
+    for (std::size_t i = 0; i < count; ++i) {
+      if (auto status = Step(i); !status) return status;
+    }
+    return {};
   }
 };
 
@@ -41,29 +62,16 @@ struct RunSession {
 
 Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models, const TimingPlan& plan,
                                             std::size_t tokens, const ProgressFn& progress) {
-  std::vector<Session> sessions;
-  std::vector<std::unique_ptr<Buffer>> logits;
-  std::vector<std::function<void()>> prefill;
-  std::vector<std::function<void()>> decode;
+  std::vector<RunSession> sessions;
+  std::vector<std::function<Status()>> prefill;
+  std::vector<std::function<Status()>> decode;
   sessions.reserve(models.size());
   for (const Model* model : models) {
-    auto session = Session::Create(*model, tokens + 1, tokens);
+    auto session = RunSession::Create(*model, tokens + 1, tokens);
     if (!session) return session.error();
-    sessions.push_back(std::move(*session));
-    auto buffer = model->backend->Allocate(model->description.vocab_size);
-    if (!buffer) return buffer.error();
-    logits.push_back(std::move(*buffer));
-    const auto prompt = RandomTokens(tokens + 1, model->description.vocab_size);
-    Session& s = sessions.back();
-    const MatrixView<float> out(logits.back()->data(), 1, model->description.vocab_size);
-    prefill.push_back([&s, out, prompt, tokens] {
-      s.Reset();
-      s.Logits(s.Forward({prompt.data(), tokens}).Rows(tokens - 1, 1), out);
-    });
-    decode.push_back([&s, out, prompt, tokens] {
-      s.Rewind(tokens);
-      s.Logits(s.Forward({prompt.data() + tokens, 1}), out);
-    });
+    RunSession& s = sessions.emplace_back(std::move(*session));
+    prefill.push_back([&s, tokens] { return s.Prompt(tokens); });
+    decode.push_back([&s, tokens] { return s.Step(tokens); });
   }
   auto prefill_ns = TimeInterleaved(prefill, plan.prefill, "prefill", progress);
   if (!prefill_ns) return prefill_ns.error();
@@ -82,19 +90,22 @@ Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLeng
   std::vector<RunSession> sessions;
   sessions.reserve(models.size());
   for (const Model* model : models) {
-    auto session = Session::Create(*model, context, std::max<std::size_t>(lengths.prompt, 1));
+    auto session = RunSession::Create(*model, context, std::max<std::size_t>(lengths.prompt, 1));
     if (!session) return session.error();
-    auto logits = model->backend->Allocate(model->description.vocab_size);
-    if (!logits) return logits.error();
-    sessions.push_back({std::move(*session), std::move(*logits), RandomTokens(context, model->description.vocab_size)});
+    sessions.push_back(std::move(*session));
   }
   AllRunTimes times{std::vector<RunTimes>(models.size()), {}};
-  const auto time = [&](std::size_t tokens, const char* test, void (RunSession::*run)(std::size_t),
+  const auto time = [&](std::size_t tokens, const char* test, Status (RunSession::*run)(std::size_t),
                         std::vector<double> RunTimes::*samples, const std::function<void()>& extra) -> Status {
     if (tokens == 0) return {};
-    std::vector<std::function<void()>> runs;
-    for (RunSession& session : sessions) runs.push_back([&session, run, tokens] { (session.*run)(tokens); });
-    if (extra) runs.push_back(extra);
+    std::vector<std::function<Status()>> runs;
+    for (RunSession& session : sessions) runs.push_back([&session, run, tokens] { return (session.*run)(tokens); });
+    if (extra) {
+      runs.push_back([&extra]() -> Status {
+        extra();
+        return {};
+      });
+    }
     const std::string name = fmt::format("{}{}", test, tokens);
     auto all = TimeInterleaved(runs, {"runs", 1, lengths.repetitions}, name, progress);
     if (!all) return all.error();

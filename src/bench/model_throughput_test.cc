@@ -6,7 +6,7 @@
 #include <set>
 
 #include "bench/weight_traffic.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
@@ -30,7 +30,7 @@ class TinyModel : public testing::Test {
     ASSERT_TRUE(model.ok());
     model_ = std::move(*model);
   }
-  std::unique_ptr<Backend> backend_ = MakeReferenceBackend();
+  std::unique_ptr<Backend> backend_ = TestReference();
   Model model_;
 };
 

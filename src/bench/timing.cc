@@ -11,7 +11,7 @@ std::string PlanName(const TimingPlan& plan) {
   return fmt::format("prefill {}, decode {}", plan.prefill.id, plan.decode.id);
 }
 
-Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<void()>> candidates,
+Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<Status()>> candidates,
                                                          const TimingProtocol& protocol, std::string_view stage,
                                                          const ProgressFn& progress) {
   using Clock = std::chrono::steady_clock;
@@ -21,7 +21,7 @@ Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::fu
     for (std::size_t c = 0; c < candidates.size(); ++c) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
       const auto start = Clock::now();
-      candidates[c]();
+      if (auto status = candidates[c](); !status) return status.error();
       const std::chrono::duration<double, std::nano> elapsed = Clock::now() - start;
       if (round >= protocol.warmup) samples[c].push_back(elapsed.count());
     }

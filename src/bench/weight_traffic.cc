@@ -15,13 +15,11 @@ std::uint64_t Bytes(const Weight& weight) {
   return SizeOfEncoded(weight.format(), weight.rows(), weight.cols()).total();
 }
 
-std::uint64_t Bytes(const Linear& linear) {
-  return Bytes(*linear.weight) + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
-}
+std::uint64_t Bytes(const Linear& linear) { return Bytes(*linear.weight) + (linear.bias ? linear.bias->bytes() : 0); }
 
 std::uint64_t Bytes(const std::vector<std::unique_ptr<Buffer>>& vectors) {
   std::uint64_t bytes = 0;
-  for (const auto& vector : vectors) bytes += vector->size() * sizeof(float);
+  for (const auto& vector : vectors) bytes += vector->bytes();
   return bytes;
 }
 

@@ -118,7 +118,7 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   for (const IsaLevel& level : IsaLevels()) {
     if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
   }
-  out.machine.isa = options.backend.backend == "reference" ? "scalar" : NameOfIsa(options.backend);
+  out.machine.isa = NameOfIsa(options.backend);
   const std::string rounding = RoundingOf(options.backend);
   if (rounding != kExactActivations) out.machine.activations = rounding;
   out.backend_choice =

@@ -97,24 +97,23 @@ Result<ModelStatistics> Collect(const CalibrateArguments& options, const Calibra
   const auto model = LoadModel(job.checkpoint, **backend, Precision::kSixteenBit, invocation.console.progress());
   if (!model) return model.error();
   const fs::path partial = options.output + ".part";
-  ModelStatistics statistics = StartFrom(partial, job, options.gram, invocation.console);
+  ModelStatistics start = StartFrom(partial, job, options.gram, invocation.console);
   const ProgressFn progress = invocation.console.progress();
   auto saved = std::chrono::steady_clock::now();
-  const auto after_window = [&](const ModelStatistics& so_far) -> Status {
-    if (progress) {
-      progress({"calibrate on " + so_far.source.text_name, so_far.source.seen, so_far.source.windows, "windows", ""});
-    }
+  const auto after_window = [&](ModelGatherer& so_far) -> Status {
+    const StatisticsSource& source = so_far.source();
+    if (progress) progress({"calibrate on " + source.text_name, source.seen, source.windows, "windows", ""});
     const auto now = std::chrono::steady_clock::now();
     if (now - saved < kSaveEvery && !Interrupted()) return {};
     saved = now;
-    return WriteStatistics(so_far, partial);
+    return so_far.Write(partial);
   };
-  auto status = CollectStatistics(*model, job.stream, options.gram, statistics, after_window);
-  if (!status && status.error().code == ErrorCode::kInterrupted) {
+  auto statistics = CollectStatistics(*model, job.stream, options.gram, std::move(start), after_window);
+  if (!statistics && statistics.error().code == ErrorCode::kInterrupted) {
     return Error{ErrorCode::kInterrupted,
                  fmt::format("interrupted; the same command continues where it stopped, from {}", partial.string())};
   }
-  if (!status) return Error{status.error().code, options.model + ": " + status.error().message};
+  if (!statistics) return Error{statistics.error().code, options.model + ": " + statistics.error().message};
   return statistics;
 }
 

@@ -41,14 +41,44 @@ struct Generation {
   }
 };
 
-Result<std::int32_t> BestToken(Session& session, MatrixView<const float> hidden, Backend& backend, Buffer& logits,
-                               std::vector<float>& host) {
-  session.Logits(hidden.Rows(hidden.rows - 1, 1), {logits.data(), 1, host.size()});
-  backend.Download(logits.data(), host);
-  const auto best = std::max_element(host.begin(), host.end());
-  if (!std::isfinite(*best)) return Error{ErrorCode::kNumerical, "the model's logits are not finite"};
-  return static_cast<std::int32_t>(std::distance(host.begin(), best));
-}
+// Picks the most likely token on the model's device.
+class Greedy {
+ public:
+  static Result<Greedy> Create(const Model& model) {
+    Greedy greedy(model);
+    auto logits = model.backend->Allocate(model.description.vocab_size);
+    if (!logits) return logits.error();
+    auto value = model.backend->Allocate(1);
+    if (!value) return value.error();
+    auto token = model.backend->Allocate(1, ElementType::kI32);
+    if (!token) return token.error();
+    greedy.logits_ = std::move(*logits);
+    greedy.value_ = std::move(*value);
+    greedy.token_ = std::move(*token);
+    return greedy;
+  }
+
+  // The token after the last of the hidden states. Errors: kNumerical, those of the device.
+  Result<std::int32_t> Next(const DeviceTensor& hidden) const {
+    Backend& backend = *model_->backend;
+    const DeviceTensor logits = View(logits_, 1, model_->description.vocab_size);
+    const DeviceTensor value = View(value_, 1, 1);
+    const DeviceTensor token = View(token_, 1, 1, ElementType::kI32);
+    model_->Logits(hidden.Rows(hidden.rows - 1, 1), logits);
+    backend.TopK(logits, value, token);
+    float largest = 0;
+    std::int32_t best = 0;
+    backend.Download(value, std::span(&largest, 1));
+    if (auto status = backend.Read(token, std::span(&best, 1)); !status) return status.error();
+    if (!std::isfinite(largest)) return Error{ErrorCode::kNumerical, "the model's logits are not finite"};
+    return best;
+  }
+
+ private:
+  explicit Greedy(const Model& model) : model_(&model) {}
+  const Model* model_;
+  std::unique_ptr<Buffer> logits_, value_, token_;
+};
 
 Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const GenerateArguments& options,
                                                const Description& description) {
@@ -76,16 +106,15 @@ Result<Generation> Generate(const Model& model, std::span<const std::int32_t> pr
   Generation out;
   auto session = Session::Create(model, prompt.size() + max_tokens, prompt.size());
   if (!session) return session.error();
-  auto logits = model.backend->Allocate(model.description.vocab_size);
-  if (!logits) return logits.error();
-  std::vector<float> host(model.description.vocab_size);
-  auto token = BestToken(*session, session->Forward(prompt), *model.backend, **logits, host);
+  const auto greedy = Greedy::Create(model);
+  if (!greedy) return greedy.error();
+  auto token = greedy->Next(session->Forward(prompt));
   while (token.ok() && !Interrupted() && std::ranges::find(ends, *token) == ends.end()) {
     out.tokens.push_back(*token);
     on_token(*token);
     if (out.tokens.size() == max_tokens) break;
     const auto start = std::chrono::steady_clock::now();
-    token = BestToken(*session, session->Forward({&out.tokens.back(), 1}), *model.backend, **logits, host);
+    token = greedy->Next(session->Forward({&out.tokens.back(), 1}));
     out.step_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++out.steps;
   }

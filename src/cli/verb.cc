@@ -6,17 +6,22 @@
 #include <algorithm>
 #include <iterator>
 
-#include "base/thread_pool.h"
+#include "base/check.h"
 #include "bench/weight_traffic.h"
+#include "kernels/backends.h"
 #include "kernels/cpu_backend.h"
 #include "kernels/isa.h"
-#include "kernels/reference_backend.h"
 
 namespace marlin {
 
 void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activations) {
-  verb.Add("--backend", options.backend, "cpu, or reference: slow, simple fp32 on one thread")
-      .OneOf({"cpu", "reference"});
+  std::vector<std::string> backends;
+  std::string help;
+  for (const BackendRow& row : Backends()) {
+    backends.emplace_back(row.name);
+    help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", row.name, row.help);
+  }
+  verb.Add("--backend", options.backend, help).OneOf(backends);
   verb.Add("--isa", options.isa,
            fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()))
       .Names();
@@ -31,6 +36,12 @@ void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activati
 }
 
 namespace {
+
+// Whether the options of kernels say anything.
+bool HasKernels(const BackendOptions& options) {
+  const BackendRow* const row = FindBackend(options.backend);
+  return row != nullptr && row->has_kernels;
+}
 
 Result<CpuOptions> CpuOptionsOf(const BackendOptions& options) {
   CpuOptions cpu;
@@ -49,19 +60,20 @@ Result<CpuOptions> CpuOptionsOf(const BackendOptions& options) {
 }  // namespace
 
 std::string RoundingOf(const BackendOptions& options) {
-  if (options.backend == "reference") return kExactActivations;
+  if (!HasKernels(options)) return kExactActivations;
   const auto cpu = CpuOptionsOf(options);
   if (!cpu) return kExactActivations;
   return std::string(NameOf(RoughestActivations({cpu->isa.value_or(UsualIsa()), cpu->activations, cpu->kernel})));
 }
 
 std::string NameOfIsa(const BackendOptions& options) {
+  if (!HasKernels(options)) return std::string(IsaLevels()[0].name);
   const auto asked = ParseIsa(options.isa);
   return std::string(HighestLevel(options.isa.empty() || !asked ? UsualIsa() : *asked));
 }
 
 std::string BackendLabel(const BackendOptions& options) {
-  if (options.backend == "reference") return options.backend;
+  if (!HasKernels(options)) return options.backend;
   const std::string label = fmt::format("{}/{}", options.backend, NameOfIsa(options));
   if (!options.kernel.empty()) return label + " " + options.kernel;
   const std::string rounding = RoundingOf(options);
@@ -79,7 +91,7 @@ std::vector<std::string> BackendWords(const BackendOptions& options) {
 BackendOptions OtherKernels(const BackendOptions& options) {
   const bool scalar = BackendLabel(options).find("scalar") != std::string::npos;
   BackendOptions others;
-  others.backend = scalar ? "reference" : "cpu";
+  if (scalar) others.backend = kReferenceBackend;
   others.isa = scalar ? "" : "scalar";
   return others;
 }
@@ -105,7 +117,7 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
 }
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {
-  if (options.backend == "reference") {
+  if (!HasKernels(options)) {
     return Error{ErrorCode::kUsage, "only --backend cpu has kernels to choose from; the reference has none"};
   }
   const auto cpu = CpuOptionsOf(options);
@@ -116,16 +128,15 @@ Result<KernelOptions> KernelsOf(const BackendOptions& options) {
 }
 
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads) {
-  if (options.backend == "reference") {
-    if (!options.isa.empty() || !options.kernel.empty()) {
-      return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --backend cpu"};
-    }
-    return MakeReferenceBackend();
+  const BackendRow* const row = FindBackend(options.backend);
+  MARLIN_CHECK(row != nullptr, "the options name a backend");
+  if (!row->has_kernels && (!options.isa.empty() || !options.kernel.empty())) {
+    return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --backend cpu"};
   }
   auto cpu = CpuOptionsOf(options);
   if (!cpu) return cpu.error();
   cpu->threads = threads;
-  return MakeCpuBackend(*cpu);
+  return row->make(*cpu);
 }
 
 }  // namespace marlin

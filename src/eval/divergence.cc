@@ -37,22 +37,22 @@ class BaselineLogits {
 
   Status Start(std::size_t window, std::span<const std::int32_t> tokens) {
     if (auto status = baseline_.states(window, tokens, host_); !status) return status.error();
-    baseline_.backend->Upload(host_, states_->data());
+    baseline_.backend->Upload(host_, View(states_, host_.size() / baseline_.head->cols(), baseline_.head->cols()));
     return {};
   }
 
   // Positions begin .. begin + rows - 1 of the window; valid until the next call.
-  MatrixView<const float> Rows(std::size_t begin, std::size_t rows) {
-    const std::size_t hidden = baseline_.head->cols();
-    const MatrixView<const float> x(states_->data() + begin * hidden, rows, hidden);
-    const MatrixView<float> own(own_->data(), rows, baseline_.head->rows());
-    const float* no_bias = nullptr;
-    baseline_.backend->Matmul({&baseline_.head, 1}, {&no_bias, 1}, x, {&own, 1});
+  // Errors: those of the baseline's device.
+  Result<DeviceTensor> Rows(std::size_t begin, std::size_t rows) {
+    const DeviceTensor x = View(states_, begin + rows, baseline_.head->cols()).Rows(begin, rows);
+    const DeviceTensor own = View(own_, rows, baseline_.head->rows());
+    baseline_.backend->Matmul({&baseline_.head, 1}, {}, x, {&own, 1});
     if (baseline_.backend == &reader_) return own;
     std::vector<float> moved(rows * own.cols);
-    baseline_.backend->Download(own_->data(), moved);
-    reader_.Upload(moved, copy_->data());
-    return {copy_->data(), rows, own.cols};
+    if (auto status = baseline_.backend->Read(own, moved); !status) return status.error();
+    const DeviceTensor copy = View(copy_, rows, own.cols);
+    reader_.Upload(moved, copy);
+    return copy;
   }
 
  private:
@@ -77,7 +77,7 @@ Status AddTokens(const TokenStream& stream, std::span<const TokenDivergence> tok
     other_nll.push_back(token.other_nll);
     const double difference = std::exp(-token.other_nll) - std::exp(-token.base_nll);
     kl += token.kl;
-    same_top += token.same_top ? 1 : 0;
+    same_top += token.same_top;
     change += difference;
     squared += difference * difference;
     result.token_kl.push_back(token.kl);
@@ -104,8 +104,7 @@ Baseline RunningBaseline(const Model& model, Session& session) {
   return {&model.head(), &backend,
           [&session, &backend](std::size_t, std::span<const std::int32_t> tokens, std::span<float> hidden) -> Status {
             session.Reset();
-            backend.Download(session.Forward(tokens).data, hidden);
-            return {};
+            return backend.Read(session.Forward(tokens), hidden);
           }};
 }
 
@@ -130,8 +129,13 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
   const std::size_t windows = WindowsToScore(result.other, options);
   auto states = WindowStates::Create(model, stream, options, windows);
   if (!states) return states.error();
-  auto buffer = model.backend->Allocate(std::min(kHeadRows, ctx) * vocab);
+  Backend& backend = *model.backend;
+  auto buffer = backend.Allocate(std::min(kHeadRows, ctx) * vocab);
   if (!buffer) return buffer.error();
+  auto targets = backend.Allocate(ctx - 1, ElementType::kI32);
+  if (!targets) return targets.error();
+  auto results = backend.Allocate((ctx - 1) * kDivergenceColumns, ElementType::kF64);
+  if (!results) return results.error();
   auto base_logits = BaselineLogits::Create(baseline, *model.backend, ctx);
   if (!base_logits) return base_logits.error();
 
@@ -142,13 +146,18 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
     if (!hidden) return hidden.error();
     const auto window = stream.Window(w * ctx, ctx);
     if (auto status = base_logits->Start(w, window); !status) return status.error();
+    const DeviceTensor right = View(*targets, ctx - 1, 1, ElementType::kI32);
+    const DeviceTensor rows_of_tokens = View(*results, ctx - 1, kDivergenceColumns, ElementType::kF64);
+    backend.Upload(std::span(window).subspan(1), right);
     for (std::size_t begin = 0; begin < tokens.size(); begin += kHeadRows) {
       const std::size_t rows = std::min(kHeadRows, tokens.size() - begin);
-      const MatrixView<float> logits((*buffer)->data(), rows, vocab);
-      states->Logits(hidden->Rows(begin, rows), logits);
-      model.backend->Divergence(base_logits->Rows(begin, rows), logits, std::span(window).subspan(begin + 1, rows),
-                                std::span(tokens).subspan(begin, rows));
+      const DeviceTensor logits = View(*buffer, rows, vocab);
+      model.Logits(hidden->Rows(begin, rows), logits);
+      const auto base = base_logits->Rows(begin, rows);
+      if (!base) return base.error();
+      backend.Divergence(*base, logits, right.Rows(begin, rows), rows_of_tokens.Rows(begin, rows));
     }
+    if (auto status = backend.Read(rows_of_tokens, tokens); !status) return status.error();
     if (auto status = AddTokens(stream, tokens, windows, result); !status) return status.error();
     result.base.seconds = result.other.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

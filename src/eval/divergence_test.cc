@@ -8,8 +8,7 @@
 #include <optional>
 
 #include "eval/test_models.h"
-#include "kernels/cpu_backend.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
@@ -31,7 +30,7 @@ std::vector<double> LogSoftmax(const float* logits) {
 }
 
 TEST(Divergence, AModelAgainstItselfIsExactlyZero) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, kVocab, 8, 2);
   const TokenStream stream = RandomStream(70, kVocab);
   const auto result = Compare(model, model, stream);
@@ -57,7 +56,7 @@ TEST(Divergence, AModelAgainstItselfIsExactlyZero) {
 
 // Every sum again from the logits themselves, in fp64, by the textbook's formula.
 TEST(Divergence, EqualsTheFormulaOnTheLogits) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model base = MakeModel(*backend, kVocab, 8, 2, 1);
   const Model other = MakeModel(*backend, kVocab, 8, 2, 9);
   const TokenStream stream = RandomStream(70, kVocab);
@@ -98,7 +97,7 @@ TEST(Divergence, EqualsTheFormulaOnTheLogits) {
 // A head of zeros predicts every token alike: KL(uniform || q) = -log V - mean log q, and the other way log V -
 // entropy.
 TEST(Divergence, UniformAgainstPeaked) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model uniform = MakeModel(*backend, kVocab, 8, 0);
   const Model peaked = MakeModel(*backend, kVocab, 8, 4);
   const TokenStream stream = RandomStream(kCtx, kVocab);
@@ -118,8 +117,8 @@ TEST(Divergence, UniformAgainstPeaked) {
 
 // The same model by two kernels: what is left is the rounding of fp32.
 TEST(Divergence, TwoBackendsDifferByLessThanAnyQuantization) {
-  const auto reference = MakeReferenceBackend();
-  const auto cpu = *MakeCpuBackend({2, {}, ""});
+  const auto reference = TestReference();
+  const auto cpu = TestCpu(2);
   const Model a = MakeModel(*reference, kVocab, 8, 2);
   const Model b = MakeModel(*cpu, kVocab, 8, 2);
   const TokenStream stream = RandomStream(64, kVocab);
@@ -131,7 +130,7 @@ TEST(Divergence, TwoBackendsDifferByLessThanAnyQuantization) {
 }
 
 TEST(Divergence, RefusesAnotherVocabularyAndNaN) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, kVocab, 8, 2);
   const Model larger = MakeModel(*backend, kVocab + 2, 8, 2);
   const auto refused = Compare(larger, model, RandomStream(32, kVocab));
@@ -140,7 +139,7 @@ TEST(Divergence, RefusesAnotherVocabularyAndNaN) {
   EXPECT_NE(refused.error().message.find("42 tokens, the model's 40"), std::string::npos) << refused.error().message;
 
   Model broken = MakeModel(*backend, kVocab, 8, 2);
-  broken.weights.around.vectors[0]->data()[3] = NAN;
+  PoisonFinalNorm(broken);
   const auto base_broken = Compare(broken, model, RandomStream(32, kVocab));
   ASSERT_FALSE(base_broken.ok());
   EXPECT_EQ(base_broken.error().code, ErrorCode::kNumerical);
@@ -151,7 +150,7 @@ TEST(Divergence, RefusesAnotherVocabularyAndNaN) {
 }
 
 TEST(Divergence, InterruptionStopsBetweenWindows) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, kVocab, 8, 2);
   std::size_t windows = 0;
   const auto result = Compare(model, model, RandomStream(64, kVocab), 0,

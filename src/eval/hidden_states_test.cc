@@ -7,7 +7,7 @@
 
 #include "eval/divergence.h"
 #include "eval/test_models.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
@@ -43,7 +43,7 @@ class HiddenStates : public testing::Test {
       (std::string("marlin_hidden_states_") + testing::UnitTest::GetInstance()->current_test_info()->name());
   const fs::path path_ = folder_ / "base.hidden";
   const HiddenStatesId id_{"model", "tokenizer", "text", "program", kCtx, 3, 8};
-  const std::unique_ptr<Backend> backend_ = *MakeCpuBackend({2, {}, ""});
+  const std::unique_ptr<Backend> backend_ = TestCpu(2);
   const Model base_ = MakeModel(*backend_, kVocab, 8, 2, 1);
   const TokenStream stream_ = RandomStream(64, kVocab);
 };

@@ -15,16 +15,44 @@ double Mean(std::span<const double> sums, std::size_t per_window) {
   return total / (static_cast<double>(sums.size()) * static_cast<double>(per_window));
 }
 
-// NLL of every prediction of a window: nll[i] belongs to target i + 1.
-void ScoreWindow(WindowStates& states, const Model& model, MatrixView<const float> hidden,
-                 std::span<const std::int32_t> window, Buffer& logits, std::span<double> nll) {
-  for (std::size_t begin = 0; begin < nll.size(); begin += kHeadRows) {
-    const std::size_t rows = std::min(kHeadRows, nll.size() - begin);
-    const MatrixView<float> part(logits.data(), rows, model.description.vocab_size);
-    states.Logits(hidden.Rows(begin, rows), part);
-    model.backend->CrossEntropy(part, window.subspan(begin + 1, rows), nll.subspan(begin, rows));
+// What a model needs on its device to score windows.
+class WindowScorer {
+ public:
+  static Result<WindowScorer> Create(const Model& model, std::size_t ctx) {
+    WindowScorer scorer(model);
+    Backend& backend = *model.backend;
+    auto logits = backend.Allocate(std::min(kHeadRows, ctx) * model.description.vocab_size);
+    if (!logits) return logits.error();
+    auto targets = backend.Allocate(ctx - 1, ElementType::kI32);
+    if (!targets) return targets.error();
+    auto nll = backend.Allocate(ctx - 1, ElementType::kF64);
+    if (!nll) return nll.error();
+    scorer.logits_ = std::move(*logits);
+    scorer.targets_ = std::move(*targets);
+    scorer.nll_ = std::move(*nll);
+    return scorer;
   }
-}
+
+  // Queues the NLL of every prediction of a window: nll[i] belongs to target i + 1.
+  void Score(const DeviceTensor& hidden, std::span<const std::int32_t> window, std::span<double> nll) const {
+    Backend& backend = *model_->backend;
+    const DeviceTensor targets = View(targets_, nll.size(), 1, ElementType::kI32);
+    const DeviceTensor results = View(nll_, nll.size(), 1, ElementType::kF64);
+    backend.Upload(window.subspan(1), targets);
+    for (std::size_t begin = 0; begin < nll.size(); begin += kHeadRows) {
+      const std::size_t rows = std::min(kHeadRows, nll.size() - begin);
+      const DeviceTensor part = View(logits_, rows, model_->description.vocab_size);
+      model_->Logits(hidden.Rows(begin, rows), part);
+      backend.CrossEntropy(part, targets.Rows(begin, rows), results.Rows(begin, rows));
+    }
+    backend.Download(results, nll);
+  }
+
+ private:
+  explicit WindowScorer(const Model& model) : model_(&model) {}
+  const Model* model_;
+  std::unique_ptr<Buffer> logits_, targets_, nll_;
+};
 
 }  // namespace
 
@@ -45,19 +73,20 @@ Result<PerplexityResult> EvaluatePerplexity(const Model& model, const TokenStrea
   const std::size_t windows = WindowsToScore(*result, options);
   auto states = WindowStates::Create(model, stream, options, windows);
   if (!states) return states.error();
-  auto logits = model.backend->Allocate(std::min(kHeadRows, ctx) * model.description.vocab_size);
-  if (!logits) return logits.error();
+  auto scorer = WindowScorer::Create(model, ctx);
+  if (!scorer) return scorer.error();
   const auto start = std::chrono::steady_clock::now();
   std::vector<double> nll(ctx - 1);
   std::vector<float> copy(on_hidden ? ctx * model.description.hidden_size : 0);
   for (std::size_t w = 0; w < windows; ++w) {
     const auto hidden = states->Next();
     if (!hidden) return hidden.error();
+    if (on_hidden) model.backend->Download(*hidden, copy);
+    scorer->Score(*hidden, stream.Window(w * ctx, ctx), nll);
+    if (auto status = model.backend->Synchronize(); !status) return status.error();
     if (on_hidden) {
-      model.backend->Download(hidden->data, copy);
       if (auto status = on_hidden(copy); !status) return status.error();
     }
-    ScoreWindow(*states, model, *hidden, stream.Window(w * ctx, ctx), **logits, nll);
     if (auto status = AddWindow(stream, nll, windows, *result); !status) return status.error();
     result->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (on_window) on_window(*result, windows);
@@ -74,9 +103,10 @@ Result<std::vector<float>> WindowLogits(const Model& model, const TokenStream& s
   if (!session) return session.error();
   auto buffer = model.backend->Allocate(ctx * vocab);
   if (!buffer) return buffer.error();
-  session->Logits(session->Forward(stream.Window(window * ctx, ctx)), {(*buffer)->data(), ctx, vocab});
+  const DeviceTensor rows = View(*buffer, ctx, vocab);
+  model.Logits(session->Forward(stream.Window(window * ctx, ctx)), rows);
   std::vector<float> logits(ctx * vocab);
-  model.backend->Download((*buffer)->data(), logits);
+  if (auto status = model.backend->Read(rows, logits); !status) return status.error();
   return logits;
 }
 

@@ -5,13 +5,13 @@
 #include <cmath>
 
 #include "eval/test_models.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
 
 TEST(Perplexity, UniformLogitsGiveTheVocabulary) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 50, 8, 0);  // a head of zeros
   const auto result = EvaluatePerplexity(model, RandomStream(70, 50), {16, 0}, {});
   ASSERT_TRUE(result.ok()) << result.error().message;
@@ -27,7 +27,7 @@ TEST(Perplexity, UniformLogitsGiveTheVocabulary) {
 
 // The same numbers from the logits themselves, in fp64: what is scored where.
 TEST(Perplexity, EqualsTheLogSoftmaxOfTheLogits) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 40, 8, 2);
   const TokenStream stream = RandomStream(64, 40);
   const std::size_t ctx = 16;
@@ -54,7 +54,7 @@ TEST(Perplexity, EqualsTheLogSoftmaxOfTheLogits) {
 }
 
 TEST(Perplexity, WindowsTogetherGiveTheSameNumbers) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 40, 8, 2);
   TokenStream stream = RandomStream(90, 40);
   stream.window_bos = 7;
@@ -78,7 +78,7 @@ TEST(Perplexity, WindowsTogetherGiveTheSameNumbers) {
 }
 
 TEST(Perplexity, BosReplacesTheFirstTokenOfEveryWindow) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 40, 8, 2);
   TokenStream stream = RandomStream(32, 40);
   stream.window_bos = 7;
@@ -92,7 +92,7 @@ TEST(Perplexity, BosReplacesTheFirstTokenOfEveryWindow) {
 }
 
 TEST(Perplexity, RefusesWhatItCannotScore) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 40, 8, 2);
   EXPECT_EQ(EvaluatePerplexity(model, RandomStream(15, 40), {16, 0}, {}).error().code, ErrorCode::kInput);
   const auto foreign = EvaluatePerplexity(model, RandomStream(32, 60), {16, 0}, {});
@@ -102,9 +102,9 @@ TEST(Perplexity, RefusesWhatItCannotScore) {
 }
 
 TEST(Perplexity, NaNIsAnErrorThatNamesTheWindow) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   Model model = MakeModel(*backend, 40, 8, 2);
-  model.weights.around.vectors[0]->data()[3] = NAN;
+  PoisonFinalNorm(model);
   const auto result = EvaluatePerplexity(model, RandomStream(32, 40), {16, 0}, {});
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.error().code, ErrorCode::kNumerical);
@@ -112,7 +112,7 @@ TEST(Perplexity, NaNIsAnErrorThatNamesTheWindow) {
 }
 
 TEST(Perplexity, InterruptionStopsBetweenWindows) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const Model model = MakeModel(*backend, 40, 8, 2);
   std::size_t windows = 0;
   const auto result = EvaluatePerplexity(model, RandomStream(64, 40), {16, 0},

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,7 @@ inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, 
   };
   const auto ones = [&](std::size_t size) {
     auto buffer = std::move(*backend.Allocate(size));
-    backend.Upload(std::vector<float>(size, 1.0f), buffer->data());
+    backend.Upload(std::vector<float>(size, 1.0f), View(buffer, 1, size));
     return buffer;
   };
   Model model;
@@ -49,6 +50,14 @@ inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, 
   load(d.blocks[0], model.weights.blocks.emplace_back());
   model.backend = &backend;
   return model;
+}
+
+// One channel of the final norm is a NaN.
+inline void PoisonFinalNorm(Model& model) {
+  const std::vector<float> nan = {std::numeric_limits<float>::quiet_NaN()};
+  DeviceTensor channel = View(model.weights.around.vectors[0], 1, 1);
+  channel.offset = 3;
+  model.backend->Upload(nan, channel);
 }
 
 inline TokenStream RandomStream(std::size_t count, std::size_t vocab) {

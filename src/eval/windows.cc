@@ -44,7 +44,7 @@ Result<WindowStates> WindowStates::Create(const Model& model, const TokenStream&
   return WindowStates(*std::move(session), stream, options.ctx, windows, at_once);
 }
 
-Result<MatrixView<const float>> WindowStates::Next() {
+Result<DeviceTensor> WindowStates::Next() {
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
   MARLIN_CHECK(next_ < windows_, "more windows than were announced");
   const std::size_t place = next_ % at_once_;

@@ -33,9 +33,8 @@ class WindowStates {
   static Result<WindowStates> Create(const Model& model, const TokenStream& stream, const PerplexityOptions& options,
                                      std::size_t windows);
 
-  // [ctx, hidden] of the next window, in the backend's memory; valid until the next call. Errors: kInterrupted.
-  Result<MatrixView<const float>> Next();
-  void Logits(MatrixView<const float> hidden, MatrixView<float> logits) { session_.Logits(hidden, logits); }
+  // [ctx, hidden] of the next window, queued on the device; valid until the next call. Errors: kInterrupted.
+  Result<DeviceTensor> Next();
 
  private:
   WindowStates(Session session, const TokenStream& stream, std::size_t ctx, std::size_t windows, std::size_t at_once)
@@ -47,7 +46,7 @@ class WindowStates {
   std::size_t windows_;
   std::size_t at_once_;
   std::size_t next_ = 0;
-  MatrixView<const float> states_;  // of the windows since the last multiple of at_once_
+  DeviceTensor states_;  // of the windows since the last multiple of at_once_
 };
 
 // Adds the next window: nll[i] belongs to target i + 1. Errors: kNumerical (names the window).

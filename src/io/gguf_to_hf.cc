@@ -298,8 +298,10 @@ Status DescribeTensors(const GgufFile& gguf, const GgufFamily& family, const std
   config["vocab_size"] = embedding->rows();
   config["tie_word_embeddings"] = Find(tensors, "lm_head.weight") == nullptr;
   DescribeBiases(family, tensors, config);
-  const Tensor* first = Find(tensors, "model.layers.0.self_attn.q_proj.weight");
-  const DType dtype = first != nullptr ? first->dtype : embedding->dtype;
+  const auto first = std::ranges::find_if(tensors, [](const Tensor& tensor) {  // matrix of a block
+    return tensor.shape.size() == 2 && tensor.name.starts_with("model.layers.");
+  });
+  const DType dtype = first != tensors.end() ? first->dtype : embedding->dtype;
   config["torch_dtype"] = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF32 ? "float32" : "float16";
   return {};
 }

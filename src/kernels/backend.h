@@ -1,40 +1,33 @@
-// Backend: the operations of a forward pass. The only virtual interface of the project. Matrices are row-major fp32 in
-// the backend's own memory (on a device: device pointers in a MatrixView).
+// Backend: a device with the operations of a forward pass, of its measurement and of calibration. The only virtual
+// interface of the project beside Device, which it extends. Operations are queued (device.h). Matrices are fp32 unless
+// said otherwise; a CHECK holds shapes and types.
 //
 // m tokens (rows of activations), n outputs, k reduction, everywhere.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 #include <string_view>
 
-#include "base/matrix.h"
 #include "base/result.h"
 #include "formats/encoded_matrix.h"
+#include "kernels/device.h"
 
 namespace marlin {
 
-// A weight matrix [n, k] in the backend's compute layout. Made by Backend::Pack.
-class Weight {
+// A weight matrix [n, k] in the backend's compute layout. Made by Backend::Pack. It never changes.
+class Weight : public DeviceObject {
  public:
-  virtual ~Weight() = default;
   virtual std::size_t rows() const = 0;  // n
   virtual std::size_t cols() const = 0;  // k
   virtual const FormatInfo& format() const = 0;
   virtual std::size_t resident_bytes() const = 0;             // memory held, padding included
   virtual Result<std::unique_ptr<Weight>> Clone() const = 0;  // the same weights elsewhere. Errors: kResource
   virtual std::string_view kernel() const = 0;                // which row of the kernel table serves it
-};
 
-// Memory of the backend; freed by the destructor.
-class Buffer {
- public:
-  virtual ~Buffer() = default;
-  virtual float* data() = 0;
-  virtual std::size_t size() const = 0;  // floats
+ protected:
+  using DeviceObject::DeviceObject;
 };
 
 // Keys and values of one sequence, for all layers, as the backend's attention reads them.
@@ -44,106 +37,125 @@ struct CacheShape {
   std::size_t kv_heads = 0;
   std::size_t head_dim = 0;
 };
-class KvCache {
+class KvCache : public DeviceObject {
  public:
-  virtual ~KvCache() = default;
   virtual std::size_t resident_bytes() const = 0;
+
+ protected:
+  using DeviceObject::DeviceObject;
 };
 
-// Comparison of two models' predictions of a next token: p = softmax of one model's logits, q of the other's.
+// Comparison of two models' predictions of a next token: p = softmax of one model's logits, q of the other's. A row of
+// the output of Backend::Divergence.
 struct TokenDivergence {
-  double kl = 0;          // sum_j p_j log(p_j / q_j), nats, at least 0
-  double base_nll = 0;    // -log p of the right token
-  double other_nll = 0;   // -log q of it
-  bool same_top = false;  // the largest logit is at the same place; the first of equals counts
+  double kl = 0;         // sum_j p_j log(p_j / q_j), nats, at least 0
+  double base_nll = 0;   // -log p of the right token
+  double other_nll = 0;  // -log q of it
+  double same_top = 0;   // 1 = the largest logit is at the same place; the first of equals counts. Else 0
 };
+inline constexpr std::size_t kDivergenceColumns = sizeof(TokenDivergence) / sizeof(double);
 
 enum class Activation { kSilu, kGeluTanh, kGelu };
 
 // No backend supports wider heads.
 inline constexpr std::size_t kMaxHeadDim = 512;
 
-struct AttentionArgs {
-  MatrixView<const float> q;       // [m, heads * head_dim], rotated
-  const KvCache* cache = nullptr;  // holds the positions up to position + m - 1 of this layer
+// Positions of tokens are an int32 tensor [m, 1] on the device. So a decode step has the same arguments every time.
+struct RopeArgs {
+  DeviceTensor x;  // [m, heads * head_dim], in and out
+  std::size_t head_dim = 0;
+  DeviceTensor cos, sin;   // [context, head_dim / 2], a row for every position
+  DeviceTensor positions;  // [m, 1]
+};
+
+struct AppendArgs {
+  KvCache* cache = nullptr;
   std::size_t layer = 0;
-  std::size_t heads = 0;     // a multiple of the cache's kv_heads
-  std::size_t position = 0;  // of the first row of q; row i attends to positions 0 .. position + i
-  float scale = 0;           // usually 1 / sqrt(head_dim)
+  DeviceTensor positions;     // [m, 1], each one more than the one before
+  DeviceTensor keys, values;  // [m, kv_heads * head_dim]; keys are rotated
+};
+
+struct AttentionArgs {
+  DeviceTensor q;                  // [m, heads * head_dim], rotated
+  const KvCache* cache = nullptr;  // holds all positions up to that of the last row
+  std::size_t layer = 0;
+  std::size_t heads = 0;   // a multiple of the cache's kv_heads
+  DeviceTensor positions;  // [m, 1], each one more than the one before; a row attends to 0 .. its own
+  float scale = 0;         // usually 1 / sqrt(head_dim)
 };
 
 // y = x / sqrt(mean(x^2) + eps) * weight, row by row.
 struct RmsNormArgs {
-  MatrixView<const float> x;
-  const float* weight = nullptr;  // [x.cols]
+  DeviceTensor x;
+  DeviceTensor weight;  // [1, x.cols]
   float eps = 0;
-  MatrixView<float> y;  // as x; may be x
+  DeviceTensor y;  // as x; may be x
 };
 
-class Backend {
+class Backend : public Device {
  public:
-  virtual ~Backend() = default;
-
-  virtual std::string_view name() const = 0;  // "cpu", "reference"
-  virtual int threads() const = 0;
-
-  // Errors: kResource.
-  virtual Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) = 0;
-  virtual void Upload(std::span<const float> from, float* to) = 0;
-  virtual void Download(const float* from, std::span<float> to) = 0;
-
   // The cache is empty. Errors: kResource.
   virtual Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) = 0;
 
-  // Copies a weight into the compute layout. Errors: kResource, kUnsupported (no kernel takes it: says why).
+  // Copies a weight into the compute layout, before it returns. Errors: kResource, kUnsupported (no kernel takes it:
+  // says why).
   virtual Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) = 0;
 
-  // out[i] = row tokens[i] of the table, decoded. Tokens are in range. out [tokens, k]
-  virtual void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) = 0;
+  // out[i] = row tokens[i] of the table, decoded. tokens: int32 [m, 1], in range. out [m, k]
+  virtual void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) = 0;
 
-  // outs[i] = x * weights[i]^T (+ biases[i], which may be null) for weights that share their input: x [m, k],
-  // outs[i] [m, n_i]. The same bits for every number of threads, and for a row whatever m it came with.
-  virtual void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                      MatrixView<const float> x, std::span<const MatrixView<float>> outs) = 0;
+  // outs[i] = x * weights[i]^T (+ biases[i] [1, n_i]; without a buffer there is none) for weights that share their
+  // input: x [m, k], outs[i] [m, n_i]. The same bits for every number of threads, and for a row whatever m it came
+  // with. No biases at all = none.
+  virtual void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                      const DeviceTensor& x, std::span<const DeviceTensor> outs) = 0;
 
   virtual void RmsNorm(const RmsNormArgs& norm) = 0;
 
   // RmsNorm, then Matmul with its y: the same bits, perhaps faster.
   virtual void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
-                          std::span<const float* const> biases, std::span<const MatrixView<float>> outs) {
+                          std::span<const DeviceTensor> biases, std::span<const DeviceTensor> outs) {
     RmsNorm(norm);
     Matmul(weights, biases, norm.y, outs);
   }
 
-  // Rotates x [m, heads * head_dim] in place, halves layout: pair (i, i + d/2) of every head by the angle whose cosine
-  // and sine are in cos/sin [m, d/2].
-  virtual void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
-                    MatrixView<const float> sin) = 0;
+  // Rotates in place, halves layout: pair (i, i + head_dim / 2) of every head by the angle of its position.
+  virtual void Rope(const RopeArgs& args) = 0;
 
-  // Puts rotated keys and values [m, kv_heads * head_dim] at positions position .. position + m - 1 of a layer. A cache
-  // may round them to fp16 where products round activations too.
-  virtual void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                      MatrixView<const float> values) = 0;
+  // Puts keys and values at their positions of a layer. A cache may round them to fp16 where products round activations
+  // too.
+  virtual void Append(const AppendArgs& args) = 0;
 
   // Causal softmax attention; out [m, heads * head_dim].
-  virtual void Attention(const AttentionArgs& args, MatrixView<float> out) = 0;
+  virtual void Attention(const AttentionArgs& args, const DeviceTensor& out) = 0;
 
   // gate = activation(gate) * up
-  virtual void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) = 0;
+  virtual void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) = 0;
 
   // x += y
-  virtual void Add(MatrixView<float> x, MatrixView<const float> y) = 0;
+  virtual void Add(const DeviceTensor& x, const DeviceTensor& y) = 0;
 
   // nll[i] = log(sum_j exp(logits[i, j])) - logits[i, targets[i]], in nats; sums in double. A row with a NaN or +inf
-  // gives NaN. nll has logits.rows elements, in host memory.
-  virtual void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
-                            std::span<double> nll) = 0;
+  // gives NaN. targets: int32 [m, 1]. nll: fp64 [m, 1].
+  virtual void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) = 0;
 
-  // out[i] for row i of the two matrices, of the same shape; the nlls are CrossEntropy's, bit for bit. kl is exactly 0
-  // for equal rows, never negative, and within 1e-5 of itself + 1e-12; not finite when a logit is not. out is in host
-  // memory.
-  virtual void Divergence(MatrixView<const float> base, MatrixView<const float> other,
-                          std::span<const std::int32_t> targets, std::span<TokenDivergence> out) = 0;
+  // Row i of `out`, fp64 [m, kDivergenceColumns], is the TokenDivergence of row i of the two matrices, of the same
+  // shape. The nlls are CrossEntropy's, bit for bit. kl is exactly 0 for equal rows, never negative, and within 1e-5 of
+  // itself + 1e-12; not finite when a logit is not. targets: int32 [m, 1].
+  virtual void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                          const DeviceTensor& out) = 0;
+
+  // The largest values of each row of x, descending, and their columns: values [m, count], columns int32 [m, count].
+  // The first of equals comes first. A NaN counts as larger than every number.
+  virtual void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) = 0;
+
+  // Sums over the rows of x [m, k], in order: sums fp64 [2, k] of x^2 and of |x|, and largest [1, k] of |x|. The sums
+  // of a channel with a NaN or an infinity are not finite.
+  virtual void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) = 0;
+
+  // gram += x^T x: gram [k, k], of which only columns j >= i of row i are changed. The same bits for every number of
+  // threads.
+  virtual void AddGram(const DeviceTensor& x, const DeviceTensor& gram) = 0;
 };
 
 }  // namespace marlin

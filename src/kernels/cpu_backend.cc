@@ -14,8 +14,10 @@
 #include "base/thread_pool.h"
 #include "kernels/cpu/tile.h"
 #include "kernels/cpu_cache.h"
+#include "kernels/host_buffer.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
+#include "kernels/product.h"
 #include "kernels/region.h"
 #include "kernels/work_ranges.h"
 #include "kernels/work_split.h"
@@ -35,7 +37,8 @@ constexpr std::size_t kBytesPastCaches = 2000000;
 
 class CpuWeight final : public Weight {
  public:
-  CpuWeight(PackedMatrix matrix, const KernelRow& row) : packed(std::move(matrix)), kernel_row(row) {}
+  CpuWeight(const Device& device, PackedMatrix matrix, const KernelRow& row)
+      : Weight(device), packed(std::move(matrix)), kernel_row(row) {}
   std::size_t rows() const override { return packed.geometry.rows; }
   std::size_t cols() const override { return packed.geometry.cols; }
   const FormatInfo& format() const override { return packed.format->info; }
@@ -45,25 +48,30 @@ class CpuWeight final : public Weight {
     auto memory = packed.memory.Clone();
     if (!memory) return memory.error();
     PackedMatrix copy{packed.format, packed.geometry, std::move(*memory)};
-    return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(std::move(copy), kernel_row));
+    return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*device(), std::move(copy), kernel_row));
   }
 
   const PackedMatrix packed;
   const KernelRow& kernel_row;
 };
 
-class CpuBuffer final : public Buffer {
- public:
-  CpuBuffer(Region memory, std::size_t floats) : memory_(std::move(memory)), floats_(floats) {}
-  float* data() override { return reinterpret_cast<float*>(memory_.data()); }
-  std::size_t size() const override { return floats_; }
-
- private:
-  Region memory_;
-  std::size_t floats_;
+// RmsNormArgs in host memory.
+struct HostNorm {
+  MatrixView<const float> x;
+  const float* weight = nullptr;
+  float eps = 0;
+  MatrixView<float> y;
 };
 
-const CpuWeight& AsCpu(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
+// One of the weights that an input is multiplied with.
+struct Product {
+  const CpuWeight& weight;
+  const float* bias;  // null = none
+  MatrixView<float> out;
+
+  const KernelRow& row() const { return weight.kernel_row; }
+  const PanelGeometry& geometry() const { return weight.packed.geometry; }
+};
 
 class CpuBackend final : public Backend {
  public:
@@ -79,28 +87,29 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
   int threads() const override { return pool_.threads(); }
-  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override;
-  void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
-  void Download(const float* from, std::span<float> to) override { std::copy_n(from, to.size(), to.begin()); }
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override;
+  void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }
+  void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { DownloadFromHost(*this, from, to); }
+  Status Synchronize() override { return {}; }  // everything has run
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override;
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override;
-  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override;
-  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
-              std::span<const MatrixView<float>> outs) override;
+  void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override;
+  void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
+              std::span<const DeviceTensor> outs) override;
   void RmsNorm(const RmsNormArgs& norm) override;
-  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const float* const> biases,
-                  std::span<const MatrixView<float>> outs) override;
-  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
-            MatrixView<const float> sin) override;
-  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-              MatrixView<const float> values) override;
-  void Attention(const AttentionArgs& args, MatrixView<float> out) override;
-  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override;
-  void Add(MatrixView<float> x, MatrixView<const float> y) override;
-  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
-                    std::span<double> nll) override;
-  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
-                  std::span<TokenDivergence> out) override;
+  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                  std::span<const DeviceTensor> outs) override;
+  void Rope(const RopeArgs& args) override;
+  void Append(const AppendArgs& args) override;
+  void Attention(const AttentionArgs& args, const DeviceTensor& out) override;
+  void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override;
+  void Add(const DeviceTensor& x, const DeviceTensor& y) override;
+  void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override;
+  void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                  const DeviceTensor& out) override;
+  void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) override;
+  void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) override;
+  void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override;
 
  private:
   // job(row) for every row, on all threads when there is enough to do.
@@ -132,16 +141,22 @@ class CpuBackend final : public Backend {
   }
 
   Status ReserveInput(const PackedInput& input, std::size_t cols);
-  // job(first token, tokens, their rows of the outputs) for at most kTokensAtOnce at a time.
+  // job(first token, tokens, the products of their rows) for at most kTokensAtOnce at a time.
   template <class Job>
-  void ForTokens(std::size_t rows, std::span<const MatrixView<float>> outs, Job job);
+  void ForTokens(std::size_t rows, const std::vector<Product>& products, Job job);
   // The tokens of each part together; x is y of `norm`, which is computed on the way, unless that is null.
-  void PackInput(MatrixView<const float> x, const RmsNormArgs* norm, const PackedInput& input, const WorkSplit& split);
-  void MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                      MatrixView<const float> x, const RmsNormArgs* norm, std::span<const MatrixView<float>> outs);
-  void NormRow(const RmsNormArgs& norm, std::size_t row) {
+  void PackInput(MatrixView<const float> x, const HostNorm* norm, const PackedInput& input, const WorkSplit& split);
+  void MultiplyTokens(std::span<const Product> products, MatrixView<const float> x, const HostNorm* norm);
+  void NormRow(const HostNorm& norm, std::size_t row) {
     ops_.rms_norm(norm.x.Row(row).data(), norm.weight, norm.eps, norm.x.cols, norm.y.Row(row).data());
   }
+  template <class T>
+  MatrixView<T> Host(const DeviceTensor& tensor) const {
+    return HostView<T>(*this, tensor);
+  }
+  HostNorm Host(const RmsNormArgs& norm) const;
+  std::vector<Product> Products(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                                std::size_t rows, std::size_t cols, std::span<const DeviceTensor> outs) const;
 
   float* Workspace(int thread) {
     return reinterpret_cast<float*>(workspaces_[static_cast<std::size_t>(thread)].data());
@@ -159,18 +174,17 @@ class CpuBackend final : public Backend {
   Region input_;                    // packed activations: kTokensAtOnce tokens of the widest weight that takes them
 };
 
-Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t floats) {
-  // The largest request that fits a size_t fails by itself, with the system's own answer.
-  const std::size_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
-  Result<Region> memory = buffers_.Allocate(std::clamp<std::size_t>(floats, 1, most) * sizeof(float), "activations");
+Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t elements, ElementType type) {
+  const std::size_t bytes = BytesToAllocate(elements, type);
+  Result<Region> memory = buffers_.Allocate(bytes, "activations");
   if (!memory) return memory.error();
-  return std::unique_ptr<Buffer>(std::make_unique<CpuBuffer>(*std::move(memory), floats));
+  return std::unique_ptr<Buffer>(std::make_unique<HostBuffer>(*this, *std::move(memory), bytes));
 }
 
 Result<std::unique_ptr<KvCache>> CpuBackend::AllocateCache(const CacheShape& shape) {
   MARLIN_CHECK(shape.head_dim > 0 && shape.head_dim <= kMaxHeadDim, "shape of a cache");
   const bool exact = RoughestActivations(options_) == Activations::kFp32;
-  auto cache = CpuCache::Create(shape, exact ? nullptr : ops_.to_half, buffers_);
+  auto cache = CpuCache::Create(*this, shape, exact ? nullptr : ops_.to_half, buffers_);
   if (!cache) return cache.error();
   return std::unique_ptr<KvCache>(*std::move(cache));
 }
@@ -184,14 +198,16 @@ Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix
   }
   Result<PackedMatrix> packed = marlin::Pack(matrix, weights_, pool_);
   if (!packed) return packed.error();
-  return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*std::move(packed), **row));
+  return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*this, *std::move(packed), **row));
 }
 
-void CpuBackend::Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) {
-  const PackedMatrix& packed = AsCpu(table).packed;
-  MARLIN_CHECK(out.rows == tokens.size() && out.cols == packed.geometry.cols, "shape of embedded tokens");
-  ForRows(tokens.size(), out.cols,
-          [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(tokens[i]), out.Row(i)); });
+void CpuBackend::Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) {
+  const PackedMatrix& packed = Own<CpuWeight>(*this, table).packed;
+  const auto ids = Host<const std::int32_t>(tokens);
+  const auto to = Host<float>(out);
+  MARLIN_CHECK(ids.cols == 1 && to.rows == ids.rows && to.cols == packed.geometry.cols, "shape of embedded tokens");
+  ForRows(to.rows, to.cols,
+          [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(ids.Row(i)[0]), to.Row(i)); });
 }
 
 Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
@@ -203,7 +219,7 @@ Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
   return {};
 }
 
-void CpuBackend::PackInput(MatrixView<const float> x, const RmsNormArgs* norm, const PackedInput& input,
+void CpuBackend::PackInput(MatrixView<const float> x, const HostNorm* norm, const PackedInput& input,
                            const WorkSplit& split) {
   const std::size_t last = (split.parts - 1) * split.part_tokens;
   const TokenTiles tiles(split.part_tokens);
@@ -225,69 +241,83 @@ void CpuBackend::PackInput(MatrixView<const float> x, const RmsNormArgs* norm, c
   pool_.Split(all, share);
 }
 
-void CheckShapes(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                 MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
-  MARLIN_CHECK(!weights.empty() && weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
-               "one output per weight");
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const PanelGeometry& geometry = AsCpu(*weights[i]).packed.geometry;
-    MARLIN_CHECK(geometry.cols == x.cols && outs[i].cols == geometry.rows && outs[i].rows == x.rows,
-                 "shapes of a matrix product");
-  }
+HostNorm CpuBackend::Host(const RmsNormArgs& norm) const {
+  const HostNorm host{Host<const float>(norm.x), Host<const float>(norm.weight).data, norm.eps, Host<float>(norm.y)};
+  MARLIN_CHECK(norm.weight.cols == host.x.cols && host.y.rows == host.x.rows && host.y.cols == host.x.cols,
+               "shapes of a norm");
+  return host;
 }
 
-void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                        MatrixView<const float> x, std::span<const MatrixView<float>> outs) {
-  CheckShapes(weights, biases, x, outs);
-  ForTokens(x.rows, outs, [&](std::size_t begin, std::size_t tokens, std::span<const MatrixView<float>> parts) {
-    MultiplyTokens(weights, biases, x.Rows(begin, tokens), nullptr, parts);
+std::vector<Product> CpuBackend::Products(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                                          std::size_t rows, std::size_t cols,
+                                          std::span<const DeviceTensor> outs) const {
+  MARLIN_CHECK(!weights.empty() && weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
+               "one output per weight");
+  std::vector<Product> products;
+  products.reserve(weights.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const CpuWeight& weight = Own<CpuWeight>(*this, *weights[i]);
+    const bool biased = !biases.empty() && biases[i].buffer != nullptr;
+    MARLIN_CHECK(!biased || biases[i].cols == weight.rows(), "size of a bias");
+    MARLIN_CHECK(weight.cols() == cols && outs[i].cols == weight.rows() && outs[i].rows == rows,
+                 "shapes of a matrix product");
+    products.push_back({weight, biased ? Host<const float>(biases[i]).data : nullptr, Host<float>(outs[i])});
+  }
+  return products;
+}
+
+void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                        const DeviceTensor& x, std::span<const DeviceTensor> outs) {
+  const auto input = Host<const float>(x);
+  const std::vector<Product> products = Products(weights, biases, x.rows, x.cols, outs);
+  ForTokens(input.rows, products, [&](std::size_t begin, std::size_t tokens, std::span<const Product> parts) {
+    MultiplyTokens(parts, input.Rows(begin, tokens), nullptr);
   });
 }
 
 void CpuBackend::NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
-                            std::span<const float* const> biases, std::span<const MatrixView<float>> outs) {
-  CheckShapes(weights, biases, norm.x, outs);
+                            std::span<const DeviceTensor> biases, std::span<const DeviceTensor> outs) {
+  const HostNorm host = Host(norm);
+  const std::vector<Product> products = Products(weights, biases, host.x.rows, host.x.cols, outs);
   // Packing is where a row is read, and where all that read it must agree.
-  const PackedInput& first = AsCpu(*weights[0]).kernel_row.input;
-  for (const Weight* weight : weights) {
-    const KernelRow& row = AsCpu(*weight).kernel_row;
+  const PackedInput& first = products[0].row().input;
+  for (const Product& product : products) {
+    const KernelRow& row = product.row();
     if (!row.takes_packed() || row.input.pack != first.pack) return Backend::NormMatmul(norm, weights, biases, outs);
   }
-  ForTokens(norm.x.rows, outs, [&](std::size_t begin, std::size_t tokens, std::span<const MatrixView<float>> parts) {
-    const RmsNormArgs part{norm.x.Rows(begin, tokens), norm.weight, norm.eps, norm.y.Rows(begin, tokens)};
-    MultiplyTokens(weights, biases, part.y, &part, parts);
+  ForTokens(host.x.rows, products, [&](std::size_t begin, std::size_t tokens, std::span<const Product> parts) {
+    const HostNorm part{host.x.Rows(begin, tokens), host.weight, host.eps, host.y.Rows(begin, tokens)};
+    MultiplyTokens(parts, part.y, &part);
   });
 }
 
 template <class Job>
-void CpuBackend::ForTokens(std::size_t rows, std::span<const MatrixView<float>> outs, Job job) {
-  std::vector<MatrixView<float>> parts(outs.begin(), outs.end());
+void CpuBackend::ForTokens(std::size_t rows, const std::vector<Product>& products, Job job) {
+  if (rows <= kTokensAtOnce) return job(0, rows, products);
   for (std::size_t begin = 0; begin < rows; begin += kTokensAtOnce) {
     const std::size_t tokens = std::min(kTokensAtOnce, rows - begin);
-    for (std::size_t i = 0; i < outs.size(); ++i) parts[i] = outs[i].Rows(begin, tokens);
+    std::vector<Product> parts;
+    for (const Product& all : products) parts.push_back({all.weight, all.bias, all.out.Rows(begin, tokens)});
     job(begin, tokens, parts);
   }
 }
 
 // At most kTokensAtOnce tokens.
-void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::span<const float* const> biases,
-                                MatrixView<const float> x, const RmsNormArgs* norm,
-                                std::span<const MatrixView<float>> outs) {
+void CpuBackend::MultiplyTokens(std::span<const Product> products, MatrixView<const float> x, const HostNorm* norm) {
   const PackedInput* input = nullptr;  // of all that take x packed
   std::size_t panels = 0;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const KernelRow& row = AsCpu(*weights[i]).kernel_row;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const KernelRow& row = products[i].row();
     if (row.takes_packed()) {
       // Weights of other formats may be served by rows that round otherwise.
       if (input != nullptr && input->pack != row.input.pack) {
         MARLIN_CHECK(norm == nullptr, "a norm is computed once");
-        MultiplyTokens(weights.first(i), biases.empty() ? biases : biases.first(i), x, nullptr, outs.first(i));
-        return MultiplyTokens(weights.subspan(i), biases.empty() ? biases : biases.subspan(i), x, nullptr,
-                              outs.subspan(i));
+        MultiplyTokens(products.first(i), x, nullptr);
+        return MultiplyTokens(products.subspan(i), x, nullptr);
       }
       input = &row.input;
     }
-    panels += AsCpu(*weights[i]).packed.geometry.panels;
+    panels += products[i].geometry().panels;
   }
   if (panels == 0) return;
   const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
@@ -296,8 +326,8 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
   ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
     std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once
     std::size_t i = 0;
-    for (; panel >= AsCpu(*weights[i]).packed.geometry.panels; ++i) panel -= AsCpu(*weights[i]).packed.geometry.panels;
-    const CpuWeight& weight = AsCpu(*weights[i]);
+    for (; panel >= products[i].geometry().panels; ++i) panel -= products[i].geometry().panels;
+    const auto& [weight, bias, out] = products[i];
     const PanelGeometry& geometry = weight.packed.geometry;
     const std::size_t row = panel * kPanelRows;
     const std::size_t token = piece % split.parts * split.part_tokens;
@@ -314,12 +344,11 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
       tile.x_stride = x.stride;
     }
     tile.m = std::min(split.part_tokens, x.rows - token);
-    tile.y = outs[i].data + token * outs[i].stride + row;
-    tile.y_stride = outs[i].stride;
+    tile.y = out.data + token * out.stride + row;
+    tile.y_stride = out.stride;
     tile.workspace = Workspace(thread);
     tile.fetch_past_caches = fetch_past_caches_;
-    const float* const bias = biases.empty() ? nullptr : biases[i];
-    tile.store_past_caches = bias == nullptr && x.rows * outs[i].cols * sizeof(float) >= kBytesPastCaches;
+    tile.store_past_caches = bias == nullptr && x.rows * out.cols * sizeof(float) >= kBytesPastCaches;
     weight.kernel_row.matmul(tile);
 
     if (bias == nullptr) return;
@@ -330,25 +359,36 @@ void CpuBackend::MultiplyTokens(std::span<const Weight* const> weights, std::spa
 }
 
 void CpuBackend::RmsNorm(const RmsNormArgs& norm) {
-  ForRows(norm.x.rows, norm.x.cols, [&](std::size_t row) { NormRow(norm, row); });
+  const HostNorm host = Host(norm);
+  ForRows(host.x.rows, host.x.cols, [&](std::size_t row) { NormRow(host, row); });
 }
 
-void CpuBackend::Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
-                      MatrixView<const float> sin) {
-  MARLIN_CHECK(head_dim % 2 == 0 && x.cols % head_dim == 0 && cos.cols == head_dim / 2 && sin.cols == head_dim / 2,
+void CpuBackend::Rope(const RopeArgs& args) {
+  const auto x = Host<float>(args.x);
+  const auto cos = Host<const float>(args.cos);
+  const auto sin = Host<const float>(args.sin);
+  const auto positions = Host<const std::int32_t>(args.positions);
+  const std::size_t head_dim = args.head_dim;
+  MARLIN_CHECK(head_dim % 2 == 0 && x.cols % head_dim == 0 && cos.cols == head_dim / 2 && sin.cols == head_dim / 2 &&
+                   cos.rows == sin.rows && positions.rows == x.rows && positions.cols == 1,
                "shapes of rotary embedding");
   ForRows(x.rows, x.cols, [&](std::size_t i) {
-    ops_.rope(x.Row(i).data(), x.cols / head_dim, head_dim, cos.Row(i).data(), sin.Row(i).data());
+    const auto position = static_cast<std::size_t>(positions.Row(i)[0]);
+    MARLIN_CHECK(position < cos.rows, "a position beyond the table");
+    ops_.rope(x.Row(i).data(), x.cols / head_dim, head_dim, cos.Row(position).data(), sin.Row(position).data());
   });
 }
 
-void CpuBackend::Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-                        MatrixView<const float> values) {
-  CpuCache& to = static_cast<CpuCache&>(cache);
+void CpuBackend::Append(const AppendArgs& args) {
+  CpuCache& to = Own<CpuCache>(*this, *args.cache);
+  const auto keys = Host<const float>(args.keys);
+  const auto values = Host<const float>(args.values);
+  const std::size_t layer = args.layer;
   const CacheShape& shape = to.shape();
+  const std::size_t position = FirstPosition(*this, args.positions, keys.rows);
   const std::size_t end = position + keys.rows;
-  MARLIN_CHECK(keys.rows > 0 && keys.rows == values.rows && keys.cols == shape.kv_heads * shape.head_dim &&
-                   values.cols == keys.cols && layer < shape.layers && end <= shape.context,
+  MARLIN_CHECK(keys.rows == values.rows && keys.cols == shape.kv_heads * shape.head_dim && values.cols == keys.cols &&
+                   layer < shape.layers && end <= shape.context,
                "shapes of keys and values");
   // A piece is one head of one block: threads share no cache line.
   const std::size_t first = position / kKeyBlock;
@@ -365,18 +405,22 @@ void CpuBackend::Append(KvCache& cache, std::size_t layer, std::size_t position,
   for (std::size_t piece = 0; piece < pieces; ++piece) store(piece, 0);
 }
 
-void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
-  const CpuCache& cache = static_cast<const CpuCache&>(*args.cache);
+void CpuBackend::Attention(const AttentionArgs& args, const DeviceTensor& to) {
+  const CpuCache& cache = Own<CpuCache>(*this, *args.cache);
+  const auto q = Host<const float>(args.q);
+  const auto out = Host<float>(to);
+  const std::size_t position = FirstPosition(*this, args.positions, q.rows);
   const std::size_t kv_heads = cache.shape().kv_heads;
   const std::size_t head_dim = cache.shape().head_dim;
-  MARLIN_CHECK(kv_heads > 0 && args.heads % kv_heads == 0 && args.q.cols == args.heads * head_dim &&
-                   args.layer < cache.shape().layers && args.position + args.q.rows <= cache.shape().context,
+  MARLIN_CHECK(out.rows == q.rows && out.cols == q.cols && kv_heads > 0 && args.heads % kv_heads == 0 &&
+                   q.cols == args.heads * head_dim && args.layer < cache.shape().layers &&
+                   position + q.rows <= cache.shape().context,
                "shapes of attention");
   const std::size_t sharing = args.heads / kv_heads;  // query heads per kv head
   const std::size_t tile_heads = std::min(sharing, kAttentionHeads);
   const std::size_t tile_positions = std::max<std::size_t>(1, kAttentionRows / tile_heads);
   const std::size_t head_tiles = (sharing + tile_heads - 1) / tile_heads;
-  const std::size_t position_tiles = (args.q.rows + tile_positions - 1) / tile_positions;
+  const std::size_t position_tiles = (q.rows + tile_positions - 1) / tile_positions;
   const std::size_t per_position = kv_heads * head_tiles;
 
   const auto attend = cache.half() ? ops_.attention_half : ops_.attention;
@@ -389,14 +433,14 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
     const std::size_t column = (kv_head * sharing + shared) * head_dim;
 
     AttentionTile tile;
-    tile.q = args.q.data + first * args.q.stride + column;
-    tile.q_stride = args.q.stride;
-    tile.positions = std::min(tile_positions, args.q.rows - first);
+    tile.q = q.data + first * q.stride + column;
+    tile.q_stride = q.stride;
+    tile.positions = std::min(tile_positions, q.rows - first);
     tile.heads = std::min(tile_heads, sharing - shared);
     tile.head_dim = head_dim;
     tile.keys = cache.Keys(args.layer, kv_head);
     tile.values = cache.Values(args.layer, kv_head);
-    tile.position = args.position + first;
+    tile.position = position + first;
     tile.scale = args.scale;
     tile.out = out.data + first * out.stride + column;
     tile.out_stride = out.stride;
@@ -405,13 +449,19 @@ void CpuBackend::Attention(const AttentionArgs& args, MatrixView<float> out) {
   });
 }
 
-void CpuBackend::GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) {
+void CpuBackend::GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) {
   MARLIN_CHECK(activation != Activation::kGelu, "no family that is run has it");
+  const auto x = Host<float>(gate);
+  const auto y = Host<const float>(up);
+  MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of gate and up");
   const auto function = activation == Activation::kSilu ? ops_.silu : ops_.gelu_tanh;
-  ForRows(gate.rows, gate.cols, [&](std::size_t i) { function(gate.Row(i).data(), up.Row(i).data(), gate.cols); });
+  ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), y.Row(i).data(), x.cols); });
 }
 
-void CpuBackend::Add(MatrixView<float> x, MatrixView<const float> y) {
+void CpuBackend::Add(const DeviceTensor& to, const DeviceTensor& from) {
+  const auto x = Host<float>(to);
+  const auto y = Host<const float>(from);
+  MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of a sum");
   ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), x.cols); });
 }
 
@@ -419,12 +469,14 @@ double NllOf(const ExpSum& sum, float logit) {
   return std::log(sum.sum) + (static_cast<double>(sum.max) - static_cast<double>(logit));
 }
 
-void CpuBackend::CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
-                              std::span<double> nll) {
-  MARLIN_CHECK(targets.size() == logits.rows && nll.size() == logits.rows, "one target per row");
-  ForRows(logits.rows, logits.cols, [&](std::size_t i) {
-    const std::span<const float> row = logits.Row(i);
-    nll[i] = NllOf(ops_.exp_sum(row.data(), row.size()), row[static_cast<std::size_t>(targets[i])]);
+void CpuBackend::CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) {
+  const auto x = Host<const float>(logits);
+  const auto right = Host<const std::int32_t>(targets);
+  const auto out = Host<double>(nll);
+  MARLIN_CHECK(right.rows == x.rows && right.cols == 1 && out.rows == x.rows && out.cols == 1, "one target per row");
+  ForRows(x.rows, x.cols, [&](std::size_t i) {
+    const std::span<const float> row = x.Row(i);
+    out.Row(i)[0] = NllOf(ops_.exp_sum(row.data(), row.size()), row[static_cast<std::size_t>(right.Row(i)[0])]);
   });
 }
 
@@ -432,22 +484,85 @@ std::size_t PlaceOf(float value, std::span<const float> row) {
   return static_cast<std::size_t>(std::find(row.begin(), row.end(), value) - row.begin());
 }
 
-void CpuBackend::Divergence(MatrixView<const float> base, MatrixView<const float> other,
-                            std::span<const std::int32_t> targets, std::span<TokenDivergence> out) {
+void CpuBackend::Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                            const DeviceTensor& out) {
+  const auto base_rows = Host<const float>(base);
+  const auto other_rows = Host<const float>(other);
+  const auto right = Host<const std::int32_t>(targets);
+  const auto results = Host<double>(out);
   MARLIN_CHECK(base.rows == other.rows && base.cols == other.cols, "logits of the same shape");
-  MARLIN_CHECK(targets.size() == base.rows && out.size() == base.rows, "one target per row");
+  MARLIN_CHECK(right.rows == base.rows && right.cols == 1 && out.rows == base.rows && out.cols == kDivergenceColumns,
+               "one target per row");
   ForRows(base.rows, base.cols, [&](std::size_t i) {
-    const std::span<const float> x = base.Row(i);
-    const std::span<const float> y = other.Row(i);
+    const std::span<const float> x = base_rows.Row(i);
+    const std::span<const float> y = other_rows.Row(i);
     const ExpSum p = ops_.exp_sum(x.data(), x.size());
     const ExpSum q = ops_.exp_sum(y.data(), y.size());
     LogitPair pair{x.data(), y.data(), p.max, q.max, 0, 0};
     pair.ratio = static_cast<float>(p.sum / q.sum);
     pair.shift = static_cast<float>(static_cast<double>(q.max) - static_cast<double>(p.max) - std::log(p.sum / q.sum));
-    const auto target = static_cast<std::size_t>(targets[i]);
-    out[i] = {ops_.divergence(pair, x.size()) / p.sum, NllOf(p, x[target]), NllOf(q, y[target]),
-              PlaceOf(p.max, x) == PlaceOf(q.max, y)};
+    const auto target = static_cast<std::size_t>(right.Row(i)[0]);
+    const TokenDivergence result{ops_.divergence(pair, x.size()) / p.sum, NllOf(p, x[target]), NllOf(q, y[target]),
+                                 PlaceOf(p.max, x) == PlaceOf(q.max, y) ? 1.0 : 0.0};
+    std::memcpy(results.Row(i).data(), &result, sizeof(result));
   });
+}
+
+// Keeps the largest so far in order, by insertion: they are few.
+void LargestOf(std::span<const float> row, std::span<float> values, std::span<std::int32_t> columns) {
+  const auto before = [](float a, float b) { return std::isnan(a) ? !std::isnan(b) : a > b; };
+  std::size_t held = 0;
+  for (std::size_t j = 0; j < row.size(); ++j) {
+    if (held == values.size() && !before(row[j], values[held - 1])) continue;
+    std::size_t place = held < values.size() ? held++ : held - 1;
+    for (; place > 0 && before(row[j], values[place - 1]); --place) {
+      values[place] = values[place - 1];
+      columns[place] = columns[place - 1];
+    }
+    values[place] = row[j];
+    columns[place] = static_cast<std::int32_t>(j);
+  }
+}
+
+void CpuBackend::TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) {
+  const auto rows = Host<const float>(x);
+  const auto largest = Host<float>(values);
+  const auto places = Host<std::int32_t>(columns);
+  MARLIN_CHECK(largest.rows == rows.rows && places.rows == rows.rows && largest.cols == places.cols &&
+                   largest.cols > 0 && largest.cols <= rows.cols,
+               "shapes of the largest values");
+  ForRows(rows.rows, rows.cols, [&](std::size_t i) { LargestOf(rows.Row(i), largest.Row(i), places.Row(i)); });
+}
+
+void CpuBackend::Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) {
+  const auto rows = Host<const float>(x);
+  const auto totals = Host<double>(sums);
+  const auto most = Host<float>(largest);
+  MARLIN_CHECK(totals.rows == 2 && totals.cols == rows.cols && most.rows == 1 && most.cols == rows.cols,
+               "shapes of moments");
+  double* const squares = totals.Row(0).data();
+  double* const sizes = totals.Row(1).data();
+  pool_.Split(rows.cols, [&](std::size_t begin, std::size_t end, int) {
+    std::fill(squares + begin, squares + end, 0.0);
+    std::fill(sizes + begin, sizes + end, 0.0);
+    std::fill(most.data + begin, most.data + end, 0.0f);
+    for (std::size_t t = 0; t < rows.rows; ++t) {
+      const float* const row = rows.Row(t).data();
+      for (std::size_t i = begin; i < end; ++i) {
+        const double value = row[i];
+        squares[i] += value * value;
+        sizes[i] += std::abs(value);
+        most.data[i] = std::max(most.data[i], std::abs(row[i]));
+      }
+    }
+  });
+}
+
+void CpuBackend::AddGram(const DeviceTensor& x, const DeviceTensor& gram) {
+  const auto rows = Host<const float>(x);
+  const auto to = Host<float>(gram);
+  MARLIN_CHECK(to.rows == rows.cols && to.cols == rows.cols, "shape of a Gram matrix");
+  Multiply<float>({rows, rows, to, 1, true}, options_.isa, pool_);
 }
 
 std::string KernelNames() {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/host_operations.h"
 #include "kernels/kernel.h"
 #include "kernels/print_isa.h"
 #include "kernels/random_matrix.h"
@@ -88,10 +89,10 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     }
     cpu_ = Make(2);
   }
-  static std::unique_ptr<Backend> Make(int threads) {
-    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, ""});
+  static std::unique_ptr<HostOperations> Make(int threads, Activations allowed = Activations::kFp32) {
+    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, "", allowed});
     EXPECT_TRUE(backend.ok());
-    return *std::move(backend);
+    return std::make_unique<HostOperations>(*std::move(backend));
   }
   // The reference's product of x, rounded first.
   Matrix Wanted(const EncodedMatrix& matrix, const Matrix& x, Activations activations) {
@@ -114,15 +115,15 @@ class CpuBackendTest : public testing::TestWithParam<IsaLevel> {
     std::vector<Activations> different;
     std::set<std::vector<std::string>> seen;
     for (const Activations allowed : all) {
-      const auto backend = *MakeCpuBackend({1, GetParam().bits, "", allowed});
+      const auto backend = Make(1, allowed);
       std::vector<std::string> kernels;
       for (const EncodedMatrix* matrix : matrices) kernels.emplace_back((*backend->Pack(matrix->view()))->kernel());
       if (seen.insert(kernels).second) different.push_back(allowed);
     }
     return different;
   }
-  std::unique_ptr<Backend> cpu_;
-  std::unique_ptr<Backend> reference_ = MakeReferenceBackend();
+  std::unique_ptr<HostOperations> cpu_;
+  std::unique_ptr<HostOperations> reference_ = std::make_unique<HostOperations>(MakeReferenceBackend());
   Rng rng_{11};
 };
 
@@ -133,7 +134,8 @@ struct AttentionShape {
 constexpr std::size_t kCachedLayer = 1;
 
 // Keys and values in layer kCachedLayer of a cache; all its other positions and layers are not numbers.
-std::unique_ptr<KvCache> CacheOf(Backend& backend, const Matrix& keys, const Matrix& values, std::size_t kv_heads) {
+std::unique_ptr<KvCache> CacheOf(HostOperations& backend, const Matrix& keys, const Matrix& values,
+                                 std::size_t kv_heads) {
   const std::size_t context = keys.view.rows + 70;
   auto cache = *backend.AllocateCache({kCachedLayer + 2, context, kv_heads, keys.view.cols / kv_heads});
   const Matrix poison(context, keys.view.cols);
@@ -149,7 +151,8 @@ std::unique_ptr<KvCache> CacheOf(Backend& backend, const Matrix& keys, const Mat
   return cache;
 }
 
-Matrix Attend(Backend& backend, const KvCache& cache, MatrixView<const float> q, const AttentionShape& s, float scale) {
+Matrix Attend(HostOperations& backend, const KvCache& cache, MatrixView<const float> q, const AttentionShape& s,
+              float scale) {
   Matrix out(q.rows, s.heads * s.dim);
   backend.Attention({q, &cache, kCachedLayer, s.heads, s.position, scale}, out.view);
   return out;
@@ -162,7 +165,7 @@ TEST_P(CpuBackendTest, MatmulOfSeveralWeightsWithBiases) {
   for (const std::size_t m : {1, 4, 40, 600}) {
     const Matrix x = RandomValues(m, 172, rng_);
     std::vector<Matrix> results;
-    for (Backend* backend : {cpu_.get(), reference_.get()}) {
+    for (HostOperations* backend : {cpu_.get(), reference_.get()}) {
       const auto weight_a = *backend->Pack(a.view());
       const auto weight_b = *backend->Pack(b.view());
       Matrix out_a(m, 192);
@@ -215,7 +218,7 @@ TEST_P(CpuBackendTest, ProductsMayRoundActivations) {
       std::vector<Matrix> products;
       std::vector<Matrix> wants;
       for (const int threads : {1, 2, 8}) {
-        const auto backend = *MakeCpuBackend({threads, GetParam().bits, "", allowed});
+        const auto backend = Make(threads, allowed);
         std::vector<std::unique_ptr<Weight>> weights;
         std::vector<const Weight*> pointers;
         std::vector<MatrixView<float>> outs;
@@ -240,7 +243,7 @@ TEST_P(CpuBackendTest, EmbedDecodesRows) {
   const EncodedMatrix table = RandomEncoded(*FindFormat("int8-g128"), 130, 172, rng_);
   const std::int32_t tokens[] = {129, 0, 64, 63, 64};
   std::vector<Matrix> results;
-  for (Backend* backend : {cpu_.get(), reference_.get()}) {
+  for (HostOperations* backend : {cpu_.get(), reference_.get()}) {
     const auto weight = *backend->Pack(table.view());
     EXPECT_EQ(weight->rows(), 130u);
     EXPECT_EQ(weight->cols(), 172u);
@@ -276,7 +279,7 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
   for (const Activations allowed :
        Different({Activations::kFp32, Activations::kInt16, Activations::kBf16, Activations::kInt8}, {&a, &b, &c})) {
     for (const bool mixed : {false, true}) {
-      const auto backend = *MakeCpuBackend({3, GetParam().bits, "", allowed});
+      const auto backend = Make(3, allowed);
       const auto weight_a = *backend->Pack(a.view());
       const auto weight_b = *backend->Pack((mixed ? c : b).view());
       const std::array<const Weight*, 2> weights{weight_a.get(), weight_b.get()};
@@ -287,7 +290,7 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
           Matrix normed(m, 172);
           Matrix out_a(m, 130);
           Matrix out_b(m, weight_b->rows());
-          const RmsNormArgs norm{x.view, scales.data.data(), 1e-5f, normed.view};
+          const HostOperations::Norm norm{x.view, scales.data.data(), 1e-5f, normed.view};
           const std::array outs{out_a.view, out_b.view};
           if (at_once) {
             backend->NormMatmul(norm, weights, {}, outs);
@@ -314,10 +317,10 @@ TEST_P(CpuBackendTest, LargeOutputsHaveTheBitsOfSmallOnes) {
   std::vector<Activations> all;
   for (const ActivationsName& mode : kActivations) all.push_back(mode.value);
   for (const Activations allowed : Different(all, {&matrix})) {
-    const auto backend = *MakeCpuBackend({2, GetParam().bits, "", allowed});
+    const auto backend = Make(2, allowed);
     const auto weight = *backend->Pack(matrix.view());
-    const auto memory = *backend->Allocate(kTokens * kRows);
-    const MatrixView<float> out{memory->data(), kTokens, kRows, kRows};
+    std::vector<float> memory(kTokens * kRows);
+    const MatrixView<float> out(memory.data(), kTokens, kRows);
     for (const float* added : {static_cast<const float*>(nullptr), bias.data()}) {
       std::fill_n(out.data, kTokens * kRows, kNan);
       backend->Matmul(std::array<const Weight*, 1>{weight.get()}, std::array{added}, x.view, std::array{out});
@@ -385,7 +388,7 @@ TEST_P(CpuBackendTest, Attention) {
 
 // As in fp32 with the keys and values that fp16 has.
 TEST_P(CpuBackendTest, CachesRoundWhereProductsDo) {
-  const auto rounding = *MakeCpuBackend({2, GetParam().bits, "", Activations::kInt8});
+  const auto rounding = Make(2, Activations::kInt8);
   const bool rounds = RoughestActivations({GetParam().bits, Activations::kInt8, ""}) != Activations::kFp32;
   for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64},
                                   {70, 3, 9, 3, 64},
@@ -415,7 +418,7 @@ TEST_P(CpuBackendTest, ARowAttendsTheSameInPrefillAndDecode) {
   const Matrix keys = RandomValues(kRows, 2 * 20, rng_);
   const Matrix values = RandomValues(kRows, 2 * 20, rng_);
   for (const Activations allowed : {Activations::kFp32, Activations::kInt8}) {
-    const auto backend = *MakeCpuBackend({2, GetParam().bits, "", allowed});
+    const auto backend = Make(2, allowed);
     const auto cache = CacheOf(*backend, keys, values, 2);
     const Matrix together = Attend(*backend, *cache, q.view, {kRows, 0, 6, 2, 20}, 0.3f);
     Matrix alone(kRows, 6 * 20);
@@ -502,8 +505,8 @@ TEST_P(CpuBackendTest, Divergence) {
       }
       std::vector<double> want(kRows), base_nll(kRows), other_nll(kRows);
       for (std::size_t t = 0; t < kRows; ++t) want[t] = TextbookKl(base.view.Row(t), other.view.Row(t));
-      for (Backend* backend : {cpu_.get(), reference_.get()}) {
-        std::vector<TokenDivergence> got(kRows, {kNan, kNan, kNan, false});
+      for (HostOperations* backend : {cpu_.get(), reference_.get()}) {
+        std::vector<TokenDivergence> got(kRows, {kNan, kNan, kNan, kNan});
         backend->Divergence(base.view, other.view, targets, got);
         backend->CrossEntropy(base.view, targets, base_nll);
         backend->CrossEntropy(other.view, targets, other_nll);
@@ -516,7 +519,7 @@ TEST_P(CpuBackendTest, Divergence) {
           EXPECT_EQ(got[t].other_nll, other_nll[t]) << backend->name();
           const bool same_top =
               std::max_element(x.begin(), x.end()) - x.begin() == std::max_element(y.begin(), y.end()) - y.begin();
-          EXPECT_EQ(got[t].same_top, same_top);
+          EXPECT_EQ(got[t].same_top, same_top ? 1 : 0);
         }
       }
     }
@@ -527,17 +530,17 @@ TEST_P(CpuBackendTest, DivergenceOfKnownDistributions) {
   const Matrix uniform(1, 49152, -3.0f);
   Matrix peaked(1, 49152, 0.0f);
   peaked.view.Row(0)[7] = 100;
-  for (Backend* backend : {cpu_.get(), reference_.get()}) {
+  for (HostOperations* backend : {cpu_.get(), reference_.get()}) {
     TokenDivergence got;
     backend->Divergence(uniform.view, uniform.view, std::array{17}, {&got, 1});
     EXPECT_EQ(got.kl, 0) << backend->name();
-    EXPECT_TRUE(got.same_top);
+    EXPECT_EQ(got.same_top, 1);
     // One token holds everything: KL(peaked || uniform) = log 49152; the other way all but one of 49152 tokens lie 100
     // nats below it: KL = 49151 / 49152 x 100 - log 49152.
     backend->Divergence(peaked.view, uniform.view, std::array{7}, {&got, 1});
     EXPECT_NEAR(got.kl, std::log(49152.0), 1e-5);
     EXPECT_NEAR(got.base_nll, 0, 1e-12);
-    EXPECT_FALSE(got.same_top);
+    EXPECT_EQ(got.same_top, 0);
     backend->Divergence(uniform.view, peaked.view, std::array{7}, {&got, 1});
     EXPECT_NEAR(got.kl, 100.0 * 49151 / 49152 - std::log(49152.0), 1e-4);
     // p = (3/4, 1/4), q = (1/2, 1/2): 3/4 log 3/2 + 1/4 log 1/2.
@@ -618,6 +621,64 @@ TEST_P(CpuBackendTest, Exp) {
   EXPECT_TRUE(std::isnan(one));
 }
 
+// Of 257 logits the largest ones, with equal ones and numbers that are none among them.
+TEST_P(CpuBackendTest, TopK) {
+  constexpr std::size_t kRows = 5;
+  constexpr std::size_t kCols = 257;
+  Matrix x = RandomValues(kRows, kCols, rng_);
+  x.view.Row(1)[100] = x.view.Row(1)[200] = 50;
+  x.view.Row(2)[3] = kNan;
+  std::fill_n(x.view.Row(3).data(), kCols, -kInfinity);
+  for (const std::size_t count : {1, 2, 40, 257}) {
+    std::vector<Matrix> values;
+    std::vector<std::vector<std::int32_t>> columns;
+    for (HostOperations* backend : {cpu_.get(), reference_.get()}) {
+      backend->TopK(x.view, values.emplace_back(kRows, count).view, columns.emplace_back(kRows * count, -1));
+    }
+    EXPECT_TRUE(SameBits(values[0], values[1]));
+    EXPECT_EQ(columns[0], columns[1]);
+    EXPECT_EQ(columns[0][count], 100) << "the first of equals";
+    EXPECT_EQ(columns[0][2 * count], 3) << "a NaN shows";
+    EXPECT_EQ(columns[0][3 * count], 0);
+    for (std::size_t i = 1; i < count; ++i) EXPECT_GE(values[0].view.Row(0)[i - 1], values[0].view.Row(0)[i]);
+  }
+}
+
+TEST_P(CpuBackendTest, MomentsAreSumsInOrder) {
+  for (const std::size_t cols : {1, 7, 300}) {
+    Matrix x = RandomValues(70, cols, rng_, 3);
+    std::vector<double> want(2 * cols), got(2 * cols, kNan);
+    std::vector<float> want_largest(cols), got_largest(cols, kNan);
+    reference_->Moments(x.view, want, want_largest);
+    for (const int threads : {1, 3}) {
+      Make(threads)->Moments(x.view, got, got_largest);
+      EXPECT_EQ(got, want);
+      EXPECT_EQ(got_largest, want_largest);
+    }
+    x.view.Row(69)[cols - 1] = kNan;
+    cpu_->Moments(x.view, got, got_largest);
+    EXPECT_FALSE(std::isfinite(got[cols - 1]));
+    EXPECT_FALSE(std::isfinite(got[2 * cols - 1]));
+  }
+}
+
+TEST_P(CpuBackendTest, AddGramAddsTheUpperTriangle) {
+  constexpr std::size_t kCols = 70;
+  Matrix got(kCols, kCols, 0.5f), want(kCols, kCols, 0.5f), threads(kCols, kCols, 0.5f);
+  const auto others = Make(5);
+  for (const std::size_t m : {1, 300}) {
+    const Matrix x = RandomValues(m, kCols, rng_);
+    cpu_->AddGram(x.view, got.view);
+    others->AddGram(x.view, threads.view);
+    reference_->AddGram(x.view, want.view);
+  }
+  EXPECT_TRUE(SameBits(got, threads));
+  ExpectNear(got, want, 2e-5);
+  for (std::size_t i = 0; i < kCols; ++i) {
+    for (std::size_t j = 0; j < i; ++j) ASSERT_EQ(got.view.Row(i)[j], 0.5f);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
                          [](const auto& level) { return std::string(level.param.name); });
 
@@ -644,14 +705,26 @@ TEST(MakeCpuBackend, AForcedKernelServes) {
 TEST(MakeCpuBackend, AllocatesUploadsAndDownloads) {
   for (const auto& backend : {*MakeCpuBackend({1, {}, ""}), MakeReferenceBackend()}) {
     const auto buffer = *backend->Allocate(1000);
-    ASSERT_EQ(buffer->size(), 1000u);
+    ASSERT_EQ(buffer->bytes(), 4000u);
     const std::vector<float> from(1000, 2.5f);
     std::vector<float> to(1000, kNan);
-    backend->Upload(from, buffer->data());
-    backend->Download(buffer->data(), to);
+    backend->Upload(from, View(buffer, 10, 100));
+    EXPECT_TRUE(backend->Read(View(buffer, 1, 1000), to).ok());
     EXPECT_EQ(from, to);
     EXPECT_EQ(backend->Allocate(SIZE_MAX).error().code, ErrorCode::kResource);
   }
+}
+
+TEST(MakeCpuBackendDeathTest, ObjectsOfAnotherBackendAreRefused) {
+  const auto one = *MakeCpuBackend({1, {}, ""});
+  const auto other = MakeReferenceBackend();
+  const auto buffer = *one->Allocate(4);
+  const std::vector<float> values(4, 1.0f);
+  EXPECT_DEATH(other->Upload(values, View(buffer, 1, 4)), "another device");
+  EXPECT_DEATH(one->Upload(values, View(buffer, 1, 5)), "bytes to upload");
+  EXPECT_DEATH(one->Upload(values, DeviceTensor{buffer.get(), 1, ElementType::kF32, 1, 4, 4}),
+               "ends beyond its buffer");
+  EXPECT_DEATH(one->Add(View(buffer, 1, 4), View(buffer, 1, 4, ElementType::kI32)), "type of a tensor");
 }
 
 }  // namespace

@@ -16,8 +16,9 @@ std::size_t Times(std::size_t a, std::size_t b) {
 
 }  // namespace
 
-Result<std::unique_ptr<CpuCache>> CpuCache::Create(const CacheShape& shape, ToHalf to_half, RegionPool& memory) {
-  std::unique_ptr<CpuCache> cache(new CpuCache(shape, to_half));
+Result<std::unique_ptr<CpuCache>> CpuCache::Create(const Device& device, const CacheShape& shape, ToHalf to_half,
+                                                   RegionPool& memory) {
+  std::unique_ptr<CpuCache> cache(new CpuCache(device, shape, to_half));
   const std::size_t element = cache->half() ? sizeof(std::uint16_t) : sizeof(float);
   const std::size_t blocks = shape.context / kKeyBlock + (shape.context % kKeyBlock != 0 ? 1 : 0);
   cache->part_bytes_ = Times(Times(blocks, shape.head_dim), kKeyBlock * element);

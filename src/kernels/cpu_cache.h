@@ -21,7 +21,8 @@ class CpuCache final : public KvCache {
   using ToHalf = void (*)(const float* x, std::size_t n, std::uint16_t* y) noexcept;
 
   // to_half: rounds to fp16; null keeps fp32. Errors: kResource.
-  static Result<std::unique_ptr<CpuCache>> Create(const CacheShape& shape, ToHalf to_half, RegionPool& memory);
+  static Result<std::unique_ptr<CpuCache>> Create(const Device& device, const CacheShape& shape, ToHalf to_half,
+                                                  RegionPool& memory);
 
   std::size_t resident_bytes() const override { return memory_.size(); }
   const CacheShape& shape() const { return shape_; }
@@ -34,7 +35,8 @@ class CpuCache final : public KvCache {
   void Set(std::size_t layer, std::size_t kv_head, std::size_t position, const float* key, const float* value);
 
  private:
-  CpuCache(const CacheShape& shape, ToHalf to_half) : shape_(shape), to_half_(to_half) {}
+  CpuCache(const Device& device, const CacheShape& shape, ToHalf to_half)
+      : KvCache(device), shape_(shape), to_half_(to_half) {}
   std::uint8_t* Place(std::size_t layer, std::size_t kv_head) const {
     return memory_.data() + (layer * shape_.kv_heads + kv_head) * 2 * part_bytes_;
   }

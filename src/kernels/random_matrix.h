@@ -12,8 +12,8 @@
 
 namespace marlin {
 
-// Mean 0, variance 1, nearly normal: a sum of four 16-bit integers. Rng::Normal takes a logarithm and a cosine, which an
-// emulator computes for longer than the product in question.
+// Mean 0, variance 1, nearly normal: a sum of four 16-bit integers. Rng::Normal takes a logarithm and a cosine, which
+// an emulator computes for longer than the product in question.
 inline double RandomValue(Rng& rng) {
   const std::uint64_t bits = rng.Next();
   std::int32_t sum = -2 * 0xffff;

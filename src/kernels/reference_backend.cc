@@ -4,10 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "kernels/host_buffer.h"
 #include "kernels/region.h"
 
 namespace marlin {
@@ -15,13 +17,17 @@ namespace {
 
 class ReferenceWeight final : public Weight {
  public:
-  ReferenceWeight(const EncodedMatrixView& matrix, Region memory)
-      : info_(matrix.format->info), rows_(matrix.rows), cols_(matrix.cols), memory_(std::move(memory)) {
+  ReferenceWeight(const Device& device, const EncodedMatrixView& matrix, Region memory)
+      : Weight(device), info_(matrix.format->info), rows_(matrix.rows), cols_(matrix.cols), memory_(std::move(memory)) {
     float* decoded = reinterpret_cast<float*>(memory_.data());
     for (std::size_t r = 0; r < rows_; ++r) DecodeRow(matrix, r, {decoded + r * cols_, cols_});
   }
   ReferenceWeight(const ReferenceWeight& other, Region memory)
-      : info_(other.info_), rows_(other.rows_), cols_(other.cols_), memory_(std::move(memory)) {}
+      : Weight(*other.device()),
+        info_(other.info_),
+        rows_(other.rows_),
+        cols_(other.cols_),
+        memory_(std::move(memory)) {}
   std::size_t rows() const override { return rows_; }
   std::size_t cols() const override { return cols_; }
   const FormatInfo& format() const override { return info_; }
@@ -41,21 +47,11 @@ class ReferenceWeight final : public Weight {
   Region memory_;  // [rows][cols] fp32
 };
 
-class ReferenceBuffer final : public Buffer {
- public:
-  ReferenceBuffer(Region memory, std::size_t floats) : memory_(std::move(memory)), floats_(floats) {}
-  float* data() override { return reinterpret_cast<float*>(memory_.data()); }
-  std::size_t size() const override { return floats_; }
-
- private:
-  Region memory_;
-  std::size_t floats_;
-};
-
 // [layers][context][kv_heads * head_dim] keys, then as many values.
 class ReferenceCache final : public KvCache {
  public:
-  ReferenceCache(const CacheShape& shape, Region memory) : shape_(shape), memory_(std::move(memory)) {}
+  ReferenceCache(const Device& device, const CacheShape& shape, Region memory)
+      : KvCache(device), shape_(shape), memory_(std::move(memory)) {}
   std::size_t resident_bytes() const override { return memory_.size(); }
   const CacheShape& shape() const { return shape_; }
   MatrixView<float> Keys(std::size_t layer) const { return Part(layer); }
@@ -70,10 +66,6 @@ class ReferenceCache final : public KvCache {
   Region memory_;
 };
 
-const ReferenceCache& AsReference(const KvCache& cache) { return static_cast<const ReferenceCache&>(cache); }
-
-const ReferenceWeight& AsReference(const Weight& weight) { return static_cast<const ReferenceWeight&>(weight); }
-
 double Dot(const float* a, const float* b, std::size_t n) {
   double sum = 0;
   for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
@@ -87,53 +79,54 @@ double Activate(Activation activation, double x) {
   return 0.5 * x * (1 + std::tanh(t));
 }
 
-Result<Region> AllocateFloats(std::size_t floats, const char* what) {
-  const std::size_t most = std::numeric_limits<std::size_t>::max() / sizeof(float);
-  return Region::Allocate(floats > most ? most : std::max<std::size_t>(floats, 1) * sizeof(float), what);
-}
-
 class ReferenceBackend final : public Backend {
  public:
   std::string_view name() const override { return "reference"; }
   int threads() const override { return 1; }
 
-  Result<std::unique_ptr<Buffer>> Allocate(std::size_t floats) override {
-    Result<Region> memory = AllocateFloats(floats, "activations");
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
+    const std::size_t bytes = BytesToAllocate(elements, type);
+    Result<Region> memory = Region::Allocate(bytes, "activations");
     if (!memory) return memory.error();
-    return std::unique_ptr<Buffer>(std::make_unique<ReferenceBuffer>(*std::move(memory), floats));
+    return std::unique_ptr<Buffer>(std::make_unique<HostBuffer>(*this, *std::move(memory), bytes));
   }
+
+  void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }
+  void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { DownloadFromHost(*this, from, to); }
+  Status Synchronize() override { return {}; }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
-    Result<Region> memory =
-        AllocateFloats(2 * shape.layers * shape.context * shape.kv_heads * shape.head_dim, "keys and values");
+    const std::size_t floats = 2 * shape.layers * shape.context * shape.kv_heads * shape.head_dim;
+    Result<Region> memory = Region::Allocate(BytesToAllocate(floats, ElementType::kF32), "keys and values");
     if (!memory) return memory.error();
-    return std::unique_ptr<KvCache>(std::make_unique<ReferenceCache>(shape, *std::move(memory)));
+    return std::unique_ptr<KvCache>(std::make_unique<ReferenceCache>(*this, shape, *std::move(memory)));
   }
-
-  void Upload(std::span<const float> from, float* to) override { std::copy(from.begin(), from.end(), to); }
-  void Download(const float* from, std::span<float> to) override { std::copy_n(from, to.size(), to.begin()); }
 
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
-    Result<Region> memory = AllocateFloats(matrix.rows * matrix.cols, "decoded weights");
+    Result<Region> memory =
+        Region::Allocate(BytesToAllocate(matrix.rows * matrix.cols, ElementType::kF32), "decoded weights");
     if (!memory) return memory.error();
-    return std::unique_ptr<Weight>(std::make_unique<ReferenceWeight>(matrix, *std::move(memory)));
+    return std::unique_ptr<Weight>(std::make_unique<ReferenceWeight>(*this, matrix, *std::move(memory)));
   }
 
-  void Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> out) override {
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      std::copy_n(AsReference(table).Row(static_cast<std::size_t>(tokens[i])), out.cols, out.Row(i).data());
+  void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
+    const auto& weight = Own<ReferenceWeight>(*this, table);
+    for (std::size_t i = 0; i < out.rows; ++i) {
+      const auto token = static_cast<std::size_t>(Ints(tokens).Row(i)[0]);
+      std::copy_n(weight.Row(token), out.cols, Floats(out).Row(i).data());
     }
   }
 
-  void Matmul(std::span<const Weight* const> weights, std::span<const float* const> biases, MatrixView<const float> x,
-              std::span<const MatrixView<float>> outs) override {
+  void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
+              std::span<const DeviceTensor> outs) override {
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      const ReferenceWeight& weight = AsReference(*weights[i]);
-      const float* bias = biases.empty() ? nullptr : biases[i];
+      const auto& weight = Own<ReferenceWeight>(*this, *weights[i]);
+      const bool biased = !biases.empty() && biases[i].buffer != nullptr;
       for (std::size_t t = 0; t < x.rows; ++t) {
         for (std::size_t r = 0; r < weight.rows(); ++r) {
-          const double sum = Dot(weight.Row(r), x.Row(t).data(), x.cols) + (bias == nullptr ? 0.0 : bias[r]);
-          outs[i].Row(t)[r] = static_cast<float>(sum);
+          const double bias = biased ? Floats(biases[i]).Row(0)[r] : 0.0;
+          const double sum = Dot(weight.Row(r), Floats(x).Row(t).data(), x.cols) + bias;
+          Floats(outs[i]).Row(t)[r] = static_cast<float>(sum);
         }
       }
     }
@@ -141,23 +134,26 @@ class ReferenceBackend final : public Backend {
 
   void RmsNorm(const RmsNormArgs& norm) override {
     const std::size_t cols = norm.x.cols;
+    const float* const weight = Floats(norm.weight).data;
     for (std::size_t t = 0; t < norm.x.rows; ++t) {
-      const float* row = norm.x.Row(t).data();
+      const float* row = Floats(norm.x).Row(t).data();
       const double factor = 1 / std::sqrt(Dot(row, row, cols) / static_cast<double>(cols) + norm.eps);
-      for (std::size_t i = 0; i < cols; ++i) norm.y.Row(t)[i] = static_cast<float>(row[i] * factor * norm.weight[i]);
+      for (std::size_t i = 0; i < cols; ++i) {
+        Floats(norm.y).Row(t)[i] = static_cast<float>(row[i] * factor * weight[i]);
+      }
     }
   }
 
-  void Rope(MatrixView<float> x, std::size_t head_dim, MatrixView<const float> cos,
-            MatrixView<const float> sin) override {
-    const std::size_t half = head_dim / 2;
-    for (std::size_t t = 0; t < x.rows; ++t) {
-      for (std::size_t head = 0; head < x.cols; head += head_dim) {
+  void Rope(const RopeArgs& args) override {
+    const std::size_t half = args.head_dim / 2;
+    for (std::size_t t = 0; t < args.x.rows; ++t) {
+      const auto position = static_cast<std::size_t>(Ints(args.positions).Row(t)[0]);
+      for (std::size_t head = 0; head < args.x.cols; head += args.head_dim) {
         for (std::size_t i = 0; i < half; ++i) {
-          float& a = x.Row(t)[head + i];
-          float& b = x.Row(t)[head + half + i];
-          const double c = cos.Row(t)[i];
-          const double s = sin.Row(t)[i];
+          float& a = Floats(args.x).Row(t)[head + i];
+          float& b = Floats(args.x).Row(t)[head + half + i];
+          const double c = Floats(args.cos).Row(position)[i];
+          const double s = Floats(args.sin).Row(position)[i];
           const double old_a = a;
           const double old_b = b;
           a = static_cast<float>(old_a * c - old_b * s);
@@ -167,61 +163,105 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  void Append(KvCache& cache, std::size_t layer, std::size_t position, MatrixView<const float> keys,
-              MatrixView<const float> values) override {
-    const ReferenceCache& to = AsReference(cache);
-    for (std::size_t t = 0; t < keys.rows; ++t) {
-      std::ranges::copy(keys.Row(t), to.Keys(layer).Row(position + t).begin());
-      std::ranges::copy(values.Row(t), to.Values(layer).Row(position + t).begin());
+  void Append(const AppendArgs& args) override {
+    const auto& to = Own<ReferenceCache>(*this, *args.cache);
+    const std::size_t position = FirstPosition(*this, args.positions, args.keys.rows);
+    for (std::size_t t = 0; t < args.keys.rows; ++t) {
+      std::ranges::copy(Floats(args.keys).Row(t), to.Keys(args.layer).Row(position + t).begin());
+      std::ranges::copy(Floats(args.values).Row(t), to.Values(args.layer).Row(position + t).begin());
     }
   }
 
-  void Attention(const AttentionArgs& args, MatrixView<float> out) override {
+  void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
     for (std::size_t t = 0; t < args.q.rows; ++t) {
-      for (std::size_t h = 0; h < args.heads; ++h) AttendHead(args, t, h, out);
+      for (std::size_t h = 0; h < args.heads; ++h) AttendHead(args, t, h, Floats(out));
     }
   }
 
-  void GatedActivation(Activation activation, MatrixView<float> gate, MatrixView<const float> up) override {
+  void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
     for (std::size_t t = 0; t < gate.rows; ++t) {
       for (std::size_t i = 0; i < gate.cols; ++i) {
-        float& g = gate.Row(t)[i];
-        g = static_cast<float>(Activate(activation, g) * up.Row(t)[i]);
+        float& g = Floats(gate).Row(t)[i];
+        g = static_cast<float>(Activate(activation, g) * Floats(up).Row(t)[i]);
       }
     }
   }
 
-  void Add(MatrixView<float> x, MatrixView<const float> y) override {
+  void Add(const DeviceTensor& x, const DeviceTensor& y) override {
     for (std::size_t t = 0; t < x.rows; ++t) {
-      for (std::size_t i = 0; i < x.cols; ++i) x.Row(t)[i] += y.Row(t)[i];
+      for (std::size_t i = 0; i < x.cols; ++i) Floats(x).Row(t)[i] += Floats(y).Row(t)[i];
     }
   }
 
-  void CrossEntropy(MatrixView<const float> logits, std::span<const std::int32_t> targets,
-                    std::span<double> nll) override {
+  void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
     for (std::size_t t = 0; t < logits.rows; ++t) {
-      const std::span<const float> row = logits.Row(t);
-      const Softmax softmax = SoftmaxOf(row);
-      nll[t] = softmax.log_sum + (softmax.peak - row[static_cast<std::size_t>(targets[t])]);
+      Doubles(nll).Row(t)[0] = NllOf(Floats(logits).Row(t), Ints(targets).Row(t)[0]);
     }
   }
 
-  void Divergence(MatrixView<const float> base, MatrixView<const float> other, std::span<const std::int32_t> targets,
-                  std::span<TokenDivergence> out) override {
-    std::vector<double> nll(base.rows);
-    std::vector<double> other_nll(base.rows);
-    CrossEntropy(base, targets, nll);
-    CrossEntropy(other, targets, other_nll);
+  void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                  const DeviceTensor& out) override {
     for (std::size_t t = 0; t < base.rows; ++t) {
-      const std::span<const float> x = base.Row(t);
-      const std::span<const float> y = other.Row(t);
+      const std::span<const float> x = Floats(base).Row(t);
+      const std::span<const float> y = Floats(other).Row(t);
+      const std::int32_t target = Ints(targets).Row(t)[0];
       const bool same_top =
           std::max_element(x.begin(), x.end()) - x.begin() == std::max_element(y.begin(), y.end()) - y.begin();
-      out[t] = {KlOf(x, y), nll[t], other_nll[t], same_top};
+      const double results[kDivergenceColumns] = {KlOf(x, y), NllOf(x, target), NllOf(y, target), same_top ? 1.0 : 0.0};
+      std::ranges::copy(results, Doubles(out).Row(t).begin());
+    }
+  }
+
+  void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) override {
+    std::vector<std::int32_t> order(x.cols);
+    for (std::size_t t = 0; t < x.rows; ++t) {
+      const std::span<const float> row = Floats(x).Row(t);
+      const auto at = [&](std::int32_t i) { return row[static_cast<std::size_t>(i)]; };
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+        return std::isnan(at(a)) ? !std::isnan(at(b)) : at(a) > at(b);
+      });
+      for (std::size_t i = 0; i < values.cols; ++i) {
+        Ints(columns).Row(t)[i] = order[i];
+        Floats(values).Row(t)[i] = at(order[i]);
+      }
+    }
+  }
+
+  void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) override {
+    for (std::size_t i = 0; i < x.cols; ++i) {
+      double squares = 0;
+      double sizes = 0;
+      float most = 0;
+      for (std::size_t t = 0; t < x.rows; ++t) {
+        const float value = Floats(x).Row(t)[i];
+        squares += static_cast<double>(value) * static_cast<double>(value);
+        sizes += std::abs(static_cast<double>(value));
+        most = std::max(most, std::abs(value));
+      }
+      Doubles(sums).Row(0)[i] = squares;
+      Doubles(sums).Row(1)[i] = sizes;
+      Floats(largest).Row(0)[i] = most;
+    }
+  }
+
+  void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override {
+    for (std::size_t i = 0; i < x.cols; ++i) {
+      for (std::size_t j = i; j < x.cols; ++j) {
+        double sum = Floats(gram).Row(i)[j];
+        for (std::size_t t = 0; t < x.rows; ++t) {
+          sum += static_cast<double>(Floats(x).Row(t)[i]) * static_cast<double>(Floats(x).Row(t)[j]);
+        }
+        Floats(gram).Row(i)[j] = static_cast<float>(sum);
+      }
     }
   }
 
  private:
+  MatrixView<float> Floats(const DeviceTensor& tensor) const { return HostView<float>(*this, tensor); }
+  MatrixView<double> Doubles(const DeviceTensor& tensor) const { return HostView<double>(*this, tensor); }
+  MatrixView<std::int32_t> Ints(const DeviceTensor& tensor) const { return HostView<std::int32_t>(*this, tensor); }
+
   struct Softmax {
     double peak, log_sum;  // softmax(x) = exp(x - peak - log_sum)
   };
@@ -231,6 +271,11 @@ class ReferenceBackend final : public Backend {
     double sum = 0;
     for (const float x : row) sum += std::exp(x - peak);
     return {peak, std::log(sum)};
+  }
+
+  static double NllOf(std::span<const float> row, std::int32_t target) {
+    const Softmax softmax = SoftmaxOf(row);
+    return softmax.log_sum + (softmax.peak - row[static_cast<std::size_t>(target)]);
   }
 
   // sum q - p - p log(q / p): the sum of q - p is 0, and no term is negative beyond rounding. Where p and q are near
@@ -250,14 +295,14 @@ class ReferenceBackend final : public Backend {
     return sum;
   }
 
-  static void AttendHead(const AttentionArgs& args, std::size_t t, std::size_t h, MatrixView<float> out) {
-    const ReferenceCache& cache = AsReference(*args.cache);
+  void AttendHead(const AttentionArgs& args, std::size_t t, std::size_t h, MatrixView<float> out) const {
+    const auto& cache = Own<ReferenceCache>(*this, *args.cache);
     const MatrixView<float> keys = cache.Keys(args.layer);
     const MatrixView<float> values = cache.Values(args.layer);
     const std::size_t dim = cache.shape().head_dim;
-    const std::size_t count = args.position + t + 1;
+    const std::size_t count = FirstPosition(*this, args.positions, args.q.rows) + t + 1;
     const std::size_t kv = h / (args.heads / cache.shape().kv_heads) * dim;
-    const float* q = args.q.Row(t).data() + h * dim;
+    const float* q = Floats(args.q).Row(t).data() + h * dim;
     std::vector<double> scores(count);
     double peak = -std::numeric_limits<double>::infinity();
     for (std::size_t j = 0; j < count; ++j) {

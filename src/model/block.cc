@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
+#include <optional>
 #include <vector>
 
 #include "base/check.h"
@@ -30,15 +31,17 @@ Widths WidthsOf(const Description& description) {
   return out;
 }
 
-// A buffer of a scratch and its floats.
+// A buffer of a scratch.
 struct ScratchPart {
   std::unique_ptr<Buffer> BlockScratch::*buffer;
-  std::size_t floats;
+  std::size_t elements;
+  ElementType type = ElementType::kF32;
 };
 
-std::array<ScratchPart, 10> PartsFor(const Description& d, std::size_t m) {
+std::array<ScratchPart, 11> PartsFor(const Description& d, const BatchLimits& limits) {
   const Widths widths = WidthsOf(d);
-  const std::size_t rotation = m * d.ropes[0].frequencies.size();
+  const std::size_t m = limits.tokens;
+  const std::size_t angles = limits.context * d.ropes[0].frequencies.size();
   return {{{&BlockScratch::normed, m * d.hidden_size},
            {&BlockScratch::q, m * widths.q},
            {&BlockScratch::k, m * widths.kv},
@@ -47,50 +50,58 @@ std::array<ScratchPart, 10> PartsFor(const Description& d, std::size_t m) {
            {&BlockScratch::gate, m * widths.inner},
            {&BlockScratch::up, m * widths.inner},
            {&BlockScratch::projected, m * d.hidden_size},
-           {&BlockScratch::cos, rotation},
-           {&BlockScratch::sin, rotation}}};
+           {&BlockScratch::cos, angles},
+           {&BlockScratch::sin, angles},
+           {&BlockScratch::positions, m, ElementType::kI32}}};
+}
+
+// Angle of pair i at position p = p * frequency[i], in fp32 as models are trained.
+void UploadAngles(const std::vector<float>& frequencies, std::size_t context, const BlockScratch& scratch,
+                  Backend& backend) {
+  std::vector<float> cosines, sines;
+  cosines.reserve(context * frequencies.size());
+  sines.reserve(context * frequencies.size());
+  for (std::size_t position = 0; position < context; ++position) {
+    for (const float frequency : frequencies) {
+      const auto angle = static_cast<double>(static_cast<float>(position) * frequency);
+      cosines.push_back(static_cast<float>(std::cos(angle)));
+      sines.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  backend.Upload(cosines, View(scratch.cos, context, frequencies.size()));
+  backend.Upload(sines, View(scratch.sin, context, frequencies.size()));
 }
 
 }  // namespace
+
+bool FitsMidway(const Block& block) { return block.inputs.size() == 4; }
 
 std::size_t WidestBetween(const Description& description) {
   const Widths widths = WidthsOf(description);
   return std::max(widths.q, widths.inner);
 }
 
-std::size_t BlockScratch::Floats(const Description& description, std::size_t m) {
-  std::size_t floats = 0;
-  for (const ScratchPart& part : PartsFor(description, m)) floats += part.floats;
-  return floats;
+std::size_t BlockScratch::Bytes(const Description& description, const BatchLimits& limits) {
+  std::size_t bytes = 0;
+  for (const ScratchPart& part : PartsFor(description, limits)) bytes += part.elements * BytesOf(part.type);
+  return bytes;
 }
 
-Result<BlockScratch> BlockScratch::Create(const Description& description, Backend& backend, std::size_t m) {
+Result<BlockScratch> BlockScratch::Create(const Description& description, Backend& backend, const BatchLimits& limits) {
   BlockScratch scratch;
-  for (const ScratchPart& part : PartsFor(description, m)) {
-    auto buffer = backend.Allocate(part.floats);
+  for (const ScratchPart& part : PartsFor(description, limits)) {
+    auto buffer = backend.Allocate(part.elements, part.type);
     if (!buffer) return buffer.error();
     scratch.*part.buffer = std::move(*buffer);
   }
+  UploadAngles(description.ropes[0].frequencies, limits.context, scratch, backend);
   return scratch;
 }
 
-// Angle of pair i at position p = p * frequency[i], in fp32 as models are trained.
-void BlockScratch::PrepareRotation(const Description& description, Backend& backend, std::size_t position,
-                                   std::size_t m, std::size_t sequences) {
-  const std::vector<float>& frequencies = description.ropes[0].frequencies;
-  std::vector<float> cosines(m * frequencies.size());
-  std::vector<float> sines(m * frequencies.size());
-  for (std::size_t row = 0; row < m; ++row) {
-    for (std::size_t i = 0; i < frequencies.size(); ++i) {
-      const float angle = static_cast<float>(position + row) * frequencies[i];
-      cosines[row * frequencies.size() + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-      sines[row * frequencies.size() + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-    }
-  }
-  for (std::size_t s = 0; s < sequences; ++s) {
-    backend.Upload(cosines, cos->data() + s * cosines.size());
-    backend.Upload(sines, sin->data() + s * sines.size());
-  }
+void BlockScratch::SetPositions(Backend& backend, std::size_t position, std::size_t m, std::size_t sequences) {
+  std::vector<std::int32_t> all(m * sequences);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int32_t>(position + i % m);
+  backend.Upload(all, View(positions, all.size(), 1, ElementType::kI32));
 }
 
 namespace {
@@ -110,7 +121,7 @@ class BlockParts {
         observer_(observer) {}
 
   // What the part multiplies.
-  MatrixView<const float> Input(std::size_t input) const {
+  DeviceTensor Input(std::size_t input) const {
     if (ReadsHidden(input)) {
       const RmsNormArgs norm = NormOf(input);
       backend_.RmsNorm(norm);
@@ -135,58 +146,62 @@ class BlockParts {
   static bool ReadsHidden(std::size_t input) { return input % 2 == 0; }
   std::size_t ColsOf(std::size_t input) const { return block_.matrices[block_.inputs[input].matrices[0]].cols; }
 
-  RmsNormArgs Args(std::size_t norm, MatrixView<const float> x, MatrixView<float> y) const {
-    return {x, loaded_.vectors[*block_.norms[norm].weight]->data(), block_.norms[norm].eps, y};
+  RmsNormArgs Args(std::size_t norm, const DeviceTensor& x, const DeviceTensor& y) const {
+    return {x, View(loaded_.vectors[*block_.norms[norm].weight], 1, x.cols), block_.norms[norm].eps, y};
   }
   RmsNormArgs NormOf(std::size_t input) const {
     const std::size_t norm = input == 0 ? block_.mixer_norm : block_.feed_forward_norm;
     return Args(norm, state_.hidden, View(scratch_.normed, m_, state_.hidden.cols));
   }
 
-  void Multiply(std::size_t input, std::initializer_list<MatrixView<float>> outs) const {
+  void Multiply(std::size_t input, std::initializer_list<DeviceTensor> outs) const {
     const Weight* weights[3];
-    const float* biases[3];
+    DeviceTensor biases[3];
     std::size_t count = 0;
     for (const std::size_t index : block_.inputs[input].matrices) {
       MARLIN_CHECK(count < outs.size(), "one output for each matrix of the input");
       const Linear& linear = loaded_.matrices[index];
       weights[count] = linear.weight.get();
-      biases[count++] = linear.bias ? linear.bias->data() : nullptr;
+      biases[count++] = linear.bias ? View(linear.bias, 1, linear.weight->rows()) : DeviceTensor();
     }
     const std::span<const Weight* const> used(weights, count);
-    const std::span<const float* const> added(biases, count);
-    const std::span<const MatrixView<float>> results(outs.begin(), outs.size());
+    const std::span<const DeviceTensor> added(biases, count);
+    const std::span<const DeviceTensor> results(outs.begin(), outs.size());
     if (ReadsHidden(input)) return backend_.NormMatmul(NormOf(input), used, added, results);
     backend_.Matmul(used, added, Input(input), results);
   }
 
   // Norms every head, where the family does.
-  void NormHeads(const std::optional<std::size_t>& norm, MatrixView<float> x) const {
+  void NormHeads(const std::optional<std::size_t>& norm, const DeviceTensor& x) const {
     if (!norm) return;
-    const MatrixView<float> heads(x.data, x.rows * x.cols / attention_.head_dim, attention_.head_dim);
+    const DeviceTensor heads = x.Reshape(x.rows * x.cols / attention_.head_dim, attention_.head_dim);
     backend_.RmsNorm(Args(*norm, heads, heads));
+  }
+
+  DeviceTensor Angles(const std::unique_ptr<Buffer>& table) const {
+    const std::size_t pairs = attention_.head_dim / 2;
+    return View(table, table->bytes() / sizeof(float) / pairs, pairs);
   }
 
   void Attend() const {
     const std::size_t d = attention_.head_dim;
     const auto q = View(scratch_.q, m_, attention_.heads * d);
-    const auto cos = View(scratch_.cos, m_, d / 2);
-    const auto sin = View(scratch_.sin, m_, d / 2);
     const auto k = View(scratch_.k, m_, attention_.kv_heads * d);
     const auto v = View(scratch_.v, m_, attention_.kv_heads * d);
     Multiply(0, {q, k, v});
     NormHeads(attention_.q_norm, q);
     NormHeads(attention_.k_norm, k);
-    backend_.Rope(q, d, cos, sin);
-    backend_.Rope(k, d, cos, sin);
+    const auto positions = View(scratch_.positions, m_, 1, ElementType::kI32);
+    for (const DeviceTensor& x : {q, k}) backend_.Rope({x, d, Angles(scratch_.cos), Angles(scratch_.sin), positions});
     const auto out = View(scratch_.attention, m_, attention_.heads * d);
     const std::size_t tokens = m_ / state_.caches.size();
     for (std::size_t s = 0; s < state_.caches.size(); ++s) {
       const std::size_t first = s * tokens;
       KvCache* const cache = state_.caches[s].get();
       const std::size_t layer = state_.cache_layer;
-      backend_.Append(*cache, layer, state_.position, k.Rows(first, tokens), v.Rows(first, tokens));
-      backend_.Attention({q.Rows(first, tokens), cache, layer, attention_.heads, state_.position, attention_.scale},
+      const DeviceTensor own = positions.Rows(first, tokens);
+      backend_.Append({cache, layer, own, k.Rows(first, tokens), v.Rows(first, tokens)});
+      backend_.Attention({q.Rows(first, tokens), cache, layer, attention_.heads, own, attention_.scale},
                          out.Rows(first, tokens));
     }
   }
@@ -227,9 +242,12 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
   BlockRunner runner;
   runner.description_ = &description;
   runner.backend_ = &backend;
-  auto scratch = BlockScratch::Create(description, backend, tokens);
+  auto scratch = BlockScratch::Create(description, backend, {tokens, tokens});
   if (!scratch) return scratch.error();
   runner.scratch_ = std::move(*scratch);
+  auto ids = backend.Allocate(tokens, ElementType::kI32);
+  if (!ids) return ids.error();
+  runner.tokens_ = std::move(*ids);
   auto hidden = backend.Allocate(tokens * description.hidden_size);
   if (!hidden) return hidden.error();
   runner.hidden_ = std::move(*hidden);
@@ -237,47 +255,71 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
   auto cache = backend.AllocateCache({1, tokens, attention.kv_heads, attention.head_dim});
   if (!cache) return cache.error();
   runner.cache_ = std::move(*cache);
-  runner.scratch_.PrepareRotation(description, backend, 0, tokens);
+  runner.scratch_.SetPositions(backend, 0, tokens);
   return runner;
 }
 
 BlockState BlockRunner::State(std::size_t tokens) const {
-  return {View(hidden_, tokens, description_->hidden_size), {&cache_, 1}, 0, 0};
+  return {View(hidden_, tokens, description_->hidden_size), {&cache_, 1}, 0};
 }
 
-void BlockRunner::Run(const LoadedBlock& block, MatrixView<float> hidden, const InputObserver& observer) {
-  backend_->Upload({hidden.data, hidden.rows * hidden.cols}, hidden_->data());
-  RunBlock(*backend_, block, scratch_, State(hidden.rows), observer);
-  backend_->Download(hidden_->data(), {hidden.data, hidden.rows * hidden.cols});
+namespace {
+
+std::span<float> Values(MatrixView<float> matrix) { return {matrix.data, matrix.rows * matrix.cols}; }
+
+}  // namespace
+
+Status BlockRunner::Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> hidden) {
+  const DeviceTensor ids = View(tokens_, tokens.size(), 1, ElementType::kI32);
+  const DeviceTensor rows = View(hidden_, hidden.rows, hidden.cols);
+  backend_->Upload(tokens, ids);
+  backend_->Embed(table, ids, rows);
+  return backend_->Read(rows, Values(hidden));
 }
 
-Buffer& BlockRunner::Between(std::size_t input) const {
-  return BetweenOf(input) == 1 ? *scratch_.attention : *scratch_.gate;
+Status BlockRunner::Run(const LoadedBlock& block, MatrixView<float> hidden, const InputObserver& observer) {
+  const BlockState state = State(hidden.rows);
+  backend_->Upload(Values(hidden), state.hidden);
+  RunBlock(*backend_, block, scratch_, state, observer);
+  return backend_->Read(state.hidden, Values(hidden));
+}
+
+DeviceTensor BlockRunner::Between(std::size_t input, const Midway& at) const {
+  return View(BetweenOf(input) == 1 ? scratch_.attention : scratch_.gate, at.between.rows, at.between.cols);
 }
 
 // What the part reads.
 void BlockRunner::Load(std::size_t input, const Midway& at) {
-  backend_->Upload({at.hidden.data, at.hidden.rows * at.hidden.cols}, hidden_->data());
-  if (input != BetweenOf(input)) return;
-  backend_->Upload({at.between.data, at.between.rows * at.between.cols}, Between(input).data());
+  backend_->Upload(Values(at.hidden), State(at.hidden.rows).hidden);
+  if (input == BetweenOf(input)) backend_->Upload(Values(at.between), Between(input, at));
 }
 
-void BlockRunner::ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at,
-                            const InputObserver& observer) {
+Status BlockRunner::ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at,
+                              const InputObserver& observer) {
   Load(input, at);
   const BlockState state = State(at.hidden.rows);
   observer(input, BlockParts(*backend_, block, scratch_, state, observer).Input(input));
+  return backend_->Synchronize();
 }
 
-void BlockRunner::RunPart(const LoadedBlock& block, std::size_t input, const Midway& at) {
+Status BlockRunner::RunToInput(const LoadedBlock& block, std::size_t input, MatrixView<const float> hidden,
+                               const InputObserver& observer) {
+  const BlockState state = State(hidden.rows);
+  backend_->Upload(std::span(hidden.data, hidden.rows * hidden.cols), state.hidden);
+  const InputObserver nobody;
+  const BlockParts parts(*backend_, block, scratch_, state, nobody);
+  for (std::size_t before = 0; before < input; ++before) parts.Run(before);
+  observer(input, parts.Input(input));
+  return backend_->Synchronize();
+}
+
+Status BlockRunner::RunPart(const LoadedBlock& block, std::size_t input, const Midway& at) {
   Load(input, at);
   const BlockState state = State(at.hidden.rows);
   const InputObserver nobody;
   BlockParts(*backend_, block, scratch_, state, nobody).Run(input);
-  const bool ends = input == BetweenOf(input);
-  const MatrixView<float>& out = ends ? at.hidden : at.between;
-  Buffer& from = ends ? *hidden_ : Between(input);
-  backend_->Download(from.data(), {out.data, out.rows * out.cols});
+  if (input == BetweenOf(input)) return backend_->Read(state.hidden, Values(at.hidden));
+  return backend_->Read(Between(input, at), Values(at.between));
 }
 
 }  // namespace marlin

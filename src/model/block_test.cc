@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "base/rng.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/test_device.h"
 #include "model/model.h"
 #include "model/test_description.h"
 
@@ -18,9 +18,7 @@ namespace {
 class BlockByBlock : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    auto backend = MakeCpuBackend({});
-    ASSERT_TRUE(backend.ok());
-    backend_ = std::move(*backend);
+    backend_ = TestCpu();
     auto checkpoint = OpenCheckpoint(std::filesystem::path(MARLIN_SOURCE_DIR) / "src/model/testdata" / GetParam());
     ASSERT_TRUE(checkpoint.ok());
     checkpoint_ = std::move(*checkpoint);
@@ -47,16 +45,19 @@ TEST_P(BlockByBlock, GivesTheBitsOfTheForwardPass) {
   ASSERT_TRUE(embedding.ok());
   std::vector<float> hidden(23 * d.hidden_size, NAN);
   const MatrixView<float> view(hidden.data(), 23, d.hidden_size);
-  backend_->Embed(**embedding, tokens_, view);
   auto runner = BlockRunner::Create(d, *backend_, 23);
   ASSERT_TRUE(runner.ok());
+  ASSERT_TRUE(runner->Embed(**embedding, tokens_, view).ok());
   for (std::size_t i = 0; i < d.blocks.size(); ++i) {
     const auto parts = LoadBlock(checkpoint_, d, *backend_, Precision::kSixteenBit, i);
     ASSERT_TRUE(parts.ok()) << parts.error().message;
-    runner->Run({d.blocks[i], *parts}, view);
+    ASSERT_TRUE(runner->Run({d.blocks[i], *parts}, view).ok());
   }
-  model_.FinalNorm(view, view);
-  EXPECT_EQ(std::memcmp(hidden.data(), want.data, hidden.size() * sizeof(float)), 0);
+  const auto buffer = *backend_->Allocate(hidden.size());
+  const DeviceTensor states = View(buffer, 23, d.hidden_size);
+  backend_->Upload(hidden, states);
+  model_.FinalNorm(states, states);
+  EXPECT_EQ(Values(*backend_, states), Values(*backend_, want));
 }
 
 TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
@@ -69,8 +70,10 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
   for (float& x : want) x = static_cast<float>(rng.Normal());
   std::vector<float> got = want;
   std::vector<std::vector<float>> wanted;
-  runner->Run(block, {want.data(), 7, d.hidden_size},
-              [&](std::size_t, MatrixView<const float> x) { wanted.emplace_back(x.data, x.data + x.rows * x.cols); });
+  ASSERT_TRUE(runner
+                  ->Run(block, {want.data(), 7, d.hidden_size},
+                        [&](std::size_t, const DeviceTensor& x) { wanted.push_back(Values(*backend_, x)); })
+                  .ok());
   std::vector<float> between(7 * WidestBetween(d), NAN);
   std::size_t shown = 0;
   for (std::size_t input = 0; input < block.block.inputs.size(); ++input) {
@@ -78,12 +81,13 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
     const Midway at{{got.data(), 7, d.hidden_size}, {between.data(), 7, cols}};
     // Another sequence in between leaves nothing behind.
     std::vector<float> other(7 * d.hidden_size, 3.0f);
-    runner->Run(block, {other.data(), 7, d.hidden_size});
-    runner->ShowInput(block, input, at, [&](std::size_t shown_input, MatrixView<const float> x) {
+    ASSERT_TRUE(runner->Run(block, {other.data(), 7, d.hidden_size}).ok());
+    const auto show = [&](std::size_t shown_input, const DeviceTensor& x) {
       EXPECT_EQ(shown_input, input);
-      EXPECT_EQ(std::vector<float>(x.data, x.data + x.rows * x.cols), wanted[shown++]);
-    });
-    runner->RunPart(block, input, at);
+      EXPECT_EQ(Values(*backend_, x), wanted[shown++]);
+    };
+    ASSERT_TRUE(runner->ShowInput(block, input, at, show).ok());
+    ASSERT_TRUE(runner->RunPart(block, input, at).ok());
   }
   EXPECT_EQ(shown, 4u);
   EXPECT_EQ(got, want);
@@ -100,18 +104,20 @@ TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
   std::vector<std::size_t> seen;
   std::vector<float> normed;
   const Block& block = d.blocks[0];
-  runner->Run(model_.block(0), {hidden.data(), 5, d.hidden_size}, [&](std::size_t input, MatrixView<const float> x) {
+  const auto observe = [&](std::size_t input, const DeviceTensor& x) {
     seen.push_back(input);
     EXPECT_EQ(x.rows, 5u);
     EXPECT_EQ(x.cols, block.FirstOf(block.inputs[input]).cols);
-    if (input == 0) normed.assign(x.data, x.data + x.rows * x.cols);
-  });
+    if (input == 0) normed = Values(*backend_, x);
+  };
+  ASSERT_TRUE(runner->Run(model_.block(0), {hidden.data(), 5, d.hidden_size}, observe).ok());
   EXPECT_EQ(seen, (std::vector<std::size_t>{0, 1, 2, 3}));
-  std::vector<float> want(before.size(), NAN);
-  backend_->RmsNorm({{before.data(), 5, d.hidden_size},
-                     model_.weights.blocks[0].vectors[kMixerNormVector]->data(),
-                     block.norms[block.mixer_norm].eps,
-                     {want.data(), 5, d.hidden_size}});
+  const auto buffer = *backend_->Allocate(before.size());
+  const DeviceTensor states = View(buffer, 5, d.hidden_size);
+  backend_->Upload(before, states);
+  backend_->RmsNorm({states, View(model_.weights.blocks[0].vectors[kMixerNormVector], 1, d.hidden_size),
+                     block.norms[block.mixer_norm].eps, states});
+  const std::vector<float> want = Values(*backend_, states);
   EXPECT_EQ(normed, want);
   EXPECT_NE(hidden, before);
 }

@@ -7,9 +7,14 @@
 
 namespace marlin {
 
-void Model::FinalNorm(MatrixView<const float> x, MatrixView<float> y) const {
+void Model::FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const {
   const Norm& norm = description.norms[description.final_norm];
-  backend->RmsNorm({x, weights.around.vectors[*norm.weight]->data(), norm.eps, y});
+  backend->RmsNorm({x, View(weights.around.vectors[*norm.weight], 1, x.cols), norm.eps, y});
+}
+
+void Model::Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const {
+  const Weight* const weight = &head();
+  backend->Matmul({&weight, 1}, {}, hidden, {&logits, 1});
 }
 
 namespace {
@@ -25,12 +30,13 @@ CacheShape CacheOf(const Description& description, std::size_t context) {
 std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch) {
   const CacheShape shape = CacheOf(description, context);
   const std::size_t cache = 2 * shape.layers * context * shape.kv_heads * shape.head_dim;
-  return (cache + max_batch * description.hidden_size + BlockScratch::Floats(description, max_batch)) * sizeof(float);
+  return (cache + max_batch * (description.hidden_size + 1)) * sizeof(float) +
+         BlockScratch::Bytes(description, {context, max_batch});
 }
 
 std::size_t Session::resident_bytes() const {
-  std::size_t bytes =
-      (hidden_->size() + BlockScratch::Floats(model_->description, max_batch_ * caches_.size())) * sizeof(float);
+  std::size_t bytes = tokens_->bytes() + hidden_->bytes() +
+                      BlockScratch::Bytes(model_->description, {context_, max_batch_ * caches_.size()});
   for (const auto& cache : caches_) bytes += cache->resident_bytes();
   return bytes;
 }
@@ -51,7 +57,7 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
   session.model_ = &model;
   session.context_ = context;
   session.max_batch_ = max_batch;
-  auto scratch = BlockScratch::Create(description, *model.backend, max_batch * sequences);
+  auto scratch = BlockScratch::Create(description, *model.backend, {context, max_batch * sequences});
   if (!scratch) return scratch.error();
   session.scratch_ = std::move(*scratch);
   for (std::size_t s = 0; s < sequences; ++s) {
@@ -59,18 +65,21 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
     if (!cache) return cache.error();
     session.caches_.push_back(std::move(*cache));
   }
+  auto tokens = model.backend->Allocate(max_batch * sequences, ElementType::kI32);
+  if (!tokens) return tokens.error();
+  session.tokens_ = std::move(*tokens);
   auto hidden = model.backend->Allocate(max_batch * sequences * description.hidden_size);
   if (!hidden) return hidden.error();
   session.hidden_ = std::move(*hidden);
   return session;
 }
 
-MatrixView<const float> Session::Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer) {
+DeviceTensor Session::Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer) {
   return ForwardTogether(tokens, 1, observer);
 }
 
-MatrixView<const float> Session::ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
-                                                 const ModelObserver& observer) {
+DeviceTensor Session::ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
+                                      const ModelObserver& observer) {
   const std::size_t rows = tokens.size();
   MARLIN_CHECK(sequences > 0 && sequences <= caches_.size() && rows > 0 && rows % sequences == 0,
                "tokens of some sequences");
@@ -79,14 +88,16 @@ MatrixView<const float> Session::ForwardTogether(std::span<const std::int32_t> t
   const Description& description = model_->description;
   Backend& backend = *model_->backend;
   const auto hidden = View(hidden_, rows, description.hidden_size);
-  scratch_.PrepareRotation(description, backend, position_, m, sequences);
-  backend.Embed(model_->embedding(), tokens, hidden);
+  const auto ids = View(tokens_, rows, 1, ElementType::kI32);
+  scratch_.SetPositions(backend, position_, m, sequences);
+  backend.Upload(tokens, ids);
+  backend.Embed(model_->embedding(), ids, hidden);
   const std::span<const std::unique_ptr<KvCache>> caches(caches_.data(), sequences);
   for (std::size_t i = 0; i < description.blocks.size(); ++i) {
     InputObserver observe;
-    if (observer) observe = [&](std::size_t input, MatrixView<const float> x) { observer(i, input, x); };
+    if (observer) observe = [&](std::size_t input, const DeviceTensor& x) { observer(i, input, x); };
     const std::size_t cache_layer = std::get<Attention>(description.blocks[i].mixer).cache;
-    RunBlock(backend, model_->block(i), scratch_, {hidden, caches, cache_layer, position_}, observe);
+    RunBlock(backend, model_->block(i), scratch_, {hidden, caches, cache_layer}, observe);
   }
   const auto normed = View(scratch_.normed, rows, description.hidden_size);
   model_->FinalNorm(hidden, normed);
@@ -97,12 +108,6 @@ MatrixView<const float> Session::ForwardTogether(std::span<const std::int32_t> t
 void Session::Rewind(std::size_t position) {
   MARLIN_CHECK(position <= position_, "rewind forwards");
   position_ = position;
-}
-
-void Session::Logits(MatrixView<const float> hidden, MatrixView<float> logits) {
-  const Weight* head = &model_->head();
-  const float* no_bias = nullptr;
-  model_->backend->Matmul({&head, 1}, {&no_bias, 1}, hidden, {&logits, 1});
 }
 
 }  // namespace marlin

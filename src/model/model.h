@@ -25,7 +25,9 @@ struct Model {
   const Weight& head() const { return *weights.around.matrices[description.head].weight; }
   LoadedBlock block(std::size_t index) const { return {description.blocks[index], weights.blocks[index]}; }
   // y = the final norm of x [m, hidden]; y may be x.
-  void FinalNorm(MatrixView<const float> x, MatrixView<float> y) const;
+  void FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const;
+  // logits [m, vocab] = hidden [m, hidden] * head^T
+  void Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const;
 };
 
 // rounded: as LoadWeights. Errors: as DescribeModel and LoadWeights.
@@ -33,7 +35,7 @@ Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precisio
                         const ProgressFn& progress = {}, const FormatMap& rounded = {});
 
 // As InputObserver, with the block's index in front.
-using ModelObserver = std::function<void(std::size_t block, std::size_t input, MatrixView<const float> x)>;
+using ModelObserver = std::function<void(std::size_t block, std::size_t input, const DeviceTensor& x)>;
 
 // One sequence, or some that go on together: their KV caches and the scratch memory of the forward pass. The model
 // outlives it.
@@ -43,18 +45,15 @@ class Session {
   static Result<Session> Create(const Model& model, std::size_t context, std::size_t max_batch,
                                 std::size_t sequences = 1);
 
-  // Runs `tokens` after what the cache holds and returns their final hidden states (after the last norm)
-  // [tokens, hidden], valid until the next call. The caller keeps to the limits: tokens.size() <= max_batch,
-  // position() + tokens.size() <= context, 0 <= token < vocab.
-  MatrixView<const float> Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer = {});
+  // Queues `tokens` after what the cache holds. Gives their final hidden states (after the last norm) [tokens, hidden],
+  // valid until the next call. The device's Synchronize tells whether they were computed. The caller keeps to the
+  // limits: tokens.size() <= max_batch, position() + tokens.size() <= context, 0 <= token < vocab.
+  DeviceTensor Forward(std::span<const std::int32_t> tokens, const ModelObserver& observer = {});
 
   // The same for the first `sequences` of the session, which are at the same position: as many tokens of each, one
   // sequence after the other. A sequence has the bits that it has alone.
-  MatrixView<const float> ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
-                                          const ModelObserver& observer = {});
-
-  // logits [hidden.rows, vocab] = hidden * head^T; both in the backend's memory.
-  void Logits(MatrixView<const float> hidden, MatrixView<float> logits);
+  DeviceTensor ForwardTogether(std::span<const std::int32_t> tokens, std::size_t sequences,
+                               const ModelObserver& observer = {});
 
   std::size_t position() const { return position_; }
   void Reset() { position_ = 0; }
@@ -67,6 +66,7 @@ class Session {
   std::size_t max_batch_ = 0;
   std::size_t position_ = 0;
   std::vector<std::unique_ptr<KvCache>> caches_;  // of each sequence
+  std::unique_ptr<Buffer> tokens_;                // int32 [sequences][max_batch]
   std::unique_ptr<Buffer> hidden_;                // [sequences][max_batch][hidden]
   BlockScratch scratch_;
 };

@@ -10,8 +10,7 @@
 #include "base/thread_pool.h"
 #include "formats/formats.h"
 #include "io/safetensors.h"
-#include "kernels/cpu_backend.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 #include "model/test_description.h"
 
 namespace marlin {
@@ -63,21 +62,18 @@ std::vector<float> Logits(const Model& model, std::span<const std::int32_t> toke
   const std::size_t vocab = model.description.vocab_size;
   std::vector<float> logits(tokens.size() * vocab, NAN);
   auto session = Session::Create(model, tokens.size(), step);
-  MARLIN_CHECK(session.ok(), "session");
+  auto buffer = model.backend->Allocate(step * vocab);
+  MARLIN_CHECK(session.ok() && buffer.ok(), "session");
   for (std::size_t i = 0; i < tokens.size(); i += step) {
     const auto part = tokens.subspan(i, std::min(step, tokens.size() - i));
-    const auto hidden = session->Forward(part);
-    session->Logits(hidden, {logits.data() + i * vocab, part.size(), vocab});
+    model.Logits(session->Forward(part), View(*buffer, part.size(), vocab));
+    const std::span<float> rows = std::span(logits).subspan(i * vocab, part.size() * vocab);
+    MARLIN_CHECK(model.backend->Read(View(*buffer, part.size(), vocab), rows).ok(), "logits");
   }
   return logits;
 }
 
-std::unique_ptr<Backend> MakeBackend(bool reference) {
-  if (reference) return MakeReferenceBackend();
-  auto backend = MakeCpuBackend({});
-  MARLIN_CHECK(backend.ok(), "cpu backend");
-  return std::move(*backend);
-}
+std::unique_ptr<Backend> MakeBackend(bool reference) { return reference ? TestReference() : TestCpu(); }
 
 struct Case {
   const char* model;
@@ -108,9 +104,11 @@ TEST_P(AgainstTransformers, ResetForgetsTheSequence) {
   const std::vector<std::int32_t> other(40, 5);
   session->Forward(other);
   session->Reset();
-  std::vector<float> logits(expected.prefill.size(), NAN);
-  session->Logits(session->Forward(expected.tokens), {logits.data(), 40, model->description.vocab_size});
-  EXPECT_LE(RelativeError(logits, expected.prefill), 1e-5);
+  auto buffer = backend->Allocate(expected.prefill.size());
+  ASSERT_TRUE(buffer.ok());
+  const DeviceTensor logits = View(*buffer, 40, model->description.vocab_size);
+  model->Logits(session->Forward(expected.tokens), logits);
+  EXPECT_LE(RelativeError(Values(*backend, logits), expected.prefill), 1e-5);
 }
 
 // Three sequences in two steps: what each has alone, bit for bit, and the third's place can stay empty.
@@ -120,7 +118,6 @@ TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
   const auto checkpoint = OpenCheckpoint(Folder(GetParam().model));
   const auto model = LoadModel(*checkpoint, *backend);
   ASSERT_TRUE(model.ok());
-  const std::size_t hidden = model->description.hidden_size;
   constexpr std::size_t kTokens = 12;
   const std::span<const std::int32_t> text(expected.tokens);
   auto alone = Session::Create(*model, kTokens, kTokens);
@@ -135,12 +132,12 @@ TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
         const auto part = text.subspan(s * kTokens + begin, m);
         tokens.insert(tokens.end(), part.begin(), part.end());
       }
-      const auto states = together->ForwardTogether(tokens, sequences);
+      const DeviceTensor states = together->ForwardTogether(tokens, sequences);
       ASSERT_EQ(states.rows, sequences * m);
       for (std::size_t s = 0; s < sequences; ++s) {
         alone->Reset();
-        const auto own = alone->Forward(text.subspan(s * kTokens, begin + m)).Rows(begin, m);
-        EXPECT_EQ(std::memcmp(own.data, states.Rows(s * m, m).data, m * hidden * sizeof(float)), 0)
+        const DeviceTensor own = alone->Forward(text.subspan(s * kTokens, begin + m)).Rows(begin, m);
+        EXPECT_EQ(Values(*backend, own), Values(*backend, states.Rows(s * m, m)))
             << "sequence " << s << " from token " << begin;
       }
     }
@@ -163,7 +160,7 @@ INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers,
 TEST(LoadModel, NamesTheTensorThatDoesNotFit) {
   auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
   ASSERT_TRUE(checkpoint.ok());
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   checkpoint->config["intermediate_size"] = 96;
   const auto wrong_shape = LoadModel(*checkpoint, *backend);
   ASSERT_FALSE(wrong_shape.ok());
@@ -190,7 +187,7 @@ TEST(LoadModel, RefusesNaN) {
     poisoned[2 * 32 * 5 + 1] = 0x7f;
     tensor.bytes = poisoned;
   }
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const auto model = LoadModel(*checkpoint, *backend);
   ASSERT_FALSE(model.ok());
   EXPECT_EQ(model.error().code, ErrorCode::kNumerical);
@@ -201,7 +198,7 @@ TEST(LoadModel, RefusesNaN) {
 TEST(LoadModel, RoundsWhatItIsToldTo) {
   const auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
   ASSERT_TRUE(checkpoint.ok());
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   ThreadPool pool(3);
   const FormatRow& format = *FindFormat("int4-g64");  // zero points of eight rows share a word
   auto by_hand = LoadModel(*checkpoint, *backend);

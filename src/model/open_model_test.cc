@@ -13,7 +13,7 @@
 #include "base/rng.h"
 #include "io/safetensors_writer.h"
 #include "io/test_files.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 #include "model/model.h"
 #include "model/test_description.h"
 
@@ -144,14 +144,15 @@ class OpenModels : public TemporaryFolder {
   }
 
   static std::vector<float> Logits(const OpenedModel& opened) {
-    const auto backend = MakeReferenceBackend();
+    const auto backend = TestReference();
     const auto model = LoadModel(opened.checkpoint, *backend);
     EXPECT_TRUE(model.ok()) << model.error().message;
     const std::vector<std::int32_t> tokens = {1, 5, 9, 2, 77, 30, 31, 4};
     auto session = Session::Create(*model, tokens.size(), tokens.size());
-    std::vector<float> logits(tokens.size() * model->description.vocab_size);
-    session->Logits(session->Forward(tokens), {logits.data(), tokens.size(), model->description.vocab_size});
-    return logits;
+    auto buffer = std::move(*backend->Allocate(tokens.size() * model->description.vocab_size));
+    const DeviceTensor logits = View(buffer, tokens.size(), model->description.vocab_size);
+    model->Logits(session->Forward(tokens), logits);
+    return Values(*backend, logits);
   }
 
   json config_;

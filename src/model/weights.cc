@@ -142,7 +142,7 @@ class Loader {
     DecodeRow(matrix->view(), 0, values);
     auto buffer = backend_.Allocate(size);
     if (!buffer) return buffer.error();
-    backend_.Upload(values, (*buffer)->data());
+    backend_.Upload(values, View(*buffer, 1, size));
     return buffer;
   }
 
@@ -215,9 +215,9 @@ Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& forma
 
 std::size_t LoadedParts::resident_bytes() const {
   std::size_t bytes = 0;
-  for (const auto& vector : vectors) bytes += vector->size() * sizeof(float);
+  for (const auto& vector : vectors) bytes += vector->bytes();
   for (const Linear& linear : matrices) {
-    bytes += linear.weight->resident_bytes() + (linear.bias ? linear.bias->size() * sizeof(float) : 0);
+    bytes += linear.weight->resident_bytes() + (linear.bias ? linear.bias->bytes() : 0);
   }
   return bytes;
 }

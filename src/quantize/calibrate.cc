@@ -43,35 +43,32 @@ ModelStatistics EmptyStatistics(const Description& description, StatisticsSource
   return statistics;
 }
 
-Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
-                         const std::function<Status(const ModelStatistics&)>& after_window) {
-  StatisticsSource& source = statistics.source;
+Result<ModelStatistics> CollectStatistics(const Model& model, const TokenStream& stream, bool gram,
+                                          ModelStatistics start,
+                                          const std::function<Status(ModelGatherer&)>& after_window) {
+  StatisticsSource& source = start.source;
   const auto begins = SpreadWindows(stream.tokens.size(), source.ctx, source.windows);
   if (!begins) return begins.error();
   source.windows = begins->size();
-  if (auto status = CheckContext(model.description, source.ctx); !status) return status;
-  if (auto status = CheckTokens(stream, model.description.vocab_size); !status) return status;
+  if (auto status = CheckContext(model.description, source.ctx); !status) return status.error();
+  if (auto status = CheckTokens(stream, model.description.vocab_size); !status) return status.error();
   auto session = Session::Create(model, source.ctx, source.ctx);
   if (!session) return session.error();
-  ThreadPool pool(model.backend->threads());
-  while (source.seen < source.windows) {
+  ModelGatherer gatherer(*model.backend, gram, std::move(start));
+  while (gatherer.source().seen < gatherer.source().windows) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
     session->Reset();
-    session->Forward(stream.Window((*begins)[source.seen], source.ctx), [&](std::size_t block, std::size_t input,
-                                                                            MatrixView<const float> x) {
-      if (!status.ok()) return;
-      status = Accumulate(statistics.blocks[block][input], x, pool, gram);
-      if (status.ok()) return;
-      status = Error{status.error().code, fmt::format("window {}, {}: {}", source.seen, statistics.names[block][input],
-                                                      status.error().message)};
+    const auto window = stream.Window((*begins)[gatherer.source().seen], gatherer.source().ctx);
+    session->Forward(window, [&](std::size_t block, std::size_t input, const DeviceTensor& x) {
+      if (status.ok()) status = gatherer.Add(block, input, x);
     });
-    if (!status) return status;
-    ++source.seen;
-    if (after_window) status = after_window(statistics);
-    if (!status) return status;
+    if (!status) return status.error();
+    gatherer.EndWindow();
+    if (after_window) status = after_window(gatherer);
+    if (!status) return status.error();
   }
-  return {};
+  return std::move(gatherer).Finish();
 }
 
 }  // namespace marlin

@@ -31,11 +31,12 @@ Result<CalibrationWindows> CutCalibration(const Tokenizer& tokenizer, const Eval
 // Statistics before the first window. source: everything but `seen`.
 ModelStatistics EmptyStatistics(const Description& description, StatisticsSource source);
 
-// Continues from the position of `statistics` (source.seen) to source.windows; the same bits however often it was
+// Continues from the position of `start` (source.seen) to source.windows; the same bits however often it was
 // interrupted, and for any number of threads. after_window is called with what was gathered so far and may save it.
 // Errors: kInput (a token beyond the vocabulary, text shorter than the windows), kResource, kNumerical (NaN: names
 // layer and input), kInterrupted.
-Status CollectStatistics(const Model& model, const TokenStream& stream, bool gram, ModelStatistics& statistics,
-                         const std::function<Status(const ModelStatistics&)>& after_window);
+Result<ModelStatistics> CollectStatistics(const Model& model, const TokenStream& stream, bool gram,
+                                          ModelStatistics start,
+                                          const std::function<Status(ModelGatherer&)>& after_window);
 
 }  // namespace marlin

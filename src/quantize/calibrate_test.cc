@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "formats/formats.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/test_device.h"
 #include "model/test_description.h"
 #include "quantize/layer_store.h"
 #include "quantize/layer_walk.h"
@@ -24,9 +24,7 @@ class Calibrate : public testing::Test {
     std::string pattern = (fs::temp_directory_path() / "marlin-calibrate-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    auto backend = MakeCpuBackend({2, {}, {}});
-    ASSERT_TRUE(backend.ok());
-    backend_ = std::move(*backend);
+    backend_ = TestCpu(2);
     auto checkpoint = OpenCheckpoint(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-llama");
     ASSERT_TRUE(checkpoint.ok());
     checkpoint_ = std::move(*checkpoint);
@@ -41,11 +39,11 @@ class Calibrate : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
 
   ModelStatistics Collect(bool gram, std::size_t windows = 6) const {
-    ModelStatistics statistics =
-        EmptyStatistics(model_.description, {"model", "tokenizer", "text", "hash", 20, windows, 0});
-    const auto status = CollectStatistics(model_, stream_, gram, statistics, {});
-    EXPECT_TRUE(status.ok()) << status.error().message;
-    return statistics;
+    auto statistics = CollectStatistics(
+        model_, stream_, gram,
+        EmptyStatistics(model_.description, {"model", "tokenizer", "text", "hash", 20, windows, 0}), {});
+    EXPECT_TRUE(statistics.ok()) << statistics.error().message;
+    return std::move(*statistics);
   }
 
   static void ExpectEqual(const ModelStatistics& a, const ModelStatistics& b) {
@@ -98,16 +96,15 @@ TEST_F(Calibrate, SeesEveryInputOfEveryLayer) {
 
 TEST_F(Calibrate, ThreadsAndInterruptionsChangeNoBit) {
   const ModelStatistics want = Collect(true);
-  auto one = MakeCpuBackend({1, {}, {}});
-  ASSERT_TRUE(one.ok());
-  const auto model = LoadModel(checkpoint_, **one);
+  const auto one = TestCpu(1);
+  const auto model = LoadModel(checkpoint_, *one);
   ASSERT_TRUE(model.ok());
   ModelStatistics statistics = EmptyStatistics(model->description, want.source);
   const fs::path file = folder_ / "part";
   // Saved, stopped and read again after every window.
   for (int run = 0; run < 6; ++run) {
-    const auto stop = [&](const ModelStatistics& so_far) -> Status {
-      EXPECT_TRUE(WriteStatistics(so_far, file).ok());
+    const auto stop = [&](ModelGatherer& so_far) -> Status {
+      EXPECT_TRUE(so_far.Write(file).ok());
       return Error{ErrorCode::kInterrupted, "stop"};
     };
     EXPECT_FALSE(CollectStatistics(*model, stream_, true, statistics, stop).ok());
@@ -168,7 +165,7 @@ TEST_F(Calibrate, AWalkOverUnchangedLayersSeesWhatTheModelSees) {
   ASSERT_TRUE(walk.ok());
   ModelStatistics got = EmptyStatistics(model_.description, want.source);
   for (auto& layer : got.blocks) {
-    auto observed = walk->Observe(true, pool, {});
+    auto observed = walk->Observe(true, {});
     ASSERT_TRUE(observed.ok()) << observed.error().message;
     layer = std::move(*observed);
     ASSERT_TRUE(walk->Advance({}, {}).ok());
@@ -190,11 +187,39 @@ TEST_F(Calibrate, AWalkShowsLaterLayersWhatQuantizedOnesGive) {
   made.emplace("model.layers.0.mlp.down_proj",
                Encode(*FindFormat("fp4-g32"), {weights.data(), stored->rows, stored->cols}));
   ASSERT_TRUE(walk->Advance(made, {}).ok());
-  const auto next = walk->Observe(false, pool, {});
+  const auto next = walk->Observe(false, {});
   ASSERT_TRUE(next.ok());
   const ModelStatistics exact = Collect(false);
   EXPECT_NE((*next)[0].sum_squares, exact.blocks[1][0].sum_squares);
   EXPECT_NEAR((*next)[0].sum_squares[0] / exact.blocks[1][0].sum_squares[0], 1, 0.3);
+}
+
+// Every part of every layer is rounded before the next input is seen.
+TEST_F(Calibrate, RunningBlocksAgainGivesTheBitsOfKeptActivations) {
+  const CalibrationWindows windows{stream_, *SpreadWindows(stream_.tokens.size(), 20, 6), 20, "text", "hash"};
+  ThreadPool pool(2);
+  const auto source = SourceTensors::Create(checkpoint_, model_.description, std::nullopt, pool);
+  auto kept = LayerWalk::Create(*source, *backend_, windows, Between::kKept);
+  auto again = LayerWalk::Create(*source, *backend_, windows, Between::kRunAgain);
+  ASSERT_TRUE(kept.ok() && again.ok());
+  for (const Block& block : model_.description.blocks) {
+    for (std::size_t input = 0; input < block.inputs.size(); ++input) {
+      const auto want = kept->ObserveInput(input, true, {});
+      const auto got = again->ObserveInput(input, true, {});
+      ASSERT_TRUE(want.ok() && got.ok());
+      EXPECT_EQ(got->sum_squares, want->sum_squares);
+      EXPECT_EQ(got->gram, want->gram);
+      EncodedLayer made;
+      for (const std::size_t m : block.inputs[input].matrices) {
+        const Matrix& matrix = block.matrices[m];
+        const auto values = source->Values(matrix.name + ".weight");
+        ASSERT_TRUE(values.ok());
+        made.emplace(matrix.name, Encode(*FindFormat("fp4-g32"), {values->data(), matrix.rows, matrix.cols}));
+      }
+      ASSERT_TRUE(kept->AdvancePart(input, made, {}).ok());
+      ASSERT_TRUE(again->AdvancePart(input, made, {}).ok());
+    }
+  }
 }
 
 TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {

@@ -5,6 +5,7 @@
 #include "io/test_files.h"
 #include "model/test_description.h"
 #include "quantize/test_checkpoints.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

@@ -9,6 +9,7 @@
 #include "formats/encoded_matrix.h"
 #include "formats/formats.h"
 #include "quantize/mse.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

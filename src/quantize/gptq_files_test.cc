@@ -9,6 +9,7 @@
 #include "io/safetensors_writer.h"
 #include "quantize/gptq.h"
 #include "quantize/mse.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

@@ -10,6 +10,7 @@
 #include "quantize/cholesky.h"
 #include "quantize/mse.h"
 #include "quantize/random_layer.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

@@ -8,9 +8,8 @@
 #include "model/sizes.h"
 
 namespace marlin {
-Status AddInput(InputStatistics& statistics, const InputPlace& place, MatrixView<const float> x, bool gram,
-                ThreadPool& pool) {
-  const Status status = Accumulate(statistics, x, pool, gram);
+Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x) {
+  const Status status = statistics.Add(x);
   if (status.ok()) return status;
   return Error{status.error().code,
                fmt::format("calibration window {}, {}: {}", place.window, place.input, status.error().message)};
@@ -22,10 +21,11 @@ std::uint64_t LayerWalk::Bytes(const Description& description, std::size_t windo
   // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; BlockScratch for one
   // window.
   return hidden + LargestBlock(description) * 9 + LargestBlockStatistics(description, gram) +
-         BlockScratch::Floats(description, ctx) * sizeof(float);
+         BlockScratch::Bytes(description, {ctx, ctx});
 }
 
-Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows) {
+Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows,
+                                    Between between) {
   const Description& description = source.description();
   if (auto status = CheckContext(description, windows.ctx); !status) return status.error();
   if (auto status = CheckTokens(windows.stream, description.vocab_size); !status) return status.error();
@@ -34,19 +34,16 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
   walk.description_ = &description;
   walk.backend_ = &backend;
   walk.windows_ = &windows;
+  walk.between_parts_ = between;
   auto runner = BlockRunner::Create(description, backend, windows.ctx);
   if (!runner) return runner.error();
   walk.runner_ = std::move(*runner);
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
-  auto rows = backend.Allocate(windows.ctx * description.hidden_size);
-  if (!rows) return rows.error();
   walk.hidden_.resize(windows.begins.size() * windows.ctx * description.hidden_size);
   for (std::size_t w = 0; w < windows.begins.size(); ++w) {
-    const MatrixView<float> out((*rows)->data(), windows.ctx, description.hidden_size);
-    backend.Embed(**embedding, windows.stream.Window(windows.begins[w], windows.ctx), out);
-    const auto hidden = walk.Hidden(w);
-    backend.Download((*rows)->data(), {hidden.data, hidden.rows * hidden.cols});
+    const auto tokens = windows.stream.Window(windows.begins[w], windows.ctx);
+    if (auto status = walk.runner_->Embed(**embedding, tokens, walk.Hidden(w)); !status) return status.error();
   }
   return walk;
 }
@@ -73,24 +70,33 @@ void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window
             pass.index * windows + window + 1, pass.count * windows, "windows", ""});
 }
 
-Result<BlockStatistics> LayerWalk::Observe(bool gram, ThreadPool& pool, const ProgressFn& progress) {
+Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   observed_ = true;
   const Block& block = description_->blocks[next_];
-  BlockStatistics statistics(block.inputs.size());
+  std::vector<StatisticsGatherer> gatherers;
+  for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*backend_, gram);
   std::vector<float> copy(windows_->ctx * description_->hidden_size);
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const auto hidden = Hidden(w);
     std::copy_n(hidden.data, copy.size(), copy.data());
     Status status;
-    const auto add = [&](std::size_t input, MatrixView<const float> x) {
+    const auto add = [&](std::size_t input, const DeviceTensor& x) {
       if (!status.ok()) return;
-      status = AddInput(statistics[input], {w, block.FirstOf(block.inputs[input]).name}, x, gram, pool);
+      status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
     };
-    runner_->Run(Loaded(), {copy.data(), hidden.rows, hidden.cols}, add);
+    const auto ran = runner_->Run(Loaded(), {copy.data(), hidden.rows, hidden.cols}, add);
     if (!status) return status.error();
+    if (!ran) return ran.error();
     Report(progress, {0, 2}, w);
+  }
+  BlockStatistics statistics;
+  for (StatisticsGatherer& gatherer : gatherers) {
+    auto read = gatherer.Read();
+    if (!read) return read.error();
+    gatherer.Free();
+    statistics.push_back(std::move(*read));
   }
   return statistics;
 }
@@ -101,20 +107,20 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
     const auto found = made.find(name);
     return found == made.end() ? nullptr : &found->second;
   };
-  const auto upload = [&](const EncodedMatrix* vector, Buffer& to) {
+  const auto upload = [&](const EncodedMatrix* vector, const std::unique_ptr<Buffer>& to) {
     if (vector == nullptr) return;
     std::vector<float> values(vector->cols);
     DecodeRow(vector->view(), 0, values);
-    backend_->Upload(values, to.data());
+    backend_->Upload(values, View(to, 1, values.size()));
   };
   const Block& block = description_->blocks[next_];
   for (std::size_t v = 0; v < block.vectors.size(); ++v) {
-    upload(find(description_->NameOf(block.vectors[v].source)), *layer_->vectors[v]);
+    upload(find(description_->NameOf(block.vectors[v].source)), layer_->vectors[v]);
   }
   for (std::size_t m = 0; m < block.matrices.size(); ++m) {
     const Matrix& wanted = block.matrices[m];
     Linear& linear = layer_->matrices[m];
-    if (wanted.bias) upload(find(description_->NameOf(*wanted.bias)), *linear.bias);
+    if (wanted.bias) upload(find(description_->NameOf(*wanted.bias)), linear.bias);
     const EncodedMatrix* quantized = find(wanted.name);
     const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(description_->NameOf(wanted.source));
     if (matrix == nullptr) continue;
@@ -131,7 +137,7 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   // The outputs of the last layer are not an input.
   for (std::size_t w = 0; next_ + 1 < description_->blocks.size() && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    runner_->Run(Loaded(), Hidden(w));
+    if (auto status = runner_->Run(Loaded(), Hidden(w)); !status) return status;
     Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
   }
   Finish();
@@ -151,33 +157,39 @@ Midway LayerWalk::At(std::size_t input, std::size_t window) {
   return {Hidden(window), {between, windows_->ctx, cols}};
 }
 
+bool LayerWalk::RunsAgain() const {
+  return between_parts_ == Between::kRunAgain || !FitsMidway(description_->blocks[next_]);
+}
+
 // Every part is looked at and then run.
-Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, ThreadPool& pool,
-                                                const ProgressFn& progress) {
+Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
-  between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*description_));
+  if (!RunsAgain()) between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*description_));
   const Block& block = description_->blocks[next_];
   const std::string& name = block.FirstOf(block.inputs[input]).name;
-  InputStatistics statistics;
+  StatisticsGatherer gatherer(*backend_, gram);
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
-    runner_->ShowInput(Loaded(), input, At(input, w), [&](std::size_t, MatrixView<const float> x) {
-      status = AddInput(statistics, {w, name}, x, gram, pool);
-    });
+    const auto add = [&](std::size_t, const DeviceTensor& x) { status = AddInput(gatherer, {w, name}, x); };
+    const auto shown = RunsAgain() ? runner_->RunToInput(Loaded(), input, Hidden(w), add)
+                                   : runner_->ShowInput(Loaded(), input, At(input, w), add);
     if (!status) return status.error();
+    if (!shown) return shown.error();
     Report(progress, {2 * input, 2 * block.inputs.size()}, w);
   }
-  return statistics;
+  return gatherer.Read();
 }
 
 Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress) {
   if (auto status = Replace(made); !status) return status;
   const std::size_t inputs = description_->blocks[next_].inputs.size();
   const bool ends = input + 1 == inputs;
+  if (RunsAgain() && !ends) return {};
   for (std::size_t w = 0; !(ends && next_ + 1 == description_->blocks.size()) && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    runner_->RunPart(Loaded(), input, At(input, w));
+    const auto ran = RunsAgain() ? runner_->Run(Loaded(), Hidden(w)) : runner_->RunPart(Loaded(), input, At(input, w));
+    if (!ran) return ran;
     Report(progress, {2 * input + 1, 2 * inputs}, w);
   }
   if (ends) Finish();

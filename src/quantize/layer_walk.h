@@ -10,7 +10,6 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "base/thread_pool.h"
 #include "io/token_stream.h"
 #include "model/block.h"
 #include "quantize/layer_store.h"
@@ -33,15 +32,19 @@ struct InputPlace {
   std::string_view input;  // the first matrix that reads it
 };
 
-// Accumulate, whose errors say where.
-Status AddInput(InputStatistics& statistics, const InputPlace& place, MatrixView<const float> x, bool gram,
-                ThreadPool& pool);
+// StatisticsGatherer::Add, whose errors say where.
+Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x);
+
+// How a walk part by part comes to the next input of a block: it keeps the activations between the parts, or it runs
+// the block again from its hidden state. The bits are the same. The second takes less memory and more time.
+enum class Between { kKept, kRunAgain };
 
 class LayerWalk {
  public:
-  // Everything given outlives the walk. Errors: kInput (a token beyond the vocabulary), kResource, and those of
-  // loading.
-  static Result<LayerWalk> Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows);
+  // Everything given outlives the walk. Blocks that do not fit Midway are always run again. Errors: kInput (a token
+  // beyond the vocabulary), kResource, and those of loading.
+  static Result<LayerWalk> Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows,
+                                  Between between = Between::kKept);
 
   // Peak bytes of a walk beside what the methods need: hidden states, one layer, its statistics.
   static std::uint64_t Bytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram);
@@ -50,7 +53,7 @@ class LayerWalk {
   std::size_t next() const { return next_; }
 
   // Statistics of the inputs of the next layer. Errors: kNumerical (NaN), kInterrupted, and those of loading.
-  Result<BlockStatistics> Observe(bool gram, ThreadPool& pool, const ProgressFn& progress);
+  Result<BlockStatistics> Observe(bool gram, const ProgressFn& progress);
 
   // The next layer as it will be stored; what `made` does not hold stays as it is. The one after it becomes next.
   Status Advance(const EncodedLayer& made, const ProgressFn& progress);
@@ -58,7 +61,7 @@ class LayerWalk {
   // The same part by part, in the order of the inputs, so that the input of every part is the output of the quantized
   // parts before it: first the statistics of its input, then the part as it will be stored. After the last the layer
   // after it becomes next. Both give the same bits and may be mixed, layer by layer.
-  Result<InputStatistics> ObserveInput(std::size_t input, bool gram, ThreadPool& pool, const ProgressFn& progress);
+  Result<InputStatistics> ObserveInput(std::size_t input, bool gram, const ProgressFn& progress);
   Status AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress);
 
  private:
@@ -67,6 +70,7 @@ class LayerWalk {
   Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
   Midway At(std::size_t input, std::size_t window);
+  bool RunsAgain() const;
   void Finish();
   // Number of the pass, if a layer makes several passes over the windows.
   struct Pass {
@@ -79,6 +83,7 @@ class LayerWalk {
   const Description* description_ = nullptr;
   Backend* backend_ = nullptr;
   const CalibrationWindows* windows_ = nullptr;
+  Between between_parts_ = Between::kKept;
   std::size_t next_ = 0;
   std::optional<LoadedParts> layer_;  // the next one, once it was needed
   bool observed_ = false;             // the next layer, whole

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "base/check.h"
 #include "io/safetensors.h"
@@ -164,30 +166,94 @@ std::uint64_t LargestBlockStatistics(const Description& description, bool gram) 
   return most;
 }
 
-Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file) {
+namespace {
+
+// The statistics of one input; valid until the next call.
+using InputSource = std::function<Result<const InputStatistics*>(std::size_t block, std::size_t input)>;
+
+// `moments` says which tensors there are; X^T X is written where it is in them or where `gram` says so.
+Status WriteInputs(const ModelStatistics& moments, bool gram, const std::filesystem::path& file,
+                   const InputSource& inputs) {
   std::vector<PlannedTensor> plan;
   const auto for_each = [&](const auto& visit) {
-    for (std::size_t b = 0; b < statistics.blocks.size(); ++b) {
-      for (std::size_t i = 0; i < statistics.blocks[b].size(); ++i) {
-        const InputStatistics& input = statistics.blocks[b][i];
-        ForEachTensor(input, [&](const char* suffix, const auto& values) {
-          visit(InputName(statistics, b, i) + suffix, values, input.channels());
-        });
-      }
+    for (std::size_t b = 0; b < moments.blocks.size(); ++b) {
+      for (std::size_t i = 0; i < moments.blocks[b].size(); ++i) visit(b, i);
     }
   };
-  for_each([&](const std::string& name, const auto& values, std::size_t k) {
-    std::vector<std::size_t> shape = {k};
-    if (values.size() != k) shape.push_back(k);
-    plan.push_back({name, TypeOf<std::decay_t<decltype(values)>>(), shape});
+  for_each([&](std::size_t b, std::size_t i) {
+    const InputStatistics& input = moments.blocks[b][i];
+    const std::string name = InputName(moments, b, i);
+    const std::size_t k = input.channels();
+    for (const char* suffix : {".sum_squares", ".sum_abs"}) plan.push_back({name + suffix, DType::kF64, {k}});
+    plan.push_back({name + ".max_abs", DType::kF32, {k}});
+    if (k > 0 && (gram || !input.gram.empty())) plan.push_back({name + ".gram", DType::kF32, {k, k}});
   });
-  auto writer = SafetensorsWriter::CreateFile(file, std::move(plan), Metadata(statistics));
+  auto writer = SafetensorsWriter::CreateFile(file, std::move(plan), Metadata(moments));
   if (!writer) return writer.error();
   Status status;
-  for_each([&](const std::string& name, const auto& values, std::size_t) {
-    if (status.ok()) status = writer->Write(name, Bytes(values));
+  for_each([&](std::size_t b, std::size_t i) {
+    if (!status.ok()) return;
+    const auto input = inputs(b, i);
+    if (!input) {
+      status = input.error();
+      return;
+    }
+    ForEachTensor(**input, [&](const char* suffix, const auto& values) {
+      if (status.ok()) status = writer->Write(InputName(moments, b, i) + suffix, Bytes(values));
+    });
   });
   return status.ok() ? writer->Commit() : status;
+}
+
+}  // namespace
+
+Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file) {
+  return WriteInputs(statistics, false, file, [&](std::size_t block, std::size_t input) {
+    return Result<const InputStatistics*>(&statistics.blocks[block][input]);
+  });
+}
+
+ModelGatherer::ModelGatherer(Backend& backend, bool gram, ModelStatistics so_far) : moments_(std::move(so_far)) {
+  for (BlockStatistics& block : moments_.blocks) {
+    std::vector<StatisticsGatherer>& gatherers = blocks_.emplace_back();
+    for (InputStatistics& input : block) gatherers.emplace_back(backend, gram, std::exchange(input, {}));
+  }
+}
+
+Status ModelGatherer::Add(std::size_t block, std::size_t input, const DeviceTensor& x) {
+  auto status = blocks_[block][input].Add(x);
+  if (status.ok()) return status;
+  return Error{status.error().code, fmt::format("window {}, {}: {}", moments_.source.seen, moments_.names[block][input],
+                                                status.error().message)};
+}
+
+Status ModelGatherer::Write(const std::filesystem::path& file) {
+  bool gram = false;
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    for (std::size_t i = 0; i < blocks_[b].size(); ++i) {
+      moments_.blocks[b][i] = blocks_[b][i].moments();
+      gram = gram || blocks_[b][i].has_gram();
+    }
+  }
+  InputStatistics read;
+  return WriteInputs(moments_, gram, file, [&](std::size_t block, std::size_t input) -> Result<const InputStatistics*> {
+    auto all = blocks_[block][input].Read();
+    if (!all) return all.error();
+    read = std::move(*all);
+    return &read;
+  });
+}
+
+Result<ModelStatistics> ModelGatherer::Finish() && {
+  for (std::size_t b = 0; b < blocks_.size(); ++b) {
+    for (std::size_t i = 0; i < blocks_[b].size(); ++i) {
+      auto all = blocks_[b][i].Read();
+      if (!all) return all.error();
+      moments_.blocks[b][i] = std::move(*all);
+      blocks_[b][i].Free();
+    }
+  }
+  return std::move(moments_);
 }
 
 namespace {

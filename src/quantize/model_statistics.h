@@ -1,11 +1,11 @@
 // Statistics of the inputs of all blocks of a model on a calibration text, and their file: safetensors with a
 // hash per tensor,
 //
-//   model.layers.3.self_attn.q_proj.input.sum_squares   F64 [k]     (named after the first matrix that reads the input)
-//   model.layers.3.self_attn.q_proj.input.sum_abs       F64 [k]
-//   model.layers.3.self_attn.q_proj.input.max_abs       F32 [k]
-//   model.layers.3.self_attn.q_proj.input.gram          F32 [k, k]  sum of x x^T, upper triangle; only if it was kept
-//   __metadata__                                        StatisticsSource, token counts
+//   model.layers.3.mlp.down_proj.input.sum_squares   F64 [k]     (named after the first matrix that reads the input)
+//   model.layers.3.mlp.down_proj.input.sum_abs       F64 [k]
+//   model.layers.3.mlp.down_proj.input.max_abs       F32 [k]
+//   model.layers.3.mlp.down_proj.input.gram          F32 [k, k]  sum of x x^T, upper triangle; only if it was kept
+//   __metadata__                                     StatisticsSource, token counts
 #pragma once
 
 #include <cstdint>
@@ -48,6 +48,27 @@ std::uint64_t LargestBlockStatistics(const Description& description, bool gram);
 
 // The file is written atomically. Errors: kInput, kResource.
 Status WriteStatistics(const ModelStatistics& statistics, const std::filesystem::path& file);
+
+// Statistics of a whole model that a device gathers.
+class ModelGatherer {
+ public:
+  // Continues from `so_far`. The backend outlives it.
+  ModelGatherer(Backend& backend, bool gram, ModelStatistics so_far);
+
+  // The next x of an input. Errors: as StatisticsGatherer::Add, naming the window and the input.
+  Status Add(std::size_t block, std::size_t input, const DeviceTensor& x);
+  void EndWindow() { ++moments_.source.seen; }
+
+  const StatisticsSource& source() const { return moments_.source; }
+  // As WriteStatistics of what was gathered so far. Copies one input at a time from the device.
+  Status Write(const std::filesystem::path& file);
+  // Everything; its memory on the device is freed input by input. Errors: those of the device.
+  Result<ModelStatistics> Finish() &&;
+
+ private:
+  ModelStatistics moments_;  // no statistics, but for Write
+  std::vector<std::vector<StatisticsGatherer>> blocks_;
+};
 
 // Errors: kInput (not a file of statistics, tensors missing or of a wrong shape), kCorrupt (hash), kNumerical.
 Result<ModelStatistics> ReadStatistics(const std::filesystem::path& file);

@@ -8,6 +8,7 @@
 #include "formats/formats.h"
 #include "io/tensor.h"
 #include "model/test_description.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "formats/encoded_matrix.h"
 #include "quantize/statistics.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin::test {
 

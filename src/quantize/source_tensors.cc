@@ -181,7 +181,7 @@ Result<std::unique_ptr<Buffer>> SourceTensors::LoadVector(const std::string& nam
   std::vector<float> values(plain->cols);
   DecodeRow(plain->view(), 0, values);
   auto buffer = backend.Allocate(values.size());
-  if (buffer) backend.Upload(values, (*buffer)->data());
+  if (buffer) backend.Upload(values, View(*buffer, 1, values.size()));
   return buffer;
 }
 

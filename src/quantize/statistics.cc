@@ -5,27 +5,17 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <utility>
 
-#include "kernels/product.h"
+#include "base/matrix.h"
 
 namespace marlin {
 namespace {
 
-void AddSums(InputStatistics& sums, MatrixView<const float> x, ThreadPool& pool) {
-  pool.Split(x.cols, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t t = 0; t < x.rows; ++t) {
-      const float* row = x.Row(t).data();
-      for (std::size_t i = begin; i < end; ++i) {
-        const double value = row[i];
-        sums.sum_squares[i] += value * value;
-        sums.sum_abs[i] += std::abs(value);
-        sums.max_abs[i] = std::max(sums.max_abs[i], std::abs(row[i]));
-      }
-    }
-  });
-}
-
-Error NotFinite(MatrixView<const float> x, std::size_t channel) {
+Error NotFinite(Backend& backend, const DeviceTensor& tensor, std::size_t channel) {
+  std::vector<float> values(tensor.rows * tensor.cols);
+  if (auto status = backend.Read(tensor, values); !status) return status.error();
+  const MatrixView<const float> x(values.data(), tensor.rows, tensor.cols);
   std::size_t token = 0;
   while (token + 1 < x.rows && std::isfinite(x.Row(token)[channel])) ++token;
   return {
@@ -43,6 +33,11 @@ InputStatistics Zeros(std::size_t channels) {
   return stats;
 }
 
+Error OtherChannels(std::size_t have, std::size_t got) {
+  return {ErrorCode::kInput,
+          fmt::format("statistics of {} channels cannot take {} channels: they belong to another layer", have, got)};
+}
+
 // What `from` is to be added to; kept Grams must match.
 Status Prepare(InputStatistics& into, std::size_t channels, bool keep_gram) {
   if (into.channels() == 0) {
@@ -50,11 +45,7 @@ Status Prepare(InputStatistics& into, std::size_t channels, bool keep_gram) {
     if (keep_gram) into.gram.resize(channels * channels);
     return {};
   }
-  if (into.channels() != channels) {
-    return Error{ErrorCode::kInput, fmt::format("statistics of {} channels cannot take {} channels: they belong to "
-                                                "another layer",
-                                                into.channels(), channels)};
-  }
+  if (into.channels() != channels) return OtherChannels(into.channels(), channels);
   if (into.gram.empty() == keep_gram) {
     return Error{ErrorCode::kUsage,
                  fmt::format("statistics {} X^T X cannot take statistics {} it; collect both the same "
@@ -75,19 +66,69 @@ void AddMoments(InputStatistics& into, const InputStatistics& from) {
 
 }  // namespace
 
-Status Accumulate(InputStatistics& stats, MatrixView<const float> x, ThreadPool& pool, bool keep_gram) {
-  InputStatistics seen = Zeros(x.cols);
-  seen.tokens = x.rows;
-  AddSums(seen, x, pool);
-  for (std::size_t i = 0; i < x.cols; ++i) {
-    if (!std::isfinite(seen.sum_squares[i])) return NotFinite(x, i);
-  }
-  if (auto status = Prepare(stats, x.cols, keep_gram); !status) return status;
-  AddMoments(stats, seen);
-  if (keep_gram) {
-    Multiply<float>({x, x, {stats.gram.data(), x.cols, x.cols}, 1, true}, HostIsa(), pool);
-  }
+StatisticsGatherer::StatisticsGatherer(Backend& backend, bool keep_gram, InputStatistics so_far)
+    : backend_(&backend), keep_gram_(keep_gram), moments_(std::move(so_far)) {}
+
+DeviceTensor StatisticsGatherer::GramTensor() const { return View(gram_, moments_.channels(), moments_.channels()); }
+
+// Memory on the device, once the number of channels is known.
+Status StatisticsGatherer::Reserve(std::size_t channels) {
+  if (sums_ != nullptr) return {};
+  auto sums = backend_->Allocate(2 * channels, ElementType::kF64);
+  if (!sums) return sums.error();
+  auto largest = backend_->Allocate(channels);
+  if (!largest) return largest.error();
+  sums_ = std::move(*sums);
+  largest_ = std::move(*largest);
   return {};
+}
+
+Status StatisticsGatherer::Add(const DeviceTensor& x) {
+  const std::size_t k = x.cols;
+  if (moments_.channels() != 0 && moments_.channels() != k) return OtherChannels(moments_.channels(), k);
+  if (auto status = Reserve(k); !status) return status;
+  InputStatistics seen = Zeros(k);
+  seen.tokens = x.rows;
+  std::vector<double> sums(2 * k);
+  const DeviceTensor on_device = View(sums_, 2, k, ElementType::kF64);
+  backend_->Moments(x, on_device, View(largest_, 1, k));
+  backend_->Download(on_device, sums);
+  backend_->Download(View(largest_, 1, k), seen.max_abs);
+  if (auto status = backend_->Synchronize(); !status) return status;
+  std::copy_n(sums.begin(), k, seen.sum_squares.begin());
+  std::copy_n(sums.begin() + static_cast<std::ptrdiff_t>(k), k, seen.sum_abs.begin());
+  for (std::size_t i = 0; i < k; ++i) {
+    if (!std::isfinite(seen.sum_squares[i])) return NotFinite(*backend_, x, i);
+  }
+  if (gram_ == nullptr) {
+    if (auto status = Prepare(moments_, k, keep_gram_); !status) return status;
+  }
+  if (keep_gram_) {
+    if (gram_ == nullptr) {
+      auto gram = backend_->Allocate(k * k);
+      if (!gram) return gram.error();
+      gram_ = std::move(*gram);
+      backend_->Upload(moments_.gram, GramTensor());
+      moments_.gram = {};
+    }
+    backend_->AddGram(x, GramTensor());
+  }
+  AddMoments(moments_, seen);
+  return {};
+}
+
+void StatisticsGatherer::Free() {
+  sums_.reset();
+  largest_.reset();
+  gram_.reset();
+}
+
+Result<InputStatistics> StatisticsGatherer::Read() const {
+  InputStatistics all = moments_;
+  if (gram_ == nullptr) return all;
+  all.gram.resize(all.channels() * all.channels());
+  if (auto status = backend_->Read(GramTensor(), all.gram); !status) return status.error();
+  return all;
 }
 
 Status Merge(InputStatistics& into, const InputStatistics& from) {

@@ -4,11 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "base/matrix.h"
 #include "base/result.h"
-#include "base/thread_pool.h"
+#include "kernels/backend.h"
 
 namespace marlin {
 
@@ -24,15 +24,43 @@ struct InputStatistics {
   std::size_t channels() const { return sum_squares.size(); }
 };
 
-// Adds the rows of x [tokens, k]; the first call sets k and whether X^T X is kept. Sums go over the tokens in order, so
-// the bits do not depend on the number of threads. Errors leave `stats` as it was: kNumerical (NaN or infinity: names
-// token and channel), kInput (another k), kUsage (keep_gram changed).
-Status Accumulate(InputStatistics& stats, MatrixView<const float> x, ThreadPool& pool, bool keep_gram);
+// Gathers the statistics of an input on a device. X^T X stays there until it is read.
+class StatisticsGatherer {
+ public:
+  // Continues from `so_far`. The backend outlives it.
+  StatisticsGatherer(Backend& backend, bool keep_gram, InputStatistics so_far = {});
+
+  // Adds the rows of x [tokens, k]; the first call sets k. Sums go over the tokens in order, so the bits do not depend
+  // on the number of threads. Waits for the device. Errors leave the statistics as they were: kNumerical (NaN or
+  // infinity: names token and channel), kInput (another k), kUsage (keep_gram changed), kResource.
+  Status Add(const DeviceTensor& x);
+
+  // What was gathered, but for X^T X.
+  const InputStatistics& moments() const { return moments_; }
+  bool has_gram() const { return keep_gram_ && moments_.channels() > 0; }
+
+  // Everything that was gathered. Errors: those of the device.
+  Result<InputStatistics> Read() const;
+  // Gives the memory on the device back. Nothing is added afterwards.
+  void Free();
+
+ private:
+  Status Reserve(std::size_t channels);
+  DeviceTensor GramTensor() const;
+
+  Backend* backend_;
+  bool keep_gram_;
+  InputStatistics moments_;          // without X^T X once that is on the device
+  std::unique_ptr<Buffer> sums_;     // fp64 [2, k] of the last tokens
+  std::unique_ptr<Buffer> largest_;  // [1, k] of the last tokens
+  std::unique_ptr<Buffer> gram_;     // [k, k]
+};
 
 // Adds the statistics of another run. An empty side is neutral. Errors: kInput (other k), kUsage (only one kept X^T X).
 Status Merge(InputStatistics& into, const InputStatistics& from);
 
-// Sizes agree; sums and largest values are finite and not negative, products finite, and k is `channels`. Errors: kInput, kNumerical.
+// Sizes agree; sums and largest values are finite and not negative, products finite, and k is `channels`. Errors:
+// kInput, kNumerical.
 Status CheckStatistics(const InputStatistics& stats, std::size_t channels);
 
 // Channels that were 0 in every token, ascending.

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/rng.h"
+#include "quantize/test_statistics.h"
 
 namespace marlin {
 namespace {

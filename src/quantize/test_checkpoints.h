@@ -16,7 +16,7 @@
 #include "formats/formats.h"
 #include "io/checkpoint.h"
 #include "io/safetensors_writer.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 #include "model/families/family.h"
 #include "model/model.h"
 #include "quantize/source_tensors.h"
@@ -116,11 +116,11 @@ inline TensorValues AllValues(const SourceTensors& source) {
 
 // The logits [tokens, vocab] that a model of these tensors gives for a fixed sequence, computed in fp32.
 inline std::vector<float> LogitsOf(const Description& d, const TensorValues& tensors) {
-  const auto backend = MakeReferenceBackend();
+  const auto backend = TestReference();
   const auto vector = [&](const Source& source) {
     const std::vector<float>& values = tensors.at(d.NameOf(source));
     auto buffer = std::move(*backend->Allocate(values.size()));
-    backend->Upload(values, buffer->data());
+    backend->Upload(values, View(buffer, 1, values.size()));
     return buffer;
   };
   const auto load = [&](const Parts& parts) {
@@ -145,10 +145,8 @@ inline std::vector<float> LogitsOf(const Description& d, const TensorValues& ten
   auto session = Session::Create(model, tokens.size(), tokens.size());
   EXPECT_TRUE(session.ok());
   auto logits = std::move(*backend->Allocate(tokens.size() * d.vocab_size));
-  session->Logits(session->Forward(tokens), {logits->data(), tokens.size(), d.vocab_size});
-  std::vector<float> out(logits->size());
-  backend->Download(logits->data(), out);
-  return out;
+  model.Logits(session->Forward(tokens), View(logits, tokens.size(), d.vocab_size));
+  return Values(*backend, View(logits, tokens.size(), d.vocab_size));
 }
 
 // max |a - b| / max |a|

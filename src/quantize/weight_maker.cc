@@ -129,7 +129,7 @@ Result<EncodedMatrix> WeightMaker::MakeTensor(const std::string& name, const Pla
 Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
   BlockStatistics statistics;
   if (walk_) {
-    auto observed = walk_->Observe(recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
+    auto observed = walk_->Observe(recipe_->method->needs == MethodNeeds::kGram, *progress_);
     if (!observed) return observed.error();
     statistics = std::move(*observed);
   } else {
@@ -152,8 +152,7 @@ Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
 Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
   EncodedLayer made;
   for (std::size_t input = 0; input < source_->description().blocks[layer].inputs.size(); ++input) {
-    const auto statistics =
-        walk_->ObserveInput(input, recipe_->method->needs == MethodNeeds::kGram, *pool_, *progress_);
+    const auto statistics = walk_->ObserveInput(input, recipe_->method->needs == MethodNeeds::kGram, *progress_);
     if (!statistics) return statistics.error();
     EncodedLayer part;
     for (const auto& [name, place] : places_) {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "io/test_files.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/test_device.h"
 #include "quantize/calibrate.h"
 #include "quantize/test_checkpoints.h"
 
@@ -43,8 +43,8 @@ class MakeWeights : public TemporaryFolder {
       names.push_back(linear && !kept ? tensor.name.substr(0, tensor.name.size() - 7) : tensor.name);
       formats[names.back()] = linear && !kept ? format_ : *source->PlainFormat(tensor.name);
     }
-    const auto backend = MakeCpuBackend({threads, {}, {}});
-    MakerInput input{statistics, statistics == nullptr ? &windows_ : nullptr, backend->get(), std::move(store)};
+    const auto backend = TestCpu(threads);
+    MakerInput input{statistics, statistics == nullptr ? &windows_ : nullptr, backend.get(), std::move(store)};
     const ProgressFn progress = [&](const Progress& p) {
       if (messages != nullptr) *messages += p.stage + "\n";
     };
@@ -124,11 +124,14 @@ TEST_F(MakeWeights, WhatIsMadeIsStillTheModel) {
 
 // The first layer sees the same with statistics of a file and in a walk.
 TEST_F(MakeWeights, StatisticsOfAFileScaleTheFirstLayerAsAWalkDoes) {
-  const auto backend = MakeCpuBackend({2, {}, {}});
-  const auto model = LoadModel(checkpoint_, **backend);
+  const auto backend = TestCpu(2);
+  const auto model = LoadModel(checkpoint_, *backend);
   ASSERT_TRUE(model.ok());
-  ModelStatistics statistics = EmptyStatistics(description_, {"model", "tokenizer", "text", "hash", 32, 5, 0});
-  ASSERT_TRUE(CollectStatistics(*model, windows_.stream, true, statistics, {}).ok());
+  const auto collected =
+      CollectStatistics(*model, windows_.stream, true,
+                        EmptyStatistics(description_, {"model", "tokenizer", "text", "hash", 32, 5, 0}), {});
+  ASSERT_TRUE(collected.ok());
+  const ModelStatistics& statistics = *collected;
   for (const char* method : {"awq", "awq+gptq"}) {
     const auto from_file = Run(method, 2, 2, std::nullopt, &statistics);
     const auto walked = Run(method, 2, 2, std::nullopt, nullptr);

@@ -10,39 +10,48 @@ namespace marlin {
 Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ctx) {
   HeadDivergence divergence(model, ctx);
   const std::size_t rows = std::min(kHeadRows, ctx);
-  for (auto [buffer, cols] : {std::pair{&divergence.states_, model.description.hidden_size},
-                              std::pair{&divergence.base_, model.description.vocab_size},
-                              std::pair{&divergence.other_, model.description.vocab_size}}) {
-    auto allocated = model.backend->Allocate(rows * cols);
+  struct Part {
+    std::unique_ptr<Buffer>* buffer;
+    std::size_t cols;
+    ElementType type = ElementType::kF32;
+  };
+  for (const Part& part :
+       {Part{&divergence.states_, model.description.hidden_size}, Part{&divergence.base_, model.description.vocab_size},
+        Part{&divergence.other_, model.description.vocab_size}, Part{&divergence.targets_, 1, ElementType::kI32},
+        Part{&divergence.tokens_, kDivergenceColumns, ElementType::kF64}}) {
+    auto allocated = model.backend->Allocate(rows * part.cols, part.type);
     if (!allocated) return allocated.error();
-    *buffer = std::move(*allocated);
+    *part.buffer = std::move(*allocated);
   }
   return divergence;
 }
 
-MatrixView<const float> HeadDivergence::Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
-                                               Buffer& out) {
+DeviceTensor HeadDivergence::Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
+                                    const std::unique_ptr<Buffer>& out) const {
   const std::size_t hidden = model_->description.hidden_size;
-  const Weight* head = &model_->head();
-  const float* no_bias = nullptr;
-  const MatrixView<float> logits(out.data(), rows, head->rows());
-  model_->backend->Upload(states.subspan(begin * hidden, rows * hidden), states_->data());
-  model_->backend->Matmul({&head, 1}, {&no_bias, 1}, MatrixView<const float>(states_->data(), rows, hidden),
-                          {&logits, 1});
+  const DeviceTensor logits = View(out, rows, model_->description.vocab_size);
+  const DeviceTensor x = View(states_, rows, hidden);
+  model_->backend->Upload(states.subspan(begin * hidden, rows * hidden), x);
+  model_->Logits(x, logits);
   return logits;
 }
 
 Result<std::vector<double>> HeadDivergence::Sums(std::span<const std::int32_t> window, std::span<const float> base,
                                                  std::span<const std::span<const float>> others) {
+  Backend& backend = *model_->backend;
   std::vector<double> sums(others.size(), 0.0);
   std::vector<TokenDivergence> tokens(kHeadRows);
   for (std::size_t begin = 0; begin + 1 < ctx_; begin += kHeadRows) {
     const std::size_t rows = std::min(kHeadRows, ctx_ - 1 - begin);
-    const auto base_logits = Logits(base, begin, rows, *base_);
+    const DeviceTensor targets = View(targets_, rows, 1, ElementType::kI32);
+    const DeviceTensor results = View(tokens_, rows, kDivergenceColumns, ElementType::kF64);
+    backend.Upload(window.subspan(begin + 1, rows), targets);
+    const DeviceTensor base_logits = Logits(base, begin, rows, base_);
     for (std::size_t i = 0; i < others.size(); ++i) {
-      const auto logits = Logits(others[i], begin, rows, *other_);
-      model_->backend->Divergence(base_logits, logits, window.subspan(begin + 1, rows), std::span(tokens).first(rows));
-      for (const TokenDivergence& token : std::span(tokens).first(rows)) sums[i] += token.kl;
+      backend.Divergence(base_logits, Logits(others[i], begin, rows, other_), targets, results);
+      const auto part = std::span(tokens).first(rows);
+      if (auto status = backend.Read(results, part); !status) return status.error();
+      for (const TokenDivergence& token : part) sums[i] += token.kl;
     }
   }
   for (const double sum : sums) {

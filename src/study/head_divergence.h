@@ -17,17 +17,20 @@ class HeadDivergence {
   static Result<HeadDivergence> Create(const Model& model, std::size_t ctx);
 
   // Sum of KL(base || other) over the ctx - 1 predictions of a window, in nats, for each of `others`. States are final
-  // hidden states [ctx, hidden] in host memory. Errors: kNumerical.
+  // hidden states [ctx, hidden] in host memory. Errors: kNumerical,
+  // those of the device.
   Result<std::vector<double>> Sums(std::span<const std::int32_t> window, std::span<const float> base,
                                    std::span<const std::span<const float>> others);
 
  private:
   HeadDivergence(const Model& model, std::size_t ctx) : model_(&model), ctx_(ctx) {}
-  MatrixView<const float> Logits(std::span<const float> states, std::size_t begin, std::size_t rows, Buffer& out);
+  // Queues the logits of some positions.
+  DeviceTensor Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
+                      const std::unique_ptr<Buffer>& out) const;
 
   const Model* model_;
   std::size_t ctx_;
-  std::unique_ptr<Buffer> states_, base_, other_;  // of some positions
+  std::unique_ptr<Buffer> states_, base_, other_, targets_, tokens_;  // of some positions
 };
 
 }  // namespace marlin

@@ -43,7 +43,9 @@ class Confirmation {
     base_.resize(windows_.held_out.begins.size());
     for (std::size_t w = 0; w < base_.size(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      base_[w] = States(w);
+      auto states = States(w);
+      if (!states) return states.error();
+      base_[w] = std::move(*states);
       if (progress_) progress_({"baseline on held-out windows", w + 1, base_.size(), "windows", ""});
     }
     return {};
@@ -58,8 +60,12 @@ class Confirmation {
     for (std::size_t w = 0; w < base_.size() && status.ok(); ++w) {
       if (Interrupted()) status = Error{ErrorCode::kInterrupted, "interrupted"};
       if (!status.ok()) break;
-      const std::vector<float> states = States(w);
-      const std::span<const float> view(states);
+      const auto states = States(w);
+      if (!states) {
+        status = states.error();
+        break;
+      }
+      const std::span<const float> view(*states);
       const auto sums = head_->Sums(Tokens(w), base_[w], {&view, 1});
       if (!sums)
         status = Error{sums.error().code, fmt::format("{}, held-out window {}: {}", name, w, sums.error().message)};
@@ -82,11 +88,11 @@ class Confirmation {
     return windows_.held_out.stream.Window(windows_.held_out.begins[window], windows_.held_out.ctx);
   }
 
-  std::vector<float> States(std::size_t window) {
+  Result<std::vector<float>> States(std::size_t window) {
     session_->Reset();
-    const MatrixView<const float> hidden = session_->Forward(Tokens(window));
+    const DeviceTensor hidden = session_->Forward(Tokens(window));
     std::vector<float> states(hidden.rows * hidden.cols);
-    model_.backend->Download(hidden.data, states);
+    if (auto status = model_.backend->Read(hidden, states); !status) return status.error();
     return states;
   }
 

@@ -10,7 +10,7 @@
 #include "base/rng.h"
 #include "eval/divergence.h"
 #include "formats/formats.h"
-#include "kernels/cpu_backend.h"
+#include "kernels/test_device.h"
 #include "model/families/family.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
@@ -49,7 +49,7 @@ class Plans : public testing::Test {
     fs::remove(kept_);
   }
 
-  static std::unique_ptr<Backend> MakeBackend(int threads) { return std::move(*MakeCpuBackend({threads, {}, {}})); }
+  static std::unique_ptr<Backend> MakeBackend(int threads) { return TestCpu(threads); }
 
   PlanOptions Options(const std::string& method = "mse") const {
     PlanOptions options;
@@ -83,10 +83,11 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
   const auto status = MeasureSensitivities(checkpoint_, *model, windows_.measured, options, {}, plan);
   ASSERT_TRUE(status.ok()) << status.error().message;
 
-  ModelStatistics statistics = EmptyStatistics(description_, {"", "", "", "", kCtx, 4, 0});
   TokenStream first = windows_.measured.stream;
   first.tokens.resize(4 * kCtx);
-  ASSERT_TRUE(CollectStatistics(*model, first, false, statistics, {}).ok());
+  const auto statistics =
+      CollectStatistics(*model, first, false, EmptyStatistics(description_, {"", "", "", "", kCtx, 4, 0}), {});
+  ASSERT_TRUE(statistics.ok());
   for (const std::size_t u : {std::size_t{0}, std::size_t{2}, plan.units.size() - 1}) {
     const PlanUnit& unit = plan.units[u];
     for (const char* name : {"fp4-g32", "int4-g64", "int8-g128"}) {
@@ -103,7 +104,7 @@ TEST_F(Plans, AUnitCostsWhatTheModelLosesWithItAlone) {
           DecodeRow(plain->view(), r, std::span(values).subspan(r * tensor.cols(), tensor.cols()));
         }
         const auto matrix = options.method->run(*FindFormat(name), {values.data(), tensor.rows(), tensor.cols()},
-                                                &statistics.blocks[unit.layer][unit.input], pool);
+                                                &statistics->blocks[unit.layer][unit.input], pool);
         ASSERT_TRUE(matrix.ok());
         other->weights.blocks[unit.layer].matrices[m].weight = std::move(*backend->Pack(matrix->view()));
       }

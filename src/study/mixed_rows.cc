@@ -27,7 +27,7 @@ std::string Describe(const PrecisionPlan& plan) {
   return text;
 }
 
-// "q k v" of the matrices "....self_attn.q_proj", ...
+// The last words of the names, without "_proj".
 std::string UnitName(const PlanUnit& unit) {
   std::string text;
   for (const std::string& stem : unit.stems) {

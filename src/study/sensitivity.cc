@@ -109,47 +109,54 @@ class SensitivityWalk {
     for (auto* states : {&hidden_, &next_, &final_}) states->resize(WindowCount() * StateFloats());
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      backend.Embed(model_.embedding(), Tokens(w), {rows_->data(), windows_.ctx, model_.description.hidden_size});
       const auto hidden = State(hidden_, w);
       const auto last = State(final_, w);
-      backend.Download(rows_->data(), hidden);
+      if (auto status = runner_->Embed(model_.embedding(), Tokens(w), AsMatrix(hidden)); !status) return status;
       std::copy(hidden.begin(), hidden.end(), last.begin());
-      Finish(last, 0);
+      if (auto status = Finish(last, 0); !status) return status;
       if (progress_) progress_({"baseline on " + windows_.text_name, w + 1, WindowCount(), "windows", ""});
     }
     return {};
   }
 
   // Layers `from` .. the last, and the last norm.
-  void Finish(std::span<float> state, std::size_t from) {
+  Status Finish(std::span<float> state, std::size_t from) {
     for (std::size_t layer = from; layer < model_.description.blocks.size(); ++layer) {
-      runner_->Run(model_.block(layer), AsMatrix(state));
+      if (auto status = runner_->Run(model_.block(layer), AsMatrix(state)); !status) return status;
     }
     Backend& backend = *model_.backend;
-    const MatrixView<float> rows(rows_->data(), windows_.ctx, model_.description.hidden_size);
-    backend.Upload(state, rows_->data());
+    const DeviceTensor rows = View(rows_, windows_.ctx, model_.description.hidden_size);
+    backend.Upload(state, rows);
     model_.FinalNorm(rows, rows);
-    backend.Download(rows_->data(), state);
+    return backend.Read(rows, state);
   }
 
   // Fills next_ with the outputs of the layer, and statistics_ with what its inputs look like.
   Status Advance(std::size_t layer, bool observe) {
     const Block& block = model_.description.blocks[layer];
-    statistics_.assign(block.inputs.size(), {});
     const bool gram = options_.method->needs == MethodNeeds::kGram;
+    std::vector<StatisticsGatherer> gatherers;
+    for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*model_.backend, gram);
     next_ = hidden_;
     Status status;
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
       InputObserver observer;
       if (observe) {
-        observer = [&](std::size_t input, MatrixView<const float> x) {
+        observer = [&](std::size_t input, const DeviceTensor& x) {
           if (!status.ok()) return;
-          status = AddInput(statistics_[input], {w, block.FirstOf(block.inputs[input]).name}, x, gram, pool_);
+          status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
         };
       }
-      runner_->Run(model_.block(layer), AsMatrix(State(next_, w)), observer);
+      const auto ran = runner_->Run(model_.block(layer), AsMatrix(State(next_, w)), observer);
       if (!status.ok()) return status;
+      if (!ran) return ran;
+    }
+    statistics_.clear();
+    for (const StatisticsGatherer& gatherer : gatherers) {
+      auto read = gatherer.Read();
+      if (!read) return read.error();
+      statistics_.push_back(std::move(*read));
     }
     return {};
   }
@@ -268,9 +275,10 @@ class SensitivityWalk {
       const auto start = State(hidden_, window);
       std::vector<float>& state = states.emplace_back(start.begin(), start.end());
       Swap(trial);
-      runner_->Run(model_.block(layer), AsMatrix(state));
+      const auto ran = runner_->Run(model_.block(layer), AsMatrix(state));
       Swap(trial);
-      Finish(state, layer + 1);
+      if (!ran) return ran;
+      if (auto status = Finish(state, layer + 1); !status) return status;
       done_ += model_.description.blocks.size() - layer;
       if (progress_) {
         progress_({"sensitivities", done_, total_, "layer runs",
@@ -393,7 +401,7 @@ std::uint64_t SensitivityBytes(const Description& description, std::size_t windo
   const std::uint64_t trials = measure_all ? 32 : 8;  // of a layer
   // One layer in fp32 at most, and its trials in up to 8 bits; states; the logits of some positions.
   return 3 * windows * state + trials * state + layer_parameters * (4 + (measure_all ? 8 : 2)) +
-         LargestBlockStatistics(description, gram) + BlockScratch::Floats(description, ctx) * sizeof(float) +
+         LargestBlockStatistics(description, gram) + BlockScratch::Bytes(description, {ctx, ctx}) +
          std::uint64_t{2} * kHeadRows * description.vocab_size * sizeof(float);
 }
 

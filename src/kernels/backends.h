@@ -1,0 +1,30 @@
+// The one list of backends.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "kernels/backend.h"
+#include "kernels/cpu_backend.h"
+
+namespace marlin {
+
+struct BackendRow {
+  std::string_view name;  // on the command line and in records
+  std::string_view help;
+  bool has_kernels;  // it chooses rows of the kernel table, by the instruction set and the kernel that are asked for
+  Result<std::unique_ptr<Backend>> (*make)(const CpuOptions& options);  // Errors: as MakeCpuBackend
+};
+
+// The first is the default.
+std::span<const BackendRow> Backends();
+
+// Null when there is none of this name.
+const BackendRow* FindBackend(std::string_view name);
+
+// The backend that all others are compared with.
+inline constexpr const char* kReferenceBackend = "reference";
+
+}  // namespace marlin

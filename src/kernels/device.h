@@ -1,0 +1,119 @@
+// Device: memory and a queue of operations, and the handles of what lies in its memory. Its operations are in
+// backend.h.
+//
+// The host never reads device memory through a pointer. It copies with Upload and Download. Operations, Upload and
+// Download are queued in the order of the calls and may run later. Synchronize waits for them and gives the first
+// error.
+//
+// Thread-safety: one thread at a time calls a device and its objects. Different devices are independent.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/check.h"
+#include "base/result.h"
+
+namespace marlin {
+
+class Device;
+
+// What lies in the memory of a device and may only be given to its operations. The destructor frees the memory when no
+// queued operation needs it any more. The device outlives it.
+class DeviceObject {
+ public:
+  virtual ~DeviceObject() = default;
+  DeviceObject(const DeviceObject&) = delete;
+  DeviceObject& operator=(const DeviceObject&) = delete;
+  const Device* device() const { return device_; }
+
+ protected:
+  explicit DeviceObject(const Device& device) : device_(&device) {}
+
+ private:
+  const Device* device_;
+};
+
+enum class ElementType : std::uint8_t { kF32, kF64, kI32 };
+
+constexpr std::size_t BytesOf(ElementType type) { return type == ElementType::kF64 ? 8 : 4; }
+
+// Memory of a device, not initialized.
+class Buffer : public DeviceObject {
+ public:
+  virtual std::size_t bytes() const = 0;
+
+ protected:
+  using DeviceObject::DeviceObject;
+};
+
+// A matrix in a buffer: a handle, which can be cut but not read. Row-major.
+struct DeviceTensor {
+  const Buffer* buffer = nullptr;  // null = there is no tensor
+  std::size_t offset = 0;          // of the first element, in elements
+  ElementType type = ElementType::kF32;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t stride = 0;  // elements from one row to the next, >= cols
+
+  std::size_t bytes() const { return rows * cols * BytesOf(type); }  // without the gaps between rows
+
+  DeviceTensor Rows(std::size_t begin, std::size_t count) const {
+    MARLIN_CHECK(begin <= rows && count <= rows - begin, "rows of a tensor");
+    return {buffer, offset + begin * stride, type, count, cols, stride};
+  }
+  // The same elements in rows of another length; there are no gaps between the rows.
+  DeviceTensor Reshape(std::size_t new_rows, std::size_t new_cols) const {
+    MARLIN_CHECK(stride == cols && new_rows * new_cols == rows * cols, "a tensor in another shape");
+    return {buffer, offset, type, new_rows, new_cols, new_cols};
+  }
+};
+
+// The first rows * cols elements of a buffer.
+inline DeviceTensor View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, std::size_t cols,
+                         ElementType type = ElementType::kF32) {
+  return {buffer.get(), 0, type, rows, cols, cols};
+}
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual std::string_view name() const = 0;  // for records; of its row in backends.h
+
+  // Host threads that it uses, and that work beside it may use.
+  virtual int threads() const = 0;
+
+  // Errors: kResource.
+  virtual Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type = ElementType::kF32) = 0;
+
+  // Bytes of all rows, without gaps. `from` may be changed after the call. `to` of a download is undefined before
+  // Synchronize and exists until then.
+  virtual void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) = 0;
+  virtual void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) = 0;
+
+  // Waits until everything queued has run. Errors: the first of an operation since the last call. What was downloaded
+  // since then is undefined after an error.
+  virtual Status Synchronize() = 0;
+
+  // Of ranges of values.
+  template <class Values>
+  void Upload(const Values& from, const DeviceTensor& to) {
+    UploadBytes(std::as_bytes(std::span(from)), to);
+  }
+  template <class Values>
+  void Download(const DeviceTensor& from, Values&& to) {
+    DownloadBytes(from, std::as_writable_bytes(std::span(to)));
+  }
+  // Download and Synchronize.
+  template <class Values>
+  Status Read(const DeviceTensor& from, Values&& to) {
+    Download(from, to);
+    return Synchronize();
+  }
+};
+
+}  // namespace marlin

@@ -1,0 +1,266 @@
+// For tests: a backend that behaves as a device with memory and a queue of its own, around one that computes on the
+// host. It breaks programs that would work on the host alone:
+//
+// - operations run only in Synchronize, on another thread;
+// - each buffer lies between pages that nobody can read, is poisoned, and cannot be read at all while nothing runs;
+// - what a download will fill is poisoned until then.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/backend.h"
+#include "kernels/host_buffer.h"
+
+namespace marlin {
+
+// A NaN of every floating-point type, and -1.
+inline constexpr int kPoisonByte = 0xff;
+
+class GlassBackend final : public Backend {
+ public:
+  explicit GlassBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  ~GlassBackend() override { Run(); }
+
+  std::string_view name() const override { return inner_->name(); }
+  int threads() const override { return inner_->threads(); }
+
+  // The next operation fails.
+  void FailNext(Error error) { failure_ = std::move(error); }
+  std::size_t queued() const { return queue_.size(); }
+  // Where a buffer lies. A read from there ends the program.
+  const std::uint8_t* AddressForDeathTests(const Buffer& buffer) const {
+    return Own<GlassBuffer>(*this, buffer).inner.data();
+  }
+
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
+    const std::size_t bytes = BytesToAllocate(elements, type);
+    auto pages = GuardedPages::Map(bytes);
+    if (!pages) return pages.error();
+    return std::unique_ptr<Buffer>(std::make_unique<GlassBuffer>(*this, std::move(*pages)));
+  }
+
+  void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override {
+    Queue(
+        [this, copy = std::vector<std::byte>(from.begin(), from.end()), to] { inner_->UploadBytes(copy, Inner(to)); });
+  }
+  void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override {
+    std::memset(to.data(), kPoisonByte, to.size());
+    Queue([this, from, to] { inner_->DownloadBytes(Inner(from), to); });
+  }
+  Status Synchronize() override {
+    Run();
+    return std::exchange(status_, {});
+  }
+
+  Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
+    auto cache = inner_->AllocateCache(shape);
+    if (!cache) return cache.error();
+    return std::unique_ptr<KvCache>(std::make_unique<GlassCache>(*this, std::move(*cache)));
+  }
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
+    auto weight = inner_->Pack(matrix);
+    if (!weight) return weight.error();
+    return std::unique_ptr<Weight>(std::make_unique<GlassWeight>(*this, std::move(*weight)));
+  }
+
+  void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
+    Queue([this, weight = Inner(table), tokens, out] { inner_->Embed(*weight, Inner(tokens), Inner(out)); });
+  }
+  void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
+              std::span<const DeviceTensor> outs) override {
+    Queue([this, weights = Inner(weights), biases = Copy(biases), x, outs = Copy(outs)] {
+      inner_->Matmul(weights, Inner(biases), Inner(x), Inner(outs));
+    });
+  }
+  void RmsNorm(const RmsNormArgs& norm) override {
+    Queue([this, norm] { inner_->RmsNorm(Inner(norm)); });
+  }
+  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                  std::span<const DeviceTensor> outs) override {
+    Queue([this, norm, weights = Inner(weights), biases = Copy(biases), outs = Copy(outs)] {
+      inner_->NormMatmul(Inner(norm), weights, Inner(biases), Inner(outs));
+    });
+  }
+  void Rope(const RopeArgs& args) override {
+    Queue([this, args] {
+      inner_->Rope({Inner(args.x), args.head_dim, Inner(args.cos), Inner(args.sin), Inner(args.positions)});
+    });
+  }
+  void Append(const AppendArgs& args) override {
+    Queue([this, args, cache = Own<GlassCache>(*this, *args.cache).inner.get()] {
+      inner_->Append({cache, args.layer, Inner(args.positions), Inner(args.keys), Inner(args.values)});
+    });
+  }
+  void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
+    Queue([this, args, out, cache = Own<GlassCache>(*this, *args.cache).inner.get()] {
+      inner_->Attention({Inner(args.q), cache, args.layer, args.heads, Inner(args.positions), args.scale}, Inner(out));
+    });
+  }
+  void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
+    Queue([this, activation, gate, up] { inner_->GatedActivation(activation, Inner(gate), Inner(up)); });
+  }
+  void Add(const DeviceTensor& x, const DeviceTensor& y) override {
+    Queue([this, x, y] { inner_->Add(Inner(x), Inner(y)); });
+  }
+  void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
+    Queue([this, logits, targets, nll] { inner_->CrossEntropy(Inner(logits), Inner(targets), Inner(nll)); });
+  }
+  void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                  const DeviceTensor& out) override {
+    Queue([this, base, other, targets, out] {
+      inner_->Divergence(Inner(base), Inner(other), Inner(targets), Inner(out));
+    });
+  }
+  void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) override {
+    Queue([this, x, values, columns] { inner_->TopK(Inner(x), Inner(values), Inner(columns)); });
+  }
+  void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) override {
+    Queue([this, x, sums, largest] { inner_->Moments(Inner(x), Inner(sums), Inner(largest)); });
+  }
+  void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override {
+    Queue([this, x, gram] { inner_->AddGram(Inner(x), Inner(gram)); });
+  }
+
+ private:
+  // Whole pages between two that cannot be read; the memory ends where the last page ends.
+  class GuardedPages {
+   public:
+    static Result<GuardedPages> Map(std::size_t bytes) {
+      const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+      GuardedPages pages;
+      pages.bytes_ = bytes;
+      pages.whole_ = bytes > SIZE_MAX - 3 * page ? SIZE_MAX : (bytes + page - 1) / page * page;
+      void* const memory = pages.whole_ == SIZE_MAX ? MAP_FAILED
+                                                    : mmap(nullptr, pages.whole_ + 2 * page, PROT_READ | PROT_WRITE,
+                                                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) return Error{ErrorCode::kResource, "no memory for a buffer of a test"};
+      pages.begin_ = static_cast<std::uint8_t*>(memory) + page;
+      std::memset(pages.begin_, kPoisonByte, pages.whole_);
+      MARLIN_CHECK(mprotect(memory, pages.whole_ + 2 * page, PROT_NONE) == 0, "guard pages");
+      return pages;
+    }
+    GuardedPages(GuardedPages&& other) noexcept { *this = std::move(other); }
+    GuardedPages& operator=(GuardedPages&& other) noexcept {
+      std::swap(begin_, other.begin_);
+      std::swap(whole_, other.whole_);
+      std::swap(bytes_, other.bytes_);
+      return *this;
+    }
+    ~GuardedPages() {
+      if (begin_ == nullptr) return;
+      const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+      munmap(begin_ - page, whole_ + 2 * page);
+    }
+    void Allow(bool access) const {
+      MARLIN_CHECK(mprotect(begin_, whole_, access ? PROT_READ | PROT_WRITE : PROT_NONE) == 0, "access to a buffer");
+    }
+    std::span<std::uint8_t> memory() const { return {begin_ + whole_ - bytes_, bytes_}; }
+
+   private:
+    GuardedPages() = default;
+    std::uint8_t* begin_ = nullptr;
+    std::size_t whole_ = 0;
+    std::size_t bytes_ = 0;
+  };
+
+  // Objects wait for the queue before they go.
+  struct GlassBuffer final : Buffer {
+    GlassBuffer(GlassBackend& device, GuardedPages memory)
+        : Buffer(device), glass(device), pages(std::move(memory)), inner(*device.inner_, pages.memory()) {
+      glass.buffers_.insert(this);
+    }
+    ~GlassBuffer() override {
+      glass.Run();
+      glass.buffers_.erase(this);
+    }
+    std::size_t bytes() const override { return inner.bytes(); }
+    GlassBackend& glass;
+    GuardedPages pages;
+    HostBuffer inner;
+  };
+  struct GlassCache final : KvCache {
+    GlassCache(GlassBackend& device, std::unique_ptr<KvCache> cache)
+        : KvCache(device), glass(device), inner(std::move(cache)) {}
+    ~GlassCache() override { glass.Run(); }
+    std::size_t resident_bytes() const override { return inner->resident_bytes(); }
+    GlassBackend& glass;
+    std::unique_ptr<KvCache> inner;
+  };
+  struct GlassWeight final : Weight {
+    GlassWeight(GlassBackend& device, std::unique_ptr<Weight> weight)
+        : Weight(device), glass(device), inner(std::move(weight)) {}
+    ~GlassWeight() override { glass.Run(); }
+    std::size_t rows() const override { return inner->rows(); }
+    std::size_t cols() const override { return inner->cols(); }
+    const FormatInfo& format() const override { return inner->format(); }
+    std::size_t resident_bytes() const override { return inner->resident_bytes(); }
+    std::string_view kernel() const override { return inner->kernel(); }
+    Result<std::unique_ptr<Weight>> Clone() const override {
+      auto copy = inner->Clone();
+      if (!copy) return copy.error();
+      return std::unique_ptr<Weight>(std::make_unique<GlassWeight>(glass, std::move(*copy)));
+    }
+    GlassBackend& glass;
+    std::unique_ptr<Weight> inner;
+  };
+
+  DeviceTensor Inner(DeviceTensor tensor) const {
+    if (tensor.buffer != nullptr) tensor.buffer = &Own<GlassBuffer>(*this, *tensor.buffer).inner;
+    return tensor;
+  }
+  std::vector<DeviceTensor> Inner(const std::vector<DeviceTensor>& tensors) const {
+    std::vector<DeviceTensor> inner;
+    for (const DeviceTensor& tensor : tensors) inner.push_back(Inner(tensor));
+    return inner;
+  }
+  RmsNormArgs Inner(const RmsNormArgs& norm) const {
+    return {Inner(norm.x), Inner(norm.weight), norm.eps, Inner(norm.y)};
+  }
+  const Weight* Inner(const Weight& weight) const { return Own<GlassWeight>(*this, weight).inner.get(); }
+  std::vector<const Weight*> Inner(std::span<const Weight* const> weights) const {
+    std::vector<const Weight*> inner;
+    for (const Weight* weight : weights) inner.push_back(Inner(*weight));
+    return inner;
+  }
+  static std::vector<DeviceTensor> Copy(std::span<const DeviceTensor> tensors) {
+    return {tensors.begin(), tensors.end()};
+  }
+
+  void Queue(std::function<void()> operation) {
+    if (failure_) {
+      operation = [this, error = *std::exchange(failure_, std::nullopt)] {
+        if (status_.ok()) status_ = error;
+      };
+    }
+    queue_.push_back(std::move(operation));
+  }
+
+  void Run() {
+    if (queue_.empty()) return;
+    for (const GlassBuffer* buffer : buffers_) buffer->pages.Allow(true);
+    std::thread([this] {
+      for (const auto& operation : queue_) operation();
+    }).join();
+    for (const GlassBuffer* buffer : buffers_) buffer->pages.Allow(false);
+    queue_.clear();
+  }
+
+  std::unique_ptr<Backend> inner_;
+  std::vector<std::function<void()>> queue_;
+  std::set<const GlassBuffer*> buffers_;
+  std::optional<Error> failure_;
+  Status status_;
+};
+
+}  // namespace marlin
