@@ -1,4 +1,4 @@
-// MatrixView: a borrowed row-major matrix. The pointer may belong to a device; only its backend dereferences it.
+// MatrixView: a borrowed row-major matrix in host memory.
 #pragma once
 
 #include <cstddef>
