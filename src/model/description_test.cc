@@ -25,10 +25,10 @@ class DescriptionTest : public testing::TestWithParam<std::string> {
   void SetUp() override {
     const auto config = ReadFile(kFolder / GetParam() / "config.json");
     ASSERT_TRUE(config.ok());
-    const nlohmann::json json = nlohmann::json::parse(*config);
-    const auto family = FindFamily(json);
+    const auto settings = nlohmann::json::parse(*config);
+    const auto family = FindFamily(settings);
     ASSERT_TRUE(family.ok()) << family.error().message;
-    auto description = (*family)->describe(json);
+    auto description = (*family)->describe(settings);
     ASSERT_TRUE(description.ok()) << description.error().message;
     d_ = *std::move(description);
   }
