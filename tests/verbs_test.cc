@@ -237,7 +237,8 @@ TEST_F(Verbs, ProductionPathAgreesWithTheReference) {
       return Perplexity(folder, {"--activations", activations})["ppl"].get<double>() / slow;
     };
     EXPECT_NEAR(against("fp32"), 1, 1e-4) << config;
-    EXPECT_NEAR(against("bf16"), 1, 5e-4) << config;
+    EXPECT_NEAR(against("int16"), 1, 5e-4) << config;
+    EXPECT_NEAR(against("bf16"), 1, 1e-3) << config;  // AVX-512 BF16 rounds to 8 bits; other machines take int16
     EXPECT_NEAR(against("int8"), 1, 2e-2) << config;
   }
 }

@@ -62,6 +62,10 @@ class [[nodiscard]] Result {
     return std::get<1>(state_);
   }
 
+  // Moves the value to a variable; an error leaves it as it is and is returned.
+  template <class To>
+  Result<void> MoveTo(To& to) &&;
+
  private:
   std::variant<T, Error> state_;
 };
@@ -84,5 +88,13 @@ class [[nodiscard]] Result<void> {
 };
 
 using Status = Result<void>;
+
+template <class T>
+template <class To>
+Status Result<T>::MoveTo(To& to) && {
+  if (!ok()) return error();
+  to = std::get<0>(std::move(state_));
+  return {};
+}
 
 }  // namespace marlin

@@ -165,9 +165,7 @@ Status RunThroughput(const BenchThroughputArguments& options, Invocation& invoca
   if (!options.no_limits) {
     limits = MeasureLimits(pool);
     WarnOfFewCores(*limits, pool.threads(), console);
-    auto created = ReadProbe::Create(pool);
-    if (!created) return created.error();
-    probe = std::move(*created);
+    if (auto status = ReadProbe::Create(pool).MoveTo(probe); !status) return status;
   }
   const auto models = LoadAll(*candidates, **backend, console);
   if (!models) return models.error();

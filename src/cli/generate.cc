@@ -46,15 +46,9 @@ class Greedy {
  public:
   static Result<Greedy> Create(const Model& model) {
     Greedy greedy(model);
-    auto logits = model.backend->Allocate(model.description.vocab_size);
-    if (!logits) return logits.error();
-    auto value = model.backend->Allocate(1);
-    if (!value) return value.error();
-    auto token = model.backend->Allocate(1, ElementType::kI32);
-    if (!token) return token.error();
-    greedy.logits_ = std::move(*logits);
-    greedy.value_ = std::move(*value);
-    greedy.token_ = std::move(*token);
+    const auto allocated = model.backend->AllocateAll(
+        {{&greedy.logits_, model.description.vocab_size}, {&greedy.value_, 1}, {&greedy.token_, 1, ElementType::kI32}});
+    if (!allocated) return allocated.error();
     return greedy;
   }
 

@@ -230,7 +230,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   const std::vector<Weighed> rows = Weigh(description);
   PrintModel(checkpoint, description, console);
   if (tokenizer) {
-    console.Result(fmt::format("  tokenizer      byte-level BPE, {} tokens, BOS {}", tokenizer->vocab_size(),
+    console.Result(fmt::format("  tokenizer      {}, {} tokens, BOS {}", tokenizer->kind(), tokenizer->vocab_size(),
                                tokenizer->adds_bos() ? "added" : "not added"));
   } else {
     console.Result("  tokenizer      " + tokenizer.error().message);

@@ -61,18 +61,13 @@ Status PrepareWalk(const QuantizeArguments& options, const Description& descript
   WarnOfFewWindows(options.calibration, input->text.name, windows->begins.size(), invocation.console);
   out.windows = std::move(*windows);
   if (auto status = CheckMemory(description, *out.windows, recipe, invocation.console); !status) return status;
-  auto backend = MakeBackend({}, invocation.common.threads);
-  if (!backend) return backend.error();
-  out.backend = std::move(*backend);
-  return {};
+  return MakeBackend({}, invocation.common.threads).MoveTo(out.backend);
 }
 
 // The hash of the model, computed once.
 Result<std::string> SourceHash(const Checkpoint& checkpoint, QuantizeOptions& quantize) {
   if (quantize.source_sha256.empty()) {
-    auto hash = HashCheckpoint(checkpoint);
-    if (!hash) return hash.error();
-    quantize.source_sha256 = std::move(*hash);
+    if (auto status = HashCheckpoint(checkpoint).MoveTo(quantize.source_sha256); !status) return status.error();
   }
   return quantize.source_sha256;
 }
@@ -201,9 +196,8 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   quantize.format = *format;
   FormatMap formats;
   if (!options.plan.empty()) {
-    auto planned = FormatsOfPlan(options, *opened, quantize, invocation.console);
-    if (!planned) return planned.error();
-    formats = std::move(*planned);
+    if (auto status = FormatsOfPlan(options, *opened, quantize, invocation.console).MoveTo(formats); !status)
+      return status;
     quantize.formats = &formats;
     options.config = "plan " + options.plan;
   }

@@ -20,18 +20,11 @@ class BaselineLogits {
   static Result<BaselineLogits> Create(const Baseline& baseline, Backend& reader, std::size_t ctx) {
     BaselineLogits logits(baseline, reader, ctx);
     const std::size_t floats = std::min(kHeadRows, ctx) * baseline.head->rows();
-    struct Want {
-      Backend& backend;
-      std::size_t floats;
-      std::unique_ptr<Buffer>* buffer;
-    };
-    for (const Want& want : {Want{*baseline.backend, ctx * baseline.head->cols(), &logits.states_},
-                             Want{*baseline.backend, floats, &logits.own_}, Want{reader, floats, &logits.copy_}}) {
-      const bool same = want.buffer == &logits.copy_ && baseline.backend == &reader;
-      auto buffer = want.backend.Allocate(same ? 0 : want.floats);
-      if (!buffer) return buffer.error();
-      *want.buffer = std::move(*buffer);
-    }
+    const auto own =
+        baseline.backend->AllocateAll({{&logits.states_, ctx * baseline.head->cols()}, {&logits.own_, floats}});
+    if (!own) return own.error();
+    if (baseline.backend == &reader) return logits;
+    if (auto status = reader.Allocate(floats).MoveTo(logits.copy_); !status) return status.error();
     return logits;
   }
 
@@ -130,12 +123,11 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
   auto states = WindowStates::Create(model, stream, options, windows);
   if (!states) return states.error();
   Backend& backend = *model.backend;
-  auto buffer = backend.Allocate(std::min(kHeadRows, ctx) * vocab);
-  if (!buffer) return buffer.error();
-  auto targets = backend.Allocate(ctx - 1, ElementType::kI32);
-  if (!targets) return targets.error();
-  auto results = backend.Allocate((ctx - 1) * kDivergenceColumns, ElementType::kF64);
-  if (!results) return results.error();
+  std::unique_ptr<Buffer> buffer, targets, results;
+  const auto allocated = backend.AllocateAll({{&buffer, std::min(kHeadRows, ctx) * vocab},
+                                              {&targets, ctx - 1, ElementType::kI32},
+                                              {&results, (ctx - 1) * kDivergenceColumns, ElementType::kF64}});
+  if (!allocated) return allocated.error();
   auto base_logits = BaselineLogits::Create(baseline, *model.backend, ctx);
   if (!base_logits) return base_logits.error();
 
@@ -146,12 +138,12 @@ Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& 
     if (!hidden) return hidden.error();
     const auto window = stream.Window(w * ctx, ctx);
     if (auto status = base_logits->Start(w, window); !status) return status.error();
-    const DeviceTensor right = View(*targets, ctx - 1, 1, ElementType::kI32);
-    const DeviceTensor rows_of_tokens = View(*results, ctx - 1, kDivergenceColumns, ElementType::kF64);
+    const DeviceTensor right = View(targets, ctx - 1, 1, ElementType::kI32);
+    const DeviceTensor rows_of_tokens = View(results, ctx - 1, kDivergenceColumns, ElementType::kF64);
     backend.Upload(std::span(window).subspan(1), right);
     for (std::size_t begin = 0; begin < tokens.size(); begin += kHeadRows) {
       const std::size_t rows = std::min(kHeadRows, tokens.size() - begin);
-      const DeviceTensor logits = View(*buffer, rows, vocab);
+      const DeviceTensor logits = View(buffer, rows, vocab);
       model.Logits(hidden->Rows(begin, rows), logits);
       const auto base = base_logits->Rows(begin, rows);
       if (!base) return base.error();

@@ -20,16 +20,11 @@ class WindowScorer {
  public:
   static Result<WindowScorer> Create(const Model& model, std::size_t ctx) {
     WindowScorer scorer(model);
-    Backend& backend = *model.backend;
-    auto logits = backend.Allocate(std::min(kHeadRows, ctx) * model.description.vocab_size);
-    if (!logits) return logits.error();
-    auto targets = backend.Allocate(ctx - 1, ElementType::kI32);
-    if (!targets) return targets.error();
-    auto nll = backend.Allocate(ctx - 1, ElementType::kF64);
-    if (!nll) return nll.error();
-    scorer.logits_ = std::move(*logits);
-    scorer.targets_ = std::move(*targets);
-    scorer.nll_ = std::move(*nll);
+    const auto allocated =
+        model.backend->AllocateAll({{&scorer.logits_, std::min(kHeadRows, ctx) * model.description.vocab_size},
+                                    {&scorer.targets_, ctx - 1, ElementType::kI32},
+                                    {&scorer.nll_, ctx - 1, ElementType::kF64}});
+    if (!allocated) return allocated.error();
     return scorer;
   }
 

@@ -20,6 +20,7 @@
 namespace marlin {
 
 struct ByteLevelBpe {
+  static constexpr std::string_view kName = "byte-level BPE";  // for people
   bool nfc = false;  // text is normalized to NFC first
   std::vector<PreTokenizerStep> steps;
   std::vector<std::string> vocabulary;  // by id, spelled in the byte alphabet

@@ -170,9 +170,8 @@ Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted) {
     }
     return Bad(path, "has no config.json; want a Hugging Face model folder or a GGUF file");
   }
-  auto config = ReadJson(path / "config.json", kMaxConfig);
-  if (!config) return config.error();
-  checkpoint.config = std::move(*config);
+  if (auto status = ReadJson(path / "config.json", kMaxConfig).MoveTo(checkpoint.config); !status)
+    return status.error();
   if (auto status = CheckQuantization(checkpoint); !status) return status.error();
   Status status;
   if (Exists(path / kSingleFile)) {

@@ -156,9 +156,8 @@ Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   if (!json_text) return json_text.error();
   std::string config_text;
   if (IsListed(config_path)) {
-    auto read = ReadFile(config_path, kLongestTokenizerFile_bytes);
-    if (!read) return read.error();
-    config_text = std::move(*read);
+    if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
+      return status.error();
   }
   return FromHuggingFace(*json_text, config_text, json_path.string());
 }
@@ -183,6 +182,9 @@ std::string Tokenizer::Decode(std::span<const std::int32_t> ids) const {
   return text;
 }
 
+std::string_view Tokenizer::kind() const {
+  return std::visit([](const auto& kind) { return kind.kName; }, impl_->spec.kind);
+}
 std::size_t Tokenizer::vocab_size() const { return impl_->pieces.size(); }
 bool Tokenizer::adds_bos() const { return impl_->spec.adds_bos; }
 std::int32_t Tokenizer::bos() const { return impl_->spec.bos; }

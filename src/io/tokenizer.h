@@ -39,6 +39,7 @@ class Tokenizer {
   // Ids to bytes; a lone token may be a part of a UTF-8 sequence. Ids out of range become nothing.
   std::string Decode(std::span<const std::int32_t> ids) const;
 
+  std::string_view kind() const;  // "byte-level BPE"
   std::size_t vocab_size() const;
   bool adds_bos() const;              // BOS policy of the model, as in methodology.md
   std::int32_t bos() const;           // -1 = none

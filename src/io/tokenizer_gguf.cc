@@ -193,14 +193,10 @@ Result<TokenizerSpec> SpecFromGguf(const GgufFile& file, std::string_view where)
   bpe.steps = StepsOf((*pre)->words);
   bpe.nfc = (*pre)->nfc;
   bpe.ignore_merges = (*pre)->ignore_merges;
-  auto vocabulary = ReadVocabulary(file, where);
-  if (!vocabulary) return vocabulary.error();
-  bpe.vocabulary = std::move(*vocabulary);
+  if (auto status = ReadVocabulary(file, where).MoveTo(bpe.vocabulary); !status) return status.error();
   const auto index = IndexVocabulary(bpe.vocabulary, where);
   if (!index) return index.error();
-  auto merges = ReadMerges(file, where, *index);
-  if (!merges) return merges.error();
-  bpe.merges = std::move(*merges);
+  if (auto status = ReadMerges(file, where, *index).MoveTo(bpe.merges); !status) return status.error();
   TokenizerSpec spec;
   spec.kind = std::move(bpe);
   spec.adds_bos = (*pre)->adds_bos;

@@ -1,6 +1,6 @@
 // A tokenizer as data, independent of the file format. The readers fill it, Tokenizer runs it, tokenizer_json.h writes
-// it. A kind of tokenization is an alternative of Tokenization: a struct with a `vocabulary` (spellings by id) in a
-// file of its own, with the functions that byte_level_bpe.h has. The compiler names the places that want them.
+// it. A kind of tokenization is an alternative of Tokenization: a struct with a name and a vocabulary (spellings by id)
+// in a file of its own, with the functions that byte_level_bpe.h has. The compiler names the places that want them.
 #pragma once
 
 #include <cstddef>

@@ -26,7 +26,6 @@ class Weight : public DeviceObject {
   virtual Result<std::unique_ptr<Weight>> Clone() const = 0;  // the same weights elsewhere. Errors: kResource
   virtual std::string_view kernel() const = 0;                // which row of the kernel table serves it
 
- protected:
   using DeviceObject::DeviceObject;
 };
 
@@ -41,7 +40,6 @@ class KvCache : public DeviceObject {
  public:
   virtual std::size_t resident_bytes() const = 0;
 
- protected:
   using DeviceObject::DeviceObject;
 };
 

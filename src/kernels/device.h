@@ -10,9 +10,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "base/check.h"
 #include "base/result.h"
@@ -46,8 +48,14 @@ class Buffer : public DeviceObject {
  public:
   virtual std::size_t bytes() const = 0;
 
- protected:
   using DeviceObject::DeviceObject;
+};
+
+// A buffer to allocate, and where it goes.
+struct BufferRequest {
+  std::unique_ptr<Buffer>* to;
+  std::size_t elements;
+  ElementType type = ElementType::kF32;
 };
 
 // A matrix in a buffer: a handle, which can be cut but not read. Row-major.
@@ -89,6 +97,17 @@ class Device {
 
   // Errors: kResource.
   virtual Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type = ElementType::kF32) = 0;
+
+  // A buffer for each request of a range. Errors: kResource.
+  template <class Requests = std::initializer_list<BufferRequest>>
+  Status AllocateAll(const Requests& requests) {
+    for (const BufferRequest& request : requests) {
+      auto buffer = Allocate(request.elements, request.type);
+      if (!buffer) return buffer.error();
+      *request.to = *std::move(buffer);
+    }
+    return {};
+  }
 
   // Bytes of all rows, without gaps. `from` may be changed after the call. `to` of a download is undefined before
   // Synchronize and exists until then.

@@ -17,7 +17,9 @@ namespace {
 
 // The host has no way from a handle to what lies in device memory: a read does not compile.
 template <class T>
-concept GivesAPointer = requires(T object) { object.data(); };
+concept GivesAPointer = requires(T object) {
+  object.data();
+};
 static_assert(!GivesAPointer<Buffer> && !GivesAPointer<DeviceTensor> && !GivesAPointer<Weight> &&
               !GivesAPointer<KvCache>);
 
@@ -145,7 +147,8 @@ TEST(GlassOperations, GiveTheBitsOfTheBackendInside) {
     const auto cache = std::move(*device.AllocateCache({1, 8, 2, 16}));
     const MatrixView<const float> keys(x.data(), kTokens, 32, kCols);
     device.Append(*cache, 0, 0, keys, keys);
-    device.Attention({{embedded.data(), kTokens, kCols}, cache.get(), 0, 4, 0, 0.25f}, {attended.data(), kTokens, kCols});
+    device.Attention({{embedded.data(), kTokens, kCols}, cache.get(), 0, 4, 0, 0.25f},
+                     {attended.data(), kTokens, kCols});
     keep(attended);
     device.GatedActivation(Activation::kSilu, {embedded.data(), kTokens, kCols}, rows);
     device.Add({embedded.data(), kTokens, kCols}, rows);

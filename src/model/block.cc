@@ -14,6 +14,7 @@ namespace {
 
 const Attention& AttentionOf(const Block& block) { return std::get<Attention>(block.mixer); }
 const FeedForward& FeedForwardOf(const Block& block) { return std::get<FeedForward>(block.feed_forward); }
+std::span<float> Values(MatrixView<float> matrix) { return {matrix.data, matrix.rows * matrix.cols}; }
 
 // Sizes that are enough for every block.
 struct Widths {
@@ -31,28 +32,21 @@ Widths WidthsOf(const Description& description) {
   return out;
 }
 
-// A buffer of a scratch.
-struct ScratchPart {
-  std::unique_ptr<Buffer> BlockScratch::*buffer;
-  std::size_t elements;
-  ElementType type = ElementType::kF32;
-};
-
-std::array<ScratchPart, 11> PartsFor(const Description& d, const BatchLimits& limits) {
+std::array<BufferRequest, 11> BuffersOf(BlockScratch& scratch, const Description& d, const BatchLimits& limits) {
   const Widths widths = WidthsOf(d);
   const std::size_t m = limits.tokens;
   const std::size_t angles = limits.context * d.ropes[0].frequencies.size();
-  return {{{&BlockScratch::normed, m * d.hidden_size},
-           {&BlockScratch::q, m * widths.q},
-           {&BlockScratch::k, m * widths.kv},
-           {&BlockScratch::v, m * widths.kv},
-           {&BlockScratch::attention, m * widths.q},
-           {&BlockScratch::gate, m * widths.inner},
-           {&BlockScratch::up, m * widths.inner},
-           {&BlockScratch::projected, m * d.hidden_size},
-           {&BlockScratch::cos, angles},
-           {&BlockScratch::sin, angles},
-           {&BlockScratch::positions, m, ElementType::kI32}}};
+  return {{{&scratch.normed, m * d.hidden_size},
+           {&scratch.q, m * widths.q},
+           {&scratch.k, m * widths.kv},
+           {&scratch.v, m * widths.kv},
+           {&scratch.attention, m * widths.q},
+           {&scratch.gate, m * widths.inner},
+           {&scratch.up, m * widths.inner},
+           {&scratch.projected, m * d.hidden_size},
+           {&scratch.cos, angles},
+           {&scratch.sin, angles},
+           {&scratch.positions, m, ElementType::kI32}}};
 }
 
 // Angle of pair i at position p = p * frequency[i], in fp32 as models are trained.
@@ -82,18 +76,16 @@ std::size_t WidestBetween(const Description& description) {
 }
 
 std::size_t BlockScratch::Bytes(const Description& description, const BatchLimits& limits) {
+  BlockScratch none;
   std::size_t bytes = 0;
-  for (const ScratchPart& part : PartsFor(description, limits)) bytes += part.elements * BytesOf(part.type);
+  for (const auto& buffer : BuffersOf(none, description, limits)) bytes += buffer.elements * BytesOf(buffer.type);
   return bytes;
 }
 
 Result<BlockScratch> BlockScratch::Create(const Description& description, Backend& backend, const BatchLimits& limits) {
   BlockScratch scratch;
-  for (const ScratchPart& part : PartsFor(description, limits)) {
-    auto buffer = backend.Allocate(part.elements, part.type);
-    if (!buffer) return buffer.error();
-    scratch.*part.buffer = std::move(*buffer);
-  }
+  const auto buffers = BuffersOf(scratch, description, limits);
+  if (auto status = backend.AllocateAll(buffers); !status) return status.error();
   UploadAngles(description.ropes[0].frequencies, limits.context, scratch, backend);
   return scratch;
 }
@@ -109,16 +101,8 @@ namespace {
 // A block at work: what its parts share.
 class BlockParts {
  public:
-  BlockParts(Backend& backend, const LoadedBlock& block, const BlockScratch& scratch, const BlockState& state,
-             const InputObserver& observer)
-      : backend_(backend),
-        block_(block.block),
-        loaded_(block.parts),
-        attention_(AttentionOf(block_)),
-        part_(FeedForwardOf(block_)),
-        scratch_(scratch),
-        state_(state),
-        observer_(observer) {}
+  BlockParts(Backend& backend, const LoadedBlock& block, const BlockScratch& scratch, const BlockState& state)
+      : backend_(backend), block_(block.block), loaded_(block.parts), scratch_(scratch), state_(state) {}
 
   // What the part multiplies.
   DeviceTensor Input(std::size_t input) const {
@@ -131,7 +115,6 @@ class BlockParts {
   }
 
   void Run(std::size_t input) const {
-    if (observer_) observer_(input, Input(input));
     switch (input) {
       case 0:
         return Attend();
@@ -210,7 +193,7 @@ class BlockParts {
     const auto gate = View(scratch_.gate, m_, ColsOf(3));
     const auto up = View(scratch_.up, m_, ColsOf(3));
     Multiply(2, {gate, up});
-    backend_.GatedActivation(part_.activation, gate, up);
+    backend_.GatedActivation(FeedForwardOf(block_).activation, gate, up);
   }
 
   void Project(std::size_t input) const {
@@ -222,35 +205,32 @@ class BlockParts {
   Backend& backend_;
   const Block& block_;
   const LoadedParts& loaded_;
-  const Attention& attention_;
-  const FeedForward& part_;
   const BlockScratch& scratch_;
   const BlockState& state_;
-  const InputObserver& observer_;
-  std::size_t m_ = state_.hidden.rows;
+  const Attention& attention_ = AttentionOf(block_);
+  const std::size_t m_ = state_.hidden.rows;
 };
 
 }  // namespace
 
 void RunBlock(Backend& backend, const LoadedBlock& block, const BlockScratch& scratch, const BlockState& state,
               const InputObserver& observer) {
-  const BlockParts parts(backend, block, scratch, state, observer);
-  for (std::size_t input = 0; input < block.block.inputs.size(); ++input) parts.Run(input);
+  const BlockParts parts(backend, block, scratch, state);
+  for (std::size_t input = 0; input < block.block.inputs.size(); ++input) {
+    if (observer) observer(input, parts.Input(input));
+    parts.Run(input);
+  }
 }
 
 Result<BlockRunner> BlockRunner::Create(const Description& description, Backend& backend, std::size_t tokens) {
   BlockRunner runner;
   runner.description_ = &description;
   runner.backend_ = &backend;
-  auto scratch = BlockScratch::Create(description, backend, {tokens, tokens});
-  if (!scratch) return scratch.error();
-  runner.scratch_ = std::move(*scratch);
-  auto ids = backend.Allocate(tokens, ElementType::kI32);
-  if (!ids) return ids.error();
-  runner.tokens_ = std::move(*ids);
-  auto hidden = backend.Allocate(tokens * description.hidden_size);
-  if (!hidden) return hidden.error();
-  runner.hidden_ = std::move(*hidden);
+  if (auto status = BlockScratch::Create(description, backend, {tokens, tokens}).MoveTo(runner.scratch_); !status)
+    return status.error();
+  const auto allocated = backend.AllocateAll(
+      {{&runner.tokens_, tokens, ElementType::kI32}, {&runner.hidden_, tokens * description.hidden_size}});
+  if (!allocated) return allocated.error();
   const Attention& attention = AttentionOf(description.blocks[0]);
   auto cache = backend.AllocateCache({1, tokens, attention.kv_heads, attention.head_dim});
   if (!cache) return cache.error();
@@ -262,12 +242,6 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
 BlockState BlockRunner::State(std::size_t tokens) const {
   return {View(hidden_, tokens, description_->hidden_size), {&cache_, 1}, 0};
 }
-
-namespace {
-
-std::span<float> Values(MatrixView<float> matrix) { return {matrix.data, matrix.rows * matrix.cols}; }
-
-}  // namespace
 
 Status BlockRunner::Embed(const Weight& table, std::span<const std::int32_t> tokens, MatrixView<float> hidden) {
   const DeviceTensor ids = View(tokens_, tokens.size(), 1, ElementType::kI32);
@@ -298,7 +272,7 @@ Status BlockRunner::ShowInput(const LoadedBlock& block, std::size_t input, const
                               const InputObserver& observer) {
   Load(input, at);
   const BlockState state = State(at.hidden.rows);
-  observer(input, BlockParts(*backend_, block, scratch_, state, observer).Input(input));
+  observer(input, BlockParts(*backend_, block, scratch_, state).Input(input));
   return backend_->Synchronize();
 }
 
@@ -306,8 +280,7 @@ Status BlockRunner::RunToInput(const LoadedBlock& block, std::size_t input, Matr
                                const InputObserver& observer) {
   const BlockState state = State(hidden.rows);
   backend_->Upload(std::span(hidden.data, hidden.rows * hidden.cols), state.hidden);
-  const InputObserver nobody;
-  const BlockParts parts(*backend_, block, scratch_, state, nobody);
+  const BlockParts parts(*backend_, block, scratch_, state);
   for (std::size_t before = 0; before < input; ++before) parts.Run(before);
   observer(input, parts.Input(input));
   return backend_->Synchronize();
@@ -316,8 +289,7 @@ Status BlockRunner::RunToInput(const LoadedBlock& block, std::size_t input, Matr
 Status BlockRunner::RunPart(const LoadedBlock& block, std::size_t input, const Midway& at) {
   Load(input, at);
   const BlockState state = State(at.hidden.rows);
-  const InputObserver nobody;
-  BlockParts(*backend_, block, scratch_, state, nobody).Run(input);
+  BlockParts(*backend_, block, scratch_, state).Run(input);
   if (input == BetweenOf(input)) return backend_->Read(state.hidden, Values(at.hidden));
   return backend_->Read(Between(input, at), Values(at.between));
 }

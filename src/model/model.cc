@@ -57,7 +57,8 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
   session.model_ = &model;
   session.context_ = context;
   session.max_batch_ = max_batch;
-  auto scratch = BlockScratch::Create(description, *model.backend, {context, max_batch * sequences});
+  const std::size_t rows = max_batch * sequences;
+  auto scratch = BlockScratch::Create(description, *model.backend, {context, rows});
   if (!scratch) return scratch.error();
   session.scratch_ = std::move(*scratch);
   for (std::size_t s = 0; s < sequences; ++s) {
@@ -65,12 +66,9 @@ Result<Session> Session::Create(const Model& model, std::size_t context, std::si
     if (!cache) return cache.error();
     session.caches_.push_back(std::move(*cache));
   }
-  auto tokens = model.backend->Allocate(max_batch * sequences, ElementType::kI32);
-  if (!tokens) return tokens.error();
-  session.tokens_ = std::move(*tokens);
-  auto hidden = model.backend->Allocate(max_batch * sequences * description.hidden_size);
-  if (!hidden) return hidden.error();
-  session.hidden_ = std::move(*hidden);
+  const auto allocated = model.backend->AllocateAll(
+      {{&session.tokens_, rows, ElementType::kI32}, {&session.hidden_, rows * description.hidden_size}});
+  if (!allocated) return allocated.error();
   return session;
 }
 

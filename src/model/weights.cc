@@ -172,13 +172,11 @@ Result<LoadedParts> LoadParts(Loader& loader, const Description& description, co
   }
   for (const Matrix& matrix : parts.matrices) {
     Linear& linear = loaded.matrices.emplace_back();
-    auto weight = loader.Matrix(matrix.name, matrix.rows, matrix.cols);
-    if (!weight) return weight.error();
-    linear.weight = std::move(*weight);
+    if (auto status = loader.Matrix(matrix.name, matrix.rows, matrix.cols).MoveTo(linear.weight); !status)
+      return status.error();
     if (!matrix.bias) continue;
-    auto bias = loader.Vector(description.NameOf(*matrix.bias), matrix.rows);
-    if (!bias) return bias.error();
-    linear.bias = std::move(*bias);
+    if (auto status = loader.Vector(description.NameOf(*matrix.bias), matrix.rows).MoveTo(linear.bias); !status)
+      return status.error();
   }
   return loaded;
 }
@@ -232,9 +230,7 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& des
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded) {
   Loader loader(checkpoint, backend, precision, progress, description.tensors.size(), rounded);
   Weights weights;
-  auto around = LoadParts(loader, description, description);
-  if (!around) return around.error();
-  weights.around = std::move(*around);
+  if (auto status = LoadParts(loader, description, description).MoveTo(weights.around); !status) return status.error();
   for (const Block& block : description.blocks) {
     auto loaded = LoadParts(loader, description, block);
     if (!loaded) return loaded.error();

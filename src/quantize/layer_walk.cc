@@ -8,13 +8,6 @@
 #include "model/sizes.h"
 
 namespace marlin {
-Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x) {
-  const Status status = statistics.Add(x);
-  if (status.ok()) return status;
-  return Error{status.error().code,
-               fmt::format("calibration window {}, {}: {}", place.window, place.input, status.error().message)};
-}
-
 std::uint64_t LayerWalk::Bytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram) {
   const std::uint64_t hidden =
       std::uint64_t{windows} * ctx * (description.hidden_size + WidestBetween(description)) * sizeof(float);
@@ -35,9 +28,8 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
   walk.backend_ = &backend;
   walk.windows_ = &windows;
   walk.between_parts_ = between;
-  auto runner = BlockRunner::Create(description, backend, windows.ctx);
-  if (!runner) return runner.error();
-  walk.runner_ = std::move(*runner);
+  if (auto status = BlockRunner::Create(description, backend, windows.ctx).MoveTo(walk.runner_); !status)
+    return status.error();
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
   walk.hidden_.resize(windows.begins.size() * windows.ctx * description.hidden_size);
@@ -56,10 +48,7 @@ MatrixView<float> LayerWalk::Hidden(std::size_t window) {
 Status LayerWalk::Load() {
   MARLIN_CHECK(next_ < description_->blocks.size(), "no layer after the last");
   if (layer_) return {};
-  auto layer = source_->LoadBlock(*backend_, next_);
-  if (!layer) return layer.error();
-  layer_ = std::move(*layer);
-  return {};
+  return source_->LoadBlock(*backend_, next_).MoveTo(layer_);
 }
 
 void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window) const {
@@ -91,14 +80,7 @@ Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress
     if (!ran) return ran.error();
     Report(progress, {0, 2}, w);
   }
-  BlockStatistics statistics;
-  for (StatisticsGatherer& gatherer : gatherers) {
-    auto read = gatherer.Read();
-    if (!read) return read.error();
-    gatherer.Free();
-    statistics.push_back(std::move(*read));
-  }
-  return statistics;
+  return FinishAll(gatherers);
 }
 
 // What the layer at hand will be once it is stored.
@@ -124,9 +106,7 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
     const EncodedMatrix* quantized = find(wanted.name);
     const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(description_->NameOf(wanted.source));
     if (matrix == nullptr) continue;
-    auto weight = backend_->Pack(matrix->view());
-    if (!weight) return weight.error();
-    linear.weight = std::move(*weight);
+    if (auto status = backend_->Pack(matrix->view()).MoveTo(linear.weight); !status) return status;
   }
   return {};
 }

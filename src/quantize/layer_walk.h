@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <functional>
-#include <string_view>
 #include <vector>
 
 #include "base/progress.h"
@@ -25,15 +24,6 @@ struct CalibrationWindows {
   std::size_t ctx = 0;
   std::string text_name, text_sha256;
 };
-
-// Position in the calibration, for errors.
-struct InputPlace {
-  std::size_t window = 0;
-  std::string_view input;  // the first matrix that reads it
-};
-
-// StatisticsGatherer::Add, whose errors say where.
-Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x);
 
 // How a walk part by part comes to the next input of a block: it keeps the activations between the parts, or it runs
 // the block again from its hidden state. The bits are the same. The second takes less memory and more time.

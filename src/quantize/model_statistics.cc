@@ -221,10 +221,7 @@ ModelGatherer::ModelGatherer(Backend& backend, bool gram, ModelStatistics so_far
 }
 
 Status ModelGatherer::Add(std::size_t block, std::size_t input, const DeviceTensor& x) {
-  auto status = blocks_[block][input].Add(x);
-  if (status.ok()) return status;
-  return Error{status.error().code, fmt::format("window {}, {}: {}", moments_.source.seen, moments_.names[block][input],
-                                                status.error().message)};
+  return AddInput(blocks_[block][input], {moments_.source.seen, moments_.names[block][input]}, x);
 }
 
 Status ModelGatherer::Write(const std::filesystem::path& file) {
@@ -237,21 +234,14 @@ Status ModelGatherer::Write(const std::filesystem::path& file) {
   }
   InputStatistics read;
   return WriteInputs(moments_, gram, file, [&](std::size_t block, std::size_t input) -> Result<const InputStatistics*> {
-    auto all = blocks_[block][input].Read();
-    if (!all) return all.error();
-    read = std::move(*all);
+    if (auto status = blocks_[block][input].Read().MoveTo(read); !status) return status.error();
     return &read;
   });
 }
 
 Result<ModelStatistics> ModelGatherer::Finish() && {
   for (std::size_t b = 0; b < blocks_.size(); ++b) {
-    for (std::size_t i = 0; i < blocks_[b].size(); ++i) {
-      auto all = blocks_[b][i].Read();
-      if (!all) return all.error();
-      moments_.blocks[b][i] = std::move(*all);
-      blocks_[b][i].Free();
-    }
+    if (auto status = FinishAll(blocks_[b]).MoveTo(moments_.blocks[b]); !status) return status.error();
   }
   return std::move(moments_);
 }

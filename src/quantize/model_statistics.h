@@ -29,8 +29,6 @@ struct StatisticsSource {
   std::size_t seen = 0;
 };
 
-using BlockStatistics = std::vector<InputStatistics>;  // in the order of Block::inputs
-
 struct ModelStatistics {
   StatisticsSource source;
   std::vector<std::vector<std::string>> names;  // of the first matrix of each input

@@ -72,9 +72,7 @@ Result<std::map<std::string, std::string>> CompanionFiles(const Checkpoint& chec
   for (const char* name : {"generation_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
     std::error_code code;
     if (!fs::exists(checkpoint.path / name, code)) continue;
-    auto text = ReadFile(checkpoint.path / name, kSmall);
-    if (!text) return text.error();
-    files[name] = std::move(*text);
+    if (auto status = ReadFile(checkpoint.path / name, kSmall).MoveTo(files[name]); !status) return status.error();
   }
   return files;
 }
@@ -310,9 +308,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   summary.fp16_bytes = 2 * CountParameters(*description);
   auto plan = PlanFolder(*source, options, *formats, summary);
   if (!plan) return plan.error();
-  auto files = CompanionFiles(checkpoint);
-  if (!files) return files.error();
-  plan->files = std::move(*files);
+  if (auto status = CompanionFiles(checkpoint).MoveTo(plan->files); !status) return status.error();
   SortByExecution(*description, plan->weights);
   Provenance& provenance = plan->provenance;
   provenance.method = recipe->name;
@@ -322,9 +318,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   provenance.source_type = SourceType(checkpoint);
   provenance.source_sha256 = options.source_sha256;
   if (provenance.source_sha256.empty()) {
-    auto hash = HashCheckpoint(checkpoint);
-    if (!hash) return hash.error();
-    provenance.source_sha256 = std::move(*hash);
+    if (auto status = HashCheckpoint(checkpoint).MoveTo(provenance.source_sha256); !status) return status.error();
   }
   provenance.program = options.program;
   provenance.calibration = DescribeCalibration(options);

@@ -202,9 +202,8 @@ Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index
     if (!weight) return weight.error();
     linear.weight = std::move(*weight);
     if (!matrix.bias) continue;
-    auto bias = LoadVector(description_->NameOf(*matrix.bias), backend);
-    if (!bias) return bias.error();
-    linear.bias = std::move(*bias);
+    if (auto status = LoadVector(description_->NameOf(*matrix.bias), backend).MoveTo(linear.bias); !status)
+      return status.error();
   }
   return loaded;
 }

@@ -74,13 +74,7 @@ DeviceTensor StatisticsGatherer::GramTensor() const { return View(gram_, moments
 // Memory on the device, once the number of channels is known.
 Status StatisticsGatherer::Reserve(std::size_t channels) {
   if (sums_ != nullptr) return {};
-  auto sums = backend_->Allocate(2 * channels, ElementType::kF64);
-  if (!sums) return sums.error();
-  auto largest = backend_->Allocate(channels);
-  if (!largest) return largest.error();
-  sums_ = std::move(*sums);
-  largest_ = std::move(*largest);
-  return {};
+  return backend_->AllocateAll({{&largest_, channels}, {&sums_, 2 * channels, ElementType::kF64}});
 }
 
 Status StatisticsGatherer::Add(const DeviceTensor& x) {
@@ -105,9 +99,7 @@ Status StatisticsGatherer::Add(const DeviceTensor& x) {
   }
   if (keep_gram_) {
     if (gram_ == nullptr) {
-      auto gram = backend_->Allocate(k * k);
-      if (!gram) return gram.error();
-      gram_ = std::move(*gram);
+      if (auto status = backend_->AllocateAll({{&gram_, k * k}}); !status) return status;
       backend_->Upload(moments_.gram, GramTensor());
       moments_.gram = {};
     }
@@ -117,18 +109,35 @@ Status StatisticsGatherer::Add(const DeviceTensor& x) {
   return {};
 }
 
-void StatisticsGatherer::Free() {
-  sums_.reset();
-  largest_.reset();
-  gram_.reset();
-}
-
 Result<InputStatistics> StatisticsGatherer::Read() const {
   InputStatistics all = moments_;
   if (gram_ == nullptr) return all;
   all.gram.resize(all.channels() * all.channels());
   if (auto status = backend_->Read(GramTensor(), all.gram); !status) return status.error();
   return all;
+}
+
+Result<InputStatistics> StatisticsGatherer::Finish() {
+  auto all = Read();
+  for (auto* buffer : {&sums_, &largest_, &gram_}) buffer->reset();
+  return all;
+}
+
+Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x) {
+  const Status status = statistics.Add(x);
+  if (status.ok()) return status;
+  return Error{status.error().code,
+               fmt::format("calibration window {}, {}: {}", place.window, place.input, status.error().message)};
+}
+
+Result<BlockStatistics> FinishAll(std::vector<StatisticsGatherer>& gatherers) {
+  BlockStatistics statistics;
+  for (StatisticsGatherer& gatherer : gatherers) {
+    auto all = gatherer.Finish();
+    if (!all) return all.error();
+    statistics.push_back(*std::move(all));
+  }
+  return statistics;
 }
 
 Status Merge(InputStatistics& into, const InputStatistics& from) {

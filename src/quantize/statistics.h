@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -41,8 +42,8 @@ class StatisticsGatherer {
 
   // Everything that was gathered. Errors: those of the device.
   Result<InputStatistics> Read() const;
-  // Gives the memory on the device back. Nothing is added afterwards.
-  void Free();
+  // The same, and gives the memory on the device back. Nothing is added afterwards.
+  Result<InputStatistics> Finish();
 
  private:
   Status Reserve(std::size_t channels);
@@ -55,6 +56,20 @@ class StatisticsGatherer {
   std::unique_ptr<Buffer> largest_;  // [1, k] of the last tokens
   std::unique_ptr<Buffer> gram_;     // [k, k]
 };
+
+// Position in the calibration, for errors.
+struct InputPlace {
+  std::size_t window = 0;
+  std::string_view input;  // the first matrix that reads it
+};
+
+// StatisticsGatherer::Add, whose errors say where.
+Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x);
+
+using BlockStatistics = std::vector<InputStatistics>;  // in the order of Block::inputs
+
+// StatisticsGatherer::Finish of one input after the other.
+Result<BlockStatistics> FinishAll(std::vector<StatisticsGatherer>& gatherers);
 
 // Adds the statistics of another run. An empty side is neutral. Errors: kInput (other k), kUsage (only one kept X^T X).
 Status Merge(InputStatistics& into, const InputStatistics& from);

@@ -19,10 +19,7 @@ inline Status Accumulate(InputStatistics& stats, MatrixView<const float> x, cons
   backend->Upload(std::span(x.data, x.rows * x.cols), on_device);
   StatisticsGatherer gatherer(*backend, keep_gram, stats);
   if (auto status = gatherer.Add(on_device); !status) return status;
-  auto all = gatherer.Read();
-  if (!all) return all.error();
-  stats = std::move(*all);
-  return {};
+  return gatherer.Read().MoveTo(stats);
 }
 
 }  // namespace marlin

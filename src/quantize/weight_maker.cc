@@ -103,9 +103,7 @@ Result<BlockTensors> WeightMaker::Scale(std::size_t layer, BlockStatistics& stat
   BlockFormats formats(block);
   for (const auto& [name, place] : places_) {
     if (place.layer != layer) continue;
-    auto values = source_->Values(place.tensor);
-    if (!values) return values.error();
-    place.In(tensors) = std::move(*values);
+    if (auto status = source_->Values(place.tensor).MoveTo(place.In(tensors)); !status) return status.error();
     place.In(formats) = formats_.at(name);
   }
   if (auto status = CheckLayer(layer, tensors); !status) return status.error();
@@ -189,9 +187,7 @@ Status WeightMaker::WalkTo(std::size_t layer) {
     if (kept) {
       layer_ = std::move(*kept);
     } else {
-      auto made = by_parts ? MakeByParts(next_) : MakeScaled(next_);
-      if (!made) return made.error();
-      layer_ = std::move(*made);
+      if (auto status = (by_parts ? MakeByParts(next_) : MakeScaled(next_)).MoveTo(layer_); !status) return status;
       if (input_.store) {
         if (auto status = input_.store->Save(next_, layer_); !status) return status.error();
       }

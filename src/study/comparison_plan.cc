@@ -123,9 +123,8 @@ Result<Opened> OpenModel(const std::filesystem::path& path, const ComparisonOpti
   }
   std::optional<CalibrationWindows> calibration;
   if (const ComparisonCalibration* from = options.calibration) {
-    auto cut = CutCalibration(*tokenizer, from->text, from->ctx, from->windows);
-    if (!cut) return cut.error();
-    calibration = std::move(*cut);
+    if (auto status = CutCalibration(*tokenizer, from->text, from->ctx, from->windows).MoveTo(calibration); !status)
+      return status.error();
   }
   std::vector<std::shared_ptr<const ImportedModel>> imports;
   for (const ImportRequest& request : options.imports) {

@@ -10,19 +10,13 @@ namespace marlin {
 Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ctx) {
   HeadDivergence divergence(model, ctx);
   const std::size_t rows = std::min(kHeadRows, ctx);
-  struct Part {
-    std::unique_ptr<Buffer>* buffer;
-    std::size_t cols;
-    ElementType type = ElementType::kF32;
-  };
-  for (const Part& part :
-       {Part{&divergence.states_, model.description.hidden_size}, Part{&divergence.base_, model.description.vocab_size},
-        Part{&divergence.other_, model.description.vocab_size}, Part{&divergence.targets_, 1, ElementType::kI32},
-        Part{&divergence.tokens_, kDivergenceColumns, ElementType::kF64}}) {
-    auto allocated = model.backend->Allocate(rows * part.cols, part.type);
-    if (!allocated) return allocated.error();
-    *part.buffer = std::move(*allocated);
-  }
+  const auto allocated =
+      model.backend->AllocateAll({{&divergence.states_, rows * model.description.hidden_size},
+                                  {&divergence.base_, rows * model.description.vocab_size},
+                                  {&divergence.other_, rows * model.description.vocab_size},
+                                  {&divergence.targets_, rows, ElementType::kI32},
+                                  {&divergence.tokens_, rows * kDivergenceColumns, ElementType::kF64}});
+  if (!allocated) return allocated.error();
   return divergence;
 }
 

@@ -43,9 +43,7 @@ class Confirmation {
     base_.resize(windows_.held_out.begins.size());
     for (std::size_t w = 0; w < base_.size(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      auto states = States(w);
-      if (!states) return states.error();
-      base_[w] = std::move(*states);
+      if (auto status = States(w).MoveTo(base_[w]); !status) return status;
       if (progress_) progress_({"baseline on held-out windows", w + 1, base_.size(), "windows", ""});
     }
     return {};

@@ -97,15 +97,12 @@ class SensitivityWalk {
     ReadKept();
     for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) total_ += RunsOf(layer);
     Backend& backend = *model_.backend;
-    auto runner = BlockRunner::Create(model_.description, backend, windows_.ctx);
-    if (!runner) return runner.error();
-    runner_ = std::move(*runner);
+    if (auto status = BlockRunner::Create(model_.description, backend, windows_.ctx).MoveTo(runner_); !status)
+      return status;
     auto head = HeadDivergence::Create(model_, windows_.ctx);
     if (!head) return head.error();
     head_.emplace(std::move(*head));
-    auto rows = backend.Allocate(StateFloats());
-    if (!rows) return rows.error();
-    rows_ = std::move(*rows);
+    if (auto status = backend.Allocate(StateFloats()).MoveTo(rows_); !status) return status;
     for (auto* states : {&hidden_, &next_, &final_}) states->resize(WindowCount() * StateFloats());
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
@@ -152,13 +149,7 @@ class SensitivityWalk {
       if (!status.ok()) return status;
       if (!ran) return ran;
     }
-    statistics_.clear();
-    for (const StatisticsGatherer& gatherer : gatherers) {
-      auto read = gatherer.Read();
-      if (!read) return read.error();
-      statistics_.push_back(std::move(*read));
-    }
-    return {};
+    return FinishAll(gatherers).MoveTo(statistics_);
   }
 
   bool IsProbe(const PlanCandidate& candidate) const { return candidate.format == options_.probe; }

@@ -32,20 +32,15 @@ struct Biases {
 };
 
 Result<Biases> ParseBiases(const json& config, const Variant& variant) {
-  Biases out = {{variant.qkv_biases, false}, false};
-  if (!variant.qkv_biases) {
-    const auto bias = FlagOf(config, "attention_bias", false);
-    if (!bias) return bias.error();
-    out.attention = {*bias, *bias};
-  }
-  const auto bias = FlagOf(config, "mlp_bias", false);
-  if (!bias) return bias.error();
-  if (*bias && !variant.feed_forward_bias) {
+  bool attention = false, feed_forward = false;
+  const Status read = ReadFields(config, {{"attention_bias", &attention}, {"mlp_bias", &feed_forward}});
+  if (!read) return read.error();
+  if (feed_forward && !variant.feed_forward_bias) {
     return UnsupportedConfig(fmt::format("\"mlp_bias\" is true, and {} has no such biases", variant.architecture));
   }
   if (HasKey(config, kBiasesKey)) return Biases{};  // those of the list instead
-  out.feed_forward = *bias;
-  return out;
+  if (variant.qkv_biases) return Biases{{true, false}, feed_forward};
+  return Biases{{attention, attention}, feed_forward};
 }
 
 // Blocks from "max_window_layers" on have the window; a value beyond the last block says that none has.
