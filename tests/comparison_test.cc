@@ -1,5 +1,6 @@
 // The comparison and the report. A comparison that is killed anywhere and run again gives the records of an undisturbed
 // run.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "formats/formats.h"
 #include "tests/program.h"
 #include "tests/tiny_model.h"
 
@@ -17,6 +19,10 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+// The baseline and every 4-bit format.
+const std::size_t kRows = 1 + static_cast<std::size_t>(std::ranges::count(
+                                  Formats(), 4, [](const FormatRow& row) { return row.info.code_bits; }));
 
 class Comparison : public testing::Test {
  protected:
@@ -63,7 +69,7 @@ json Reproducible(const json& record) {
 TEST_F(Comparison, DryRunWritesNothing) {
   const RunResult run = RunProgram(Command("results", {"--dry-run"}));
   ASSERT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_NE(run.out.find("7 of 7 rows"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find(fmt::format("{0} of {0} rows", kRows)), std::string::npos) << run.out;
   EXPECT_FALSE(fs::exists(folder_ / "results"));
 }
 
@@ -75,11 +81,11 @@ TEST_F(Comparison, RecordsDoNotGoAmongAModelsFiles) {
   EXPECT_NE(run.err.find("is the folder of a model (it contains SHA256SUMS)"), std::string::npos) << run.err;
 }
 
-TEST_F(Comparison, SevenRowsAndAReport) {
+TEST_F(Comparison, EveryRowAndAReport) {
   const RunResult run = RunProgram(Command("results"));
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const auto records = Records("results");
-  ASSERT_EQ(records.size(), 7u);
+  ASSERT_EQ(records.size(), kRows);
   for (const auto& [name, record] : records) {
     EXPECT_EQ(record["perplexity"]["windows"], 23) << name;
     const json& timed = record["throughput"];
@@ -102,7 +108,7 @@ TEST_F(Comparison, SevenRowsAndAReport) {
     EXPECT_NE(record["command"].get<std::string>().find("bench comparison"), std::string::npos);
   }
   const RunResult again = RunProgram(Command("results"));
-  EXPECT_NE(again.out.find("0 of 7 rows"), std::string::npos) << again.out;
+  EXPECT_NE(again.out.find(fmt::format("0 of {} rows", kRows)), std::string::npos) << again.out;
   EXPECT_EQ(Records("results"), records) << "finished rows are left alone";
 
   const std::string out = (folder_ / "report").string();

@@ -48,8 +48,7 @@ inline constexpr std::size_t kMaxProposals = 128;
 // Propose weights of one group -> params worth trying when the error is to be small, Fit's first; returns how many.
 // Round  one weight -> the code whose decoded value is nearest; ties go to the even code magnitude.
 // Decode one code -> weight: scale times what the code and the zero point say. Exact in fp32 for every format here:
-// codes
-//        have at most 8 significant bits, scales 11.
+//        codes have at most 8 significant bits, scales 11. The code that equals the zero point is the weight 0.
 template <class F>
 concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params,
                           std::span<GroupParams, kMaxProposals> proposals) {

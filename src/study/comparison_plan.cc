@@ -290,11 +290,11 @@ std::string BaselineName(const std::string& source_type) {
 }
 
 bool SameGridAsSource(const std::string& source_type, const FormatInfo& format) {
+  if (const FormatRow* const own = FindFormat(source_type)) return own->info.family == format.family;
   // Integer grids with a scale per small group: codes of the one fall near codes of the other.
-  const bool four_bit_integers = source_type.starts_with("Q4_") || source_type.starts_with("int4");
-  const bool eight_bit_integers = source_type.starts_with("Q8_") || source_type.starts_with("int8");
-  return (format.family == "int4" && four_bit_integers) || (format.family == "int8" && eight_bit_integers) ||
-         (format.family == "fp4" && (source_type.starts_with("fp4") || source_type == "MXFP4"));
+  return (format.family == "int4" && source_type.starts_with("Q4_")) ||
+         (format.family == "int8" && source_type.starts_with("Q8_")) ||
+         (format.family == "fp4" && source_type == "MXFP4");
 }
 
 Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,

@@ -3,7 +3,6 @@
 //
 //   kStep, kStepBytes   k per step, and its bytes for all 64 rows
 //   kVectorBytes        from one vector of rows to the next
-//   kHasScales
 //   Zero                what decoding needs of the group's header for one vector of rows; LoadZero(header, rows)
 //   Step                Load(bytes, zero); Value<kK>(step, zero): the vector of column kK of the step
 //   Scale(header, row)  fp32 scales of one vector of rows
