@@ -18,6 +18,9 @@ ALLOWED = {
     "cli": "base formats io kernels model quantize eval bench report study",
 }
 
+# Headers that give pointers into device memory: for backends alone.
+PRIVATE = {"kernels/host_buffer.h"}
+
 
 def check(root: pathlib.Path) -> int:
     bad = 0
@@ -39,6 +42,9 @@ def check(root: pathlib.Path) -> int:
                 bad += 1
             elif "/" in found[1] and target != room and target not in ALLOWED[room].split():
                 print(f"{path}:{number}: {room} must not include {target}")
+                bad += 1
+            elif found[1] in PRIVATE and target != room:
+                print(f"{path}:{number}: {found[1]} is for {target} alone")
                 bad += 1
     return bad
 

@@ -201,7 +201,7 @@ void RegisterCalibrate(Verb parent) {
   verb.AddFlag("--full-gram", options->gram, "Also collect X^T X of every input, which gptq uses");
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
   AddAcceptUnknown(verb, options->accept_unknown);
-  AddBackendOptions(verb, options->backend, kExactActivations);
+  AddExactBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunCalibrate(*options, invocation); });
 }
 

@@ -227,7 +227,7 @@ void RegisterPlan(Verb parent) {
   verb.Add("-o,--output", options->output, "File to write").Required().NamesFile();
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
   AddAcceptUnknown(verb, options->accept_unknown);
-  AddBackendOptions(verb, options->backend, kExactActivations);
+  AddExactBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunPlan(*options, invocation); });
 }
 

@@ -14,7 +14,7 @@
 
 namespace marlin {
 
-void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activations) {
+void AddExactBackendOptions(Verb& verb, BackendOptions& options) {
   std::vector<std::string> backends;
   std::string help;
   for (const BackendRow& row : Backends()) {
@@ -25,7 +25,11 @@ void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activati
   verb.Add("--isa", options.isa,
            fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()))
       .Names();
-  options.activations = activations;
+}
+
+void AddBackendOptions(Verb& verb, BackendOptions& options) {
+  AddExactBackendOptions(verb, options);
+  options.activations = kUsedActivations;
   std::vector<std::string> names;
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
   verb.Add("--activations", options.activations,

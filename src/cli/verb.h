@@ -28,8 +28,9 @@ struct BackendOptions {
   std::string activations = kExactActivations;  // precision in products
 };
 
-// activations: the default.
-void AddBackendOptions(Verb& verb, BackendOptions& options, const char* activations = kUsedActivations);
+void AddBackendOptions(Verb& verb, BackendOptions& options);
+// The same for commands that weights depend on: they never round activations, so they have no options for that.
+void AddExactBackendOptions(Verb& verb, BackendOptions& options);
 
 // The words of a command line that choose this backend.
 std::vector<std::string> BackendWords(const BackendOptions& options);

@@ -249,6 +249,11 @@ const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
   return found == index.end() ? nullptr : &tensors[found->second];
 }
 
+Result<const Tensor*> Checkpoint::Get(std::string_view tensor_name) const {
+  if (const Tensor* const tensor = Find(tensor_name)) return tensor;
+  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", path.string(), tensor_name)};
+}
+
 void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
   std::vector<Tensor> kept;
   index.clear();

@@ -36,6 +36,8 @@ struct Checkpoint {
   std::vector<std::string> left_out;  // tensors of the files that have no effect and are not in `tensors`
 
   const Tensor* Find(std::string_view tensor_name) const;
+  // Errors: kInput (missing: names file and tensor).
+  Result<const Tensor*> Get(std::string_view tensor_name) const;
   // Takes out the tensors for which `leave_out` holds.
   void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
 };

@@ -14,7 +14,9 @@ namespace marlin {
 struct BackendRow {
   std::string_view name;  // on the command line and in records
   std::string_view help;
-  bool has_kernels;  // it chooses rows of the kernel table, by the instruction set and the kernel that are asked for
+  // It chooses rows of the kernel table, by the instruction set and the kernel that are asked for. Records of a backend
+  // that does not are those of exact activations.
+  bool has_kernels;
   Result<std::unique_ptr<Backend>> (*make)(const CpuOptions& options);  // Errors: as MakeCpuBackend
 };
 

@@ -90,7 +90,7 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  virtual std::string_view name() const = 0;  // for records; of its row in backends.h
+  virtual std::string_view name() const = 0;  // for records; as its row in backends.cc
 
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/check.h"
@@ -15,6 +16,34 @@ namespace {
 const Attention& AttentionOf(const Block& block) { return std::get<Attention>(block.mixer); }
 const FeedForward& FeedForwardOf(const Block& block) { return std::get<FeedForward>(block.feed_forward); }
 std::span<float> Values(MatrixView<float> matrix) { return {matrix.data, matrix.rows * matrix.cols}; }
+
+// Attention over all positions with its own keys and values, then a gated feed-forward part, one after the other.
+bool IsRun(const Block& block, const Rope& rope) {
+  const auto* const a = std::get_if<Attention>(&block.mixer);
+  const auto* const f = std::get_if<FeedForward>(&block.feed_forward);
+  if (a == nullptr || f == nullptr || block.inputs.size() != 4 || block.parallel) return false;
+  if (a->head_dim != rope.dims || 2 * rope.frequencies.size() != rope.dims || rope.neighbours) return false;
+  return a->k && a->v && a->rope && !a->gate && !a->v_norm && !a->sinks && !a->window && f->gate && !f->limit &&
+         !block.after_mixer && !block.after_feed_forward && !block.token_input && !block.scalar;
+}
+
+// What of the description is not run; null = nothing.
+const char* FindNotRun(const Description& d) {
+  const auto is_run = [](const Norm& n) { return n.kind == NormKind::kRms && n.weight && !n.bias && !n.plus_one; };
+  const auto is_whole = [&](const Matrix& m) {
+    return !m.source.transposed && d.tensors[m.source.tensor].shape == std::vector<std::size_t>{m.rows, m.cols};
+  };
+  if (d.positions || d.embedding_scale != 1 || d.token_embedding || d.logit_softcap) return "embedding or head";
+  if (d.ropes.size() != 1) return "rotary positions";
+  for (const Block& block : d.blocks) {
+    if (!IsRun(block, d.ropes[0])) return "blocks";
+  }
+  for (const Parts* parts : AllParts(d)) {
+    if (!std::ranges::all_of(parts->norms, is_run)) return "norms";
+    if (!std::ranges::all_of(parts->matrices, is_whole)) return "tensors that hold several matrices";
+  }
+  return nullptr;
+}
 
 // Sizes that are enough for every block.
 struct Widths {
@@ -68,7 +97,13 @@ void UploadAngles(const std::vector<float>& frequencies, std::size_t context, co
 
 }  // namespace
 
-bool FitsMidway(const Block& block) { return block.inputs.size() == 4; }
+Status CheckRunnable(const Description& description) {
+  const char* const part = FindNotRun(description);
+  if (part == nullptr) return {};
+  return Error{ErrorCode::kUnsupported, std::string("this program cannot run the model's ") + part + " yet"};
+}
+
+bool FitsMidway(const Block& block) { return block.inputs.size() == 4 && !block.parallel; }
 
 std::size_t WidestBetween(const Description& description) {
   const Widths widths = WidthsOf(description);

@@ -20,6 +20,9 @@
 
 namespace marlin {
 
+// Errors: kUnsupported (a part or a setting of the model that this program does not compute).
+Status CheckRunnable(const Description& description);
+
 // Called with an input of the block before its matrices run: its index in Block::inputs, and x [m, k] on the device,
 // which is valid during the call.
 using InputObserver = std::function<void(std::size_t input, const DeviceTensor& x)>;

@@ -41,7 +41,7 @@ TEST_P(BlockByBlock, GivesTheBitsOfTheForwardPass) {
   ASSERT_TRUE(session.ok());
   const auto want = session->Forward(tokens_);
 
-  const auto embedding = LoadEmbedding(checkpoint_, d, *backend_, Precision::kSixteenBit);
+  const auto embedding = LoadMatrix(checkpoint_, d.matrices[d.embedding], *backend_, Precision::kSixteenBit);
   ASSERT_TRUE(embedding.ok());
   std::vector<float> hidden(23 * d.hidden_size, NAN);
   const MatrixView<float> view(hidden.data(), 23, d.hidden_size);

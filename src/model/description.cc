@@ -8,6 +8,12 @@
 
 namespace marlin {
 
+std::vector<const Parts*> AllParts(const Description& description) {
+  std::vector<const Parts*> all = {&description};
+  for (const Block& block : description.blocks) all.push_back(&block);
+  return all;
+}
+
 Status CheckContext(const Description& description, std::size_t ctx) {
   if (ctx <= description.max_context) return {};
   return Error{ErrorCode::kUsage,

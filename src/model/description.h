@@ -224,6 +224,9 @@ struct Description : Parts {
   const std::string& NameOf(const Source& source) const { return tensors[source.tensor].name; }
 };
 
+// The parts around the blocks, and those of every block.
+std::vector<const Parts*> AllParts(const Description& description);
+
 // Checks that the model was trained for windows of ctx tokens; beyond that its predictions are useless. Errors: kUsage.
 Status CheckContext(const Description& description, std::size_t ctx);
 

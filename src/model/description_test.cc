@@ -7,11 +7,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "model/block.h"
 #include "model/families/family.h"
 
 namespace marlin {
@@ -172,6 +175,45 @@ TEST_P(DescriptionTest, InputsAbsorbersAndSideInputs) {
   }
   const auto want = ReadFile(kFolder / GetParam() / "inputs.txt");
   EXPECT_EQ(text, want ? *want : "");
+}
+
+TEST_P(DescriptionTest, WhatIsNotRunIsRefused) {
+  const std::set<std::string> run = {"llama", "qwen2", "qwen3"};
+  const bool is_run = run.contains(GetParam());
+  EXPECT_EQ(CheckRunnable(d_).ok(), is_run);
+  if (!is_run) return;
+  const auto refuses = [&](const char* part, const std::function<void(Description & d, Block & block)>& change) {
+    Description changed = d_;
+    change(changed, changed.blocks.back());
+    const auto status = CheckRunnable(changed);
+    ASSERT_FALSE(status.ok()) << part;
+    EXPECT_EQ(status.error().code, ErrorCode::kUnsupported);
+    EXPECT_EQ(status.error().message, fmt::format("this program cannot run the model's {} yet", part));
+  };
+  const auto attention = [](Block& block) -> Attention& { return std::get<Attention>(block.mixer); };
+  refuses("embedding or head", [](Description& d, Block&) { d.embedding_scale = 16; });
+  refuses("embedding or head", [](Description& d, Block&) { d.logit_softcap = 5.0f; });
+  refuses("embedding or head", [](Description& d, Block&) { d.positions = 0; });
+  refuses("rotary positions", [](Description& d, Block&) { d.ropes.push_back(d.ropes[0]); });
+  refuses("blocks", [](Description& d, Block&) { d.ropes[0].neighbours = true; });
+  refuses("blocks", [](Description& d, Block&) { d.ropes[0].dims /= 2; });
+  refuses("blocks", [](Description&, Block& block) { block.parallel = true; });
+  refuses("blocks", [](Description&, Block& block) { block.after_mixer = 0; });
+  refuses("blocks", [](Description&, Block& block) { block.after_feed_forward = 0; });
+  refuses("blocks", [](Description&, Block& block) { block.scalar = 0; });
+  refuses("blocks", [](Description&, Block& block) { block.mixer = DeltaNet(); });
+  refuses("blocks", [](Description&, Block& block) { block.feed_forward = Experts(); });
+  refuses("blocks", [&](Description&, Block& block) { attention(block).window = 8; });
+  refuses("blocks", [&](Description&, Block& block) { attention(block).sinks = 0; });
+  refuses("blocks", [](Description&, Block& block) { std::get<FeedForward>(block.feed_forward).limit = 0.01f; });
+  refuses("norms", [](Description&, Block& block) { block.norms[0].plus_one = true; });
+  refuses("norms", [](Description& d, Block&) { d.norms[0].kind = NormKind::kLayer; });
+  refuses("tensors that hold several matrices", [](Description&, Block& block) {
+    block.matrices[0].source.tensor = block.matrices[2].source.tensor;
+    block.matrices[0].rows *= 3;
+  });
+  refuses("tensors that hold several matrices",
+          [](Description&, Block& block) { block.matrices[0].source.transposed = true; });
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, DescriptionTest,

@@ -77,13 +77,6 @@ Status CheckTiedHead(const Checkpoint& checkpoint, const std::string& embedding_
                            checkpoint.path.string(), head.name, embedding_stem, kWeightSuffix, WayOut(head.name))};
 }
 
-// The parts around the blocks, and those of every block.
-std::vector<const Parts*> AllParts(const Description& description) {
-  std::vector<const Parts*> all = {&description};
-  for (const Block& block : description.blocks) all.push_back(&block);
-  return all;
-}
-
 std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const Description& description) {
   std::unordered_set<std::string> used;
   for (const StoredTensor& tensor : description.tensors) used.insert(tensor.name);
@@ -100,39 +93,35 @@ std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const De
   return used;
 }
 
-Status CheckMatrix(const Checkpoint& checkpoint, const Matrix& wanted) {
-  const auto stored = FindWeight(checkpoint, wanted.name);
-  if (!stored) return stored.error();
-  if (stored->rows == wanted.rows && stored->cols == wanted.cols) return {};
+}  // namespace
+
+Result<StoredWeight> FindMatrix(const Checkpoint& checkpoint, const Matrix& wanted) {
+  auto stored = FindWeight(checkpoint, wanted.name);
+  if (!stored || (stored->rows == wanted.rows && stored->cols == wanted.cols)) return stored;
   return Error{
       ErrorCode::kInput,
       fmt::format("{}: tensor {}.weight has shape [{}, {}], the configuration wants [{}, {}]", checkpoint.path.string(),
                   wanted.name, stored->rows, stored->cols, wanted.rows, wanted.cols)};
 }
 
-Status CheckVector(const Checkpoint& checkpoint, const std::string& name, std::size_t size) {
-  const Tensor* tensor = checkpoint.Find(name);
-  if (tensor == nullptr) {
-    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint.path.string(), name)};
-  }
-  if (tensor->rows() == 1 && tensor->cols() == size) return {};
-  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}]",
-                                              checkpoint.path.string(), name, tensor->rows(), tensor->cols(), size)};
+Result<const Tensor*> FindVector(const Checkpoint& checkpoint, const std::string& name, std::size_t size) {
+  const auto tensor = checkpoint.Get(name);
+  if (!tensor || ((*tensor)->rows() == 1 && (*tensor)->cols() == size)) return tensor;
+  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape [{}], the configuration wants [{}]",
+                                              checkpoint.path.string(), name, fmt::join((*tensor)->shape, ", "), size)};
 }
-
-}  // namespace
 
 Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
   for (const Parts* parts : AllParts(description)) {
     for (const Vector& vector : parts->vectors) {
       const std::string& name = description.NameOf(vector.source);
-      if (auto status = CheckVector(checkpoint, name, vector.size); !status) return status;
+      if (const auto found = FindVector(checkpoint, name, vector.size); !found) return found.error();
     }
     for (const Matrix& matrix : parts->matrices) {
-      if (auto status = CheckMatrix(checkpoint, matrix); !status) return status;
+      if (const auto found = FindMatrix(checkpoint, matrix); !found) return found.error();
       if (!matrix.bias) continue;
       const std::string& bias = description.NameOf(*matrix.bias);
-      if (auto status = CheckVector(checkpoint, bias, matrix.rows); !status) return status;
+      if (const auto found = FindVector(checkpoint, bias, matrix.rows); !found) return found.error();
     }
   }
   const auto used = UsedNames(checkpoint, description);

@@ -8,11 +8,10 @@
 #include "base/half.h"
 #include "base/thread_pool.h"
 #include "formats/formats.h"
+#include "model/model_tensors.h"
 
 namespace marlin {
 namespace {
-
-std::string Shape(std::size_t rows, std::size_t cols) { return fmt::format("[{}, {}]", rows, cols); }
 
 // What a plain tensor would lose in 16 bits; scanned once over all values.
 struct Scan {
@@ -103,19 +102,15 @@ class Loader {
         total_(total),
         rounded_(std::move(rounded)) {}
 
-  // The weight of a linear layer, of the embedding or of the head: [rows, cols].
-  Result<std::unique_ptr<Weight>> Matrix(const std::string& stem, std::size_t rows, std::size_t cols) {
-    Report(stem);
-    const auto stored = FindWeight(checkpoint_, stem);
+  // The weight of a linear layer, of the embedding or of the head.
+  Result<std::unique_ptr<Weight>> LoadMatrix(const Matrix& wanted) {
+    Report(wanted.name);
+    const auto stored = FindMatrix(checkpoint_, wanted);
     if (!stored) return stored.error();
-    if (stored->rows != rows || stored->cols != cols) {
-      return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight has shape {}, the configuration wants {}",
-                                                  Where(), stem, Shape(stored->rows, stored->cols), Shape(rows, cols))};
-    }
-    const auto format = rounded_.find(stem);
+    const auto format = rounded_.find(wanted.name);
     if (stored->encoded && format != rounded_.end()) {
       return Error{ErrorCode::kInput,
-                   fmt::format("{}: tensor {}.weight is already quantized ({}), {} wants 16 bits", Where(), stem,
+                   fmt::format("{}: tensor {}.weight is already quantized ({}), {} wants 16 bits", Where(), wanted.name,
                                stored->encoded->format->info.name, format->second->info.name)};
     }
     if (stored->encoded) return backend_.Pack(*stored->encoded);
@@ -126,17 +121,11 @@ class Loader {
   }
 
   // A norm or a bias as fp32, rounded to 16 bits first like everything else: [size].
-  Result<std::unique_ptr<Buffer>> Vector(const std::string& name, std::size_t size) {
+  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, std::size_t size) {
     Report(name);
-    const Tensor* tensor = checkpoint_.Find(name);
-    if (tensor == nullptr) {
-      return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", Where(), name)};
-    }
-    if (tensor->elements() != size || tensor->rows() != 1) {
-      return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape {}, the configuration wants [{}]", Where(),
-                                                  name, Shape(tensor->rows(), tensor->cols()), size)};
-    }
-    const auto matrix = EncodePlain(*tensor, precision_, pool_);
+    const auto tensor = FindVector(checkpoint_, name, size);
+    if (!tensor) return tensor.error();
+    const auto matrix = EncodePlain(**tensor, precision_, pool_);
     if (!matrix) return Located(matrix.error());
     std::vector<float> values(size);
     DecodeRow(matrix->view(), 0, values);
@@ -166,16 +155,15 @@ class Loader {
 Result<LoadedParts> LoadParts(Loader& loader, const Description& description, const Parts& parts) {
   LoadedParts loaded;
   for (const Vector& vector : parts.vectors) {
-    auto buffer = loader.Vector(description.NameOf(vector.source), vector.size);
+    auto buffer = loader.LoadVector(description.NameOf(vector.source), vector.size);
     if (!buffer) return buffer.error();
     loaded.vectors.push_back(std::move(*buffer));
   }
   for (const Matrix& matrix : parts.matrices) {
     Linear& linear = loaded.matrices.emplace_back();
-    if (auto status = loader.Matrix(matrix.name, matrix.rows, matrix.cols).MoveTo(linear.weight); !status)
-      return status.error();
+    if (auto status = loader.LoadMatrix(matrix).MoveTo(linear.weight); !status) return status.error();
     if (!matrix.bias) continue;
-    if (auto status = loader.Vector(description.NameOf(*matrix.bias), matrix.rows).MoveTo(linear.bias); !status)
+    if (auto status = loader.LoadVector(description.NameOf(*matrix.bias), matrix.rows).MoveTo(linear.bias); !status)
       return status.error();
   }
   return loaded;
@@ -239,30 +227,15 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& des
   return weights;
 }
 
-namespace {
-
-Result<std::unique_ptr<Weight>> LoadOne(const Checkpoint& checkpoint, const Matrix& matrix, Backend& backend,
-                                        Precision precision) {
-  Loader loader(checkpoint, backend, precision, {}, 0);
-  return loader.Matrix(matrix.name, matrix.rows, matrix.cols);
-}
-
-}  // namespace
-
-Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const Description& description, Backend& backend,
-                                         Precision precision) {
-  return LoadOne(checkpoint, description.matrices[description.head], backend, precision);
+Result<std::unique_ptr<Weight>> LoadMatrix(const Checkpoint& checkpoint, const Matrix& matrix, Backend& backend,
+                                           Precision precision) {
+  return Loader(checkpoint, backend, precision, {}, 0).LoadMatrix(matrix);
 }
 
 Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                               Precision precision, std::size_t index) {
   Loader loader(checkpoint, backend, precision, {}, 0);
   return LoadParts(loader, description, description.blocks[index]);
-}
-
-Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const Description& description,
-                                              Backend& backend, Precision precision) {
-  return LoadOne(checkpoint, description.matrices[description.embedding], backend, precision);
 }
 
 }  // namespace marlin

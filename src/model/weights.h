@@ -58,13 +58,10 @@ struct Weights {
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded = {});
 
-// The head alone [vocab, hidden], as LoadWeights gives it. Errors: as LoadWeights.
-Result<std::unique_ptr<Weight>> LoadHead(const Checkpoint& checkpoint, const Description& description, Backend& backend,
-                                         Precision precision);
-// A part of the same, for work that goes through a model block by block. Errors: as LoadWeights.
+// A part of the same: one matrix, such as the head, or a block. Errors: as LoadWeights.
+Result<std::unique_ptr<Weight>> LoadMatrix(const Checkpoint& checkpoint, const Matrix& matrix, Backend& backend,
+                                           Precision precision);
 Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                               Precision precision, std::size_t index);
-Result<std::unique_ptr<Weight>> LoadEmbedding(const Checkpoint& checkpoint, const Description& description,
-                                              Backend& backend, Precision precision);
 
 }  // namespace marlin

@@ -51,8 +51,7 @@ Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOpti
   }
   if (found != formats.size()) {
     for (const auto& [stem, format] : formats) {
-      if (checkpoint.Find(WeightName(stem)) != nullptr) continue;
-      return Error{ErrorCode::kInput, fmt::format("{}: tensor {}.weight is missing", checkpoint.path.string(), stem)};
+      if (const auto tensor = checkpoint.Get(WeightName(stem)); !tensor) return tensor.error();
     }
   }
   return plan;

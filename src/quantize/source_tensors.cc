@@ -98,15 +98,15 @@ bool SourceTensors::Changes(const Place& place) const {
 // The 16-bit values of the original, in fp32.
 Result<std::vector<float>> SourceTensors::Read(const std::string& name) const {
   const std::string where = checkpoint_->path.string();
-  const Tensor* tensor = checkpoint_->Find(name);
-  if (tensor == nullptr) return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", where, name)};
+  const auto tensor = checkpoint_->Get(name);
+  if (!tensor) return tensor.error();
   const auto place = places_.find(name);
-  if (place != places_.end() && (tensor->rows() != place->second.rows || tensor->cols() != place->second.cols)) {
+  if (place != places_.end() && ((*tensor)->rows() != place->second.rows || (*tensor)->cols() != place->second.cols)) {
     return Error{ErrorCode::kInput,
                  fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}, {}]", where, name,
-                             tensor->rows(), tensor->cols(), place->second.rows, place->second.cols)};
+                             (*tensor)->rows(), (*tensor)->cols(), place->second.rows, place->second.cols)};
   }
-  const auto plain = EncodePlain(*tensor, Precision::kSixteenBit, *pool_);
+  const auto plain = EncodePlain(**tensor, Precision::kSixteenBit, *pool_);
   if (!plain) return Error{plain.error().code, where + ": " + plain.error().message};
   std::vector<float> values(plain->rows * plain->cols);
   pool_->Split(plain->rows, [&](std::size_t begin, std::size_t end, int) {
@@ -151,11 +151,9 @@ Result<const FormatRow*> SourceTensors::PlainFormat(const std::string& name) con
     if (!values) return values.error();
     return &FormatFor(*values);
   }
-  const Tensor* tensor = checkpoint_->Find(name);
-  if (tensor == nullptr) {
-    return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", checkpoint_->path.string(), name)};
-  }
-  const auto format = ChoosePlainFormat(*tensor, Precision::kSixteenBit, *pool_);
+  const auto tensor = checkpoint_->Get(name);
+  if (!tensor) return tensor.error();
+  const auto format = ChoosePlainFormat(**tensor, Precision::kSixteenBit, *pool_);
   if (!format) return Error{format.error().code, checkpoint_->path.string() + ": " + format.error().message};
   return format;
 }
@@ -209,8 +207,8 @@ Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index
 }
 
 Result<std::unique_ptr<Weight>> SourceTensors::LoadEmbedding(Backend& backend) const {
-  if (!rotated()) return marlin::LoadEmbedding(*checkpoint_, *description_, backend, Precision::kSixteenBit);
   const Matrix& embedding = description_->matrices[description_->embedding];
+  if (!rotated()) return LoadMatrix(*checkpoint_, embedding, backend, Precision::kSixteenBit);
   const auto values = Values(description_->NameOf(embedding.source));
   if (!values) return values.error();
   return backend.Pack(Encode(FormatFor(*values), {values->data(), embedding.rows, embedding.cols}, *pool_).view());

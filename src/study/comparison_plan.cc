@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/sha256.h"
+#include "formats/formats.h"
 #include "io/sample_text.h"
 #include "io/tokenizer.h"
 #include "model/description.h"

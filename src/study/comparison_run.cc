@@ -253,7 +253,8 @@ class ModelSweep {
     const auto description = DescribeModel(model_.checkpoint.config);
     if (!description) return description.error();
     if (head_ == nullptr) {
-      auto head = LoadHead(model_.checkpoint, *description, tools_.backend, Precision::kSixteenBit);
+      const Matrix& matrix = description->matrices[description->head];
+      auto head = LoadMatrix(model_.checkpoint, matrix, tools_.backend, Precision::kSixteenBit);
       if (!head) return head.error();
       head_ = std::move(*head);
     }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/known_keys.h"
+#include "model/block.h"
 #include "model/config_fields.h"
 
 namespace marlin {
@@ -37,11 +38,11 @@ std::string SupportedNames() {
 
 Result<const Family*> FindFamily(const json& config) {
   const std::string known = SupportedNames();
-  if (!config.is_object() || !HasKey(config, "architectures") || !config["architectures"].is_array() ||
-      config["architectures"].size() != 1 || !config["architectures"][0].is_string()) {
-    return BadConfig(fmt::format("\"architectures\" must name one of {}", known));
+  const json names = config.is_object() ? config.value("architectures", json()) : json();
+  if (!names.is_array() || names.size() != 1 || !names[0].is_string()) {
+    return BadConfig(fmt::format("\"architectures\" is {}, want a list of one of {}", ShortValue(names), known));
   }
-  const auto name = config["architectures"][0].get<std::string>();
+  const auto name = names[0].get<std::string>();
   for (const Family& family : kFamilies) {
     if (name == family.architecture) return &family;
   }
@@ -61,6 +62,7 @@ Result<Description> DescribeModel(const json& config) {
   }
   auto description = (*family)->describe(config);
   if (!description) return description.error();
+  if (auto status = CheckRunnable(*description); !status) return status.error();
   description->architecture = (*family)->architecture;
   return description;
 }
