@@ -6,12 +6,12 @@ file(WRITE ${OUTPUT} "#include \"${HEADER}\"
 
 namespace marlin {
 namespace {
-constexpr unsigned char kBytes[] = {
+constexpr unsigned char kEmbeddedBytes[] = {
 ${bytes}
 };
 }  // namespace
 
-std::string_view ${FUNCTION}() { return {reinterpret_cast<const char*>(kBytes), sizeof kBytes}; }
+std::string_view ${FUNCTION}() { return {reinterpret_cast<const char*>(kEmbeddedBytes), sizeof kEmbeddedBytes}; }
 
 }  // namespace marlin
 ")

@@ -1,5 +1,5 @@
 // A zip archive that a server sent, of which one file is wanted.
-#include "io/archive.h"
+#include "hub/archive.h"
 
 #include "fuzz/files.h"
 #include "fuzz/target_list.h"

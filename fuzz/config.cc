@@ -3,11 +3,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "files/checkpoint.h"
+#include "files/json_text.h"
+#include "files/quantized_layout.h"
+#include "files/tensor.h"
 #include "fuzz/target_list.h"
-#include "io/checkpoint.h"
-#include "io/json_text.h"
-#include "io/quantized_layout.h"
-#include "io/tensor.h"
 #include "model/families/family.h"
 
 namespace marlin {

@@ -1,6 +1,6 @@
 // What a server answers: responses one after the other, separated by a line "====". A download that fails is tried
 // twice more while there are responses, and so continued or begun again.
-#include "io/download.h"
+#include "hub/download.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>

@@ -1,13 +1,13 @@
 // A GGUF file: opened, translated, its blocks decoded, its configuration and its tokenizer read.
-#include "io/gguf.h"
+#include "files/gguf.h"
 
 #include <algorithm>
 
+#include "files/checkpoint.h"
 #include "fuzz/files.h"
 #include "fuzz/target_list.h"
-#include "io/checkpoint.h"
-#include "io/tokenizer.h"
 #include "model/families/family.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

@@ -1,8 +1,8 @@
 // A result record: read, written, read again, and shown on a page.
 #include "fuzz/target_list.h"
-#include "report/analysis.h"
+#include "records/analysis.h"
+#include "records/record_json.h"
 #include "report/page.h"
-#include "report/record_json.h"
 
 namespace marlin {
 

@@ -1,5 +1,5 @@
 // A safetensors file: its header, where its tensors lie, and their first and last rows.
-#include "io/safetensors.h"
+#include "files/safetensors.h"
 
 #include "fuzz/files.h"
 #include "fuzz/target_list.h"

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "base/sha256.h"
+#include "files/safetensors.h"
 #include "fuzz/files.h"
 #include "fuzz/target_list.h"
-#include "io/safetensors.h"
 #include "quantize/model_statistics.h"
 
 namespace marlin {

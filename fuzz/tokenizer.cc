@@ -1,12 +1,12 @@
 // tokenizer.json, a byte 0, tokenizer_config.json, a byte 0, a text to encode. The last two may be missing.
-#include "io/tokenizer.h"
+#include "text/tokenizer.h"
 
 #include <algorithm>
 #include <utility>
 #include <variant>
 
 #include "fuzz/target_list.h"
-#include "io/tokenizer_json.h"
+#include "text/tokenizer_json.h"
 
 namespace marlin {
 namespace {

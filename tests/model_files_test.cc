@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "io/checkpoint.h"
-#include "io/safetensors_writer.h"
+#include "files/checkpoint.h"
+#include "files/safetensors_writer.h"
 #include "tests/program.h"
 #include "tests/tiny_gguf.h"
 #include "tests/tiny_model.h"

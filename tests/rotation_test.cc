@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "io/checkpoint.h"
-#include "io/safetensors_writer.h"
+#include "files/checkpoint.h"
+#include "files/safetensors_writer.h"
 #include "model/families/family.h"
 #include "quantize/source_tensors.h"
 #include "tests/program.h"

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/rng.h"
-#include "io/byte_alphabet.h"
+#include "text/byte_alphabet.h"
 
 namespace marlin {
 namespace {

@@ -10,9 +10,9 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "base/rng.h"
-#include "io/byte_alphabet.h"
-#include "io/safetensors_writer.h"
+#include "files/safetensors_writer.h"
 #include "model/families/family.h"
+#include "text/byte_alphabet.h"
 
 namespace marlin {
 namespace {

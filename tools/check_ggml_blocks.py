@@ -1,7 +1,7 @@
 """Checks our decoding of ggml's block types against the gguf Python package.
 
   check_ggml_blocks.py --golden FILE       writes the small file that the unit test compares with on every run
-  check_ggml_blocks.py TEST_PROGRAM [N]    makes N random blocks per type (4000) and lets marlin_io_test compare
+  check_ggml_blocks.py TEST_PROGRAM [N]    makes N random blocks per type (4000) and lets marlin_files_test compare
 
 Each line of the file: type, block in hexadecimal, SHA-256 of the decoded fp32 values (little-endian, every NaN written
 as 7fc00000, because the definitions do not fix the bits of NaNs). Needs numpy and gguf (pip).

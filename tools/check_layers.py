@@ -7,15 +7,18 @@ import sys
 ALLOWED = {
     "base": "",
     "formats": "base",
-    "io": "base formats",
+    "files": "base formats",
+    "text": "base formats files",
+    "hub": "base",
     "kernels": "base formats",
-    "model": "base formats io kernels",
-    "quantize": "base formats io kernels model",
-    "eval": "base formats io kernels model",
-    "bench": "base formats io kernels model",
-    "report": "base",
-    "study": "base formats io kernels model quantize eval bench report",
-    "cli": "base formats io kernels model quantize eval bench report study",
+    "model": "base formats files text kernels",
+    "quantize": "base formats files text kernels model",
+    "eval": "base formats files text kernels model",
+    "bench": "base formats files text kernels model",
+    "records": "base",
+    "report": "base records",
+    "study": "base formats files text hub kernels model quantize eval bench records report",
+    "cli": "base formats files text hub kernels model quantize eval bench records report study",
 }
 
 # Headers that give pointers into device memory: for backends alone.

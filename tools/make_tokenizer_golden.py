@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes src/io/testdata/tokenizer_golden.json: small byte-level BPE tokenizers and the ids that Hugging Face tokenizers
+"""Writes src/text/testdata/tokenizer_golden.json: small byte-level BPE tokenizers and the ids that Hugging Face tokenizers
 give for difficult strings.
 
 Usage: make_tokenizer_golden.py [--seed N] [--strings N] [-o FILE]
 Needs `pip install tokenizers`. Everything is made of seeded random text; no corpus, no vocabulary of any model. With a
-large --strings the file is a fuzz run: point METAL_MARLIN_TOKENIZER_GOLDEN at it and run the test of src/io.
+large --strings the file is a fuzz run: point METAL_MARLIN_TOKENIZER_GOLDEN at it and run the test of src/text.
 
 File: {"model": the "model" of tokenizer.json that all cases share,
        "cases": [{"name", "ignore_merges", "tokenizer": the rest of tokenizer.json, "strings": [[text, [id, ...]], ...]}]}
@@ -123,7 +123,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--strings", type=int, default=24, help="random strings per case")
-    parser.add_argument("-o", "--output", default="src/io/testdata/tokenizer_golden.json")
+    parser.add_argument("-o", "--output", default="src/text/testdata/tokenizer_golden.json")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     model = train(rng)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes src/io/unicode_additions.cc: code points assigned after Unicode 14 that Hugging Face tokenizers already know.
+"""Writes src/text/unicode_additions.cc: code points assigned after Unicode 14 that Hugging Face tokenizers already know.
 
-Usage: make_unicode_additions.py > src/io/unicode_additions.cc
+Usage: make_unicode_additions.py > src/text/unicode_additions.cc
 Needs `pip install tokenizers` and a Python whose unicodedata is version 14 (Python 3.11).
 """
 import sys
@@ -52,7 +52,7 @@ def main():
     known_numbers |= {c for c in CODE_POINTS if unicodedata.category(chr(c)) == "Nl"}
     rows += [("#", first, last) for first, last in ranges(numeric() - known_numbers)]
     print("// Made by tools/make_unicode_additions.py with tokenizers %s; not edited by hand." % tokenizers.__version__)
-    print('#include "io/unicode_additions.h"\n\nnamespace marlin {\n')
+    print('#include "text/unicode_additions.h"\n\nnamespace marlin {\n')
     print("constexpr UnicodeAddition kAdditions[] = {")
     for row in rows:
         print('    {"%s", 0x%x, 0x%x},' % row)

@@ -15,7 +15,7 @@
 #include "cli/configs.h"
 #include "cli/model_candidates.h"
 #include "cli/model_options.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "model/sizes.h"
 #include "report/speed_tables.h"
 #include "study/machine.h"

@@ -14,9 +14,9 @@
 #include "cli/calibration.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
-#include "io/checkpoint.h"
-#include "io/tokenizer.h"
+#include "files/checkpoint.h"
 #include "study/machine.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

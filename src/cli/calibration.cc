@@ -2,15 +2,16 @@
 
 #include <fmt/format.h>
 
-#include "io/text_overlap.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
+#include "study/dataset.h"
+#include "text/text_overlap.h"
 
 namespace marlin {
 
 void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
   std::string names;
-  for (const CalibrationSource& source : CalibrationSources()) {
+  for (const NamedText& source : CalibrationSources()) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);
   }
   options.windows = kCalibrationWindows;

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cli/verb.h"
-#include "io/calibration_text.h"
+#include "study/calibration_text.h"
 
 namespace marlin {
 

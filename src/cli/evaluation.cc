@@ -17,7 +17,7 @@
 #include "cli/model_options.h"
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 
 namespace marlin {
 namespace {

@@ -13,10 +13,10 @@
 #include "cli/memory.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
-#include "io/checkpoint.h"
-#include "io/end_tokens.h"
-#include "io/tokenizer.h"
+#include "files/checkpoint.h"
 #include "model/model.h"
+#include "text/end_tokens.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

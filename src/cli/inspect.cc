@@ -10,13 +10,13 @@
 #include "base/file.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
+#include "files/checkpoint.h"
+#include "files/quantized_layout.h"
 #include "formats/formats.h"
-#include "io/checkpoint.h"
-#include "io/quantized_layout.h"
-#include "io/tokenizer.h"
 #include "model/model.h"
 #include "model/sizes.h"
 #include "quantize/quantize_model.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

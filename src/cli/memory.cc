@@ -11,8 +11,8 @@
 #endif
 
 #include "cli/model_options.h"
-#include "io/checkpoint.h"
-#include "io/verify_folder.h"
+#include "files/checkpoint.h"
+#include "files/verify_folder.h"
 
 namespace marlin {
 

@@ -8,11 +8,11 @@
 
 #include "base/result.h"
 #include "cli/console.h"
-#include "io/quantized_layout.h"
-#include "io/tokenizer.h"
+#include "files/quantized_layout.h"
 #include "kernels/backend.h"
 #include "model/model.h"
 #include "model/open_model.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "model/description.h"
 #include "model/weights.h"
 

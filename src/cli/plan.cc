@@ -18,12 +18,12 @@
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
-#include "io/tokenizer.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "study/machine.h"
 #include "study/make_plan.h"
 #include "study/sensitivity.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

@@ -9,11 +9,11 @@
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
-#include "io/checkpoint.h"
-#include "io/tokenizer.h"
+#include "files/checkpoint.h"
 #include "quantize/calibrate.h"
 #include "quantize/quantize_model.h"
 #include "study/machine.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

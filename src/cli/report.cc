@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/verb.h"
-#include "report/analysis.h"
-#include "report/store.h"
+#include "records/analysis.h"
+#include "records/store.h"
 #include "report/summary.h"
 
 namespace marlin {

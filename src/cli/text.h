@@ -4,7 +4,7 @@
 #include <string>
 
 #include "cli/verb.h"
-#include "io/dataset.h"
+#include "study/dataset.h"
 
 namespace marlin {
 

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/verb.h"
-#include "io/verify_folder.h"
+#include "files/verify_folder.h"
 
 namespace marlin {
 

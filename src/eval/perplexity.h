@@ -15,8 +15,8 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/token_stream.h"
 #include "model/model.h"
+#include "text/token_stream.h"
 
 namespace marlin {
 

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
-#include "io/known_keys.h"
+#include "files/known_keys.h"
 
 namespace marlin {
 using nlohmann::json;

@@ -3,7 +3,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "io/known_keys.h"
+#include "files/known_keys.h"
 
 namespace marlin {
 namespace {

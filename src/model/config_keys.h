@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "io/accepted_names.h"
+#include "files/accepted_names.h"
 
 namespace marlin {
 

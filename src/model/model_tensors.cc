@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/progress.h"
-#include "io/quantized_layout.h"
+#include "files/quantized_layout.h"
 
 namespace marlin {
 namespace {

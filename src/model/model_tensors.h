@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "model/description.h"
 
 namespace marlin {

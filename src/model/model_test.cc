@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "base/thread_pool.h"
+#include "files/safetensors.h"
 #include "formats/formats.h"
-#include "io/safetensors.h"
 #include "kernels/test_device.h"
 #include "model/test_description.h"
 

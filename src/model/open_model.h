@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "base/result.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "model/description.h"
 
 namespace marlin {

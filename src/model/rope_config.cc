@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "io/known_keys.h"
+#include "files/known_keys.h"
 #include "model/config_fields.h"
 
 namespace marlin {

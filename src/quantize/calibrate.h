@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "base/result.h"
-#include "io/dataset.h"
-#include "io/token_stream.h"
-#include "io/tokenizer.h"
 #include "model/model.h"
 #include "quantize/layer_walk.h"
 #include "quantize/model_statistics.h"
+#include "text/eval_text.h"
+#include "text/token_stream.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 

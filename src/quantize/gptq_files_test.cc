@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "files/safetensors.h"
+#include "files/safetensors_writer.h"
 #include "formats/formats.h"
-#include "io/safetensors.h"
-#include "io/safetensors_writer.h"
 #include "quantize/gptq.h"
 #include "quantize/mse.h"
 #include "quantize/test_statistics.h"

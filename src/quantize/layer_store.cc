@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/temporary.h"
-#include "io/safetensors.h"
-#include "io/safetensors_writer.h"
+#include "files/safetensors.h"
+#include "files/safetensors_writer.h"
 
 namespace marlin {
 namespace {

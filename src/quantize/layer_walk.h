@@ -9,11 +9,11 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/token_stream.h"
 #include "model/block.h"
 #include "quantize/layer_store.h"
 #include "quantize/model_statistics.h"
 #include "quantize/source_tensors.h"
+#include "text/token_stream.h"
 
 namespace marlin {
 

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "base/check.h"
-#include "io/safetensors.h"
-#include "io/safetensors_writer.h"
+#include "files/safetensors.h"
+#include "files/safetensors_writer.h"
 
 namespace marlin {
 namespace {

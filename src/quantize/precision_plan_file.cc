@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "base/statistics.h"
+#include "files/json_text.h"
 #include "formats/formats.h"
-#include "io/json_text.h"
 #include "quantize/precision_plan.h"
 
 namespace marlin {

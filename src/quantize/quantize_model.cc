@@ -11,14 +11,14 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/sha256.h"
+#include "files/quantized_checkpoint.h"
+#include "files/quantized_layout.h"
 #include "formats/formats.h"
-#include "io/quantized_checkpoint.h"
-#include "io/quantized_layout.h"
-#include "io/tokenizer.h"
 #include "model/families/family.h"
 #include "model/weights.h"
 #include "quantize/layer_store.h"
 #include "quantize/weight_maker.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

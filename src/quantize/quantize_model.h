@@ -9,9 +9,9 @@
 
 #include "base/progress.h"
 #include "base/result.h"
+#include "files/checkpoint.h"
+#include "files/verify_folder.h"
 #include "formats/format.h"
-#include "io/checkpoint.h"
-#include "io/verify_folder.h"
 #include "model/description.h"
 #include "quantize/clipped.h"
 #include "quantize/layer_walk.h"

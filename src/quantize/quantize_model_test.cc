@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "files/tensor.h"
 #include "formats/formats.h"
-#include "io/tensor.h"
 #include "model/test_description.h"
 #include "quantize/test_statistics.h"
 

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/half.h"
+#include "files/quantized_layout.h"
 #include "formats/formats.h"
-#include "io/quantized_layout.h"
 
 namespace marlin {
 namespace {

@@ -19,7 +19,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "kernels/backend.h"
 #include "model/description.h"
 #include "model/weights.h"

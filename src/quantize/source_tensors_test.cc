@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "io/test_files.h"
+#include "files/test_files.h"
 #include "model/test_description.h"
 #include "quantize/test_checkpoints.h"
 

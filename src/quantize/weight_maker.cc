@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
-#include "io/quantized_layout.h"
+#include "files/quantized_layout.h"
 
 namespace marlin {
 

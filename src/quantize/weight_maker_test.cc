@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "io/test_files.h"
+#include "files/test_files.h"
 #include "kernels/test_device.h"
 #include "quantize/calibrate.h"
 #include "quantize/test_checkpoints.h"

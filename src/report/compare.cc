@@ -10,7 +10,7 @@
 #include <tuple>
 #include <utility>
 
-#include "report/analysis.h"
+#include "records/analysis.h"
 #include "report/figures.h"
 #include "report/table.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/statistics.h"
-#include "report/store.h"
+#include "records/store.h"
 
 namespace marlin {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "report/test_records.h"
+#include "records/test_records.h"
 
 namespace marlin {
 namespace {

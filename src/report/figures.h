@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/statistics.h"
-#include "report/analysis.h"
-#include "report/derive.h"
+#include "records/analysis.h"
+#include "records/derive.h"
 
 namespace marlin {
 
@@ -31,7 +31,7 @@ std::string FigureFixed(std::optional<double> x, int decimals);
 std::string FigureMegabytes(std::optional<std::uint64_t> bytes);  // 10^6 bytes: "78.4"
 std::string FigureBitsPerWeight(const Record& record);            // "4.139", "16" for a baseline
 std::string FigureGroup(const record::Config& config);            // "128", "mixed", "none"
-std::string AcceptedMark(const Record& record);  // after a row's name: " ‡" --accept-unknown
+std::string AcceptedMark(const Record& record);                   // after a row's name: " ‡" --accept-unknown
 std::string MarksOf(const Record& record);  // after a row's name: " †" same grid as source, " ‡" --accept-unknown
 std::string FigureRank(const ResultRow& row);    // "1", "baseline", "not ranked"
 std::string FigureCount(std::uint64_t x);        // "1,290,590"

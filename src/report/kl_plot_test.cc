@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/labels.h"
 #include "report/plots.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "report/analysis.h"
+#include "records/analysis.h"
 
 namespace marlin {
 

@@ -5,11 +5,11 @@
 #include <string>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/comparisons.h"
 #include "report/labels.h"
 #include "report/page.h"
 #include "report/plots.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

@@ -5,11 +5,11 @@
 #include <cmath>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/figures.h"
 #include "report/page.h"
 #include "report/summary.h"
 #include "report/test_page.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

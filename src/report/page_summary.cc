@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "records/ranking.h"
 #include "report/figures.h"
 #include "report/page_sections.h"
-#include "report/ranking.h"
 #include "report/timing_columns.h"
 
 namespace marlin {

@@ -8,10 +8,10 @@
 #include <sstream>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/plots.h"
 #include "report/summary.h"
 #include "report/test_page.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

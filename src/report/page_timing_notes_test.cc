@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/page_sections.h"
 #include "report/plots.h"
 #include "report/summary.h"
 #include "report/test_page.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/statistics.h"
-#include "report/analysis.h"
+#include "records/analysis.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
 

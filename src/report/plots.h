@@ -4,7 +4,7 @@
 #include <optional>
 #include <span>
 
-#include "report/analysis.h"
+#include "records/analysis.h"
 #include "report/gnuplot.h"
 
 namespace marlin {

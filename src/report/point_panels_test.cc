@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/plots.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "base/file.h"
-#include "report/analysis.h"
+#include "records/analysis.h"
 #include "report/page.h"
 #include "report/plots.h"
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "records/store.h"
 #include "report/page.h"
-#include "report/store.h"
 
 namespace marlin {
 

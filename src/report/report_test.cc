@@ -11,10 +11,10 @@
 #include "base/rng.h"
 #include "base/test_environment.h"
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
 #include "report/plots.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

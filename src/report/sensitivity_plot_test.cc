@@ -5,9 +5,9 @@
 
 #include "base/sha256.h"
 #include "base/test_text.h"
+#include "records/test_records.h"
 #include "report/page_sections.h"
 #include "report/plots.h"
-#include "report/test_records.h"
 
 namespace marlin {
 namespace {

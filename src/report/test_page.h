@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "report/analysis.h"
+#include "records/analysis.h"
 #include "report/page.h"
 
 namespace marlin {

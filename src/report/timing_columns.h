@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "report/analysis.h"
+#include "records/analysis.h"
 
 namespace marlin {
 

@@ -3,8 +3,8 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "files/checkpoint.h"
 #include "formats/format.h"
-#include "io/checkpoint.h"
 
 namespace marlin {
 

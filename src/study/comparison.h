@@ -20,14 +20,14 @@
 #include "eval/divergence.h"
 #include "eval/hidden_states.h"
 #include "eval/perplexity.h"
+#include "files/checkpoint.h"
 #include "formats/format.h"
-#include "io/checkpoint.h"
-#include "io/dataset.h"
 #include "kernels/backend.h"
 #include "quantize/layer_walk.h"
 #include "quantize/precision_plan.h"
-#include "report/record.h"
+#include "records/record.h"
 #include "study/imported_model.h"
+#include "text/eval_text.h"
 
 namespace marlin {
 

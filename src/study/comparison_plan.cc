@@ -8,18 +8,18 @@
 
 #include "base/sha256.h"
 #include "formats/formats.h"
-#include "io/sample_text.h"
-#include "io/tokenizer.h"
 #include "model/description.h"
 #include "model/open_model.h"
 #include "model/sizes.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "quantize/quantize_model.h"
-#include "report/store.h"
+#include "records/store.h"
 #include "study/comparison.h"
 #include "study/mixed_rows.h"
 #include "study/row_state.h"
+#include "text/sample_text.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

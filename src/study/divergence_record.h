@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "eval/divergence.h"
-#include "report/record.h"
+#include "records/record.h"
 
 namespace marlin {
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 
-#include "io/quantized_layout.h"
+#include "files/quantized_layout.h"
 #include "model/open_model.h"
 
 namespace marlin {

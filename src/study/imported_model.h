@@ -7,10 +7,10 @@
 #include <string>
 
 #include "base/result.h"
-#include "io/checkpoint.h"
-#include "io/token_stream.h"
-#include "io/tokenizer.h"
+#include "files/checkpoint.h"
 #include "model/description.h"
+#include "text/token_stream.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 

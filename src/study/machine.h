@@ -1,7 +1,7 @@
 // The machine a record was measured on, and its state around the measurement.
 #pragma once
 
-#include "report/record.h"
+#include "records/record.h"
 
 namespace marlin {
 

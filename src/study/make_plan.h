@@ -8,7 +8,7 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "kernels/backend.h"
 #include "quantize/layer_walk.h"
 #include "quantize/precision_plan.h"

@@ -7,8 +7,8 @@
 
 #include "base/sha256.h"
 #include "formats/formats.h"
-#include "io/tokenizer.h"
 #include "model/open_model.h"
+#include "text/tokenizer.h"
 
 namespace marlin {
 namespace {

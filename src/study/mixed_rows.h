@@ -10,11 +10,11 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/dataset.h"
 #include "kernels/backend.h"
 #include "quantize/precision_plan.h"
-#include "report/record.h"
+#include "records/record.h"
 #include "study/make_plan.h"
+#include "text/eval_text.h"
 
 namespace marlin {
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
-#include "report/record_json.h"
+#include "records/record_json.h"
 
 namespace marlin {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "report/record.h"
+#include "records/record.h"
 #include "study/comparison.h"
 
 namespace marlin {

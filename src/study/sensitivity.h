@@ -13,7 +13,7 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "io/checkpoint.h"
+#include "files/checkpoint.h"
 #include "model/model.h"
 #include "quantize/layer_walk.h"
 #include "quantize/method.h"

@@ -11,8 +11,8 @@
 
 #include "base/file.h"
 #include "base/thread_pool.h"
+#include "files/safetensors_writer.h"
 #include "formats/formats.h"
-#include "io/safetensors_writer.h"
 #include "model/description.h"
 #include "model/test_description.h"
 #include "study/baseline_format.h"

@@ -5,7 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "io/known_keys.h"
+#include "files/known_keys.h"
 #include "model/block.h"
 #include "model/config_fields.h"
 

@@ -4,8 +4,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/gguf_to_hf.h"
-#include "io/known_keys.h"
+#include "files/gguf_to_hf.h"
+#include "files/known_keys.h"
 #include "model/config_fields.h"
 #include "model/families/common.h"
 #include "model/families/family.h"

@@ -1,0 +1,74 @@
+// A model on disk: a Hugging Face folder (safetensors, sharded or not, also one made by quantize) or one GGUF file.
+// Tensor names and configuration keys are those of Hugging Face. Those of a GGUF file are translated here and nowhere
+// else.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/progress.h"
+#include "base/result.h"
+#include "files/accepted_names.h"
+#include "files/tensor.h"
+#include "formats/encoded_matrix.h"
+
+namespace marlin {
+
+enum class Container { kSafetensors, kGguf };
+
+struct Checkpoint {
+  std::filesystem::path path;  // folder, or GGUF file
+  std::string name;            // for people: folder name, or the GGUF's file name without its ending
+  Container container = Container::kSafetensors;
+  nlohmann::json config;                               // config.json, or the same keys made from GGUF metadata
+  std::vector<Tensor> tensors;                         // in file order
+  std::vector<MappedFile> files;                       // what the spans of `tensors` point into
+  std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
+  AcceptedNames accepted;             // keys and tensors that this program does not know; results name them
+  std::vector<std::string> left_out;  // tensors of the files that have no effect and are not in `tensors`
+
+  const Tensor* Find(std::string_view tensor_name) const;
+  // Errors: kInput (missing: names file and tensor).
+  Result<const Tensor*> Get(std::string_view tensor_name) const;
+  // Takes out the tensors for which `leave_out` holds.
+  void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
+};
+
+// Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
+// (block type or container version this program does not read, another program's quantization, and what is unknown and
+// not accepted in GGUF metadata). Hashes are not checked here: VerifyFolder does that. Whether the tensors are those of
+// the model is not checked either: OpenModel (model/open_model.h) does that.
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, AcceptedNames accepted = {});
+
+// The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or
+// in the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").
+struct StoredWeight {
+  const Tensor* tensor = nullptr;            // set when plain
+  std::optional<EncodedMatrixView> encoded;  // set when quantized
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
+
+// Errors: kInput when the tensor is missing or its parts contradict each other, kUnsupported for other layouts.
+Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view stem);
+
+// SHA-256 over every file of the checkpoint that decides its numbers (config, weights, tokenizer), in name order.
+// Errors: kInput, kInterrupted.
+Result<std::string> HashCheckpoint(const Checkpoint& checkpoint);
+
+// Where most of the weights come from: "BF16", "F32", "Q4_1", "fp4-g128", ... (by elements, 2-d tensors, embedding
+// and head left out).
+std::string SourceType(const Checkpoint& checkpoint);
+
+// Whether some of its weights are stored in blocks that share scales, so that a loss cannot be recovered.
+bool IsQuantizedSource(const Checkpoint& checkpoint);
+
+}  // namespace marlin

@@ -1,0 +1,40 @@
+#include "files/json_text.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace marlin {
+namespace {
+
+TEST(JsonText, ReadsAndNamesTheFile) {
+  EXPECT_EQ((*ParseJson(R"({"a": [1, {"b": "]}"}]})", "x.json"))["a"][1]["b"], "]}");
+  for (const char* broken : {"", "{", "{\"a\":}", "[1,]", "nul", "{\"a\": 1e999}", "\"\xff\"", "{} {}", "[NaN]"}) {
+    const auto result = ParseJson(broken, "x.json");
+    ASSERT_FALSE(result.ok()) << broken;
+    EXPECT_EQ(result.error().code, ErrorCode::kInput);
+    EXPECT_NE(result.error().message.find("x.json"), std::string::npos);
+  }
+}
+
+TEST(JsonText, DeepNestingIsRefusedWithoutRecursion) {
+  for (const char* bracket : {"[", "{\"a\":"}) {
+    std::string text;
+    for (int i = 0; i < 1'000'000; ++i) text += bracket;
+    EXPECT_FALSE(ParseJson(text, "x").ok());
+  }
+  EXPECT_TRUE(ParseJson(std::string(64, '[') + std::string(64, ']'), "x").ok());
+  EXPECT_FALSE(ParseJson(std::string(65, '[') + std::string(65, ']'), "x").ok());
+  EXPECT_TRUE(ParseJson("\"" + std::string(1000, '[') + "\\\"" + std::string(1000, '[') + "\"", "x").ok())
+      << "brackets inside strings do not nest";
+}
+
+TEST(JsonText, AKeyTwiceIsRefused) {
+  EXPECT_FALSE(ParseJson(R"({"a": 1, "b": 2, "a": 3})", "x").ok());
+  EXPECT_FALSE(ParseJson(R"({"o": {"a": 1, "a": 1}})", "x").ok());
+  EXPECT_TRUE(ParseJson(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 1}]})", "x").ok());
+}
+
+}  // namespace
+}  // namespace marlin

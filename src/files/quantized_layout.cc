@@ -1,0 +1,306 @@
+#include "files/quantized_layout.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "files/checkpoint.h"
+#include "files/known_keys.h"
+#include "formats/formats.h"
+
+namespace marlin {
+namespace {
+using nlohmann::json;
+
+// The member, or a null value when there is none: keys of a foreign configuration can be looked up without a net.
+const json& Member(const json& value, std::string_view key) {
+  static const json kNull;
+  if (!value.is_object()) return kNull;
+  const auto found = value.find(key);
+  return found == value.end() ? kNull : *found;
+}
+
+Error Bad(const Checkpoint& checkpoint, const std::string& what) {
+  return {ErrorCode::kInput, fmt::format("{}: {}", checkpoint.path.string(), what)};
+}
+
+Error Unsupported(const Checkpoint& checkpoint, const std::string& what) {
+  return {ErrorCode::kUnsupported, fmt::format("{}: {}", checkpoint.path.string(), what)};
+}
+
+struct MatrixShape {
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+};
+
+// stem.weight_shape, believed only as far as the codes are large enough for it; so nothing computed from it overflows.
+Result<MatrixShape> ReadShape(const Checkpoint& checkpoint, std::string_view stem) {
+  const std::string name = fmt::format("{}{}", stem, kShapeSuffix);
+  const Tensor* tensor = checkpoint.Find(name);
+  if (tensor == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", name));
+  const bool wide = tensor->dtype == DType::kI64;
+  if ((!wide && tensor->dtype != DType::kI32) || tensor->elements() != 2 || tensor->shape.size() != 1) {
+    return Bad(checkpoint, fmt::format("tensor {} is {} [{}], want I64 [2]", name, Info(tensor->dtype).name,
+                                       fmt::join(tensor->shape, ", ")));
+  }
+  std::int64_t values[2];
+  std::int32_t narrow[2];
+  std::memcpy(wide ? static_cast<void*>(values) : narrow, tensor->bytes.data(), tensor->bytes.size());
+  for (std::size_t i = 0; i < 2 && !wide; ++i) values[i] = narrow[i];
+  const Tensor* codes = checkpoint.Find(fmt::format("{}{}", stem, kPackedSuffix));
+  MARLIN_CHECK(codes != nullptr, "the caller found the codes");
+  const std::size_t most = codes->bytes.size() * 2;  // two codes a byte at the densest
+  if (values[0] <= 0 || values[1] <= 0 || static_cast<std::uint64_t>(values[0]) > most ||
+      static_cast<std::uint64_t>(values[1]) > most) {
+    return Bad(checkpoint, fmt::format("tensor {} says [{}, {}], which cannot be the shape of {} bytes of codes", name,
+                                       values[0], values[1], codes->bytes.size()));
+  }
+  return MatrixShape{static_cast<std::size_t>(values[0]), static_cast<std::size_t>(values[1])};
+}
+
+// This program's own map from stem to format.
+Result<const FormatRow*> FormatOfPlan(const Checkpoint& checkpoint, const json& plan, std::string_view stem) {
+  const json& name = Member(plan, stem);
+  if (!name.is_string())
+    return Bad(checkpoint, fmt::format("config.json: the plan does not name the format of {}", stem));
+  const FormatRow* format = FindFormat(name.get_ref<const std::string&>());
+  if (format == nullptr || format->info.group == 0) {
+    return Unsupported(checkpoint,
+                       fmt::format("config.json: {} has the format {}, which this version of the program does not "
+                                   "know",
+                                   stem, name.dump()));
+  }
+  return format;
+}
+
+// The INT4 format that cuts `cols` into `groups`, provided that every group of the configuration is asymmetric INT4.
+// Which modules a configuration group applies to is not worked out: mixed precision of others is refused.
+Result<const FormatRow*> FormatOfCompressedTensors(const Checkpoint& checkpoint, const json& quantization,
+                                                   std::string_view stem, std::size_t cols) {
+  const json& groups = Member(quantization, "config_groups");
+  if (!groups.is_object() || groups.empty())
+    return Bad(checkpoint, "config.json: \"config_groups\" is missing or empty");
+  const std::string scales_name = fmt::format("{}{}", stem, kScaleSuffix);
+  const Tensor* scales = checkpoint.Find(scales_name);
+  if (scales == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", scales_name));
+  const FormatRow* match = nullptr;
+  for (const auto& [name, group] : groups.items()) {
+    const json& weights = Member(group, "weights");
+    const json& layout = Member(group, "format").is_null() ? Member(quantization, "format") : Member(group, "format");
+    if (layout != "pack-quantized" || Member(weights, "num_bits") != 4 || Member(weights, "type") != "int" ||
+        Member(weights, "symmetric") != false || Member(weights, "strategy") != "group") {
+      return Unsupported(
+          checkpoint,
+          fmt::format("config.json: {} is not asymmetric INT4 by groups in the pack-quantized layout "
+                      "(num_bits {}, type {}, symmetric {}, strategy {}, format {}), the only kind of "
+                      "compressed-tensors that this program reads",
+                      name, Member(weights, "num_bits").dump(), Member(weights, "type").dump(),
+                      Member(weights, "symmetric").dump(), Member(weights, "strategy").dump(), layout.dump()));
+    }
+    for (const FormatRow& row : Formats()) {
+      if (row.info.family != "int4" || Member(weights, "group_size") != row.info.group) continue;
+      if (scales->cols() == GroupsPerRow(row.info, cols)) match = &row;
+    }
+  }
+  if (match == nullptr) {
+    return Unsupported(checkpoint,
+                       fmt::format("{}: no INT4 format of this program has the group size of config.json and {} "
+                                   "scales for {} columns",
+                                   stem, scales->cols(), cols));
+  }
+  return match;
+}
+
+Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view stem, std::size_t cols) {
+  const json& quantization = Member(checkpoint.config, "quantization_config");
+  const json& ours = Member(quantization, "metal_marlin");
+  if (!ours.is_null()) return FormatOfPlan(checkpoint, Member(ours, "plan"), stem);
+  const json& method = Member(quantization, "quant_method");
+  if (method != "compressed-tensors") {
+    return Unsupported(
+        checkpoint, fmt::format("config.json: {} is quantized by the method {}, which this program does not read", stem,
+                                method.dump()));
+  }
+  return FormatOfCompressedTensors(checkpoint, quantization, stem, cols);
+}
+
+// The part, with exactly the type and shape that the format wants.
+Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, const PlannedTensor& wanted) {
+  const Tensor* tensor = checkpoint.Find(wanted.name);
+  if (tensor == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", wanted.name));
+  if (wanted.name.ends_with(kScaleSuffix) && tensor->dtype == DType::kBF16) {
+    return Unsupported(checkpoint,
+                       fmt::format("tensor {} holds BF16 scales and this program computes with F16 scales; convert "
+                                   "the scales to F16 or quantize the original model with this program",
+                                   wanted.name));
+  }
+  if (tensor->dtype != wanted.dtype || tensor->shape != wanted.shape) {
+    return Bad(checkpoint,
+               fmt::format("tensor {} is {} [{}], want {} [{}]", wanted.name, Info(tensor->dtype).name,
+                           fmt::join(tensor->shape, ", "), Info(wanted.dtype).name, fmt::join(wanted.shape, ", ")));
+  }
+  return tensor->bytes;
+}
+
+}  // namespace
+
+std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
+                                          std::size_t cols) {
+  const FormatInfo& info = format.info;
+  MARLIN_CHECK(info.group != 0, "dense formats are stored as plain tensors");
+  const auto name = [&](std::string_view suffix) { return fmt::format("{}{}", stem, suffix); };
+  std::vector<PlannedTensor> parts;
+  if (info.family == "int4" && cols % 8 == 0) {
+    parts.push_back({name(kPackedSuffix), DType::kI32, {rows, cols / 8}});
+  } else {
+    const DType dtype = info.code_bits == 8 ? DType::kI8 : DType::kU8;
+    parts.push_back({name(kPackedSuffix), dtype, {rows, CodeBytesPerRow(info, cols)}});
+  }
+  const std::size_t groups = GroupsPerRow(info, cols);
+  parts.push_back({name(kScaleSuffix), DType::kF16, {rows, groups}});
+  if (info.zero_point_bits != 0) parts.push_back({name(kZeroPointSuffix), DType::kI32, {(rows + 7) / 8, groups}});
+  parts.push_back({name(kShapeSuffix), DType::kI64, {2}});
+  return parts;
+}
+
+std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols) {
+  std::array<std::uint8_t, 16> bytes;
+  for (std::size_t i = 0; i < 8; ++i) {
+    bytes[i] = static_cast<std::uint8_t>(rows >> (8 * i));
+    bytes[8 + i] = static_cast<std::uint8_t>(cols >> (8 * i));
+  }
+  return bytes;
+}
+
+bool FitsPackQuantized(const FormatInfo& format, std::size_t cols) {
+  return format.family == "int4" && cols % static_cast<std::size_t>(format.group) == 0;
+}
+
+Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem) {
+  if (checkpoint.Find(fmt::format("{}{}", stem, kPackedSuffix)) == nullptr) {
+    return Bad(checkpoint, fmt::format("tensor {}{} is missing", stem, kPackedSuffix));
+  }
+  if (checkpoint.Find(fmt::format("{}.weight_g_idx", stem)) != nullptr) {
+    return Unsupported(checkpoint,
+                       fmt::format("{} was quantized with reordered columns (weight_g_idx), which this program does "
+                                   "not read",
+                                   stem));
+  }
+  const auto shape = ReadShape(checkpoint, stem);
+  if (!shape) return shape.error();
+  const auto format = FormatOf(checkpoint, stem, shape->cols);
+  if (!format) return format.error();
+  EncodedMatrixView view;
+  view.format = *format;
+  view.rows = shape->rows;
+  view.cols = shape->cols;
+  for (const PlannedTensor& part : EncodedTensors(stem, **format, view.rows, view.cols)) {
+    if (part.name.ends_with(kShapeSuffix)) continue;  // read above
+    const auto bytes = FindPart(checkpoint, part);
+    if (!bytes) return bytes.error();
+    if (part.name.ends_with(kPackedSuffix)) view.codes = *bytes;
+    if (part.name.ends_with(kScaleSuffix)) view.scales = *bytes;
+    if (part.name.ends_with(kZeroPointSuffix)) view.zero_points = *bytes;
+  }
+  return view;
+}
+
+namespace {
+
+// The keys of a compressed-tensors configuration; what a group of weights says is checked with its weights.
+constexpr std::array kCompressedTensorsKeys = {
+    // Used.
+    KnownKey{"quant_method"},
+    KnownKey{"format"},
+    KnownKey{"config_groups"},
+    KnownKey{"metal_marlin"},
+    // Without effect: which modules are quantized is seen from the tensors.
+    KnownKey{"ignore"},
+    KnownKey{"global_compression_ratio"},
+    KnownKey{"quantization_status"},
+    KnownKey{"version"},
+    KnownKey{"run_compressed"},
+    // Without effect with these values: others quantize the KV cache, leave out weights, or rotate activations.
+    KnownKey{"kv_cache_scheme", &kEmpty},
+    KnownKey{"sparsity_config", &kEmpty},
+    KnownKey{"transform_config", &kEmpty},
+};
+
+Status CheckCompressedTensors(Checkpoint& checkpoint, const json& quantization) {
+  const std::string where = (checkpoint.path / "config.json").string();
+  for (const auto& [key, value] : quantization.items()) {
+    if (value.is_null()) continue;
+    const std::string name = "quantization_config." + key;
+    const auto status = CheckKey(FindKnownKey(kCompressedTensorsKeys, key), name, value, where, checkpoint.accepted);
+    if (!status) return status;
+  }
+  for (const auto& [name, group] : Member(quantization, "config_groups").items()) {
+    for (const char* key : {"input_activations", "output_activations"}) {
+      if (Member(group, key).is_null()) continue;
+      return Unsupported(checkpoint, fmt::format("config.json: {} quantizes activations ({}), which this program does "
+                                                 "not compute; quantize the 16-bit original instead",
+                                                 name, key));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status CheckQuantization(Checkpoint& checkpoint) {
+  // MLX calls the key "quantization", early versions of compressed-tensors "compression_config".
+  for (const char* key : {"quantization", "compression_config"}) {
+    if (Member(checkpoint.config, key).is_null()) continue;
+    return Unsupported(checkpoint,
+                       fmt::format("config.json: the weights are quantized (\"{}\" is {}) in a way that this "
+                                   "program does not read; name the 16-bit original",
+                                   key, ShortValue(checkpoint.config[key])));
+  }
+  const auto found = checkpoint.config.find("quantization_config");
+  if (found == checkpoint.config.end()) return {};
+  if (found->is_null()) {
+    checkpoint.config.erase(found);
+    return {};
+  }
+  if (!found->is_object()) {
+    return Bad(checkpoint,
+               fmt::format("config.json: \"quantization_config\" is {}, want an object or null", ShortValue(*found)));
+  }
+  const json& ours = Member(*found, "metal_marlin");
+  for (const json& name : Member(ours, "accepted_unknown")) {
+    if (name.is_string()) checkpoint.accepted.Inherit(name.get<std::string>());
+  }
+  const json& method = Member(*found, "quant_method");
+  if (method == "compressed-tensors") return CheckCompressedTensors(checkpoint, *found);
+  if (method == "metal-marlin" && ours.is_object()) return {};
+  const std::string by = method.is_string() ? method.get<std::string>() : "a method without a name";
+  return Unsupported(checkpoint, fmt::format("quantized by {}, which this program does not read; name the 16-bit "
+                                             "original",
+                                             by));
+}
+
+std::optional<MadeBy> ReadMadeBy(const json& config) {
+  const json& ours = Member(Member(config, "quantization_config"), "metal_marlin");
+  const json& method = Member(ours, "method");
+  if (!method.is_string()) return std::nullopt;
+  MadeBy made;
+  made.method = method.get<std::string>();
+  const json& calibration = Member(ours, "calibration");
+  const auto text = [&](const char* name) {
+    const json& value = Member(calibration, name);
+    return value.is_string() ? value.get<std::string>() : std::string();
+  };
+  const auto count = [&](const char* name) {
+    const json& value = Member(calibration, name);
+    return value.is_number_unsigned() ? value.get<std::size_t>() : 0;
+  };
+  made.text_name = text("text");
+  made.text_sha256 = text("sha256");
+  made.windows = count("windows");
+  made.ctx = count("ctx");
+  return made;
+}
+
+}  // namespace marlin

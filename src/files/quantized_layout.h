@@ -1,0 +1,68 @@
+// Writes and reads an encoded matrix as tensors of a checkpoint. The names and, for INT4 whose groups divide its rows,
+// the bytes are those of the compressed-tensors "pack-quantized" layout.
+//
+//   stem.weight_packed      codes: I32 [rows, cols / 8] for INT4 with cols % 8 == 0, else U8 [rows, bytes of a row];
+//                           I8 [rows, cols] for INT8
+//   stem.weight_scale       F16 [rows, groups]
+//   stem.weight_zero_point  I32 [ceil(rows / 8), groups], for formats with zero points
+//   stem.weight_shape       I64 [2]: rows, cols
+//
+// config.json has the format of each stem: quantization_config / metal_marlin / plan. A checkpoint of others has no
+// such plan; its compressed-tensors configuration tells the format.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "files/safetensors_writer.h"
+#include "formats/encoded_matrix.h"
+
+namespace marlin {
+
+struct Checkpoint;
+
+inline constexpr std::string_view kWeightSuffix = ".weight";
+inline constexpr std::string_view kPackedSuffix = ".weight_packed";
+inline constexpr std::string_view kScaleSuffix = ".weight_scale";
+inline constexpr std::string_view kZeroPointSuffix = ".weight_zero_point";
+inline constexpr std::string_view kShapeSuffix = ".weight_shape";
+
+// The name of the tensor of a matrix that is not encoded.
+inline std::string WeightName(std::string_view stem) { return std::string(stem) + std::string(kWeightSuffix); }
+
+// The tensors of an encoded matrix, in file order. The format has groups.
+std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
+                                          std::size_t cols);
+
+// The bytes of stem.weight_shape.
+std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols);
+
+// Whether other programs can read the matrix as compressed-tensors "pack-quantized".
+bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
+
+// Errors: kInput (parts missing, of other shapes or types than the format wants: each named with got and want),
+// kUnsupported (a quantization that this program does not compute).
+Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem);
+
+// That the weights are quantized in a way that this program reads, or not at all: a "quantization_config" of null is
+// taken out of the configuration. Names that were accepted when the folder was made count as accepted again. Errors:
+// kUnsupported (quantized by another program; names it), kInput (the configuration makes no sense).
+Status CheckQuantization(Checkpoint& checkpoint);
+
+// What this program wrote about a folder that it made.
+struct MadeBy {
+  std::string method;
+  std::string text_name, text_sha256;  // of the calibration; empty without
+  std::size_t windows = 0, ctx = 0;
+};
+// config: of a checkpoint. Empty if it has no entry of this program.
+std::optional<MadeBy> ReadMadeBy(const nlohmann::json& config);
+
+}  // namespace marlin

@@ -1,0 +1,23 @@
+// Ranks and `best` of the rows of one group, as docs/methodology.md defines them.
+#pragma once
+
+#include <span>
+
+#include "records/analysis.h"
+
+namespace marlin {
+
+// `best` needs quantized tensors at least this many times smaller than fp16.
+inline constexpr double kBestCompression = 3.0;
+
+// Sorts the rows (baselines, then ascending by the figure of the order, then those without it), fills rank and best,
+// and returns the order: kDivergence when every row that is no baseline has a KL and all can be paired, else
+// kPerplexity.
+//
+// rank   the position by mean KL or by perplexity delta; a row shares the rank of the row above unless the interval of
+//        their own paired difference, of KL or of perplexity, excludes 0
+// best   the first among rows with kBestCompression; among those not told apart from it the smallest model, then the
+//        fastest decode where both were timed in turn
+RankOrder RankRows(std::span<ResultRow> rows);
+
+}  // namespace marlin

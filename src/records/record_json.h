@@ -1,0 +1,32 @@
+// Records as JSON text and back. docs/results_schema.md is the specification.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "records/derive.h"
+#include "records/record.h"
+
+namespace marlin {
+
+// The text of a record's file, the summary included. `base` as in Summarize.
+// Errors: kNumerical for NaN and infinity (names the field), kInput for a record that breaks CheckRecord.
+Result<std::string> ToJson(const Record& record, const Record* base = nullptr);
+
+struct ParsedRecord {
+  Record record;
+  std::optional<RecordSummary> summary;  // as written in the file; only compared, not trusted
+};
+
+// `where` names the file in messages. Unknown fields are ignored.
+// Errors: kInput (not JSON, no record, missing field, wrong type, broken rule; each names the field), kUnsupported
+// (a version this program does not read).
+Result<ParsedRecord> FromJson(std::string_view text, std::string_view where);
+
+// The first field in which the summary of a file differs from the one that its raw data give, with both values; empty
+// when they agree to 1e-6. Values absent on either side are not compared.
+std::string DescribeMismatch(const RecordSummary& stored, const RecordSummary& computed);
+
+}  // namespace marlin

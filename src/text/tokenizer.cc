@@ -1,0 +1,202 @@
+#include "text/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <deque>
+#include <utility>
+#include <variant>
+
+#include "base/file.h"
+#include "base/open_file.h"
+#include "files/checkpoint.h"
+#include "files/gguf.h"
+#include "text/added_tokens.h"
+#include "text/byte_level_bpe.h"
+#include "text/tokenizer_gguf.h"
+#include "text/tokenizer_json.h"
+#include "text/tokenizer_spec.h"
+#include "text/unicode.h"
+
+namespace marlin {
+namespace {
+
+constexpr std::size_t kLongestTokenizerFile_bytes = std::size_t{1} << 30;
+
+// One for each kind of tokenization.
+using Encoder = std::variant<ByteLevelBpeEncoder>;
+
+AddedTokenMatcher MatcherOf(const TokenizerSpec& spec, bool normalized, const Encoder& encoder) {
+  std::vector<AddedToken> tokens;
+  for (AddedToken token : spec.added) {
+    if (token.normalized != normalized) continue;
+    if (normalized) {
+      auto content = std::visit([&](const auto& of) { return of.Normalize(token.content); }, encoder);
+      if (content) token.content = std::move(*content);
+    }
+    if (token.content.size() <= AddedTokenMatcher::kLongest_bytes) tokens.push_back(std::move(token));
+  }
+  return AddedTokenMatcher(std::move(tokens));
+}
+
+Result<Encoder> MakeEncoder(const TokenizerSpec& spec, const VocabularyIndex& index) {
+  return std::visit(
+      [&](const auto& kind) -> Result<Encoder> {
+        auto encoder = EncoderOf(kind, index);
+        if (!encoder) return encoder.error();
+        return Encoder(std::move(*encoder));
+      },
+      spec.kind);
+}
+
+// The bytes of each id.
+std::vector<std::string> PiecesOf(const TokenizerSpec& spec) {
+  std::vector<std::string> pieces(spec.size());
+  std::visit(
+      [&](const auto& kind) {
+        for (std::size_t id = 0; id < kind.vocabulary.size(); ++id) pieces[id] = BytesOf(kind, id);
+      },
+      spec.kind);
+  for (const AddedToken& token : spec.added) pieces[static_cast<std::size_t>(token.id)] = token.content;
+  return pieces;
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  TokenizerSpec spec;
+  std::string json_text;  // empty when the tokenizer did not come from Hugging Face's files
+  std::string config_text;
+  std::string sha256;
+  Encoder encoder;
+  AddedTokenMatcher raw_added;         // matched in the text as given
+  AddedTokenMatcher normalized_added;  // matched after normalization
+  std::vector<std::string> pieces;
+
+  static Result<std::unique_ptr<Impl>> Make(TokenizerSpec spec, std::string_view where) {
+    auto index = IndexVocabulary(spec.vocabulary(), where);
+    if (!index) return index.error();
+    if (auto status = CheckSpec(spec, *index, where); !status) return status.error();
+    auto encoder = MakeEncoder(spec, *index);
+    if (!encoder) return Error{encoder.error().code, fmt::format("{}: {}", where, encoder.error().message)};
+    AddedTokenMatcher raw = MatcherOf(spec, false, *encoder);
+    AddedTokenMatcher normalized = MatcherOf(spec, true, *encoder);
+    std::vector<std::string> pieces = PiecesOf(spec);
+    std::string hash = HashOfSpec(spec);
+    return std::make_unique<Impl>(Impl{std::move(spec),
+                                       {},
+                                       {},
+                                       std::move(hash),
+                                       std::move(*encoder),
+                                       std::move(raw),
+                                       std::move(normalized),
+                                       std::move(pieces)});
+  }
+
+  // Appends the ids of a text. KindEncoder is an alternative of Encoder.
+  template <class KindEncoder>
+  Status Encode(const KindEncoder& by, std::string_view text, bool parse_special,
+                std::vector<std::int32_t>& ids) const {
+    std::deque<std::string> kept;  // stable addresses: the encoding points into it
+    typename KindEncoder::Encoding encoding(by, ids);
+    for (const auto& piece : raw_added.Split(text, parse_special)) {
+      if (piece.id >= 0) {
+        ids.push_back(piece.id);
+        continue;
+      }
+      auto changed = by.Normalize(piece.text);
+      const std::string_view normalized = changed ? kept.emplace_back(std::move(*changed)) : piece.text;
+      for (const auto& part : normalized_added.Split(normalized, parse_special)) {
+        if (part.id >= 0) {
+          ids.push_back(part.id);
+        } else if (auto status = encoding.Add(part.text); !status) {
+          return status;
+        }
+      }
+    }
+    return {};
+  }
+};
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Result<Tokenizer> Tokenizer::FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+                                             std::string_view where) {
+  auto spec = SpecFromTokenizerJson(tokenizer_json, tokenizer_config_json, where);
+  if (!spec) return spec.error();
+  auto impl = Impl::Make(std::move(*spec), where);
+  if (!impl) return impl.error();
+  (*impl)->json_text = tokenizer_json;
+  (*impl)->config_text = tokenizer_config_json;
+  return Tokenizer(std::move(*impl));
+}
+
+Result<Tokenizer> Tokenizer::FromGguf(const std::filesystem::path& path) {
+  auto file = GgufFile::Open(path);
+  if (!file) return file.error();
+  auto spec = SpecFromGguf(*file, path.string());
+  if (!spec) return spec.error();
+  auto impl = Impl::Make(std::move(*spec), path.string());
+  if (!impl) return impl.error();
+  return Tokenizer(std::move(*impl));
+}
+
+Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
+  if (checkpoint.container == Container::kGguf) return FromGguf(checkpoint.path);
+  const std::filesystem::path json_path = checkpoint.path / "tokenizer.json";
+  const std::filesystem::path config_path = checkpoint.path / "tokenizer_config.json";
+  if (!IsListed(json_path)) {
+    return Error{ErrorCode::kInput, fmt::format("{} has no tokenizer.json; the older vocab.json, merges.txt and "
+                                                "tokenizer.model are not read. Download tokenizer.json into the folder",
+                                                checkpoint.path.string())};
+  }
+  auto json_text = ReadFile(json_path, kLongestTokenizerFile_bytes);
+  if (!json_text) return json_text.error();
+  std::string config_text;
+  if (IsListed(config_path)) {
+    if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
+      return status.error();
+  }
+  return FromHuggingFace(*json_text, config_text, json_path.string());
+}
+
+Result<std::vector<std::int32_t>> Tokenizer::Encode(std::string_view text, bool parse_special) const {
+  if (const auto bad = FindInvalidUtf8(text)) {
+    return Error{ErrorCode::kInput, fmt::format("the text is not UTF-8 at byte {}; convert it to UTF-8", *bad)};
+  }
+  std::vector<std::int32_t> ids;
+  const Status status =
+      std::visit([&](const auto& by) { return impl_->Encode(by, text, parse_special, ids); }, impl_->encoder);
+  if (!status) return status.error();
+  return ids;
+}
+
+std::string Tokenizer::Decode(std::span<const std::int32_t> ids) const {
+  std::string text;
+  for (const std::int32_t id : ids) {
+    if (id >= 0 && static_cast<std::size_t>(id) < impl_->pieces.size())
+      text += impl_->pieces[static_cast<std::size_t>(id)];
+  }
+  return text;
+}
+
+std::string_view Tokenizer::kind() const {
+  return std::visit([](const auto& kind) { return kind.kName; }, impl_->spec.kind);
+}
+std::size_t Tokenizer::vocab_size() const { return impl_->pieces.size(); }
+bool Tokenizer::adds_bos() const { return impl_->spec.adds_bos; }
+std::int32_t Tokenizer::bos() const { return impl_->spec.bos; }
+std::int32_t Tokenizer::eos() const { return impl_->spec.eos; }
+const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+
+std::string Tokenizer::ToHuggingFaceJson() const {
+  return impl_->json_text.empty() ? WriteTokenizerJson(impl_->spec) : impl_->json_text;
+}
+
+std::string Tokenizer::ToHuggingFaceConfigJson() const {
+  return impl_->json_text.empty() ? WriteTokenizerConfigJson(impl_->spec) : impl_->config_text;
+}
+
+}  // namespace marlin

@@ -1,0 +1,15 @@
+// Reads the tokenizer of a GGUF file into a TokenizerSpec.
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+#include "files/gguf.h"
+#include "text/tokenizer_spec.h"
+
+namespace marlin {
+
+// Errors: kInput (broken; names the key), kUnsupported (another kind of tokenizer, an unknown pre-tokenizer; names it).
+Result<TokenizerSpec> SpecFromGguf(const GgufFile& file, std::string_view where);
+
+}  // namespace marlin
