@@ -16,10 +16,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kDefaultResults = "./benchmarks/results/";
+constexpr const char* kSortByPerplexity = "ppl";
+constexpr const char* kSortByDivergence = "kl";
 
 struct ReportArguments {
   std::string results = kDefaultResults;
   std::string output;
+  std::string sort = kSortByPerplexity;
 };
 
 // The commands that fill the folder of records and make this page again.
@@ -31,6 +34,7 @@ PageCommands CommandsOf(const ReportArguments& options) {
   }
   commands.update = "metal-marlin report generate " + QuoteForShell(options.results);
   if (!options.output.empty()) commands.update += " -o " + QuoteForShell(options.output);
+  if (options.sort != kSortByPerplexity) commands.update += " --sort " + options.sort;
   return commands;
 }
 
@@ -59,6 +63,7 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   report.commands = CommandsOf(options);
   report.records_link = RecordsLink(options.results, report.output);
   report.left_out = loaded->warnings;
+  if (options.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
   const auto written = GenerateReport(loaded->records, report);
   if (!written) return written.error();
   for (const std::string& warning : written->warnings) console.Warn(warning);
@@ -83,6 +88,9 @@ void RegisterReport(Verb parent) {
                              "metal-marlin report generate ./benchmarks/results/ -o docs/report");
   verb.Add("results", options->results, "Folder of records");
   verb.Add("-o,--output", options->output, "Folder of the report; default: the folder of the records");
+  verb.Add("--sort", options->sort,
+           "Order of the rows in the tables of a model: ppl, by perplexity delta; kl, by mean KL. Ranks stay the same")
+      .OneOf({kSortByPerplexity, kSortByDivergence});
   verb.Runs([options](Invocation& invocation) { return RunReport(*options, invocation); });
 }
 

@@ -27,6 +27,7 @@ struct PageOptions {
   std::map<std::string, std::string> why_not_drawn;  // by name, of plots that could not be drawn
   // Names of those that are there: plots/NAME.png and plots/NAME.svg; NAME-2 is a second page, and so on.
   std::set<std::string> plots;
+  RankOrder sort = RankOrder::kPerplexity;  // of the tables of a model; ranks do not depend on it
 };
 
 std::string RenderPage(const Analysis& analysis, const PageOptions& options);

@@ -33,14 +33,6 @@ std::string Percent(double share) { return FigureFixed(100 * share, 3); }
 
 }  // namespace
 
-std::string SortedBy(const ResultGroup& group) {
-  const bool ranked = std::any_of(group.rows.begin(), group.rows.end(), [](const auto& row) { return row.rank; });
-  if (!ranked) return "";
-  if (group.order == RankOrder::kDivergence) return "Sorted and ranked by mean KL from the baseline, least first.";
-  if (!group.any_kl()) return "Sorted and ranked by perplexity delta, least first: KL is not measured.";
-  return "Sorted and ranked by perplexity delta, least first: KL is not measured on every row in the same way.";
-}
-
 std::string DivergenceNotes(const ResultGroup& group) {
   std::string out;
   if (const std::string names = BelowBaseline(group); !names.empty()) {
@@ -71,7 +63,8 @@ Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
                    {"RMS"},
                    {"Record", Align::kLeft}};
   const auto milli = [](double nats) { return FigureThreeDigits(1e3 * nats); };
-  for (const ResultRow& row : group.rows) {
+  for (const ResultRow* const sorted : SortedRows(group, options.sort)) {
+    const ResultRow& row = *sorted;
     if (!row.kl) continue;
     const record::Divergence& x = *row.record().divergence;
     const ProbabilityChange change = ProbabilityChangeOf(x);

@@ -36,7 +36,7 @@ std::vector<StoredRecord> Diverging() {
 
 TEST(PageDivergence, RowsDetailsFloorAndOrder) {
   const std::string page = PageOf(Diverging());
-  EXPECT_TRUE(Has(page, "Sorted and ranked by mean KL from the baseline, least first."));
+  EXPECT_TRUE(Has(page, "Sorted by perplexity delta, least first; ranked by mean KL from the baseline."));
   EXPECT_TRUE(Has(page, "| 1 | **fp4-g32** |")) << page;
   EXPECT_TRUE(Has(page, "| 10.00 [10.00, 10.00] | 90.02 |"));
   EXPECT_TRUE(Has(page, "| 2 | fp4-g64 |"));
@@ -49,6 +49,24 @@ TEST(PageDivergence, RowsDetailsFloorAndOrder) {
   EXPECT_TRUE(Has(page, "- kl-512 v1, 40 windows, 511 scored per window. (SmolLM2-135M-Instruct)"));
   EXPECT_FALSE(Has(page, "below the baseline's"));
   EXPECT_TRUE(Has(SummaryText(Analyze(Diverging())), "* best; ranked by KL"));
+}
+
+// The row that is worst by KL has the least perplexity delta.
+TEST(PageDivergence, RowsAreSortedAsAskedFor) {
+  std::vector<StoredRecord> records = Diverging();
+  for (double& x : records[6].record.perplexity->window_nll) x *= 0.5;
+  const std::string last = "| 6 | " + records[6].record.config.id;
+  const auto page_by = [&](RankOrder sort) {
+    PageOptions options;
+    options.sort = sort;
+    return RenderPage(Analyze(records), options);
+  };
+  const std::string by_delta = page_by(RankOrder::kPerplexity);
+  EXPECT_LT(by_delta.find(last), by_delta.find("| 1 | **")) << by_delta;
+  EXPECT_LT(by_delta.find("| baseline |"), by_delta.find(last));
+  const std::string by_kl = page_by(RankOrder::kDivergence);
+  EXPECT_TRUE(Has(by_kl, "Sorted and ranked by mean KL from the baseline, least first."));
+  EXPECT_GT(by_kl.find(last), by_kl.find("| 1 | **")) << by_kl;
 }
 
 TEST(PageDivergence, BelowTheFloorIsIndistinguishable) {

@@ -30,7 +30,8 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
     table.columns.push_back({fmt::format("Layers GFLOP/s ({})", kernels.label(i))});
   }
   table.columns.push_back({"Record", Align::kLeft});
-  for (const ResultRow& row : group.rows) {
+  for (const ResultRow* const sorted : SortedRows(group, options.sort)) {
+    const ResultRow& row = *sorted;
     const Record& record = row.record();
     Cell name = MarkedName(row);
     name.strong = row.best;
@@ -81,7 +82,8 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
                    {half_title},
                    {"Bits/byte"},
                    {"Record", Align::kLeft}};
-  for (const ResultRow& row : group.rows) {
+  for (const ResultRow* const sorted : SortedRows(group, options.sort)) {
+    const ResultRow& row = *sorted;
     const Record& record = row.record();
     const bool quantized = record.size.quantized_parameters > 0;
     std::optional<PerplexityEstimate> half;
@@ -125,10 +127,10 @@ std::string TimingTables(const ResultGroup& group, const TimingColumns& timings,
                      {"CV %"},
                      {"Removed"},
                      {"Record", Align::kLeft}};
-    for (const ResultRow& row : group.rows) {
-      if (!timings.Holds(i, row)) continue;
-      AddTiming(table, row, "prefill", row.prefill, options);
-      AddTiming(table, row, "decode", row.decode, options);
+    for (const ResultRow* const row : SortedRows(group, options.sort)) {
+      if (!timings.Holds(i, *row)) continue;
+      AddTiming(table, *row, "prefill", row->prefill, options);
+      AddTiming(table, *row, "decode", row->decode, options);
     }
     if (!table.rows.empty()) out += "\n" + EscapeMarkdown(timings.Describe(i)) + "\n\n" + ToMarkdown(table);
   }
@@ -158,7 +160,7 @@ std::string GroupText(const ResultGroup& group, const PageOptions& options) {
   if (measured != nullptr && measured->windows < kFewWindows) {
     out += fmt::format(" Few windows: with fewer than {}, the intervals themselves are uncertain.", kFewWindows);
   }
-  if (const std::string order = SortedBy(group); !order.empty()) out += " " + order;
+  if (const std::string order = SortedBy(group, options.sort); !order.empty()) out += " " + order;
   out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options)) + DivergenceNotes(group);
   for (const std::string& note : TimingNotes(group, timings)) out += "\n" + EscapeMarkdown(note) + "\n";
   if (const std::string note = ImportedNote(group); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";

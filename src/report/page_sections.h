@@ -12,8 +12,11 @@ namespace marlin {
 
 std::string SummarySection(const Analysis& analysis, const PageOptions& options);
 std::string ModelsSection(const Analysis& analysis, const PageOptions& options);
-// What the rows of a group are sorted by, a sentence; empty when none is ranked.
-std::string SortedBy(const ResultGroup& group);
+// The rows as the tables of a model show them: baselines, rows with the figure, least first, others. Where no row has
+// the figure, they are in the order of their ranks.
+std::vector<const ResultRow*> SortedRows(const ResultGroup& group, RankOrder wanted);
+// What they are sorted and ranked by, a sentence; empty when none is ranked.
+std::string SortedBy(const ResultGroup& group, RankOrder wanted);
 // Below a group's table: the noise floor, and a remark when a perplexity lies below the baseline's. Empty, or lines.
 std::string DivergenceNotes(const ResultGroup& group);
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options);      // without rows when no KL is measured

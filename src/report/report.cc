@@ -158,6 +158,7 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
   output.warnings = Warnings(pictures, *failures);
 
   PageOptions page;
+  page.sort = options.sort;
   page.commands = options.commands;
   page.records_link = options.records_link;
   page.left_out = options.left_out;

@@ -18,6 +18,7 @@ struct ReportOptions {
   std::string records_link;           // address of the folder of records seen from the page: "results/"
   std::vector<std::string> left_out;  // warnings of LoadRecords; they become part of the page
   std::string gnuplot = "gnuplot";    // program or path
+  RankOrder sort = RankOrder::kPerplexity;
 };
 
 struct ReportOutput {
