@@ -281,6 +281,26 @@ TEST_F(Comparison, UntimedRowsAreRecordedOneByOne) {
   EXPECT_EQ(Records("results").size(), 3u);
 }
 
+TEST_F(Comparison, JsonHoldsWhatTheRowsMeasured) {
+  const auto measured = [&](const char* config) {
+    const RunResult run =
+        RunProgram(Command("results", {"--no-timing", "--samples", "4", "-c", config, "--json", "-q"}));
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    const json document = json::parse(run.out, nullptr, false);
+    EXPECT_EQ(document["results"], (folder_ / "results").string());
+    return document["summary"]["models"][0]["results"][0]["rows"];
+  };
+  measured("fp4-g32");
+  for (int again = 0; again < 2; ++again) {  // measured now, then found
+    const json rows = measured("fp4-g64");
+    ASSERT_EQ(rows.size(), 2u) << "rows of another command are left out";
+    EXPECT_EQ(rows[0]["config"], "f16");
+    EXPECT_EQ(rows[1]["config"], "fp4-g64");
+    EXPECT_GT(rows[1]["perplexity"].get<double>(), 1);
+    EXPECT_GT(rows[1]["kl"].get<double>(), 0);
+  }
+}
+
 TEST_F(Comparison, TheMemoryOfACalibrationIsCounted) {
   const auto memory = [&](std::vector<std::string> more) {
     more.insert(more.end(), {"-c", "fp4-g32", "--no-timing", "--dry-run", "--json"});

@@ -21,6 +21,9 @@
 #include "kernels/isa.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
+#include "records/analysis.h"
+#include "records/store.h"
+#include "report/summary.h"
 #include "study/comparison.h"
 #include "study/machine.h"
 #include "study/mixed_rows.h"
@@ -169,6 +172,19 @@ nlohmann::json PlanToJson(const ComparisonPlan& plan) {
   }
   return {
       {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
+}
+
+// What the rows of the plan measured, by this run or an earlier one.
+Result<nlohmann::json> ResultsJson(const ComparisonPlan& plan, const fs::path& results) {
+  std::set<std::string> keys;
+  for (const ComparisonModel& model : plan.models) {
+    for (const ComparisonRow& row : model.rows) keys.insert(row.key);
+  }
+  auto loaded = LoadRecords(results);
+  if (!loaded) return loaded.error();
+  std::erase_if(loaded->records, [&](const StoredRecord& stored) { return !keys.contains(stored.record.key); });
+  return nlohmann::json{{"results", results.string()},
+                        {"summary", nlohmann::json(SummaryJson(Analyze(loaded->records)))}};
 }
 
 // Records among a model's files would count as damage to the model.
@@ -343,8 +359,10 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   if (!plan) return plan.error();
   for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
   PrintPlan(*plan, *comparison, *text, limits, console);
-  console.Data(PlanToJson(*plan));
-  if (options.dry_run) return {};
+  if (options.dry_run) {
+    console.Data(PlanToJson(*plan));
+    return {};
+  }
   ComparisonTools tools{**backend,
                         **maker,
                         *text,
@@ -354,6 +372,9 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
                         console.progress(),
                         [&](const std::string& line) { console.Say(line); }};
   if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
+  const auto measured = ResultsJson(*plan, comparison->results);
+  if (!measured) return measured.error();
+  console.Data(*measured);
   console.Say(fmt::format("done; next: metal-marlin report generate {}", comparison->results.string()));
   return {};
 }
