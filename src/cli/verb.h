@@ -15,8 +15,8 @@ namespace marlin {
 
 struct Model;
 
-// Weights are made with exact activations, so that they do not depend on the machine. Measurements use the production
-// default.
+// Weights are made with exact activations, so that they do not depend on what a machine rounds fast. Measurements use
+// the production default.
 inline constexpr const char* kExactActivations = "fp32";
 inline constexpr const char* kUsedActivations = "bf16";
 
