@@ -106,7 +106,7 @@ say ""
 measure --model models/minnow --data built-in
 write_report
 say ""
-say "demo: The result, ordered by KL:"
+say "demo: The result, ordered by perplexity delta:"
 say ""
 show_table minnow
 say ""
