@@ -123,12 +123,8 @@ std::uint64_t BytesMoved(const FormatInfo& format, const GemmShape& shape) {
 Result<Operands> MakeOperands(Backend& backend, const GemmShape& shape, ThreadPool& pool) {
   Operands act;
   act.host_x = RandomMatrix(shape.m * shape.k, 2, 1.0, pool);
-  auto x = backend.Allocate(shape.m * shape.k);
-  if (!x) return x.error();
-  auto y = backend.Allocate(shape.m * shape.n);
-  if (!y) return y.error();
-  act.x = std::move(*x);
-  act.y = std::move(*y);
+  const auto allocated = backend.AllocateAll({{&act.x, shape.m * shape.k}, {&act.y, shape.m * shape.n}});
+  if (!allocated) return allocated.error();
   backend.Upload(act.host_x, View(act.x, shape.m, shape.k));
   return act;
 }

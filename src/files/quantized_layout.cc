@@ -38,8 +38,9 @@ struct MatrixShape {
 // stem.weight_shape, believed only as far as the codes are large enough for it; so nothing computed from it overflows.
 Result<MatrixShape> ReadShape(const Checkpoint& checkpoint, std::string_view stem) {
   const std::string name = fmt::format("{}{}", stem, kShapeSuffix);
-  const Tensor* tensor = checkpoint.Find(name);
-  if (tensor == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", name));
+  const auto found = checkpoint.Get(name);
+  if (!found) return found.error();
+  const Tensor* const tensor = *found;
   const bool wide = tensor->dtype == DType::kI64;
   if ((!wide && tensor->dtype != DType::kI32) || tensor->elements() != 2 || tensor->shape.size() != 1) {
     return Bad(checkpoint, fmt::format("tensor {} is {} [{}], want I64 [2]", name, Info(tensor->dtype).name,
@@ -83,8 +84,9 @@ Result<const FormatRow*> FormatOfCompressedTensors(const Checkpoint& checkpoint,
   if (!groups.is_object() || groups.empty())
     return Bad(checkpoint, "config.json: \"config_groups\" is missing or empty");
   const std::string scales_name = fmt::format("{}{}", stem, kScaleSuffix);
-  const Tensor* scales = checkpoint.Find(scales_name);
-  if (scales == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", scales_name));
+  const auto found = checkpoint.Get(scales_name);
+  if (!found) return found.error();
+  const Tensor* const scales = *found;
   const FormatRow* match = nullptr;
   for (const auto& [name, group] : groups.items()) {
     const json& weights = Member(group, "weights");
@@ -128,8 +130,9 @@ Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view
 
 // The part, with exactly the type and shape that the format wants.
 Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, const PlannedTensor& wanted) {
-  const Tensor* tensor = checkpoint.Find(wanted.name);
-  if (tensor == nullptr) return Bad(checkpoint, fmt::format("tensor {} is missing", wanted.name));
+  const auto found = checkpoint.Get(wanted.name);
+  if (!found) return found.error();
+  const Tensor* const tensor = *found;
   if (wanted.name.ends_with(kScaleSuffix) && tensor->dtype == DType::kBF16) {
     return Unsupported(checkpoint,
                        fmt::format("tensor {} holds BF16 scales and this program computes with F16 scales; convert "

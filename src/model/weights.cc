@@ -127,12 +127,7 @@ class Loader {
     if (!tensor) return tensor.error();
     const auto matrix = EncodePlain(**tensor, precision_, pool_);
     if (!matrix) return Located(matrix.error());
-    std::vector<float> values(size);
-    DecodeRow(matrix->view(), 0, values);
-    auto buffer = backend_.Allocate(size);
-    if (!buffer) return buffer.error();
-    backend_.Upload(values, View(*buffer, 1, size));
-    return buffer;
+    return UploadVector(matrix->view(), backend_);
   }
 
  private:
@@ -197,6 +192,14 @@ Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& forma
   });
   if (!status) return status.error();
   return matrix;
+}
+
+Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, Backend& backend) {
+  std::vector<float> values(vector.cols);
+  DecodeRow(vector, 0, values);
+  auto buffer = backend.Allocate(values.size());
+  if (buffer) backend.Upload(values, View(*buffer, 1, values.size()));
+  return buffer;
 }
 
 std::size_t LoadedParts::resident_bytes() const {

@@ -29,6 +29,9 @@ Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, Thr
 // In the format that ChoosePlainFormat gave; the values are not looked at again.
 Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool);
 
+// A norm or a bias, stored as a matrix of one row, as fp32 on the device: [1, cols]. Errors: kResource.
+Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, Backend& backend);
+
 // Format of each stem; a stem that is missing stays in 16 bits.
 using FormatMap = std::map<std::string, const FormatRow*>;
 

@@ -176,11 +176,7 @@ Result<std::unique_ptr<Buffer>> SourceTensors::LoadVector(const std::string& nam
   if (!format) return format.error();
   const auto plain = Plain(name, **format);
   if (!plain) return plain.error();
-  std::vector<float> values(plain->cols);
-  DecodeRow(plain->view(), 0, values);
-  auto buffer = backend.Allocate(values.size());
-  if (buffer) backend.Upload(values, View(*buffer, 1, values.size()));
-  return buffer;
+  return UploadVector(plain->view(), backend);
 }
 
 Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index) const {

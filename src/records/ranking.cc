@@ -22,11 +22,7 @@ class Ranking {
  public:
   explicit Ranking(RankOrder order) : order_(order) {}
 
-  // What the row is ranked by; empty for a baseline and for a row that lacks it.
-  std::optional<double> Loss(const ResultRow& row) const {
-    if (order_ == RankOrder::kDivergence) return row.kl ? std::optional(row.kl->mean) : std::nullopt;
-    return row.delta ? std::optional(row.delta->percent) : std::nullopt;
-  }
+  std::optional<double> Loss(const ResultRow& row) const { return LossOf(row, order_); }
 
   bool ToldApart(const ResultRow& a, const ResultRow& b) const {
     return order_ == RankOrder::kDivergence ? KlDifference(a.record(), b.record()).distinguished()
@@ -35,11 +31,10 @@ class Ranking {
 
   // Baselines, rows that can be ranked, others; inside by loss, then by name and time.
   bool Before(const ResultRow& a, const ResultRow& b) const {
-    const auto place = [&](const ResultRow& row) { return row.is_baseline() ? 0 : Loss(row) ? 1 : 2; };
     const auto rest = [](const ResultRow& row) {
       return std::tie(row.name, row.record().config.id, row.record().created, row.record().id);
     };
-    if (place(a) != place(b)) return place(a) < place(b);
+    if (PlaceOf(a, order_) != PlaceOf(b, order_)) return PlaceOf(a, order_) < PlaceOf(b, order_);
     const std::optional<double> loss_a = Loss(a);
     const std::optional<double> loss_b = Loss(b);
     if (loss_a && loss_b && *loss_a != *loss_b) return *loss_a < *loss_b;
@@ -73,6 +68,13 @@ void MarkBest(std::span<ResultRow> rows, const Ranking& ranking) {
 }
 
 }  // namespace
+
+std::optional<double> LossOf(const ResultRow& row, RankOrder order) {
+  if (order == RankOrder::kDivergence) return row.kl ? std::optional(row.kl->mean) : std::nullopt;
+  return row.delta ? std::optional(row.delta->percent) : std::nullopt;
+}
+
+int PlaceOf(const ResultRow& row, RankOrder order) { return row.is_baseline() ? 0 : LossOf(row, order) ? 1 : 2; }
 
 RankOrder RankRows(std::span<ResultRow> rows) {
   const RankOrder order = OrderOf(rows);

@@ -1,11 +1,19 @@
 // Ranks and `best` of the rows of one group, as docs/methodology.md defines them.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "records/analysis.h"
 
 namespace marlin {
+
+// What a row is ranked or sorted by: its mean KL or its perplexity delta. Empty for a baseline and where it was not
+// measured.
+std::optional<double> LossOf(const ResultRow& row, RankOrder order);
+
+// 0 = baselines, 1 = rows with a loss, 2 = others: the order of their places in a table.
+int PlaceOf(const ResultRow& row, RankOrder order);
 
 // `best` needs quantized tensors at least this many times smaller than fp16.
 inline constexpr double kBestCompression = 3.0;

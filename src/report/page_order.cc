@@ -1,19 +1,15 @@
 // The order of the rows in the tables of a model.
 #include <algorithm>
 
+#include "records/ranking.h"
 #include "report/page_sections.h"
 
 namespace marlin {
 namespace {
 
-std::optional<double> FigureOf(const ResultRow& row, RankOrder order) {
-  if (order == RankOrder::kDivergence) return row.kl ? std::optional(row.kl->mean) : std::nullopt;
-  return row.delta ? std::optional(row.delta->percent) : std::nullopt;
-}
-
 // The figure that is asked for, unless no row has it.
 RankOrder OrderIn(const ResultGroup& group, RankOrder wanted) {
-  const bool any = std::ranges::any_of(group.rows, [&](const auto& row) { return FigureOf(row, wanted).has_value(); });
+  const bool any = std::ranges::any_of(group.rows, [&](const auto& row) { return LossOf(row, wanted).has_value(); });
   return any ? wanted : group.order;
 }
 
@@ -23,10 +19,9 @@ std::vector<const ResultRow*> SortedRows(const ResultGroup& group, RankOrder wan
   const RankOrder order = OrderIn(group, wanted);
   std::vector<const ResultRow*> rows;
   for (const ResultRow& row : group.rows) rows.push_back(&row);
-  const auto place = [&](const ResultRow& row) { return row.is_baseline() ? 0 : FigureOf(row, order) ? 1 : 2; };
   std::ranges::stable_sort(rows, [&](const ResultRow* a, const ResultRow* b) {
-    if (place(*a) != place(*b)) return place(*a) < place(*b);
-    return place(*a) == 1 && *FigureOf(*a, order) < *FigureOf(*b, order);
+    if (PlaceOf(*a, order) != PlaceOf(*b, order)) return PlaceOf(*a, order) < PlaceOf(*b, order);
+    return PlaceOf(*a, order) == 1 && *LossOf(*a, order) < *LossOf(*b, order);
   });
   return rows;
 }

@@ -51,10 +51,7 @@ std::span<const NamedText> CalibrationSources() { return kSources; }
 Result<EvalText> FindCalibrationText(const CalibrationTextOptions& options, const ProgressFn& progress) {
   const NamedText* const source = FindSource(options.data);
   if (source == nullptr) return OpenFile(options.data);
-  return FindNamedText(
-      *source,
-      {options.data_folder, options.cache_dir, options.endpoint, options.offline, "name another text or a file"},
-      progress);
+  return FindNamedText(*source, options, progress);
 }
 
 }  // namespace marlin

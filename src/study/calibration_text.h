@@ -1,10 +1,8 @@
 // Calibration texts. None of them is an evaluation text, and none silently replaces another one.
 #pragma once
 
-#include <filesystem>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "base/progress.h"
 #include "base/result.h"
@@ -15,12 +13,8 @@ namespace marlin {
 // wikitext2, bartowski-v3, and names for texts that people have beside them.
 std::span<const NamedText> CalibrationSources();
 
-struct CalibrationTextOptions {
-  std::string data;                   // a name of the list, or a file
-  std::filesystem::path data_folder;  // empty = $METAL_MARLIN_DATA
-  std::filesystem::path cache_dir;    // empty = CacheDir()
-  std::string endpoint;               // empty = the source's own, or $HF_ENDPOINT where that is Hugging Face's
-  bool offline = false;
+struct CalibrationTextOptions : TextSearch {
+  std::string data;  // a name of the list, or a file
 };
 
 // The text; its name is the source's, or the file's own. A download is kept in the cache. Errors: kInput (unknown name,

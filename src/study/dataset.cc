@@ -13,20 +13,17 @@ namespace {
 
 constexpr std::string_view kFileName = kWikiText2FileName;
 
-constexpr NamedText kWikiText2 = {kWikiText2Name,
-                                  "test text of WikiText-2",
-                                  "wikitext-2-raw/wiki.test.raw",
-                                  kHuggingFace,
-                                  "/datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip",
-                                  kFileName,
-                                  kWikiText2Bytes,
-                                  kWikiText2Sha256,
-                                  "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11"};
-
-TextSearch SearchOf(const DatasetOptions& options) {
-  return {options.data_folder, options.cache_dir, options.endpoint, options.offline,
-          "give it with --data FILE, or measure on the program's own sample with --data built-in"};
-}
+constexpr NamedText kWikiText2 = {
+    kWikiText2Name,
+    "test text of WikiText-2",
+    "wikitext-2-raw/wiki.test.raw",
+    kHuggingFace,
+    "/datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip",
+    kFileName,
+    kWikiText2Bytes,
+    kWikiText2Sha256,
+    "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
+    "give it with --data FILE, or measure on the program's own sample with --data built-in"};
 
 // `data` as the user gave it: a file, or a folder with the file in it.
 Result<EvalText> FromGivenPath(const fs::path& data) {
@@ -49,7 +46,7 @@ Result<EvalText> FromGivenPath(const fs::path& data) {
 }  // namespace
 
 Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options) {
-  if (options.data.empty()) return FindTextHere(kWikiText2, SearchOf(options));
+  if (options.data.empty()) return FindTextHere(kWikiText2, options);
   auto text = FromGivenPath(options.data);
   if (!text) return text.error();
   return std::optional(std::move(*text));
@@ -57,7 +54,7 @@ Result<std::optional<EvalText>> FindLocalWikiText2(const DatasetOptions& options
 
 Result<EvalText> FindWikiText2(const DatasetOptions& options, const ProgressFn& progress) {
   if (!options.data.empty()) return FromGivenPath(options.data);
-  return FindNamedText(kWikiText2, SearchOf(options), progress);
+  return FindNamedText(kWikiText2, options, progress);
 }
 
 }  // namespace marlin

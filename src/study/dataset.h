@@ -3,21 +3,16 @@
 
 #include <filesystem>
 #include <optional>
-#include <string>
 
 #include "base/progress.h"
 #include "base/result.h"
+#include "study/named_text.h"
 #include "text/eval_text.h"
 
 namespace marlin {
 
-// Empty fields are filled from the environment.
-struct DatasetOptions {
-  std::filesystem::path data;         // --data: this file, or the WikiText-2 file in this folder, and nothing else
-  std::filesystem::path data_folder;  // empty = $METAL_MARLIN_DATA
-  std::filesystem::path cache_dir;    // empty = CacheDir()
-  std::string endpoint;               // empty = $HF_ENDPOINT, else https://huggingface.co
-  bool offline = false;               // never touches the network
+struct DatasetOptions : TextSearch {
+  std::filesystem::path data;  // --data: this file, or the WikiText-2 file in this folder, and nothing else
 };
 
 // `data` if given; else wikitext-2-raw/wiki.test.raw in the data folder, then in the cache; else downloaded into the

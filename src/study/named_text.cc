@@ -64,7 +64,7 @@ std::string HowToGet(const NamedText& text, const TextSearch& search, const fs::
   const fs::path named = DataFolderFromEnvironment();
   return fmt::format(
       "{}put it at {}, or set {} to a folder that holds {}{}, or {}", by_hand, cached.string(), kDataVariable,
-      text.place, named.empty() ? "" : fmt::format(" (it is {}, which holds none)", named.string()), search.other_ways);
+      text.place, named.empty() ? "" : fmt::format(" (it is {}, which holds none)", named.string()), text.other_ways);
 }
 
 // Deletes a file when the work on it ends, however it ends.

@@ -26,6 +26,7 @@ struct NamedText {
   std::uint64_t max_bytes = kMaxTextBytes;
   std::string_view sha256 = {};          // of the text; empty = any text is taken, and named after this row
   std::string_view archive_sha256 = {};  // another archive with the right text is only warned about
+  std::string_view other_ways = "name another text or a file";  // ends the sentence that says how to get the text
 };
 
 // Empty fields are filled from the environment.
@@ -34,7 +35,6 @@ struct TextSearch {
   std::filesystem::path cache_dir;    // empty = CacheDir()
   std::string endpoint;               // empty = the text's own, or $HF_ENDPOINT where that is Hugging Face's
   bool offline = false;               // never touches the network
-  std::string other_ways;             // ends the sentence that says how to get the text: "name another text or a file"
 };
 
 // The text in the data folder, else in the cache; nothing when it would have to be downloaded. A file in the cache that
