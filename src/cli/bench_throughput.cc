@@ -17,6 +17,7 @@
 #include "cli/model_options.h"
 #include "files/checkpoint.h"
 #include "model/sizes.h"
+#include "report/markdown.h"
 #include "report/speed_tables.h"
 #include "study/machine.h"
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "records/analysis.h"
+#include "report/document.h"
 
 namespace marlin {
 
@@ -30,6 +31,7 @@ struct PageOptions {
   RankOrder sort = RankOrder::kPerplexity;  // of the tables of a model; ranks do not depend on it
 };
 
-std::string RenderPage(const Analysis& analysis, const PageOptions& options);
+Document BuildPage(const Analysis& analysis, const PageOptions& options);
+std::string RenderPage(const Analysis& analysis, const PageOptions& options);  // as Markdown
 
 }  // namespace marlin

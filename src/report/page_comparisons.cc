@@ -1,5 +1,6 @@
 // Sections 3 and 4: uniform against mixed precision, and calibration texts against each other.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -119,7 +120,7 @@ Table DifferencesTable(const ModelResults& model, const std::vector<CalibratedRo
 }
 
 std::string Caption(const ResultGroup& group) {
-  return group.perplexity() == nullptr ? "" : EscapeMarkdown(DescribeText(*group.perplexity())) + "\n\n";
+  return group.perplexity() == nullptr ? "" : DescribeText(*group.perplexity());
 }
 
 // Which formats the plans of a group chose, and how often.
@@ -135,11 +136,9 @@ Table PlansTable(const ModelResults& model, const ResultGroup& group, const Page
       units[unit.format] += 1;
       expected = expected && unit.kl ? std::optional(*expected + *unit.kl) : std::nullopt;
     }
-    std::string formats;
-    for (const auto& [format, count] : units) {
-      formats += fmt::format("{}{}: {}", formats.empty() ? "" : ", ", format, count);
-    }
-    table.Add({model.name, ConfigName(row->record()), formats,
+    std::vector<std::string> formats;
+    for (const auto& [format, count] : units) formats.push_back(fmt::format("{}: {}", format, count));
+    table.Add({model.name, ConfigName(row->record()), fmt::format("{}", fmt::join(formats, ", ")),
                expected ? fmt::format("{:.3f}", 1e3 * *expected) : std::string("-"),
                fmt::format("{}, {} x {} tokens, {} by {}", plan.text.name, plan.text.windows, plan.text.ctx, plan.probe,
                            plan.method),
@@ -150,52 +149,53 @@ Table PlansTable(const ModelResults& model, const ResultGroup& group, const Page
 
 }  // namespace
 
-std::string MixedSection(const Analysis& analysis, const PageOptions& options) {
-  std::string out = "## 3. Uniform and mixed precision\n\n";
+Document MixedSection(const Analysis& analysis, const PageOptions& options) {
+  Document out;
+  out.AddHeading(2, "3. Uniform and mixed precision");
   bool any = false;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
-      const Table table = MixedTable(model, group, options);
+      Table table = MixedTable(model, group, options);
       if (table.rows.empty()) continue;
       any = true;
-      out += Caption(group) + ToMarkdown(table) + "\n";
-      const Table plans = PlansTable(model, group, options);
-      if (!plans.rows.empty()) out += ToMarkdown(plans) + "\n";
+      out.AddTable(std::move(table), Caption(group));
+      out.AddTable(PlansTable(model, group, options));
     }
   }
   if (!any) {
-    return out +
-           "Not measured: no record has a mixed plan (one format per tensor, under the same bytes as the best single "
-           "configuration).\n";
+    out.AddText(
+        "Not measured: no record has a mixed plan (one format per tensor, under the same bytes as the best single "
+        "configuration).");
+    return out;
   }
-  return out +
-         "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. "
-         "KL in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
-         "measured. Expected KL: the sum of the losses of the single units, measured with the weights of the planning "
-         "step.\n";
+  out.AddText(
+      "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. KL "
+      "in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
+      "measured. Expected KL: the sum of the losses of the single units, measured with the weights of the planning "
+      "step.");
+  return out;
 }
 
-std::string CalibrationSection(const Analysis& analysis, const PageOptions& options) {
-  std::string out = "## 4. WikiText-2 and Bartowski v3 calibration\n\n";
+Document CalibrationSection(const Analysis& analysis, const PageOptions& options) {
+  Document out;
+  out.AddHeading(2, "4. WikiText-2 and Bartowski v3 calibration");
   bool any = false;
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       const std::vector<CalibratedRows> all = CollectCalibrated(group);
       if (all.empty()) continue;
       any = true;
-      out += Caption(group) + ToMarkdown(TextsTable(model, all, options)) + "\n" +
-             ToMarkdown(DifferencesTable(model, all, options)) + "\n";
+      out.AddTable(TextsTable(model, all, options), Caption(group));
+      out.AddTable(DifferencesTable(model, all, options));
     }
   }
-  if (!any) {
-    return out +
-           fmt::format("Not measured: no record has a calibration text ({}, {} or another).\n", kWikiText, kBartowski);
-  }
-  return out + fmt::format(
-                   "Each text has its own name. The line \"{}\" needs the texts named {} and {}. Other texts are "
-                   "compared with the one that lost least. Negative: the second loses less. The verdict follows KL, or "
-                   "perplexity where KL is not measured.\n",
-                   kPageTexts, kWikiText, kBartowski);
+  out.AddText(
+      any ? fmt::format("Each text has its own name. The line \"{}\" needs the texts named {} and {}. Other texts are "
+                        "compared with the one that lost least. Negative: the second loses less. The verdict follows "
+                        "KL, or perplexity where KL is not measured.",
+                        kPageTexts, kWikiText, kBartowski)
+          : fmt::format("Not measured: no record has a calibration text ({}, {} or another).", kWikiText, kBartowski));
+  return out;
 }
 
 }  // namespace marlin

@@ -1,10 +1,12 @@
 // Section 7: the fixed list of configurations, and which of them were measured.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <map>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "report/figures.h"
 #include "report/page_sections.h"
@@ -31,15 +33,13 @@ constexpr std::array<Configuration, 8> kConfigurations = {{
     {"mixed", "mixed", "varies", "layer-sensitive precision"},
 }};
 
-std::string Names(const std::set<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
-  return out.empty() ? "not measured" : out;
+std::string MeasuredOn(const std::set<std::string>& models) {
+  return models.empty() ? kNotMeasured : fmt::format("{}", fmt::join(models, ", "));
 }
 
 }  // namespace
 
-std::string ConfigurationsSection(const Analysis& analysis) {
+Document ConfigurationsSection(const Analysis& analysis) {
   std::map<std::string, std::set<std::string>, std::less<>> models;  // configuration -> models
   std::map<std::string, const record::Config*> others;
   for (const ModelResults& model : analysis.models) {
@@ -62,7 +62,7 @@ std::string ConfigurationsSection(const Analysis& analysis) {
   for (const Configuration& x : kConfigurations) {
     const auto found = models.find(x.id);
     table.Add({std::string(x.id), std::string(x.type), std::string(x.group), std::string(x.description),
-               found == models.end() ? Names({}) : Names(found->second)});
+               MeasuredOn(found == models.end() ? std::set<std::string>() : found->second)});
     others.erase(std::string(x.id));
   }
   for (const auto& [id, config] : others) {
@@ -70,9 +70,12 @@ std::string ConfigurationsSection(const Analysis& analysis) {
     const std::string description = config->kind == record::Kind::kBaseline ? "baseline"
                                     : imported                              ? "made by another program"
                                                                             : "not in the fixed list";
-    table.Add({id, config->label, FigureGroup(*config), description, Names(models[id])});
+    table.Add({id, config->label, FigureGroup(*config), description, MeasuredOn(models[id])});
   }
-  return "## 7. Benchmark configurations\n\n" + ToMarkdown(table);
+  Document out;
+  out.AddHeading(2, "7. Benchmark configurations");
+  out.AddTable(std::move(table));
+  return out;
 }
 
 }  // namespace marlin

@@ -1,5 +1,6 @@
 // Divergence in section 2: the order of the rows, the noise floor, percentiles of KL.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <vector>
@@ -20,11 +21,11 @@ std::string NoiseFloorText(const Record& baseline) {
 }
 
 // Rows whose perplexity lies below the baseline's, outside the interval.
-std::string BelowBaseline(const ResultGroup& group) {
-  std::string names;
+std::vector<std::string> BelowBaseline(const ResultGroup& group) {
+  std::vector<std::string> names;
   for (const ResultRow& row : group.rows) {
     if (!row.delta || !row.delta->percent_95 || row.delta->percent_95->high >= 0) continue;
-    names += (names.empty() ? "" : ", ") + row.name;
+    names.push_back(row.name);
   }
   return names;
 }
@@ -33,21 +34,19 @@ std::string Percent(double share) { return FigureFixed(100 * share, 3); }
 
 }  // namespace
 
-std::string DivergenceNotes(const ResultGroup& group) {
-  std::string out;
-  if (const std::string names = BelowBaseline(group); !names.empty()) {
-    out += fmt::format(
-        "\nA perplexity below the baseline's does not mean a better model ({}): rounding can soften overconfident "
+Document DivergenceNotes(const ResultGroup& group) {
+  Document out;
+  if (const std::vector<std::string> names = BelowBaseline(group); !names.empty()) {
+    out.AddText(fmt::format(
+        "A perplexity below the baseline's does not mean a better model ({}): rounding can soften overconfident "
         "predictions, which lowers the perplexity on a text foreign to the model. KL shows how far the predictions "
-        "moved{}.\n",
-        EscapeMarkdown(names), group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured));
+        "moved{}.",
+        fmt::join(names, ", "), group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured)));
   }
   if (!group.any_kl()) return out;
   const Record* baseline = group.noise_floor();
-  return out + "\n" +
-         (baseline == nullptr ? fmt::format("Noise floor of KL: {}.", kNotMeasured)
-                              : EscapeMarkdown(NoiseFloorText(*baseline))) +
-         "\n";
+  out.AddText(baseline == nullptr ? fmt::format("Noise floor of KL: {}.", kNotMeasured) : NoiseFloorText(*baseline));
+  return out;
 }
 
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {

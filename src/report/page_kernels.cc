@@ -44,7 +44,7 @@ void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) 
 
 }  // namespace
 
-std::string KernelTables(const ModelResults& model, const PageOptions& options) {
+Document KernelTables(const ModelResults& model, const PageOptions& options) {
   std::vector<const ResultRow*> rows;
   for (const ResultGroup& group : model.groups) {
     for (const ResultRow& row : group.rows) {
@@ -52,12 +52,13 @@ std::string KernelTables(const ModelResults& model, const PageOptions& options) 
     }
   }
   const TimingColumns settings(rows, KernelTimingOf);
-  if (settings.size() == 0) return "";
-  std::string out =
-      "\nShapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" are six fixed "
+  Document out;
+  if (settings.size() == 0) return out;
+  out.AddText(
+      "Shapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" are six fixed "
       "shapes that every report shows. Shares are of the limits measured in the same run. A limit is the best of a few "
       "passes, so a share can exceed 100 % if another program disturbed them. The smallest products at m = 1 mostly "
-      "measure the time to wake the threads.\n";
+      "measure the time to wake the threads.");
   for (std::size_t i = 0; i < settings.size(); ++i) {
     Table table;
     table.columns = {{"Config", Align::kLeft},
@@ -74,7 +75,7 @@ std::string KernelTables(const ModelResults& model, const PageOptions& options) 
     for (const ResultRow* row : rows) {
       if (settings.Holds(i, *row)) AddKernels(table, *row, options);
     }
-    if (!table.rows.empty()) out += "\n" + EscapeMarkdown(settings.Describe(i)) + "\n\n" + ToMarkdown(table);
+    out.AddTable(std::move(table), settings.Describe(i));
   }
   return out;
 }

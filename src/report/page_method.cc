@@ -1,11 +1,12 @@
 // Sections 5 and 6: plots, methodology, hardware and versions, from the records.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "report/figures.h"
@@ -15,38 +16,32 @@
 namespace marlin {
 namespace {
 
-std::string Joined(const std::vector<std::string>& words) {
-  std::string out;
-  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
-  return out.empty() ? "none named" : out;
-}
-
-std::string PlotText(const Plot& plot, const PageOptions& options) {
-  std::string pages;
+// A plot on as many pages as were drawn, or why there is none.
+Document PlotBlocks(const Plot& plot, const PageOptions& options) {
+  Document out;
   int count = 0;
   for (std::string stem = plot.name; options.plots.contains(stem);) {
-    pages += fmt::format("{}![{}](plots/{}.png)\n\n[as SVG](plots/{}.svg)\n", pages.empty() ? "" : "\n", plot.title,
-                         stem, stem);
+    out.AddPicture({plot.title, fmt::format("plots/{}.png", stem), fmt::format("plots/{}.svg", stem)});
     stem = fmt::format("{}-{}", plot.name, 1 + ++count);
   }
-  if (!pages.empty()) return pages;
-  if (const auto why = options.why_not_drawn.find(plot.name); why != options.why_not_drawn.end()) {
-    return fmt::format("{}: not drawn. {}\n", plot.title, EscapeMarkdown(why->second));
-  }
-  return fmt::format("{}: {}. It needs {}.\n", plot.title, kNotMeasured, plot.needs);
+  if (count > 0) return out;
+  const auto why = options.why_not_drawn.find(plot.name);
+  out.AddText(why != options.why_not_drawn.end()
+                  ? fmt::format("{}: not drawn. {}", plot.title, why->second)
+                  : fmt::format("{}: {}. It needs {}.", plot.title, kNotMeasured, plot.needs));
+  return out;
 }
 
 // Sentences that several records share are written once, with the models (or configurations) they hold for.
 using Sentences = std::map<std::string, std::set<std::string>>;
 
-std::string Lines(const Sentences& sentences) {
-  std::string out;
+std::vector<std::string> Lines(const Sentences& sentences) {
+  if (sentences.empty()) return {kNotMeasured};
+  std::vector<std::string> lines;
   for (const auto& [sentence, models] : sentences) {
-    std::string names;
-    for (const std::string& model : models) names += (names.empty() ? "" : ", ") + model;
-    out += fmt::format("- {} ({})\n", EscapeMarkdown(sentence), EscapeMarkdown(names));
+    lines.push_back(fmt::format("{} ({})", sentence, fmt::join(models, ", ")));
   }
-  return out.empty() ? fmt::format("- {}\n", kNotMeasured) : out;
+  return lines;
 }
 
 void Insert(const std::vector<std::string>& sentences, const std::string& name, Sentences& all) {
@@ -93,13 +88,6 @@ std::string Clock(const record::Machine& x) {
   return fmt::format("{} to {}", FigureFixed(x.clock_mhz_before, 0), FigureFixed(x.clock_mhz_after, 0));
 }
 
-// The command block of a record; its fence is longer than any run of backticks inside.
-std::string CommandBlock(const std::string& command) {
-  const std::size_t marks = CodeSpan(command).find_first_not_of('`');
-  const std::string fence(std::max<std::size_t>(marks, 3), '`');
-  return fence + "\n" + OneLine(command) + "\n" + fence + "\n";
-}
-
 // What happens to activations before they are multiplied.
 std::string RoundingSentence(const record::Machine& machine) {
   if (!machine.activations) return "fp32, not rounded (w4a32)";
@@ -110,13 +98,14 @@ std::string RoundingSentence(const record::Machine& machine) {
 
 }  // namespace
 
-std::string PlotsSection(const PageOptions& options) {
-  std::string out = "## 5. Plots\n";
-  for (const Plot& plot : Plots()) out += "\n" + PlotText(plot, options);
+Document PlotsSection(const PageOptions& options) {
+  Document out;
+  out.AddHeading(2, "5. Plots");
+  for (const Plot& plot : Plots()) out.Append(PlotBlocks(plot, options));
   return out;
 }
 
-std::string MethodologySection(const Analysis& analysis) {
+Document MethodologySection(const Analysis& analysis) {
   Sentences perplexity;
   Sentences divergence;
   Sentences throughput;
@@ -137,34 +126,49 @@ std::string MethodologySection(const Analysis& analysis) {
     if (record.perplexity) Insert(record.perplexity->kernels, record.config.id, served);
     if (record.throughput) Insert(record.throughput->kernels, record.config.id, served);
   }
-  std::string out = "## 6. Methodology\n\nFrom the records.\n\n### Perplexity\n\n" + Lines(perplexity);
-  out += fmt::format(
-      "\nCross-entropy over disjoint windows. Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline "
-      "and quantized. Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.\n",
-      kBootstrapResamples, kBootstrapSeed);
-  out += "\n### Divergence and ranks\n\n" + Lines(divergence) +
-         "\nKL(baseline || row) per token over the whole vocabulary, from the same pass as the perplexity, with an "
-         "interval as above. Rows are ranked by mean KL where every row of a table has it, because perplexity can fall "
-         "although the predictions got worse. Otherwise they are ranked by perplexity delta. Two rows share a rank "
-         "unless the interval of their own paired difference, of KL or of perplexity, excludes 0.\n";
-  out += "\n### Throughput\n\n" + Lines(throughput) + "\n### Kernels\n\nUsed in both, with the configurations:\n\n" +
-         Lines(served) + "\nActivations:\n\n" + Lines(rounded) + "\nTimed alone:\n\n" + Lines(kernels);
-  return out +
-         "\n### Compression\n\nFP16 bytes of the original (2 bytes for every parameter, tied tensors once) / bytes of "
-         "the tensors as written. Bits per weight and the ratio of quantized tensors count only the quantized "
-         "tensors.\n";
+  Document out;
+  out.AddHeading(2, "6. Methodology");
+  out.AddText("From the records.");
+  out.AddHeading(3, "Perplexity");
+  out.AddList(Lines(perplexity));
+  out.AddText(fmt::format(
+      "Cross-entropy over disjoint windows. Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline "
+      "and quantized. Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.",
+      kBootstrapResamples, kBootstrapSeed));
+  out.AddHeading(3, "Divergence and ranks");
+  out.AddList(Lines(divergence));
+  out.AddText(
+      "KL(baseline || row) per token over the whole vocabulary, from the same pass as the perplexity, with an "
+      "interval as above. Rows are ranked by mean KL where every row of a table has it, because perplexity can fall "
+      "although the predictions got worse. Otherwise they are ranked by perplexity delta. Two rows share a rank "
+      "unless the interval of their own paired difference, of KL or of perplexity, excludes 0.");
+  out.AddHeading(3, "Throughput");
+  out.AddList(Lines(throughput));
+  out.AddHeading(3, "Kernels");
+  out.AddText("Used in both, with the configurations:");
+  out.AddList(Lines(served));
+  out.AddText("Activations:");
+  out.AddList(Lines(rounded));
+  out.AddText("Timed alone:");
+  out.AddList(Lines(kernels));
+  out.AddHeading(3, "Compression");
+  out.AddText(
+      "FP16 bytes of the original (2 bytes for every parameter, tied tensors once) / bytes of the tensors as written. "
+      "Bits per weight and the ratio of quantized tensors count only the quantized tensors.");
+  return out;
 }
 
-std::string HardwareSection(const Analysis& analysis) {
+Document HardwareSection(const Analysis& analysis) {
   // Equal machines and programs are written once.
   std::map<std::vector<std::string>, const Record*> machines;
   std::map<std::vector<std::string>, const Record*> programs;
   for (const StoredRecord* stored : analysis.shown) {
     const record::Machine& x = stored->record.machine;
     machines.emplace(
-        std::vector<std::string>{x.cpu, fmt::format("{}", x.cores), fmt::format("{}", x.threads), x.isa,
-                                 Joined(x.isa_available),
-                                 fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os, x.affinity},
+        std::vector<std::string>{
+            x.cpu, fmt::format("{}", x.cores), fmt::format("{}", x.threads), x.isa,
+            x.isa_available.empty() ? "none named" : fmt::format("{}", fmt::join(x.isa_available, ", ")),
+            fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os, x.affinity},
         &stored->record);
     const record::Program& y = stored->record.program;
     programs.emplace(std::vector<std::string>{y.version, y.commit, y.compiler, y.flags}, &stored->record);
@@ -180,10 +184,15 @@ std::string HardwareSection(const Analysis& analysis) {
   versions.columns = {
       {"Version", Align::kLeft}, {"Commit", Align::kLeft}, {"Compiler", Align::kLeft}, {"Flags", Align::kLeft}};
   fill(versions, programs);
-  return "### Hardware\n\n" + ToMarkdown(hardware) + "\n### Versions\n\n" + ToMarkdown(versions);
+  Document out;
+  out.AddHeading(3, "Hardware");
+  out.AddTable(std::move(hardware));
+  out.AddHeading(3, "Versions");
+  out.AddTable(std::move(versions));
+  return out;
 }
 
-std::string RecordsSection(const Analysis& analysis, const PageOptions& options) {
+Document RecordsSection(const Analysis& analysis, const PageOptions& options) {
   Table table;
   table.columns = {{"Record", Align::kLeft},
                    {"Created", Align::kLeft},
@@ -192,24 +201,27 @@ std::string RecordsSection(const Analysis& analysis, const PageOptions& options)
                    {"Load"},
                    {"Clock MHz"},
                    {"Commit", Align::kLeft}};
-  std::map<std::string, std::string> commands;  // command -> ids
+  std::map<std::string, std::vector<std::string>> commands;  // command -> ids
   for (const StoredRecord* stored : analysis.shown) {
     const Record& record = stored->record;
     table.Add({RecordCell(*stored, options), record.created, record.model.name, record.config.id, Load(record.machine),
                Clock(record.machine), record.program.commit});
-    std::string& ids = commands[record.command];
-    ids += (ids.empty() ? "" : ", ") + ShortHash(record.id);
+    commands[record.command].push_back(ShortHash(record.id));
   }
-  std::string out = "## Appendix: records and the commands that made them\n\n" + ToMarkdown(table);
-  for (const auto& [command, ids] : commands) out += "\n" + ids + ":\n\n" + CommandBlock(command);
-  if (!analysis.superseded.empty()) {
-    out += "\nNot shown, because a newer record measures the same configuration in the same way:\n\n";
-    std::vector<const StoredRecord*> older = analysis.superseded;
-    std::sort(older.begin(), older.end(), [](const auto* a, const auto* b) { return a->file < b->file; });
-    for (const StoredRecord* stored : older) {
-      out += fmt::format("- {} ({})\n", EscapeMarkdown(stored->file), stored->record.created);
-    }
+  Document out;
+  out.AddHeading(2, "Appendix: records and the commands that made them");
+  out.AddTable(std::move(table));
+  for (const auto& [command, ids] : commands) {
+    out.AddText(fmt::format("{}:", fmt::join(ids, ", ")));
+    out.AddCode({command});
   }
+  if (analysis.superseded.empty()) return out;
+  out.AddText("Not shown, because a newer record measures the same configuration in the same way:");
+  std::vector<const StoredRecord*> older = analysis.superseded;
+  std::ranges::sort(older, {}, &StoredRecord::file);
+  std::vector<std::string> lines;
+  for (const StoredRecord* x : older) lines.push_back(fmt::format("{} ({})", x->file, x->record.created));
+  out.AddList(std::move(lines));
   return out;
 }
 

@@ -22,10 +22,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
   table.columns = {{"Rank"},       {"Config", Align::kLeft}, {"Type", Align::kLeft}, {"Group"},  {"Bits/weight"},
                    {"PPL base"},   {"PPL quant ± s.e."},     {"Delta % [95 %]"},     {kKlTitle}, {"Same top-1 %"},
                    {"Compression"}};
-  for (std::size_t i = 0; i < timings.size(); ++i) {
-    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
-  }
+  AddSpeedColumns(timings, table);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     table.columns.push_back({fmt::format("Layers GFLOP/s ({})", kernels.label(i))});
   }
@@ -49,11 +46,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                                FigureKl(row),
                                row.is_baseline() ? "-" : FigureShare(row.same_top),
                                FigureRatio(Compression(record.size))};
-    for (std::size_t i = 0; i < timings.size(); ++i) {
-      const bool here = timings.Holds(i, row);
-      cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
-      cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
-    }
+    AddSpeedCells(timings, row, cells);
     for (std::size_t i = 0; i < kernels.size(); ++i) {
       const auto gflops = kernels.Holds(i, row) ? LayerGflops(record) : std::nullopt;
       cells.push_back(gflops ? FigureThreeDigits(*gflops) : kNotMeasured);
@@ -112,8 +105,8 @@ void AddTiming(Table& table, const ResultRow& row, const char* what, const std::
 }
 
 // One table per setting; empty when nothing was timed.
-std::string TimingTables(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
-  std::string out;
+Document TimingTables(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
+  Document out;
   for (std::size_t i = 0; i < timings.size(); ++i) {
     Table table;
     table.columns = {{"Config", Align::kLeft},
@@ -132,48 +125,53 @@ std::string TimingTables(const ResultGroup& group, const TimingColumns& timings,
       AddTiming(table, *row, "prefill", row->prefill, options);
       AddTiming(table, *row, "decode", row->decode, options);
     }
-    if (!table.rows.empty()) out += "\n" + EscapeMarkdown(timings.Describe(i)) + "\n\n" + ToMarkdown(table);
+    out.AddTable(std::move(table), timings.Describe(i));
   }
   return out;
 }
 
-std::string Fold(const char* title, const std::string& content) {
-  if (content.empty()) return "";
-  return fmt::format("\n<details><summary>{}</summary>\n{}\n</details>\n", title, content);
-}
-
-std::string DivergenceText(const ResultGroup& group, const PageOptions& options) {
-  const Table table = DivergenceTable(group, options);
-  if (table.rows.empty()) return "";
-  return "\nKL of single tokens in 1e-3 nats. Same top-1: tokens with the same most likely next token as the baseline. "
-         "Probability change: of the correct token against the baseline, in percentage points.\n\n" +
-         ToMarkdown(table);
-}
-
-std::string GroupText(const ResultGroup& group, const PageOptions& options) {
-  const TimingColumns timings(group.rows, TimingOf);
-  const TimingColumns kernels(group.rows, KernelTimingOf);
+// What was measured and how the table is sorted.
+std::string GroupCaption(const ResultGroup& group, const PageOptions& options) {
   const record::Perplexity* measured = group.perplexity();
-  std::string out = "\n";
-  out += measured == nullptr ? "Perplexity is not measured for these rows."
-                             : EscapeMarkdown(DescribeText(*measured)) + ".";
+  std::string out = measured == nullptr ? "Perplexity is not measured for these rows." : DescribeText(*measured) + ".";
   if (measured != nullptr && measured->windows < kFewWindows) {
     out += fmt::format(" Few windows: with fewer than {}, the intervals themselves are uncertain.", kFewWindows);
   }
   if (const std::string order = SortedBy(group, options.sort); !order.empty()) out += " " + order;
-  out += "\n\n" + ToMarkdown(QualityTable(group, timings, kernels, options)) + DivergenceNotes(group);
-  for (const std::string& note : TimingNotes(group, timings)) out += "\n" + EscapeMarkdown(note) + "\n";
-  if (const std::string note = ImportedNote(group); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
+  return out;
+}
+
+// The tables that the reader opens.
+Document GroupFolds(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
+  Document divergence;
+  divergence.AddTable(
+      DivergenceTable(group, options),
+      "KL of single tokens in 1e-3 nats. Same top-1: tokens with the same most likely next token as the baseline. "
+      "Probability change: of the correct token against the baseline, in percentage points.");
+  Document sizes;
+  sizes.AddTable(SizeTable(group, options),
+                 "MB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
+                 "decodes.");
+  Document out;
+  out.AddFold("Divergence in detail", std::move(divergence));
+  out.AddFold("Sizes, memory and further measures of the same rows", std::move(sizes));
+  out.AddFold("Timings in detail", TimingTables(group, timings, options));
+  return out;
+}
+
+Document GroupBlocks(const ResultGroup& group, const PageOptions& options) {
+  const TimingColumns timings(group.rows, TimingOf);
+  const TimingColumns kernels(group.rows, KernelTimingOf);
+  Document out;
+  out.AddTable(QualityTable(group, timings, kernels, options), GroupCaption(group, options));
+  out.Append(DivergenceNotes(group));
+  for (const std::string& note : TimingNotes(group, timings)) out.AddText(note);
+  out.AddText(ImportedNote(group));
   if (timings.size() == 0) {
-    out += fmt::format("\nThroughput is not measured; {} measures it.\n", CodeSpan("metal-marlin bench comparison"));
+    out.AddPieces({"Throughput is not measured; ", document::Code("metal-marlin bench comparison"), " measures it."});
   }
-  const std::string sizes =
-      "\nMB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
-      "decodes.\n\n" +
-      ToMarkdown(SizeTable(group, options));
-  return out + Fold("Divergence in detail", DivergenceText(group, options)) +
-         Fold("Sizes, memory and further measures of the same rows", sizes) +
-         Fold("Timings in detail", TimingTables(group, timings, options));
+  out.Append(GroupFolds(group, timings, options));
+  return out;
 }
 
 bool HasSameGrid(const ModelResults& model) {
@@ -208,33 +206,35 @@ bool SourceIsSmallest(const ModelResults& model) {
   return true;
 }
 
-std::string ModelText(const ModelResults& model, const PageOptions& options) {
+Document ModelBlocks(const ModelResults& model, const PageOptions& options) {
   const record::Model& x = model.model();
-  std::string out =
-      fmt::format("\n### {}\n\n{}, {} parameters, weights from a {} file ({}, {} MB of tensors), sha256 {}.\n",
-                  EscapeMarkdown(model.name), EscapeMarkdown(x.architecture), FigureCount(x.parameters),
-                  EscapeMarkdown(x.source_type), EscapeMarkdown(x.container), FigureMegabytes(x.source_bytes),
-                  CodeSpan(ShortHash(x.sha256)));
+  Document out;
+  out.AddHeading(3, model.name);
+  out.AddPieces(
+      {fmt::format("{}, {} parameters, weights from a {} file ({}, {} MB of tensors), sha256 ", x.architecture,
+                   FigureCount(x.parameters), x.source_type, x.container, FigureMegabytes(x.source_bytes)),
+       document::Code(ShortHash(x.sha256)), "."});
   if (SourceIsSmallest(model)) {
-    out += fmt::format(
-        "\nThe source's tensors ({} MB) are smaller than those of every row here. The rows compare formats with each "
-        "other; none is a reason to replace the source.\n",
-        FigureMegabytes(x.source_bytes));
+    out.AddText(fmt::format(
+        "The source's tensors ({} MB) are smaller than those of every row here. The rows compare formats with each "
+        "other; none is a reason to replace the source.",
+        FigureMegabytes(x.source_bytes)));
   }
-  for (const ResultGroup& group : model.groups) out += GroupText(group, options);
+  for (const ResultGroup& group : model.groups) out.Append(GroupBlocks(group, options));
   if (HasSameGrid(model)) {
-    out += fmt::format(
-        "\n† same grid as source: the weights come from a {} file and already lie on a similar grid, which flatters "
-        "the row.\n",
-        EscapeMarkdown(x.source_type));
+    out.AddText(fmt::format(
+        "† same grid as source: the weights come from a {} file and already lie on a similar grid, which flatters the "
+        "row.",
+        x.source_type));
   }
   if (const std::string names = AcceptedNames(model); !names.empty()) {
-    out += fmt::format(
-        "\n‡ measured without {}: the model's files hold it, the program does not know it, and "
-        "--accept-unknown let it pass.\n",
-        EscapeMarkdown(names));
+    out.AddText(fmt::format(
+        "‡ measured without {}: the model's files hold it, the program does not know it, and --accept-unknown let it "
+        "pass.",
+        names));
   }
-  return out + Fold("Kernels on the model's and the page's shapes", KernelTables(model, options));
+  out.AddFold("Kernels on the model's and the page's shapes", KernelTables(model, options));
+  return out;
 }
 
 }  // namespace
@@ -246,12 +246,14 @@ std::string DescribeText(const record::Perplexity& x) {
   return fmt::format("{}, protocol {} v{}, {} of {} tokens", x.text.name, x.protocol, x.metric_version, windows, x.ctx);
 }
 
-std::string ModelsSection(const Analysis& analysis, const PageOptions& options) {
-  std::string out =
-      "## 2. Per-model detail\n\nThe best row is in bold. The text above each table says how it is sorted. Bits per "
-      "weight count codes, scales and zero points of the quantized tensors; compression counts the whole model. Layers "
-      "GFLOP/s: the model's linear layers alone at 512 tokens.\n";
-  for (const ModelResults& model : analysis.models) out += ModelText(model, options);
+Document ModelsSection(const Analysis& analysis, const PageOptions& options) {
+  Document out;
+  out.AddHeading(2, "2. Per-model detail");
+  out.AddText(
+      "The best row is in bold. The text above each table says how it is sorted. Bits per weight count codes, scales "
+      "and zero points of the quantized tensors; compression counts the whole model. Layers GFLOP/s: the model's "
+      "linear layers alone at 512 tokens.");
+  for (const ModelResults& model : analysis.models) out.Append(ModelBlocks(model, options));
   return out;
 }
 

@@ -32,10 +32,7 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
   table.columns = {{"Model", Align::kLeft},     {"Best config", Align::kLeft},
                    {"PPL delta % [95 %]"},      {kKlTitle},
                    {"Ranked by", Align::kLeft}, {"Compression"}};
-  for (std::size_t i = 0; i < timings.size(); ++i) {
-    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
-  }
+  AddSpeedColumns(timings, table);
   table.columns.push_back({"Record", Align::kLeft});
   for (const SummaryEntry& entry : entries) {
     const ResultRow* best = entry.group->best();
@@ -51,11 +48,7 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
     cells.push_back(FigureKl(*best));
     cells.push_back(entry.group->order == RankOrder::kDivergence ? "KL" : "PPL delta");
     cells.push_back(FigureRatio(Compression(best->record().size)));
-    for (std::size_t i = 0; i < timings.size(); ++i) {
-      const bool here = timings.Holds(i, *best);
-      cells.push_back(here ? FigureSpeed(best->prefill) : kNotMeasured);
-      cells.push_back(here ? FigureSpeed(best->decode) : kNotMeasured);
-    }
+    AddSpeedCells(timings, *best, cells);
     cells.push_back(RecordCell(*best->stored, options));
     table.Add(std::move(cells));
   }
@@ -64,8 +57,9 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
 
 }  // namespace
 
-std::string SummarySection(const Analysis& analysis, const PageOptions& options) {
-  std::string out = "## 1. Summary\n\n";
+Document SummarySection(const Analysis& analysis, const PageOptions& options) {
+  Document out;
+  out.AddHeading(2, "1. Summary");
   // Only models whose numbers may share a column share a table.
   std::map<std::string, std::vector<SummaryEntry>> tables;
   for (const ModelResults& model : analysis.models) {
@@ -73,26 +67,26 @@ std::string SummarySection(const Analysis& analysis, const PageOptions& options)
       if (group.perplexity() != nullptr) tables[CrossModelKey(*group.perplexity())].push_back({&model, &group});
     }
   }
-  if (tables.empty()) return out + "No perplexity is measured yet, so no configuration is the best.\n";
-  std::string separator;
+  if (tables.empty()) {
+    out.AddText("No perplexity is measured yet, so no configuration is the best.");
+    return out;
+  }
   for (const auto& [key, entries] : tables) {
     std::vector<const ResultRow*> best;
     for (const SummaryEntry& entry : entries) {
       if (entry.group->best() != nullptr) best.push_back(entry.group->best());
     }
     const TimingColumns timings(best, TimingOf);
-    out += separator + EscapeMarkdown(DescribeText(*entries.front().group->perplexity())) + "\n\n";
-    out += ToMarkdown(MakeTable(entries, timings, options));
-    if (const std::string note = LoadNote(best); !note.empty()) out += "\n" + EscapeMarkdown(note) + "\n";
-    separator = "\n";
+    out.AddTable(MakeTable(entries, timings, options), DescribeText(*entries.front().group->perplexity()));
+    out.AddText(LoadNote(best));
   }
-  return out +
-         fmt::format(
-             "\nBest: among rows whose quantized tensors are at least {} times smaller, the row with the least mean KL "
-             "from the baseline (least perplexity delta where KL is not measured on every row). Among rows not "
-             "distinguished from it, the smallest; then, among rows timed interleaved, the fastest in decode. "
-             "Compression: FP16 bytes of the original / bytes of the quantized model, everything included.\n",
-             kBestCompression);
+  out.AddText(fmt::format(
+      "Best: among rows whose quantized tensors are at least {} times smaller, the row with the least mean KL from the "
+      "baseline (least perplexity delta where KL is not measured on every row). Among rows not distinguished from it, "
+      "the smallest; then, among rows timed interleaved, the fastest in decode. Compression: FP16 bytes of the "
+      "original / bytes of the quantized model, everything included.",
+      kBestCompression));
+  return out;
 }
 
 }  // namespace marlin

@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "base/test_text.h"
 #include "records/test_records.h"
+#include "report/markdown.h"
 #include "report/page_sections.h"
 #include "report/plots.h"
 
@@ -65,7 +66,7 @@ TEST(SensitivityPlot, UnitsWithoutAMeasurementStayOut) {
 
 TEST(SensitivityPlot, ThePageCountsTheFormatsOfAPlan) {
   const std::vector<StoredRecord> records = RecordsWithPlan();
-  const std::string section = MixedSection(Analyze(records), {});
+  const std::string section = ToMarkdown(MixedSection(Analyze(records), {}));
   EXPECT_EQ(Count(section, "| 16-bit: 2, int4-g64: 2 | 2.000 |"), 1) << section;
   EXPECT_EQ(Count(section, "16 x 512 tokens, fp4-g128 by mse"), 1) << section;
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "report/markdown.h"
+
 namespace marlin {
 namespace {
 

@@ -52,10 +52,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
     table.columns.push_back({kKlTitle});
     table.columns.push_back({"Same top-1 %"});
   }
-  for (std::size_t i = 0; i < timings.size(); ++i) {
-    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
-  }
+  AddSpeedColumns(timings, table);
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
                                FigureRank(row),
@@ -68,11 +65,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
       cells.push_back(FigureKl(row));
       cells.push_back(row.is_baseline() ? "baseline" : FigureShare(row.same_top));
     }
-    for (std::size_t i = 0; i < timings.size(); ++i) {
-      const bool here = timings.Holds(i, row);
-      cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
-      cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
-    }
+    AddSpeedCells(timings, row, cells);
     table.Add(std::move(cells));
   }
   std::string notes;

@@ -1,7 +1,5 @@
 #include "report/table.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -11,27 +9,10 @@
 namespace marlin {
 namespace {
 
-bool IsAlphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
-
 // Columns that a terminal needs: code points, since every sign used here is one column wide.
 std::size_t Width(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
-
-std::string CellMarkdown(const Cell& cell) {
-  std::string text = EscapeMarkdown(cell.text);
-  if (!cell.link.empty()) text = fmt::format("[{}]({})", text, EscapeAddress(cell.link));
-  return cell.strong ? "**" + text + "**" : text;
-}
-
-}  // namespace
-
-void Table::Add(std::vector<Cell> row) {
-  MARLIN_CHECK(row.size() == columns.size(), "a cell for every column");
-  rows.push_back(std::move(row));
-}
-
-namespace {
 
 // Code points that reorder or hide what stands around them: marks and overrides of direction, separators of lines and
 // paragraphs, characters of no width, and the controls from 0x80.
@@ -79,77 +60,9 @@ std::string OneLine(std::string_view text) {
   return out;
 }
 
-std::string CleanLines(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    out += OneLine(text.substr(0, end));
-    if (end < text.size()) out += '\n';
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return out;
-}
-
-std::string EscapeMarkdown(std::string_view text) {
-  // Written as HTML entities: GitHub reads $ as mathematics and @ as a person, whatever precedes them.
-  constexpr std::string_view kEntities = "&<>@$|";
-  constexpr std::string_view kBackslash = "\\`*~";
-  const std::string line = OneLine(text);
-  // Brackets are only text unless they make a link; an underscore inside a word is only text.
-  const bool link = line.find("](") != std::string::npos || line.find("][") != std::string::npos;
-  std::string out;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (kEntities.find(c) != std::string_view::npos) {
-      out += fmt::format("&#{};", static_cast<int>(c));
-      continue;
-    }
-    const bool inside_word = i > 0 && i + 1 < line.size() && IsAlphanumeric(line[i - 1]) && IsAlphanumeric(line[i + 1]);
-    const bool special = kBackslash.find(c) != std::string_view::npos || (c == '_' && !inside_word) ||
-                         (link && (c == '[' || c == ']')) || (c == '#' && i == 0);
-    if (special) out += '\\';
-    out += c;
-  }
-  return out;
-}
-
-std::string CodeSpan(std::string_view text) {
-  const std::string line = OneLine(text);
-  std::size_t longest = 0;
-  std::size_t run = 0;
-  for (const char c : line) {
-    run = c == '`' ? run + 1 : 0;
-    longest = std::max(longest, run);
-  }
-  const std::string marks(longest + 1, '`');
-  const bool pad = longest > 0;
-  return marks + (pad ? " " : "") + line + (pad ? " " : "") + marks;
-}
-
-std::string EscapeAddress(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    if (IsAlphanumeric(c) || std::string_view("/._-~").find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return out;
-}
-
-std::string ToMarkdown(const Table& table) {
-  std::string out = "|";
-  for (const Column& column : table.columns) out += " " + EscapeMarkdown(column.title) + " |";
-  out += "\n|";
-  for (const Column& column : table.columns) out += column.align == Align::kLeft ? " --- |" : " ---: |";
-  out += "\n";
-  for (const std::vector<Cell>& row : table.rows) {
-    out += "|";
-    for (const Cell& cell : row) out += " " + CellMarkdown(cell) + " |";
-    out += "\n";
-  }
-  return out;
+void Table::Add(std::vector<Cell> row) {
+  MARLIN_CHECK(row.size() == columns.size(), "a cell for every column");
+  rows.push_back(std::move(row));
 }
 
 std::string ToPlainText(const Table& table) {

@@ -1,4 +1,4 @@
-// A table of plain text for Markdown and the terminal, and the escaping for both.
+// A table of plain text, its output for the terminal, and what makes a text safe there and elsewhere.
 #pragma once
 
 #include <string>
@@ -31,22 +31,10 @@ struct Table {
   void Add(std::vector<Cell> row);
 };
 
-std::string ToMarkdown(const Table& table);  // GitHub's dialect
 std::string ToPlainText(const Table& table);
-
-// Text that Markdown and HTML leave as it is, on one line.
-std::string EscapeMarkdown(std::string_view text);
-
-// Text between code marks that it cannot end: `text`.
-std::string CodeSpan(std::string_view text);
-
-// A relative path as an address.
-std::string EscapeAddress(std::string_view path);
 
 // Control characters, line ends among them, become spaces. Characters that change the direction of a text or have no
 // width, and bytes that are no UTF-8, become U+FFFD.
 std::string OneLine(std::string_view text);
-// The same line by line.
-std::string CleanLines(std::string_view text);
 
 }  // namespace marlin

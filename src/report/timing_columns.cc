@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "report/figures.h"
+
 namespace marlin {
 namespace {
 
@@ -57,6 +59,21 @@ std::string TimingColumns::Describe(std::size_t i) const {
   if (x.decode != x.rounds) text += "; " + rounds(decode_labels_[i], x.decode);
   if (x.decode_prompt > 0) text += fmt::format(", decode of 1 token after {}", x.decode_prompt);
   return text + fmt::format("; {}, {} {}.", x.cpu, x.threads, x.threads == 1 ? "thread" : "threads");
+}
+
+void AddSpeedColumns(const TimingColumns& timings, Table& table) {
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
+    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
+  }
+}
+
+void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells) {
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    const bool here = timings.Holds(i, row);
+    cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
+    cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
+  }
 }
 
 }  // namespace marlin

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "records/analysis.h"
+#include "report/table.h"
 
 namespace marlin {
 
@@ -38,5 +39,9 @@ class TimingColumns {
   std::vector<std::string> labels_;
   std::vector<std::string> decode_labels_;
 };
+
+// Two columns per setting, prefill and decode; and the cells of a row below them.
+void AddSpeedColumns(const TimingColumns& timings, Table& table);
+void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells);
 
 }  // namespace marlin
