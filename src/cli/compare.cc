@@ -1,12 +1,11 @@
 // compare: compares two folders of records; a gate for continuous integration.
 
-#include "report/compare.h"
-
 #include <fmt/format.h>
 
 #include <filesystem>
 
 #include "cli/verb.h"
+#include "report/compare_text.h"
 
 namespace marlin {
 namespace {
@@ -50,14 +49,12 @@ Status RunCompare(const CompareArguments& options, Invocation& invocation) {
   }
   console.Result(CompareText(comparison));
   console.Data(nlohmann::json(CompareJson(comparison)));
-  for (const std::string& sentence : comparison.partly_untested) console.Warn(sentence);
-  std::vector<std::string> exceeded;
-  for (const ComparedRow& row : comparison.rows) {
-    exceeded.insert(exceeded.end(), row.exceeded.begin(), row.exceeded.end());
+  for (const std::string& sentence : PartlyTestedLimits(comparison)) console.Warn(sentence);
+  if (comparison.exceeded()) {
+    return Error{ErrorCode::kThreshold, "limit exceeded: " + Joined(ExceededLimits(comparison))};
   }
-  if (!exceeded.empty()) return Error{ErrorCode::kThreshold, "limit exceeded: " + Joined(exceeded)};
-  if (!comparison.untested.empty()) {
-    return Error{ErrorCode::kInput, "a limit was not tested: " + Joined(comparison.untested)};
+  if (const std::vector<std::string> untested = UntestedLimits(comparison); !untested.empty()) {
+    return Error{ErrorCode::kInput, "a limit was not tested: " + Joined(untested)};
   }
   return {};
 }

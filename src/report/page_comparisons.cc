@@ -13,8 +13,8 @@
 namespace marlin {
 namespace {
 
-std::string Change(const std::optional<PairedDelta>& x) { return x ? FigureDelta(*x) : kNotMeasured; }
-std::string Change(const std::optional<MeanEstimate>& x) { return x ? FigureKlChange(*x) : kNotMeasured; }
+std::string ChangeCell(const std::optional<PairedDelta>& x) { return x ? FigureDelta(*x) : kNotMeasured; }
+std::string ChangeCell(const std::optional<MeanEstimate>& x) { return x ? FigureKlChange(*x) : kNotMeasured; }
 
 Cell RecordOf(const ResultRow* row, const PageOptions& options) {
   return row == nullptr ? Cell("-") : RecordCell(*row->stored, options);
@@ -43,9 +43,9 @@ void AddMixed(Table& table, const ModelResults& model, const MixedPair& pair, co
   }
   cells.insert(cells.end(), {mixed.name + AcceptedMark(mixed.record()), FigureDelta(mixed), FigureKl(mixed)});
   const RowDifference change = pair.uniform == nullptr ? RowDifference{} : DifferenceOf(*pair.uniform, mixed);
-  cells.insert(cells.end(),
-               {Change(change.perplexity), Change(change.kl), Verdict(change, "mixed is better", "mixed is worse"),
-                RecordOf(pair.uniform, options), RecordOf(pair.mixed, options)});
+  cells.insert(cells.end(), {ChangeCell(change.perplexity), ChangeCell(change.kl),
+                             Verdict(change, "mixed is better", "mixed is worse"), RecordOf(pair.uniform, options),
+                             RecordOf(pair.mixed, options)});
   table.Add(std::move(cells));
 }
 
@@ -97,7 +97,7 @@ void AddTexts(Table& table, const ModelResults& model, const CalibratedRows& ent
   const bool identical =
       measured && pair.first->record().perplexity->window_nll == pair.second->record().perplexity->window_nll;
   table.Add(
-      {model.name, entry.config, entry.method, pair.title, Change(change.perplexity), Change(change.kl),
+      {model.name, entry.config, entry.method, pair.title, ChangeCell(change.perplexity), ChangeCell(change.kl),
        identical ? "none: calibration made no difference" : Verdict(change, "second is better", "first is better"),
        RecordOf(pair.first, options), RecordOf(pair.second, options)});
 }

@@ -1,7 +1,8 @@
-// Compares two folders of records and tests the differences against limits. A gate for continuous integration.
+// Compares two folders of records and tests the differences against limits, as data. A gate for continuous integration;
+// report/compare_text.h says it in words.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
@@ -29,6 +30,8 @@ struct Change {
   std::string why_no_interval;
 };
 
+struct ComparedMeasure;
+
 // One configuration that both folders hold.
 struct ComparedRow {
   std::string model;
@@ -41,17 +44,41 @@ struct ComparedRow {
   std::optional<Change> kl;          // nats; never of a baseline
   std::optional<Change> prefill;     // percent of time
   std::optional<Change> decode;
-  std::vector<std::string> exceeded;  // a sentence per limit
+  std::vector<const ComparedMeasure*> exceeded;  // whose limits
+};
+
+// What is compared, and the limit on it.
+struct ComparedMeasure {
+  const char* name;
+  std::optional<Change> ComparedRow::*change;
+  std::optional<double> CompareLimits::*limit;
+};
+
+inline constexpr ComparedMeasure kComparedMeasures[] = {
+    {"perplexity", &ComparedRow::perplexity, &CompareLimits::ppl_delta_percent},
+    {"mean KL", &ComparedRow::kl, &CompareLimits::kl_nats},
+    {"time of prefill", &ComparedRow::prefill, &CompareLimits::slowdown_percent},
+    {"time of decode", &ComparedRow::decode, &CompareLimits::slowdown_percent},
+};
+
+// A limit that some rows were held against and others, which have no interval, were not.
+struct PartlyTested {
+  const ComparedMeasure* measure;
+  std::size_t rows = 0;  // with a change, tested or not
+  std::vector<std::string> without_interval;
 };
 
 struct Comparison {
+  CompareLimits limits;
   std::vector<ComparedRow> rows;  // by model and name
   std::vector<std::string> only_a;
   std::vector<std::string> only_b;
-  std::vector<std::string> without_figures;  // in both, but no figure of one can be set beside one of the other
-  std::vector<std::string> untested;         // why limits do not cover all of A, a sentence each
-  std::vector<std::string> partly_untested;  // rows that a limit was not held against, a sentence for each limit
+  std::vector<std::string> without_figures;      // in both, but no figure of one can be set beside one of the other
+  std::vector<const ComparedMeasure*> untested;  // with a limit that no row was held against
+  std::vector<PartlyTested> partly_tested;
+
   bool exceeded() const;
+  bool lacks_rows() const { return limits.any() && !only_a.empty(); }  // limits do not cover all of A
 };
 
 // Matches rows by model (hash), configuration, method, calibration, protocol and text; of several alike the newest
@@ -66,8 +93,13 @@ struct Comparison {
 Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const StoredRecord> b,
                           const CompareLimits& limits);
 
-// Tables for the terminal, and the same as data.
-std::string CompareText(const Comparison& comparison);
-nlohmann::ordered_json CompareJson(const Comparison& comparison);
+// How many of the rows in both folders were tested in one measure, and why the others were not.
+struct TestedRows {
+  std::size_t rows = 0;
+  std::size_t no_interval = 0;
+  std::size_t not_measured = 0;  // in one of the folders, or not in the same way
+  std::size_t all() const { return rows + no_interval + not_measured; }
+};
+TestedRows CountTested(const Comparison& comparison, const ComparedMeasure& measure);
 
 }  // namespace marlin
