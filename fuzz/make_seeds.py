@@ -356,7 +356,14 @@ def records() -> None:
     write("record", "invalid-id", compact(row | {"id": "../../etc"}))
     write("record", "invalid-foreign", compact({"results": []}))
     write("record", "invalid-cut", compact(row)[:-9])
-    write("record", "unsupported-version", compact(row | {"version": 2}))
+    write("record", "unsupported-version", compact(row | {"version": 3}))
+    second = row | {"version": 2, "key": "0" * 64}
+    sections = ("perplexity", "divergence", "noise_floor", "throughput", "kernels", "limits")
+    bare = second | {name: None for name in sections}
+    write("record", "accepted-quality-2", compact(bare | {name: row[name] for name in ("perplexity", "divergence")}))
+    write("record", "accepted-speed-2", compact(bare | {"throughput": found["timed-row"]["throughput"]}))
+    floor = found["baseline"]["noise_floor"] | {"baseline_id": found["baseline"]["id"]}
+    write("record", "accepted-noise-floor-2", compact(bare | {"noise_floor": floor}))
 
 
 # --- safetensors and statistics ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ Status FuzzRecord(FuzzInput input) {
   MARLIN_CHECK(again.ok(), "a record that was written can be read");
   const auto same = ToJson(again->record);
   MARLIN_CHECK(same.ok() && *same == *text, "and is the same");
-  const RecordSummary summary = Summarize(parsed->record, nullptr);
+  const RecordSummary summary = Summarize(parsed->record);
   MARLIN_CHECK(DescribeMismatch(*again->summary, summary).empty(), "and says the same of itself");
   const StoredRecord stored{parsed->record, "record.json"};
   MARLIN_CHECK(!RenderPage(Analyze({&stored, 1}), {}).empty(), "a page");

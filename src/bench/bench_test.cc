@@ -95,6 +95,7 @@ TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
 class WrongBackend : public Backend {
  public:
   std::string_view name() const override { return "wrong"; }
+  std::string arithmetic() const override { return "wrong"; }
   int threads() const override { return 1; }
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
     return inner_->Allocate(elements, type);

@@ -1,10 +1,13 @@
 // bench comparison: measures and records the baseline and every configuration of each model.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "bench/limits.h"
 #include "bench/weight_traffic.h"
@@ -12,7 +15,9 @@
 #include "cli/budget.h"
 #include "cli/calibration.h"
 #include "cli/child.h"
+#include "cli/comparison_output.h"
 #include "cli/configs.h"
+#include "cli/emit_jobs.h"
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/text.h"
@@ -25,8 +30,9 @@
 #include "records/store.h"
 #include "report/summary.h"
 #include "study/comparison.h"
+#include "study/job_list.h"
 #include "study/machine.h"
-#include "study/mixed_rows.h"
+#include "study/run_jobs.h"
 
 namespace marlin {
 namespace {
@@ -52,13 +58,16 @@ struct BenchComparisonArguments {
   std::vector<std::string> budgets;
   std::string plan;
   std::size_t plan_windows = kPlanWindows;
+  bool list_jobs = false;
+  std::string job;
+  std::string shard;
+  std::string emit;
+  std::size_t claim_expiry = static_cast<std::size_t>(kClaimExpiry.count());
   CalibrationOptions calibration;
   BackendOptions backend;
-};
 
-// Configurations that follow from a plan.
-constexpr const char* kMixedConfig = "mixed";
-constexpr const char* kUniformConfig = "uniform";
+  bool only_looks() const { return dry_run || list_jobs || !emit.empty(); }
+};
 
 // The six configurations of the page: every 4-bit format of the list.
 std::vector<std::string> DefaultConfigs() {
@@ -85,8 +94,15 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   return formats;
 }
 
+// The hash of the program's own file, for the keys of speeds.
+Result<std::string> OwnHash() {
+  const auto self = OwnFile();
+  if (!self) return self.error();
+  return Sha256OfFile(*self);
+}
+
 Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, const Invocation& invocation,
-                                      const Backend& backend) {
+                                      const Backend& backend, const Backend& maker) {
   auto configs = ParseConfigs(options.configs);
   if (!configs) return configs.error();
   ComparisonOptions out;
@@ -117,6 +133,7 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   out.command = invocation.command;
   const ProgramInfo& program = GetProgramInfo();
   out.program = {program.version, program.commit, program.compiler, program.flags};
+  if (auto status = OwnHash().MoveTo(out.program.binary_sha256); !status) return status.error();
   out.machine = DescribeMachine(backend.threads());
   for (const IsaLevel& level : IsaLevels()) {
     if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
@@ -124,61 +141,19 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   out.machine.isa = NameOfIsa(options.backend);
   const std::string rounding = RoundingOf(options.backend);
   if (rounding != kExactActivations) out.machine.activations = rounding;
-  out.backend_choice =
-      fmt::format("{}/{}/{}", options.backend.backend, options.backend.isa.empty() ? "" : NameOfIsa(options.backend),
-                  options.backend.kernel);
-  if (options.backend.activations != kExactActivations) out.backend_choice += "/" + rounding;
+  out.arithmetic = backend.arithmetic();
+  out.maker_arithmetic = maker.arithmetic();
+  out.other_arithmetic = BackendLabel(OtherKernels(options.backend));
   out.kernels = BackendLabel(options.backend);
   out.other_kernels = BackendLabel(OtherKernels(options.backend));
   return out;
-}
-
-void PrintPlan(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text,
-               const MachineLimits& limits, Console& console) {
-  for (const ComparisonModel& model : plan.models) {
-    console.Say(fmt::format("{} ({}, {:.1f} million parameters): {} rows", model.name, BaselineName(model.source_type),
-                            static_cast<double>(model.parameters) / 1e6, model.rows.size()));
-    console.Say(fmt::format("  perplexity  {}, {} of {} tokens{}", text.name, CountText(model.windows, "window"),
-                            options.ctx,
-                            model.windows_estimated ? " (estimated from its size and the sample text)" : ""));
-    for (const ComparisonRow& row : model.rows) {
-      console.Say(fmt::format("  {:<13} {}{}", row.name(), row.finished ? "measured already" : "to do",
-                              row.done.empty() ? "" : fmt::format("; done: {}", fmt::join(row.done, ", "))));
-    }
-  }
-  console.Say(options.time_models ? fmt::format("timing          {} (warm-up/measured iterations){}",
-                                                PlanName(options.timing), options.time_kernels ? ", kernels too" : "")
-                                  : "timing          none");
-  console.Say(fmt::format("this machine    {}; {} threads", DescribeLimits(limits), options.machine.threads));
-  console.Say(fmt::format("to do           {} of {} rows, about {}, {} of disk in {}, about {} of memory",
-                          plan.rows_total - plan.rows_finished, plan.rows_total, FormatDuration(plan.seconds),
-                          FormatBytes(static_cast<double>(plan.disk_bytes)), options.work.string(),
-                          FormatBytes(static_cast<double>(plan.memory_bytes))));
-  console.Say(fmt::format("records         {}", options.results.string()));
-}
-
-nlohmann::json PlanToJson(const ComparisonPlan& plan) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const ComparisonModel& model : plan.models) {
-    for (const ComparisonRow& row : model.rows) {
-      rows.push_back({{"model", model.name},
-                      {"config", row.config_id},
-                      {"key", row.key},
-                      {"windows", model.windows},
-                      {"windows_estimated", model.windows_estimated},
-                      {"finished", row.finished},
-                      {"done", row.done}});
-    }
-  }
-  return {
-      {"rows", rows}, {"seconds", plan.seconds}, {"disk_bytes", plan.disk_bytes}, {"memory_bytes", plan.memory_bytes}};
 }
 
 // What the rows of the plan measured, by this run or an earlier one.
 Result<nlohmann::json> ResultsJson(const ComparisonPlan& plan, const fs::path& results) {
   std::set<std::string> keys;
   for (const ComparisonModel& model : plan.models) {
-    for (const ComparisonRow& row : model.rows) keys.insert(row.key);
+    for (const ComparisonRow& row : model.rows) keys.insert({row.quality_key, row.speed_key});
   }
   auto loaded = LoadRecords(results);
   if (!loaded) return loaded.error();
@@ -272,16 +247,12 @@ Status CheckPlanning(const BenchComparisonArguments& options, const ComparisonOp
                "finished plan with --plan FILE"};
 }
 
-// The plans of every model; in a dry run only those made before.
-Status AddPlans(const BenchComparisonArguments& options, Backend& backend, const Invocation& invocation,
-                ComparisonOptions& comparison) {
+// How the plans of the rows `mixed` and `uniform` are made.
+Status AddPlans(const BenchComparisonArguments& options, const Invocation& invocation, ComparisonOptions& comparison) {
   if (auto status = CheckPlanning(options, comparison); !status) return status;
   if (!comparison.mixed && !comparison.uniform) return {};
-  Console& console = invocation.console;
-  MixedRequest request;
+  PlanRequest& request = comparison.plans;
   request.file = options.plan;
-  request.accept_unknown = comparison.accept_unknown;
-  request.work = comparison.work;
   if (comparison.calibration != nullptr) request.text = &comparison.calibration->text;
   request.ctx = options.calibration.ctx;
   request.windows = options.plan_windows;
@@ -297,21 +268,28 @@ Status AddPlans(const BenchComparisonArguments& options, Backend& backend, const
     plan.command = invocation.command;
     request.budgets.push_back(std::move(plan));
   }
-  for (const fs::path& model : comparison.models) {
-    auto found = FindPlans(model, request, options.dry_run ? nullptr : &backend, console.progress(),
-                           [&](const std::string& line) { console.Say(line); });
-    if (!found) return found.error();
-    std::vector<PrecisionPlan>& plans = comparison.plans.emplace_back();
-    for (std::size_t i = 0; i < found->size(); ++i) {
-      if ((*found)[i]) {
-        plans.push_back(std::move(*(*found)[i]));
-      } else {
-        console.Say(fmt::format("{}: a plan for {} is made first; the rows that depend on it are not counted below",
-                                model.string(), budgets[i]));
-      }
-    }
-  }
   return {};
+}
+
+// "2/4": the second of four shares.
+Result<JobChoice> ParseChoice(const BenchComparisonArguments& options) {
+  JobChoice choice;
+  choice.id = options.job;
+  choice.claim_expiry = std::chrono::seconds(options.claim_expiry);
+  if (options.shard.empty()) return choice;
+  std::size_t share = 0;
+  const char* const end = options.shard.data() + options.shard.size();
+  const auto [slash, code] = std::from_chars(options.shard.data(), end, share);
+  const bool whole = code == std::errc() && slash != end && *slash == '/';
+  const auto [rest, code_of] =
+      whole ? std::from_chars(slash + 1, end, choice.shares) : std::from_chars_result{end, code};
+  constexpr std::size_t kMostShares = 100'000;
+  if (!whole || code_of != std::errc() || rest != end || share < 1 || share > choice.shares ||
+      choice.shares > kMostShares) {
+    return Error{ErrorCode::kUsage, fmt::format("--shard {}: want i/n with i from 1 to n, such as 2/4", options.shard)};
+  }
+  choice.share = share - 1;
+  return choice;
 }
 
 // A fresh process decodes with the model and reports its peak.
@@ -331,37 +309,69 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparison
   return document["peak_rss_bytes"].get<std::uint64_t>();
 }
 
+// Prints the list or the script that was asked for instead of a run.
+Status Look(const BenchComparisonArguments& options, const ComparisonPlan& plan, const ComparisonOptions& comparison,
+            const EvalText& text, const std::vector<Job>& jobs, const std::vector<ListedJob>& listed,
+            Invocation& invocation) {
+  Console& console = invocation.console;
+  if (options.emit.empty()) {
+    if (options.list_jobs) PrintJobs(listed, jobs, console);
+    console.Data(PlanToJson(plan, listed, jobs, comparison, text));
+    return {};
+  }
+  const auto self = OwnFile();
+  if (!self) return self.error();
+  std::error_code code;
+  const fs::path folder = fs::current_path(code);
+  if (code) return Error{ErrorCode::kInput, "cannot find the current folder: " + code.message()};
+  const int threads = static_cast<int>(comparison.machine.threads);
+  const std::string isa = options.backend.backend == "cpu" ? comparison.machine.isa : "";
+  const std::string script =
+      EmitJobs(options.emit, jobs,
+               {JobCommand(invocation.words, self->string(), isa, RoundingOf(options.backend), threads),
+                folder.string(), threads});
+  console.Raw(script);
+  console.Data({{"engine", options.emit}, {"script", script}});
+  return {};
+}
+
 Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckResults(options.results); !status) return status;
   if (auto status = CheckImports(options); !status) return status;
+  const auto choice = ParseChoice(options);
+  if (!choice) return choice.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  auto comparison = MakeOptions(options, invocation, **backend);
-  if (!comparison) return comparison.error();
-  const auto text = options.dry_run ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
-  if (!text) return text.error();
-  const auto calibration = FindMethodsText(options, *comparison, *text, console);
-  if (!calibration) return calibration.error();
-  if (*calibration) comparison->calibration = &**calibration;
   BackendOptions exact = options.backend;
   exact.activations = kExactActivations;
   if (ActivationOf(exact.kernel) != kExactActivations) exact.kernel.clear();
   auto maker = MakeBackend(exact, invocation.common.threads);
   if (!maker) return maker.error();
-  if (auto status = AddPlans(options, **maker, invocation, *comparison); !status) return status;
+  auto comparison = MakeOptions(options, invocation, **backend, **maker);
+  if (!comparison) return comparison.error();
+  // A script needs the text: the ids of its jobs depend on its windows.
+  const bool absent_will_do = options.only_looks() && options.emit.empty();
+  const auto text = absent_will_do ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
+  if (!text) return text.error();
+  const auto calibration = FindMethodsText(options, *comparison, *text, console);
+  if (!calibration) return calibration.error();
+  if (*calibration) comparison->calibration = &**calibration;
+  if (auto status = AddPlans(options, invocation, *comparison); !status) return status;
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
     return MeasureLimits(pool);
   };
-  const MachineLimits limits = measure_limits();
-  const auto plan = PlanComparison(*comparison, *text, limits);
+  MachineLimits limits = ReadLimits(*comparison);
+  if (choice->id.empty() && limits.fma_gflops == 0) limits = measure_limits();
+  auto plan = PlanComparison(*comparison, *text);
   if (!plan) return plan.error();
   for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
-  PrintPlan(*plan, *comparison, *text, limits, console);
-  if (options.dry_run) {
-    console.Data(PlanToJson(*plan));
-    return {};
+  if (choice->id.empty()) {
+    const std::vector<Job> jobs = ListJobs(*plan, *comparison, *text, limits);
+    const std::vector<ListedJob> listed = ObserveJobs(jobs, *plan, *comparison, *text, *choice);
+    if (options.emit.empty() && !options.list_jobs) PrintPlan(*plan, listed, *comparison, *text, limits, console);
+    if (options.only_looks()) return Look(options, *plan, *comparison, *text, jobs, listed, invocation);
   }
   ComparisonTools tools{**backend,
                         **maker,
@@ -371,11 +381,13 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
                         measure_limits,
                         console.progress(),
                         [&](const std::string& line) { console.Say(line); }};
-  if (auto status = RunComparison(*plan, *comparison, tools, limits); !status) return status;
+  if (auto status = RunJobs(*plan, *comparison, tools, limits, *choice); !status) return status;
   const auto measured = ResultsJson(*plan, comparison->results);
   if (!measured) return measured.error();
   console.Data(*measured);
-  console.Say(fmt::format("done; next: metal-marlin report generate {}", comparison->results.string()));
+  if (choice->id.empty()) {
+    console.Say(fmt::format("done; next: metal-marlin report generate {}", comparison->results.string()));
+  }
   return {};
 }
 
@@ -436,6 +448,19 @@ void RegisterBenchComparison(Verb bench) {
   verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   verb.AddFlag("--dry-run", options->dry_run,
                "Print the planned work with estimates of time, disk and memory; do nothing");
+  verb.AddFlag("--list-jobs", options->list_jobs,
+               "Print the jobs of this comparison, their state and what they need; do nothing");
+  const Option job = verb.Add("--job", options->job, "Run one job, by its id in --list-jobs; its needs must be done");
+  verb.Add("--shard", options->shard,
+           "Run one of n shares of the jobs, such as 2/4, balanced by the estimates; other processes run the others")
+      .Excludes(job);
+  verb.Add("--emit", options->emit,
+           "Print a script that runs the jobs instead: slurm (submits arrays with sbatch) or make (GNU make)")
+      .OneOf(EmitterNames())
+      .Excludes(job);
+  verb.Add("--claim-expiry", options->claim_expiry,
+           "Seconds without a sign of life after which a job that another machine holds is taken over")
+      .Between(5, 1 << 20);
   AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); });

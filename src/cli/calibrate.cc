@@ -78,16 +78,25 @@ bool SameRun(const ModelStatistics& found, const StatisticsSource& wanted, bool 
          (source.seen == 0 || found.has_gram() == gram);
 }
 
-// The state of an interrupted run of the same work, or an empty state.
-ModelStatistics StartFrom(const fs::path& partial, const CalibrateJob& job, bool gram, Console& console) {
+// The state of an interrupted run of the same work, or an empty state. Errors: kInput (another arithmetic gathered it).
+Result<ModelStatistics> StartFrom(const fs::path& partial, const CalibrateJob& job, const std::string& arithmetic,
+                                  bool gram, Console& console) {
   if (std::error_code code; fs::exists(partial, code)) {
     auto found = ReadStatistics(partial);
     if (found && SameRun(*found, job.source, gram)) {
+      if (found->source.arithmetic != arithmetic) {
+        return Error{ErrorCode::kInput,
+                     fmt::format("{} was gathered with the arithmetic \"{}\", this run has \"{}\"; continue on such a "
+                                 "machine or with its --isa, or delete the file",
+                                 partial.string(), found->source.arithmetic, arithmetic)};
+      }
       console.Say(fmt::format("continuing after window {} of {}", found->source.seen, found->source.windows));
       return std::move(*found);
     }
   }
-  return EmptyStatistics(job.description, job.source);
+  StatisticsSource source = job.source;
+  source.arithmetic = arithmetic;
+  return EmptyStatistics(job.description, std::move(source));
 }
 
 Result<ModelStatistics> Collect(const CalibrateArguments& options, const CalibrateJob& job, Invocation& invocation) {
@@ -97,7 +106,8 @@ Result<ModelStatistics> Collect(const CalibrateArguments& options, const Calibra
   const auto model = LoadModel(job.checkpoint, **backend, Precision::kSixteenBit, invocation.console.progress());
   if (!model) return model.error();
   const fs::path partial = options.output + ".part";
-  ModelStatistics start = StartFrom(partial, job, options.gram, invocation.console);
+  auto start = StartFrom(partial, job, (*backend)->arithmetic(), options.gram, invocation.console);
+  if (!start) return start.error();
   const ProgressFn progress = invocation.console.progress();
   auto saved = std::chrono::steady_clock::now();
   const auto after_window = [&](ModelGatherer& so_far) -> Status {
@@ -108,7 +118,7 @@ Result<ModelStatistics> Collect(const CalibrateArguments& options, const Calibra
     saved = now;
     return so_far.Write(partial);
   };
-  auto statistics = CollectStatistics(*model, job.stream, options.gram, std::move(start), after_window);
+  auto statistics = CollectStatistics(*model, job.stream, options.gram, std::move(*start), after_window);
   if (!statistics && statistics.error().code == ErrorCode::kInterrupted) {
     return Error{ErrorCode::kInterrupted,
                  fmt::format("interrupted; the same command continues where it stopped, from {}", partial.string())};

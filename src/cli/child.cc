@@ -67,16 +67,22 @@ Error ChildError(int status, std::string words) {
 
 }  // namespace
 
-Result<std::string> RunSelf(const std::vector<std::string>& arguments) {
+Result<std::filesystem::path> OwnFile() {
   std::error_code code;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", code);
+  std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", code);
   if (code) return Error{ErrorCode::kFailure, "cannot find this program's own file: " + code.message()};
+  return self;
+}
+
+Result<std::string> RunSelf(const std::vector<std::string>& arguments) {
+  const auto self = OwnFile();
+  if (!self) return self.error();
   Pipe out;
   Pipe err;
   if (!Open(out) || !Open(err)) {
     return Error{ErrorCode::kFailure, fmt::format("cannot make a pipe: {}", std::strerror(errno))};
   }
-  std::vector<std::string> words = {self.string()};
+  std::vector<std::string> words = {self->string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
@@ -88,10 +94,10 @@ Result<std::string> RunSelf(const std::vector<std::string>& arguments) {
   posix_spawn_file_actions_adddup2(&actions, out.write, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, err.write, STDERR_FILENO);
   pid_t child = 0;
-  const int failed = ::posix_spawn(&child, self.c_str(), &actions, nullptr, argv.data(), environ);
+  const int failed = ::posix_spawn(&child, self->c_str(), &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) {
-    return Error{ErrorCode::kFailure, fmt::format("cannot start {}: {}", self.string(), std::strerror(failed))};
+    return Error{ErrorCode::kFailure, fmt::format("cannot start {}: {}", self->string(), std::strerror(failed))};
   }
   ::close(std::exchange(out.write, -1));
   ::close(std::exchange(err.write, -1));

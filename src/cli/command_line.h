@@ -31,7 +31,8 @@ struct CommonOptions {
 struct Invocation {
   const CommonOptions& common;
   Console& console;
-  std::string command;  // the command line, for records
+  std::string command;                  // the command line, for records
+  std::vector<std::string> words = {};  // of the command line, without the program
 };
 
 using Run = std::function<Status(Invocation&)>;

@@ -99,7 +99,7 @@ int RunProgram(const std::vector<std::string>& words, Console& plain) {
                               : common.verbose ? Verbosity::kVerbose
                                                : Verbosity::kNormal;
   Console console(verbosity, common.json);
-  Invocation invocation{common, console, JoinCommand(words)};
+  Invocation invocation{common, console, JoinCommand(words), words};
   Status status = selection->run(invocation);
   if (status.ok()) status = console.Finish();
   return Finish(status, console);

@@ -24,7 +24,7 @@ std::string Header(const HiddenStatesId& id) {
                                        {"model", id.model_sha256},
                                        {"tokenizer", id.tokenizer_sha256},
                                        {"text", id.text_sha256},
-                                       {"program", id.program},
+                                       {"arithmetic", id.arithmetic},
                                        {"ctx", id.ctx},
                                        {"windows", id.windows},
                                        {"hidden", id.hidden}};
@@ -72,7 +72,7 @@ Result<HiddenStatesReader> HiddenStatesReader::Open(const std::filesystem::path&
   const std::string header = Header(id);
   if (bytes.size() < header.size() || std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
     return Error{ErrorCode::kInput,
-                 fmt::format("{}: these hidden states belong to another model, text or program; delete the file",
+                 fmt::format("{}: these hidden states belong to another model, text or arithmetic; delete the file",
                              path.string())};
   }
   if (bytes.size() != HiddenStatesBytes(id)) {

@@ -25,7 +25,7 @@ struct HiddenStatesId {
   std::string model_sha256;
   std::string tokenizer_sha256;
   std::string text_sha256;
-  std::string program;  // everything else that affects the bits: commit, backend, instruction set
+  std::string arithmetic;  // Device::arithmetic of what computes them
   std::size_t ctx = 0;
   std::size_t windows = 0;
   std::size_t hidden = 0;
@@ -51,7 +51,7 @@ class HiddenStatesWriter {
 
 class HiddenStatesReader {
  public:
-  // Errors: kInput (missing; of another model, text or program; cut off): make it again.
+  // Errors: kInput (missing; of another model, text or arithmetic; cut off): make it again.
   static Result<HiddenStatesReader> Open(const std::filesystem::path& path, const HiddenStatesId& id);
   // Fills [ctx, hidden]. Errors: kCorrupt (the window's bytes do not match their hash).
   Status Read(std::size_t window, std::span<float> hidden) const;

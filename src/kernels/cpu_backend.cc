@@ -86,6 +86,10 @@ class CpuBackend final : public Backend {
   }
 
   std::string_view name() const override { return "cpu"; }
+  std::string arithmetic() const override {
+    return fmt::format("cpu/{}/{}{}{} v{}", HighestLevel(options_.isa), NameOf(RoughestActivations(options_)),
+                       forced_.empty() ? "" : "/", forced_, kArithmeticVersion);
+  }
   int threads() const override { return pool_.threads(); }
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override;
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }

@@ -13,6 +13,7 @@
 #include <initializer_list>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -86,11 +87,18 @@ inline DeviceTensor View(const std::unique_ptr<Buffer>& buffer, std::size_t rows
   return {buffer.get(), 0, type, rows, cols, cols};
 }
 
+// Raised whenever the same operation on the same device gives other bits: an order of summation, a rounding, a function.
+inline constexpr int kArithmeticVersion = 1;
+
 class Device {
  public:
   virtual ~Device() = default;
 
   virtual std::string_view name() const = 0;  // for records; as its row in backends.cc
+
+  // Everything about it that decides the bits of its results, beside what it computes: "cpu/avx2/int16 v1". Devices of
+  // equal arithmetic give equal bits on every machine and for every number of threads.
+  virtual std::string arithmetic() const = 0;
 
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;

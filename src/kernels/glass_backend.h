@@ -33,6 +33,7 @@ class GlassBackend final : public Backend {
   ~GlassBackend() override { Run(); }
 
   std::string_view name() const override { return inner_->name(); }
+  std::string arithmetic() const override { return inner_->arithmetic(); }
   int threads() const override { return inner_->threads(); }
 
   // The next operation fails.

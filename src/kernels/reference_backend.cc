@@ -1,5 +1,7 @@
 #include "kernels/reference_backend.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -82,6 +84,7 @@ double Activate(Activation activation, double x) {
 class ReferenceBackend final : public Backend {
  public:
   std::string_view name() const override { return "reference"; }
+  std::string arithmetic() const override { return fmt::format("reference v{}", kArithmeticVersion); }
   int threads() const override { return 1; }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {

@@ -236,19 +236,25 @@ TEST_F(Calibrate, KeptLayersComeBackUnderTheirKeyOnly) {
     layer.emplace(matrix.name, Encode(format, {weights.data(), n, k}));
     shapes[matrix.name] = {&format, n, k};
   }
-  const LayerStore store(folder_ / "kept", "key");
-  EXPECT_FALSE(store.Load(1, shapes).has_value());
+  const LayerStore store(folder_ / "kept", "key", "arithmetic");
+  EXPECT_FALSE(store.Load(1, shapes)->has_value());
   ASSERT_TRUE(store.Save(1, layer).ok());
-  const auto back = store.Load(1, shapes);
-  ASSERT_TRUE(back.has_value());
+  const auto found = store.Load(1, shapes);
+  ASSERT_TRUE(found.ok() && found->has_value());
+  const EncodedLayer& back = **found;
   for (const auto& [name, matrix] : layer) {
-    EXPECT_EQ(back->at(name).codes, matrix.codes);
-    EXPECT_EQ(back->at(name).scales, matrix.scales);
-    EXPECT_EQ(back->at(name).zero_points, matrix.zero_points);
+    EXPECT_EQ(back.at(name).codes, matrix.codes);
+    EXPECT_EQ(back.at(name).scales, matrix.scales);
+    EXPECT_EQ(back.at(name).zero_points, matrix.zero_points);
   }
-  EXPECT_FALSE(LayerStore(folder_ / "kept", "other key").Load(1, shapes).has_value());
+  EXPECT_FALSE(LayerStore(folder_ / "kept", "other key", "arithmetic").Load(1, shapes)->has_value());
+  const auto mixed = LayerStore(folder_ / "kept", "key", "another one").Load(1, shapes);
+  ASSERT_FALSE(mixed.ok()) << "layers of two arithmetics never meet in one model";
+  for (const char* word : {"layer-00001", "\"arithmetic\"", "\"another one\"", "--isa"}) {
+    EXPECT_NE(mixed.error().message.find(word), std::string::npos) << mixed.error().message;
+  }
   shapes["model.layers.1.self_attn.q_proj"].format = FindFormat("int4-g128");
-  EXPECT_FALSE(store.Load(1, shapes).has_value()) << "another format";
+  EXPECT_FALSE(store.Load(1, shapes)->has_value()) << "another format";
   store.Remove();
   EXPECT_FALSE(fs::exists(folder_ / "kept"));
 }

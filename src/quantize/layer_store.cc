@@ -56,7 +56,8 @@ Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
       plan.push_back({PartName(name, *matrix.format, part), DType::kU8, {(matrix.*part.bytes).size()}});
     }
   }
-  auto writer = SafetensorsWriter::CreateFile(File(layer), std::move(plan), {{"key", key_}});
+  auto writer =
+      SafetensorsWriter::CreateFile(File(layer), std::move(plan), {{"key", key_}, {"arithmetic", arithmetic_}});
   if (!writer) return writer.error();
   for (const auto& [name, matrix] : matrices) {
     for (const Part& part : kParts) {
@@ -67,23 +68,33 @@ Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
   return writer->Commit();
 }
 
-std::optional<EncodedLayer> LayerStore::Load(std::size_t layer,
-                                             const std::map<std::string, MatrixShape>& shapes) const {
+Result<std::optional<EncodedLayer>> LayerStore::Load(std::size_t layer,
+                                                     const std::map<std::string, MatrixShape>& shapes) const {
+  const std::optional<EncodedLayer> none;
   std::error_code code;
-  if (!fs::exists(File(layer), code)) return std::nullopt;
+  if (!fs::exists(File(layer), code)) return none;
   const auto file = OpenSafetensors(File(layer));
-  if (!file) return std::nullopt;
-  const auto key = file->metadata.find("key");
-  if (key == file->metadata.end() || key->second != key_) return std::nullopt;
+  if (!file) return none;
+  const auto said = [&](const char* name) {
+    const auto found = file->metadata.find(name);
+    return found == file->metadata.end() ? std::string() : found->second;
+  };
+  if (said("key") != key_) return none;
+  if (const std::string other = said("arithmetic"); other != arithmetic_) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("{} was made with the arithmetic \"{}\", this run has \"{}\"; continue on such a machine "
+                             "or with its --isa, or delete {}",
+                             File(layer).string(), other, arithmetic_, folder_.string())};
+  }
   EncodedLayer matrices;
   for (const auto& [name, shape] : shapes) {
     EncodedMatrix matrix(*shape.format, shape.rows, shape.cols);
     for (const Part& part : kParts) {
-      if (!ReadPart(*file, PartName(name, *shape.format, part), matrix.*part.bytes)) return std::nullopt;
+      if (!ReadPart(*file, PartName(name, *shape.format, part), matrix.*part.bytes)) return none;
     }
     matrices.emplace(name, std::move(matrix));
   }
-  return matrices;
+  return std::optional(std::move(matrices));
 }
 
 void LayerStore::Remove() const {

@@ -1,5 +1,5 @@
 // Finished layers of an interrupted quantization, stored beside the output folder: one safetensors file per layer, with
-// a hash per tensor and the key of the work. They are removed when the work is done.
+// a hash per tensor, the key of the work and the arithmetic that made them. They are removed when the work is done.
 #pragma once
 
 #include <filesystem>
@@ -23,13 +23,16 @@ struct MatrixShape {
 
 class LayerStore {
  public:
-  // key: a hash of everything that decides the codes. Layers that were kept under another key are not used.
-  LayerStore(std::filesystem::path folder, std::string key) : folder_(std::move(folder)), key_(std::move(key)) {}
+  // key: a hash of everything that decides the codes but the arithmetic (Device::arithmetic). Layers that were kept
+  // under another key are not used.
+  LayerStore(std::filesystem::path folder, std::string key, std::string arithmetic)
+      : folder_(std::move(folder)), key_(std::move(key)), arithmetic_(std::move(arithmetic)) {}
 
   // Errors: kInput, kResource.
   Status Save(std::size_t layer, const EncodedLayer& matrices) const;
-  // The stored layer, if it is complete, undamaged, of this key, and has these names, formats and shapes.
-  std::optional<EncodedLayer> Load(std::size_t layer, const std::map<std::string, MatrixShape>& shapes) const;
+  // The stored layer, if it is complete, undamaged, of this key, and has these names, formats and shapes. Errors:
+  // kInput (a layer of this key that another arithmetic made; later layers would not fit it).
+  Result<std::optional<EncodedLayer>> Load(std::size_t layer, const std::map<std::string, MatrixShape>& shapes) const;
   // Deletes what was kept, and the folder if nothing else lies in it.
   void Remove() const;
 
@@ -37,6 +40,7 @@ class LayerStore {
   std::filesystem::path File(std::size_t layer) const;
   std::filesystem::path folder_;
   std::string key_;
+  std::string arithmetic_;
 };
 
 }  // namespace marlin

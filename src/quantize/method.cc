@@ -57,17 +57,17 @@ Result<EncodedMatrix> RunGptqCd(const FormatRow& format, MatrixView<const float>
 }
 
 constexpr std::array kMethods = {
-    Method{"rtn", "round to nearest, scale from each group's extremes", MethodNeeds::kNothing, &RunRtn},
-    Method{"mse", "scale and zero point searched for the least error, weighted by E[x^2]", MethodNeeds::kImportance,
+    Method{"rtn", "round to nearest, scale from each group's extremes", MethodNeeds::kNothing, 1, &RunRtn},
+    Method{"mse", "scale and zero point searched for the least error, weighted by E[x^2]", MethodNeeds::kImportance, 1,
            &RunMse},
     Method{"gptq", "scales of mse; the error of each column is spread over the following columns", MethodNeeds::kGram,
-           &RunGptq},
-    Method{"gptq-cd", "gptq, then scales and codes improved one at a time (coordinate descent)", MethodNeeds::kGram,
+           1, &RunGptq},
+    Method{"gptq-cd", "gptq, then scales and codes improved one at a time (coordinate descent)", MethodNeeds::kGram, 1,
            &RunGptqCd}};
 
 constexpr std::array kSteps = {
-    Step{kRotate, "rotates weights and activations by randomized Hadamard matrices", "", MethodNeeds::kNothing},
-    Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse", MethodNeeds::kImportance}};
+    Step{kRotate, "rotates weights and activations by randomized Hadamard matrices", "", MethodNeeds::kNothing, 1},
+    Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse", MethodNeeds::kImportance, 1}};
 
 std::string KnownNames() {
   std::string known;
@@ -113,6 +113,7 @@ Result<Recipe> ParseRecipe(std::string_view name) {
     rest.remove_prefix(std::min(rest.size(), word.size() + 1));
     method = step.method;
     recipe.name += fmt::format("{}{}", recipe.name.empty() ? "" : "+", step.name);
+    recipe.versions += fmt::format("{} {}, ", step.name, step.version);
     recipe.rotate = recipe.rotate || step.name == kRotate;
     recipe.scale_channels = recipe.scale_channels || step.name == kAwq;
     recipe.cannot_miss = std::max(recipe.cannot_miss, step.needs);
@@ -124,6 +125,7 @@ Result<Recipe> ParseRecipe(std::string_view name) {
   const auto found = ParseMethod(rest.empty() ? method : rest);
   if (!found) return Error{ErrorCode::kUsage, fmt::format("--method {}: {}", name, found.error().message)};
   recipe.method = *found;
+  recipe.versions += fmt::format("{} {}", recipe.method->name, recipe.method->version);
   if (named) recipe.name += fmt::format("{}{}", recipe.name.empty() ? "" : "+", rest);
   if (recipe.method->needs == MethodNeeds::kGram) recipe.cannot_miss = MethodNeeds::kGram;
   recipe.needs = std::max(recipe.method->needs, recipe.cannot_miss);

@@ -25,6 +25,7 @@ struct Method {
   std::string_view name;
   std::string_view description;
   MethodNeeds needs;
+  int version;  // raised whenever the same inputs give other codes
   // weights [n, k], finite; stats of their input, or null. The same bits for every number of threads. Errors: kUsage
   // (statistics that the method cannot do without), kInput (statistics of another layer), kNumerical.
   Result<EncodedMatrix> (*run)(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
@@ -46,6 +47,7 @@ struct Step {
   std::string_view description;
   std::string_view method;  // the one that follows where none is named; empty = one must be named
   MethodNeeds needs;        // not to be done without
+  int version;              // as of a method
 };
 
 // In the order in which they are done.
@@ -55,7 +57,8 @@ inline constexpr std::string_view kAwq = "awq";        // channel_folding.h
 
 // Steps and the method after them, as given by the user: "gptq", "awq" (awq, then mse), "rotate+awq+gptq".
 struct Recipe {
-  std::string name;  // as short as it can be said
+  std::string name;      // as short as it can be said
+  std::string versions;  // "rotate 1, gptq 1": steps and method, for keys
   bool rotate = false;
   bool scale_channels = false;
   const Method* method = nullptr;

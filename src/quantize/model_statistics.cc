@@ -56,6 +56,7 @@ std::map<std::string, std::string> Metadata(const ModelStatistics& statistics) {
                                                  {"seen", std::to_string(source.seen)},
                                                  {"layers", std::to_string(statistics.blocks.size())}};
   const bool any = !statistics.blocks.empty();
+  if (!source.arithmetic.empty()) metadata["arithmetic"] = source.arithmetic;
   metadata["tokens"] = std::to_string(any ? statistics.blocks[0][0].tokens : 0);
   return metadata;
 }
@@ -296,6 +297,7 @@ Result<ModelStatistics> ReadStatistics(const std::filesystem::path& path) {
   statistics.source = {fields.Text("model_sha256"), fields.Text("tokenizer_sha256"), fields.Text("text_name"),
                        fields.Text("text_sha256"),  fields.Number("ctx", kMost),     fields.Number("windows", kMost),
                        fields.Number("seen", kMost)};
+  if (file->metadata.contains("arithmetic")) statistics.source.arithmetic = fields.Text("arithmetic");
   const std::size_t tokens = fields.Number("tokens", kMost * 1000);
   const std::size_t layers = fields.Number("layers", file->tensors.size());
   if (!fields.status().ok()) return fields.status().error();
@@ -363,6 +365,7 @@ Status Merge(ModelStatistics& into, const ModelStatistics& from) {
   StatisticsSource& source = into.source;
   source.text_name += " + " + from.source.text_name;
   source.text_sha256 += " + " + from.source.text_sha256;
+  if (source.arithmetic != from.source.arithmetic) source.arithmetic += " + " + from.source.arithmetic;
   source.windows += from.source.windows;
   source.seen += from.source.seen;
   return {};

@@ -27,6 +27,7 @@ struct StatisticsSource {
   std::size_t ctx = 0;
   std::size_t windows = 0;  // to be seen; fewer were when `seen` is less
   std::size_t seen = 0;
+  std::string arithmetic = {};  // Device::arithmetic of what gathered them; joined by " + " when runs were merged
 };
 
 struct ModelStatistics {

@@ -111,20 +111,25 @@ Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWrit
   return writer.Commit();
 }
 
-// What decides the codes of a walk, as one hash: layers that were kept belong to it or are made anew.
-std::string WalkKey(const QuantizedPlan& plan, const CalibrationWindows& calibration) {
-  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}\n", plan.provenance.source_sha256, plan.provenance.method,
-                                 plan.provenance.rotation.dump(), plan.provenance.program, calibration.text_sha256,
-                                 calibration.ctx, fmt::join(calibration.begins, ","));
+// What decides the codes of a walk but its arithmetic, as one hash: layers that were kept belong to it or are made
+// anew.
+std::string WalkKey(const QuantizedPlan& plan, const Recipe& recipe, const CalibrationWindows& calibration) {
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", plan.provenance.source_sha256, recipe.versions,
+                                 plan.provenance.rotation.dump(), calibration.text_sha256, calibration.ctx,
+                                 fmt::join(calibration.begins, ","));
   for (const PlannedWeight& weight : plan.weights) {
     if (weight.format != nullptr) text += fmt::format("{} {}\n", weight.name, weight.format->info.name);
   }
   return Sha256Hex(text);
 }
 
-MakerInput InputOf(const QuantizeOptions& options, const QuantizedPlan& plan, const fs::path& folder) {
+MakerInput InputOf(const QuantizeOptions& options, const QuantizedPlan& plan, const Recipe& recipe,
+                   const fs::path& folder) {
   MakerInput input{options.statistics, options.calibration, options.backend, std::nullopt};
-  if (options.calibration != nullptr) input.store.emplace(KeptLayersOf(folder), WalkKey(plan, *options.calibration));
+  if (options.calibration != nullptr) {
+    input.store.emplace(KeptLayersOf(folder), WalkKey(plan, recipe, *options.calibration),
+                        options.backend->arithmetic());
+  }
   return input;
 }
 
@@ -332,11 +337,12 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   }
   auto writer = QuantizedWriter::Create(folder, options.overwrite, *plan);
   if (!writer) return writer.error();
-  auto maker = WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, folder), pool, progress);
+  auto maker =
+      WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, *recipe, folder), pool, progress);
   if (!maker) return maker.error();
   if (auto status = WriteWeights(*plan, *maker, *writer, progress, summary.clipped); !status) return status.error();
   maker->Done();
-  LayerStore(KeptLayersOf(folder), "").Remove();  // of an unfinished run by another method
+  LayerStore(KeptLayersOf(folder), "", "").Remove();  // of an unfinished run by another method
   const auto verified = CheckRoundTrip(folder, *plan, progress);
   if (!verified) return verified.error();
   summary.verified = *verified;

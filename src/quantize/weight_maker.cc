@@ -168,8 +168,8 @@ Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
 }
 
 // A layer that an interrupted run kept.
-std::optional<EncodedLayer> WeightMaker::FindMade(std::size_t layer) const {
-  if (!input_.store) return std::nullopt;
+Result<std::optional<EncodedLayer>> WeightMaker::FindMade(std::size_t layer) const {
+  if (!input_.store) return std::optional<EncodedLayer>();
   std::map<std::string, MatrixShape> shapes;
   for (const auto& [name, place] : places_) {
     if (place.layer != layer || !Kept(name)) continue;
@@ -182,7 +182,8 @@ std::optional<EncodedLayer> WeightMaker::FindMade(std::size_t layer) const {
 // Makes, or finds made, all layers up to this one.
 Status WeightMaker::WalkTo(std::size_t layer) {
   for (; next_ <= layer; ++next_) {
-    auto kept = FindMade(next_);
+    std::optional<EncodedLayer> kept;
+    if (auto status = FindMade(next_).MoveTo(kept); !status) return status;
     const bool by_parts = !kept && !recipe_->scale_channels;
     if (kept) {
       layer_ = std::move(*kept);

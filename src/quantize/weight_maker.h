@@ -75,7 +75,7 @@ class WeightMaker {
                                    const InputStatistics& statistics);
   Result<EncodedLayer> MakeScaled(std::size_t layer);
   Result<EncodedLayer> MakeByParts(std::size_t layer);
-  std::optional<EncodedLayer> FindMade(std::size_t layer) const;
+  Result<std::optional<EncodedLayer>> FindMade(std::size_t layer) const;
   Status WalkTo(std::size_t layer);
 
   const SourceTensors* source_;

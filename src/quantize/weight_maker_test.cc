@@ -97,7 +97,7 @@ TEST_F(MakeWeights, ThreadsAndInterruptionsChangeNoBit) {
     SCOPED_TRACE(method);
     const auto want = Run(method, 2, 2, std::nullopt, nullptr);
     ExpectEqual(Run(method, 1, 2, std::nullopt, nullptr), want);
-    const LayerStore store(folder_ / method, "key");
+    const LayerStore store(folder_ / method, "key", "arithmetic");
     Run(method, 2, 1, store, nullptr);
     std::string messages;
     ExpectEqual(Run(method, 2, 2, store, nullptr, &messages), want);

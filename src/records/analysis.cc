@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "records/keys.h"
 #include "records/ranking.h"
 
 namespace marlin {
@@ -19,18 +20,6 @@ auto GroupKey(const Record& record) {
   const record::Perplexity& x = record.perplexity ? *record.perplexity : kNone;
   return std::tuple(!record.perplexity, !x.text.standard, x.text.name, x.protocol, ~x.windows, x.text.sha256,
                     x.metric_version, x.tokenizer_sha256, x.bos, x.ctx, x.windows_total, x.scored_per_window);
-}
-
-std::string TextKey(const std::optional<record::Calibration>& x) {
-  return x ? fmt::format("{} {} {} x {}", x->name, x->sha256, x->windows, x->ctx) : "";
-}
-
-// Equal keys: the same configuration of the same model, its activations rounded alike.
-auto ConfigKey(const Record& record) {
-  const record::Config& x = record.config;
-  return std::tuple(x.kind, x.id, x.method, TextKey(x.calibration), x.plan_sha256.value_or(""),
-                    x.import_sha256.value_or(""), x.quantized_embeddings, x.quantized_head,
-                    record.machine.activations.value_or(""));
 }
 
 // "fp4-g128 gptq (c4)", with the calibration's windows where they are not the usual ones.
@@ -49,94 +38,207 @@ std::string RowName(const Record& record) {
                        : fmt::format(" ({}, {} x {} tokens)", text.name, text.windows, text.ctx));
 }
 
-// Nothing is lost when `older` is left out for `newer`, both of one configuration and group.
-bool Replaces(const Record& newer, const Record& older) {
-  const bool timing = !older.throughput || TimingOf(newer) == TimingOf(older);
-  const bool kernels = !older.kernels || KernelTimingOf(newer) == KernelTimingOf(older);
-  const bool divergence = (!older.divergence || newer.divergence) && (!older.noise_floor || newer.noise_floor);
-  return timing && kernels && divergence;
-}
+using Records = std::vector<const StoredRecord*>;
 
-// Leaves out records of one group that a newer one of the same configuration replaces.
-std::vector<const StoredRecord*> NewestOnly(std::vector<const StoredRecord*> group,
-                                            std::vector<const StoredRecord*>& superseded) {
+void SortNewestFirst(Records& records) {
   const auto age = [](const StoredRecord* x) { return std::tie(x->record.created, x->record.id, x->file); };
-  std::sort(group.begin(), group.end(), [&](const auto* a, const auto* b) { return age(a) > age(b); });
-  std::vector<const StoredRecord*> kept;
-  for (const StoredRecord* candidate : group) {
-    const bool replaced = std::any_of(kept.begin(), kept.end(), [&](const StoredRecord* newer) {
-      return ConfigKey(newer->record) == ConfigKey(candidate->record) && Replaces(newer->record, candidate->record);
-    });
-    (replaced ? superseded : kept).push_back(candidate);
-  }
-  return kept;
+  std::sort(records.begin(), records.end(), [&](const auto* a, const auto* b) { return age(a) > age(b); });
 }
 
-// The baseline that the record names, else the newest that can be paired with it (`group` is sorted newest first).
-const Record* BaselineOf(const Record& record, std::span<const StoredRecord* const> group) {
+bool IsBaseline(const StoredRecord* x) { return x->record.config.kind == record::Kind::kBaseline; }
+
+// The records of one model, newest first, by what they measured. One of version 1 stands in several lists.
+struct Measured {
+  Records all;
+  std::map<std::string, Records> speeds;  // by identity of the row: throughput, kernels, peak memory
+  Records floors;
+};
+
+Measured SortByMeasurement(Records records) {
+  SortNewestFirst(records);
+  Measured measured;
+  for (const StoredRecord* stored : records) {
+    const Record& x = stored->record;
+    if (x.throughput || x.kernels || x.size.peak_rss_decode_bytes) {
+      measured.speeds[RowIdentity(x)].push_back(stored);
+    }
+    if (x.noise_floor) measured.floors.push_back(stored);
+  }
+  measured.all = std::move(records);
+  return measured;
+}
+
+// The baseline that the record names, else the newest of its arithmetic that can be paired with it.
+const Record* BaselineOf(const Record& record, const Records& group) {
   const Record* found = nullptr;
   for (const StoredRecord* candidate : group) {
-    if (candidate->record.config.kind != record::Kind::kBaseline) continue;
-    if (!WhyNotPaired(candidate->record, record).empty()) continue;
-    if (record.perplexity->baseline_id == candidate->record.id) return &candidate->record;
-    if (found == nullptr) found = &candidate->record;
+    const Record& base = candidate->record;
+    if (!IsBaseline(candidate) || !WhyNotPaired(base, record).empty()) continue;
+    if (record.perplexity->baseline_id == base.id) return &base;
+    if (found == nullptr && ArithmeticOf(base) == ArithmeticOf(record)) found = &base;
   }
   return found;
 }
 
-std::string WhyNoDelta(const Record& record, std::span<const StoredRecord* const> model) {
+std::string WhyNoDelta(const Record& record, const Records& model) {
   if (!record.perplexity) return "no perplexity";
+  std::string last = "no baseline of this model was measured";
   for (const StoredRecord* candidate : model) {
-    if (candidate->record.config.kind != record::Kind::kBaseline) continue;
-    const std::string why = WhyNotPaired(candidate->record, record);
-    return why.empty() ? "the baseline names its text or windows differently" : why;
+    if (!IsBaseline(candidate)) continue;
+    last = WhyNotPaired(candidate->record, record);
+    if (!last.empty()) return last;
+    if (const std::string base = ArithmeticOf(candidate->record); base != ArithmeticOf(record)) {
+      return fmt::format("the baseline was computed with {}, this row with {}", base, ArithmeticOf(record));
+    }
+    last = "the baseline names its text or windows differently";
   }
-  return "no baseline of this model was measured";
+  return last;
 }
 
-ResultRow MakeRow(const StoredRecord& stored, const Record* base) {
-  const Record& record = stored.record;
+// How many rows of a table each arithmetic computed.
+using RowsByArithmetic = std::map<std::string, std::size_t>;
+
+// The records of one row's quality, newest first: one is shown. A record with a divergence goes before one without,
+// then the arithmetic that most rows of the table have, so that as few as possible meet in it.
+void ChooseQuality(const Records& records, const RowsByArithmetic& rows, ResultRow& row) {
+  const auto rank = [&](const StoredRecord* x) {
+    return std::pair(IsBaseline(x) || x->record.divergence.has_value(), rows.at(ArithmeticOf(x->record)));
+  };
+  row.stored = *std::ranges::max_element(records, {}, rank);
+  std::set<std::string> known = {ArithmeticOf(row.record())};
+  for (const StoredRecord* other : records) {
+    if (known.insert(ArithmeticOf(other->record)).second) row.other_arithmetics.push_back(other);
+  }
+}
+
+bool Knows(const std::vector<RowTiming>& timings, const TimingSetting& setting) {
+  return std::ranges::find(timings, setting, &RowTiming::setting) != timings.end();
+}
+
+// The newest record of each setting.
+void AddSpeeds(const Records& records, ResultRow& row) {
+  for (const StoredRecord* stored : records) {
+    const Record& x = stored->record;
+    if (const auto setting = TimingOf(x); setting && !Knows(row.timings, *setting)) {
+      row.timings.push_back({stored, *setting, PrefillSpeed(x), DecodeSpeed(x)});
+    }
+    if (const auto setting = KernelTimingOf(x); setting && !Knows(row.kernels, *setting)) {
+      row.kernels.push_back({stored, *setting, std::nullopt, std::nullopt});
+    }
+    if (row.memory == nullptr && x.size.peak_rss_decode_bytes) row.memory = stored;
+  }
+}
+
+// `quality`: of the row, `group`: of all rows that share its table; both newest first.
+ResultRow MakeRow(const std::string& identity, const Records& quality, const RowsByArithmetic& rows,
+                  const Records& group, const Measured& measured) {
   ResultRow row;
-  row.stored = &stored;
+  ChooseQuality(quality, rows, row);
+  const Record& record = row.record();
   row.name = RowName(record);
-  if (record.perplexity) row.perplexity = PerplexityOf(*record.perplexity);
+  if (const auto found = measured.speeds.find(identity); found != measured.speeds.end()) AddSpeeds(found->second, row);
+  if (!record.perplexity) {
+    if (!row.is_baseline()) row.why_no_delta = WhyNoDelta(record, measured.all);
+    return row;
+  }
+  row.perplexity = PerplexityOf(*record.perplexity);
   if (record.divergence && !row.is_baseline()) {
     row.kl = KlOf(*record.divergence);
     row.same_top = SameTopOf(*record.divergence);
   }
-  row.prefill = PrefillSpeed(record);
-  row.decode = DecodeSpeed(record);
-  if (base == nullptr) return row;
-  row.base_perplexity = PerplexityOf(*base->perplexity);
-  if (!row.is_baseline()) row.delta = DeltaOf(*base, record);
+  const Record* const base = row.is_baseline() ? &record : BaselineOf(record, group);
+  if (base != nullptr) row.base_perplexity = PerplexityOf(*base->perplexity);
+  if (row.is_baseline()) return row;
+  if (base != nullptr) row.delta = DeltaOf(*base, record);
+  if (base == nullptr) row.why_no_delta = WhyNoDelta(record, measured.all);
   return row;
 }
 
-ResultGroup MakeGroup(std::span<const StoredRecord* const> group, std::span<const StoredRecord* const> model) {
-  ResultGroup result;
+// The noise floor of the table's baselines; of the one that is shown if it has one.
+const StoredRecord* FloorOf(const ResultGroup& result, const Records& group, const Measured& measured) {
+  std::set<std::string> baselines;
   for (const StoredRecord* stored : group) {
-    const Record& record = stored->record;
-    const bool is_baseline = record.config.kind == record::Kind::kBaseline;
-    const Record* base = !record.perplexity ? nullptr : is_baseline ? &record : BaselineOf(record, group);
-    result.rows.push_back(MakeRow(*stored, base));
-    if (!is_baseline && base == nullptr) result.rows.back().why_no_delta = WhyNoDelta(record, model);
+    if (IsBaseline(stored)) baselines.insert(stored->record.id);
+  }
+  const auto owner = [](const StoredRecord* floor) {
+    return floor->record.noise_floor->baseline_id.value_or(floor->record.id);
+  };
+  const auto is_shown = [&](const StoredRecord* floor) {
+    return std::ranges::any_of(result.rows, [&](const ResultRow& row) { return row.record().id == owner(floor); });
+  };
+  const StoredRecord* found = nullptr;
+  for (const StoredRecord* floor : measured.floors) {
+    if (!baselines.contains(owner(floor))) continue;
+    if (is_shown(floor)) return floor;
+    if (found == nullptr) found = floor;
+  }
+  return found;
+}
+
+ResultGroup MakeGroup(const Records& group, const Measured& measured) {
+  std::map<std::string, Records> rows;
+  for (const StoredRecord* stored : group) rows[RowIdentity(stored->record)].push_back(stored);
+  RowsByArithmetic by_arithmetic;
+  for (const auto& [identity, quality] : rows) {
+    std::set<std::string> of_row;
+    for (const StoredRecord* stored : quality) of_row.insert(ArithmeticOf(stored->record));
+    for (const std::string& arithmetic : of_row) ++by_arithmetic[arithmetic];
+  }
+  ResultGroup result;
+  for (const auto& [identity, quality] : rows) {
+    result.rows.push_back(MakeRow(identity, quality, by_arithmetic, group, measured));
   }
   result.order = RankRows(result.rows);
+  result.floor = FloorOf(result, group, measured);
   if (const Record* floor = result.noise_floor()) {
     for (ResultRow& row : result.rows) row.indistinguishable = Indistinguishable(*floor, row.record());
   }
   return result;
 }
 
-ModelResults MakeModel(const std::vector<const StoredRecord*>& records, std::vector<const StoredRecord*>& superseded) {
-  std::map<decltype(GroupKey(records.front()->record)), std::vector<const StoredRecord*>> groups;
-  for (const StoredRecord* stored : records) groups[GroupKey(stored->record)].push_back(stored);
-  ModelResults model;
-  model.name = records.front()->record.model.name;
-  for (auto& [key, group] : groups) {
-    model.groups.push_back(MakeGroup(NewestOnly(std::move(group), superseded), records));
+// Rows whose quality was measured, by comparability, then those of which nothing but speeds is known.
+ModelResults MakeModel(const Measured& measured) {
+  std::map<decltype(GroupKey(measured.all.front()->record)), Records> groups;
+  std::set<std::string> with_quality;
+  for (const StoredRecord* stored : measured.all) {
+    if (!stored->record.perplexity) continue;
+    groups[GroupKey(stored->record)].push_back(stored);
+    with_quality.insert(RowIdentity(stored->record));
   }
+  for (const StoredRecord* stored : measured.all) {
+    if (with_quality.contains(RowIdentity(stored->record)) || stored->record.noise_floor) continue;
+    groups[GroupKey(stored->record)].push_back(stored);
+  }
+  ModelResults model;
+  model.name = measured.all.front()->record.model.name;
+  for (const auto& [key, group] : groups) model.groups.push_back(MakeGroup(group, measured));
   return model;
+}
+
+// The records that figures of a row come from.
+Records SourcesOf(const ResultRow& row) {
+  Records sources = {row.stored};
+  for (const RowTiming& timing : row.timings) sources.push_back(timing.stored);
+  for (const RowTiming& timing : row.kernels) sources.push_back(timing.stored);
+  if (row.memory != nullptr) sources.push_back(row.memory);
+  sources.insert(sources.end(), row.other_arithmetics.begin(), row.other_arithmetics.end());
+  return sources;
+}
+
+void ListShown(const ModelResults& model, const Measured& measured, Analysis& analysis) {
+  std::set<const StoredRecord*> used;
+  const auto show = [&](const StoredRecord* stored) {
+    if (stored != nullptr && used.insert(stored).second) analysis.shown.push_back(stored);
+  };
+  for (const ResultGroup& group : model.groups) {
+    for (const ResultRow& row : group.rows) {
+      for (const StoredRecord* source : SourcesOf(row)) show(source);
+    }
+    show(group.floor);
+  }
+  for (const StoredRecord* stored : measured.all) {
+    if (!used.contains(stored)) analysis.superseded.push_back(stored);
+  }
 }
 
 // A name that several models share is not enough to tell them apart.
@@ -162,35 +264,22 @@ const ResultRow* ResultGroup::best() const {
   return found == rows.end() ? nullptr : &*found;
 }
 
-const Record* ResultGroup::noise_floor() const {
-  for (const ResultRow& row : rows) {
-    if (row.is_baseline() && row.record().noise_floor) return &row.record();
-  }
-  return nullptr;
-}
-
 bool ResultGroup::any_kl() const {
   return std::any_of(rows.begin(), rows.end(), [](const ResultRow& row) { return row.kl.has_value(); });
 }
 
 Analysis Analyze(std::span<const StoredRecord> records) {
-  std::map<std::pair<std::string, std::string>, std::vector<const StoredRecord*>> models;
+  std::map<std::pair<std::string, std::string>, Records> models;
   for (const StoredRecord& stored : records) {
     models[{stored.record.model.name, stored.record.model.sha256}].push_back(&stored);
   }
   Analysis analysis;
-  for (auto& [key, group] : models) {
-    std::sort(group.begin(), group.end(), [](const StoredRecord* a, const StoredRecord* b) {
-      return std::tie(a->record.id, a->file) < std::tie(b->record.id, b->file);
-    });
-    analysis.models.push_back(MakeModel(group, analysis.superseded));
+  for (auto& [key, some] : models) {
+    const Measured measured = SortByMeasurement(std::move(some));
+    analysis.models.push_back(MakeModel(measured));
+    ListShown(analysis.models.back(), measured, analysis);
   }
   MakeNamesUnique(analysis.models);
-  for (const ModelResults& model : analysis.models) {
-    for (const ResultGroup& group : model.groups) {
-      for (const ResultRow& row : group.rows) analysis.shown.push_back(row.stored);
-    }
-  }
   return analysis;
 }
 
@@ -202,13 +291,17 @@ std::optional<TimingSetting> TimingOf(const Record& record) {
                        x.prefill ? x.prefill->tokens : 0,
                        x.decode ? x.decode->prompt_tokens : 0,
                        record.machine.cpu,
-                       record.machine.threads};
+                       record.machine.threads,
+                       record.machine.isa,
+                       record.machine.activations.value_or("")};
 }
 
 std::optional<TimingSetting> KernelTimingOf(const Record& record) {
   if (!record.kernels) return std::nullopt;
   const TimingRounds rounds = RoundsOf(record.kernels->protocol);
-  return TimingSetting{rounds, rounds, 0, 0, record.machine.cpu, record.machine.threads};
+  const record::Machine& machine = record.machine;
+  return TimingSetting{rounds,      rounds,          0,           0,
+                       machine.cpu, machine.threads, machine.isa, machine.activations.value_or("")};
 }
 
 std::string ConfigName(const Record& record) {

@@ -1,5 +1,6 @@
 #include "records/analysis.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -269,6 +270,83 @@ TEST(Analysis, RoundedActivationsMakeAnotherRow) {
   std::size_t named = 0;
   for (const ResultRow& row : analysis.models.at(0).groups.at(0).rows) named += row.name.ends_with(" w4a8") ? 1 : 0;
   EXPECT_EQ(named, 1u);
+}
+
+// Quality and speed as two records, and a noise floor as a third: one row with all of them.
+TEST(Analysis, RecordsOfOneRowAreJoined) {
+  std::vector<StoredRecord> records;
+  for (const StoredRecord& whole : test::SevenRecords()) {
+    StoredRecord quality = whole;
+    quality.record.throughput.reset();
+    quality.record.size.peak_rss_decode_bytes.reset();
+    records.push_back(quality);
+    for (const std::uint64_t threads : {2u, 8u}) {
+      StoredRecord speed = whole;
+      speed.record.perplexity.reset();
+      speed.record.machine.threads = threads;
+      speed.record.id = Sha256Hex(fmt::format("speed {} {}", threads, whole.record.id));
+      speed.file = fmt::format("speed-{}-{}.json", threads, whole.record.config.id);
+      records.push_back(speed);
+    }
+  }
+  StoredRecord floor = records[0];
+  floor.record.perplexity.reset();
+  floor.record.noise_floor = test::MakeNoiseFloor();
+  floor.record.noise_floor->baseline_id = records[0].record.id;
+  floor.record.id = Sha256Hex("floor");
+  floor.file = "floor.json";
+  records.push_back(floor);
+
+  const Analysis analysis = Analyze(records);
+  const ResultGroup& group = OnlyGroup(analysis);
+  ASSERT_EQ(group.rows.size(), 7u);
+  for (const ResultRow& row : group.rows) {
+    EXPECT_TRUE(row.perplexity.has_value());
+    ASSERT_EQ(row.timings.size(), 2u) << row.name;
+    EXPECT_NE(row.timings[0].setting, row.timings[1].setting);
+    EXPECT_EQ(row.timings[0].record().config.id, row.record().config.id);
+    EXPECT_NE(row.memory, nullptr);
+  }
+  ASSERT_NE(group.noise_floor(), nullptr);
+  EXPECT_EQ(group.floor->file, "floor.json");
+  EXPECT_EQ(analysis.shown.size(), records.size());
+  EXPECT_TRUE(analysis.superseded.empty());
+
+  // Without any quality they are rows of their own.
+  std::erase_if(records, [](const StoredRecord& stored) { return stored.record.perplexity.has_value(); });
+  const Analysis speeds = Analyze(records);
+  EXPECT_EQ(OnlyGroup(speeds).perplexity(), nullptr);
+  EXPECT_EQ(OnlyGroup(speeds).rows.size(), 7u);
+}
+
+TEST(Analysis, OfTwoArithmeticsATableHasTheOneOfMostRows) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  for (StoredRecord& stored : records) stored.record.perplexity->arithmetic = "cpu/avx2/fp32 v1";
+  for (const std::size_t i : {0u, 3u}) {
+    StoredRecord other = records[i];
+    other.record.perplexity->arithmetic = "cpu/avx512/fp32 v1";
+    for (double& nll : other.record.perplexity->window_nll) nll *= 1.5;
+    other.record.id = Sha256Hex("other" + other.record.id);
+    other.record.created = "2030-01-01T00:00:00Z";
+    other.record.perplexity->baseline_id.reset();
+    other.file = "other-" + other.file;
+    records.push_back(other);
+  }
+  const Analysis both = Analyze(records);
+  const ResultGroup& group = OnlyGroup(both);
+  ASSERT_EQ(group.rows.size(), 7u);
+  for (const ResultRow& row : group.rows) {
+    EXPECT_EQ(ArithmeticOf(row.record()), "cpu/avx2/fp32 v1");
+    const std::string& id = row.record().config.id;
+    EXPECT_EQ(row.other_arithmetics.size(), id == "f16" || id == records[3].record.config.id ? 1u : 0u) << id;
+  }
+  // A row of one arithmetic alone is compared with the baseline of that arithmetic, not with the one that is shown.
+  records.erase(records.begin() + 3);
+  const Analysis alone = Analyze(records);
+  for (const ResultRow& row : OnlyGroup(alone).rows) {
+    if (ArithmeticOf(row.record()) != "cpu/avx512/fp32 v1") continue;
+    EXPECT_GT(row.base_perplexity->perplexity, 50) << "exp(1.5 x 2.85)";
+  }
 }
 
 }  // namespace

@@ -97,10 +97,17 @@ std::optional<Change> KlChange(const ResultRow& a, const ResultRow& b) {
   return x;
 }
 
-std::optional<Change> SpeedChange(const ResultRow& a, const ResultRow& b, std::optional<Speed> ResultRow::*speed) {
-  const std::optional<Speed>& from = a.*speed;
-  const std::optional<Speed>& to = b.*speed;
-  if (!from || !to || TimingOf(a.record()) != TimingOf(b.record())) return std::nullopt;
+// In the newest setting of `a` that `b` was timed in too.
+std::optional<Change> SpeedChange(const ResultRow& a, const ResultRow& b, std::optional<Speed> RowTiming::*speed) {
+  const auto timing_in_b = [&](const RowTiming& x) {
+    return std::ranges::find(b.timings, x.setting, &RowTiming::setting);
+  };
+  const auto timed =
+      std::ranges::find_if(a.timings, [&](const RowTiming& x) { return timing_in_b(x) != b.timings.end(); });
+  if (timed == a.timings.end()) return std::nullopt;
+  const std::optional<Speed>& from = (*timed).*speed;
+  const std::optional<Speed>& to = (*timing_in_b(*timed)).*speed;
+  if (!from || !to) return std::nullopt;
   const double log_ratio = std::log(from->tok_s / to->tok_s);
   const auto percent = [](double log) { return 100 * std::expm1(log); };
   Change x{from->tok_s, to->tok_s, percent(log_ratio), std::nullopt, ""};
@@ -188,8 +195,8 @@ Comparison CompareRecords(std::span<const StoredRecord> a, std::span<const Store
         from.is_baseline(),
         PerplexityChange(from, to),
         KlChange(from, to),
-        SpeedChange(from, to, &ResultRow::prefill),
-        SpeedChange(from, to, &ResultRow::decode),
+        SpeedChange(from, to, &RowTiming::prefill),
+        SpeedChange(from, to, &RowTiming::decode),
         {}};
     row.exceeded = ExceededBy(row, limits);
     entries_b.erase(found);

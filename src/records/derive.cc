@@ -33,6 +33,13 @@ MeanEstimate Mean(const std::vector<double>& sums, std::uint64_t scored_per_wind
   return EstimateMean(sums, Counts(scored_per_window, sums.size()));
 }
 
+// The mean over all tokens of what windows hold sums of.
+template <class T>
+double PerToken(const std::vector<T>& sums, std::uint64_t scored_per_window) {
+  const double tokens = static_cast<double>(scored_per_window) * static_cast<double>(sums.size());
+  return std::accumulate(sums.begin(), sums.end(), 0.0) / tokens;
+}
+
 double Ratio(std::uint64_t a, std::uint64_t b) { return static_cast<double>(a) / static_cast<double>(b); }
 
 }  // namespace
@@ -110,6 +117,13 @@ std::optional<double> LayerGflops(const Record& record) {
   return flops / time_ns;
 }
 
+std::string ArithmeticOf(const Record& record) {
+  if (!record.perplexity) return "";
+  if (record.perplexity->arithmetic) return *record.perplexity->arithmetic;
+  const record::Machine& machine = record.machine;
+  return fmt::format("{}/{}/{}", record.perplexity->backend, machine.isa, machine.activations.value_or("fp32"));
+}
+
 std::string WhyNotPaired(const Record& base, const Record& other) {
   if (!base.perplexity) return "the baseline has no perplexity";
   if (!other.perplexity) return "no perplexity";
@@ -167,39 +181,23 @@ MeanEstimate KlDifference(const Record& a, const Record& b) {
   return Mean(difference, a.divergence->scored_per_window);
 }
 
-RecordSummary Summarize(const Record& record, const Record* base) {
+RecordSummary Summarize(const Record& record) {
   RecordSummary summary;
   summary.compression = Compression(record.size);
   summary.quantized_compression = QuantizedCompression(record.size);
   summary.bits_per_weight = BitsPerWeight(record.size);
   if (const auto speed = PrefillSpeed(record)) summary.prefill_tok_s = speed->tok_s;
   if (const auto speed = DecodeSpeed(record)) summary.decode_tok_s = speed->tok_s;
-  if (!record.perplexity) return summary;
-
-  const PerplexityEstimate whole = PerplexityOf(*record.perplexity);
-  summary.perplexity = whole.perplexity;
-  summary.perplexity_standard_error = whole.standard_error;
-  summary.bits_per_byte = BitsPerByte(*record.perplexity);
-  if (record.perplexity->half) {
-    const PerplexityEstimate half = PerplexityOf(*record.perplexity->half);
-    summary.perplexity_half = half.perplexity;
-    summary.perplexity_half_standard_error = half.standard_error;
-  }
-  if (record.divergence) {
-    const MeanEstimate kl = KlOf(*record.divergence);
-    summary.kl = kl.mean;
-    if (kl.mean_95) {
-      summary.kl_low = kl.mean_95->low;
-      summary.kl_high = kl.mean_95->high;
+  if (const auto& measured = record.perplexity) {
+    summary.perplexity = std::exp(PerToken(measured->window_nll, measured->scored_per_window));
+    summary.bits_per_byte = BitsPerByte(*measured);
+    if (const auto& half = measured->half) {
+      summary.perplexity_half = std::exp(PerToken(half->window_nll, half->scored_per_window));
     }
-    summary.same_top_percent = 100 * SameTopOf(*record.divergence).mean;
   }
-  if (base == nullptr || !WhyNotPaired(*base, record).empty()) return summary;
-  const PairedDelta delta = DeltaOf(*base, record);
-  summary.delta_percent = delta.percent;
-  if (delta.percent_95) {
-    summary.delta_percent_low = delta.percent_95->low;
-    summary.delta_percent_high = delta.percent_95->high;
+  if (const auto& measured = record.divergence) {
+    summary.kl = PerToken(measured->window_kl, measured->scored_per_window);
+    summary.same_top_percent = 100 * PerToken(measured->window_same_top, measured->scored_per_window);
   }
   return summary;
 }

@@ -44,6 +44,10 @@ std::optional<double> BitsPerWeight(const record::Size& size);
 // left out.
 std::optional<double> LayerGflops(const Record& record);
 
+// What decided the bits of a perplexity beside its inputs: backend, instruction set, rounding. Files of version 1 do
+// not name it: it is put together from what they say. Empty without a perplexity.
+std::string ArithmeticOf(const Record& record);
+
 // Why the two cannot be paired, in words for the page; empty when they can: same model, text, tokenizer, protocol and
 // windows.
 std::string WhyNotPaired(const Record& base, const Record& other);
@@ -69,30 +73,20 @@ std::string WhyKlNotPaired(const Record& a, const Record& b);
 // KL of b minus KL of a, nats per token, on the same windows. The records can be paired.
 MeanEstimate KlDifference(const Record& a, const Record& b);
 
-// The derived figures that a record's file repeats for its human readers, under "summary".
+// Figures of one record that need no resampling, which its file repeats for its human readers under "summary".
 struct RecordSummary {
   std::optional<double> perplexity;
-  std::optional<double> perplexity_standard_error;
   std::optional<double> perplexity_half;
-  std::optional<double> perplexity_half_standard_error;
   std::optional<double> bits_per_byte;
-  std::optional<double> delta_percent;
-  std::optional<double> delta_percent_low;
-  std::optional<double> delta_percent_high;
-  std::optional<double> kl;
-  std::optional<double> kl_low;
-  std::optional<double> kl_high;
+  std::optional<double> kl;  // mean, nats per token
   std::optional<double> same_top_percent;
   std::optional<double> compression;
   std::optional<double> quantized_compression;
   std::optional<double> bits_per_weight;
   std::optional<double> prefill_tok_s;
   std::optional<double> decode_tok_s;
-  std::uint64_t bootstrap_resamples = kBootstrapResamples;
-  std::uint64_t bootstrap_seed = kBootstrapSeed;
 };
 
-// `base` may be null, or a record that cannot be paired: then there is no delta.
-RecordSummary Summarize(const Record& record, const Record* base);
+RecordSummary Summarize(const Record& record);
 
 }  // namespace marlin

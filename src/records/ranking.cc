@@ -46,8 +46,10 @@ class Ranking {
 };
 
 bool FasterDecode(const ResultRow& a, const ResultRow& b) {
-  if (!a.decode || !b.decode || TimingOf(a.record()) != TimingOf(b.record())) return false;
-  return TimingRun(a.record()) == TimingRun(b.record()) && a.decode->tok_s > b.decode->tok_s;
+  const RowTiming* const x = a.timing();
+  const RowTiming* const y = b.timing();
+  if (x == nullptr || y == nullptr || !x->decode || !y->decode || x->setting != y->setting) return false;
+  return TimingRun(x->record()) == TimingRun(y->record()) && x->decode->tok_s > y->decode->tok_s;
 }
 
 // `rows` are sorted.

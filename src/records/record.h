@@ -1,6 +1,9 @@
-// The result record: the measurements of one model in one configuration, and everything needed to judge or repeat them.
+// The result record: one measurement of one model in one configuration, and everything needed to judge or repeat it.
 // Each record is one JSON file; docs/results_schema.md explains every field. Raw windows and samples are stored. Every
 // reader computes the figures that follow from them again (derive.h).
+//
+// Quality, noise floor and speed of a configuration are records of their own: quality does not depend on the machine
+// (keys.h). Files of version 1 hold all of them in one record.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +15,10 @@
 namespace marlin {
 
 // In every file. The version is raised when the meaning of a field changes or a field goes; a new optional field does
-// not raise it.
+// not raise it. Files from kOldestRecordVersion on are read.
 inline constexpr std::string_view kRecordSchema = "metal-marlin.result";
-inline constexpr std::uint64_t kRecordVersion = 1;
+inline constexpr std::uint64_t kRecordVersion = 2;
+inline constexpr std::uint64_t kOldestRecordVersion = 1;
 
 // The sections of a record. Optional = may be not measured; everything else is always there.
 namespace record {
@@ -24,6 +28,7 @@ struct Program {
   std::string commit;
   std::string compiler;
   std::string flags;
+  std::optional<std::string> binary_sha256 = std::nullopt;  // of the program's file
 };
 
 struct Machine {
@@ -72,6 +77,7 @@ struct Config {
   std::uint64_t group = 0;   // weights per scale; 0 = none, or more than one
   std::uint64_t bits = 0;    // per code; 0 = more than one
   std::string method;        // "rtn"; "none" for a baseline, "imported" for another program's file
+  std::optional<std::string> method_versions = std::nullopt;  // "rotate 1, gptq 1"
   std::optional<Calibration> calibration;
   std::optional<std::string> plan_sha256;     // of the map tensor -> format, when it is not the same everywhere
   std::optional<std::uint64_t> budget_bytes;  // what quantized_tensor_bytes had to stay within
@@ -136,6 +142,7 @@ struct Perplexity {
   std::vector<double> window_nll;  // sum over the scored tokens of each window, nats
   std::optional<HalfWindows> half;
   std::string backend;
+  std::optional<std::string> arithmetic = std::nullopt;  // what decides the bits: "cpu/avx2/int16 v1"
   std::vector<std::string> kernels;
   double seconds = 0;
   std::optional<std::string> baseline_id;  // record that a delta is taken against
@@ -180,6 +187,7 @@ struct NoiseFloor {
   std::vector<double> window_kl;
   std::vector<std::uint64_t> window_same_top;
   double kl_max = 0;
+  std::optional<std::string> baseline_id = std::nullopt;  // record of the baseline, where it is another record
 };
 
 struct TimingProtocol {
@@ -205,6 +213,7 @@ struct Throughput {
   bool interleaved = false;        // with the other configurations of the same run
   std::optional<std::string> run;  // rows with the same value were timed interleaved
   std::string backend;
+  std::optional<std::string> arithmetic = std::nullopt;  // as in Perplexity
   std::vector<std::string> kernels;
   std::optional<Prefill> prefill;
   std::optional<Decode> decode;
@@ -247,7 +256,7 @@ struct Limits {
 
 struct Record {
   std::string id;       // lower-case hexadecimal, 12 to 64 digits
-  std::string key;      // hash of everything that went in; equal keys mean the same measurement made again
+  std::string key;      // hash of what decides the numbers (keys.h); equal keys mean the same measurement made again
   std::string created;  // UTC, "2025-01-31T23:59:59Z"
   std::string command;  // that made it
   record::Program program;

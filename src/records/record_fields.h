@@ -18,6 +18,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Program> auto& x) {
   visit("commit", x.commit);
   visit("compiler", x.compiler);
   visit("flags", x.flags);
+  visit("binary_sha256", x.binary_sha256);
 }
 
 void VisitFields(auto& visit, ConstOrNot<record::Machine> auto& x) {
@@ -62,6 +63,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Config> auto& x) {
   visit("group", x.group);
   visit("bits", x.bits);
   visit("method", x.method);
+  visit("method_versions", x.method_versions);
   visit("calibration", x.calibration);
   visit("plan_sha256", x.plan_sha256);
   visit("budget_bytes", x.budget_bytes);
@@ -123,6 +125,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Perplexity> auto& x) {
   visit("window_nll", x.window_nll);
   visit("half", x.half);
   visit("backend", x.backend);
+  visit("arithmetic", x.arithmetic);
   visit("kernels", x.kernels);
   visit("seconds", x.seconds);
   visit("baseline_id", x.baseline_id);
@@ -161,6 +164,7 @@ void VisitFields(auto& visit, ConstOrNot<record::NoiseFloor> auto& x) {
   visit("window_kl", x.window_kl);
   visit("window_same_top", x.window_same_top);
   visit("kl_max", x.kl_max);
+  visit("baseline_id", x.baseline_id);
 }
 
 void VisitFields(auto& visit, ConstOrNot<record::TimingProtocol> auto& x) {
@@ -186,6 +190,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Throughput> auto& x) {
   visit("interleaved", x.interleaved);
   visit("run", x.run);
   visit("backend", x.backend);
+  visit("arithmetic", x.arithmetic);
   visit("kernels", x.kernels);
   visit("prefill", x.prefill);
   visit("decode", x.decode);
@@ -243,24 +248,15 @@ void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
 
 void VisitFields(auto& visit, ConstOrNot<RecordSummary> auto& x) {
   visit("perplexity", x.perplexity);
-  visit("perplexity_standard_error", x.perplexity_standard_error);
   visit("perplexity_half", x.perplexity_half);
-  visit("perplexity_half_standard_error", x.perplexity_half_standard_error);
   visit("bits_per_byte", x.bits_per_byte);
-  visit("delta_percent", x.delta_percent);
-  visit("delta_percent_low", x.delta_percent_low);
-  visit("delta_percent_high", x.delta_percent_high);
   visit("kl", x.kl);
-  visit("kl_low", x.kl_low);
-  visit("kl_high", x.kl_high);
   visit("same_top_percent", x.same_top_percent);
   visit("compression", x.compression);
   visit("quantized_compression", x.quantized_compression);
   visit("bits_per_weight", x.bits_per_weight);
   visit("prefill_tok_s", x.prefill_tok_s);
   visit("decode_tok_s", x.decode_tok_s);
-  visit("bootstrap_resamples", x.bootstrap_resamples);
-  visit("bootstrap_seed", x.bootstrap_seed);
 }
 
 }  // namespace marlin

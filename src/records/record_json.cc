@@ -175,9 +175,16 @@ std::string WhyForeign(const Parsed& json) {
   return "it has no field \"schema\", so it carries no measured windows that could be checked";
 }
 
+bool IsKnownVersion(const Parsed& json) {
+  const auto version = json.find("version");
+  if (version == json.end() || !version->is_number_unsigned()) return false;
+  const auto number = version->get<std::uint64_t>();
+  return number >= kOldestRecordVersion && number <= kRecordVersion;
+}
+
 }  // namespace
 
-Result<std::string> ToJson(const Record& record, const Record* base) {
+Result<std::string> ToJson(const Record& record) {
   Writer fields;
   VisitFields(fields, record);
   if (!fields.not_finite().empty()) {
@@ -189,7 +196,7 @@ Result<std::string> ToJson(const Record& record, const Record* base) {
       !status.ok()) {
     return status.error();
   }
-  const RecordSummary derived = Summarize(record, base);
+  const RecordSummary derived = Summarize(record);
   Writer summary;
   VisitFields(summary, derived);
 
@@ -213,11 +220,11 @@ Result<ParsedRecord> FromJson(std::string_view text, std::string_view where) {
   if (const std::string why = WhyForeign(json); !why.empty()) {
     return refuse(ErrorCode::kInput, fmt::format("not a result record: {}", why));
   }
-  if (!json.contains("version") || json["version"] != kRecordVersion) {
+  if (!IsKnownVersion(json)) {
     return refuse(ErrorCode::kUnsupported,
-                  fmt::format("field \"version\" is {}; this program reads version {} of {}",
+                  fmt::format("field \"version\" is {}; this program reads versions {} to {} of {}",
                               json.contains("version") ? json["version"].dump().substr(0, 40) : "missing",
-                              kRecordVersion, kRecordSchema));
+                              kOldestRecordVersion, kRecordVersion, kRecordSchema));
   }
   ParsedRecord parsed;
   Reader reader(json);
@@ -234,7 +241,6 @@ namespace {
 class SummaryNumbers {
  public:
   void operator()(std::string_view name, const std::optional<double>& x) { values_.emplace_back(name, x); }
-  void operator()(std::string_view name, std::uint64_t x) { values_.emplace_back(name, static_cast<double>(x)); }
   const std::vector<std::pair<std::string_view, std::optional<double>>>& values() const { return values_; }
 
  private:

@@ -11,9 +11,9 @@
 
 namespace marlin {
 
-// The text of a record's file, the summary included. `base` as in Summarize.
+// The text of a record's file, the summary included.
 // Errors: kNumerical for NaN and infinity (names the field), kInput for a record that breaks CheckRecord.
-Result<std::string> ToJson(const Record& record, const Record* base = nullptr);
+Result<std::string> ToJson(const Record& record);
 
 struct ParsedRecord {
   Record record;

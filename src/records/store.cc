@@ -94,14 +94,7 @@ void DropRepeated(std::vector<Candidate>& all, std::vector<std::string>& warning
 void CompareSummaries(const std::vector<Candidate>& all, std::vector<std::string>& warnings) {
   for (const Candidate& candidate : all) {
     if (!candidate.summary) continue;
-    const Record& record = candidate.stored.record;
-    const Record* base = nullptr;
-    if (record.perplexity && record.perplexity->baseline_id) {
-      for (const Candidate& other : all) {
-        if (other.stored.record.id == *record.perplexity->baseline_id) base = &other.stored.record;
-      }
-    }
-    const std::string mismatch = DescribeMismatch(*candidate.summary, Summarize(record, base));
+    const std::string mismatch = DescribeMismatch(*candidate.summary, Summarize(candidate.stored.record));
     if (!mismatch.empty()) {
       warnings.push_back(fmt::format("{}: {}; the page shows what the raw data give", candidate.stored.file, mismatch));
     }
@@ -144,12 +137,13 @@ Result<LoadedRecords> LoadRecords(const fs::path& folder) {
 }
 
 std::string RecordFileName(const Record& record) {
-  return fmt::format("{}-{}-{}.json", Sanitized(record.model.name, 80), Sanitized(record.config.id, 40),
+  const char* const kind = record.perplexity ? "" : record.noise_floor ? "noise-floor-" : "speed-";
+  return fmt::format("{}-{}-{}{}.json", Sanitized(record.model.name, 80), Sanitized(record.config.id, 40), kind,
                      Sanitized(record.id, 12));
 }
 
-Result<fs::path> SaveRecord(const fs::path& folder, const Record& record, const Record* base) {
-  Result<std::string> text = ToJson(record, base);
+Result<fs::path> SaveRecord(const fs::path& folder, const Record& record) {
+  Result<std::string> text = ToJson(record);
   if (!text) return text.error();
   std::error_code code;
   fs::create_directories(folder, code);

@@ -26,12 +26,12 @@ struct LoadedRecords {
 // Errors: kInput when the folder does not exist or cannot be read.
 Result<LoadedRecords> LoadRecords(const std::filesystem::path& folder);
 
-// "<model>-<config>-<first 12 digits of the id>.json", with every character outside [A-Za-z0-9._-] replaced.
+// "<model>-<config>-<first 12 digits of the id>.json", with every character outside [A-Za-z0-9._-] replaced. Records
+// without a perplexity say what they hold: "<model>-<config>-speed-...", "-noise-floor-...".
 std::string RecordFileName(const Record& record);
 
-// Writes folder/RecordFileName; the folder is made when it is missing. `base` as in Summarize. Returns the path.
-// Errors: those of ToJson and of writing a file.
-Result<std::filesystem::path> SaveRecord(const std::filesystem::path& folder, const Record& record,
-                                         const Record* base = nullptr);
+// Writes folder/RecordFileName; the folder is made when it is missing. Returns the path. Errors: those of ToJson and of
+// writing a file.
+Result<std::filesystem::path> SaveRecord(const std::filesystem::path& folder, const Record& record);
 
 }  // namespace marlin

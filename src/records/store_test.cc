@@ -43,7 +43,7 @@ class Store : public ::testing::Test {
 TEST_F(Store, SavedRecordsComeBack) {
   const std::vector<StoredRecord> records = test::SevenRecords();
   for (const StoredRecord& stored : records) {
-    const Result<fs::path> path = SaveRecord(folder_, stored.record, &records[0].record);
+    const Result<fs::path> path = SaveRecord(folder_, stored.record);
     ASSERT_TRUE(path.ok()) << path.error().message;
     EXPECT_EQ(path->filename(), stored.file);
   }
@@ -113,13 +113,28 @@ TEST_F(Store, ASummaryThatTheRawDataDoNotGiveIsWarnedAbout) {
   EXPECT_NE(WarningAbout(loaded, "touched.json").find("summary.perplexity is 1.5"), std::string::npos);
 }
 
-TEST_F(Store, ADeltaIsComparedWithTheBaselineItNames) {
-  std::vector<StoredRecord> records = test::SevenRecords();
-  ASSERT_TRUE(SaveRecord(folder_, records[0].record).ok());
-  nlohmann::ordered_json json = nlohmann::ordered_json::parse(*ToJson(records[1].record, &records[0].record));
+// A figure that older files repeat and this program does not is not compared.
+TEST_F(Store, RecordsOfVersion1AreRead) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(*ToJson(test::SevenRecords()[1].record));
+  json["version"] = 1;
   json["summary"]["delta_percent"] = 0.0;
-  Put("touched.json", json.dump());
-  EXPECT_NE(WarningAbout(Load(), "touched.json").find("summary.delta_percent"), std::string::npos);
+  Put("old.json", json.dump());
+  json["version"] = 3;
+  Put("new.json", json.dump());
+  const LoadedRecords loaded = Load();
+  ASSERT_EQ(loaded.records.size(), 1u);
+  EXPECT_EQ(loaded.records[0].file, "old.json");
+  EXPECT_NE(WarningAbout(loaded, "new.json").find("reads versions 1 to 2"), std::string::npos);
+  EXPECT_EQ(loaded.warnings.size(), 1u);
+}
+
+TEST_F(Store, FilesSayWhatTheyHold) {
+  Record record = test::SevenRecords()[1].record;
+  EXPECT_TRUE(RecordFileName(record).starts_with("SmolLM2-135M-Instruct-fp4-g32-" + record.id.substr(0, 12)));
+  record.perplexity.reset();
+  EXPECT_NE(RecordFileName(record).find("-speed-"), std::string::npos);
+  record.noise_floor = test::MakeNoiseFloor();
+  EXPECT_NE(RecordFileName(record).find("-noise-floor-"), std::string::npos);
 }
 
 TEST_F(Store, FileNamesAreTame) {

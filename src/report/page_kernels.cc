@@ -24,21 +24,21 @@ std::string Share(double value, std::optional<double> limit) {
   return limit ? fmt::format("{:.0f} %", 100 * value / *limit) : kNotMeasured;
 }
 
-void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) {
-  const Record& record = row.record();
+void AddKernels(Table& table, const TimedRow& row, const PageOptions& options) {
+  const Record& record = row.timing->record();
   std::optional<double> read_gbps;
   if (record.limits) read_gbps = record.limits->read_gbps;
   for (const record::Kernel& x : record.kernels->shapes) {
     const TimingSummary time = SummarizeTimings(x.samples_ns, record.kernels->protocol.trim_sigma);
     const double gflops = static_cast<double>(x.flops) / time.mean;
     const double gbps = static_cast<double>(x.bytes_moved) / time.mean;
-    table.Add({row.name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
+    table.Add({row.row->name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
                FigureThreeDigits(time.mean / 1e3) + (time.unstable() ? " unstable" : ""), FigureThreeDigits(gflops),
                Share(gflops, PeakOf(record, x)), FigureThreeDigits(gbps),
                // Bytes that stay in the cache are not read from memory.
                x.in_cache ? "in cache" : Share(gbps, read_gbps),
                fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance),
-               RecordCell(*row.stored, options)});
+               RecordCell(*row.timing->stored, options)});
   }
 }
 
@@ -47,11 +47,9 @@ void AddKernels(Table& table, const ResultRow& row, const PageOptions& options) 
 Document KernelTables(const ModelResults& model, const PageOptions& options) {
   std::vector<const ResultRow*> rows;
   for (const ResultGroup& group : model.groups) {
-    for (const ResultRow& row : group.rows) {
-      if (row.record().kernels) rows.push_back(&row);
-    }
+    for (const ResultRow& row : group.rows) rows.push_back(&row);
   }
-  const TimingColumns settings(rows, KernelTimingOf);
+  const TimingColumns settings(rows, &ResultRow::kernels);
   Document out;
   if (settings.size() == 0) return out;
   out.AddText(
@@ -72,9 +70,7 @@ Document KernelTables(const ModelResults& model, const PageOptions& options) {
                      {"of read bandwidth"},
                      {"Max error"},
                      {"Record", Align::kLeft}};
-    for (const ResultRow* row : rows) {
-      if (settings.Holds(i, *row)) AddKernels(table, *row, options);
-    }
+    for (const TimedRow& row : settings.RowsIn(i, rows)) AddKernels(table, row, options);
     out.AddTable(std::move(table), settings.Describe(i));
   }
   return out;

@@ -48,7 +48,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                                FigureRatio(Compression(record.size))};
     AddSpeedCells(timings, row, cells);
     for (std::size_t i = 0; i < kernels.size(); ++i) {
-      const auto gflops = kernels.Holds(i, row) ? LayerGflops(record) : std::nullopt;
+      const auto gflops = kernels.Find(i, row) == nullptr ? std::nullopt : LayerGflops(kernels.Find(i, row)->record());
       cells.push_back(gflops ? FigureThreeDigits(*gflops) : kNotMeasured);
     }
     cells.push_back(RecordCell(*row.stored, options));
@@ -86,22 +86,23 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
     table.Add({MarkedName(row), FigureMegabytes(record.size.model_bytes),
                quantized ? FigureMegabytes(record.size.quantized_tensor_bytes) : "none",
                quantized ? FigureRatio(QuantizedCompression(record.size)) : "none",
-               FigureMegabytes(record.size.peak_rss_decode_bytes), FigurePerplexity(half),
+               row.memory == nullptr ? kNotMeasured : FigureMegabytes(row.memory->record.size.peak_rss_decode_bytes),
+               FigurePerplexity(half),
                record.perplexity ? FigureFixed(BitsPerByte(*record.perplexity), 4) : kNotMeasured,
                RecordCell(*row.stored, options)});
   }
   return table;
 }
 
-void AddTiming(Table& table, const ResultRow& row, const char* what, const std::optional<Speed>& speed,
+void AddTiming(Table& table, const TimedRow& row, const char* what, const std::optional<Speed>& speed,
                const PageOptions& options) {
   if (!speed) return;
-  table.Add({MarkedName(row), what, FigureSpeed(speed), FigureThreeDigits(speed->median_tok_s),
+  table.Add({MarkedName(*row.row), what, FigureSpeed(speed), FigureThreeDigits(speed->median_tok_s),
              FigureThreeDigits(speed->p5_tok_s), FigureThreeDigits(speed->p95_tok_s),
              FigureThreeDigits(speed->time_ns.mean / 1e6), FigureThreeDigits(speed->time_ns.mad / 1e6),
              fmt::format("{:.1f}", 100 * speed->time_ns.cv),
              fmt::format("{} of {}", speed->time_ns.removed, speed->time_ns.samples),
-             RecordCell(*row.stored, options)});
+             RecordCell(*row.timing->stored, options)});
 }
 
 // One table per setting; empty when nothing was timed.
@@ -120,10 +121,9 @@ Document TimingTables(const ResultGroup& group, const TimingColumns& timings, co
                      {"CV %"},
                      {"Removed"},
                      {"Record", Align::kLeft}};
-    for (const ResultRow* const row : SortedRows(group, options.sort)) {
-      if (!timings.Holds(i, *row)) continue;
-      AddTiming(table, *row, "prefill", row->prefill, options);
-      AddTiming(table, *row, "decode", row->decode, options);
+    for (const TimedRow& row : timings.RowsIn(i, SortedRows(group, options.sort))) {
+      AddTiming(table, row, "prefill", row.timing->prefill, options);
+      AddTiming(table, row, "decode", row.timing->decode, options);
     }
     out.AddTable(std::move(table), timings.Describe(i));
   }
@@ -160,12 +160,13 @@ Document GroupFolds(const ResultGroup& group, const TimingColumns& timings, cons
 }
 
 Document GroupBlocks(const ResultGroup& group, const PageOptions& options) {
-  const TimingColumns timings(group.rows, TimingOf);
-  const TimingColumns kernels(group.rows, KernelTimingOf);
+  const TimingColumns timings(group.rows, &ResultRow::timings);
+  const TimingColumns kernels(group.rows, &ResultRow::kernels);
   Document out;
   out.AddTable(QualityTable(group, timings, kernels, options), GroupCaption(group, options));
   out.Append(DivergenceNotes(group));
   for (const std::string& note : TimingNotes(group, timings)) out.AddText(note);
+  for (const std::string& note : ArithmeticNotes(group)) out.AddText(note);
   out.AddText(ImportedNote(group));
   if (timings.size() == 0) {
     out.AddPieces({"Throughput is not measured; ", document::Code("metal-marlin bench comparison"), " measures it."});

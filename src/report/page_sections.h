@@ -25,7 +25,9 @@ Document KernelTables(const ModelResults& model, const PageOptions& options);  /
 // Sentences below a table with speeds: which rows were timed interleaved if not all were, and whether other programs
 // were running; empty when there is nothing to say.
 std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings);
-std::string LoadNote(const std::vector<const ResultRow*>& rows);
+std::string LoadNote(const std::vector<TimedRow>& rows);
+// Records of the same rows by other arithmetics, a sentence for each.
+std::vector<std::string> ArithmeticNotes(const ResultGroup& group);
 // What imported rows are, a plain sentence; empty without one.
 std::string ImportedNote(const ResultGroup& group);
 Document MixedSection(const Analysis& analysis, const PageOptions& options);

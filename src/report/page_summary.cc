@@ -76,9 +76,9 @@ Document SummarySection(const Analysis& analysis, const PageOptions& options) {
     for (const SummaryEntry& entry : entries) {
       if (entry.group->best() != nullptr) best.push_back(entry.group->best());
     }
-    const TimingColumns timings(best, TimingOf);
+    const TimingColumns timings(best, &ResultRow::timings);
     out.AddTable(MakeTable(entries, timings, options), DescribeText(*entries.front().group->perplexity()));
-    out.AddText(LoadNote(best));
+    for (std::size_t i = 0; i < timings.size(); ++i) out.AddText(LoadNote(timings.RowsIn(i, best)));
   }
   out.AddText(fmt::format(
       "Best: among rows whose quantized tensors are at least {} times smaller, the row with the least mean KL from the "

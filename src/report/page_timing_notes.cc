@@ -13,11 +13,11 @@
 namespace marlin {
 namespace {
 
-using Rows = std::vector<const ResultRow*>;
+using Rows = std::vector<TimedRow>;
 
 std::string Names(const Rows& rows) {
   std::vector<std::string> names;
-  for (const ResultRow* row : rows) names.push_back(OneLine(row->name));
+  for (const TimedRow& row : rows) names.push_back(OneLine(row.row->name));
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -25,8 +25,8 @@ std::string Names(const Rows& rows) {
 std::vector<Rows> RunsOf(const Rows& rows) {
   std::vector<Rows> runs;
   std::map<std::string, std::size_t> index;
-  for (const ResultRow* row : rows) {
-    const std::size_t run = index.emplace(TimingRun(row->record()), runs.size()).first->second;
+  for (const TimedRow& row : rows) {
+    const std::size_t run = index.emplace(TimingRun(row.timing->record()), runs.size()).first->second;
     if (run == runs.size()) runs.emplace_back();
     runs[run].push_back(row);
   }
@@ -57,12 +57,12 @@ std::string RunsNote(const Rows& rows, const std::string& protocol) {
 
 }  // namespace
 
-std::string LoadNote(const std::vector<const ResultRow*>& rows) {
+std::string LoadNote(const std::vector<TimedRow>& rows) {
   Rows loaded;
   double load = 0;
-  for (const ResultRow* row : rows) {
-    const std::optional<double> of_others = ForeignLoad(row->record().machine);
-    if (!of_others || !(row->prefill || row->decode)) continue;
+  for (const TimedRow& row : rows) {
+    const std::optional<double> of_others = ForeignLoad(row.timing->record().machine);
+    if (!of_others) continue;
     loaded.push_back(row);
     load = std::max(load, *of_others);
   }
@@ -71,19 +71,35 @@ std::string LoadNote(const std::vector<const ResultRow*>& rows) {
       "Warning: other programs were running while {} timed (load up to {:.1f} on {} threads); these speeds are too "
       "low, measure again on a quiet machine.",
       loaded.size() == rows.size() ? "these rows were" : Names(loaded) + (loaded.size() == 1 ? " was" : " were"), load,
-      loaded[0]->record().machine.threads);
+      loaded[0].timing->record().machine.threads);
 }
 
 std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings) {
   std::vector<std::string> notes;
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    Rows rows;
-    for (const ResultRow& row : group.rows) {
-      if (timings.Holds(i, row) && (row.prefill || row.decode)) rows.push_back(&row);
-    }
+    const Rows rows = timings.RowsIn(i, AddressesOf(group.rows));
     for (std::string& note : std::vector{RunsNote(rows, timings.both_labels(i)), LoadNote(rows)}) {
       if (!note.empty()) notes.push_back(std::move(note));
     }
+  }
+  return notes;
+}
+
+std::vector<std::string> ArithmeticNotes(const ResultGroup& group) {
+  std::map<std::string, std::vector<std::string>> rows;  // by arithmetic
+  for (const ResultRow& row : group.rows) {
+    for (const StoredRecord* other : row.other_arithmetics) {
+      rows[ArithmeticOf(other->record)].push_back(
+          fmt::format("{} (perplexity {}, record {})", OneLine(row.name),
+                      FigureFixed(PerplexityOf(*other->record.perplexity).perplexity, 3), ShortHash(other->record.id)));
+    }
+  }
+  std::vector<std::string> notes;
+  for (const auto& [arithmetic, names] : rows) {
+    notes.push_back(fmt::format(
+        "Also measured with another arithmetic, {}, and not in the table: {}. A row is compared only with the baseline "
+        "of its own arithmetic.",
+        OneLine(arithmetic), fmt::join(names, ", ")));
   }
   return notes;
 }

@@ -36,13 +36,12 @@ std::vector<SeriesStyle> StylesOf(const Analysis& analysis) {
   return styles;
 }
 
-std::string TimingRemark(const std::vector<const ResultRow*>& rows) {
+std::string TimingRemark(const std::vector<TimedRow>& rows) {
   std::set<std::string> runs;
   bool loaded = false;
-  for (const ResultRow* row : rows) {
-    if (!row->prefill && !row->decode) continue;
-    runs.insert(TimingRun(row->record()));
-    loaded = loaded || ForeignLoad(row->record().machine);
+  for (const TimedRow& row : rows) {
+    runs.insert(TimingRun(row.timing->record()));
+    loaded = loaded || ForeignLoad(row.timing->record().machine);
   }
   return (runs.size() > 1 ? fmt::format("; timed in {} runs", runs.size()) : "") +
          (loaded ? "; other programs were running" : "");

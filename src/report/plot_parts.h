@@ -10,6 +10,7 @@
 #include "records/analysis.h"
 #include "report/gnuplot.h"
 #include "report/labels.h"
+#include "report/timing_columns.h"
 
 namespace marlin {
 
@@ -34,7 +35,7 @@ std::vector<SeriesStyle> StylesOf(const Analysis& analysis);
 
 // Why speeds of these rows may differ for another reason than the configuration: "; timed in 2 runs; other programs
 // were running". Empty when nothing of that kind is known.
-std::string TimingRemark(const std::vector<const ResultRow*>& rows);
+std::string TimingRemark(const std::vector<TimedRow>& rows);
 
 struct TextStyle {
   std::string_view align = "left";  // "left", "center", "right"

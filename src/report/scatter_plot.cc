@@ -29,10 +29,11 @@ Axes ChooseAxes(const std::vector<PlotPoint>& points) {
 
 // The row's decode speed behind its name.
 void AddSpeed(const ResultRow& row, bool several_settings, PlotPoint& point) {
-  if (!row.decode) return;
-  point.label += fmt::format(", {} tok/s", FigureThreeDigits(row.decode->tok_s));
-  if (row.decode->unstable()) point.label += kUnstableMark;
-  if (several_settings) point.label += OneLine(fmt::format(" ({})", DecodeProtocol(*row.record().throughput).id));
+  const RowTiming* const timing = row.timing();
+  if (timing == nullptr || !timing->decode) return;
+  point.label += fmt::format(", {} tok/s", FigureThreeDigits(timing->decode->tok_s));
+  if (timing->decode->unstable()) point.label += kUnstableMark;
+  if (several_settings) point.label += OneLine(fmt::format(" ({})", timing->setting.decode.protocol));
 }
 
 // What places and marks mean, and the speeds where there is room for them.
@@ -41,13 +42,16 @@ std::string KeyOf(const std::vector<const ResultRow*>& drawn, const TimingColumn
   for (const ResultRow* row : drawn) {
     if (row->record().config.kind != record::Kind::kImported) methods.insert(row->record().config.method);
   }
-  const auto unstable = [](const ResultRow* row) { return row->decode && row->decode->unstable(); };
+  const auto unstable = [](const ResultRow* row) {
+    return row->timing() != nullptr && row->timing()->decode && row->timing()->decode->unstable();
+  };
   std::string key;
   const auto add = [&key](const std::string& part) { key += (key.empty() ? "" : "; ") + part; };
   if (methods.size() > 1) add("methods of equal size moved apart");
   if (several_texts) add("of calibration texts the best");
   if (drawn.size() > kMostLabels) return key;
-  if (timings.size() == 1) add(fmt::format("tok/s: decode ({})", timings.decode_label(0)) + TimingRemark(drawn));
+  if (timings.size() == 1)
+    add(fmt::format("tok/s: decode ({})", timings.decode_label(0)) + TimingRemark(timings.RowsIn(0, drawn)));
   if (std::ranges::any_of(drawn, unstable)) key += (key.empty() ? "" : ";") + std::string(kUnstableMark) + " unstable";
   return key;
 }
@@ -57,7 +61,7 @@ std::vector<PointPanel> CollectPanels(const Analysis& analysis) {
   for (const ModelResults& model : analysis.models) {
     for (const ResultGroup& group : model.groups) {
       PointPanel panel;
-      const TimingColumns timings(group.rows, TimingOf);
+      const TimingColumns timings(group.rows, &ResultRow::timings);
       std::vector<const ResultRow*> drawn;
       bool several_texts = false;
       for (const ResultRow& row : group.rows) {

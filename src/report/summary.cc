@@ -43,7 +43,7 @@ std::string BestMark(const ResultGroup& group) {
 }
 
 std::string GroupText(const ModelResults& model, const ResultGroup& group) {
-  const TimingColumns timings(group.rows, TimingOf);
+  const TimingColumns timings(group.rows, &ResultRow::timings);
   Table table;
   table.columns = {{""},           {"Rank"},           {"Config", Align::kLeft}, {"Bits/weight"},
                    {"PPL ± s.e."}, {"Delta % [95 %]"}, {"Compression"}};
@@ -70,14 +70,31 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   }
   std::string notes;
   for (const std::string& note : TimingNotes(group, timings)) notes += note + "\n";
+  for (const std::string& note : ArithmeticNotes(group)) notes += note + "\n";
   const std::string text =
       group.perplexity() == nullptr ? "perplexity not measured" : DescribeText(*group.perplexity());
   return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) + BestMark(group) +
          (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "") + AcceptedNote(group) + notes;
 }
 
+Json IntervalOrNull(const std::optional<Interval>& x) { return x ? Json::array({x->low, x->high}) : Json(nullptr); }
+
+Json TimingJson(const RowTiming& timing) {
+  const TimingSetting& setting = timing.setting;
+  return {{"record", timing.record().id},
+          {"file", timing.stored->file},
+          {"timing_protocol", setting.rounds.protocol},
+          {"decode_timing_protocol", setting.decode.protocol},
+          {"cpu", setting.cpu},
+          {"threads", setting.threads},
+          {"isa", setting.isa},
+          {"activations", setting.activations.empty() ? "fp32" : setting.activations},
+          {"prefill_tok_s", timing.prefill ? Json(timing.prefill->tok_s) : Json(nullptr)},
+          {"decode_tok_s", timing.decode ? Json(timing.decode->tok_s) : Json(nullptr)}};
+}
+
 Json RowJson(const ResultRow& row) {
-  const RecordSummary figures = Summarize(row.record(), nullptr);
+  const RecordSummary figures = Summarize(row.record());
   Json json = Json::object();
   json["record"] = row.record().id;
   json["file"] = row.stored->file;
@@ -87,25 +104,25 @@ Json RowJson(const ResultRow& row) {
   json["best"] = row.best;
   json["rank"] = row.rank ? Json(*row.rank) : Json(nullptr);
   json["perplexity"] = OrNull(figures.perplexity);
-  json["perplexity_standard_error"] = OrNull(figures.perplexity_standard_error);
+  json["perplexity_standard_error"] = row.perplexity ? OrNull(row.perplexity->standard_error) : Json(nullptr);
   json["delta_percent"] = row.delta ? Json(row.delta->percent) : Json(nullptr);
-  const bool interval = row.delta && row.delta->percent_95;
-  json["delta_percent_95"] =
-      interval ? Json::array({row.delta->percent_95->low, row.delta->percent_95->high}) : Json(nullptr);
+  json["delta_percent_95"] = row.delta ? IntervalOrNull(row.delta->percent_95) : Json(nullptr);
   if (!row.why_no_delta.empty()) json["why_no_delta"] = row.why_no_delta;
   json["kl"] = OrNull(figures.kl);
-  json["kl_95"] = figures.kl_low ? Json::array({*figures.kl_low, *figures.kl_high}) : Json(nullptr);
+  json["kl_95"] = row.kl ? IntervalOrNull(row.kl->mean_95) : Json(nullptr);
   json["same_top_percent"] = OrNull(figures.same_top_percent);
   json["indistinguishable"] = row.indistinguishable;
   json["few_windows"] = row.few();
   json["bits_per_byte"] = OrNull(figures.bits_per_byte);
   json["bits_per_weight"] = OrNull(figures.bits_per_weight);
   json["compression"] = OrNull(figures.compression);
-  json["timing_protocol"] = row.record().throughput ? Json(row.record().throughput->protocol.id) : Json(nullptr);
-  json["decode_timing_protocol"] =
-      row.record().throughput ? Json(DecodeProtocol(*row.record().throughput).id) : Json(nullptr);
-  json["prefill_tok_s"] = OrNull(figures.prefill_tok_s);
-  json["decode_tok_s"] = OrNull(figures.decode_tok_s);
+  const RowTiming* const newest = row.timing();
+  const Json timing = newest == nullptr ? Json::object() : TimingJson(*newest);
+  for (const char* name : {"timing_protocol", "decode_timing_protocol", "prefill_tok_s", "decode_tok_s"}) {
+    json[name] = timing.value(name, Json(nullptr));
+  }
+  json["timings"] = Json::array();
+  for (const RowTiming& x : row.timings) json["timings"].push_back(TimingJson(x));
   json["same_grid_as_source"] = row.record().config.same_grid_as_source;
   if (const auto& names = row.record().model.accepted_unknown) json["accepted_unknown"] = *names;
   return json;

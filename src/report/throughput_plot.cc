@@ -26,7 +26,7 @@ constexpr double kValueGap = 6;  // from the end of a bar or whisker to its numb
 struct PanelLine {
   std::string title;
   std::string subtitle;
-  std::vector<const ResultRow*> rows;  // from top to bottom
+  std::vector<TimedRow> rows;  // from top to bottom
 };
 
 // "fp4-g64" before "fp4-g128": digits compare as numbers.
@@ -51,20 +51,18 @@ bool NaturalLess(const std::string& a, const std::string& b) {
   return a.size() - i < b.size() - j;
 }
 
-// Rows of one setting; of two by the same name the newer.
-std::vector<const ResultRow*> RowsOf(const std::vector<const ResultRow*>& all, const TimingColumns& timings,
-                                     std::size_t setting) {
-  std::map<std::string, const ResultRow*> newest;
-  for (const ResultRow* row : all) {
-    if (!timings.Holds(setting, *row) || !(row->prefill || row->decode)) continue;
-    const ResultRow*& slot = newest[row->name];
-    if (slot == nullptr || slot->record().created < row->record().created) slot = row;
+// Rows of one setting: of one configuration on several texts the newer.
+std::vector<TimedRow> RowsOf(const std::vector<TimedRow>& all) {
+  std::map<std::string, TimedRow> newest;
+  for (const TimedRow& timed : all) {
+    const auto [slot, is_new] = newest.emplace(timed.row->name, timed);
+    if (!is_new && slot->second.timing->record().created < timed.timing->record().created) slot->second = timed;
   }
-  std::vector<const ResultRow*> rows;
-  for (const auto& [name, row] : newest) rows.push_back(row);
-  std::sort(rows.begin(), rows.end(), [](const ResultRow* a, const ResultRow* b) {
-    if (a->is_baseline() != b->is_baseline()) return a->is_baseline();
-    return NaturalLess(a->name, b->name);
+  std::vector<TimedRow> rows;
+  for (const auto& [name, timed] : newest) rows.push_back(timed);
+  std::sort(rows.begin(), rows.end(), [](const TimedRow& a, const TimedRow& b) {
+    if (a.row->is_baseline() != b.row->is_baseline()) return a.row->is_baseline();
+    return NaturalLess(a.row->name, b.row->name);
   });
   return rows;
 }
@@ -76,13 +74,13 @@ std::vector<PanelLine> CollectLines(const Analysis& analysis) {
     for (const ResultGroup& group : model.groups) {
       for (const ResultRow& row : group.rows) all.push_back(&row);
     }
-    const TimingColumns timings(all, TimingOf);
+    const TimingColumns timings(all, &ResultRow::timings);
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const TimingSetting& x = timings.settings()[i];
       PanelLine line{model.name,
                      fmt::format("timing protocol {}; {}, {} {}", timings.both_labels(i), x.cpu, x.threads,
                                  x.threads == 1 ? "thread" : "threads"),
-                     RowsOf(all, timings, i)};
+                     RowsOf(timings.RowsIn(i, all))};
       if (line.rows.empty()) continue;
       line.subtitle += TimingRemark(line.rows);
       lines.push_back(std::move(line));
@@ -98,7 +96,7 @@ double LineHeight(const PanelLine& line) {
 struct BarPanel {
   const PanelLine* line;
   const char* name;  // "prefill"
-  std::optional<Speed> ResultRow::*speed;
+  std::optional<Speed> RowTiming::*speed;
   Box area;
   bool with_names;
   std::string extra;  // drawn with the panel: gnuplot draws labels only beside a plot
@@ -119,14 +117,14 @@ std::string ValueText(const Speed& speed) {
 }
 
 void DrawPanel(Figure& figure, const BarPanel& panel, const std::vector<SeriesStyle>& styles) {
-  const std::vector<const ResultRow*>& rows = panel.line->rows;
+  const std::vector<TimedRow>& rows = panel.line->rows;
   const Box& area = panel.area;
   std::string& script = figure.script;
   script += "unset label\n" + PlotArea(figure, area) + panel.extra;
   const double width = area.right - area.left;
   double x_max = 0;  // every number behind its bar ends inside the panel
-  for (const ResultRow* row : rows) {
-    const auto& speed = row->*panel.speed;
+  for (const TimedRow& row : rows) {
+    const auto& speed = row.timing->*panel.speed;
     if (!speed) continue;
     const double room = width - kValueGap - TextWidth(ValueText(*speed), kFontPx);
     x_max = std::max(x_max, EndOf(*speed) * width / room);
@@ -140,15 +138,15 @@ void DrawPanel(Figure& figure, const BarPanel& panel, const std::vector<SeriesSt
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const double y = static_cast<double>(rows.size() - i) - 0.5;
     const double y_px = area.bottom + y * kBarHeight;
-    if (panel.with_names) script += TextAt(figure, area.left - 8, y_px, rows[i]->name, {.align = "right"});
-    const std::optional<Speed>& speed = rows[i]->*panel.speed;
+    if (panel.with_names) script += TextAt(figure, area.left - 8, y_px, rows[i].row->name, {.align = "right"});
+    const std::optional<Speed>& speed = rows[i].timing->*panel.speed;
     if (!speed) {
       script += TextAt(figure, area.left + 6, y_px, kNotMeasured, {.color = "#777777"});
       continue;
     }
     // Colours as 0xRRGGBB for "linecolor rgb variable".
     bars += fmt::format("{} {} 0 {} {} {} 0x{}\n", speed->tok_s / 2, y, speed->tok_s, y - 0.36, y + 0.36,
-                        ColorOf(*rows[i], styles).substr(1));
+                        ColorOf(*rows[i].row, styles).substr(1));
     errors += fmt::format("{} {} {} {}\n", speed->tok_s, y, speed->p5_tok_s, speed->p95_tok_s);
     const double end_px = area.left + EndOf(*speed) / x_max * width;
     script += TextAt(figure, end_px + kValueGap, y_px, ValueText(*speed), {});
@@ -173,7 +171,9 @@ std::string Explanation(const std::vector<PanelLine>& lines) {
   const auto unstable = [](const std::optional<Speed>& speed) { return speed && speed->unstable(); };
   bool marked = false;
   for (const PanelLine& line : lines) {
-    for (const ResultRow* row : line.rows) marked = marked || unstable(row->prefill) || unstable(row->decode);
+    for (const TimedRow& row : line.rows) {
+      marked = marked || unstable(row.timing->prefill) || unstable(row.timing->decode);
+    }
   }
   const std::string text = "bar: mean without outliers; whisker: 5th to 95th percentile of all samples";
   return marked ? text + ";" + kUnstableMark + " unstable" : text;
@@ -182,7 +182,7 @@ std::string Explanation(const std::vector<PanelLine>& lines) {
 double NamesWidth(const std::vector<PanelLine>& lines) {
   double width = 0;
   for (const PanelLine& line : lines) {
-    for (const ResultRow* row : line.rows) width = std::max(width, TextWidth(row->name, kFontPx));
+    for (const TimedRow& row : line.rows) width = std::max(width, TextWidth(row.row->name, kFontPx));
   }
   return std::min(width, kBarsWidth / 3);
 }
@@ -213,8 +213,8 @@ std::optional<Figure> ThroughputFigure(const Analysis& analysis) {
     const double bottom = top - LineHeight(line) + kBarsBottom;
     const Box first = {left, bottom, left + panel_width, top - kBarsTop};
     const Box second = {left + panel_width + 28, bottom, left + 2 * panel_width + 28, top - kBarsTop};
-    DrawPanel(figure, {&line, "prefill", &ResultRow::prefill, first, true, titles}, styles);
-    DrawPanel(figure, {&line, "decode", &ResultRow::decode, second, false, ""}, styles);
+    DrawPanel(figure, {&line, "prefill", &RowTiming::prefill, first, true, titles}, styles);
+    DrawPanel(figure, {&line, "decode", &RowTiming::decode, second, false, ""}, styles);
     titles.clear();
     top -= LineHeight(line);
   }

@@ -8,24 +8,20 @@
 #include "report/figures.h"
 
 namespace marlin {
-namespace {
 
-std::vector<const ResultRow*> Addresses(const std::vector<ResultRow>& rows) {
+std::vector<const ResultRow*> AddressesOf(const std::vector<ResultRow>& rows) {
   std::vector<const ResultRow*> addresses;
   for (const ResultRow& row : rows) addresses.push_back(&row);
   return addresses;
 }
 
-}  // namespace
+TimingColumns::TimingColumns(const std::vector<ResultRow>& rows, Timings timings)
+    : TimingColumns(AddressesOf(rows), timings) {}
 
-TimingColumns::TimingColumns(const std::vector<ResultRow>& rows, SettingOf setting_of)
-    : TimingColumns(Addresses(rows), setting_of) {}
-
-TimingColumns::TimingColumns(const std::vector<const ResultRow*>& rows, SettingOf setting_of)
-    : setting_of_(setting_of) {
+TimingColumns::TimingColumns(const std::vector<const ResultRow*>& rows, Timings timings) : timings_(timings) {
   std::set<TimingSetting> settings;
   for (const ResultRow* row : rows) {
-    if (const auto setting = setting_of(row->record())) settings.insert(*setting);
+    for (const RowTiming& timing : row->*timings) settings.insert(timing.setting);
   }
   settings_.assign(settings.begin(), settings.end());
   const auto add_label = [&](std::vector<std::string>& labels, std::size_t i, TimingRounds TimingSetting::*rounds) {
@@ -44,8 +40,17 @@ std::string TimingColumns::both_labels(std::size_t i) const {
   return labels_[i] == decode_labels_[i] ? labels_[i] : fmt::format("{}, decode {}", labels_[i], decode_labels_[i]);
 }
 
-bool TimingColumns::Holds(std::size_t i, const ResultRow& row) const {
-  return setting_of_(row.record()) == settings_[i];
+const RowTiming* TimingColumns::Find(std::size_t i, const ResultRow& row) const {
+  const auto found = std::ranges::find(row.*timings_, settings_[i], &RowTiming::setting);
+  return found == (row.*timings_).end() ? nullptr : &*found;
+}
+
+std::vector<TimedRow> TimingColumns::RowsIn(std::size_t i, const std::vector<const ResultRow*>& rows) const {
+  std::vector<TimedRow> timed;
+  for (const ResultRow* row : rows) {
+    if (const RowTiming* timing = Find(i, *row)) timed.push_back({row, timing});
+  }
+  return timed;
 }
 
 std::string TimingColumns::Describe(std::size_t i) const {
@@ -58,7 +63,8 @@ std::string TimingColumns::Describe(std::size_t i) const {
   if (x.prefill_tokens > 0) text += fmt::format(", prefill of {} tokens", x.prefill_tokens);
   if (x.decode != x.rounds) text += "; " + rounds(decode_labels_[i], x.decode);
   if (x.decode_prompt > 0) text += fmt::format(", decode of 1 token after {}", x.decode_prompt);
-  return text + fmt::format("; {}, {} {}.", x.cpu, x.threads, x.threads == 1 ? "thread" : "threads");
+  return text + fmt::format("; {}, {} {}, {}{}{}.", x.cpu, x.threads, x.threads == 1 ? "thread" : "threads", x.isa,
+                            x.activations.empty() ? "" : ", activations ", x.activations);
 }
 
 void AddSpeedColumns(const TimingColumns& timings, Table& table) {
@@ -70,9 +76,9 @@ void AddSpeedColumns(const TimingColumns& timings, Table& table) {
 
 void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells) {
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    const bool here = timings.Holds(i, row);
-    cells.push_back(here ? FigureSpeed(row.prefill) : kNotMeasured);
-    cells.push_back(here ? FigureSpeed(row.decode) : kNotMeasured);
+    const RowTiming* const timing = timings.Find(i, row);
+    cells.push_back(timing != nullptr ? FigureSpeed(timing->prefill) : kNotMeasured);
+    cells.push_back(timing != nullptr ? FigureSpeed(timing->decode) : kNotMeasured);
   }
 }
 

@@ -1,7 +1,6 @@
 // Columns for timings: one per setting, so that numbers of two protocols or machines never share one.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,13 +9,20 @@
 
 namespace marlin {
 
+// A row and its speeds in one setting.
+struct TimedRow {
+  const ResultRow* row = nullptr;
+  const RowTiming* timing = nullptr;
+};
+
 // The settings of some rows, as columns.
 class TimingColumns {
  public:
-  using SettingOf = std::optional<TimingSetting> (*)(const Record&);
+  // Of throughput: &ResultRow::timings; of single kernels: &ResultRow::kernels.
+  using Timings = std::vector<RowTiming> ResultRow::*;
 
-  TimingColumns(const std::vector<const ResultRow*>& rows, SettingOf setting_of);
-  TimingColumns(const std::vector<ResultRow>& rows, SettingOf setting_of);
+  TimingColumns(const std::vector<const ResultRow*>& rows, Timings timings);
+  TimingColumns(const std::vector<ResultRow>& rows, Timings timings);
 
   std::size_t size() const { return settings_.size(); }
   const std::vector<TimingSetting>& settings() const { return settings_; }
@@ -27,14 +33,16 @@ class TimingColumns {
   // Both: "15/100"; "quick-2/8, decode quick-10/60" where they differ.
   std::string both_labels(std::size_t i) const;
 
-  // Whether the row's timings belong into column i.
-  bool Holds(std::size_t i, const ResultRow& row) const;
+  // What column i holds of a row; null when nothing.
+  const RowTiming* Find(std::size_t i, const ResultRow& row) const;
+  // The rows that column i holds something of, in the order given.
+  std::vector<TimedRow> RowsIn(std::size_t i, const std::vector<const ResultRow*>& rows) const;
 
   // One sentence for column i: what was timed, how often, where.
   std::string Describe(std::size_t i) const;
 
  private:
-  SettingOf setting_of_;
+  Timings timings_;
   std::vector<TimingSetting> settings_;  // sorted
   std::vector<std::string> labels_;
   std::vector<std::string> decode_labels_;
@@ -43,5 +51,7 @@ class TimingColumns {
 // Two columns per setting, prefill and decode; and the cells of a row below them.
 void AddSpeedColumns(const TimingColumns& timings, Table& table);
 void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells);
+
+std::vector<const ResultRow*> AddressesOf(const std::vector<ResultRow>& rows);
 
 }  // namespace marlin

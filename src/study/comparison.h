@@ -1,8 +1,8 @@
 // The comparison: for each model, the 16-bit baseline and every configuration are quantized, evaluated on the same
-// windows, timed interleaved, and written as one record per row.
+// windows, timed interleaved, and written as records.
 //
-// The comparison can be killed at any moment. A finished row is recognized by its key, a hash of all its inputs. The
-// finished stages of an incomplete row are in the work folder, and the next run with the same key continues there.
+// A comparison is a list of jobs (study/job_list.h). Any number of processes on any machines may share it. A finished
+// job is recognized by its record, whose key is a hash of what decides its numbers (records/keys.h).
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,21 @@
 #include "quantize/precision_plan.h"
 #include "records/record.h"
 #include "study/imported_model.h"
+#include "study/make_plan.h"
 #include "text/eval_text.h"
 
 namespace marlin {
+
+// How plans of mixed precision are made.
+struct PlanRequest {
+  std::vector<PlanOptions> budgets;  // kind, value, method, program, command; the rest is filled in
+  std::filesystem::path file;        // a plan to follow instead; empty = none
+  const EvalText* text = nullptr;    // for the sensitivities; may be null with a file
+  std::size_t ctx = 0;
+  std::size_t windows = kPlanWindows;  // that are measured on; kHeldOutPerWindow times as many confirm
+
+  std::size_t size() const { return file.empty() ? budgets.size() : 1; }
+};
 
 // Text that a method is calibrated on (quantize/calibrate.h); it is not the evaluation's.
 struct ComparisonCalibration {
@@ -43,9 +55,9 @@ struct ComparisonOptions {
   std::vector<std::string> accept_unknown;     // keys and tensors that models may hold although nothing knows them
   std::vector<const FormatRow*> configs;       // the baseline is always part of it
   std::vector<std::string> methods = {"rtn"};  // each configuration is quantized by each of them
-  // Of each model, in their order: plans of mixed precision (study/mixed_rows.h). They make the rows `mixed`, one per
-  // plan, and `uniform`, the single configuration that does best within a plan's budget.
-  std::vector<std::vector<PrecisionPlan>> plans;
+  // Plans of mixed precision. They decide the rows `mixed`, one per plan, and `uniform`, the single configuration that
+  // does best within a plan's budget.
+  PlanRequest plans;
   bool mixed = false;
   bool uniform = false;
   std::vector<ImportRequest> imports;                  // files that another program made from the only model
@@ -60,10 +72,12 @@ struct ComparisonOptions {
   std::filesystem::path work;     // half-finished rows and quantized models
   std::string command;            // for the records
   record::Program program;
-  record::Machine machine;     // instruction sets filled in
-  std::string backend_choice;  // everything that chose the backend, part of the key
-  std::string kernels;         // the backend's name in the noise floor, "cpu/avx2"
-  std::string other_kernels;   // and that of the other one
+  record::Machine machine;       // instruction sets filled in
+  std::string arithmetic;        // of the backend that measures (Device::arithmetic),
+  std::string maker_arithmetic;  // of the one that makes weights and plans,
+  std::string other_arithmetic;  // and of the one that the noise floor compares with
+  std::string kernels;           // the backend's name in the noise floor, "cpu/avx2"
+  std::string other_kernels;     // and that of the other one
 };
 
 // Windows on which a baseline is compared with itself on other kernels. Its KL is some 1e9 times below any row's: its
@@ -81,31 +95,41 @@ struct ComparisonTools {
   std::function<Result<std::uint64_t>(const std::filesystem::path& model)> measure_memory;
   std::function<MachineLimits()> measure_limits;  // around every timing; may be empty
   ProgressFn progress;
-  std::function<void(const std::string&)> say;  // one line per finished step
+  std::function<void(const std::string&)> say;  // lines about a finished step; may be empty
+
+  void Say(const std::string& text) const {
+    if (say) say(text);
+  }
 };
 
 // One row of the comparison.
 struct ComparisonRow {
-  std::string config_id;                 // "f16", "fp4-g128", "mixed"
+  std::string asked;                     // "f16", "fp4-g128", "mixed", "uniform"
+  std::string config_id;                 // the same, but of "uniform" what its plan decided
   const FormatRow* format = nullptr;     // of every linear layer; null = baseline, or
-  const PrecisionPlan* mixed = nullptr;  // a format for each; owned by the options
+  const PrecisionPlan* mixed = nullptr;  // a format for each; owned by the model
   // A file of another program; evaluated with its own bytes, never timed: this program's kernels do not support its
   // formats.
   std::shared_ptr<const ImportedModel> imported;
-  std::string method;             // "none" for the baseline, "imported" for such a file
-  bool calibrated = false;        // by the model's calibration text
-  std::string key;                // 64 hexadecimal digits
-  bool finished = false;          // a record with this key exists
-  std::vector<std::string> done;  // of an unfinished row, left by an earlier run: "perplexity", "KL"
-  std::uint64_t model_bytes = 0;  // that will be written to the work folder
+  std::optional<std::size_t> plan;  // of the model, that decides the row
+  std::string method;               // "none" for the baseline, "imported" for such a file
+  bool calibrated = false;          // by the model's calibration text
+  std::string unnecessary;          // why the row is not measured: its plan decided that; else empty
+  std::string quality_key;          // 64 hexadecimal digits; empty until its plan is made
+  std::string speed_key;            // the same; also empty where nothing is timed
+  std::uint64_t model_bytes = 0;    // that will be written to the work folder
 
-  bool is_baseline() const { return !imported && format == nullptr && mixed == nullptr; }
-  bool is_made() const { return format != nullptr || mixed != nullptr; }  // quantized here
-  std::string name() const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq"
+  bool is_baseline() const { return !imported && !plan && format == nullptr; }
+  bool is_made() const { return !imported && !is_baseline(); }  // quantized here
+  bool is_known() const { return !quality_key.empty(); }
+  std::string name() const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq", "mixed (plan 1)"
 };
 
 // The method of a row that another program quantized.
 inline constexpr const char* kImportedMethod = "imported";
+// Configurations that follow from a plan.
+inline constexpr const char* kMixedConfig = "mixed";
+inline constexpr const char* kUniformConfig = "uniform";
 
 struct ComparisonModel {
   std::filesystem::path path;
@@ -119,34 +143,28 @@ struct ComparisonModel {
   std::size_t hidden_size = 0;
   std::string container;
   Checkpoint checkpoint;  // opened once, for every row
-  TokenStream text;       // the evaluation text, tokenized once
+  Description description;
+  TokenStream text;  // the evaluation text, tokenized once
   bool adds_bos = false;
   std::size_t windows = 0;  // to evaluate
   std::optional<CalibrationWindows> calibration;
   bool windows_estimated = false;  // the text is absent
-  std::vector<ComparisonRow> rows;
+  std::vector<std::optional<PrecisionPlan>> plans;
+  std::vector<ComparisonRow> rows;  // the baseline first
 };
 
 struct ComparisonPlan {
   std::vector<ComparisonModel> models;
-  std::uint64_t disk_bytes = 0;    // needed at once
-  std::uint64_t memory_bytes = 0;  // needed at once: models timed interleaved, or one calibration, whichever is more
-  double seconds = 0;              // estimate for what is not finished, from the machine's measured limits
-  std::size_t rows_total = 0;
-  std::size_t rows_finished = 0;
 };
 
-// Reads models, text, finished records and the state of incomplete rows; computes nothing and writes nothing. Of an
-// absent text the windows are estimated from its size, by the tokenizer's bytes per token on the built-in sample; such
-// a plan can only be looked at, and knows its finished rows only when `samples` fixes the windows. Errors: those of
-// opening a model, kInput (text too short).
-Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text,
-                                      const MachineLimits& limits);
+// Opens the models and lists the rows; computes nothing and writes nothing. Rows whose plan was not made yet have no
+// keys. Of an absent text the windows are estimated from its size, by the tokenizer's bytes per token on the built-in
+// sample; such a plan can only be looked at. Errors: those of opening a model, kInput (text too short).
+Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const EvalText& text);
 
-// Runs the plan. Errors: kResource (disk or memory too small: reported before anything is computed), kInterrupted (run
-// it again to continue), and those of quantizing, evaluating and timing.
-Status RunComparison(const ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
-                     const MachineLimits& limits);
+// Reads the plans of a model that were made by now and fills in the rows that follow from them. Errors: those of
+// ReadPlan on a file that the user named.
+Status ResolveRows(const ComparisonOptions& options, const EvalText& text, ComparisonModel& model);
 
 // Keys and tensors that the numbers of a row leave out (--accept-unknown).
 std::vector<std::string> AcceptedIn(const ComparisonModel& model, const ComparisonRow& row);

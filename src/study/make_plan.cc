@@ -224,7 +224,8 @@ Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& 
   sensitivity.probe = FindFormat(kPlanProbe);
   sensitivity.measure_all = options.measure_all;
   sensitivity.kept = options.kept;
-  sensitivity.key = fmt::format("{} {} {}", options.model_sha256, options.tokenizer_sha256, options.program);
+  sensitivity.key =
+      fmt::format("{} {} {} v{}", options.model_sha256, options.tokenizer_sha256, backend.arithmetic(), kPlanVersion);
   if (auto status = MeasureSensitivities(checkpoint, *model, windows.measured, sensitivity, progress, plan); !status) {
     return status.error();
   }

@@ -21,6 +21,8 @@ inline constexpr std::size_t kHeldOutWindows = kHeldOutPerWindow * kPlanWindows;
 inline constexpr double kDefaultBudgetBits = 4.25;
 inline constexpr const char* kDefaultPlanMethod = "mse";
 inline constexpr const char* kPlanProbe = "fp4-g128";
+// Raised whenever the same inputs give another plan.
+inline constexpr int kPlanVersion = 1;
 
 // Windows of one text that have no token in common.
 struct PlanWindows {

@@ -2,38 +2,33 @@
 // folder.
 #pragma once
 
-#include <filesystem>
-#include <functional>
+#include <cstddef>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/progress.h"
 #include "base/result.h"
 #include "kernels/backend.h"
 #include "quantize/precision_plan.h"
 #include "records/record.h"
-#include "study/make_plan.h"
-#include "text/eval_text.h"
+#include "study/comparison.h"
 
 namespace marlin {
 
-struct MixedRequest {
-  std::vector<PlanOptions> budgets;  // kind, value, method, program, command; the rest is filled in
-  std::filesystem::path file;        // a plan to follow instead; empty = none
-  std::filesystem::path work;
-  std::vector<std::string> accept_unknown;
-  const EvalText* text = nullptr;  // for the sensitivities; may be null with a file
-  std::size_t ctx = 0;
-  std::size_t windows = kPlanWindows;  // that are measured on; kHeldOutPerWindow times as many confirm
-};
+// The i-th plan of a model, if it was made before. Errors: those of ReadPlan where the user named the file.
+Result<std::optional<PrecisionPlan>> FindPlan(const ComparisonModel& model, const ComparisonOptions& options,
+                                              std::size_t i);
 
-// One plan per budget. Without a backend only those that were made before: the others are null. Errors: those of
-// opening the model, of MakePlan and of ReadPlan.
-Result<std::vector<std::optional<PrecisionPlan>>> FindPlans(const std::filesystem::path& model,
-                                                            const MixedRequest& request, Backend* backend,
-                                                            const ProgressFn& progress,
-                                                            const std::function<void(const std::string&)>& say);
+// Makes the i-th plan and stores it. The sensitivities are kept, for a resumed run and for other budgets. Errors: those
+// of MakePlan and of writing.
+Status MakePlanFor(const ComparisonModel& model, const ComparisonOptions& options, std::size_t i, Backend& backend,
+                   const ProgressFn& progress);
+
+// What names the i-th plan before it is made: its file.
+std::string PlanName(const ComparisonModel& model, const ComparisonOptions& options, std::size_t i);
+
+// "bits per weight, held-out KL": what came of a plan, for one line.
+std::string Describe(const PrecisionPlan& plan);
 
 // The single configuration that is compared with a plan: the best on its held-out windows, or where none was measured
 // the one with the least sum of KLs within the budget; null when none fits.

@@ -287,9 +287,9 @@ class SensitivityWalk {
   }
 
   std::string Key() const {
-    return Sha256Hex(fmt::format("{}\n{} {} {} {}\n{} {}\n{}", options_.key, options_.method->name,
-                                 options_.probe->info.name, options_.measure_all, options_.checks, windows_.text_sha256,
-                                 windows_.ctx, fmt::join(windows_.begins, ",")));
+    return Sha256Hex(fmt::format("{}\n{} {} {} {} {}\n{} {}\n{}", options_.key, options_.method->name,
+                                 options_.method->version, options_.probe->info.name, options_.measure_all,
+                                 options_.checks, windows_.text_sha256, windows_.ctx, fmt::join(windows_.begins, ",")));
   }
 
   bool IsKept(std::size_t layer) const { return kept_.contains(fmt::format("{}", layer)); }

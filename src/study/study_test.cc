@@ -2,11 +2,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstring>
 #include <filesystem>
-#include <optional>
-#include <thread>
 #include <vector>
 
 #include "base/file.h"
@@ -19,7 +16,6 @@
 #include "study/comparison.h"
 #include "study/machine.h"
 #include "study/utc.h"
-#include "study/work_folder.h"
 
 namespace marlin {
 namespace {
@@ -91,60 +87,6 @@ TEST(BaselineFormats, AreThoseOfTheLoadedWeights) {
   EXPECT_EQ(format(DType::kF32, 0.1f), "fp16");
   EXPECT_EQ(format(DType::kF32, 1.001e30f), "bf16") << "beyond fp16";
   fs::remove_all(folder);
-}
-
-class WorkFolders : public testing::Test {
- protected:
-  void SetUp() override { fs::remove_all(path_); }
-  void TearDown() override { fs::remove_all(path_); }
-  const fs::path path_ = fs::path(testing::TempDir()) / fmt::format("{}_marlin_work_folder_test", ::getpid());
-};
-
-TEST_F(WorkFolders, OnlyOneSweepAtATime) {
-  auto first = WorkFolder::Open(path_);
-  ASSERT_TRUE(first.ok()) << first.error().message;
-  const auto second = WorkFolder::Open(path_);
-  ASSERT_FALSE(second.ok());
-  EXPECT_NE(second.error().message.find("--work"), std::string::npos);
-}
-
-// Of many that come and go at the same time, two never hold the folder together.
-TEST_F(WorkFolders, OneHoldsItHoweverManyComeAndGo) {
-  std::atomic<int> holders{0};
-  std::atomic<int> held{0};
-  std::atomic<bool> shared{false};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 300; ++i) {
-        const auto folder = WorkFolder::Open(path_);
-        if (!folder) continue;
-        if (++holders > 1) shared = true;
-        ++held;
-        if (!fs::exists(path_)) shared = true;
-        --holders;
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_FALSE(shared);
-  EXPECT_GT(held.load(), 0);
-  EXPECT_FALSE(fs::exists(path_));
-}
-
-TEST_F(WorkFolders, SweepsTemporariesAndKeepsTheRest) {
-  fs::create_directories(path_ / ".model.tmp-abc123");
-  ASSERT_TRUE(WriteFileAtomic(path_ / "row.json", "{}").ok());
-  {
-    const auto work = WorkFolder::Open(path_);
-    ASSERT_TRUE(work.ok());
-    EXPECT_FALSE(fs::exists(path_ / ".model.tmp-abc123"));
-    EXPECT_TRUE(fs::exists(path_ / "row.json"));
-  }
-  EXPECT_TRUE(fs::exists(path_ / "row.json"));
-  fs::remove(path_ / "row.json");
-  { ASSERT_TRUE(WorkFolder::Open(path_).ok()); }
-  EXPECT_FALSE(fs::exists(path_)) << "an empty work folder goes";
 }
 
 }  // namespace
