@@ -87,7 +87,8 @@ inline DeviceTensor View(const std::unique_ptr<Buffer>& buffer, std::size_t rows
   return {buffer.get(), 0, type, rows, cols, cols};
 }
 
-// Raised whenever the same operation on the same device gives other bits: an order of summation, a rounding, a function.
+// Raised whenever the same operation on the same device gives other bits: an order of summation, a rounding, a
+// function.
 inline constexpr int kArithmeticVersion = 1;
 
 class Device {
