@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/statistics.h"
+#include "kernels/device.h"
 #include "tests/program.h"
 
 namespace marlin {
@@ -126,6 +127,21 @@ std::map<std::string, json> Records(const fs::path& folder) {
                      {"model", record["model"]}};
   }
   return records;
+}
+
+// Records name the version of the arithmetic that computed them, and records of one version must have the same bits. An
+// order of summation that changes moves these sums in the 9th digit.
+TEST(Minnow, TheArithmeticIsThatOfItsVersion) {
+  static_assert(kArithmeticVersion == 1, "a new version has new sums: write them below");
+  const std::pair<const char*, double> sums[] = {{"scalar", 1459.856976231445}, {"avx2", 1459.856910414692}};
+  for (const auto& [isa, want] : sums) {
+    const RunResult run = RunProgram({"eval", "perplexity", kMinnow, "--data", "built-in", "--samples", "1", "--isa",
+                                      isa, "--activations", "fp32", "--json", "-q"});
+    if (run.exit_code == 5) GTEST_SKIP() << "this machine lacks " << isa;
+    ASSERT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_NEAR(json::parse(run.out)["window_nll"][0].get<double>(), want, 1e-9 * want)
+        << isa << ": if this change is meant, raise kArithmeticVersion, or old records pass for new ones";
+  }
 }
 
 TEST(Minnow, AKilledSweepGoesOn) {
