@@ -385,9 +385,9 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   const auto measured = ResultsJson(*plan, comparison->results);
   if (!measured) return measured.error();
   console.Data(*measured);
-  if (choice->id.empty()) {
-    console.Say(fmt::format("done; next: metal-marlin report generate {}", comparison->results.string()));
-  }
+  console.Say(choice->id.empty()
+                  ? fmt::format("done; next: metal-marlin report generate {}", comparison->results.string())
+                  : fmt::format("job {} is done", choice->id));
   return {};
 }
 

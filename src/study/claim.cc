@@ -29,6 +29,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kLargestClaim = 4096;
+constexpr std::string_view kHalfMade = ".claim-";
+constexpr std::string_view kProbe = ".now-";
+
+std::string RandomName(const fs::path& folder, std::string_view prefix) {
+  return (folder / fmt::format("{}XXXXXX", prefix)).string();
+}
 
 std::string HostName() {
   std::array<char, 256> name{};
@@ -110,7 +116,7 @@ std::optional<std::int64_t> ChangedAt(const fs::path& path) {
 
 // The time by the clock that stamps the files of this folder.
 std::optional<std::int64_t> FolderNow(const fs::path& folder) {
-  std::string name = (folder / ".now-XXXXXX").string();
+  std::string name = RandomName(folder, kProbe);
   const int fd = ::mkstemp(name.data());
   if (fd < 0) return std::nullopt;
   ::close(fd);
@@ -158,7 +164,7 @@ Error CannotClaim(const fs::path& path, int code) {
 
 // Makes a file at once and whole. False when it is there already, or its folder went.
 Result<bool> MakeWhole(const fs::path& path, const std::string& text) {
-  std::string temporary = (path.parent_path() / ".claim-XXXXXX").string();
+  std::string temporary = RandomName(path.parent_path(), kHalfMade);
   const int fd = ::mkstemp(temporary.data());
   if (fd < 0 && errno == ENOENT) return false;
   if (fd < 0) return CannotClaim(path, errno);
@@ -257,6 +263,21 @@ std::vector<ClaimHolder> ListClaims(const fs::path& folder, std::chrono::seconds
     if (!IsStale(claim.path, holder, expiry)) holders.push_back(std::move(holder));
   }
   return holders;
+}
+
+void SweepClaims(const fs::path& folder, std::chrono::seconds expiry) {
+  std::error_code code;
+  const auto now = fs::exists(folder, code) ? FolderNow(folder) : std::nullopt;
+  if (!now) return;
+  for (fs::directory_iterator it(folder, code); !code && it != fs::directory_iterator(); it.increment(code)) {
+    const std::string file = it->path().filename().string();
+    if (!file.starts_with(kHalfMade) && !file.starts_with(kProbe)) continue;
+    const auto changed = ChangedAt(it->path());
+    if (changed && *now - *changed > expiry.count()) ::unlink(it->path().c_str());
+  }
+  // Whoever takes a claim over removes what was stale when it is released.
+  for (const auto& [name, claim] : HighestClaims(folder)) (void)Claim::Take(folder, name, expiry);
+  fs::remove(folder, code);
 }
 
 std::string Describe(const ClaimHolder& holder) {

@@ -54,6 +54,10 @@ class Claim {
 // Everyone who holds a claim in the folder now. Stale claims are left out.
 std::vector<ClaimHolder> ListClaims(const std::filesystem::path& folder, std::chrono::seconds expiry);
 
+// Removes stale claims, files that killed processes left half made, and the folder if nothing is left in it. A claim
+// that someone holds stays.
+void SweepClaims(const std::filesystem::path& folder, std::chrono::seconds expiry);
+
 // "host alpha, process 4711, since 2026-01-31T12:00:00Z"
 std::string Describe(const ClaimHolder& holder);
 

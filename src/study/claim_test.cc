@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <ctime>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <vector>
@@ -158,6 +159,24 @@ TEST_F(Claims, RubbishAmongTheClaimsIsNoHolder) {
   const Claim cut = Take("cut");
   EXPECT_FALSE(cut.held()) << "someone may be writing it";
   EXPECT_EQ(cut.holder().host, "unknown");
+}
+
+TEST_F(Claims, SweepingRemovesWhatNobodyHolds) {
+  json dead = OwnHolder();
+  dead["start"] = dead["start"].get<std::uint64_t>() + 1;
+  Leave("dead.1", dead, 0);
+  Leave("dead.2", dead, 0);
+  Leave(".claim-abcdef", "cut", 100);
+  Leave(".now-abcdef", "", 100);
+  {
+    const Claim held = Take("held");
+    SweepClaims(folder_, kMinute);
+    EXPECT_TRUE(fs::exists(folder_ / "held.1"));
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+  }
+  SweepClaims(folder_, kMinute);
+  EXPECT_FALSE(fs::exists(folder_));
+  SweepClaims(folder_, kMinute);  // of no folder
 }
 
 TEST_F(Claims, AFolderThatCannotBeWrittenIsNamed) {

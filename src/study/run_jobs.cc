@@ -225,8 +225,8 @@ class JobRunner {
   // What nobody needs any more: states and quantized models of finished models, and the folders if they are empty.
   void TidyUp() {
     if (!ListClaims(ClaimsFolder(options_), choice_.claim_expiry).empty()) return;  // others still work here
+    SweepClaims(ClaimsFolder(options_), choice_.claim_expiry);
     std::error_code ignored;
-    fs::remove_all(ClaimsFolder(options_), ignored);
     for (std::size_t m = 0; m < plan_.models.size(); ++m) {
       const ComparisonModel& model = plan_.models[m];
       const bool all_done = std::ranges::all_of(jobs_, [&](const Job& job) {
