@@ -161,6 +161,45 @@ wc -l < "$SBATCH_LOG"
   }
 }
 
+TEST_F(Jobs, AShareWithoutJobsIsDoneAtOnce) {
+  const RunResult empty = RunProgram(Untimed("results", {"--shard", "9/9"}));
+  EXPECT_EQ(empty.exit_code, 0) << empty.err;
+  EXPECT_NE(empty.out.find("this share is done; 4 of 4 jobs are left to other shares"), std::string::npos) << empty.out;
+  EXPECT_EQ(Comparison::Jobs(Untimed("results", {"--shard", "9/9"})).size(), 0u);
+  EXPECT_EQ(RunProgram(Untimed("results", {"--job", "0123456789ab", "--dry-run"})).exit_code, 2);
+}
+
+// Damaged files of the work folder are made again: the quantized model at once, the states by the next run.
+TEST_F(Jobs, DamagedWorkIsMadeAgain) {
+  ASSERT_EQ(RunProgram(Untimed("whole")).exit_code, 0);
+  const json jobs = Comparison::Jobs(Untimed("results"));
+  ASSERT_EQ(RunProgram(Untimed("results", {"--job", jobs[0]["id"]})).exit_code, 0);
+  const fs::path work = folder_ / "results" / ".work";
+  fs::path states;
+  for (const auto& entry : fs::directory_iterator(work)) {
+    if (entry.path().extension() == ".hidden") states = entry.path();
+  }
+  std::string bytes = *ReadFile(states);
+  bytes[bytes.size() / 2] ^= 1;
+  ASSERT_TRUE(WriteFileAtomic(states, bytes).ok());
+  const RunResult damaged = RunProgram(Untimed("results"));
+  EXPECT_EQ(damaged.exit_code, 7) << damaged.err;
+  EXPECT_NE(damaged.err.find("the file was deleted, run the command again"), std::string::npos) << damaged.err;
+
+  // The rows were quantized; one of them loses its end.
+  std::size_t cut = 0;
+  for (const auto& entry : fs::directory_iterator(work)) {
+    if (!entry.path().filename().string().starts_with("fp4-g32-")) continue;
+    fs::resize_file(entry.path() / "model.safetensors", 1000);
+    ++cut;
+  }
+  EXPECT_EQ(cut, 1u);
+  const RunResult again = RunProgram(Untimed("results"));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_NE(again.out.find("the row is quantized again"), std::string::npos) << again.out;
+  ExpectSameRecords("results", "whole");
+}
+
 // A limit on the size of a file is to a process what a full disk is.
 TEST_F(Jobs, AFullDiskStopsEverythingByNameAndLosesNothing) {
   ASSERT_EQ(RunProgram(Untimed("whole")).exit_code, 0);

@@ -54,6 +54,12 @@ void RedirectTo(const fs::path& path, int target) {
   ::_exit(127);
 }
 
+// A child that is killed at once has no file yet.
+std::string Said(const fs::path& path) {
+  auto text = ReadFile(path);
+  return text ? std::move(*text) : "";
+}
+
 int WaitFor(pid_t child, const RunOptions& options) {
   int status = 0;
   if (options.signal_after_seconds) {
@@ -80,8 +86,8 @@ RunResult RunProgram(const std::vector<std::string>& arguments, const RunOptions
   RunResult result;
   if (WIFEXITED(status)) result.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) result.signal = WTERMSIG(status);
-  if (options.stdout_file.empty()) result.out = *ReadFile(out);
-  result.err = *ReadFile(err);
+  if (options.stdout_file.empty()) result.out = Said(out);
+  result.err = Said(err);
   return result;
 }
 

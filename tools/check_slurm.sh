@@ -4,7 +4,7 @@
 #
 #   tools/check_slurm.sh [FOLDER]      FOLDER: where everything is kept; default: a temporary folder
 #
-# One job is cancelled, and one slurmd is killed in the middle with its jobs. Then what failed is submitted again.
+# It takes about 5 minutes. One job is cancelled, and one slurmd is killed in the middle with its jobs. Then what failed is submitted again.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 

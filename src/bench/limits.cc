@@ -124,6 +124,7 @@ std::size_t LastLevelCacheBytes() {
 }
 
 MachineLimits LargerOf(MachineLimits a, const MachineLimits& b) {
+  if (b.fma_gflops > a.fma_gflops) a.fma_isa = b.fma_isa;
   for (double MachineLimits::*const limit :
        {&MachineLimits::read_gbps, &MachineLimits::fma_gflops, &MachineLimits::bf16_gflops, &MachineLimits::int16_gops,
         &MachineLimits::int8_gops, &MachineLimits::alone_gflops}) {

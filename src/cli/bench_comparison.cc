@@ -155,7 +155,8 @@ Result<nlohmann::json> ResultsJson(const ComparisonPlan& plan, const fs::path& r
   for (const ComparisonModel& model : plan.models) {
     for (const ComparisonRow& row : model.rows) keys.insert({row.quality_key, row.speed_key});
   }
-  auto loaded = LoadRecords(results);
+  std::error_code code;  // a share without jobs may end before anyone made the folder
+  auto loaded = fs::exists(results, code) ? LoadRecords(results) : Result<LoadedRecords>(LoadedRecords());
   if (!loaded) return loaded.error();
   std::erase_if(loaded->records, [&](const StoredRecord& stored) { return !keys.contains(stored.record.key); });
   return nlohmann::json{{"results", results.string()},
@@ -335,6 +336,16 @@ Status Look(const BenchComparisonArguments& options, const ComparisonPlan& plan,
   return {};
 }
 
+// The last line of a run that went well.
+std::string Ending(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text,
+                   const JobChoice& choice) {
+  if (!choice.id.empty()) return fmt::format("job {} is done", choice.id);
+  const std::vector<Job> jobs = ListJobs(plan, options, text, {});
+  const auto left = std::ranges::count_if(jobs, [&](const Job& job) { return !IsDone(job, plan, options, text); });
+  if (left > 0) return fmt::format("this share is done; {} of {} jobs are left to other shares", left, jobs.size());
+  return fmt::format("done; next: metal-marlin report generate {}", options.results.string());
+}
+
 Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckResults(options.results); !status) return status;
@@ -369,8 +380,9 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
   if (choice->id.empty()) {
     const std::vector<Job> jobs = ListJobs(*plan, *comparison, *text, limits);
-    const std::vector<ListedJob> listed = ObserveJobs(jobs, *plan, *comparison, *text, *choice);
+    std::vector<ListedJob> listed = ObserveJobs(jobs, *plan, *comparison, *text, *choice);
     if (options.emit.empty() && !options.list_jobs) PrintPlan(*plan, listed, *comparison, *text, limits, console);
+    if (options.list_jobs) KeepShare(jobs, *choice, listed);
     if (options.only_looks()) return Look(options, *plan, *comparison, *text, jobs, listed, invocation);
   }
   ComparisonTools tools{**backend,
@@ -385,9 +397,7 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   const auto measured = ResultsJson(*plan, comparison->results);
   if (!measured) return measured.error();
   console.Data(*measured);
-  console.Say(choice->id.empty()
-                  ? fmt::format("done; next: metal-marlin report generate {}", comparison->results.string())
-                  : fmt::format("job {} is done", choice->id));
+  console.Say(Ending(*plan, *comparison, *text, *choice));
   return {};
 }
 
@@ -446,20 +456,26 @@ void RegisterBenchComparison(Verb bench) {
   verb.AddFlag("--no-timing", options->no_timing, "Measure quality and size only");
   verb.AddFlag("--no-kernels", options->no_kernels, "Do not time single kernels");
   verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
-  verb.AddFlag("--dry-run", options->dry_run,
-               "Print the planned work with estimates of time, disk and memory; do nothing");
-  verb.AddFlag("--list-jobs", options->list_jobs,
-               "Print the jobs of this comparison, their state and what they need; do nothing");
-  const Option job = verb.Add("--job", options->job, "Run one job, by its id in --list-jobs; its needs must be done");
-  verb.Add("--shard", options->shard,
-           "Run one of n shares of the jobs, such as 2/4, balanced by the estimates; other processes run the others")
-      .Excludes(job);
+  const Option dry_run = verb.AddFlag("--dry-run", options->dry_run,
+                                      "Print the planned work with estimates of time, disk and memory; do nothing");
+  const Option list = verb.AddFlag("--list-jobs", options->list_jobs,
+                                   "Print the jobs of this comparison, or of a --shard, their state and what they "
+                                   "need; do nothing");
+  const Option job = verb.Add("--job", options->job, "Run one job, by its id in --list-jobs; its needs must be done")
+                         .Excludes(dry_run)
+                         .Excludes(list);
+  const Option shard =
+      verb.Add(
+              "--shard", options->shard,
+              "Run one of n shares of the jobs, such as 2/4, balanced by the estimates; other processes run the others")
+          .Excludes(job);
   verb.Add("--emit", options->emit,
            "Print a script that runs the jobs instead: slurm (submits arrays with sbatch) or make (GNU make)")
       .OneOf(EmitterNames())
-      .Excludes(job);
+      .Excludes(job)
+      .Excludes(shard);
   verb.Add("--claim-expiry", options->claim_expiry,
-           "Seconds without a sign of life after which a job that another machine holds is taken over")
+           "Seconds without a sign of life after which another machine may take over what this process holds")
       .Between(5, 1 << 20);
   AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);

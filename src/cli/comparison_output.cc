@@ -94,6 +94,13 @@ std::vector<ListedJob> ObserveJobs(const std::vector<Job>& jobs, const Compariso
   return listed;
 }
 
+void KeepShare(const std::vector<Job>& jobs, const JobChoice& choice, std::vector<ListedJob>& listed) {
+  const std::vector<std::size_t> shares = ShareOut(jobs, choice.shares);
+  std::erase_if(listed, [&](const ListedJob& x) {
+    return shares[static_cast<std::size_t>(x.job - jobs.data())] != choice.share;
+  });
+}
+
 void PrintPlan(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
                const EvalText& text, const MachineLimits& limits, Console& console) {
   for (const ComparisonModel& model : plan.models) {

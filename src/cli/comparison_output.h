@@ -21,6 +21,9 @@ struct ListedJob {
 std::vector<ListedJob> ObserveJobs(const std::vector<Job>& jobs, const ComparisonPlan& plan,
                                    const ComparisonOptions& options, const EvalText& text, const JobChoice& choice);
 
+// Leaves out the jobs of other shares.
+void KeepShare(const std::vector<Job>& jobs, const JobChoice& choice, std::vector<ListedJob>& listed);
+
 // The models, their rows, and what is left to do.
 void PrintPlan(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
                const EvalText& text, const MachineLimits& limits, Console& console);

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "base/check.h"
 #include "cli/command_line.h"
@@ -53,7 +54,7 @@ std::string EmitMake(const std::vector<Job>& jobs, const EmitOptions& options) {
   return out;
 }
 
-// Jobs of one kind that need the same others: one array of Slurm.
+// Jobs of one kind and model that need the same others: one array of Slurm. So a model that fails stops no other.
 struct JobArray {
   JobKind kind = JobKind::kQuality;
   std::vector<std::size_t> after;  // arrays
@@ -66,11 +67,11 @@ constexpr std::size_t kLargestArray = 1000;
 std::vector<JobArray> ArraysOf(const std::vector<Job>& jobs) {
   std::vector<JobArray> arrays;
   std::vector<std::size_t> array_of(jobs.size());
-  std::map<std::pair<JobKind, std::set<std::size_t>>, std::size_t> last;  // array by kind and needs
+  std::map<std::tuple<JobKind, std::size_t, std::set<std::size_t>>, std::size_t> last;  // by kind, model, needs
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     std::set<std::size_t> after;
     for (const std::size_t needed : jobs[i].after) after.insert(array_of[needed]);
-    const auto [found, is_new] = last.try_emplace({jobs[i].kind, after}, arrays.size());
+    const auto [found, is_new] = last.try_emplace({jobs[i].kind, jobs[i].model, after}, arrays.size());
     if (!is_new && arrays[found->second].jobs.size() == kLargestArray) found->second = arrays.size();
     if (found->second == arrays.size()) arrays.push_back({jobs[i].kind, {after.begin(), after.end()}, {}});
     arrays[found->second].jobs.push_back(i);
@@ -101,7 +102,7 @@ std::string EmitSlurm(const std::vector<Job>& jobs, const EmitOptions& options) 
 set -euo pipefail
 cd {}
 command=({})
-logs=${{LOGS:-slurm-logs}}
+logs=${{LOGS:-$PWD/slurm-logs}}
 mkdir -p "$logs"
 extra=("$@")
 
@@ -135,8 +136,12 @@ EOF
     }
     std::string after;
     for (const std::size_t needed : array.after) after += fmt::format(":$array{}", needed);
-    out += fmt::format("array{}=$(submit {} {} {} \"{}\" \"{}\"{})\n", a, NameOf(array.kind), TimeLimit(seconds),
-                       MemoryMegabytes(memory), after, array.kind == JobKind::kSpeed ? "--exclusive" : "", ids);
+    const std::string submit =
+        fmt::format("submit {} {} {} \"{}\" \"{}\"{}", NameOf(array.kind), TimeLimit(seconds), MemoryMegabytes(memory),
+                    after, array.kind == JobKind::kSpeed ? "--exclusive" : "", ids);
+    const bool needed =
+        std::ranges::any_of(arrays, [&](const JobArray& x) { return std::ranges::count(x.after, a) > 0; });
+    out += needed ? fmt::format("array{}=$({})\n", a, submit) : submit + " >/dev/null\n";
   }
   return out + "\necho \"submitted; squeue --me shows the jobs, $logs has their output\"\n";
 }

@@ -154,8 +154,9 @@ ResultRow MakeRow(const std::string& identity, const Records& quality, const Row
   return row;
 }
 
-// The noise floor of the table's baselines; of the one that is shown if it has one.
-const StoredRecord* FloorOf(const ResultGroup& result, const Records& group, const Measured& measured) {
+// The noise floors of the table's baselines, the newest for each pair of kernels; first that of the baseline that is
+// shown.
+Records FloorsOf(const ResultGroup& result, const Records& group, const Measured& measured) {
   std::set<std::string> baselines;
   for (const StoredRecord* stored : group) {
     if (IsBaseline(stored)) baselines.insert(stored->record.id);
@@ -163,16 +164,16 @@ const StoredRecord* FloorOf(const ResultGroup& result, const Records& group, con
   const auto owner = [](const StoredRecord* floor) {
     return floor->record.noise_floor->baseline_id.value_or(floor->record.id);
   };
-  const auto is_shown = [&](const StoredRecord* floor) {
-    return std::ranges::any_of(result.rows, [&](const ResultRow& row) { return row.record().id == owner(floor); });
-  };
-  const StoredRecord* found = nullptr;
+  Records floors;
+  std::set<std::pair<std::string, std::vector<std::string>>> known;
   for (const StoredRecord* floor : measured.floors) {
     if (!baselines.contains(owner(floor))) continue;
-    if (is_shown(floor)) return floor;
-    if (found == nullptr) found = floor;
+    if (known.emplace(owner(floor), floor->record.noise_floor->kernels).second) floors.push_back(floor);
   }
-  return found;
+  std::ranges::stable_partition(floors, [&](const StoredRecord* floor) {
+    return std::ranges::any_of(result.rows, [&](const ResultRow& row) { return row.record().id == owner(floor); });
+  });
+  return floors;
 }
 
 ResultGroup MakeGroup(const Records& group, const Measured& measured) {
@@ -189,7 +190,7 @@ ResultGroup MakeGroup(const Records& group, const Measured& measured) {
     result.rows.push_back(MakeRow(identity, quality, by_arithmetic, group, measured));
   }
   result.order = RankRows(result.rows);
-  result.floor = FloorOf(result, group, measured);
+  result.floors = FloorsOf(result, group, measured);
   if (const Record* floor = result.noise_floor()) {
     for (ResultRow& row : result.rows) row.indistinguishable = Indistinguishable(*floor, row.record());
   }
@@ -234,7 +235,7 @@ void ListShown(const ModelResults& model, const Measured& measured, Analysis& an
     for (const ResultRow& row : group.rows) {
       for (const StoredRecord* source : SourcesOf(row)) show(source);
     }
-    show(group.floor);
+    for (const StoredRecord* floor : group.floors) show(floor);
   }
   for (const StoredRecord* stored : measured.all) {
     if (!used.contains(stored)) analysis.superseded.push_back(stored);

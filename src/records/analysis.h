@@ -83,12 +83,12 @@ struct ResultRow {
 struct ResultGroup {
   std::vector<ResultRow> rows;  // baselines first, then by rank, then those without one
   RankOrder order = RankOrder::kPerplexity;
-  const StoredRecord* floor = nullptr;  // of its baseline's noise floor; null when none was measured
+  std::vector<const StoredRecord*> floors;  // noise floors of its baselines; first that of the one that is shown
 
   // Of the first row; null when the group holds the rows without a perplexity.
   const record::Perplexity* perplexity() const;
   const ResultRow* best() const;
-  const Record* noise_floor() const { return floor == nullptr ? nullptr : &floor->record; }
+  const Record* noise_floor() const { return floors.empty() ? nullptr : &floors[0]->record; }
   bool any_kl() const;
 };
 

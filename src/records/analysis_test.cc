@@ -308,7 +308,7 @@ TEST(Analysis, RecordsOfOneRowAreJoined) {
     EXPECT_NE(row.memory, nullptr);
   }
   ASSERT_NE(group.noise_floor(), nullptr);
-  EXPECT_EQ(group.floor->file, "floor.json");
+  EXPECT_EQ(group.floors[0]->file, "floor.json");
   EXPECT_EQ(analysis.shown.size(), records.size());
   EXPECT_TRUE(analysis.superseded.empty());
 

@@ -72,9 +72,9 @@ std::uint64_t StartOf(std::int64_t process) {
   return std::strtoull(field.c_str(), nullptr, 10);
 }
 
-ClaimHolder Myself(const std::string& name) {
+ClaimHolder Myself(const std::string& name, std::chrono::seconds expiry) {
   const auto process = static_cast<std::int64_t>(::getpid());
-  return {name, HostName(), MachineId(), process, StartOf(process), UtcNow()};
+  return {name, HostName(), MachineId(), process, StartOf(process), UtcNow(), expiry.count()};
 }
 
 std::string ToJson(const ClaimHolder& x) {
@@ -85,7 +85,7 @@ std::string ToJson(const ClaimHolder& x) {
 
 // A claim that cannot be read has an unknown holder and grows stale by its age alone.
 ClaimHolder ReadHolder(const fs::path& path, const std::string& name) {
-  ClaimHolder holder{name, "unknown", "", 0, 0, ""};
+  ClaimHolder holder{name, "unknown", "", 0, 0, "", 0};
   const auto text = ReadFile(path, kLargestClaim);
   if (!text) return holder;
   const auto json = nlohmann::json::parse(*text, nullptr, false);
@@ -97,6 +97,7 @@ ClaimHolder ReadHolder(const fs::path& path, const std::string& name) {
   word("machine", holder.machine);
   word("since", holder.since);
   if (json.contains("process") && json["process"].is_number_integer()) holder.process = json["process"];
+  if (json.contains("expiry") && json["expiry"].is_number_integer()) holder.expiry = json["expiry"];
   if (json.contains("start") && json["start"].is_number_unsigned()) holder.start = json["start"];
   return holder;
 }
@@ -110,7 +111,7 @@ bool IsDead(const ClaimHolder& holder) {
 
 std::optional<std::int64_t> ChangedAt(const fs::path& path) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return std::nullopt;
+  if (::lstat(path.c_str(), &info) != 0) return std::nullopt;
   return static_cast<std::int64_t>(info.st_mtime);
 }
 
@@ -130,7 +131,7 @@ bool IsStale(const fs::path& path, const ClaimHolder& holder, std::chrono::secon
   if (holder.is_here() && holder.process > 0) return false;  // it lives
   const auto changed = ChangedAt(path);
   const auto now = FolderNow(path.parent_path());
-  return changed && now && *now - *changed > expiry.count();
+  return changed && now && *now - *changed > (holder.expiry > 0 ? holder.expiry : expiry.count());
 }
 
 struct Highest {
@@ -247,7 +248,7 @@ Result<Claim> Claim::Take(const fs::path& folder, const std::string& name, std::
       if (!IsStale(last.path, claim.holder_, expiry)) return claim;
     }
     const fs::path path = folder / fmt::format("{}.{}", name, last.number + 1);
-    claim.holder_ = Myself(name);
+    claim.holder_ = Myself(name, expiry);
     const auto made = MakeWhole(path, ToJson(claim.holder_));
     if (!made) return made.error();
     if (!*made) continue;  // another process was faster
@@ -281,6 +282,7 @@ void SweepClaims(const fs::path& folder, std::chrono::seconds expiry) {
 }
 
 std::string Describe(const ClaimHolder& holder) {
+  if (holder.since.empty()) return "someone unknown";
   return fmt::format("host {}, process {}, since {}", holder.host, holder.process, holder.since);
 }
 

@@ -3,7 +3,8 @@
 //
 // The file NAME.N appears at once and whole, by a hard link. It holds the host, the process and the time. The highest N
 // counts. Its owner touches it from time to time. A claim is stale when its process is dead, which only its own host
-// can tell, or when it was not touched for the expiry, by the clock of the file system: clocks of hosts may differ. Who
+// can tell, or when it was not touched for the expiry that it states, by the clock of the file system: clocks of hosts
+// may differ. Who
 // takes a stale claim makes NAME.N+1, which only one can.
 #pragma once
 
@@ -27,6 +28,7 @@ struct ClaimHolder {
   std::int64_t process = 0;
   std::uint64_t start = 0;  // of the process, in the kernel's ticks; 0 = unknown
   std::string since;        // UTC, by the holder's clock
+  std::int64_t expiry = 0;  // seconds; 0 = unknown
 
   bool is_here() const;  // on this machine
   bool is_own() const;   // of this process
@@ -34,7 +36,8 @@ struct ClaimHolder {
 
 class Claim {
  public:
-  // Errors: kInput (the folder cannot be written), kResource (the disk is full).
+  // expiry: of this claim, and of claims that do not state theirs. Errors: kInput (the folder cannot be written),
+  // kResource (the disk is full).
   static Result<Claim> Take(const std::filesystem::path& folder, const std::string& name, std::chrono::seconds expiry);
 
   // Whether it is held by this object; else `holder` says who holds it.

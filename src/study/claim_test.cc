@@ -132,6 +132,26 @@ TEST_F(Claims, AnotherMachineOfTheSameNameKeepsItsClaimUntilItExpires) {
   EXPECT_EQ(ListClaims(folder_, kMinute).size(), 1u);
 }
 
+// Whoever waits longer than the others must not lose its claims to them.
+TEST_F(Claims, TheExpiryIsThatOfTheHolder) {
+  json holder = OwnHolder();
+  holder["machine"] = "another boot";
+  holder["expiry"] = 600;
+  Leave("job.1", holder, 100);
+  EXPECT_FALSE(Take("job", kMinute).held());
+  holder["expiry"] = 5;
+  Leave("job.1", holder, 30);
+  EXPECT_TRUE(Take("job", kMinute).held());
+}
+
+TEST_F(Claims, ALinkToNowhereExpires) {
+  fs::create_directories(folder_);
+  fs::create_symlink("nowhere", folder_ / "job.1");
+  const timespec times[2] = {{1, 0}, {1, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (folder_ / "job.1").c_str(), times, AT_SYMLINK_NOFOLLOW), 0);
+  EXPECT_TRUE(Take("job").held());
+}
+
 TEST_F(Claims, AFileFromTheFutureIsNotStale) {
   json holder = OwnHolder();
   holder["machine"] = "another boot";

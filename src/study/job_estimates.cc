@@ -17,8 +17,9 @@ namespace {
 constexpr double kExpectedEfficiency = 0.6;
 // Decode and small products are bound by memory, which prefill's flops do not show: seconds added per row and round.
 constexpr double kSecondsPerKernelRound = 0.25;
-// How much longer the scalar kernels of the noise floor take.
+// How much longer scalar kernels take than vectors, and the reference than those. One of them makes the noise floor.
 constexpr double kScalarSlowness = 10;
+constexpr double kReferenceSlowness = 4;
 // Passes over the calibration text: each layer is looked at, and run again when it is quantized; statistics cost
 // another.
 constexpr double kWalkPasses = 3;
@@ -42,7 +43,8 @@ class Estimator {
 
   JobCosts NoiseFloor() const {
     const double floor = static_cast<double>(std::min(kFloorWindows, model_.windows) * options_.ctx);
-    return {Run(floor) * kScalarSlowness, Bytes(model_.rows[0]), 0};
+    const double slowness = is_scalar() ? kReferenceSlowness : kScalarSlowness;
+    return {Run(floor) * slowness, Bytes(model_.rows[0]), 0};
   }
 
   // Evaluation with the baseline's head beside the row's own.
@@ -95,7 +97,8 @@ class Estimator {
   }
 
  private:
-  double rate() const { return limits_.fma_gflops * 1e9 * kExpectedEfficiency; }
+  bool is_scalar() const { return options_.machine.isa == "scalar"; }
+  double rate() const { return limits_.fma_gflops * 1e9 * kExpectedEfficiency / (is_scalar() ? kScalarSlowness : 1); }
   double tokens() const { return static_cast<double>(model_.windows * options_.ctx); }
   double head_flops() const {
     return 2.0 * static_cast<double>(model_.description.vocab_size) *

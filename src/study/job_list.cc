@@ -34,7 +34,7 @@ class Lister {
  private:
   void AddModel(std::size_t m) {
     const ComparisonModel& model = plan_.models[m];
-    const std::string& base = model.rows[0].quality_key;
+    const std::string base = model.rows[0].quality_key + " " + model.name;
     const std::size_t baseline = Add(JobKind::kBaseline, m, 0, "baseline of " + model.name, base, {});
     std::vector<std::size_t> plans;
     for (std::size_t i = 0; i < model.plans.size(); ++i) {
@@ -56,7 +56,7 @@ class Lister {
       if (!row.imported) before_speed.push_back(job);
     }
     if (!options_.time_models) return;
-    before_speed.insert(before_speed.end(), {0, baseline});
+    before_speed.push_back(baseline);
     const TimingPlan& timing = options_.timing;
     Add(JobKind::kSpeed, m, 0, "speed of " + model.name,
         fmt::format("{} {} {} {} {}", base, rows, timing.prefill.id, timing.decode.id, options_.time_kernels),

@@ -1,6 +1,6 @@
 // A comparison as a list of independent jobs, with what each needs and which others must be done before it.
 //
-//   limits       measures what this machine can do at most
+//   limits       measures what this machine can do at most, for estimates
 //   plan         makes one plan of mixed precision
 //   baseline     evaluates the 16-bit model and leaves its hidden states in the work folder
 //   noise floor  compares the baseline with itself by other kernels

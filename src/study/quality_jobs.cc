@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "model/model_tensors.h"
@@ -99,14 +101,22 @@ Result<DivergenceResult> QualityJobs::Diverge(const Model& model, std::size_t sa
   }
   const Baseline baseline{head_.get(), &tools_.backend,
                           [this](std::size_t window, std::span<const std::int32_t>, std::span<float> hidden) {
-                            return states_->Read(window, hidden);
+                            const Status read = states_->Read(window, hidden);
+                            damaged_states_ = damaged_states_ || !read.ok();
+                            return read;
                           }};
   const auto on_window = [&](const DivergenceResult& so_far, std::size_t windows) {
     if (!tools_.progress) return;
     tools_.progress({stage, so_far.window_kl.size(), windows, "windows",
                      fmt::format("ppl {:.4f}, KL {:.4g}", std::exp(so_far.other.mean_nll()), so_far.mean_kl())});
   };
-  return EvaluateDivergence(model, baseline, model_.text, {options_.ctx, samples}, on_window);
+  auto result = EvaluateDivergence(model, baseline, model_.text, {options_.ctx, samples}, on_window);
+  if (result.ok() || !damaged_states_) return result;
+  states_.reset();
+  damaged_states_ = false;
+  std::error_code ignored;
+  std::filesystem::remove(StatesPath(options_, model_), ignored);
+  return Error{result.error().code, result.error().message + "; the file was deleted, run the command again"};
 }
 
 WindowFn QualityJobs::OnWindow(const std::string& label) const {

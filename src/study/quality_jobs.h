@@ -37,6 +37,7 @@ class QualityJobs {
   const ComparisonOptions& options_;
   const ComparisonTools& tools_;
   std::optional<HiddenStatesReader> states_;  // of the baseline
+  bool damaged_states_ = false;               // a window was not what its hash says
   std::unique_ptr<Weight> head_;              // of the baseline
 };
 

@@ -5,6 +5,7 @@
 #include <set>
 #include <system_error>
 
+#include "files/verify_folder.h"
 #include "quantize/quantize_model.h"
 #include "study/job_list.h"
 
@@ -20,6 +21,13 @@ Status EnsureModel(const ComparisonModel& model, const ComparisonOptions& option
   if (!row.is_made()) return {};
   const fs::path folder = RowModelPath(options, row);
   std::error_code code;
+  if (fs::exists(folder, code)) {
+    if (const auto whole = VerifyFolder(folder, tools.progress); !whole.ok()) {
+      if (whole.error().code == ErrorCode::kInterrupted) return whole.error();
+      tools.Say(fmt::format("warning: {}; the row is quantized again", whole.error().message));
+      fs::remove_all(folder, code);
+    }
+  }
   if (!fs::exists(folder, code)) {
     QuantizeOptions quantize;
     quantize.format = row.format;

@@ -13,8 +13,7 @@ namespace marlin {
 std::filesystem::path ModelPath(const ComparisonModel& model, const ComparisonOptions& options,
                                 const ComparisonRow& row);
 
-// Quantizes the row if its folder is not there; a folder that is there is whole. Fills in the sizes. Errors: those of
-// QuantizeModel.
+// Quantizes the row if its folder is not there, or damaged. Fills in the sizes. Errors: those of QuantizeModel.
 Status EnsureModel(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
                    const ComparisonRow& row, record::Size& size);
 

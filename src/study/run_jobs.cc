@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/file.h"
 #include "base/sha256.h"
 #include "study/mixed_rows.h"
 #include "study/quality_jobs.h"
@@ -24,6 +25,26 @@ constexpr std::chrono::milliseconds kPollEvery{300};
 constexpr std::size_t kNamedJobs = 5;  // in an error
 
 enum class Outcome { kDone, kRan, kWaiting, kFailed };
+
+constexpr std::string_view kFinished = ".finished";  // beside a file that may go
+
+void MarkFinished(const fs::path& path) {
+  std::error_code code;
+  if (fs::exists(path, code)) (void)WriteFileAtomic(path.string() + std::string(kFinished), "");
+}
+
+// Every file that some process marked.
+void RemoveFinished(const fs::path& folder) {
+  std::error_code code;
+  std::vector<fs::path> marks;
+  for (fs::directory_iterator it(folder, code); !code && it != fs::directory_iterator(); it.increment(code)) {
+    if (it->path().filename().string().ends_with(kFinished)) marks.push_back(it->path());
+  }
+  for (const fs::path& mark : marks) {
+    fs::remove(fs::path(mark).replace_extension(), code);
+    fs::remove(mark, code);
+  }
+}
 
 bool NeedsQuiet(const ClaimHolder& holder) { return holder.name.starts_with(NameOf(JobKind::kSpeed)); }
 
@@ -107,7 +128,7 @@ class JobRunner {
     if (code == ErrorCode::kInterrupted || code == ErrorCode::kResource) return status.error();
     if (!first_error_) first_error_ = status.error();
     failed_.push_back(job.name);
-    tools_.Say(fmt::format("failed: {}: {}", job.name, status.error().message));
+    if (choice_.id.empty()) tools_.Say(fmt::format("failed: {}: {}", job.name, status.error().message));
     return Outcome::kFailed;
   }
 
@@ -136,8 +157,7 @@ class JobRunner {
   }
 
   Outcome WaitFor(const Job& job, const ClaimHolder& holder) {
-    const std::string text =
-        fmt::format("waiting to run {}: {} is held by {}", job.name, holder.name, Describe(holder));
+    const std::string text = fmt::format("later: {}; {} is held by {}", job.name, holder.name, Describe(holder));
     if (text != said_) tools_.Say(text);
     said_ = text;
     return Outcome::kWaiting;
@@ -192,7 +212,7 @@ class JobRunner {
       case JobKind::kSpeed:
         quality_.reset();  // its memory is needed
         if (auto status = WaitForQuiet(); !status) return status;
-        return RunSpeedJob(model, options_, tools_, LargerOf(limits_, ReadLimits(options_)));
+        return RunSpeedJob(model, options_, tools_);
     }
     MARLIN_CHECK(false, "every kind is known");
   }
@@ -222,10 +242,9 @@ class JobRunner {
                                                    job.name, job.disk_bytes, options_.work.string(), space.available)};
   }
 
-  // What nobody needs any more: states and quantized models of finished models, and the folders if they are empty.
+  // What nobody needs any more: quantized models of finished models at once, hidden states when nobody works here, as
+  // another process may read them; and the folders if they are empty.
   void TidyUp() {
-    if (!ListClaims(ClaimsFolder(options_), choice_.claim_expiry).empty()) return;  // others still work here
-    SweepClaims(ClaimsFolder(options_), choice_.claim_expiry);
     std::error_code ignored;
     for (std::size_t m = 0; m < plan_.models.size(); ++m) {
       const ComparisonModel& model = plan_.models[m];
@@ -233,9 +252,12 @@ class JobRunner {
         return job.model != m || job.kind == JobKind::kLimits || IsDone(job, plan_, options_, tools_.text);
       });
       if (!all_done) continue;
-      fs::remove(StatesPath(options_, model), ignored);
+      MarkFinished(StatesPath(options_, model));
       for (const ComparisonRow& row : model.rows) DropModel(options_, row);
     }
+    if (!ListClaims(ClaimsFolder(options_), choice_.claim_expiry).empty()) return;  // others still work here
+    RemoveFinished(options_.work);
+    SweepClaims(ClaimsFolder(options_), choice_.claim_expiry);
     fs::remove(options_.work, ignored);  // fails where something is left
   }
 

@@ -11,6 +11,7 @@
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "bench/kernel_throughput.h"
+#include "bench/limits.h"
 #include "bench/model_throughput.h"
 #include "records/derive.h"
 #include "records/record_json.h"
@@ -38,9 +39,8 @@ struct TimedState {
 
 class SpeedJob {
  public:
-  SpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
-           const MachineLimits& limits)
-      : model_(model), options_(options), tools_(tools), limits_(limits) {}
+  SpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools)
+      : model_(model), options_(options), tools_(tools) {}
 
   Status Run() {
     for (const ComparisonRow& row : model_.rows) {
@@ -126,6 +126,7 @@ class SpeedJob {
     }
     std::vector<const Model*> pointers;
     for (const Model& model : models) pointers.push_back(&model);
+    MeasureLimitsAgain();
     const MachineState before = ObserveMachine();
     const auto timings = TimeModels(pointers, options_.timing, kPrefillTokens, tools_.progress);
     if (!timings) return timings.error();
@@ -275,9 +276,8 @@ class SpeedJob {
 
 }  // namespace
 
-Status RunSpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
-                   const MachineLimits& limits) {
-  return SpeedJob(model, options, tools, limits).Run();
+Status RunSpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools) {
+  return SpeedJob(model, options, tools).Run();
 }
 
 }  // namespace marlin

@@ -2,15 +2,13 @@
 #pragma once
 
 #include "base/result.h"
-#include "bench/limits.h"
 #include "study/comparison.h"
 
 namespace marlin {
 
 // Every stage writes its result to the row's record in the work folder; a run that was interrupted continues with the
 // first stage that is missing. Complete records move to the results folder. Rows are quantized again where their models
-// are gone. `limits`: what was measured before, may be empty. Errors: those of quantizing, loading and timing.
-Status RunSpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
-                   const MachineLimits& limits);
+// are gone. Errors: those of quantizing, loading and timing.
+Status RunSpeedJob(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools);
 
 }  // namespace marlin
