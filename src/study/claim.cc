@@ -49,7 +49,7 @@ std::string FirstLine(const char* path) {
 }
 
 // What process numbers belong to. Two machines that have one name differ in it, and two containers of one machine.
-std::string MachineId() {
+std::string ProcessSpace() {
   std::array<char, 256> space{};
   const ssize_t length = ::readlink("/proc/self/ns/pid", space.data(), space.size() - 1);
   std::string boot = FirstLine("/proc/sys/kernel/random/boot_id");
@@ -74,7 +74,7 @@ std::uint64_t StartOf(std::int64_t process) {
 
 ClaimHolder Myself(const std::string& name, std::chrono::seconds expiry) {
   const auto process = static_cast<std::int64_t>(::getpid());
-  return {name, HostName(), MachineId(), process, StartOf(process), UtcNow(), expiry.count()};
+  return {name, HostName(), ProcessSpace(), process, StartOf(process), UtcNow(), expiry.count()};
 }
 
 std::string ToJson(const ClaimHolder& x) {
@@ -191,7 +191,7 @@ Result<bool> MakeWhole(const fs::path& path, const std::string& text) {
 
 }  // namespace
 
-bool ClaimHolder::is_here() const { return machine == MachineId(); }
+bool ClaimHolder::is_here() const { return machine == ProcessSpace(); }
 
 bool ClaimHolder::is_own() const { return is_here() && process == static_cast<std::int64_t>(::getpid()); }
 

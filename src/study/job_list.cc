@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "records/keys.h"
 #include "study/job_estimates.h"
+#include "study/machine.h"
 #include "study/mixed_rows.h"
 #include "study/row_record.h"
 
@@ -109,9 +110,7 @@ bool IsBaselineDone(const ComparisonModel& model, const ComparisonOptions& optio
 }
 
 fs::path LimitsPath(const ComparisonOptions& options) {
-  const record::Machine& x = options.machine;
-  const std::string machine = fmt::format("{} {} {} {}", x.cpu, x.threads, x.isa, x.affinity);
-  return options.work / fmt::format("limits-{}.json", Sha256Hex(machine).substr(0, kIdDigits));
+  return options.work / fmt::format("limits-{}.json", MachineId(options.machine));
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <sys/sysctl.h>
 #endif
 
+#include "base/sha256.h"
 #include "base/thread_pool.h"
 
 namespace marlin {
@@ -89,6 +90,10 @@ record::Machine DescribeMachine(int threads) {
   machine.os = OperatingSystem();
   machine.affinity = Affinity();
   return machine;
+}
+
+std::string MachineId(const record::Machine& x) {
+  return Sha256Hex(fmt::format("{} {} {} {}", x.cpu, x.threads, x.isa, x.affinity)).substr(0, 12);
 }
 
 MachineState ObserveMachine() {

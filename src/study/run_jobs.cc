@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "base/file.h"
-#include "base/sha256.h"
+#include "study/machine.h"
 #include "study/mixed_rows.h"
 #include "study/quality_jobs.h"
 #include "study/row_model.h"
@@ -26,11 +26,14 @@ constexpr std::size_t kNamedJobs = 5;  // in an error
 
 enum class Outcome { kDone, kRan, kWaiting, kFailed };
 
-constexpr std::string_view kFinished = ".finished";  // beside a file that may go
+constexpr std::string_view kFinished = ".finished";
+
+// The file beside another one that says that this may go.
+fs::path FinishedMark(const fs::path& path) { return path.string() + std::string(kFinished); }
 
 void MarkFinished(const fs::path& path) {
   std::error_code code;
-  if (fs::exists(path, code)) (void)WriteFileAtomic(path.string() + std::string(kFinished), "");
+  if (fs::exists(path, code)) (void)WriteFileAtomic(FinishedMark(path), "");
 }
 
 // Every file that some process marked.
@@ -64,6 +67,10 @@ class JobRunner {
   Status Run() {
     const std::size_t one = FindJob(jobs_, choice_.id);
     if (!choice_.id.empty() && one == jobs_.size()) return NoSuchJob();
+    for (const ComparisonModel& model : plan_.models) {
+      std::error_code ignored;  // states of an earlier sweep are needed again
+      fs::remove(FinishedMark(StatesPath(options_, model)), ignored);
+    }
     for (;;) {
       bool ran = false;
       bool waiting = false;
@@ -297,11 +304,9 @@ class JobRunner {
 fs::path ClaimsFolder(const ComparisonOptions& options) { return options.work / "claims"; }
 
 std::string ClaimName(const Job& job, const ComparisonOptions& options) {
-  std::string name = fmt::format("{}-{}", NameOf(job.kind), job.id);
-  if (job.kind != JobKind::kLimits && job.kind != JobKind::kSpeed) return name;
-  const record::Machine& x = options.machine;
-  const std::string machine = fmt::format("{} {} {} {}", x.cpu, x.threads, x.isa, x.affinity);
-  return name + "-" + Sha256Hex(machine).substr(0, 8);
+  const std::string name = fmt::format("{}-{}", NameOf(job.kind), job.id);
+  const bool of_machine = job.kind == JobKind::kLimits || job.kind == JobKind::kSpeed;
+  return of_machine ? name + "-" + MachineId(options.machine) : name;
 }
 
 Status RunJobs(ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,
