@@ -20,9 +20,12 @@ void WorsenRecords(const fs::path& folder, double factor) {
   for (const auto& entry : fs::directory_iterator(kResults)) {
     if (entry.path().extension() != ".json") continue;
     json record = json::parse(*ReadFile(entry.path()));
-    for (const char* field : {"summary", "divergence", "noise_floor"}) record.erase(field);
-    const double nats = std::log(factor) * record["perplexity"]["scored_per_window"].get<double>();
-    for (json& sum : record["perplexity"]["window_nll"]) sum = sum.get<double>() + nats;
+    if (!record["noise_floor"].is_null()) continue;
+    for (const char* field : {"summary", "divergence"}) record.erase(field);
+    if (json& perplexity = record["perplexity"]; !perplexity.is_null()) {
+      const double nats = std::log(factor) * perplexity["scored_per_window"].get<double>();
+      for (json& sum : perplexity["window_nll"]) sum = sum.get<double>() + nats;
+    }
     ASSERT_TRUE(WriteFileAtomic(folder / entry.path().filename(), record.dump()).ok());
   }
 }

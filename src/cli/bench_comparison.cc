@@ -346,6 +346,22 @@ std::string Ending(const ComparisonPlan& plan, const ComparisonOptions& options,
   return fmt::format("done; next: metal-marlin report generate {}", options.results.string());
 }
 
+Status SayResults(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text,
+                  const JobChoice& choice, Console& console) {
+  const auto measured = ResultsJson(plan, options.results);
+  if (!measured) return measured.error();
+  console.Data(*measured);
+  console.Say(Ending(plan, options, text, choice));
+  return {};
+}
+
+// The backend that makes weights: the same without rounding.
+BackendOptions MakerOptions(BackendOptions options) {
+  options.activations = kExactActivations;
+  if (ActivationOf(options.kernel) != kExactActivations) options.kernel.clear();
+  return options;
+}
+
 Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   if (auto status = CheckResults(options.results); !status) return status;
@@ -354,10 +370,7 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   if (!choice) return choice.error();
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  BackendOptions exact = options.backend;
-  exact.activations = kExactActivations;
-  if (ActivationOf(exact.kernel) != kExactActivations) exact.kernel.clear();
-  auto maker = MakeBackend(exact, invocation.common.threads);
+  auto maker = MakeBackend(MakerOptions(options.backend), invocation.common.threads);
   if (!maker) return maker.error();
   auto comparison = MakeOptions(options, invocation, **backend, **maker);
   if (!comparison) return comparison.error();
@@ -394,11 +407,7 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
                         console.progress(),
                         [&](const std::string& line) { console.Say(line); }};
   if (auto status = RunJobs(*plan, *comparison, tools, limits, *choice); !status) return status;
-  const auto measured = ResultsJson(*plan, comparison->results);
-  if (!measured) return measured.error();
-  console.Data(*measured);
-  console.Say(Ending(*plan, *comparison, *text, *choice));
-  return {};
+  return SayResults(*plan, *comparison, *text, *choice, console);
 }
 
 Status RunComparisonVerb(const BenchComparisonArguments& options, Invocation& invocation) {
@@ -411,9 +420,9 @@ Status RunComparisonVerb(const BenchComparisonArguments& options, Invocation& in
 
 void RegisterBenchComparison(Verb bench) {
   auto options = std::make_shared<BenchComparisonArguments>();
-  Verb verb =
-      bench.AddVerb("comparison", "Measure the baseline and every configuration of each model; one record per row",
-                    "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
+  Verb verb = bench.AddVerb(
+      "comparison", "Measure the baseline and every configuration of each model; writes records of quality and speed",
+      "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
   verb.Add("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated").Required();
   verb.Add("-c,--config", options->configs,
            fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: a format per layer, "
