@@ -348,9 +348,11 @@ std::string Ending(const ComparisonPlan& plan, const ComparisonOptions& options,
 
 Status SayResults(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text,
                   const JobChoice& choice, Console& console) {
-  const auto measured = ResultsJson(plan, options.results);
-  if (!measured) return measured.error();
-  console.Data(*measured);
+  if (console.json()) {
+    const auto measured = ResultsJson(plan, options.results);
+    if (!measured) return measured.error();
+    console.Data(*measured);
+  }
   console.Say(Ending(plan, options, text, choice));
   return {};
 }

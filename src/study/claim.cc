@@ -78,8 +78,8 @@ ClaimHolder Myself(const std::string& name, std::chrono::seconds expiry) {
 }
 
 std::string ToJson(const ClaimHolder& x) {
-  return nlohmann::ordered_json{
-      {"host", x.host}, {"machine", x.machine}, {"process", x.process}, {"start", x.start}, {"since", x.since}}
+  return nlohmann::ordered_json{{"host", x.host},   {"machine", x.machine}, {"process", x.process},
+                                {"start", x.start}, {"since", x.since},     {"expiry", x.expiry}}
       .dump();
 }
 

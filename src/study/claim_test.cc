@@ -136,6 +136,7 @@ TEST_F(Claims, AnotherMachineOfTheSameNameKeepsItsClaimUntilItExpires) {
 TEST_F(Claims, TheExpiryIsThatOfTheHolder) {
   json holder = OwnHolder();
   holder["machine"] = "another boot";
+  EXPECT_EQ(holder["expiry"], kMinute.count()) << "a claim states it";
   holder["expiry"] = 600;
   Leave("job.1", holder, 100);
   EXPECT_FALSE(Take("job", kMinute).held());
