@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "formats/encoded_matrix.h"
@@ -30,11 +31,13 @@ class Weight : public DeviceObject {
 };
 
 // Keys and values of one sequence, for all layers, as the backend's attention reads them.
-struct CacheShape {
-  std::size_t layers = 0;
-  std::size_t context = 0;  // positions
+struct CacheLayer {
   std::size_t kv_heads = 0;
   std::size_t head_dim = 0;
+};
+struct CacheShape {
+  std::size_t context = 0;  // positions
+  std::vector<CacheLayer> layers;
 };
 class KvCache : public DeviceObject {
  public:
@@ -62,8 +65,9 @@ inline constexpr std::size_t kMaxHeadDim = 512;
 struct RopeArgs {
   DeviceTensor x;  // [m, heads * head_dim], in and out
   std::size_t head_dim = 0;
-  DeviceTensor cos, sin;   // [context, head_dim / 2], a row for every position
-  DeviceTensor positions;  // [m, 1]
+  DeviceTensor cos, sin;    // [context, pairs], a row for every position; the first 2 * pairs of each head turn
+  DeviceTensor positions;   // [m, 1]
+  bool neighbours = false;  // pair i is (2 i, 2 i + 1) instead of (i, i + pairs)
 };
 
 struct AppendArgs {
@@ -80,14 +84,21 @@ struct AttentionArgs {
   std::size_t heads = 0;   // a multiple of the cache's kv_heads
   DeviceTensor positions;  // [m, 1], each one more than the one before; a row attends to 0 .. its own
   float scale = 0;         // usually 1 / sqrt(head_dim)
+  std::size_t window = 0;  // a row attends to its own position and the window - 1 before it; 0 = to all before it
+  float softcap = 0;       // scores become softcap * tanh(score / softcap) before the softmax; 0 = they stay
 };
 
-// y = x / sqrt(mean(x^2) + eps) * weight, row by row.
-struct RmsNormArgs {
+// Row by row: kRms: y = x / sqrt(mean(x^2) + eps) * weight; kLayer: y = (x - mean(x)) / sqrt(variance(x) + eps) *
+// weight + bias.
+enum class NormKind { kRms, kLayer };
+
+struct NormArgs {
   DeviceTensor x;
-  DeviceTensor weight;  // [1, x.cols]
+  DeviceTensor weight;  // [1, x.cols]; without a buffer all are 1
   float eps = 0;
   DeviceTensor y;  // as x; may be x
+  NormKind kind = NormKind::kRms;
+  DeviceTensor bias;  // [1, x.cols]; without a buffer there is none; of kLayer only
 };
 
 class Backend : public Device {
@@ -108,30 +119,39 @@ class Backend : public Device {
   virtual void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                       const DeviceTensor& x, std::span<const DeviceTensor> outs) = 0;
 
-  virtual void RmsNorm(const RmsNormArgs& norm) = 0;
+  virtual void Norm(const NormArgs& norm) = 0;
 
-  // RmsNorm, then Matmul with its y: the same bits, perhaps faster.
-  virtual void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
+  // Norm, then Matmul with its y: the same bits, perhaps faster.
+  virtual void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights,
                           std::span<const DeviceTensor> biases, std::span<const DeviceTensor> outs) {
-    RmsNorm(norm);
+    Norm(norm);
     Matmul(weights, biases, norm.y, outs);
   }
 
-  // Rotates in place, halves layout: pair (i, i + head_dim / 2) of every head by the angle of its position.
+  // Rotates in place every pair of every head by the angle of its position.
   virtual void Rope(const RopeArgs& args) = 0;
 
   // Puts keys and values at their positions of a layer. A cache may round them to fp16 where products round activations
   // too.
   virtual void Append(const AppendArgs& args) = 0;
 
-  // Causal softmax attention; out [m, heads * head_dim].
+  // Causal softmax attention; out [m, heads * head_dim] of the layer's head_dim.
   virtual void Attention(const AttentionArgs& args, const DeviceTensor& out) = 0;
 
   // gate = activation(gate) * up
   virtual void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) = 0;
 
-  // x += y
-  virtual void Add(const DeviceTensor& x, const DeviceTensor& y) = 0;
+  // x = activation(x)
+  virtual void Activate(Activation activation, const DeviceTensor& x) = 0;
+
+  // x += factor * y
+  virtual void Add(const DeviceTensor& x, const DeviceTensor& y, float factor = 1) = 0;
+
+  // x *= factor
+  virtual void Scale(const DeviceTensor& x, float factor) = 0;
+
+  // x = cap * tanh(x / cap)
+  virtual void SoftCap(const DeviceTensor& x, float cap) = 0;
 
   // nll[i] = log(sum_j exp(logits[i, j])) - logits[i, targets[i]], in nats; sums in double. A row with a NaN or +inf
   // gives NaN. targets: int32 [m, 1]. nll: fp64 [m, 1].
