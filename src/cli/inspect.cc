@@ -67,7 +67,7 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
   for (const Tensor& tensor : checkpoint.tensors) {
     Counted& counted = types[std::string(Info(tensor.dtype).name)];
     counted.tensors += 1;
-    counted.bytes += tensor.bytes.size();
+    counted.bytes += tensor.byte_size();
     counted.elements += tensor.elements();
   }
   return types;
@@ -77,7 +77,7 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
 std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
   if (!IsQuantizedSource(checkpoint)) return std::nullopt;
   std::uint64_t bytes = 0;
-  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.bytes.size();
+  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.byte_size();
   return bytes;
 }
 
@@ -195,7 +195,7 @@ json ToJson(const Checkpoint& checkpoint, const Description& description, const 
     document["tensors"].push_back({{"name", tensor.name},
                                    {"type", Info(tensor.dtype).name},
                                    {"shape", tensor.shape},
-                                   {"bytes", tensor.bytes.size()}});
+                                   {"bytes", tensor.byte_size()}});
   }
   return document;
 }

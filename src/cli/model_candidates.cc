@@ -37,7 +37,7 @@ Result<std::vector<const FormatRow*>> ParseConfigs(const CandidateOptions& optio
 
 std::uint64_t TensorBytes(const Checkpoint& checkpoint) {
   std::uint64_t bytes = 0;
-  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.bytes.size();
+  for (const Tensor& tensor : checkpoint.tensors) bytes += tensor.byte_size();
   return bytes;
 }
 

@@ -254,18 +254,22 @@ Result<const Tensor*> Checkpoint::Get(std::string_view tensor_name) const {
   return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", path.string(), tensor_name)};
 }
 
+void Checkpoint::Replace(std::vector<Tensor> all) {
+  tensors = std::move(all);
+  index.clear();
+  for (std::size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
+}
+
 void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
   std::vector<Tensor> kept;
-  index.clear();
   for (Tensor& tensor : tensors) {
     if (leave_out(tensor)) {
       left_out.push_back(tensor.name);
-      continue;
+    } else {
+      kept.push_back(std::move(tensor));
     }
-    index.emplace(tensor.name, kept.size());
-    kept.push_back(std::move(tensor));
   }
-  tensors = std::move(kept);
+  Replace(std::move(kept));
 }
 
 Result<Checkpoint> OpenCheckpoint(const fs::path& path, AcceptedNames accepted) {

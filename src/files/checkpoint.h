@@ -38,6 +38,7 @@ struct Checkpoint {
   const Tensor* Find(std::string_view tensor_name) const;
   // Errors: kInput (missing: names file and tensor).
   Result<const Tensor*> Get(std::string_view tensor_name) const;
+  void Replace(std::vector<Tensor> all);
   // Takes out the tensors for which `leave_out` holds.
   void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
 };

@@ -23,7 +23,7 @@ enum class Biased { kNever, kAttention, kMlp };
 // How the values of a GGUF file differ from those of Hugging Face. gguf_to_hf.cc undoes it.
 enum class Transform {
   kNone,
-  kInterleavedQueries,  // rows as RowOrder describes them, for as many heads as there are queries
+  kInterleavedQueries,  // Stored::rotary_heads, for as many heads as there are queries
   kInterleavedKeys,     // the same for keys
 };
 

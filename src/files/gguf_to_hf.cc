@@ -199,7 +199,7 @@ Status TranslateRopeScaling(const GgufFile& gguf, const GgufFamily& family, json
   return {};
 }
 
-// Rows in the order of RowOrder, for the heads that the configuration has under `key`.
+// The rows of rotary heads, for the heads that the configuration has under `key`.
 Status UndoInterleaving(const GgufFile& gguf, const json& config, const char* key, std::string_view stored_name,
                         Tensor& tensor) {
   const auto heads = Count(gguf, config, key);
@@ -208,7 +208,7 @@ Status UndoInterleaving(const GgufFile& gguf, const json& config, const char* ke
     return Bad(gguf, fmt::format("tensor {} has {} rows, which are not {} heads of an even size",
                                  Printable(stored_name), tensor.shape.empty() ? 1 : tensor.shape.front(), *heads));
   }
-  tensor.row_order.rotary_heads = *heads;
+  tensor.stored.rotary_heads = *heads;
   return {};
 }
 

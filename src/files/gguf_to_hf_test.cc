@@ -108,7 +108,7 @@ TEST_F(GgufToHf, NamesAndRowOrder) {
     ASSERT_EQ(view->tensors.size(), want.size());
     for (std::size_t i = 0; i < want.size(); ++i) {
       EXPECT_EQ(view->tensors[i].name, want[i].first);
-      EXPECT_EQ(view->tensors[i].row_order.rotary_heads, llama ? want[i].second : 0) << want[i].first;
+      EXPECT_EQ(view->tensors[i].stored.rotary_heads, llama ? want[i].second : 0) << want[i].first;
     }
     EXPECT_EQ(view->config["tie_word_embeddings"], false);
     EXPECT_EQ(view->config["attention_bias"], true);
@@ -123,7 +123,7 @@ TEST_F(GgufToHf, Qwen3HasNormsOfHeadsAndNoBiases) {
   builder.Floats("blk.0.attn_q_norm.weight", {6}, Ramp(6)).Floats("blk.0.attn_k_norm.weight", {6}, Ramp(6));
   const auto view = Translate(builder);
   ASSERT_TRUE(view.ok()) << view.error().message;
-  EXPECT_EQ(view->tensors[1].row_order.rotary_heads, 0u);
+  EXPECT_EQ(view->tensors[1].stored.rotary_heads, 0u);
   EXPECT_EQ(view->tensors[2].name, "model.layers.0.self_attn.q_norm.weight");
   EXPECT_EQ(view->tensors[3].name, "model.layers.0.self_attn.k_norm.weight");
   EXPECT_EQ(view->config["architectures"][0], "Qwen3ForCausalLM");

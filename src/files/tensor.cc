@@ -76,13 +76,33 @@ const DTypeInfo* FindDType(std::string_view name) {
   return found == kDTypes.end() ? nullptr : &*found;
 }
 
-std::size_t StoredRow(RowOrder order, std::size_t rows, std::size_t row) {
-  if (order.rotary_heads == 0) return row;
-  const std::size_t head_rows = rows / order.rotary_heads;
+namespace {
+
+// The first axis; of a vector its elements.
+std::size_t OwnRows(const Tensor& tensor) { return tensor.shape.size() < 2 ? tensor.elements() : tensor.rows(); }
+std::size_t AllRows(const Tensor& tensor) {
+  return tensor.stored.rows.run == 0 ? OwnRows(tensor) : tensor.stored.all_rows;
+}
+
+}  // namespace
+
+std::size_t Tensor::StoredRow(std::size_t row) const {
+  row = stored.rows.At(row);
+  if (stored.rotary_heads == 0) return row;
+  const std::size_t head_rows = AllRows(*this) / stored.rotary_heads;
   const std::size_t in_head = row % head_rows;
   const std::size_t half = in_head / (head_rows / 2);
   const std::size_t pair = in_head % (head_rows / 2);
   return row - in_head + 2 * pair + half;
+}
+
+bool Tensor::IsPlain() const {
+  return stored.rows.run == 0 && !stored.transposed && stored.rotary_heads == 0 && stored.added == 0;
+}
+
+std::size_t Tensor::byte_size() const {
+  const DTypeInfo& info = Info(dtype);
+  return elements() / info.block_elements * info.block_bytes;
 }
 
 std::size_t Tensor::elements() const {
@@ -124,6 +144,46 @@ Result<std::size_t> ByteSize(DType dtype, std::span<const std::size_t> shape, st
   return static_cast<std::size_t>(empty ? 0 : bytes);
 }
 
+namespace {
+
+std::size_t BytesOf(const DTypeInfo& info, std::size_t elements) {
+  return elements / info.block_elements * info.block_bytes;
+}
+
+void DecodeVector(const Tensor& tensor, std::span<float> out) {
+  const DTypeInfo& info = Info(tensor.dtype);
+  const std::size_t all = AllRows(tensor);
+  MARLIN_CHECK(tensor.bytes.size() == BytesOf(info, all), "bytes of the vector");
+  if (tensor.stored.rows.run == 0 && tensor.stored.rotary_heads == 0) {
+    return DecodeElements(tensor.dtype, tensor.bytes, out);
+  }
+  std::vector<float> stored(all);
+  DecodeElements(tensor.dtype, tensor.bytes, stored);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = stored[tensor.StoredRow(i)];
+}
+
+// Stored [cols, all_rows]. The rows of one stored column that are neighbours are read together.
+void DecodeTransposed(const Tensor& tensor, std::size_t begin, MatrixView<float> out) {
+  const DTypeInfo& info = Info(tensor.dtype);
+  const std::size_t all = AllRows(tensor);
+  MARLIN_CHECK(info.block_elements == 1 && tensor.bytes.size() == BytesOf(info, all * tensor.cols()),
+               "bytes of the transposed tensor");
+  std::vector<float> together(out.rows);
+  for (std::size_t r = 0; r < out.rows;) {
+    const std::size_t first = tensor.StoredRow(begin + r);
+    std::size_t count = 1;
+    while (r + count < out.rows && tensor.StoredRow(begin + r + count) == first + count) ++count;
+    for (std::size_t c = 0; c < tensor.cols(); ++c) {
+      const auto bytes = tensor.bytes.subspan((c * all + first) * info.block_bytes, count * info.block_bytes);
+      DecodeElements(tensor.dtype, bytes, std::span(together).first(count));
+      for (std::size_t i = 0; i < count; ++i) out.Row(r + i)[c] = together[i];
+    }
+    r += count;
+  }
+}
+
+}  // namespace
+
 Status DecodeRows(const Tensor& tensor, std::size_t begin, MatrixView<float> out) {
   const DTypeInfo& info = Info(tensor.dtype);
   if (!info.is_weight) {
@@ -132,18 +192,21 @@ Status DecodeRows(const Tensor& tensor, std::size_t begin, MatrixView<float> out
   }
   MARLIN_CHECK(out.cols == tensor.cols(), "row length");
   MARLIN_CHECK(begin <= tensor.rows() && out.rows <= tensor.rows() - begin, "rows inside the tensor");
-  const std::size_t row_bytes = tensor.cols() / info.block_elements * info.block_bytes;
-  MARLIN_CHECK(tensor.bytes.size() == tensor.rows() * row_bytes, "bytes of the tensor");
-
-  for (std::size_t r = 0; r < out.rows; ++r) {
-    const bool is_vector = tensor.shape.size() < 2;
-    const std::size_t row = is_vector ? begin + r : StoredRow(tensor.row_order, tensor.rows(), begin + r);
-    DecodeElements(tensor.dtype, tensor.bytes.subspan(row * row_bytes, row_bytes), out.Row(r));
-    if (is_vector && tensor.row_order.rotary_heads != 0) {
-      const std::vector<float> stored(out.Row(r).begin(), out.Row(r).end());
-      for (std::size_t i = 0; i < stored.size(); ++i)
-        out.Row(r)[i] = stored[StoredRow(tensor.row_order, stored.size(), i)];
+  if (tensor.shape.size() < 2) {
+    if (out.rows > 0) DecodeVector(tensor, out.Row(0));
+  } else if (tensor.stored.transposed) {
+    DecodeTransposed(tensor, begin, out);
+  } else {
+    const std::size_t row_bytes = BytesOf(info, tensor.cols());
+    MARLIN_CHECK(tensor.bytes.size() == AllRows(tensor) * row_bytes, "bytes of the tensor");
+    for (std::size_t r = 0; r < out.rows; ++r) {
+      const std::size_t row = tensor.StoredRow(begin + r);
+      DecodeElements(tensor.dtype, tensor.bytes.subspan(row * row_bytes, row_bytes), out.Row(r));
     }
+  }
+  if (tensor.stored.added == 0) return {};
+  for (std::size_t r = 0; r < out.rows; ++r) {
+    for (float& value : out.Row(r)) value -= tensor.stored.added;
   }
   return {};
 }

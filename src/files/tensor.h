@@ -52,24 +52,41 @@ const DTypeInfo& Info(DType dtype);
 // By the spelling of the file formats; nullptr when this program does not know it.
 const DTypeInfo* FindDType(std::string_view name);
 
-// Rows that a file stores in another order than Hugging Face does. GGUF files of the llama family interleave the two
-// halves of every rotary head: stored row h*d + 2*i + j holds row h*d + j*d/2 + i (d = rows per head, j = 0, 1).
-// Rows are the first axis here: a vector (a bias) is reordered element by element.
-struct RowOrder {
-  std::size_t rotary_heads = 0;  // 0 = as stored; otherwise 2 * rotary_heads divides the first axis
+// Some rows of a tensor, in an order: row r is row first + r / run * stride + r % run. So the queries of heads that are
+// stored as (query, key, value) of one head after the other are {0, head_dim, 3 * head_dim}.
+struct RowRange {
+  std::size_t first = 0;
+  std::size_t run = 0;  // 0: all rows as they are
+  std::size_t stride = 0;
+
+  std::size_t At(std::size_t r) const { return run == 0 ? r : first + r / run * stride + r % run; }
 };
 
-// Position of row `row` of `rows` in the file.
-std::size_t StoredRow(RowOrder order, std::size_t rows, std::size_t row);
+// How the bytes of a file hold a tensor, where they are not its rows one after the other. Rows are the first axis;
+// those of a vector (a bias) are its elements.
+struct Stored {
+  RowRange rows;             // the tensor is a part of what is stored, which has `all_rows` rows
+  std::size_t all_rows = 0;  // of a part only
+  bool transposed = false;   // the bytes hold [cols, all_rows]; not of block types
+  // GGUF files of the llama family interleave the two halves of every rotary head: stored row h*d + 2*i + j holds row
+  // h*d + j*d/2 + i (d = rows per head, j = 0, 1). 0 = as stored; otherwise 2 * rotary_heads divides the stored rows.
+  std::size_t rotary_heads = 0;
+  float added = 0;  // the bytes hold each number + this
+};
 
 struct Tensor {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<std::size_t> shape;       // slowest axis first; empty = scalar
-  std::span<const std::uint8_t> bytes;  // exactly ByteSize(dtype, shape)
-  RowOrder row_order;
+  std::span<const std::uint8_t> bytes;  // of all that is stored: exactly ByteSize of the dtype and the stored shape
+  Stored stored;
 
   std::size_t elements() const;
+  std::size_t byte_size() const;  // its own share of the bytes
+  // Whether the bytes are its rows one after the other.
+  bool IsPlain() const;
+  // Position of row `row` among the stored rows.
+  std::size_t StoredRow(std::size_t row) const;
   // A tensor as a matrix: the last axis is cols, all others together are rows (a vector is one row).
   std::size_t rows() const;
   std::size_t cols() const;
@@ -78,9 +95,9 @@ struct Tensor {
 // Bytes of a tensor, or an error when the product overflows or a row is not whole blocks. `what` names it in messages.
 Result<std::size_t> ByteSize(DType dtype, std::span<const std::size_t> shape, std::string_view what);
 
-// Rows [begin, begin + out.rows) in Hugging Face order, decoded to fp32: out [rows, cols]. The range lies inside the
-// tensor. F64 is rounded; everything else is exact or as its definition rounds.
-// Block types follow ggml's definition bit for bit. Errors: kUnsupported for integer dtypes.
+// Rows [begin, begin + out.rows) of the tensor, decoded to fp32: out [rows, cols]. The range lies inside the tensor.
+// F64 is rounded; everything else is exact or as its definition rounds. Block types follow ggml's definition bit for
+// bit. Errors: kUnsupported for integer dtypes.
 Status DecodeRows(const Tensor& tensor, std::size_t begin, MatrixView<float> out);
 
 }  // namespace marlin

@@ -110,11 +110,11 @@ TEST(Tensor, RotaryRowsComeBackInHuggingFaceOrder) {
 
   Tensor matrix = Make<float>(DType::kF32, {kRows, 1}, stored);
   EXPECT_EQ(All(matrix), stored) << "without an order nothing moves";
-  matrix.row_order.rotary_heads = kHeads;
+  matrix.stored.rotary_heads = kHeads;
   EXPECT_EQ(All(matrix), in_order);
 
   Tensor bias = Make<float>(DType::kF32, {kRows}, stored);
-  bias.row_order.rotary_heads = kHeads;
+  bias.stored.rotary_heads = kHeads;
   EXPECT_EQ(All(bias), in_order);
 
   std::vector<float> one(1);

@@ -10,30 +10,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::array kKeys = {
-    // Used (families/, rope_config.cc, quantized_layout.cc).
+    // Read outside the families (family.cc, quantized_layout.cc, text_model.cc, text/).
     KnownKey{"architectures"},
     KnownKey{"model_type"},
-    KnownKey{"vocab_size"},
-    KnownKey{"hidden_size"},
-    KnownKey{"num_hidden_layers"},
-    KnownKey{"num_attention_heads"},
-    KnownKey{"num_key_value_heads"},
-    KnownKey{"head_dim"},
-    KnownKey{"intermediate_size"},
-    KnownKey{"max_position_embeddings"},
-    KnownKey{"rms_norm_eps"},
-    KnownKey{"hidden_act"},
-    KnownKey{"tie_word_embeddings"},
-    KnownKey{"attention_bias"},
-    KnownKey{"mlp_bias"},
-    KnownKey{"metal_marlin_biases"},
-    KnownKey{"rope_theta"},
-    KnownKey{"rope_scaling"},
-    KnownKey{"rope_parameters"},
-    KnownKey{"partial_rotary_factor"},
-    KnownKey{"sliding_window"},
-    KnownKey{"use_sliding_window"},
-    KnownKey{"max_window_layers"},
     KnownKey{"quantization_config"},
     KnownKey{"bos_token_id"},
     KnownKey{"eos_token_id"},
@@ -142,6 +121,11 @@ constexpr std::array kKeys = {
     KnownKey{"tie_encoder_decoder", &kFalse},
     KnownKey{"cross_attention_hidden_size", &kZero},
     KnownKey{"pruned_heads", &kEmpty},
+    KnownKey{"attention_bias", &kFalse},
+    KnownKey{"mlp_bias", &kFalse},
+    KnownKey{"use_sliding_window", &kFalse},
+    KnownKey{"max_window_layers"},
+    KnownKey{"partial_rotary_factor", &kOne},
     KnownKey{"rope_interleaved", &kFalse},
     KnownKey{"rope_traditional", &kFalse},
     KnownKey{"rotary_pct", &kOne},
@@ -166,9 +150,10 @@ constexpr std::array kKeys = {
 
 }  // namespace
 
-Status CheckConfigKeys(const json& config, std::string_view where, AcceptedNames& accepted) {
+Status CheckConfigKeys(const json& config, const std::set<std::string, std::less<>>& read, std::string_view where,
+                       AcceptedNames& accepted) {
   for (const auto& [key, value] : config.items()) {
-    if (value.is_null()) continue;
+    if (value.is_null() || read.contains(key)) continue;
     if (auto status = CheckKey(FindKnownKey(kKeys, key), key, value, where, accepted); !status) return status;
   }
   return {};

@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "base/result.h"
+#include "files/tensor.h"
 #include "kernels/backend.h"
 
 namespace marlin {
@@ -18,16 +20,6 @@ namespace marlin {
 struct StoredTensor {
   std::string name;
   std::vector<std::size_t> shape;  // slowest axis first
-};
-
-// Which rows of a stored tensor, and in which order: row r is row first + r / run * stride + r % run. So the queries of
-// heads that are stored as (query, key, value) of one head after the other are {0, head_dim, 3 * head_dim}.
-struct RowRange {
-  std::size_t first = 0;
-  std::size_t run = 0;
-  std::size_t stride = 0;
-
-  std::size_t At(std::size_t r) const { return first + r / run * stride + r % run; }
 };
 
 // A part of a stored tensor. Of a vector, rows are elements.
@@ -57,8 +49,6 @@ struct Vector {
   std::size_t size = 0;
   Source source;
 };
-
-enum class NormKind { kRms, kLayer };
 
 // y = normed x * weight (+ bias). Indexes of vectors.
 struct Norm {
@@ -90,11 +80,22 @@ struct Input {
   std::optional<std::size_t> expert;  // only the tokens that the router sends there
 };
 
+// How pairs turn with their position.
+struct RopeScaling {
+  std::vector<float> frequencies;       // [dims / 2] radians per position; empty in a family that is not run
+  std::vector<float> long_frequencies;  // the same in a sequence of more than short_context positions; empty: the same
+  std::size_t short_context = 0;
+  float magnitude = 1;  // what turns is scaled by this
+  // Queries at position p are scaled by 1 + query_growth * log(1 + floor(p / query_context)).
+  float query_growth = 0;
+  std::size_t query_context = 1;
+};
+
 // Positions by rotation: pair i of a head turns by position * frequencies[i].
 struct Rope {
-  std::size_t dims = 0;            // of a head, the first ones; the others stay
-  bool neighbours = false;         // pairs (2 i, 2 i + 1) instead of (i, i + dims / 2)
-  std::vector<float> frequencies;  // [dims / 2] radians per position; empty in a family that is not run
+  std::size_t dims = 0;     // of a head, the first ones; the others stay
+  bool neighbours = false;  // pairs (2 i, 2 i + 1) instead of (i, i + dims / 2)
+  RopeScaling scaling;
 };
 
 // Indexes of matrices, norms and vectors of the block.
@@ -107,11 +108,12 @@ struct Attention {
   std::optional<std::size_t> v;  // none beside k: the values are the keys before their norm
   std::size_t o = 0;
   std::optional<std::size_t> gate;                    // its sigmoid scales what o reads
-  std::optional<std::size_t> q_norm, k_norm, v_norm;  // of each head
+  std::optional<std::size_t> q_norm, k_norm, v_norm;  // of each head, or of all heads together: its size says
   std::optional<std::size_t> sinks;                   // [heads]: a further score that no value belongs to
   std::optional<std::size_t> rope;                    // in Description::ropes
   std::optional<std::size_t> window;                  // positions that a token sees; none: all
   float scale = 0;
+  float softcap = 0;      // scores become softcap * tanh(score / softcap); 0: they stay
   std::size_t cache = 0;  // blocks with the same number share keys and values
 };
 
@@ -174,6 +176,9 @@ struct TokenInput {
 };
 
 struct Parts {
+  // What is added to the elements of a vector of the files: 1 to the weight of a norm that holds weight - 1.
+  float AddedTo(std::size_t vector) const;
+
   std::vector<Matrix> matrices;
   std::vector<Vector> vectors;
   std::vector<Norm> norms;
@@ -192,11 +197,19 @@ struct Block : Parts {
   std::vector<Input> inputs;  // in the order in which they are computed
   std::variant<Attention, LatentAttention, DeltaNet> mixer;
   std::variant<FeedForward, Experts> feed_forward;
-  std::size_t mixer_norm = 0, feed_forward_norm = 0;           // of the hidden state, before the part
+  std::optional<std::size_t> mixer_norm, feed_forward_norm;    // of the hidden state, before the part; none: it is read
   std::optional<std::size_t> after_mixer, after_feed_forward;  // norms of what a part adds
+  float added_scale = 1;                                       // of what a part adds
   bool parallel = false;                                       // both parts read the block's own input
   std::optional<TokenInput> token_input;
   std::optional<std::size_t> scalar;  // vector [1] that scales the block's output
+};
+
+// A tensor that the files may hold as a part of another one.
+struct SplitTensor {
+  std::size_t tensor = 0;  // in Description::tensors
+  StoredTensor stored;     // the whole
+  Source source;           // the part of it; its index of a tensor has no meaning
 };
 
 // Its own parts are those around the blocks.
@@ -204,8 +217,11 @@ struct Description : Parts {
   std::string architecture;  // "LlamaForCausalLM"
   std::size_t vocab_size = 0;
   std::size_t hidden_size = 0;
-  std::size_t max_context = 0;  // positions the model was trained for
+  std::size_t max_context = 0;                   // positions the model was trained for
+  std::string head_name;                         // stem of the head where it is not the embedding
+  std::set<std::string, std::less<>> read_keys;  // of the configuration; DescribeModel fills them
   std::vector<StoredTensor> tensors;
+  std::vector<SplitTensor> splits;  // SplitStored fills them
   std::vector<Rope> ropes;
   std::size_t caches = 0;
 
@@ -218,7 +234,8 @@ struct Description : Parts {
   std::vector<Block> blocks;
   std::size_t final_norm = 0;
   std::size_t head = 0;  // == embedding where it is tied
-  std::optional<float> logit_softcap;
+  float logit_scale = 1;
+  float logit_softcap = 0;  // then they become softcap * tanh(logit / softcap); 0: they stay
 
   bool tied_head() const { return head == embedding; }
   const std::string& NameOf(const Source& source) const { return tensors[source.tensor].name; }
@@ -226,6 +243,10 @@ struct Description : Parts {
 
 // The parts around the blocks, and those of every block.
 std::vector<const Parts*> AllParts(const Description& description);
+
+// Gives every matrix and bias that is only a part of a stored tensor, or a transposed one, a tensor of its own, with
+// the matrix's name. Description::splits says what it is a part of. So after this each source is a whole tensor.
+void SplitStored(Description& description);
 
 // Checks that the model was trained for windows of ctx tokens; beyond that its predictions are useless. Errors: kUsage.
 Status CheckContext(const Description& description, std::size_t ctx);

@@ -3,33 +3,43 @@
 #include <utility>
 
 #include "base/check.h"
+#include "model/embedding.h"
 #include "model/families/family.h"
+#include "model/norm_args.h"
 
 namespace marlin {
 
 void Model::FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const {
-  const Norm& norm = description.norms[description.final_norm];
-  backend->RmsNorm({x, View(weights.around.vectors[*norm.weight], 1, x.cols), norm.eps, y});
+  backend->Norm(ArgsOf(description, weights.around, description.final_norm, x, y));
 }
 
 void Model::Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const {
-  const Weight* const weight = &head();
-  backend->Matmul({&weight, 1}, {}, hidden, {&logits, 1});
+  const Linear& linear = weights.around.matrices[description.head];
+  const Weight* const weight = linear.weight.get();
+  const DeviceTensor bias = linear.bias ? View(linear.bias, 1, weight->rows()) : DeviceTensor();
+  backend->Matmul({&weight, 1}, {&bias, 1}, hidden, {&logits, 1});
+  if (description.logit_scale != 1) backend->Scale(logits, description.logit_scale);
+  if (description.logit_softcap != 0) backend->SoftCap(logits, description.logit_softcap);
 }
 
 namespace {
 
-// All blocks of a model that is run are alike.
 CacheShape CacheOf(const Description& description, std::size_t context) {
-  const Attention& attention = std::get<Attention>(description.blocks[0].mixer);
-  return {description.caches, context, attention.kv_heads, attention.head_dim};
+  CacheShape shape{context, std::vector<CacheLayer>(description.caches)};
+  for (const Block& block : description.blocks) {
+    const Attention& attention = std::get<Attention>(block.mixer);
+    shape.layers[attention.cache] = {attention.kv_heads, attention.head_dim};
+  }
+  return shape;
 }
 
 }  // namespace
 
 std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch) {
-  const CacheShape shape = CacheOf(description, context);
-  const std::size_t cache = 2 * shape.layers * context * shape.kv_heads * shape.head_dim;
+  std::size_t cache = 0;
+  for (const CacheLayer& layer : CacheOf(description, context).layers) {
+    cache += 2 * context * layer.kv_heads * layer.head_dim;
+  }
   return (cache + max_batch * (description.hidden_size + 1)) * sizeof(float) +
          BlockScratch::Bytes(description, {context, max_batch});
 }
@@ -89,13 +99,14 @@ DeviceTensor Session::ForwardTogether(std::span<const std::int32_t> tokens, std:
   const auto ids = View(tokens_, rows, 1, ElementType::kI32);
   scratch_.SetPositions(backend, position_, m, sequences);
   backend.Upload(tokens, ids);
-  backend.Embed(model_->embedding(), ids, hidden);
+  EmbedTokens(backend, description, model_->weights.around, scratch_, ids, hidden);
   const std::span<const std::unique_ptr<KvCache>> caches(caches_.data(), sequences);
   for (std::size_t i = 0; i < description.blocks.size(); ++i) {
     InputObserver observe;
     if (observer) observe = [&](std::size_t input, const DeviceTensor& x) { observer(i, input, x); };
     const std::size_t cache_layer = std::get<Attention>(description.blocks[i].mixer).cache;
-    RunBlock(backend, model_->block(i), scratch_, {hidden, caches, cache_layer}, observe);
+    RunBlock(backend, model_->block(i), scratch_,
+             {hidden, caches, cache_layer, TokenInputOf(description, scratch_, i, rows)}, observe);
   }
   const auto normed = View(scratch_.normed, rows, description.hidden_size);
   model_->FinalNorm(hidden, normed);

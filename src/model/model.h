@@ -26,7 +26,7 @@ struct Model {
   LoadedBlock block(std::size_t index) const { return {description.blocks[index], weights.blocks[index]}; }
   // y = the final norm of x [m, hidden]; y may be x.
   void FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const;
-  // logits [m, vocab] = hidden [m, hidden] * head^T
+  // logits [m, vocab] = hidden [m, hidden] * head^T, as the model scales and caps them
   void Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const;
 };
 

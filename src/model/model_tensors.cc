@@ -44,10 +44,11 @@ bool IsHarmless(const Tensor& tensor) {
   });
 }
 
-// Whether two matrices hold the same numbers. Errors: those of reading.
+}  // namespace
+
 Result<bool> SameValues(const Tensor& a, const Tensor& b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
-  if (a.dtype == b.dtype && !a.row_order.rotary_heads && !b.row_order.rotary_heads) {
+  if (a.dtype == b.dtype && a.IsPlain() && b.IsPlain()) {
     return std::ranges::equal(a.bytes, b.bytes);
   }
   std::vector<float> x(a.cols());
@@ -61,8 +62,7 @@ Result<bool> SameValues(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-// What the head of a model is called where it is not the embedding.
-constexpr std::string_view kHeadStem = "lm_head";
+namespace {
 
 // A tied model whose files also hold a head: a copy has no effect. Another head would be used by some programs.
 Status CheckTiedHead(const Checkpoint& checkpoint, const std::string& embedding_stem, const Tensor& head) {
@@ -127,7 +127,7 @@ Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
   const auto used = UsedNames(checkpoint, description);
   for (const Tensor& tensor : checkpoint.tensors) {
     if (used.contains(tensor.name) || IsHarmless(tensor) || checkpoint.accepted.Accept(tensor.name)) continue;
-    if (description.tied_head() && tensor.name == WeightName(kHeadStem)) {
+    if (description.tied_head() && tensor.name == WeightName(description.head_name)) {
       const std::string& embedding = description.matrices[description.embedding].name;
       if (auto status = CheckTiedHead(checkpoint, embedding, tensor); !status) return status;
       continue;

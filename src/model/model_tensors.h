@@ -14,6 +14,9 @@ namespace marlin {
 // harmless nor accepted), kInput (a tensor is missing or has another shape); each names file and tensor.
 Status CheckTensors(Checkpoint& checkpoint, const Description& description);
 
+// Whether two matrices hold the same numbers. Errors: those of reading, kInterrupted.
+Result<bool> SameValues(const Tensor& a, const Tensor& b);
+
 // A matrix, or a vector by its name, in the shape that the description wants. Errors: kInput (missing, another shape),
 // those of FindWeight.
 Result<StoredWeight> FindMatrix(const Checkpoint& checkpoint, const Matrix& wanted);

@@ -6,16 +6,41 @@
 #include "model/config_keys.h"
 #include "model/families/family.h"
 #include "model/model_tensors.h"
+#include "model/split_tensors.h"
+#include "model/text_model.h"
 
 namespace marlin {
+namespace {
+
+Error Located(const std::filesystem::path& path, const Error& error) {
+  return {error.code, path.string() + ": " + error.message};
+}
+
+// A configuration that does not say whether the head is the embedding, beside files that hold another head: the head of
+// the files counts, as in Hugging Face transformers.
+void NameTheHead(Checkpoint& checkpoint) {
+  constexpr const char* kKey = "tie_word_embeddings";
+  if (!checkpoint.config.is_object() || checkpoint.config.contains(kKey)) return;
+  const Tensor* const head = checkpoint.Find("lm_head.weight");
+  const Tensor* const embedding = checkpoint.Find("model.embed_tokens.weight");
+  if (head == nullptr || embedding == nullptr) return;
+  const auto same = SameValues(*head, *embedding);
+  if (same.ok() && !*same) checkpoint.config[kKey] = false;
+}
+
+}  // namespace
 
 Result<OpenedModel> OpenModel(const std::filesystem::path& path, AcceptedNames accepted) {
   auto checkpoint = OpenCheckpoint(path, std::move(accepted));
   if (!checkpoint) return checkpoint.error();
+  if (auto status = TakeTextModel(*checkpoint); !status) return Located(path, status.error());
+  NameTheHead(*checkpoint);
   auto description = DescribeModel(checkpoint->config);
-  if (!description) return Error{description.error().code, path.string() + ": " + description.error().message};
+  if (!description) return Located(path, description.error());
   const std::string where = checkpoint->container == Container::kGguf ? path.string() : (path / "config.json").string();
-  if (auto status = CheckConfigKeys(checkpoint->config, where, checkpoint->accepted); !status) return status.error();
+  if (auto status = CheckConfigKeys(checkpoint->config, description->read_keys, where, checkpoint->accepted); !status)
+    return status.error();
+  if (auto status = SplitTensors(*checkpoint, *description); !status) return status.error();
   if (auto status = CheckTensors(*checkpoint, *description); !status) return status.error();
   return OpenedModel{std::move(*checkpoint), std::move(*description)};
 }

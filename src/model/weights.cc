@@ -120,14 +120,14 @@ class Loader {
     return backend_.Pack(matrix->view());
   }
 
-  // A norm or a bias as fp32, rounded to 16 bits first like everything else: [size].
-  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, std::size_t size) {
+  // A norm or a bias as fp32, rounded to 16 bits first like everything else, and with `added`: [size].
+  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, std::size_t size, float added) {
     Report(name);
     const auto tensor = FindVector(checkpoint_, name, size);
     if (!tensor) return tensor.error();
     const auto matrix = EncodePlain(**tensor, precision_, pool_);
     if (!matrix) return Located(matrix.error());
-    return UploadVector(matrix->view(), backend_);
+    return UploadVector(matrix->view(), added, backend_);
   }
 
  private:
@@ -147,20 +147,36 @@ class Loader {
   FormatMap rounded_;
 };
 
+Status LoadOne(Loader& loader, const Description& description, const Parts& parts, std::size_t vector,
+               std::unique_ptr<Buffer>& to) {
+  const Vector& wanted = parts.vectors[vector];
+  return loader.LoadVector(description.NameOf(wanted.source), wanted.size, parts.AddedTo(vector)).MoveTo(to);
+}
+
+Status LoadOne(Loader& loader, const Description& description, const Matrix& matrix, Linear& to) {
+  if (auto status = loader.LoadMatrix(matrix).MoveTo(to.weight); !status) return status;
+  if (!matrix.bias) return {};
+  return loader.LoadVector(description.NameOf(*matrix.bias), matrix.rows, 0).MoveTo(to.bias);
+}
+
 Result<LoadedParts> LoadParts(Loader& loader, const Description& description, const Parts& parts) {
   LoadedParts loaded;
-  for (const Vector& vector : parts.vectors) {
-    auto buffer = loader.LoadVector(description.NameOf(vector.source), vector.size);
-    if (!buffer) return buffer.error();
-    loaded.vectors.push_back(std::move(*buffer));
-  }
-  for (const Matrix& matrix : parts.matrices) {
-    Linear& linear = loaded.matrices.emplace_back();
-    if (auto status = loader.LoadMatrix(matrix).MoveTo(linear.weight); !status) return status.error();
-    if (!matrix.bias) continue;
-    if (auto status = loader.LoadVector(description.NameOf(*matrix.bias), matrix.rows).MoveTo(linear.bias); !status)
+  for (std::size_t v = 0; v < parts.vectors.size(); ++v) {
+    if (auto status = LoadOne(loader, description, parts, v, loaded.vectors.emplace_back()); !status)
       return status.error();
   }
+  for (const Matrix& matrix : parts.matrices) {
+    if (auto status = LoadOne(loader, description, matrix, loaded.matrices.emplace_back()); !status)
+      return status.error();
+  }
+  return loaded;
+}
+
+Result<LoadedParts> LoadBlockWith(Loader& loader, const Description& description, Backend& backend,
+                                  const Block& block) {
+  auto loaded = LoadParts(loader, description, block);
+  if (!loaded) return loaded;
+  if (auto status = ReadScalar(block, backend, *loaded); !status) return status.error();
   return loaded;
 }
 
@@ -194,9 +210,24 @@ Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& forma
   return matrix;
 }
 
-Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, Backend& backend) {
+Status ReadScalar(const Block& block, Backend& backend, LoadedParts& loaded) {
+  if (!block.scalar) return {};
+  return backend.Read(View(loaded.vectors[*block.scalar], 1, 1), std::span(&loaded.scalar, 1));
+}
+
+EmbeddingParts EmbeddingPartsOf(const Description& description) {
+  EmbeddingParts parts{{description.embedding}, {}};
+  for (const auto& matrix : {description.positions, description.token_embedding, description.token_projection}) {
+    if (matrix) parts.matrices.push_back(*matrix);
+  }
+  if (description.token_norm) parts.vectors.push_back(*description.norms[*description.token_norm].weight);
+  return parts;
+}
+
+Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, float added, Backend& backend) {
   std::vector<float> values(vector.cols);
   DecodeRow(vector, 0, values);
+  for (float& value : values) value += added;
   auto buffer = backend.Allocate(values.size());
   if (buffer) backend.Upload(values, View(*buffer, 1, values.size()));
   return buffer;
@@ -223,7 +254,7 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& des
   Weights weights;
   if (auto status = LoadParts(loader, description, description).MoveTo(weights.around); !status) return status.error();
   for (const Block& block : description.blocks) {
-    auto loaded = LoadParts(loader, description, block);
+    auto loaded = LoadBlockWith(loader, description, backend, block);
     if (!loaded) return loaded.error();
     weights.blocks.push_back(std::move(*loaded));
   }
@@ -235,10 +266,27 @@ Result<std::unique_ptr<Weight>> LoadMatrix(const Checkpoint& checkpoint, const M
   return Loader(checkpoint, backend, precision, {}, 0).LoadMatrix(matrix);
 }
 
+Result<LoadedParts> LoadEmbedding(const Checkpoint& checkpoint, const Description& description, Backend& backend,
+                                  Precision precision) {
+  Loader loader(checkpoint, backend, precision, {}, 0);
+  const EmbeddingParts parts = EmbeddingPartsOf(description);
+  LoadedParts loaded;
+  loaded.vectors.resize(description.vectors.size());
+  loaded.matrices.resize(description.matrices.size());
+  for (const std::size_t v : parts.vectors) {
+    if (auto status = LoadOne(loader, description, description, v, loaded.vectors[v]); !status) return status.error();
+  }
+  for (const std::size_t m : parts.matrices) {
+    if (auto status = LoadOne(loader, description, description.matrices[m], loaded.matrices[m]); !status)
+      return status.error();
+  }
+  return loaded;
+}
+
 Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                               Precision precision, std::size_t index) {
   Loader loader(checkpoint, backend, precision, {}, 0);
-  return LoadParts(loader, description, description.blocks[index]);
+  return LoadBlockWith(loader, description, backend, description.blocks[index]);
 }
 
 }  // namespace marlin

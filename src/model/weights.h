@@ -29,8 +29,9 @@ Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, Thr
 // In the format that ChoosePlainFormat gave; the values are not looked at again.
 Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool);
 
-// A norm or a bias, stored as a matrix of one row, as fp32 on the device: [1, cols]. Errors: kResource.
-Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, Backend& backend);
+// A norm or a bias, stored as a matrix of one row, as fp32 on the device: [1, cols], with `added` to each element
+// (Parts::AddedTo). Errors: kResource.
+Result<std::unique_ptr<Buffer>> UploadVector(const EncodedMatrixView& vector, float added, Backend& backend);
 
 // Format of each stem; a stem that is missing stays in 16 bits.
 using FormatMap = std::map<std::string, const FormatRow*>;
@@ -44,6 +45,7 @@ struct Linear {
 struct LoadedParts {
   std::vector<Linear> matrices;
   std::vector<std::unique_ptr<Buffer>> vectors;
+  float scalar = 1;  // Block::scalar
 
   std::size_t resident_bytes() const;
 };
@@ -55,6 +57,15 @@ struct Weights {
   std::size_t resident_bytes() const;
 };
 
+// Reads LoadedParts::scalar from the vector of the block. Errors: those of the device.
+Status ReadScalar(const Block& block, Backend& backend, LoadedParts& loaded);
+
+// Indexes of the matrices and vectors around the blocks that embed tokens.
+struct EmbeddingParts {
+  std::vector<std::size_t> matrices, vectors;
+};
+EmbeddingParts EmbeddingPartsOf(const Description& description);
+
 // Plain matrices that `rounded` names are rounded to nearest into its formats, from what `precision` makes of them: the
 // codes of quantize --method rtn. Errors: kInput (missing tensor, wrong shape, a matrix to be rounded that is quantized
 // already: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported, kInterrupted.
@@ -64,6 +75,9 @@ Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& des
 // A part of the same: one matrix, such as the head, or a block. Errors: as LoadWeights.
 Result<std::unique_ptr<Weight>> LoadMatrix(const Checkpoint& checkpoint, const Matrix& matrix, Backend& backend,
                                            Precision precision);
+// What embeds tokens, of the parts around the blocks; the others are not there.
+Result<LoadedParts> LoadEmbedding(const Checkpoint& checkpoint, const Description& description, Backend& backend,
+                                  Precision precision);
 Result<LoadedParts> LoadBlock(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                               Precision precision, std::size_t index);
 

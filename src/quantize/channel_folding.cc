@@ -17,7 +17,7 @@ bool CanBeScaled(const Block& block, const BlockFormats& formats, const Input& i
   }
   if (input.absorber->kind == Absorber::Kind::kMatrix) return HasGroups(formats.matrices[input.absorber->index]->info);
   const Norm& norm = block.norms[input.absorber->index];
-  return norm.weight.has_value() && !norm.bias && !norm.plus_one;
+  return norm.weight.has_value() && !norm.bias;
 }
 
 // Channels of one row get the same mean |x|, hence the same factors.
@@ -46,17 +46,18 @@ Result<std::vector<float>> FindFactors(const Block& block, const BlockFormats& f
   return std::move(scaling->factors);
 }
 
-// Divides a vector by the factors, rounded to its format; the factors become what this really divides by. A channel
-// that the format cannot hold is left alone.
-void Absorb(const FormatRow& format, std::vector<float>& vector, std::vector<float>& factors) {
+// Divides a vector, whose elements stand for themselves + `added`, by the factors, rounded to its format; the factors
+// become what this really divides by. A channel that the format cannot hold is left alone.
+void Absorb(const FormatRow& format, float added, std::vector<float>& vector, std::vector<float>& factors) {
   std::vector<float> divided(vector.size());
-  for (std::size_t i = 0; i < vector.size(); ++i) divided[i] = vector[i] / factors[i];
+  for (std::size_t i = 0; i < vector.size(); ++i) divided[i] = (vector[i] + added) / factors[i] - added;
   const EncodedMatrix rounded = Encode(format, {divided.data(), 1, divided.size()});
   DecodeRow(rounded.view(), 0, divided);
   for (std::size_t i = 0; i < vector.size(); ++i) {
-    if (vector[i] == 0) continue;  // stays 0 whatever the factor
-    const float factor = vector[i] / divided[i];
-    if (divided[i] == 0 || !std::isfinite(divided[i]) || !std::isnormal(factor)) {
+    const float before = vector[i] + added, after = divided[i] + added;
+    if (before == 0) continue;  // stays 0 whatever the factor
+    const float factor = before / after;
+    if (after == 0 || !std::isfinite(after) || !std::isnormal(factor)) {
       factors[i] = 1;
       continue;
     }
@@ -68,7 +69,7 @@ void Absorb(const FormatRow& format, std::vector<float>& vector, std::vector<flo
 // The rows of a linear layer take the factors [n] over.
 void DivideRows(const FormatRow* bias_format, std::size_t cols, std::vector<float>& weights, std::vector<float>& bias,
                 std::vector<float>& factors) {
-  if (!bias.empty()) Absorb(*bias_format, bias, factors);
+  if (!bias.empty()) Absorb(*bias_format, 0, bias, factors);
   for (std::size_t i = 0; i < weights.size(); ++i) weights[i] /= factors[i / cols];
 }
 
@@ -102,7 +103,7 @@ void Fold(const Block& block, const BlockFormats& formats, std::size_t index, st
   const Absorber& absorber = *input.absorber;
   if (absorber.kind == Absorber::Kind::kNorm) {
     const std::size_t weight = *block.norms[absorber.index].weight;
-    Absorb(*formats.vectors[weight], tensors.vectors[weight], factors);
+    Absorb(*formats.vectors[weight], block.AddedTo(weight), tensors.vectors[weight], factors);
   } else {
     const Matrix& matrix = block.matrices[absorber.index];
     std::vector<float> of_rows(matrix.rows);

@@ -11,10 +11,9 @@ namespace marlin {
 std::uint64_t LayerWalk::Bytes(const Description& description, std::size_t windows, std::size_t ctx, bool gram) {
   const std::uint64_t hidden =
       std::uint64_t{windows} * ctx * (description.hidden_size + WidestBetween(description)) * sizeof(float);
-  // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; BlockScratch for one
-  // window.
+  // One layer as it runs and one as it is changed, both in fp32 at most, the quantized layer; what the runner keeps.
   return hidden + LargestBlock(description) * 9 + LargestBlockStatistics(description, gram) +
-         BlockScratch::Bytes(description, {ctx, ctx});
+         BlockRunner::Bytes(description, ctx, windows);
 }
 
 Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backend, const CalibrationWindows& windows,
@@ -28,14 +27,15 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
   walk.backend_ = &backend;
   walk.windows_ = &windows;
   walk.between_parts_ = between;
-  if (auto status = BlockRunner::Create(description, backend, windows.ctx).MoveTo(walk.runner_); !status)
+  if (auto status = BlockRunner::Create(description, backend, windows.ctx, windows.begins.size()).MoveTo(walk.runner_);
+      !status)
     return status.error();
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
   walk.hidden_.resize(windows.begins.size() * windows.ctx * description.hidden_size);
   for (std::size_t w = 0; w < windows.begins.size(); ++w) {
     const auto tokens = windows.stream.Window(windows.begins[w], windows.ctx);
-    if (auto status = walk.runner_->Embed(**embedding, tokens, walk.Hidden(w)); !status) return status.error();
+    if (auto status = walk.runner_->Embed(*embedding, tokens, walk.Sequence(w)); !status) return status.error();
   }
   return walk;
 }
@@ -75,7 +75,7 @@ Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress
       if (!status.ok()) return;
       status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
     };
-    const auto ran = runner_->Run(Loaded(), {copy.data(), hidden.rows, hidden.cols}, add);
+    const auto ran = runner_->Run(Loaded(), {w, {copy.data(), hidden.rows, hidden.cols}}, add);
     if (!status) return status.error();
     if (!ran) return ran.error();
     Report(progress, {0, 2}, w);
@@ -89,20 +89,21 @@ Status LayerWalk::Replace(const EncodedLayer& made) {
     const auto found = made.find(name);
     return found == made.end() ? nullptr : &found->second;
   };
-  const auto upload = [&](const EncodedMatrix* vector, const std::unique_ptr<Buffer>& to) {
+  const auto upload = [&](const EncodedMatrix* vector, float added, const std::unique_ptr<Buffer>& to) {
     if (vector == nullptr) return;
     std::vector<float> values(vector->cols);
     DecodeRow(vector->view(), 0, values);
+    for (float& value : values) value += added;
     backend_->Upload(values, View(to, 1, values.size()));
   };
   const Block& block = description_->blocks[next_];
   for (std::size_t v = 0; v < block.vectors.size(); ++v) {
-    upload(find(description_->NameOf(block.vectors[v].source)), layer_->vectors[v]);
+    upload(find(description_->NameOf(block.vectors[v].source)), block.AddedTo(v), layer_->vectors[v]);
   }
   for (std::size_t m = 0; m < block.matrices.size(); ++m) {
     const Matrix& wanted = block.matrices[m];
     Linear& linear = layer_->matrices[m];
-    if (wanted.bias) upload(find(description_->NameOf(*wanted.bias)), linear.bias);
+    if (wanted.bias) upload(find(description_->NameOf(*wanted.bias)), 0, linear.bias);
     const EncodedMatrix* quantized = find(wanted.name);
     const EncodedMatrix* matrix = quantized != nullptr ? quantized : find(description_->NameOf(wanted.source));
     if (matrix == nullptr) continue;
@@ -117,7 +118,7 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   // The outputs of the last layer are not an input.
   for (std::size_t w = 0; next_ + 1 < description_->blocks.size() && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    if (auto status = runner_->Run(Loaded(), Hidden(w)); !status) return status;
+    if (auto status = runner_->Run(Loaded(), Sequence(w)); !status) return status;
     Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
   }
   Finish();
@@ -134,7 +135,7 @@ Midway LayerWalk::At(std::size_t input, std::size_t window) {
   const Block& block = description_->blocks[next_];
   const std::size_t cols = block.FirstOf(block.inputs[BetweenOf(input)]).cols;
   float* const between = between_.data() + window * windows_->ctx * WidestBetween(*description_);
-  return {Hidden(window), {between, windows_->ctx, cols}};
+  return {window, Hidden(window), {between, windows_->ctx, cols}};
 }
 
 bool LayerWalk::RunsAgain() const {
@@ -152,7 +153,7 @@ Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, co
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
     const auto add = [&](std::size_t, const DeviceTensor& x) { status = AddInput(gatherer, {w, name}, x); };
-    const auto shown = RunsAgain() ? runner_->RunToInput(Loaded(), input, Hidden(w), add)
+    const auto shown = RunsAgain() ? runner_->RunToInput(Loaded(), input, Sequence(w), add)
                                    : runner_->ShowInput(Loaded(), input, At(input, w), add);
     if (!status) return status.error();
     if (!shown) return shown.error();
@@ -168,7 +169,8 @@ Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const
   if (RunsAgain() && !ends) return {};
   for (std::size_t w = 0; !(ends && next_ + 1 == description_->blocks.size()) && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto ran = RunsAgain() ? runner_->Run(Loaded(), Hidden(w)) : runner_->RunPart(Loaded(), input, At(input, w));
+    const auto ran =
+        RunsAgain() ? runner_->Run(Loaded(), Sequence(w)) : runner_->RunPart(Loaded(), input, At(input, w));
     if (!ran) return ran;
     Report(progress, {2 * input + 1, 2 * inputs}, w);
   }

@@ -9,7 +9,7 @@
 
 #include "base/progress.h"
 #include "base/result.h"
-#include "model/block.h"
+#include "model/block_runner.h"
 #include "quantize/layer_store.h"
 #include "quantize/model_statistics.h"
 #include "quantize/source_tensors.h"
@@ -59,6 +59,7 @@ class LayerWalk {
   Status Load();
   Status Replace(const EncodedLayer& made);
   MatrixView<float> Hidden(std::size_t window);
+  SequenceState Sequence(std::size_t window) { return {window, Hidden(window)}; }
   Midway At(std::size_t input, std::size_t window);
   bool RunsAgain() const;
   void Finish();

@@ -216,14 +216,16 @@ Status CheckCalibration(const QuantizeOptions& options, const Recipe& recipe) {
 // What a rotation reached, in words; empty without one.
 std::string DescribeRotation(const SourceTensors& source) {
   if (!source.rotated()) return "";
-  if (source.residual_rotated()) return "the residual stream, and the values inside every head";
-  return "the values inside every head only: the output head of this model is its embedding and cannot absorb the "
-         "weights of the last norm, so the residual stream is not rotated";
+  if (!source.residual_rotated()) {
+    return fmt::format("the values inside every head only: {}, so the residual stream is not rotated",
+                       source.why_not_residual());
+  }
+  return source.heads_rotated() ? "the residual stream, and the values inside every head" : "the residual stream only";
 }
 
 nlohmann::json RotationJson(const SourceTensors& source, std::uint64_t seed) {
   if (!source.rotated()) return nullptr;
-  return {{"seed", seed}, {"heads", true}, {"residual", source.residual_rotated()}};
+  return {{"seed", seed}, {"heads", source.heads_rotated()}, {"residual", source.residual_rotated()}};
 }
 
 }  // namespace
@@ -275,7 +277,7 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
   if (!checkpoint) return checkpoint.error();
   StoredSizes sizes;
   for (const Tensor& tensor : checkpoint->tensors) {
-    sizes.model_bytes += tensor.bytes.size();
+    sizes.model_bytes += tensor.byte_size();
     if (!tensor.name.ends_with(kPackedSuffix)) continue;
     const auto weight = FindWeight(*checkpoint, tensor.name.substr(0, tensor.name.size() - kPackedSuffix.size()));
     if (!weight) return weight.error();

@@ -19,6 +19,36 @@ const FormatRow& FormatFor(std::span<const float> values) {
   return *FindFormat(fits ? "fp16" : "bf16");
 }
 
+// Whether its weight can move into the matrices behind it.
+bool CanMove(const Norm& norm) { return norm.kind == NormKind::kRms && norm.weight && !norm.bias; }
+
+// The size of heads whose values can be rotated, where all blocks agree.
+std::optional<std::size_t> RotatableHeads(const Description& description) {
+  std::optional<std::size_t> head_dim;
+  for (const Block& block : description.blocks) {
+    const auto* attention = std::get_if<Attention>(&block.mixer);
+    const auto of_values = [](const Input& input) { return input.absorber && input.absorber->is_linear; };
+    if (attention == nullptr || !std::ranges::any_of(block.inputs, of_values)) return {};
+    if (head_dim && *head_dim != attention->head_dim) return {};
+    head_dim = attention->head_dim;
+  }
+  return head_dim;
+}
+
+// Why the residual stream cannot be rotated; empty = it can, as far as the description tells.
+std::string WhyNotResidual(const Description& d) {
+  if (d.positions) return "learned positions are added to its embedding";
+  if (d.token_embedding) return "its tokens have a second embedding";
+  if (!CanMove(d.norms[d.final_norm])) return "its last norm is no RMS norm";
+  for (const Block& block : d.blocks) {
+    if (block.after_mixer || block.after_feed_forward) return "norms stand in front of its residual connections";
+    for (const auto& norm : {block.mixer_norm, block.feed_forward_norm}) {
+      if (!norm || !CanMove(block.norms[*norm])) return "its blocks do not read the hidden state through RMS norms";
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 SourceTensors::SourceTensors(const Checkpoint& checkpoint, const Description& description, ThreadPool& pool)
@@ -35,6 +65,11 @@ void SourceTensors::ListPlaces() {
   const auto name_of = [&](const Parts& parts, std::size_t norm) {
     return d.NameOf(parts.vectors[*parts.norms[norm].weight].source);
   };
+  const auto list_norm = [&](const Parts& parts, std::size_t norm, bool is_moved) {
+    if (!CanMove(parts.norms[norm])) return;
+    const float added = parts.AddedTo(*parts.norms[norm].weight);
+    places_[name_of(parts, norm)] = {1, d.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", is_moved, added};
+  };
   for (const Block& block : d.blocks) {
     std::vector<Place> places;
     for (const Matrix& matrix : block.matrices) {
@@ -47,32 +82,50 @@ void SourceTensors::ListPlaces() {
         if (of_heads) places[m].cols_rotated_by = RotatedBy::kHeads;
         if (!block.ReadsHidden(input)) continue;
         places[m].cols_rotated_by = RotatedBy::kResidual;
-        places[m].norm = name_of(block, input.absorber->index);
+        if (CanMove(block.norms[input.absorber->index])) places[m].norm = name_of(block, input.absorber->index);
       }
     }
     for (std::size_t m = 0; m < places.size(); ++m) ListMatrix(block.matrices[m], places[m]);
-    for (const std::size_t norm : {block.mixer_norm, block.feed_forward_norm}) {
-      places_[name_of(block, norm)] = {1, d.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", true};
+    for (const auto& norm : {block.mixer_norm, block.feed_forward_norm}) {
+      if (norm) list_norm(block, *norm, true);
     }
   }
-  const std::string final_norm = name_of(d, d.final_norm);
   ListMatrix(d.matrices[d.embedding], {d.vocab_size, d.hidden_size, RotatedBy::kNone, RotatedBy::kResidual});
-  places_[final_norm] = {1, d.hidden_size, RotatedBy::kNone, RotatedBy::kNone, "", !d.tied_head()};
+  list_norm(d, d.final_norm, !d.tied_head());
   if (d.tied_head()) return;
-  ListMatrix(d.matrices[d.head], {d.vocab_size, d.hidden_size, RotatedBy::kNone, RotatedBy::kResidual, final_norm});
+  const std::string moved = CanMove(d.norms[d.final_norm]) ? name_of(d, d.final_norm) : "";
+  ListMatrix(d.matrices[d.head], {d.vocab_size, d.hidden_size, RotatedBy::kNone, RotatedBy::kResidual, moved});
+}
+
+// A head that is the embedding cannot absorb the weights of the last norm, unless they are one number.
+Result<bool> SourceTensors::IsFinalNormHarmless() const {
+  if (!description_->tied_head()) return true;
+  const Norm& final_norm = description_->norms[description_->final_norm];
+  const auto norm = Read(description_->NameOf(description_->vectors[*final_norm.weight].source));
+  if (!norm) return norm.error();
+  return std::ranges::all_of(*norm, [&](float value) { return value == norm->front(); });
 }
 
 Status SourceTensors::CreateRotations(std::uint64_t seed) {
-  heads_.emplace(DimensionsOf(*description_).head_dim, seed + 1);
-  if (description_->tied_head()) {
-    const Norm& final_norm = description_->norms[description_->final_norm];
-    const auto norm = Read(description_->NameOf(description_->vectors[*final_norm.weight].source));
-    if (!norm) return norm.error();
-    const bool constant = std::ranges::all_of(*norm, [&](float value) { return value == norm->front(); });
-    if (!constant) return {};
+  const auto head_dim = RotatableHeads(*description_);
+  if (head_dim) heads_.emplace(*head_dim, seed + 1);
+  why_not_residual_ = WhyNotResidual(*description_);
+  if (why_not_residual_.empty()) {
+    const auto harmless = IsFinalNormHarmless();
+    if (!harmless) return harmless.error();
+    if (*harmless) {
+      residual_.emplace(description_->hidden_size, seed);
+    } else {
+      why_not_residual_ =
+          "the output head of this model is its embedding and cannot absorb the weights of the last norm";
+    }
   }
-  residual_.emplace(description_->hidden_size, seed);
-  return {};
+  if (rotated()) return {};
+  return Error{
+      ErrorCode::kUnsupported,
+      fmt::format("{}: this model cannot be rotated: {}, and its values are normed or its heads differ in size; "
+                  "choose a method without a rotation",
+                  checkpoint_->path.string(), why_not_residual_)};
 }
 
 Result<SourceTensors> SourceTensors::Create(const Checkpoint& checkpoint, const Description& description,
@@ -123,16 +176,17 @@ Result<std::vector<float>> SourceTensors::Values(const std::string& name) const 
   if (!values || found == places_.end() || !Changes(found->second)) return values;
   const Place& place = found->second;
   if (place.is_moved) {
-    std::ranges::fill(*values, 1.0f);
+    std::ranges::fill(*values, 1 - place.added);
     return values;
   }
   const MatrixView<float> matrix(values->data(), place.rows, place.cols);
   if (residual_ && !place.norm.empty()) {
     const auto norm = Read(place.norm);
     if (!norm) return norm.error();
+    const float added = places_.at(place.norm).added;
     pool_->Split(place.rows, [&](std::size_t begin, std::size_t end, int) {
       for (std::size_t r = begin; r < end; ++r) {
-        for (std::size_t j = 0; j < place.cols; ++j) matrix.Row(r)[j] *= (*norm)[j];
+        for (std::size_t j = 0; j < place.cols; ++j) matrix.Row(r)[j] *= (*norm)[j] + added;
       }
     });
   }
@@ -171,20 +225,21 @@ Result<EncodedMatrix> SourceTensors::Plain(const std::string& name, const Format
   return Encode(format, {values->data(), tensor->rows(), tensor->cols()}, *pool_);
 }
 
-Result<std::unique_ptr<Buffer>> SourceTensors::LoadVector(const std::string& name, Backend& backend) const {
+Result<std::unique_ptr<Buffer>> SourceTensors::LoadVector(const std::string& name, float added,
+                                                          Backend& backend) const {
   const auto format = PlainFormat(name);
   if (!format) return format.error();
   const auto plain = Plain(name, **format);
   if (!plain) return plain.error();
-  return UploadVector(plain->view(), backend);
+  return UploadVector(plain->view(), added, backend);
 }
 
 Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index) const {
   if (!rotated()) return marlin::LoadBlock(*checkpoint_, *description_, backend, Precision::kSixteenBit, index);
   const Block& block = description_->blocks[index];
   LoadedParts loaded;
-  for (const Vector& vector : block.vectors) {
-    auto buffer = LoadVector(description_->NameOf(vector.source), backend);
+  for (std::size_t v = 0; v < block.vectors.size(); ++v) {
+    auto buffer = LoadVector(description_->NameOf(block.vectors[v].source), block.AddedTo(v), backend);
     if (!buffer) return buffer.error();
     loaded.vectors.push_back(std::move(*buffer));
   }
@@ -196,18 +251,24 @@ Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index
     if (!weight) return weight.error();
     linear.weight = std::move(*weight);
     if (!matrix.bias) continue;
-    if (auto status = LoadVector(description_->NameOf(*matrix.bias), backend).MoveTo(linear.bias); !status)
+    if (auto status = LoadVector(description_->NameOf(*matrix.bias), 0, backend).MoveTo(linear.bias); !status)
       return status.error();
   }
+  if (auto status = ReadScalar(block, backend, loaded); !status) return status.error();
   return loaded;
 }
 
-Result<std::unique_ptr<Weight>> SourceTensors::LoadEmbedding(Backend& backend) const {
+Result<LoadedParts> SourceTensors::LoadEmbedding(Backend& backend) const {
+  auto loaded = marlin::LoadEmbedding(*checkpoint_, *description_, backend, Precision::kSixteenBit);
+  if (!loaded || !residual_rotated()) return loaded;
   const Matrix& embedding = description_->matrices[description_->embedding];
-  if (!rotated()) return LoadMatrix(*checkpoint_, embedding, backend, Precision::kSixteenBit);
   const auto values = Values(description_->NameOf(embedding.source));
   if (!values) return values.error();
-  return backend.Pack(Encode(FormatFor(*values), {values->data(), embedding.rows, embedding.cols}, *pool_).view());
+  auto weight =
+      backend.Pack(Encode(FormatFor(*values), {values->data(), embedding.rows, embedding.cols}, *pool_).view());
+  if (!weight) return weight.error();
+  loaded->matrices[description_->embedding].weight = std::move(*weight);
+  return loaded;
 }
 
 }  // namespace marlin

@@ -3,6 +3,7 @@
 //
 //   heads     inside every head, the rows of the values and the columns of what attention gives are rotated by Q; for
 //             every model.
+//             Every model whose value heads are read by o alone, all of one size.
 //   residual  the embedding, the rows of all that adds to the residual stream, and the columns of all that reads it
 //   (the
 //             head too), after the weights of the norms, which do not commute with Q, have moved into these columns and
@@ -29,14 +30,18 @@ namespace marlin {
 
 class SourceTensors {
  public:
-  // rotation_seed: not set = no rotation. Everything given outlives the source. Errors: those of Values.
+  // rotation_seed: not set = no rotation. Everything given outlives the source. Errors: those of Values; kUnsupported
+  // (no rotation leaves this model as it is).
   static Result<SourceTensors> Create(const Checkpoint& checkpoint, const Description& description,
                                       std::optional<std::uint64_t> rotation_seed, ThreadPool& pool);
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   const Description& description() const { return *description_; }
-  bool rotated() const { return heads_.has_value(); }
+  bool rotated() const { return heads_rotated() || residual_rotated(); }
+  bool heads_rotated() const { return heads_.has_value(); }
   bool residual_rotated() const { return residual_.has_value(); }
+  // Why the residual stream of a rotated model is not.
+  const std::string& why_not_residual() const { return why_not_residual_; }
 
   // [rows, cols], also of tensors that the configuration does not know (never changed). The same bits for every number
   // of threads. Errors: kInput (missing, a shape that is not the configuration's), kNumerical (NaN, infinity),
@@ -52,7 +57,8 @@ class SourceTensors {
   // For a walk through the blocks: matrices as Values gives them, vectors and the embedding as they are written.
   // Errors: those of Values, kResource.
   Result<LoadedParts> LoadBlock(Backend& backend, std::size_t index) const;
-  Result<std::unique_ptr<Weight>> LoadEmbedding(Backend& backend) const;
+  // As LoadEmbedding of model/weights.h.
+  Result<LoadedParts> LoadEmbedding(Backend& backend) const;
 
  private:
   enum class RotatedBy { kNone, kResidual, kHeads };
@@ -64,21 +70,24 @@ class SourceTensors {
     RotatedBy cols_rotated_by = RotatedBy::kNone;
     std::string norm = {};  // moves into the columns when the residual stream is rotated
     bool is_moved = false;  // is such a norm: becomes 1
+    float added = 0;        // Parts::AddedTo
   };
   SourceTensors(const Checkpoint& checkpoint, const Description& description, ThreadPool& pool);
   void ListPlaces();
   void ListMatrix(const Matrix& matrix, const Place& place);
   Status CreateRotations(std::uint64_t seed);
+  Result<bool> IsFinalNormHarmless() const;
   const Orthogonal* Find(RotatedBy rotation) const;
   bool Changes(const Place& place) const;
   Result<std::vector<float>> Read(const std::string& name) const;
-  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, Backend& backend) const;
+  Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, float added, Backend& backend) const;
 
   const Checkpoint* checkpoint_;
   const Description* description_;
   ThreadPool* pool_;
   std::map<std::string, Place> places_;
   std::optional<Orthogonal> heads_, residual_;
+  std::string why_not_residual_;
 };
 
 }  // namespace marlin

@@ -99,7 +99,7 @@ Result<ComparisonModel> OpenModel(const std::filesystem::path& path, const Compa
   model.sha256 = *sha256;
   model.tokenizer_sha256 = tokenizer->sha256();
   model.parameters = CountParameters(*description);
-  for (const Tensor& tensor : checkpoint->tensors) model.source_bytes += tensor.bytes.size();
+  for (const Tensor& tensor : checkpoint->tensors) model.source_bytes += tensor.byte_size();
   model.architecture = description->architecture;
   model.hidden_size = description->hidden_size;
   model.container = checkpoint->container == Container::kGguf ? "gguf" : "safetensors";

@@ -139,9 +139,9 @@ bool IsPlain(DType type) { return type == DType::kF32 || type == DType::kF16 || 
 
 void Measure(ImportedModel& model, const Description& d) {
   for (const Tensor& tensor : model.checkpoint.tensors) {
-    model.model_bytes += tensor.bytes.size();
+    model.model_bytes += tensor.byte_size();
     if (IsPlain(tensor.dtype)) continue;
-    model.quantized_bytes += tensor.bytes.size();
+    model.quantized_bytes += tensor.byte_size();
     model.quantized_parameters += tensor.rows() * tensor.cols();
     model.quantized_embeddings |= tensor.name == d.NameOf(d.matrices[d.embedding].source);
     model.quantized_head |= !d.tied_head() && tensor.name == d.NameOf(d.matrices[d.head].source);

@@ -71,6 +71,9 @@ class SensitivityWalk {
         done_ += RunsOf(layer);
       } else if (auto status = MeasureLayer(layer); !status) {
         return status;
+      } else if (runner_->IsShared(layer)) {
+        // The trials left their keys and values for the blocks that share them.
+        if (auto again = Advance(layer, false); !again) return again;
       }
       hidden_.swap(next_);
     }
@@ -97,7 +100,8 @@ class SensitivityWalk {
     ReadKept();
     for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) total_ += RunsOf(layer);
     Backend& backend = *model_.backend;
-    if (auto status = BlockRunner::Create(model_.description, backend, windows_.ctx).MoveTo(runner_); !status)
+    if (auto status = BlockRunner::Create(model_.description, backend, windows_.ctx, WindowCount()).MoveTo(runner_);
+        !status)
       return status;
     auto head = HeadDivergence::Create(model_, windows_.ctx);
     if (!head) return head.error();
@@ -108,24 +112,25 @@ class SensitivityWalk {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
       const auto hidden = State(hidden_, w);
       const auto last = State(final_, w);
-      if (auto status = runner_->Embed(model_.embedding(), Tokens(w), AsMatrix(hidden)); !status) return status;
+      if (auto status = runner_->Embed(model_.weights.around, Tokens(w), {w, AsMatrix(hidden)}); !status) return status;
       std::copy(hidden.begin(), hidden.end(), last.begin());
-      if (auto status = Finish(last, 0); !status) return status;
+      if (auto status = Finish({w, AsMatrix(last)}, 0); !status) return status;
       if (progress_) progress_({"baseline on " + windows_.text_name, w + 1, WindowCount(), "windows", ""});
     }
     return {};
   }
 
   // Layers `from` .. the last, and the last norm.
-  Status Finish(std::span<float> state, std::size_t from) {
+  Status Finish(const SequenceState& state, std::size_t from) {
     for (std::size_t layer = from; layer < model_.description.blocks.size(); ++layer) {
-      if (auto status = runner_->Run(model_.block(layer), AsMatrix(state)); !status) return status;
+      if (auto status = runner_->Run(model_.block(layer), state); !status) return status;
     }
     Backend& backend = *model_.backend;
     const DeviceTensor rows = View(rows_, windows_.ctx, model_.description.hidden_size);
-    backend.Upload(state, rows);
+    const std::span<float> values(state.hidden.data, StateFloats());
+    backend.Upload(values, rows);
     model_.FinalNorm(rows, rows);
-    return backend.Read(rows, state);
+    return backend.Read(rows, values);
   }
 
   // Fills next_ with the outputs of the layer, and statistics_ with what its inputs look like.
@@ -145,7 +150,7 @@ class SensitivityWalk {
           status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
         };
       }
-      const auto ran = runner_->Run(model_.block(layer), AsMatrix(State(next_, w)), observer);
+      const auto ran = runner_->Run(model_.block(layer), {w, AsMatrix(State(next_, w))}, observer);
       if (!status.ok()) return status;
       if (!ran) return ran;
     }
@@ -266,10 +271,11 @@ class SensitivityWalk {
       const auto start = State(hidden_, window);
       std::vector<float>& state = states.emplace_back(start.begin(), start.end());
       Swap(trial);
-      const auto ran = runner_->Run(model_.block(layer), AsMatrix(state));
+      const SequenceState sequence{window, AsMatrix(state)};
+      const auto ran = runner_->Run(model_.block(layer), sequence);
       Swap(trial);
       if (!ran) return ran;
-      if (auto status = Finish(state, layer + 1); !status) return status;
+      if (auto status = Finish(sequence, layer + 1); !status) return status;
       done_ += model_.description.blocks.size() - layer;
       if (progress_) {
         progress_({"sensitivities", done_, total_, "layer runs",
@@ -392,7 +398,7 @@ std::uint64_t SensitivityBytes(const Description& description, std::size_t windo
   const std::uint64_t trials = measure_all ? 32 : 8;  // of a layer
   // One layer in fp32 at most, and its trials in up to 8 bits; states; the logits of some positions.
   return 3 * windows * state + trials * state + layer_parameters * (4 + (measure_all ? 8 : 2)) +
-         LargestBlockStatistics(description, gram) + BlockScratch::Bytes(description, {ctx, ctx}) +
+         LargestBlockStatistics(description, gram) + BlockRunner::Bytes(description, ctx, windows) +
          std::uint64_t{2} * kHeadRows * description.vocab_size * sizeof(float);
 }
 

@@ -73,7 +73,10 @@ void BlockBuilder::Output(std::size_t matrix, const std::optional<Absorber>& abs
   block.inputs.push_back({{matrix}, absorber, expert});
 }
 
-Absorber OfNorm(std::size_t norm) { return {Absorber::Kind::kNorm, norm, 0, 1, false}; }
+std::optional<Absorber> OfNorm(const std::optional<std::size_t>& norm) {
+  if (!norm) return {};
+  return Absorber{Absorber::Kind::kNorm, *norm, 0, 1, false};
+}
 
 Absorber OfRows(std::size_t matrix, std::size_t rows) { return {Absorber::Kind::kMatrix, matrix, rows, 1, false}; }
 

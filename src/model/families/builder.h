@@ -69,7 +69,8 @@ struct BlockBuilder : PartsBuilder {
   std::size_t index = 0;  // of the block
 };
 
-Absorber OfNorm(std::size_t norm);
+// Nothing without a norm.
+std::optional<Absorber> OfNorm(const std::optional<std::size_t>& norm);
 // Channel j is row j.
 Absorber OfRows(std::size_t matrix, std::size_t rows);
 

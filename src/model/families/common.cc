@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -14,7 +15,7 @@ using nlohmann::json;
 namespace {
 
 // So that no count of weights or bytes overflows, and that a description fits into memory.
-Status CheckSize(const Sizes& s) {
+Status CheckCounts(const Sizes& s) {
   constexpr double kMostParameters = 1e15;
   constexpr std::size_t kMostBlocks = 10000;
   const auto real = [](std::size_t size) { return static_cast<double>(size); };
@@ -35,8 +36,20 @@ Status CheckSize(const Sizes& s) {
 
 }  // namespace
 
-Result<Sizes> ParseSizes(const json& config) {
-  Sizes out;
+Status CheckSizes(const Sizes& s) {
+  if (s.heads % s.kv_heads != 0) {
+    return BadConfig(
+        fmt::format("num_attention_heads {} is not a multiple of num_key_value_heads {}", s.heads, s.kv_heads));
+  }
+  if (s.head_dim > kMaxHeadDim) {
+    return UnsupportedConfig(fmt::format("head_dim {} is not supported; at most {}", s.head_dim, kMaxHeadDim));
+  }
+  if (s.head_dim % 2 != 0) return BadConfig(fmt::format("head_dim {} is odd", s.head_dim));
+  return CheckCounts(s);
+}
+
+Result<Sizes> ParseSizes(const Config& config, const Sizes& defaults) {
+  Sizes out = defaults;
   const Status read = ReadFields(config, {{"vocab_size", &out.vocab},
                                           {"hidden_size", &out.hidden},
                                           {"num_hidden_layers", &out.blocks},
@@ -54,36 +67,49 @@ Result<Sizes> ParseSizes(const json& config) {
     }
     out.head_dim = out.hidden / out.heads;
   }
-  if (out.heads % out.kv_heads != 0) {
-    return BadConfig(
-        fmt::format("num_attention_heads {} is not a multiple of num_key_value_heads {}", out.heads, out.kv_heads));
-  }
-  if (out.head_dim > kMaxHeadDim) {
-    return UnsupportedConfig(fmt::format("head_dim {} is not supported; at most {}", out.head_dim, kMaxHeadDim));
-  }
-  if (out.head_dim % 2 != 0) return BadConfig(fmt::format("head_dim {} is odd", out.head_dim));
-  if (auto status = CheckSize(out); !status) return status.error();
+  if (auto status = CheckSizes(out); !status) return status.error();
   const Status others = ReadFields(config, {{"rms_norm_eps", &out.norm.eps}, {"tie_word_embeddings", &out.tied}});
   if (!others) return others.error();
   return out;
 }
 
-Result<Activation> ParseActivation(const json& config, const char* key) {
-  if (!HasKey(config, key)) return Activation::kSilu;
-  if (!config[key].is_string()) return BadConfig(fmt::format("\"{}\" is not a string", key));
-  const auto name = config[key].get<std::string>();
-  if (name == "silu" || name == "swish") return Activation::kSilu;
-  if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Activation::kGeluTanh;
+Result<Activation> ParseActivation(const Config& config, const char* key, const std::string& otherwise) {
+  struct Row {
+    const char* name;
+    Activation activation;
+  };
+  constexpr std::array kRows = {Row{"silu", Activation::kSilu},
+                                Row{"swish", Activation::kSilu},
+                                Row{"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                Row{"gelu_new", Activation::kGeluTanh},
+                                Row{"gelu_fast", Activation::kGeluTanh},
+                                Row{"gelu", Activation::kGelu}};
+  const auto name = TextOf(config, key, otherwise);
+  if (!name) return name.error();
+  std::string known;
+  for (const Row& row : kRows) {
+    if (*name == row.name) return row.activation;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
+  }
   return UnsupportedConfig(
-      fmt::format("activation \"{}\" is not supported; supported are silu, gelu_pytorch_tanh", name));
+      fmt::format("\"{}\": activation \"{}\" is not supported; supported are {}", key, *name, known));
 }
 
-Result<std::vector<std::string>> LayerTypes(const json& config, std::size_t blocks,
-                                            std::initializer_list<std::string_view> known) {
-  if (!HasKey(config, "layer_types") || !config["layer_types"].is_array() || config["layer_types"].size() != blocks) {
+LayerTypeOf EveryLayerIsFull(std::size_t period) {
+  return [period](std::size_t block) { return (block + 1) % period == 0 ? kFullLayer : kSlidingLayer; };
+}
+
+Result<std::vector<std::string>> LayerTypes(const Config& config, std::size_t blocks,
+                                            std::initializer_list<std::string_view> known,
+                                            const LayerTypeOf& otherwise) {
+  std::vector<std::string> types;
+  if (otherwise && !config.Has("layer_types")) {
+    for (std::size_t i = 0; i < blocks; ++i) types.push_back(otherwise(i));
+    return types;
+  }
+  if (!config.Has("layer_types") || !config["layer_types"].is_array() || config["layer_types"].size() != blocks) {
     return BadConfig(fmt::format("\"layer_types\" is no array of {} words", blocks));
   }
-  std::vector<std::string> types;
   for (const json& type : config["layer_types"]) {
     if (!type.is_string()) return BadConfig("\"layer_types\" holds what is no word");
     types.push_back(type.get<std::string>());
@@ -101,6 +127,7 @@ void AddAround(Description& description, TensorList& tensors, const Sizes& sizes
   description.max_context = sizes.context;
   description.embedding = to.Linear(names.embedding, sizes.vocab, sizes.hidden);
   if (names.positions != nullptr) description.positions = to.Linear(names.positions, sizes.context, sizes.hidden);
+  description.head_name = names.head;
   description.final_norm = to.AddNorm(names.final_norm, sizes.hidden, sizes.norm);
   description.head = sizes.tied ? description.embedding : to.Linear(names.head, sizes.vocab, sizes.hidden);
 }
@@ -115,11 +142,16 @@ Description DescribeBlocks(const Sizes& sizes, std::vector<Rope> ropes, const Ma
   for (std::size_t i = 0; i < sizes.blocks; ++i) {
     Block& block = out.blocks.emplace_back();
     const BlockBuilder to{{tensors, block, fmt::format("{}.{}", names.blocks, i)}, block, i};
-    block.mixer_norm = to.AddNorm(names.mixer_norm, sizes.hidden, sizes.norm);
+    const auto add_norm = [&](const char* name, std::optional<std::size_t>& norm) {
+      if (name != nullptr) norm = to.AddNorm(name, sizes.hidden, sizes.norm);
+    };
+    add_norm(names.mixer_norm, block.mixer_norm);
     block.mixer = make_mixer(to);
     std::visit([&](auto& mixer) { mixer.cache = i; }, block.mixer);
-    block.feed_forward_norm = to.AddNorm(names.feed_forward_norm, sizes.hidden, sizes.norm);
+    add_norm(names.after_mixer, block.after_mixer);
+    add_norm(names.feed_forward_norm, block.feed_forward_norm);
     block.feed_forward = make_feed_forward(to);
+    add_norm(names.after_feed_forward, block.after_feed_forward);
   }
   return out;
 }
@@ -167,6 +199,15 @@ Attention AddAttention(const BlockBuilder& to, const Sizes& sizes, AttentionBias
   return AttentionOf(to, sizes, q, o, OfValues(sizes, v));
 }
 
+Attention AddFusedAttention(const BlockBuilder& to, const Sizes& s) {
+  const std::size_t q_size = s.heads * s.head_dim;
+  const std::size_t kv_size = s.kv_heads * s.head_dim;
+  const std::vector<Slice> qkv = {{".query", q_size}, {".key", kv_size}, {".value", kv_size}};
+  const std::size_t q = to.Slices(".qkv_proj", qkv, s.hidden);
+  const std::size_t o = to.Linear(".o_proj", s.hidden, q_size);
+  return AttentionOf(to, s, q, o, OfValues(s, q + 2));
+}
+
 void AddFeedForwardInputs(const BlockBuilder& to, const FeedForward& part, std::optional<std::size_t> expert) {
   Input input{{part.up}, OfNorm(to.block.feed_forward_norm), expert};
   if (part.gate) input.matrices = {*part.gate, part.up};
@@ -184,6 +225,38 @@ FeedForward AddGated(const BlockBuilder& to, std::size_t hidden, std::size_t int
   part.down = to.Linear(".down_proj", hidden, intermediate, bias);
   AddFeedForwardInputs(to, part, expert);
   return part;
+}
+
+FeedForward AddFusedGated(const BlockBuilder& to, const Sizes& s) {
+  FeedForward out;
+  out.gate = to.Slices(".gate_up_proj", {{".gate", s.intermediate}, {".up", s.intermediate}}, s.hidden);
+  out.up = *out.gate + 1;
+  out.down = to.Linear(".down_proj", s.hidden, s.intermediate);
+  AddFeedForwardInputs(to, out);
+  return out;
+}
+
+Description DescribeDecoder(const Sizes& sizes, const DecoderStyle& style) {
+  const auto mixer = [&](const BlockBuilder& to) {
+    const BlockBuilder inside = to.Under(".self_attn");
+    Attention out =
+        style.fused_qkv ? AddFusedAttention(inside, sizes) : AddAttention(inside, sizes, style.attention_biases);
+    if (style.head_norms != HeadNorms::kNone) {
+      const bool each = style.head_norms == HeadNorms::kEach;
+      out.q_norm = inside.AddNorm(".q_norm", (each ? 1 : out.heads) * out.head_dim, sizes.norm);
+      out.k_norm = inside.AddNorm(".k_norm", (each ? 1 : out.kv_heads) * out.head_dim, sizes.norm);
+    }
+    if (style.adapt) style.adapt(to.index, out);
+    return out;
+  };
+  const auto feed_forward = [&](const BlockBuilder& to) {
+    const BlockBuilder inside = to.Under(".mlp");
+    FeedForward out = style.fused_gate_up ? AddFusedGated(inside, sizes)
+                                          : AddGated(inside, sizes.hidden, sizes.intermediate, style.feed_forward_bias);
+    out.activation = style.activation;
+    return out;
+  };
+  return DescribeBlocks(sizes, style.ropes, mixer, feed_forward, style.names);
 }
 
 }  // namespace marlin

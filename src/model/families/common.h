@@ -3,13 +3,13 @@
 
 #include <functional>
 #include <initializer_list>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "model/config_fields.h"
 #include "model/families/builder.h"
 
 namespace marlin {
@@ -21,18 +21,32 @@ struct Sizes {
   bool tied = false;
 };
 
-// From "vocab_size", "hidden_size", "num_hidden_layers", ...; head_dim is hidden / heads where it is not given. Errors:
+// From "vocab_size", "hidden_size", "num_hidden_layers", ...; `defaults` are those of the family. A size without a
+// default must be there, but head_dim, which is hidden / heads, and kv_heads, which are as many as heads. Errors:
 // kInput, kUnsupported, naming the key.
-Result<Sizes> ParseSizes(const nlohmann::json& config);
+Result<Sizes> ParseSizes(const Config& config, const Sizes& defaults = {});
+// That the sizes describe a model that exists and that can be run. Errors: kInput, kUnsupported.
+Status CheckSizes(const Sizes& sizes);
 
-// "hidden_act" or another key: silu where it is missing. Errors: kUnsupported (another one), kInput.
-Result<Activation> ParseActivation(const nlohmann::json& config, const char* key = "hidden_act");
+// "hidden_act" or another key; `otherwise` where it is missing. Errors: kUnsupported (another one), kInput.
+Result<Activation> ParseActivation(const Config& config, const char* key = "hidden_act",
+                                   const std::string& otherwise = "silu");
 
-// "layer_types", one of the known words for each block. Errors: kInput, kUnsupported (another word).
-Result<std::vector<std::string>> LayerTypes(const nlohmann::json& config, std::size_t blocks,
-                                            std::initializer_list<std::string_view> known);
+// Words of "layer_types".
+inline constexpr const char* kSlidingLayer = "sliding_attention";
+inline constexpr const char* kFullLayer = "full_attention";
 
-// What most families call the tensors that are in no mixer and no feed-forward part.
+// "layer_types", one of the known words for each block; `otherwise` gives them where the key is missing. Errors:
+// kInput, kUnsupported (another word).
+using LayerTypeOf = std::function<std::string(std::size_t block)>;
+Result<std::vector<std::string>> LayerTypes(const Config& config, std::size_t blocks,
+                                            std::initializer_list<std::string_view> known,
+                                            const LayerTypeOf& otherwise = {});
+// Of `period` blocks in a row, the last one is full and the others have a window.
+LayerTypeOf EveryLayerIsFull(std::size_t period);
+
+// What most families call the tensors that are in no mixer and no feed-forward part. Norms without a name are not
+// there.
 struct Names {
   const char* embedding = "model.embed_tokens";
   const char* positions = nullptr;  // learned ones
@@ -41,6 +55,8 @@ struct Names {
   const char* blocks = "model.layers";
   const char* mixer_norm = ".input_layernorm";
   const char* feed_forward_norm = ".post_attention_layernorm";
+  const char* after_mixer = nullptr;
+  const char* after_feed_forward = nullptr;
 };
 // Sizes, embedding, final norm and head of a description.
 void AddAround(Description& description, TensorList& tensors, const Sizes& sizes, const Names& names = {});
@@ -65,6 +81,8 @@ struct AttentionBiases {
   bool qkv = false, o = false;
 };
 Attention AddAttention(const BlockBuilder& to, const Sizes& sizes, AttentionBiases biases);
+// The same with one tensor qkv_proj.
+Attention AddFusedAttention(const BlockBuilder& to, const Sizes& sizes);
 
 // The inputs of a feed-forward part whose matrices are known. Up can absorb what down scales up only where it is a
 // factor of what down reads: beside a gate, and without a limit.
@@ -73,5 +91,21 @@ void AddFeedForwardInputs(const BlockBuilder& to, const FeedForward& part, std::
 // gate_proj, up_proj and down_proj, with their inputs. The block has its feed-forward norm.
 FeedForward AddGated(const BlockBuilder& to, std::size_t hidden, std::size_t intermediate, bool bias = false,
                      std::optional<std::size_t> expert = {});
+// The same with one tensor gate_up_proj.
+FeedForward AddFusedGated(const BlockBuilder& to, const Sizes& sizes);
+
+// Decoders with the parts of Llama, under its names.
+enum class HeadNorms { kNone, kEach, kTogether };  // of queries and keys: each head, or all heads as one vector
+struct DecoderStyle {
+  Names names = {};
+  AttentionBiases attention_biases = {};
+  bool feed_forward_bias = false;
+  bool fused_qkv = false, fused_gate_up = false;
+  HeadNorms head_norms = HeadNorms::kNone;
+  Activation activation = Activation::kSilu;
+  std::vector<Rope> ropes = {};
+  std::function<void(std::size_t block, Attention& attention)> adapt = {};  // rope, window, scale of a block
+};
+Description DescribeDecoder(const Sizes& sizes, const DecoderStyle& style);
 
 }  // namespace marlin

@@ -21,7 +21,7 @@ struct DeepseekSizes {
   bool neighbours = true;
 };
 
-Result<DeepseekSizes> ParseDeepseek(const json& config) {
+Result<DeepseekSizes> ParseDeepseek(const Config& config) {
   auto base = ParseSizes(config);
   if (!base) return base.error();
   DeepseekSizes out;
@@ -98,7 +98,7 @@ Experts AddExperts(const BlockBuilder& to, const DeepseekSizes& s) {
 
 }  // namespace
 
-Result<Description> DescribeDeepseekV3(const json& config) {
+Result<Description> DescribeDeepseekV3(const Config& config) {
   const auto sizes = ParseDeepseek(config);
   if (!sizes) return sizes.error();
   const Sizes& base = sizes->base;

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "files/known_keys.h"
-#include "model/block.h"
 #include "model/config_fields.h"
+#include "model/runnable.h"
 
 namespace marlin {
 namespace {
@@ -17,13 +17,24 @@ constexpr std::array kFamilies = {
     Family{"LlamaForCausalLM", "llama", DescribeLlama, nullptr},
     Family{"Qwen2ForCausalLM", "qwen2", DescribeQwen2, nullptr},
     Family{"Qwen3ForCausalLM", "qwen3", DescribeQwen3, nullptr},
+    Family{"Gemma2ForCausalLM", "gemma2", DescribeGemma2, nullptr},
+    Family{"Gemma3ForCausalLM", "gemma3_text", DescribeGemma3, nullptr},
+    Family{"MistralForCausalLM", "mistral", DescribeMistral, nullptr},
+    Family{"MinistralForCausalLM", "ministral", DescribeMinistral, nullptr},
+    Family{"Ministral3ForCausalLM", "ministral3", DescribeMinistral3, nullptr},
+    Family{"Phi3ForCausalLM", "phi3", DescribePhi3, nullptr},
+    Family{"SmolLM3ForCausalLM", "smollm3", DescribeSmolLM3, nullptr},
+    Family{"Olmo2ForCausalLM", "olmo2", DescribeOlmo2, nullptr},
+    Family{"Olmo3ForCausalLM", "olmo3", DescribeOlmo3, nullptr},
+    Family{"GraniteForCausalLM", "granite", DescribeGranite, nullptr},
+    Family{"Gemma4ForCausalLM", "gemma4_text", DescribeGemma4, nullptr},
+    Family{"GlmForCausalLM", "glm", DescribeGlm, nullptr},
+    Family{"Glm4ForCausalLM", "glm4", DescribeGlm4, nullptr},
+    Family{"GPT2LMHeadModel", "gpt2", DescribeGpt2, nullptr},
+    Family{"GPTNeoXForCausalLM", "gpt_neox", DescribeGptNeox, nullptr},
     Family{"Qwen3_5ForCausalLM", "qwen3_5_text", DescribeQwen35, "gated DeltaNet"},
-    Family{"Gemma4ForCausalLM", "gemma4_text", DescribeGemma4, "embeddings for each block"},
     Family{"GptOssForCausalLM", "gpt_oss", DescribeGptOss, "experts"},
     Family{"DeepseekV3ForCausalLM", "deepseek_v3", DescribeDeepseekV3, "latent attention and experts"},
-    Family{"Phi3ForCausalLM", "phi3", DescribePhi3, "tensors of several matrices"},
-    Family{"GPT2LMHeadModel", "gpt2", DescribeGpt2, "learned positions and layer norms"},
-    Family{"GPTNeoXForCausalLM", "gpt_neox", DescribeGptNeox, "parallel parts and layer norms"},
 };
 
 std::string SupportedNames() {
@@ -49,6 +60,14 @@ Result<const Family*> FindFamily(const json& config) {
   return UnsupportedConfig(fmt::format("architecture {} is not supported; supported are {}", name, known));
 }
 
+Result<const Family*> FindFamilyOfType(const std::string& model_type) {
+  for (const Family& family : kFamilies) {
+    if (model_type == family.model_type) return &family;
+  }
+  return UnsupportedConfig(
+      fmt::format("a model of type \"{}\" is not supported; supported are {}", model_type, SupportedNames()));
+}
+
 Result<Description> DescribeModel(const json& config) {
   const auto family = FindFamily(config);
   if (!family) return family.error();
@@ -56,14 +75,17 @@ Result<Description> DescribeModel(const json& config) {
     return UnsupportedConfig(fmt::format("architecture {} is known, but its {} cannot be run yet; supported are {}",
                                          (*family)->architecture, (*family)->not_run_yet, SupportedNames()));
   }
-  if (HasKey(config, "model_type") && config["model_type"] != (*family)->model_type) {
+  if (const json type = config.value("model_type", json()); !type.is_null() && type != (*family)->model_type) {
     return BadConfig(fmt::format("\"architectures\" names {}, and \"model_type\" is {}, want \"{}\"",
-                                 (*family)->architecture, ShortValue(config["model_type"]), (*family)->model_type));
+                                 (*family)->architecture, ShortValue(type), (*family)->model_type));
   }
-  auto description = (*family)->describe(config);
+  const Config settings(config);
+  auto description = (*family)->describe(settings);
   if (!description) return description.error();
   if (auto status = CheckRunnable(*description); !status) return status.error();
+  SplitStored(*description);
   description->architecture = (*family)->architecture;
+  description->read_keys = settings.read();
   return description;
 }
 

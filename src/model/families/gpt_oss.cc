@@ -38,7 +38,7 @@ Experts AddExperts(const BlockBuilder& to, const Sizes& s, std::size_t count, st
 
 }  // namespace
 
-Result<Description> DescribeGptOss(const json& config) {
+Result<Description> DescribeGptOss(const Config& config) {
   const auto sizes = ParseSizes(config);
   if (!sizes) return sizes.error();
   const auto types = LayerTypes(config, sizes->blocks, {"sliding_attention", "full_attention"});

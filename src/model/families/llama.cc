@@ -17,41 +17,54 @@ using nlohmann::json;
 
 struct Variant {
   const char* architecture;
-  bool qkv_biases;          // always; otherwise "attention_bias" says whether q, k, v and o have them
-  bool feed_forward_bias;   // "mlp_bias" may ask for them
-  bool head_norms;          // of every query and key
-  bool window_is_optional;  // "use_sliding_window" says whether "sliding_window" counts
+  bool qkv_biases;         // always; otherwise "attention_bias" says whether q, k, v and o have them
+  bool feed_forward_bias;  // "mlp_bias" may ask for them
+  HeadNorms head_norms;
+  bool has_window;      // "use_sliding_window" says whether "sliding_window" counts
+  std::size_t context;  // positions, where the configuration does not say
 };
-constexpr Variant kLlama = {"LlamaForCausalLM", false, true, false, false};
-constexpr Variant kQwen2 = {"Qwen2ForCausalLM", true, false, false, true};
-constexpr Variant kQwen3 = {"Qwen3ForCausalLM", false, false, true, true};
+constexpr Variant kLlama = {"LlamaForCausalLM", false, true, HeadNorms::kNone, false, 2048};
+constexpr Variant kQwen2 = {"Qwen2ForCausalLM", true, false, HeadNorms::kNone, true, 32768};
+constexpr Variant kQwen3 = {"Qwen3ForCausalLM", false, false, HeadNorms::kEach, true, 32768};
 
-struct Biases {
-  AttentionBiases attention;
-  bool feed_forward = false;
-};
-
-Result<Biases> ParseBiases(const json& config, const Variant& variant) {
+Status ParseBiases(const Config& config, const Variant& variant, DecoderStyle& style) {
   bool attention = false, feed_forward = false;
   const Status read = ReadFields(config, {{"attention_bias", &attention}, {"mlp_bias", &feed_forward}});
   if (!read) return read.error();
   if (feed_forward && !variant.feed_forward_bias) {
     return UnsupportedConfig(fmt::format("\"mlp_bias\" is true, and {} has no such biases", variant.architecture));
   }
-  if (HasKey(config, kBiasesKey)) return Biases{};  // those of the list instead
-  if (variant.qkv_biases) return Biases{{true, false}, feed_forward};
-  return Biases{{attention, attention}, feed_forward};
+  if (config.Has(kBiasesKey)) return {};  // those of the list instead
+  style.attention_biases = variant.qkv_biases ? AttentionBiases{true, false} : AttentionBiases{attention, attention};
+  style.feed_forward_bias = feed_forward;
+  return {};
 }
 
-// Blocks from "max_window_layers" on have the window; a value beyond the last block says that none has.
-Status CheckWindow(const json& config, const Variant& variant, std::size_t blocks) {
-  const auto sliding = FlagOf(config, "use_sliding_window", !variant.window_is_optional);
-  if (!sliding) return sliding.error();
-  if (!*sliding || !HasKey(config, "sliding_window")) return {};
-  const json first = variant.window_is_optional ? config.value("max_window_layers", json()) : json();
-  if (first.is_number_integer() && first.get<std::int64_t>() >= static_cast<std::int64_t>(blocks)) return {};
-  return UnsupportedConfig("sliding-window attention is not supported (\"sliding_window\" is " +
-                           ShortValue(config["sliding_window"]) + ")");
+struct Windows {
+  std::size_t size = 0;
+  std::vector<std::string> types;
+};
+
+// Blocks from "max_window_layers" on have the window, unless "layer_types" says which.
+Result<Windows> ParseWindows(const Config& config, std::size_t blocks) {
+  Windows out;
+  std::size_t first = 28;
+  bool used = false;
+  const Status read = ReadFields(
+      config,
+      {{"use_sliding_window", &used}, {"sliding_window", &out.size, true}, {"max_window_layers", &first, true, true}});
+  if (!read) return read.error();
+  const bool any = used && out.size != 0;
+  auto types = LayerTypes(config, blocks, {kSlidingLayer, kFullLayer},
+                          [&](std::size_t block) { return any && block >= first ? kSlidingLayer : kFullLayer; });
+  if (!types) return types.error();
+  out.types = *std::move(types);
+  if (!any && std::ranges::find(out.types, kSlidingLayer) != out.types.end()) {
+    return BadConfig(
+        "\"layer_types\" names sliding_attention, and \"use_sliding_window\" or \"sliding_window\" says that "
+        "there is no window");
+  }
+  return out;
 }
 
 // The list that a GGUF file's biases are kept in where the two keys cannot say it.
@@ -73,32 +86,27 @@ Status AddListedBiases(const json& stems, Description& out) {
   return {};
 }
 
-Result<Description> DescribeAs(const json& config, const Variant& variant) {
-  const auto biases = ParseBiases(config, variant);
-  if (!biases) return biases.error();
-  const auto sizes = ParseSizes(config);
+Result<Description> DescribeAs(const Config& config, const Variant& variant) {
+  DecoderStyle style;
+  style.head_norms = variant.head_norms;
+  if (auto status = ParseBiases(config, variant, style); !status) return status.error();
+  Sizes defaults;
+  defaults.context = variant.context;
+  const auto sizes = ParseSizes(config, defaults);
   if (!sizes) return sizes.error();
-  if (auto status = CheckWindow(config, variant, sizes->blocks); !status) return status.error();
-  const auto activation = ParseActivation(config);
-  if (!activation) return activation.error();
-  auto frequencies = RopeFrequencies(config, sizes->head_dim);
-  if (!frequencies) return frequencies.error();
-  const auto mixer = [&](const BlockBuilder& to) {
-    Attention attention = AddAttention(to.Under(".self_attn"), *sizes, biases->attention);
-    if (variant.head_norms) {
-      attention.q_norm = to.AddNorm(".self_attn.q_norm", sizes->head_dim, sizes->norm);
-      attention.k_norm = to.AddNorm(".self_attn.k_norm", sizes->head_dim, sizes->norm);
-    }
-    return attention;
+  Windows windows;
+  if (variant.has_window) {
+    if (auto status = ParseWindows(config, sizes->blocks).MoveTo(windows); !status) return status.error();
+  }
+  if (auto status = ParseActivation(config).MoveTo(style.activation); !status) return status.error();
+  auto rope = ParseRope(config, {.head_dim = sizes->head_dim, .context = sizes->context});
+  if (!rope) return rope.error();
+  style.ropes = {*std::move(rope)};
+  style.adapt = [&](std::size_t block, Attention& attention) {
+    if (variant.has_window && windows.types[block] == kSlidingLayer) attention.window = windows.size;
   };
-  const auto feed_forward = [&](const BlockBuilder& to) {
-    FeedForward part = AddGated(to.Under(".mlp"), sizes->hidden, sizes->intermediate, biases->feed_forward);
-    part.activation = *activation;
-    return part;
-  };
-  const Rope rope{sizes->head_dim, false, *std::move(frequencies)};
-  Description out = DescribeBlocks(*sizes, {rope}, mixer, feed_forward);
-  if (HasKey(config, kBiasesKey)) {
+  Description out = DescribeDecoder(*sizes, style);
+  if (config.Has(kBiasesKey)) {
     if (auto status = AddListedBiases(config[kBiasesKey], out); !status) return status.error();
   }
   return out;
@@ -106,8 +114,8 @@ Result<Description> DescribeAs(const json& config, const Variant& variant) {
 
 }  // namespace
 
-Result<Description> DescribeLlama(const json& config) { return DescribeAs(config, kLlama); }
-Result<Description> DescribeQwen2(const json& config) { return DescribeAs(config, kQwen2); }
-Result<Description> DescribeQwen3(const json& config) { return DescribeAs(config, kQwen3); }
+Result<Description> DescribeLlama(const Config& config) { return DescribeAs(config, kLlama); }
+Result<Description> DescribeQwen2(const Config& config) { return DescribeAs(config, kQwen2); }
+Result<Description> DescribeQwen3(const Config& config) { return DescribeAs(config, kQwen3); }
 
 }  // namespace marlin

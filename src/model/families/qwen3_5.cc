@@ -27,7 +27,7 @@ Attention AddGatedAttention(const BlockBuilder& to, const Sizes& s) {
 }
 
 // Sizes; no parts yet.
-Result<DeltaNet> ParseDeltaNet(const json& config) {
+Result<DeltaNet> ParseDeltaNet(const Config& config) {
   DeltaNet out;
   const Status read = ReadFields(config, {{"linear_num_key_heads", &out.key_heads},
                                           {"linear_num_value_heads", &out.value_heads},
@@ -61,7 +61,7 @@ DeltaNet AddDeltaNet(const BlockBuilder& to, const Sizes& s, DeltaNet out) {
 
 }  // namespace
 
-Result<Description> DescribeQwen35(const json& config) {
+Result<Description> DescribeQwen35(const Config& config) {
   auto sizes = ParseSizes(config);
   if (!sizes) return sizes.error();
   sizes->norm.plus_one = true;
