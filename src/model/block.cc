@@ -142,8 +142,8 @@ class BlockParts {
   // What the part multiplies.
   DeviceTensor Input(std::size_t input) const {
     if (ReadsHidden(input)) {
-      const RmsNormArgs norm = NormOf(input);
-      backend_.RmsNorm(norm);
+      const NormArgs norm = NormOf(input);
+      backend_.Norm(norm);
       return norm.y;
     }
     return View(input == 1 ? scratch_.attention : scratch_.gate, m_, ColsOf(input));
@@ -164,10 +164,10 @@ class BlockParts {
   static bool ReadsHidden(std::size_t input) { return input % 2 == 0; }
   std::size_t ColsOf(std::size_t input) const { return block_.matrices[block_.inputs[input].matrices[0]].cols; }
 
-  RmsNormArgs Args(std::size_t norm, const DeviceTensor& x, const DeviceTensor& y) const {
+  NormArgs Args(std::size_t norm, const DeviceTensor& x, const DeviceTensor& y) const {
     return {x, View(loaded_.vectors[*block_.norms[norm].weight], 1, x.cols), block_.norms[norm].eps, y};
   }
-  RmsNormArgs NormOf(std::size_t input) const {
+  NormArgs NormOf(std::size_t input) const {
     const std::size_t norm = input == 0 ? block_.mixer_norm : block_.feed_forward_norm;
     return Args(norm, state_.hidden, View(scratch_.normed, m_, state_.hidden.cols));
   }
@@ -193,7 +193,7 @@ class BlockParts {
   void NormHeads(const std::optional<std::size_t>& norm, const DeviceTensor& x) const {
     if (!norm) return;
     const DeviceTensor heads = x.Reshape(x.rows * x.cols / attention_.head_dim, attention_.head_dim);
-    backend_.RmsNorm(Args(*norm, heads, heads));
+    backend_.Norm(Args(*norm, heads, heads));
   }
 
   DeviceTensor Angles(const std::unique_ptr<Buffer>& table) const {
@@ -267,7 +267,7 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
       {{&runner.tokens_, tokens, ElementType::kI32}, {&runner.hidden_, tokens * description.hidden_size}});
   if (!allocated) return allocated.error();
   const Attention& attention = AttentionOf(description.blocks[0]);
-  auto cache = backend.AllocateCache({1, tokens, attention.kv_heads, attention.head_dim});
+  auto cache = backend.AllocateCache({tokens, {{attention.kv_heads, attention.head_dim}}});
   if (!cache) return cache.error();
   runner.cache_ = std::move(*cache);
   runner.scratch_.SetPositions(backend, 0, tokens);

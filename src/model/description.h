@@ -58,8 +58,6 @@ struct Vector {
   Source source;
 };
 
-enum class NormKind { kRms, kLayer };
-
 // y = normed x * weight (+ bias). Indexes of vectors.
 struct Norm {
   NormKind kind = NormKind::kRms;

@@ -9,7 +9,7 @@ namespace marlin {
 
 void Model::FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const {
   const Norm& norm = description.norms[description.final_norm];
-  backend->RmsNorm({x, View(weights.around.vectors[*norm.weight], 1, x.cols), norm.eps, y});
+  backend->Norm({x, View(weights.around.vectors[*norm.weight], 1, x.cols), norm.eps, y});
 }
 
 void Model::Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const {
@@ -22,14 +22,15 @@ namespace {
 // All blocks of a model that is run are alike.
 CacheShape CacheOf(const Description& description, std::size_t context) {
   const Attention& attention = std::get<Attention>(description.blocks[0].mixer);
-  return {description.caches, context, attention.kv_heads, attention.head_dim};
+  return {context, std::vector<CacheLayer>(description.caches, {attention.kv_heads, attention.head_dim})};
 }
 
 }  // namespace
 
 std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch) {
   const CacheShape shape = CacheOf(description, context);
-  const std::size_t cache = 2 * shape.layers * context * shape.kv_heads * shape.head_dim;
+  std::size_t cache = 0;
+  for (const CacheLayer& layer : shape.layers) cache += 2 * context * layer.kv_heads * layer.head_dim;
   return (cache + max_batch * (description.hidden_size + 1)) * sizeof(float) +
          BlockScratch::Bytes(description, {context, max_batch});
 }
