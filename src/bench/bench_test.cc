@@ -117,14 +117,17 @@ class WrongBackend : public Backend {
     first.rows = first.cols = 1;
     inner_->Upload(std::vector<float>{output_}, first);
   }
-  void RmsNorm(const RmsNormArgs& norm) override { inner_->RmsNorm(norm); }
+  void Norm(const NormArgs& norm) override { inner_->Norm(norm); }
   void Rope(const RopeArgs& args) override { inner_->Rope(args); }
   void Append(const AppendArgs& args) override { inner_->Append(args); }
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override { inner_->Attention(args, out); }
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
     inner_->GatedActivation(activation, gate, up);
   }
-  void Add(const DeviceTensor& x, const DeviceTensor& y) override { inner_->Add(x, y); }
+  void Activate(Activation activation, const DeviceTensor& x) override { inner_->Activate(activation, x); }
+  void Add(const DeviceTensor& x, const DeviceTensor& y, float factor) override { inner_->Add(x, y, factor); }
+  void Scale(const DeviceTensor& x, float factor) override { inner_->Scale(x, factor); }
+  void SoftCap(const DeviceTensor& x, float cap) override { inner_->SoftCap(x, cap); }
   void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
     inner_->CrossEntropy(logits, targets, nll);
   }

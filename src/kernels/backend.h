@@ -98,7 +98,7 @@ struct NormArgs {
   float eps = 0;
   DeviceTensor y;  // as x; may be x
   NormKind kind = NormKind::kRms;
-  DeviceTensor bias;  // [1, x.cols]; without a buffer there is none; of kLayer only
+  DeviceTensor bias = {};  // [1, x.cols]; without a buffer there is none; of kLayer only
 };
 
 class Backend : public Device {

@@ -55,12 +55,18 @@ class CpuWeight final : public Weight {
   const KernelRow& kernel_row;
 };
 
-// RmsNormArgs in host memory.
+// NormArgs in host memory.
 struct HostNorm {
   MatrixView<const float> x;
-  const float* weight = nullptr;
+  const float* weight = nullptr;  // null = ones
   float eps = 0;
   MatrixView<float> y;
+  NormKind kind = NormKind::kRms;
+  const float* bias = nullptr;  // null = none
+
+  HostNorm Rows(std::size_t begin, std::size_t count) const {
+    return {x.Rows(begin, count), weight, eps, y.Rows(begin, count), kind, bias};
+  }
 };
 
 // One of the weights that an input is multiplied with.
@@ -100,14 +106,17 @@ class CpuBackend final : public Backend {
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override;
   void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
               std::span<const DeviceTensor> outs) override;
-  void RmsNorm(const RmsNormArgs& norm) override;
-  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+  void Norm(const NormArgs& norm) override;
+  void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                   std::span<const DeviceTensor> outs) override;
   void Rope(const RopeArgs& args) override;
   void Append(const AppendArgs& args) override;
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override;
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override;
-  void Add(const DeviceTensor& x, const DeviceTensor& y) override;
+  void Activate(Activation activation, const DeviceTensor& x) override;
+  void Add(const DeviceTensor& x, const DeviceTensor& y, float factor) override;
+  void Scale(const DeviceTensor& x, float factor) override;
+  void SoftCap(const DeviceTensor& x, float cap) override;
   void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override;
   void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
                   const DeviceTensor& out) override;
@@ -152,13 +161,34 @@ class CpuBackend final : public Backend {
   void PackInput(MatrixView<const float> x, const HostNorm* norm, const PackedInput& input, const WorkSplit& split);
   void MultiplyTokens(std::span<const Product> products, MatrixView<const float> x, const HostNorm* norm);
   void NormRow(const HostNorm& norm, std::size_t row) {
-    ops_.rms_norm(norm.x.Row(row).data(), norm.weight, norm.eps, norm.x.cols, norm.y.Row(row).data());
+    const float* const x = norm.x.Row(row).data();
+    float* const y = norm.y.Row(row).data();
+    if (norm.kind == NormKind::kRms) return ops_.rms_norm(x, norm.weight, norm.eps, norm.x.cols, y);
+    ops_.layer_norm(x, norm.weight, norm.bias, norm.eps, norm.x.cols, y);
+  }
+  // gate = activation(gate) * up, or activation(gate) where up is null.
+  auto FunctionOf(Activation activation) const {
+    switch (activation) {
+      case Activation::kSilu:
+        return ops_.silu;
+      case Activation::kGeluTanh:
+        return ops_.gelu_tanh;
+      case Activation::kGelu:
+        break;
+    }
+    return ops_.gelu;
   }
   template <class T>
   MatrixView<T> Host(const DeviceTensor& tensor) const {
     return HostView<T>(*this, tensor);
   }
-  HostNorm Host(const RmsNormArgs& norm) const;
+  // A row of `cols` numbers; null where there is no tensor.
+  const float* HostRow(const DeviceTensor& row, std::size_t cols) const {
+    if (row.buffer == nullptr) return nullptr;
+    MARLIN_CHECK(row.cols == cols, "size of a row of weights or biases");
+    return Host<const float>(row).data;
+  }
+  HostNorm Host(const NormArgs& norm) const;
   std::vector<Product> Products(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                                 std::size_t rows, std::size_t cols, std::span<const DeviceTensor> outs) const;
 
@@ -186,7 +216,6 @@ Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t elements, Eleme
 }
 
 Result<std::unique_ptr<KvCache>> CpuBackend::AllocateCache(const CacheShape& shape) {
-  MARLIN_CHECK(shape.head_dim > 0 && shape.head_dim <= kMaxHeadDim, "shape of a cache");
   const bool exact = RoughestActivations(options_) == Activations::kFp32;
   auto cache = CpuCache::Create(*this, shape, exact ? nullptr : ops_.to_half, buffers_);
   if (!cache) return cache.error();
@@ -245,10 +274,12 @@ void CpuBackend::PackInput(MatrixView<const float> x, const HostNorm* norm, cons
   pool_.Split(all, share);
 }
 
-HostNorm CpuBackend::Host(const RmsNormArgs& norm) const {
-  const HostNorm host{Host<const float>(norm.x), Host<const float>(norm.weight).data, norm.eps, Host<float>(norm.y)};
-  MARLIN_CHECK(norm.weight.cols == host.x.cols && host.y.rows == host.x.rows && host.y.cols == host.x.cols,
-               "shapes of a norm");
+HostNorm CpuBackend::Host(const NormArgs& norm) const {
+  const std::size_t cols = norm.x.cols;
+  const HostNorm host{Host<const float>(norm.x), HostRow(norm.weight, cols), norm.eps, Host<float>(norm.y), norm.kind,
+                      HostRow(norm.bias, cols)};
+  MARLIN_CHECK(host.y.rows == host.x.rows && host.y.cols == cols, "shapes of a norm");
+  MARLIN_CHECK(norm.kind == NormKind::kLayer || host.bias == nullptr, "the bias of a layer norm");
   return host;
 }
 
@@ -261,11 +292,10 @@ std::vector<Product> CpuBackend::Products(std::span<const Weight* const> weights
   products.reserve(weights.size());
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const CpuWeight& weight = Own<CpuWeight>(*this, *weights[i]);
-    const bool biased = !biases.empty() && biases[i].buffer != nullptr;
-    MARLIN_CHECK(!biased || biases[i].cols == weight.rows(), "size of a bias");
     MARLIN_CHECK(weight.cols() == cols && outs[i].cols == weight.rows() && outs[i].rows == rows,
                  "shapes of a matrix product");
-    products.push_back({weight, biased ? Host<const float>(biases[i]).data : nullptr, Host<float>(outs[i])});
+    const float* const bias = biases.empty() ? nullptr : HostRow(biases[i], weight.rows());
+    products.push_back({weight, bias, Host<float>(outs[i])});
   }
   return products;
 }
@@ -279,7 +309,7 @@ void CpuBackend::Matmul(std::span<const Weight* const> weights, std::span<const 
   });
 }
 
-void CpuBackend::NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights,
+void CpuBackend::NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights,
                             std::span<const DeviceTensor> biases, std::span<const DeviceTensor> outs) {
   const HostNorm host = Host(norm);
   const std::vector<Product> products = Products(weights, biases, host.x.rows, host.x.cols, outs);
@@ -290,7 +320,7 @@ void CpuBackend::NormMatmul(const RmsNormArgs& norm, std::span<const Weight* con
     if (!row.takes_packed() || row.input.pack != first.pack) return Backend::NormMatmul(norm, weights, biases, outs);
   }
   ForTokens(host.x.rows, products, [&](std::size_t begin, std::size_t tokens, std::span<const Product> parts) {
-    const HostNorm part{host.x.Rows(begin, tokens), host.weight, host.eps, host.y.Rows(begin, tokens)};
+    const HostNorm part = host.Rows(begin, tokens);
     MultiplyTokens(parts, part.y, &part);
   });
 }
@@ -362,7 +392,7 @@ void CpuBackend::MultiplyTokens(std::span<const Product> products, MatrixView<co
   });
 }
 
-void CpuBackend::RmsNorm(const RmsNormArgs& norm) {
+void CpuBackend::Norm(const NormArgs& norm) {
   const HostNorm host = Host(norm);
   ForRows(host.x.rows, host.x.cols, [&](std::size_t row) { NormRow(host, row); });
 }
@@ -373,13 +403,15 @@ void CpuBackend::Rope(const RopeArgs& args) {
   const auto sin = Host<const float>(args.sin);
   const auto positions = Host<const std::int32_t>(args.positions);
   const std::size_t head_dim = args.head_dim;
-  MARLIN_CHECK(head_dim % 2 == 0 && x.cols % head_dim == 0 && cos.cols == head_dim / 2 && sin.cols == head_dim / 2 &&
+  const std::size_t pairs = cos.cols;
+  MARLIN_CHECK(head_dim > 0 && x.cols % head_dim == 0 && pairs <= head_dim / 2 && sin.cols == pairs &&
                    cos.rows == sin.rows && positions.rows == x.rows && positions.cols == 1,
                "shapes of rotary embedding");
+  const auto rope = args.neighbours ? ops_.rope_neighbours : ops_.rope;
   ForRows(x.rows, x.cols, [&](std::size_t i) {
     const auto position = static_cast<std::size_t>(positions.Row(i)[0]);
     MARLIN_CHECK(position < cos.rows, "a position beyond the table");
-    ops_.rope(x.Row(i).data(), x.cols / head_dim, head_dim, cos.Row(position).data(), sin.Row(position).data());
+    rope({x.Row(i).data(), x.cols / head_dim, head_dim, pairs, cos.Row(position).data(), sin.Row(position).data()});
   });
 }
 
@@ -388,20 +420,20 @@ void CpuBackend::Append(const AppendArgs& args) {
   const auto keys = Host<const float>(args.keys);
   const auto values = Host<const float>(args.values);
   const std::size_t layer = args.layer;
-  const CacheShape& shape = to.shape();
+  const auto [kv_heads, head_dim] = to.layer(layer);
   const std::size_t position = FirstPosition(*this, args.positions, keys.rows);
   const std::size_t end = position + keys.rows;
-  MARLIN_CHECK(keys.rows == values.rows && keys.cols == shape.kv_heads * shape.head_dim && values.cols == keys.cols &&
-                   layer < shape.layers && end <= shape.context,
+  MARLIN_CHECK(keys.rows == values.rows && keys.cols == kv_heads * head_dim && values.cols == keys.cols &&
+                   end <= to.shape().context,
                "shapes of keys and values");
   // A piece is one head of one block: threads share no cache line.
   const std::size_t first = position / kKeyBlock;
-  const std::size_t pieces = ((end - 1) / kKeyBlock - first + 1) * shape.kv_heads;
-  const auto store = [&](std::size_t piece, int) {
-    const std::size_t head = piece % shape.kv_heads;
-    const std::size_t begin = (first + piece / shape.kv_heads) * kKeyBlock;
+  const std::size_t pieces = ((end - 1) / kKeyBlock - first + 1) * kv_heads;
+  const auto store = [&, heads = kv_heads, dim = head_dim](std::size_t piece, int) {
+    const std::size_t head = piece % heads;
+    const std::size_t begin = (first + piece / heads) * kKeyBlock;
     for (std::size_t p = std::max(begin, position); p < std::min(begin + kKeyBlock, end); ++p) {
-      const std::size_t column = head * shape.head_dim;
+      const std::size_t column = head * dim;
       to.Set(layer, head, p, keys.Row(p - position).data() + column, values.Row(p - position).data() + column);
     }
   };
@@ -414,11 +446,10 @@ void CpuBackend::Attention(const AttentionArgs& args, const DeviceTensor& to) {
   const auto q = Host<const float>(args.q);
   const auto out = Host<float>(to);
   const std::size_t position = FirstPosition(*this, args.positions, q.rows);
-  const std::size_t kv_heads = cache.shape().kv_heads;
-  const std::size_t head_dim = cache.shape().head_dim;
+  const std::size_t kv_heads = cache.layer(args.layer).kv_heads;
+  const std::size_t head_dim = cache.layer(args.layer).head_dim;
   MARLIN_CHECK(out.rows == q.rows && out.cols == q.cols && kv_heads > 0 && args.heads % kv_heads == 0 &&
-                   q.cols == args.heads * head_dim && args.layer < cache.shape().layers &&
-                   position + q.rows <= cache.shape().context,
+                   q.cols == args.heads * head_dim && position + q.rows <= cache.shape().context && args.softcap >= 0,
                "shapes of attention");
   const std::size_t sharing = args.heads / kv_heads;  // query heads per kv head
   const std::size_t tile_heads = std::min(sharing, kAttentionHeads);
@@ -446,6 +477,8 @@ void CpuBackend::Attention(const AttentionArgs& args, const DeviceTensor& to) {
     tile.values = cache.Values(args.layer, kv_head);
     tile.position = position + first;
     tile.scale = args.scale;
+    tile.window = args.window;
+    tile.softcap = args.softcap;
     tile.out = out.data + first * out.stride + column;
     tile.out_stride = out.stride;
     tile.workspace = Workspace(thread);
@@ -454,19 +487,35 @@ void CpuBackend::Attention(const AttentionArgs& args, const DeviceTensor& to) {
 }
 
 void CpuBackend::GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) {
-  MARLIN_CHECK(activation != Activation::kGelu, "no family that is run has it");
   const auto x = Host<float>(gate);
   const auto y = Host<const float>(up);
   MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of gate and up");
-  const auto function = activation == Activation::kSilu ? ops_.silu : ops_.gelu_tanh;
+  const auto function = FunctionOf(activation);
   ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), y.Row(i).data(), x.cols); });
 }
 
-void CpuBackend::Add(const DeviceTensor& to, const DeviceTensor& from) {
+void CpuBackend::Activate(Activation activation, const DeviceTensor& to) {
+  const auto x = Host<float>(to);
+  const auto function = FunctionOf(activation);
+  ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), nullptr, x.cols); });
+}
+
+void CpuBackend::Scale(const DeviceTensor& to, float factor) {
+  const auto x = Host<float>(to);
+  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.scale(x.Row(i).data(), factor, x.cols); });
+}
+
+void CpuBackend::SoftCap(const DeviceTensor& to, float cap) {
+  MARLIN_CHECK(cap > 0, "the cap of numbers");
+  const auto x = Host<float>(to);
+  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.soft_cap(x.Row(i).data(), cap, x.cols); });
+}
+
+void CpuBackend::Add(const DeviceTensor& to, const DeviceTensor& from, float factor) {
   const auto x = Host<float>(to);
   const auto y = Host<const float>(from);
   MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of a sum");
-  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), x.cols); });
+  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), factor, x.cols); });
 }
 
 double NllOf(const ExpSum& sum, float logit) {

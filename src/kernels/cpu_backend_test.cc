@@ -79,7 +79,8 @@ constexpr std::size_t kCachedLayer = 1;
 std::unique_ptr<KvCache> CacheOf(HostOperations& backend, const Matrix& keys, const Matrix& values,
                                  std::size_t kv_heads) {
   const std::size_t context = keys.view.rows + 70;
-  auto cache = *backend.AllocateCache({kCachedLayer + 2, context, kv_heads, keys.view.cols / kv_heads});
+  auto cache = *backend.AllocateCache(
+      {context, std::vector<CacheLayer>(kCachedLayer + 2, {kv_heads, keys.view.cols / kv_heads})});
   const Matrix poison(context, keys.view.cols);
   for (std::size_t layer = 0; layer < kCachedLayer + 2; ++layer) {
     backend.Append(*cache, layer, 0, poison.view, poison.view);
@@ -203,11 +204,11 @@ TEST_P(CpuBackendTest, RmsNorm) {
     const Matrix weight = RandomValues(1, cols, rng_);
     Matrix got(70, cols);
     Matrix want(70, cols);
-    cpu_->RmsNorm({x.view, weight.data.data(), 1e-5f, got.view});
-    reference_->RmsNorm({x.view, weight.data.data(), 1e-5f, want.view});
+    cpu_->Norm({x.view, weight.data.data(), 1e-5f, got.view});
+    reference_->Norm({x.view, weight.data.data(), 1e-5f, want.view});
     ExpectNear(got, want, 2e-6);
     Matrix in_place(x);
-    cpu_->RmsNorm({in_place.view, weight.data.data(), 1e-5f, in_place.view});
+    cpu_->Norm({in_place.view, weight.data.data(), 1e-5f, in_place.view});
     EXPECT_TRUE(SameBits(in_place, got));
   }
 }
@@ -232,12 +233,12 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
           Matrix normed(m, 172);
           Matrix out_a(m, 130);
           Matrix out_b(m, weight_b->rows());
-          const HostOperations::Norm norm{x.view, scales.data.data(), 1e-5f, normed.view};
+          const HostOperations::NormOf norm{x.view, scales.data.data(), 1e-5f, normed.view};
           const std::array outs{out_a.view, out_b.view};
           if (at_once) {
             backend->NormMatmul(norm, weights, {}, outs);
           } else {
-            backend->RmsNorm(norm);
+            backend->Norm(norm);
             backend->Matmul(weights, {}, normed.view, outs);
           }
           for (const Matrix& result : {normed, out_a, out_b}) results.push_back(result);

@@ -84,10 +84,10 @@ class GlassBackend final : public Backend {
       inner_->Matmul(weights, Inner(biases), Inner(x), Inner(outs));
     });
   }
-  void RmsNorm(const RmsNormArgs& norm) override {
-    Queue([this, norm] { inner_->RmsNorm(Inner(norm)); });
+  void Norm(const NormArgs& norm) override {
+    Queue([this, norm] { inner_->Norm(Inner(norm)); });
   }
-  void NormMatmul(const RmsNormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+  void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                   std::span<const DeviceTensor> outs) override {
     Queue([this, norm, weights = Inner(weights), biases = Copy(biases), outs = Copy(outs)] {
       inner_->NormMatmul(Inner(norm), weights, Inner(biases), Inner(outs));
@@ -95,7 +95,9 @@ class GlassBackend final : public Backend {
   }
   void Rope(const RopeArgs& args) override {
     Queue([this, args] {
-      inner_->Rope({Inner(args.x), args.head_dim, Inner(args.cos), Inner(args.sin), Inner(args.positions)});
+      RopeArgs inner = args;
+      for (DeviceTensor* tensor : {&inner.x, &inner.cos, &inner.sin, &inner.positions}) *tensor = Inner(*tensor);
+      inner_->Rope(inner);
     });
   }
   void Append(const AppendArgs& args) override {
@@ -105,14 +107,26 @@ class GlassBackend final : public Backend {
   }
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
     Queue([this, args, out, cache = Own<GlassCache>(*this, *args.cache).inner.get()] {
-      inner_->Attention({Inner(args.q), cache, args.layer, args.heads, Inner(args.positions), args.scale}, Inner(out));
+      AttentionArgs inner = args;
+      inner.cache = cache;
+      for (DeviceTensor* tensor : {&inner.q, &inner.positions}) *tensor = Inner(*tensor);
+      inner_->Attention(inner, Inner(out));
     });
   }
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
     Queue([this, activation, gate, up] { inner_->GatedActivation(activation, Inner(gate), Inner(up)); });
   }
-  void Add(const DeviceTensor& x, const DeviceTensor& y) override {
-    Queue([this, x, y] { inner_->Add(Inner(x), Inner(y)); });
+  void Activate(Activation activation, const DeviceTensor& x) override {
+    Queue([this, activation, x] { inner_->Activate(activation, Inner(x)); });
+  }
+  void Add(const DeviceTensor& x, const DeviceTensor& y, float factor = 1) override {
+    Queue([this, x, y, factor] { inner_->Add(Inner(x), Inner(y), factor); });
+  }
+  void Scale(const DeviceTensor& x, float factor) override {
+    Queue([this, x, factor] { inner_->Scale(Inner(x), factor); });
+  }
+  void SoftCap(const DeviceTensor& x, float cap) override {
+    Queue([this, x, cap] { inner_->SoftCap(Inner(x), cap); });
   }
   void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
     Queue([this, logits, targets, nll] { inner_->CrossEntropy(Inner(logits), Inner(targets), Inner(nll)); });
@@ -225,8 +239,10 @@ class GlassBackend final : public Backend {
     for (const DeviceTensor& tensor : tensors) inner.push_back(Inner(tensor));
     return inner;
   }
-  RmsNormArgs Inner(const RmsNormArgs& norm) const {
-    return {Inner(norm.x), Inner(norm.weight), norm.eps, Inner(norm.y)};
+  NormArgs Inner(const NormArgs& norm) const {
+    NormArgs inner = norm;
+    for (DeviceTensor* tensor : {&inner.x, &inner.weight, &inner.y, &inner.bias}) *tensor = Inner(*tensor);
+    return inner;
   }
   const Weight* Inner(const Weight& weight) const { return Own<GlassWeight>(*this, weight).inner.get(); }
   std::vector<const Weight*> Inner(std::span<const Weight* const> weights) const {

@@ -144,7 +144,7 @@ TEST(GlassOperations, GiveTheBitsOfTheBackendInside) {
     keep(out);
     device.Embed(*packed, targets, {embedded.data(), kTokens, kCols});
     device.Rope({embedded.data(), kTokens, kCols}, 16, {x.data(), kTokens, 8, kCols}, {x.data(), kTokens, 8, kCols});
-    const auto cache = std::move(*device.AllocateCache({1, 8, 2, 16}));
+    const auto cache = std::move(*device.AllocateCache({8, {{2, 16}}}));
     const MatrixView<const float> keys(x.data(), kTokens, 32, kCols);
     device.Append(*cache, 0, 0, keys, keys);
     device.Attention({{embedded.data(), kTokens, kCols}, cache.get(), 0, 4, 0, 0.25f},

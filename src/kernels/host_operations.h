@@ -22,11 +22,13 @@ class HostOperations {
  public:
   using ConstMatrix = MatrixView<const float>;
 
-  struct Norm {
+  struct NormOf {
     ConstMatrix x;
-    const float* weight = nullptr;  // [x.cols]
+    const float* weight = nullptr;  // [x.cols]; null = ones
     float eps = 0;
     MatrixView<float> y;  // may be x
+    NormKind kind = NormKind::kRms;
+    const float* bias = nullptr;  // [x.cols]; null = none
   };
   struct AttentionOf {
     ConstMatrix q;
@@ -35,6 +37,8 @@ class HostOperations {
     std::size_t heads = 0;
     std::size_t position = 0;  // of the first row
     float scale = 0;
+    std::size_t window = 0;
+    float softcap = 0;
   };
 
   explicit HostOperations(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
@@ -54,12 +58,12 @@ class HostOperations {
     backend_->Matmul(weights, Biases(weights, biases).tensors, Put(x).tensor, to.tensors);
     to.Get(*this, outs);
   }
-  void RmsNorm(const Norm& norm) {
+  void Norm(const NormOf& norm) {
     const OnDevice on_device(*this, norm);
-    backend_->RmsNorm(on_device.args);
+    backend_->Norm(on_device.args);
     Get(on_device.y, norm.y);
   }
-  void NormMatmul(const Norm& norm, std::span<const Weight* const> weights, std::span<const float* const> biases,
+  void NormMatmul(const NormOf& norm, std::span<const Weight* const> weights, std::span<const float* const> biases,
                   std::span<const MatrixView<float>> outs) {
     const OnDevice on_device(*this, norm);
     const Outputs to(*this, outs);
@@ -68,9 +72,9 @@ class HostOperations {
     to.Get(*this, outs);
   }
   // Row t has position t of the tables.
-  void Rope(MatrixView<float> x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin) {
+  void Rope(MatrixView<float> x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin, bool neighbours = false) {
     const Matrix to = Put(x);
-    backend_->Rope({to.tensor, head_dim, Put(cos).tensor, Put(sin).tensor, Positions(0, x.rows).tensor});
+    backend_->Rope({to.tensor, head_dim, Put(cos).tensor, Put(sin).tensor, Positions(0, x.rows).tensor, neighbours});
     Get(to, x);
   }
   void Append(KvCache& cache, std::size_t layer, std::size_t position, ConstMatrix keys, ConstMatrix values) {
@@ -80,7 +84,7 @@ class HostOperations {
   void Attention(const AttentionOf& args, MatrixView<float> out) {
     const Matrix to = Put(out);
     backend_->Attention({Put(args.q).tensor, args.cache, args.layer, args.heads,
-                         Positions(args.position, args.q.rows).tensor, args.scale},
+                         Positions(args.position, args.q.rows).tensor, args.scale, args.window, args.softcap},
                         to.tensor);
     Get(to, out);
   }
@@ -89,9 +93,24 @@ class HostOperations {
     backend_->GatedActivation(activation, to.tensor, Put(up).tensor);
     Get(to, gate);
   }
-  void Add(MatrixView<float> x, ConstMatrix y) {
+  void Activate(Activation activation, MatrixView<float> x) {
     const Matrix to = Put(x);
-    backend_->Add(to.tensor, Put(y).tensor);
+    backend_->Activate(activation, to.tensor);
+    Get(to, x);
+  }
+  void Add(MatrixView<float> x, ConstMatrix y, float factor = 1) {
+    const Matrix to = Put(x);
+    backend_->Add(to.tensor, Put(y).tensor, factor);
+    Get(to, x);
+  }
+  void Scale(MatrixView<float> x, float factor) {
+    const Matrix to = Put(x);
+    backend_->Scale(to.tensor, factor);
+    Get(to, x);
+  }
+  void SoftCap(MatrixView<float> x, float cap) {
+    const Matrix to = Put(x);
+    backend_->SoftCap(to.tensor, cap);
     Get(to, x);
   }
   void CrossEntropy(ConstMatrix logits, std::span<const std::int32_t> targets, std::span<double> nll) {
@@ -132,13 +151,15 @@ class HostOperations {
     DeviceTensor tensor;
   };
   struct OnDevice {
-    OnDevice(HostOperations& operations, const Norm& norm)
-        : x(operations.Put(norm.x)), weight(operations.Put({norm.weight, 1, norm.x.cols})) {
+    OnDevice(HostOperations& operations, const NormOf& norm)
+        : x(operations.Put(norm.x)),
+          weight(operations.PutRow(norm.weight, norm.x.cols)),
+          bias(operations.PutRow(norm.bias, norm.x.cols)) {
       y = norm.y.data == norm.x.data ? x : operations.Put(norm.y);
-      args = {x.tensor, weight.tensor, norm.eps, y.tensor};
+      args = {x.tensor, weight.tensor, norm.eps, y.tensor, norm.kind, bias.tensor};
     }
-    Matrix x, weight, y;
-    RmsNormArgs args;
+    Matrix x, weight, bias, y;
+    NormArgs args;
   };
   struct Outputs {
     Outputs(HostOperations& operations, std::span<const MatrixView<float>> outs) {
@@ -173,7 +194,7 @@ class HostOperations {
   Outputs Biases(std::span<const Weight* const> weights, std::span<const float* const> biases) {
     Outputs all(*this, {});
     for (std::size_t i = 0; i < biases.size(); ++i) {
-      all.matrices.push_back(biases[i] == nullptr ? Matrix() : Put({biases[i], 1, weights[i]->rows()}));
+      all.matrices.push_back(PutRow(biases[i], weights[i]->rows()));
       all.tensors.push_back(all.matrices.back().tensor);
     }
     return all;
@@ -190,6 +211,8 @@ class HostOperations {
     matrix.tensor = {matrix.buffer.get(), 0, ElementType::kF32, x.rows, x.cols, x.stride};
     return matrix;
   }
+  // No tensor where `row` is null.
+  Matrix PutRow(const float* row, std::size_t cols) { return row == nullptr ? Matrix() : Put({row, 1, cols}); }
   void Get(const Matrix& matrix, MatrixView<float> to) {
     std::vector<float> flat(Floats(to));
     EXPECT_TRUE(backend_->Read({matrix.buffer.get(), 0, ElementType::kF32, 1, flat.size(), flat.size()}, flat).ok());

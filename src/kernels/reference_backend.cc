@@ -49,20 +49,28 @@ class ReferenceWeight final : public Weight {
   Region memory_;  // [rows][cols] fp32
 };
 
-// [layers][context][kv_heads * head_dim] keys, then as many values.
+// For every layer [context][kv_heads * head_dim] keys, then as many values.
 class ReferenceCache final : public KvCache {
  public:
   ReferenceCache(const Device& device, const CacheShape& shape, Region memory)
       : KvCache(device), shape_(shape), memory_(std::move(memory)) {}
   std::size_t resident_bytes() const override { return memory_.size(); }
   const CacheShape& shape() const { return shape_; }
-  MatrixView<float> Keys(std::size_t layer) const { return Part(layer); }
-  MatrixView<float> Values(std::size_t layer) const { return Part(shape_.layers + layer); }
+  MatrixView<float> Keys(std::size_t layer) const { return Part(layer, 0); }
+  MatrixView<float> Values(std::size_t layer) const { return Part(layer, 1); }
+
+  // Of the first `layers`.
+  static std::size_t Floats(const CacheShape& shape, std::size_t layers) {
+    std::size_t cols = 0;
+    for (std::size_t i = 0; i < layers; ++i) cols += shape.layers[i].kv_heads * shape.layers[i].head_dim;
+    return 2 * cols * shape.context;
+  }
 
  private:
-  MatrixView<float> Part(std::size_t index) const {
-    const std::size_t cols = shape_.kv_heads * shape_.head_dim;
-    return {reinterpret_cast<float*>(memory_.data()) + index * shape_.context * cols, shape_.context, cols};
+  MatrixView<float> Part(std::size_t layer, std::size_t values) const {
+    const std::size_t cols = shape_.layers[layer].kv_heads * shape_.layers[layer].head_dim;
+    const std::size_t begin = Floats(shape_, layer) + values * shape_.context * cols;
+    return {reinterpret_cast<float*>(memory_.data()) + begin, shape_.context, cols};
   }
   CacheShape shape_;
   Region memory_;
@@ -74,7 +82,7 @@ double Dot(const float* a, const float* b, std::size_t n) {
   return sum;
 }
 
-double Activate(Activation activation, double x) {
+double Activated(Activation activation, double x) {
   if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
   if (activation == Activation::kGelu) return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
   const double t = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
@@ -99,7 +107,7 @@ class ReferenceBackend final : public Backend {
   Status Synchronize() override { return {}; }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
-    const std::size_t floats = 2 * shape.layers * shape.context * shape.kv_heads * shape.head_dim;
+    const std::size_t floats = ReferenceCache::Floats(shape, shape.layers.size());
     Result<Region> memory = Region::Allocate(BytesToAllocate(floats, ElementType::kF32), "keys and values");
     if (!memory) return memory.error();
     return std::unique_ptr<KvCache>(std::make_unique<ReferenceCache>(*this, shape, *std::move(memory)));
@@ -135,26 +143,32 @@ class ReferenceBackend final : public Backend {
     }
   }
 
-  void RmsNorm(const RmsNormArgs& norm) override {
+  void Norm(const NormArgs& norm) override {
     const std::size_t cols = norm.x.cols;
-    const float* const weight = Floats(norm.weight).data;
     for (std::size_t t = 0; t < norm.x.rows; ++t) {
-      const float* row = Floats(norm.x).Row(t).data();
-      const double factor = 1 / std::sqrt(Dot(row, row, cols) / static_cast<double>(cols) + norm.eps);
+      const std::span<const float> row = Floats(norm.x).Row(t);
+      const double mean =
+          norm.kind == NormKind::kRms ? 0 : std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(cols);
+      double squares = 0;
+      for (const float x : row) squares += (x - mean) * (x - mean);
+      const double factor = 1 / std::sqrt(squares / static_cast<double>(cols) + norm.eps);
       for (std::size_t i = 0; i < cols; ++i) {
-        Floats(norm.y).Row(t)[i] = static_cast<float>(row[i] * factor * weight[i]);
+        double value = (row[i] - mean) * factor;
+        if (norm.weight.buffer != nullptr) value *= Floats(norm.weight).Row(0)[i];
+        if (norm.bias.buffer != nullptr) value += Floats(norm.bias).Row(0)[i];
+        Floats(norm.y).Row(t)[i] = static_cast<float>(value);
       }
     }
   }
 
   void Rope(const RopeArgs& args) override {
-    const std::size_t half = args.head_dim / 2;
+    const std::size_t pairs = args.cos.cols;
     for (std::size_t t = 0; t < args.x.rows; ++t) {
       const auto position = static_cast<std::size_t>(Ints(args.positions).Row(t)[0]);
       for (std::size_t head = 0; head < args.x.cols; head += args.head_dim) {
-        for (std::size_t i = 0; i < half; ++i) {
-          float& a = Floats(args.x).Row(t)[head + i];
-          float& b = Floats(args.x).Row(t)[head + half + i];
+        for (std::size_t i = 0; i < pairs; ++i) {
+          float& a = Floats(args.x).Row(t)[head + (args.neighbours ? 2 * i : i)];
+          float& b = Floats(args.x).Row(t)[head + (args.neighbours ? 2 * i + 1 : pairs + i)];
           const double c = Floats(args.cos).Row(position)[i];
           const double s = Floats(args.sin).Row(position)[i];
           const double old_a = a;
@@ -182,18 +196,27 @@ class ReferenceBackend final : public Backend {
   }
 
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
-    for (std::size_t t = 0; t < gate.rows; ++t) {
-      for (std::size_t i = 0; i < gate.cols; ++i) {
-        float& g = Floats(gate).Row(t)[i];
-        g = static_cast<float>(Activate(activation, g) * Floats(up).Row(t)[i]);
-      }
-    }
+    ForEach(gate, [&](double value, std::size_t t, std::size_t i) {
+      return Activated(activation, value) * Floats(up).Row(t)[i];
+    });
   }
 
-  void Add(const DeviceTensor& x, const DeviceTensor& y) override {
-    for (std::size_t t = 0; t < x.rows; ++t) {
-      for (std::size_t i = 0; i < x.cols; ++i) Floats(x).Row(t)[i] += Floats(y).Row(t)[i];
-    }
+  void Activate(Activation activation, const DeviceTensor& x) override {
+    ForEach(x, [&](double value, std::size_t, std::size_t) { return Activated(activation, value); });
+  }
+
+  void Add(const DeviceTensor& x, const DeviceTensor& y, float factor) override {
+    ForEach(x, [&](double value, std::size_t t, std::size_t i) {
+      return value + static_cast<double>(factor) * static_cast<double>(Floats(y).Row(t)[i]);
+    });
+  }
+
+  void Scale(const DeviceTensor& x, float factor) override {
+    ForEach(x, [&](double value, std::size_t, std::size_t) { return value * factor; });
+  }
+
+  void SoftCap(const DeviceTensor& x, float cap) override {
+    ForEach(x, [&](double value, std::size_t, std::size_t) { return cap * std::tanh(value / cap); });
   }
 
   void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
@@ -265,6 +288,17 @@ class ReferenceBackend final : public Backend {
   MatrixView<double> Doubles(const DeviceTensor& tensor) const { return HostView<double>(*this, tensor); }
   MatrixView<std::int32_t> Ints(const DeviceTensor& tensor) const { return HostView<std::int32_t>(*this, tensor); }
 
+  // x[t][i] = f(x[t][i], t, i)
+  template <class Function>
+  void ForEach(const DeviceTensor& x, Function f) const {
+    for (std::size_t t = 0; t < x.rows; ++t) {
+      for (std::size_t i = 0; i < x.cols; ++i) {
+        float& value = Floats(x).Row(t)[i];
+        value = static_cast<float>(f(static_cast<double>(value), t, i));
+      }
+    }
+  }
+
   struct Softmax {
     double peak, log_sum;  // softmax(x) = exp(x - peak - log_sum)
   };
@@ -302,21 +336,23 @@ class ReferenceBackend final : public Backend {
     const auto& cache = Own<ReferenceCache>(*this, *args.cache);
     const MatrixView<float> keys = cache.Keys(args.layer);
     const MatrixView<float> values = cache.Values(args.layer);
-    const std::size_t dim = cache.shape().head_dim;
+    const auto [kv_heads, dim] = cache.shape().layers[args.layer];
     const std::size_t count = FirstPosition(*this, args.positions, args.q.rows) + t + 1;
-    const std::size_t kv = h / (args.heads / cache.shape().kv_heads) * dim;
+    const std::size_t first = args.window == 0 || args.window > count ? 0 : count - args.window;
+    const std::size_t kv = h / (args.heads / kv_heads) * dim;
     const float* q = Floats(args.q).Row(t).data() + h * dim;
     std::vector<double> scores(count);
     double peak = -std::numeric_limits<double>::infinity();
-    for (std::size_t j = 0; j < count; ++j) {
+    for (std::size_t j = first; j < count; ++j) {
       scores[j] = Dot(q, keys.Row(j).data() + kv, dim) * args.scale;
+      if (args.softcap != 0) scores[j] = args.softcap * std::tanh(scores[j] / args.softcap);
       peak = std::max(peak, scores[j]);
     }
     double sum = 0;
-    for (double& score : scores) sum += score = std::exp(score - peak);
+    for (std::size_t j = first; j < count; ++j) sum += scores[j] = std::exp(scores[j] - peak);
     for (std::size_t d = 0; d < dim; ++d) {
       double value = 0;
-      for (std::size_t j = 0; j < count; ++j) value += scores[j] * values.Row(j)[kv + d];
+      for (std::size_t j = first; j < count; ++j) value += scores[j] * values.Row(j)[kv + d];
       out.Row(t)[h * dim + d] = static_cast<float>(value / sum);
     }
   }

@@ -115,8 +115,8 @@ TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
   const auto buffer = *backend_->Allocate(before.size());
   const DeviceTensor states = View(buffer, 5, d.hidden_size);
   backend_->Upload(before, states);
-  backend_->RmsNorm({states, View(model_.weights.blocks[0].vectors[kMixerNormVector], 1, d.hidden_size),
-                     block.norms[block.mixer_norm].eps, states});
+  backend_->Norm({states, View(model_.weights.blocks[0].vectors[kMixerNormVector], 1, d.hidden_size),
+                  block.norms[block.mixer_norm].eps, states});
   const std::vector<float> want = Values(*backend_, states);
   EXPECT_EQ(normed, want);
   EXPECT_NE(hidden, before);

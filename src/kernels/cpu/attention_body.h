@@ -1,5 +1,6 @@
 // Softmax attention of a few positions over all earlier keys. It processes one block of 64 keys at a time with a
-// running maximum, so the scores stay in the cache. Included after matmul_body.h; everything has internal linkage.
+// running maximum, so the scores stay in the cache. Blocks before the windows of all rows are not read. Included after
+// matmul_body.h; everything has internal linkage.
 #pragma once
 
 #include "kernels/cpu/exp_body.h"
@@ -41,12 +42,16 @@ inline AttentionParts CutWorkspace(const AttentionTile& tile) {
   return parts;
 }
 
+// Below every score, and finite: rows of a tile with a window see nothing of its first blocks, and exp(score - peak) of
+// scores that are -infinity is 0.
+constexpr float kNoPeak = -__FLT_MAX__;
+
 inline void StartRows(const AttentionTile& tile, const AttentionParts& parts) {
   for (std::size_t row = 0; row < parts.rows; ++row) {
     const float* q = tile.q + row / tile.heads * tile.q_stride + row % tile.heads * tile.head_dim;
     for (std::size_t d = 0; d < tile.head_dim; ++d) parts.q[row * tile.head_dim + d] = q[d] * tile.scale;
     for (std::size_t d = 0; d < parts.padded; ++d) parts.out[row * parts.padded + d] = 0;
-    parts.peak[row] = -__builtin_inff();
+    parts.peak[row] = kNoPeak;
     parts.sum[row] = 0;
   }
 }
@@ -55,10 +60,26 @@ inline void StartRows(const AttentionTile& tile, const AttentionParts& parts) {
 template <class Element>
 struct KeyBlock {
   const Element* keys;    // [head_dim][64]
-  const Element* values;  // [count][head_dim]
+  const Element* values;  // [kKeyBlock][head_dim]
   std::size_t begin;      // position of the first key
-  std::size_t count;
+  std::size_t first;      // the keys first .. end - 1 are seen by some row
+  std::size_t end;
 };
+
+// Keys of a block that one row sees: first .. end - 1, perhaps none.
+struct Visible {
+  std::size_t first;
+  std::size_t end;
+};
+
+// The position of the first key that a row at `position` sees.
+inline std::size_t FirstSeen(const AttentionTile& tile, std::size_t position) {
+  return tile.window != 0 && position + 1 > tile.window ? position + 1 - tile.window : 0;
+}
+
+inline std::size_t PlaceInBlock(std::size_t position, std::size_t begin) {
+  return position > begin ? Smaller(position - begin, kKeyBlock) : 0;
+}
 
 // The running maxima of the rows of a register tile before and after a block, in whole vectors.
 struct Peaks {
@@ -68,9 +89,10 @@ struct Peaks {
   alignas(64) float shrink[kRows] = {};  // exp(before - after)
 };
 
-// The largest of a row's scores and `before`; the first `visible` of 64 count, the others become -infinity.
-inline float PeakOfRow(float* scores, std::size_t visible, float before) {
-  for (std::size_t j = visible; j < kKeyBlock; ++j) scores[j] = -__builtin_inff();
+// The largest of a row's visible scores and `before`; the other scores become -infinity.
+inline float PeakOfRow(float* scores, Visible visible, float before) {
+  for (std::size_t j = 0; j < visible.first; ++j) scores[j] = -__builtin_inff();
+  for (std::size_t j = visible.end; j < kKeyBlock; ++j) scores[j] = -__builtin_inff();
   Vec peaks = Set(before);
   for (std::size_t j = 0; j < kKeyBlock; j += kLanes) peaks = Max(Load(scores + j), peaks);
   return ReduceMax(peaks);
@@ -87,10 +109,16 @@ inline float ExpRow(float* scores, float peak) {
   return ReduceAdd(sums);
 }
 
-// Scores of `count` rows from `row` -> exp(score - running maximum); row t sees the first visible(t) of 64 keys. Each
-// step runs over all rows, because inside a row each step waits for the one before.
-template <class Visible>
-inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_t count, Visible visible) {
+inline void SoftCapScores(const AttentionParts& parts, std::size_t count, float cap) {
+  for (std::size_t j = 0; j < count * kKeyBlock; j += kLanes) {
+    Store(parts.scores + j, SoftCapped(Load(parts.scores + j), Set(cap)));
+  }
+}
+
+// Scores of `count` rows from `row` -> exp(score - running maximum); row t sees the keys visible(t). Each step runs
+// over all rows, because inside a row each step waits for the one before.
+template <class VisibleTo>
+inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_t count, VisibleTo visible) {
   Peaks peaks;
   for (std::size_t t = 0; t < count; ++t) {
     peaks.before[t] = parts.peak[row + t];
@@ -115,19 +143,22 @@ inline void SoftmaxRows(const AttentionParts& parts, std::size_t row, std::size_
 template <class Element>
 inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, std::size_t row, std::size_t count,
                        const KeyBlock<Element>& block) {
+  const auto position = [&](std::size_t t) { return tile.position + (row + t) / tile.heads; };
+  if (FirstSeen(tile, position(0)) >= block.begin + kKeyBlock) return;  // the later rows see even less of it
   const float* q = parts.q + row * tile.head_dim;
   MultiplyTokens(Product<Element>{block.keys, kKeyBlock, tile.head_dim, q, tile.head_dim, nullptr, nullptr, 0,
                                   parts.scores, kKeyBlock},
                  count);
+  if (tile.softcap != 0) SoftCapScores(parts, count, tile.softcap);
   SoftmaxRows(parts, row, count, [&](std::size_t t) {
-    const std::size_t end = tile.position + (row + t) / tile.heads + 1;  // of the keys this row sees
-    return end > block.begin ? Smaller(end - block.begin, kKeyBlock) : 0;
+    return Visible{PlaceInBlock(FirstSeen(tile, position(t)), block.begin), PlaceInBlock(position(t) + 1, block.begin)};
   });
   for (std::size_t d = 0; d < parts.padded; d += 64) {
     float* out = parts.out + row * parts.padded + d;
-    MultiplyTokens(Product<Element>{block.values + d, tile.head_dim, block.count, parts.scores, kKeyBlock, nullptr, out,
-                                    parts.padded, out, parts.padded},
-                   count);
+    MultiplyTokens(
+        Product<Element>{block.values + block.first * tile.head_dim + d, tile.head_dim, block.end - block.first,
+                         parts.scores + block.first, kKeyBlock, nullptr, out, parts.padded, out, parts.padded},
+        count);
   }
 }
 
@@ -147,8 +178,8 @@ inline void Widen(const std::uint16_t* from, std::size_t n, float* to) {
 inline void AttendBlock(const AttentionTile& tile, const AttentionParts& parts, const KeyBlock<std::uint16_t>& block) {
   if (parts.rows <= kTileTokens) return AttendBlock<std::uint16_t>(tile, parts, block);
   Widen(block.keys, tile.head_dim * kKeyBlock, parts.keys);
-  Widen(block.values, block.count * tile.head_dim, parts.values);
-  AttendBlock<float>(tile, parts, {parts.keys, parts.values, block.begin, block.count});
+  Widen(block.values, block.end * tile.head_dim, parts.values);
+  AttendBlock<float>(tile, parts, {parts.keys, parts.values, block.begin, block.first, block.end});
 }
 
 template <class Element>
@@ -157,10 +188,13 @@ void Attention(const AttentionTile& tile) noexcept {
   StartRows(tile, parts);
   const auto* const keys = static_cast<const Element*>(tile.keys);
   const auto* const values = static_cast<const Element*>(tile.values);
+  const std::size_t first = FirstSeen(tile, tile.position);
   const std::size_t end = tile.position + tile.positions;
-  for (std::size_t begin = 0; begin < end; begin += kKeyBlock) {
+  for (std::size_t begin = first / kKeyBlock * kKeyBlock; begin < end; begin += kKeyBlock) {
     const std::size_t offset = begin * tile.head_dim;
-    AttendBlock(tile, parts, KeyBlock<Element>{keys + offset, values + offset, begin, Smaller(end - begin, kKeyBlock)});
+    AttendBlock(
+        tile, parts,
+        KeyBlock<Element>{keys + offset, values + offset, begin, PlaceInBlock(first, begin), PlaceInBlock(end, begin)});
   }
   for (std::size_t row = 0; row < parts.rows; ++row) {
     float* out = tile.out + row / tile.heads * tile.out_stride + row % tile.heads * tile.head_dim;

@@ -1,4 +1,4 @@
-// exp of a vector of floats; included after an instruction set's vec.h.
+// exp, tanh and the normal distribution of a vector of floats; included after an instruction set's vec.h.
 #pragma once
 
 namespace marlin {
@@ -24,6 +24,41 @@ inline Vec Exp(Vec all) {
   sum = Fma(sum, r, Set(1.0f));
   sum = Fma(sum, r, Set(1.0f));
   return SelectBelow(all, lowest, Zero(), ScaleByPowerOf2(sum, n));
+}
+
+// Within 3e-7 of itself. Below 0.625 an odd polynomial, fitted to a relative error of 4.4e-9; above it 1 - 2 / (1 +
+// exp(2 |x|)). NaN for NaN.
+inline Vec Tanh(Vec x) {
+  const Vec square = Mul(x, x);
+  Vec near = Set(-0.00570494681596756f);
+  near = Fma(near, square, Set(0.020639052614569664f));
+  near = Fma(near, square, Set(-0.05373970419168472f));
+  near = Fma(near, square, Set(0.13331441581249237f));
+  near = Fma(near, square, Set(-0.3333328068256378f));
+  near = Fma(Mul(near, square), x, x);
+  const Vec size = Max(x, Sub(Zero(), x));
+  const Vec far = Sub(Set(1.0f), Div(Set(2.0f), Add(Set(1.0f), Exp(Add(size, size)))));
+  return SelectBelow(size, Set(0.625f), near, SelectBelow(x, Zero(), Sub(Zero(), far), far));
+}
+
+inline Vec SoftCapped(Vec x, Vec cap) { return Mul(cap, Tanh(Div(x, cap))); }
+
+// x times the normal distribution function, x/2 (1 + erf(x / sqrt(2))), within 1e-7 (1 + |x|). The tail beyond |x| is
+// exp(-x^2 / 2) t P(t), t = 1 / (1 + 0.35 |x|), with a P fitted to a relative error of 3.2e-8. NaN for NaN.
+inline Vec TimesNormal(Vec x) {
+  const Vec size = Max(x, Sub(Zero(), x));
+  const Vec t = Div(Set(1.0f), Fma(Set(0.35f), size, Set(1.0f)));
+  Vec sum = Set(-0.029145462438464165f);
+  sum = Fma(sum, t, Set(0.1439695507287979f));
+  sum = Fma(sum, t, Set(-0.25571006536483765f));
+  sum = Fma(sum, t, Set(0.15916967391967773f));
+  sum = Fma(sum, t, Set(-0.02310694381594658f));
+  sum = Fma(sum, t, Set(0.10550685971975327f));
+  sum = Fma(sum, t, Set(0.11983313411474228f));
+  sum = Fma(sum, t, Set(0.1398618370294571f));
+  sum = Fma(sum, t, Set(0.13962140679359436f));
+  const Vec tail = Mul(Exp(Mul(Mul(x, x), Set(-0.5f))), Mul(sum, t));
+  return Mul(x, SelectBelow(x, Zero(), tail, Sub(Set(1.0f), tail)));
 }
 
 }  // namespace

@@ -28,6 +28,14 @@ inline void Combine(float* y, const float* x, std::size_t n, Function f) {
       });
 }
 
+// y[i] = f(x[i])
+template <class Function>
+inline void Transform(const float* x, std::size_t n, float* y, Function f) {
+  ForVectors(
+      n, [&](std::size_t i) { Store(y + i, f(Load(x + i))); },
+      [&](std::size_t i, std::size_t count) { StorePartial(y + i, count, f(LoadPartial(x + i, count, 0))); });
+}
+
 void RmsNorm(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept {
   Vec squares = Zero();
   const auto square = [&](Vec a) { squares = Fma(a, a, squares); };
@@ -35,6 +43,7 @@ void RmsNorm(const float* x, const float* weight, float eps, std::size_t n, floa
       n, [&](std::size_t i) { square(Load(x + i)); },
       [&](std::size_t i, std::size_t count) { square(LoadPartial(x + i, count, 0)); });
   const Vec factor = Set(1.0f / __builtin_sqrtf(ReduceAdd(squares) / static_cast<float>(n) + eps));
+  if (weight == nullptr) return Transform(x, n, y, [&](Vec a) { return Mul(a, factor); });
   ForVectors(
       n, [&](std::size_t i) { Store(y + i, Mul(Mul(Load(x + i), factor), Load(weight + i))); },
       [&](std::size_t i, std::size_t count) {
@@ -43,47 +52,120 @@ void RmsNorm(const float* x, const float* weight, float eps, std::size_t n, floa
       });
 }
 
-void Rope(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin) noexcept {
-  const std::size_t half = head_dim / 2;
-  for (std::size_t h = 0; h < heads; ++h) {
-    float* a = x + h * head_dim;
-    float* b = a + half;
-    const auto first = [](Vec p, Vec q, Vec c, Vec s) { return Sub(Mul(p, c), Mul(q, s)); };
-    const auto second = [](Vec p, Vec q, Vec c, Vec s) { return Fma(q, c, Mul(p, s)); };
+// Sums in double: means far from 0 cost the variance no digits.
+void LayerNorm(const float* x, const float* weight, const float* bias, float eps, std::size_t n, float* y) noexcept {
+  const auto mean_of = [n](auto at) {  // at(i, count): a vector, 0 beyond `count`
+    DoubleSum sum = ZeroDouble();
     ForVectors(
-        half,
+        n, [&](std::size_t i) { sum = AddDouble(sum, at(i, static_cast<std::size_t>(kLanes))); },
+        [&](std::size_t i, std::size_t count) { sum = AddDouble(sum, at(i, count)); });
+    return static_cast<float>(ReduceDouble(sum) / static_cast<double>(n));
+  };
+  const auto load = [&](std::size_t i, std::size_t count, float rest) {
+    return count == kLanes ? Load(x + i) : LoadPartial(x + i, count, rest);
+  };
+  const float mean = mean_of([&](std::size_t i, std::size_t count) { return load(i, count, 0); });
+  const float variance = mean_of([&](std::size_t i, std::size_t count) {
+    const Vec distance = Sub(load(i, count, mean), Set(mean));
+    return Mul(distance, distance);
+  });
+  const float factor = 1.0f / __builtin_sqrtf(variance + eps);
+  Transform(x, n, y, [&](Vec a) { return Mul(Sub(a, Set(mean)), Set(factor)); });
+  if (weight != nullptr) Combine(y, weight, n, [](Vec a, Vec w) { return Mul(a, w); });
+  if (bias != nullptr) Combine(y, bias, n, [](Vec a, Vec b) { return Add(a, b); });
+}
+
+struct Turned {
+  Vec a, b;
+};
+inline Turned Turn(Vec a, Vec b, Vec cos, Vec sin) { return {Sub(Mul(a, cos), Mul(b, sin)), Fma(b, cos, Mul(a, sin))}; }
+
+void Rope(const RopeRow& row) noexcept {
+  for (std::size_t h = 0; h < row.heads; ++h) {
+    float* const a = row.x + h * row.head_dim;
+    float* const b = a + row.pairs;
+    ForVectors(
+        row.pairs,
         [&](std::size_t i) {
-          const Vec p = Load(a + i), q = Load(b + i), c = Load(cos + i), s = Load(sin + i);
-          Store(a + i, first(p, q, c, s));
-          Store(b + i, second(p, q, c, s));
+          const Turned turned = Turn(Load(a + i), Load(b + i), Load(row.cos + i), Load(row.sin + i));
+          Store(a + i, turned.a);
+          Store(b + i, turned.b);
         },
         [&](std::size_t i, std::size_t count) {
-          const Vec p = LoadPartial(a + i, count, 0), q = LoadPartial(b + i, count, 0);
-          const Vec c = LoadPartial(cos + i, count, 0), s = LoadPartial(sin + i, count, 0);
-          StorePartial(a + i, count, first(p, q, c, s));
-          StorePartial(b + i, count, second(p, q, c, s));
+          const Turned turned = Turn(LoadPartial(a + i, count, 0), LoadPartial(b + i, count, 0),
+                                     LoadPartial(row.cos + i, count, 0), LoadPartial(row.sin + i, count, 0));
+          StorePartial(a + i, count, turned.a);
+          StorePartial(b + i, count, turned.b);
         });
+  }
+}
+
+// Up to kLanes pairs.
+inline void TurnNeighbours(float* x, std::size_t count, const float* cos, const float* sin) {
+  float a[kLanes] = {}, b[kLanes] = {}, c[kLanes] = {}, s[kLanes] = {};
+  for (std::size_t i = 0; i < count; ++i) {
+    a[i] = x[2 * i];
+    b[i] = x[2 * i + 1];
+    c[i] = cos[i];
+    s[i] = sin[i];
+  }
+  const Turned turned = Turn(Load(a), Load(b), Load(c), Load(s));
+  Store(a, turned.a);
+  Store(b, turned.b);
+  for (std::size_t i = 0; i < count; ++i) {
+    x[2 * i] = a[i];
+    x[2 * i + 1] = b[i];
+  }
+}
+
+void RopeNeighbours(const RopeRow& row) noexcept {
+  for (std::size_t h = 0; h < row.heads; ++h) {
+    float* const x = row.x + h * row.head_dim;
+    const auto turn = [&](std::size_t i, std::size_t count) {
+      TurnNeighbours(x + 2 * i, count, row.cos + i, row.sin + i);
+    };
+    ForVectors(
+        row.pairs, [&](std::size_t i) { turn(i, kLanes); }, turn);
   }
 }
 
 // a / (1 + exp(-z))
 inline Vec TimesSigmoid(Vec a, Vec z) { return Div(a, Add(Set(1.0f), Exp(Sub(Zero(), z)))); }
 
+// gate = f(gate) * up, or f(gate) where up is null
+template <class Function>
+inline void Gate(float* gate, const float* up, std::size_t n, Function f) {
+  if (up == nullptr) return Transform(gate, n, gate, f);
+  Combine(gate, up, n, [&](Vec g, Vec u) { return Mul(f(g), u); });
+}
+
 void SiluGate(float* gate, const float* up, std::size_t n) noexcept {
-  Combine(gate, up, n, [](Vec g, Vec u) { return Mul(TimesSigmoid(g, g), u); });
+  Gate(gate, up, n, [](Vec g) { return TimesSigmoid(g, g); });
 }
 
 // gelu(x) = x/2 (1 + tanh(t)) = x sigmoid(2 t), t = sqrt(2/pi) (x + 0.044715 x^3)
-void GeluGate(float* gate, const float* up, std::size_t n) noexcept {
+void GeluTanhGate(float* gate, const float* up, std::size_t n) noexcept {
   constexpr float kTwiceRoot = 1.5957691216057308f;  // 2 sqrt(2/pi)
-  Combine(gate, up, n, [](Vec g, Vec u) {
+  Gate(gate, up, n, [](Vec g) {
     const Vec inner = Fma(Mul(Set(0.044715f), g), Mul(g, g), g);
-    return Mul(TimesSigmoid(g, Mul(Set(kTwiceRoot), inner)), u);
+    return TimesSigmoid(g, Mul(Set(kTwiceRoot), inner));
   });
 }
 
-void AddTo(float* x, const float* y, std::size_t n) noexcept {
-  Combine(x, y, n, [](Vec a, Vec b) { return Add(a, b); });
+void GeluGate(float* gate, const float* up, std::size_t n) noexcept {
+  Gate(gate, up, n, [](Vec g) { return TimesNormal(g); });
+}
+
+void AddTo(float* x, const float* y, float factor, std::size_t n) noexcept {
+  Combine(x, y, n, [&](Vec a, Vec b) { return Fma(Set(factor), b, a); });
+}
+
+void ScaleBy(float* x, float factor, std::size_t n) noexcept {
+  Transform(x, n, x, [&](Vec a) { return Mul(a, Set(factor)); });
+}
+
+void SoftCap(float* x, float cap, std::size_t n) noexcept {
+  Transform(x, n, x, [&](Vec a) { return SoftCapped(a, Set(cap)); });
 }
 
 ExpSum SumOfExp(const float* x, std::size_t n) noexcept {
@@ -151,9 +233,7 @@ void ToHalf(const float* x, std::size_t n, std::uint16_t* y) noexcept {
 }
 
 void ExpAll(const float* x, std::size_t n, float* y) noexcept {
-  ForVectors(
-      n, [&](std::size_t i) { Store(y + i, Exp(Load(x + i))); },
-      [&](std::size_t i, std::size_t count) { StorePartial(y + i, count, Exp(LoadPartial(x + i, count, 0))); });
+  Transform(x, n, y, [](Vec a) { return Exp(a); });
 }
 
 float RunPeak(std::size_t steps) noexcept {
@@ -170,13 +250,18 @@ float RunPeak(std::size_t steps) noexcept {
 }
 
 constexpr OpsTable kOps = {.rms_norm = RmsNorm,
+                           .layer_norm = LayerNorm,
                            .rope = Rope,
+                           .rope_neighbours = RopeNeighbours,
                            .attention = Attention<float>,
                            .attention_half = Attention<std::uint16_t>,
                            .to_half = ToHalf,
                            .silu = SiluGate,
-                           .gelu_tanh = GeluGate,
+                           .gelu_tanh = GeluTanhGate,
+                           .gelu = GeluGate,
                            .add = AddTo,
+                           .scale = ScaleBy,
+                           .soft_cap = SoftCap,
                            .exp_sum = SumOfExp,
                            .divergence = Divergence,
                            .exp = ExpAll,

@@ -107,8 +107,8 @@ struct MatmulTile {
 
 using MatmulFn = void (*)(const MatmulTile&) noexcept;
 
-// Queries of one kv head for some consecutive positions, against all keys visible to them. Keys are taken in blocks
-// of kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as
+// Queries of one kv head for some consecutive positions, against all keys that some of them see. Keys are taken in
+// blocks of kKeyBlock counted from position 0, so a row's result does not depend on its neighbours. They are stored as
 // products read them. The memory of positions that are not visible, and kKeyBlock - 1 elements after the values, must
 // be readable and may have any content.
 inline constexpr std::size_t kKeyBlock = 64;
@@ -123,7 +123,9 @@ struct AttentionTile {
   const void* values = nullptr;  // [blocks * kKeyBlock][head_dim]
   std::size_t position = 0;      // of the first row of q
   float scale = 0;
-  float* out = nullptr;  // as q
+  std::size_t window = 0;  // a position sees itself and the window - 1 before it; 0 = all before it
+  float softcap = 0;       // scores become softcap * tanh(score / softcap); 0 = they stay
+  float* out = nullptr;    // as q
   std::size_t out_stride = 0;
   float* workspace = nullptr;  // AttentionWorkspace(positions * heads, head_dim) floats, 64-byte aligned
 };
@@ -140,6 +142,16 @@ constexpr std::size_t AttentionWorkspace(std::size_t rows, std::size_t head_dim)
          + kKeyBlock * 8         // scores of a register tile
          + 64 * 7;               // alignment of the seven parts
 }
+
+// One row of heads * head_dim of which the first 2 * pairs of each head turn.
+struct RopeRow {
+  float* x = nullptr;
+  std::size_t heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t pairs = 0;
+  const float* cos = nullptr;  // [pairs]
+  const float* sin = nullptr;
+};
 
 // max x and sum exp(x - max); NaN in the sum when x holds a NaN or +inf.
 struct ExpSum {
@@ -175,15 +187,22 @@ struct PeakLoop {
 
 // The element-wise operations of one instruction set. All rows are contiguous.
 struct OpsTable {
+  // weight null: ones; bias null: zeros.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
-  // One row of heads * head_dim; cos and sin [head_dim / 2].
-  void (*rope)(float* x, std::size_t heads, std::size_t head_dim, const float* cos, const float* sin) noexcept;
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, std::size_t n,
+                     float* y) noexcept;
+  void (*rope)(const RopeRow&) noexcept;             // pairs (i, i + pairs)
+  void (*rope_neighbours)(const RopeRow&) noexcept;  // pairs (2 i, 2 i + 1)
   void (*attention)(const AttentionTile&) noexcept;
   void (*attention_half)(const AttentionTile&) noexcept;  // keys and values in fp16
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept;
-  void (*silu)(float* gate, const float* up, std::size_t n) noexcept;       // gate = silu(gate) * up
-  void (*gelu_tanh)(float* gate, const float* up, std::size_t n) noexcept;  // gate = gelu(gate) * up
-  void (*add)(float* x, const float* y, std::size_t n) noexcept;            // x += y
+  // gate = f(gate) * up; up null: gate = f(gate).
+  void (*silu)(float* gate, const float* up, std::size_t n) noexcept;
+  void (*gelu_tanh)(float* gate, const float* up, std::size_t n) noexcept;
+  void (*gelu)(float* gate, const float* up, std::size_t n) noexcept;
+  void (*add)(float* x, const float* y, float factor, std::size_t n) noexcept;  // x += factor * y
+  void (*scale)(float* x, float factor, std::size_t n) noexcept;
+  void (*soft_cap)(float* x, float cap, std::size_t n) noexcept;  // x = cap * tanh(x / cap)
   ExpSum (*exp_sum)(const float* x, std::size_t n) noexcept;
   double (*divergence)(const LogitPair& pair, std::size_t n) noexcept;  // KL x sum exp(x - x_max)
   void (*exp)(const float* x, std::size_t n, float* y) noexcept;  // what the others use; for the test of its accuracy
