@@ -45,7 +45,8 @@ FAMILIES = {
         **COMMON, **GROUPED, num_hidden_layers=2, intermediate_size=40, pad_token_id=0)),
     "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(vocab_size=61, n_embd=24, n_head=4, n_layer=2, n_positions=37)),
     "gpt_neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(
-        **COMMON, num_attention_heads=4, num_hidden_layers=2, intermediate_size=40)),
+        **COMMON, num_attention_heads=4, num_hidden_layers=2, intermediate_size=40, rope_parameters=dict(
+            rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.67))),
 }
 
 

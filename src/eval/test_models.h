@@ -37,7 +37,7 @@ inline Model MakeModel(Backend& backend, std::size_t vocab, std::size_t hidden, 
   Model model;
   model.description = TestDescription({vocab, hidden, 1, 2, 2, hidden / 2, 2 * hidden, 4096, false});
   Description& d = model.description;
-  d.ropes[0].frequencies.assign(hidden / 4, 0.1f);
+  d.ropes[0].scaling.frequencies.assign(hidden / 4, 0.1f);
   const auto load = [&](const Parts& parts, LoadedParts& loaded) {
     for (const Vector& vector : parts.vectors) loaded.vectors.push_back(ones(vector.size));
     for (const Matrix& m : parts.matrices) {

@@ -68,6 +68,8 @@ constexpr std::array kKeys = {
     KnownKey{"unsloth_version"},
     KnownKey{"is_llama_config"},
     KnownKey{"max_sequence_length"},
+    KnownKey{"n_ctx"},
+    KnownKey{"summary_*"},
     KnownKey{"model_max_length"},
     KnownKey{"tokenizer_class"},
     KnownKey{"tokenizer_model_max_length"},

@@ -101,7 +101,8 @@ class OpenModels : public TemporaryFolder {
   // Rows of a rotary projection as GGUF stores them.
   static std::vector<float> Interleaved(const std::vector<float>& values, std::size_t rows, std::size_t heads) {
     const std::size_t cols = values.size() / rows;
-    const Tensor order{"", DType::kF32, {rows, 1}, {}, {.rotary_heads = heads}};
+    Tensor order{"", DType::kF32, {rows, 1}, {}, {}};
+    order.stored.rotary_heads = heads;
     std::vector<float> out(values.size());
     for (std::size_t row = 0; row < rows; ++row) {
       const auto from = values.begin() + static_cast<std::ptrdiff_t>(row * cols);

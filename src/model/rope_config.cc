@@ -228,13 +228,13 @@ Result<const RopeType*> FindType(const Config& settings, const std::string& wher
 }
 
 // Settings that change nothing where the type does not read them.
-constexpr std::array kHarmless = {KnownKey{"factor", &kOne}, KnownKey{"original_max_position_embeddings"},
-                                  KnownKey{"attention_factor", &kOne}, KnownKey{"max_position_embeddings"}};
+constexpr std::array kHarmlessSettings = {KnownKey{"factor", &kOne}, KnownKey{"original_max_position_embeddings"},
+                                          KnownKey{"attention_factor", &kOne}, KnownKey{"max_position_embeddings"}};
 
 Status CheckSettings(const Config& settings, const std::string& where, const RopeType& type) {
   for (const auto& [key, value] : settings.object().items()) {
     if (value.is_null() || settings.read().contains(key)) continue;
-    const KnownKey* row = FindKnownKey(kHarmless, key);
+    const KnownKey* row = FindKnownKey(kHarmlessSettings, key);
     if (row == nullptr) {
       return UnsupportedConfig(fmt::format("\"{}\": \"{}\" is {}, and scaling of type {} has no such setting", where,
                                            key, ShortValue(value), type.name));
@@ -294,10 +294,12 @@ Result<Rope> RopeOf(const Config& config, const RopeRequest& request, const std:
   }
   scaling.theta = *theta;
   scaling.share = *share;
-  scaling.rope.dims = static_cast<std::size_t>(static_cast<double>(request.head_dim) * *share) / 2 * 2;
+  scaling.rope.dims = static_cast<std::size_t>(static_cast<double>(request.head_dim) * *share);
   scaling.rope.neighbours = request.neighbours;
-  if (scaling.rope.dims == 0)
-    return BadConfig(fmt::format("\"{}\" {} leaves no pair to turn", request.share_key, *share));
+  if (scaling.rope.dims == 0 || scaling.rope.dims % 2 != 0) {
+    return BadConfig(fmt::format("\"{}\" {} of heads of {} leaves {} elements to turn, want pairs", request.share_key,
+                                 *share, request.head_dim, scaling.rope.dims));
+  }
   scaling.rope.scaling.frequencies = PlainFrequencies(*theta, scaling.rope.dims);
   if (auto status = (*type)->scale(scaling); !status) return status.error();
   if (auto status = ReadQueryGrowth(settings, scaling, scaling.rope.scaling); !status) return status.error();

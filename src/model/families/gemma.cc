@@ -37,7 +37,10 @@ Status ParseGemma(const Config& config, const Sizes& defaults, std::size_t perio
   if (!read) return read;
   out.style.attention_biases.o = out.style.attention_biases.qkv;
   std::size_t pattern = period;
-  if (auto status = ReadFields(config, {{"sliding_window_pattern", &pattern}}); !status) return status;
+  // transformers writes it with an underscore.
+  if (auto status = ReadFields(config, {{"sliding_window_pattern", &pattern}, {"_sliding_window_pattern", &pattern}});
+      !status)
+    return status;
   if (auto status = LayerTypes(config, out.sizes.blocks, {kSlidingLayer, kFullLayer}, EveryLayerIsFull(pattern))
                         .MoveTo(out.types);
       !status)

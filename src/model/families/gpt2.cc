@@ -67,6 +67,7 @@ Result<Description> DescribeGpt2(const Config& config) {
   const Status read =
       ReadFields(config, {{"scale_attn_weights", &scaled}, {"scale_attn_by_inverse_layer_idx", &by_layer}});
   if (!read) return read.error();
+  config.Has("reorder_and_upcast_attn");  // the order of rounding alone
   const auto mixer = [&](const BlockBuilder& to) {
     Attention attention = AddStoredAttention(to.Under(".attn"), *sizes);
     if (!scaled) attention.scale = 1;

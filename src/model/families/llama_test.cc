@@ -23,7 +23,9 @@ json Smollm() {
           {"max_position_embeddings", 8192}};
 }
 
-const std::vector<float>& Frequencies(const Description& description) { return description.ropes[0].frequencies; }
+const std::vector<float>& Frequencies(const Description& description) {
+  return description.ropes[0].scaling.frequencies;
+}
 
 std::vector<std::string> Biased(const Description& description) {
   std::vector<std::string> names;
@@ -62,8 +64,6 @@ TEST(Llama, Qwen2HasBiasesOnQkvOnly) {
   EXPECT_EQ(std::vector(biased.end() - 3, biased.end()),
             (std::vector<std::string>{"model.layers.29.self_attn.q_proj", "model.layers.29.self_attn.k_proj",
                                       "model.layers.29.self_attn.v_proj"}));
-  config["use_sliding_window"] = true;
-  EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(Llama, Qwen3NormsEveryQueryAndKey) {
@@ -101,16 +101,24 @@ TEST(Llama, Llama3ScalingKeepsHighAndDividesLowFrequencies) {
   EXPECT_FLOAT_EQ(Frequencies(*scaled)[31], Frequencies(*plain)[31] / 8);
 }
 
-TEST(Llama, AQwen2WindowBeyondItsLastLayerIsNone) {
+TEST(Llama, AQwen2WindowBeginsAtALayer) {
   json config = Smollm();
   config["architectures"] = {"Qwen2ForCausalLM"};
   config["sliding_window"] = 4096;
   config["use_sliding_window"] = true;
-  for (const auto& [first, code] : {std::pair{30, 0}, std::pair{29, static_cast<int>(ErrorCode::kUnsupported)}}) {
+  for (const std::size_t first : {30u, 29u, 0u}) {
     config["max_window_layers"] = first;
     const auto parsed = DescribeModel(config);
-    EXPECT_EQ(parsed.ok() ? 0 : static_cast<int>(parsed.error().code), code) << first;
+    ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+    for (std::size_t i = 0; i < 30; ++i) {
+      const auto window = std::get<Attention>(parsed->blocks[i].mixer).window;
+      EXPECT_EQ(window, i >= first ? std::optional<std::size_t>(4096) : std::nullopt) << first << " " << i;
+    }
   }
+  config["use_sliding_window"] = false;
+  EXPECT_FALSE(std::get<Attention>(DescribeModel(config)->blocks[0].mixer).window.has_value());
+  config["layer_types"] = std::vector<std::string>(30, "sliding_attention");
+  EXPECT_EQ(DescribeModel(config).error().code, ErrorCode::kInput) << "layer_types and use_sliding_window contradict";
 }
 
 TEST(Llama, BiasesOfSingleLayers) {
@@ -155,7 +163,12 @@ TEST(Llama, OddRotarySettings) {
       {{{"rope_parameters", without("original_max_position_embeddings")}},
        ErrorCode::kInput,
        "has no \"original_max_position_embeddings\""},
-      {{{"rope_scaling", {{"rope_type", "yarn"}}}}, ErrorCode::kUnsupported, "\"yarn\""},
+      {{{"rope_scaling", {{"rope_type", "yarn"}}}}, ErrorCode::kInput, "has no \"original_max_position_embeddings\""},
+      {{{"rope_scaling",
+         {{"rope_type", "longrope"}, {"original_max_position_embeddings", 32}, {"short_factor", {1, 2}}}}},
+       ErrorCode::kInput,
+       "\"short_factor\" is no list of 32 positive numbers"},
+      {{{"rope_scaling", {{"rope_type", "ntk"}}}}, ErrorCode::kUnsupported, "\"ntk\""},
       {{{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2}}}}, ErrorCode::kUnsupported, "\"dynamic\""},
       {{{"rope_scaling", {{"rope_type", "linear"}, {"type", "dynamic"}, {"factor", 2}}}},
        ErrorCode::kInput,
@@ -243,9 +256,8 @@ TEST(Llama, RefusesWhatItCannotCompute) {
       {"head_dim", 63, ErrorCode::kInput},
       {"hidden_act", "relu", ErrorCode::kUnsupported},
       {"hidden_act", 3, ErrorCode::kInput},
-      {"rope_scaling", json{{"type", "yarn"}, {"factor", 2}}, ErrorCode::kUnsupported},
+      {"rope_scaling", json{{"type", "yarn"}, {"factor", 2}}, ErrorCode::kInput},
       {"rope_scaling", "linear", ErrorCode::kInput},
-      {"sliding_window", 4096, ErrorCode::kUnsupported},
       {"partial_rotary_factor", 0.5, ErrorCode::kUnsupported},
       {"rms_norm_eps", "tiny", ErrorCode::kInput},
       {"model_type", "qwen2", ErrorCode::kInput},

@@ -1,4 +1,6 @@
 // Phi-3, Phi-3.5 and Phi-4-mini: Llama with one tensor for queries, keys and values, and one for gate and up; LongRoPE.
+#include <nlohmann/json.hpp>
+
 #include "model/config_fields.h"
 #include "model/families/common.h"
 #include "model/families/family.h"
@@ -23,6 +25,11 @@ Result<Description> DescribePhi3(const Config& config) {
   style.adapt = [&](std::size_t, Attention& attention) {
     if (window != 0) attention.window = window;
   };
+  // The code beside published files computes what transformers does.
+  if (config.Has("auto_map") &&
+      config["auto_map"].value("AutoModelForCausalLM", "") != "modeling_phi3.Phi3ForCausalLM") {
+    return UnsupportedConfig("\"auto_map\" names code of another model");
+  }
   // Where no scaling reads it, the context before it was extended has no effect.
   config.Has("original_max_position_embeddings");
   return DescribeDecoder(*sizes, style);

@@ -48,6 +48,7 @@ Result<Description> DescribeSmolLM3(const Config& config) {
                                           {"sliding_window", &window, true}});
   if (!read) return read.error();
   style.attention_biases = {biased, biased};
+  config.Has("pretraining_tp");  // published as 2; transformers does not read it
   const auto types = LayerTypes(config, sizes->blocks, {kSlidingLayer, kFullLayer}, [&](std::size_t block) {
     return used && window != 0 && !(*turns)[block] ? kSlidingLayer : kFullLayer;
   });
