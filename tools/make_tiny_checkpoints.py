@@ -36,13 +36,12 @@ MODELS = {
     # Norms of queries and keys, heads of a size of their own, an own head.
     "tiny-qwen3": (Qwen3ForCausalLM, Qwen3Config(
         **COMMON, head_dim=12, tie_word_embeddings=False, rope_parameters=dict(rope_type="default", rope_theta=1000000.0))),
-    # Windows of 7 positions in two of three blocks, two ropes, the second one scaled.
+    # Windows of 7 positions in five of six blocks, two ropes, the second one scaled. GGUF does not keep query_pre_attn_scalar.
     "tiny-gemma3": (hf.Gemma3ForCausalLM, hf.Gemma3TextConfig(
-        **{**OTHERS, "num_hidden_layers": 4}, head_dim=12, query_pre_attn_scalar=20, sliding_window=7,
-        layer_types=[SLIDING, SLIDING, FULL, SLIDING],
+        **{**OTHERS, "num_hidden_layers": 7, "intermediate_size": 40}, head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
         rope_parameters={SLIDING: dict(rope_type="default", rope_theta=10000.0),
                          FULL: dict(rope_type="linear", rope_theta=1000000.0, factor=8.0)})),
-    # A window in every block.
+    # A window in every block. GGUF files of Mistral do not keep it, so there is none.
     "tiny-mistral": (hf.MistralForCausalLM, hf.MistralConfig(
         **OTHERS, head_dim=10, sliding_window=9, rope_parameters=dict(rope_type="default", rope_theta=1000000.0))),
     # YaRN, and queries that grow every 16 positions.
@@ -68,7 +67,7 @@ MODELS = {
         rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
     # Soft caps small enough to bend, a window in every second block.
     "tiny-gemma2": (hf.Gemma2ForCausalLM, hf.Gemma2Config(
-        **OTHERS, head_dim=12, query_pre_attn_scalar=20, sliding_window=7, attn_logit_softcapping=5.0,
+        **OTHERS, head_dim=12, query_pre_attn_scalar=12, sliding_window=7, attn_logit_softcapping=5.0,
         final_logit_softcapping=4.0, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
     # As 31B: keys that are values in full blocks, whose heads are wider and fewer.
     "tiny-gemma4": (hf.Gemma4ForCausalLM, hf.Gemma4TextConfig(

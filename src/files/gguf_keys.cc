@@ -14,25 +14,8 @@ using nlohmann::json;
 
 const HarmlessValues kModelType = {[](const json& value) { return value == "model"; }, "\"model\""};
 
-// After "ARCH.".
+// After "ARCH.": those that no family reads.
 constexpr std::array kArchitectureKeys = {
-    // Used.
-    KnownKey{"context_length"},
-    KnownKey{"embedding_length"},
-    KnownKey{"feed_forward_length"},
-    KnownKey{"block_count"},
-    KnownKey{"attention.head_count"},
-    KnownKey{"attention.head_count_kv"},
-    KnownKey{"attention.key_length"},
-    KnownKey{"attention.value_length"},
-    KnownKey{"attention.layer_norm_rms_epsilon"},
-    KnownKey{"attention.sliding_window"},
-    KnownKey{"rope.dimension_count"},
-    KnownKey{"rope.freq_base"},
-    KnownKey{"rope.scale_linear"},
-    KnownKey{"rope.scaling.type"},
-    KnownKey{"rope.scaling.factor"},
-    KnownKey{"rope.scaling.original_context_length"},
     // Without effect: the embedding has the number of tokens, norms are RMS norms, pooling is for embedding vectors.
     KnownKey{"vocab_size"},
     KnownKey{"tensor_data_layout"},
@@ -172,9 +155,11 @@ struct ToJson {
 
 }  // namespace
 
-Status CheckGgufKeys(const GgufFile& gguf, std::string_view architecture, AcceptedNames& accepted) {
+Status CheckGgufKeys(const GgufFile& gguf, std::string_view architecture,
+                     const std::set<std::string, std::less<>>& read, AcceptedNames& accepted) {
   const std::string prefix = fmt::format("{}.", architecture);
   for (const auto& [name, value] : gguf.metadata) {
+    if (name.starts_with(prefix) && read.contains(name.substr(prefix.size()))) continue;
     const KnownKey* row = name.starts_with(prefix) ? FindKnownKey(kArchitectureKeys, name.substr(prefix.size()))
                                                    : FindKnownKey(kOtherKeys, name);
     const auto status =

@@ -2,6 +2,8 @@
 // tokenizer_gguf.cc. The names are those of llama.cpp's converters and of programs that add keys of their own.
 #pragma once
 
+#include <set>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -10,7 +12,8 @@
 
 namespace marlin {
 
-// Every key of the file. Errors: kUnsupported, naming the first key that is neither used nor harmless.
-Status CheckGgufKeys(const GgufFile& gguf, std::string_view architecture, AcceptedNames& accepted);
+// Every key of the file. `read`: suffixes of the architecture's keys that the family reads. Errors: kUnsupported, naming the first key that is neither used nor harmless.
+Status CheckGgufKeys(const GgufFile& gguf, std::string_view architecture,
+                     const std::set<std::string, std::less<>>& read, AcceptedNames& accepted);
 
 }  // namespace marlin

@@ -1,7 +1,7 @@
 // Keys as converters write them must be known; others must be named.
 #include "files/gguf_keys.h"
 
-#include <deque>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,8 +15,14 @@ class GgufKeys : public TemporaryFolder {
   Status Check(const GgufBuilder& builder, const std::string& architecture, AcceptedNames& accepted) {
     auto file = GgufFile::Open(Write("x.gguf", builder.Bytes()));
     if (!file) return file.error();
-    return CheckGgufKeys(*file, architecture, accepted);
+    return CheckGgufKeys(*file, architecture, kRead, accepted);
   }
+  // What every family reads.
+  const std::set<std::string, std::less<>> kRead = {
+      "block_count",          "context_length",         "embedding_length",
+      "feed_forward_length",  "attention.head_count",   "attention.head_count_kv",
+      "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon",
+      "rope.dimension_count", "rope.freq_base"};
   static GgufBuilder& Texts(GgufBuilder& builder, const std::vector<std::string>& keys) {
     for (const std::string& key : keys) builder.Text(key, "x");
     return builder;

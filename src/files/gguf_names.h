@@ -1,5 +1,5 @@
 // The names of GGUF files beside those of Hugging Face, as tables that are read in both directions. A family of models
-// is a row of the table in gguf_names.cc.
+// is a row of the table in gguf_names.cc; what no table can say of it is a function in gguf_families.cc.
 #pragma once
 
 #include <cstddef>
@@ -8,23 +8,30 @@
 #include <string>
 #include <string_view>
 
+#include "files/gguf_families.h"
+
 namespace marlin {
 
-// A metadata key "ARCH.suffix" and the key of config.json that says the same.
+// A metadata key "ARCH.suffix" and the key of config.json that says the same. Without such a key it is read by the
+// function of the family.
 struct GgufKeyRow {
   std::string_view suffix;
   const char* key;
   bool required;
 };
 
-// Linear layers that may have a bias, which config.json speaks of together.
-enum class Biased { kNever, kAttention, kMlp };
+// Linear layers that may have a bias, which config.json speaks of together; or vectors that always have one.
+enum class Biased { kNever, kAttention, kMlp, kAlways };
 
 // How the values of a GGUF file differ from those of Hugging Face. gguf_to_hf.cc undoes it.
 enum class Transform {
   kNone,
   kInterleavedQueries,  // Stored::rotary_heads, for as many heads as there are queries
   kInterleavedKeys,     // the same for keys
+  kPlusOne,             // Stored::added is 1
+  kThreeParts,          // queries, keys and values, one after the other; in Hugging Face's files they lie otherwise
+  kTransposed,          // [n, k] where Hugging Face has [k, n]
+  kNoEnding             // Hugging Face's name has no ".weight"
 };
 
 // A tensor: "blk.N.GGUF.weight" is "model.layers.N.HF.weight" (".bias" likewise). Outside the blocks, whole stems.
@@ -41,19 +48,18 @@ struct GgufFamily {
   const char* hf_class;
   bool bias_always;                    // of the layers that may have one; else the configuration says "attention_bias"
   std::span<const GgufNameRow> block;  // names inside a block
+  std::span<const GgufNameRow> outer;  // and outside
+  std::span<const GgufKeyRow> keys;    // beside those that most families have (GgufKeyRows)
+  FinishGgufConfig finish;             // what no table can say
+  std::string_view hf_blocks = "model.layers.";
 };
 
 std::span<const GgufFamily> GgufFamilies();
+// Keys of most families. A family's own row for a suffix counts instead.
 std::span<const GgufKeyRow> GgufKeyRows();
-std::span<const GgufNameRow> GgufOuterNames();
 
-// One of the two ways to spell the name of a tensor.
-struct Spelling {
-  std::string_view before_block;  // the number of the block follows it
-  std::string_view GgufNameRow::*name;
-};
-inline constexpr Spelling kGgufSpelling = {"blk.", &GgufNameRow::gguf};
-inline constexpr Spelling kHfSpelling = {"model.layers.", &GgufNameRow::hf};
+// The two ways to spell the name of a tensor.
+enum class Spelling { kGguf, kHf };
 
 // A tensor, whatever the spelling: of the whole model, or of a block.
 struct NamedPlace {
@@ -63,9 +69,9 @@ struct NamedPlace {
   std::string_view ending;  // ".weight", ".bias"; likewise
 };
 
-NamedPlace FindPlace(const GgufFamily& family, const Spelling& spelling, std::string_view name);
+NamedPlace FindPlace(const GgufFamily& family, Spelling spelling, std::string_view name);
 
-// The name of a place that has a row.
-std::string NameOf(const NamedPlace& place, const Spelling& spelling);
+// The name of a place that has a row. `part` stands between stem and ending.
+std::string NameOf(const GgufFamily& family, const NamedPlace& place, Spelling spelling, std::string_view part = "");
 
 }  // namespace marlin

@@ -3,14 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <cmath>
+#include <iterator>
 #include <numbers>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "files/gguf_families.h"
 #include "files/gguf_keys.h"
+#include "files/gguf_metadata.h"
 #include "files/gguf_names.h"
 
 namespace marlin {
@@ -26,43 +29,6 @@ Error Bad(const GgufFile& gguf, const std::string& what) {
 
 Error Unsupported(const GgufFile& gguf, const std::string& what) {
   return {ErrorCode::kUnsupported, fmt::format("{}: {}", gguf.file.path().string(), what)};
-}
-
-// The shortest decimal that gives the same float, so that 1e-5 stored as f32 reads 1e-05 and not 9.999999747378752e-06.
-double Shortest(double value) {
-  const float single = static_cast<float>(value);
-  if (static_cast<double>(single) != value) return value;
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof(text), single).ptr;
-  std::from_chars(text, end, value);
-  return value;
-}
-
-// The number under ARCH.suffix, whatever its width; empty when absent.
-Result<std::optional<json>> Number(const GgufFile& gguf, const GgufFamily& family, std::string_view suffix) {
-  const std::string key = fmt::format("{}.{}", family.architecture, suffix);
-  const auto found = gguf.metadata.find(key);
-  if (found == gguf.metadata.end()) return std::optional<json>();
-  if (const auto* flag = std::get_if<bool>(&found->second)) return std::optional<json>(*flag ? 1 : 0);
-  if (const auto* integer = std::get_if<std::int64_t>(&found->second)) return std::optional<json>(*integer);
-  if (const auto* real = std::get_if<double>(&found->second)) {
-    if (!std::isfinite(*real)) return Bad(gguf, fmt::format("metadata \"{}\" is {}, want a number", key, *real));
-    return std::optional<json>(Shortest(*real));
-  }
-  if (std::holds_alternative<GgufNumbers>(found->second)) {
-    return Unsupported(gguf, fmt::format("metadata \"{}\" differs from layer to layer, which is not supported", key));
-  }
-  return Bad(gguf, fmt::format("metadata \"{}\" is not a number", key));
-}
-
-// The same as a positive number; `otherwise` when absent.
-Result<double> Positive(const GgufFile& gguf, const GgufFamily& family, std::string_view suffix, double otherwise) {
-  const auto number = Number(gguf, family, suffix);
-  if (!number) return number.error();
-  if (!*number) return otherwise;
-  const double value = (*number)->get<double>();
-  if (value > 0) return value;
-  return Bad(gguf, fmt::format("metadata \"{}.{}\" is {}, want a positive number", family.architecture, suffix, value));
 }
 
 Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
@@ -83,21 +49,39 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
       gguf, fmt::format("architecture \"{}\" is not supported; supported are {}", Printable(*architecture), known));
 }
 
-Status TranslateKeys(const GgufFile& gguf, const GgufFamily& family, json& config) {
-  for (const GgufKeyRow& row : GgufKeyRows()) {
-    const auto number = Number(gguf, family, row.suffix);
+// The key of a suffix in config.json: the family's own, else the usual one; null = a function reads it.
+const char* KeyOf(const GgufFamily& family, const GgufKeyRow& row) {
+  const auto own = std::ranges::find(family.keys, row.suffix, &GgufKeyRow::suffix);
+  return own == family.keys.end() ? row.key : own->key;
+}
+
+Status TranslateKeys(const GgufMetadata& metadata, const GgufFamily& family, json& config) {
+  const auto translate = [&](const GgufKeyRow& row, const char* key) -> Status {
+    if (key == nullptr) return {};
+    const auto number = metadata.Number(row.suffix);
     if (!number) return number.error();
     if (*number) {
-      config[row.key] = **number;
+      config[key] = **number;
     } else if (row.required) {
-      return Bad(gguf, fmt::format("metadata \"{}.{}\" is missing", family.architecture, row.suffix));
+      return metadata.Bad(fmt::format("metadata \"{}.{}\" is missing", family.architecture, row.suffix));
     }
+    return {};
+  };
+  for (const GgufKeyRow& row : GgufKeyRows()) {
+    if (auto status = translate(row, KeyOf(family, row)); !status) return status;
   }
-  // 0 says that there is no window.
-  const auto window = config.find("sliding_window");
-  if (window != config.end() && *window == 0) config.erase(window);
-  if (config.contains("sliding_window")) config["use_sliding_window"] = true;
+  for (const GgufKeyRow& row : family.keys) {
+    if (auto status = translate(row, row.key); !status) return status;
+  }
   return {};
+}
+
+// The usual name of a count; the key of config.json is the family's.
+const char* KeyOf(const GgufFamily& family, std::string_view suffix) {
+  for (const GgufKeyRow& row : GgufKeyRows()) {
+    if (row.suffix == suffix) return KeyOf(family, row);
+  }
+  return nullptr;
 }
 
 // hidden_size, heads and the rest as counts; the limits keep every product of two in 64 bits.
@@ -110,26 +94,39 @@ Result<std::size_t> Count(const GgufFile& gguf, const json& config, const char* 
   return Bad(gguf, fmt::format("the metadata behind \"{}\" is {}, want a positive integer", key, value.dump()));
 }
 
-// rope.dimension_count and value_length against the size of a head.
-Status CheckHeads(const GgufFile& gguf, const GgufFamily& family, json& config) {
-  const auto hidden = Count(gguf, config, "hidden_size");
+// Sizes that other settings are checked against.
+struct Heads {
+  std::size_t hidden = 0, heads = 0, head_dim = 0;
+};
+
+Result<Heads> ReadHeads(const GgufMetadata& metadata, const GgufFamily& family, const json& config) {
+  const GgufFile& gguf = metadata.gguf();
+  const auto hidden = Count(gguf, config, KeyOf(family, "embedding_length"));
   if (!hidden) return hidden.error();
-  const auto heads = Count(gguf, config, "num_attention_heads");
+  const auto heads = Count(gguf, config, KeyOf(family, "attention.head_count"));
   if (!heads) return heads.error();
-  if (!config.contains("num_key_value_heads")) config["num_key_value_heads"] = *heads;
-  if (!config.contains("head_dim") && *hidden % *heads != 0) {
-    return Bad(gguf, fmt::format("embedding_length {} is not a multiple of head_count {}", *hidden, *heads));
+  const char* const key = KeyOf(family, "attention.key_length");
+  const bool given = key != nullptr && config.contains(key);
+  if (!given && key != nullptr && *hidden % *heads != 0) {
+    return metadata.Bad(fmt::format("embedding_length {} is not a multiple of head_count {}", *hidden, *heads));
   }
-  const auto head_dim = config.contains("head_dim") ? Count(gguf, config, "head_dim") : *hidden / *heads;
+  const auto head_dim = given ? Count(gguf, config, key) : *hidden / *heads;
   if (!head_dim) return head_dim.error();
-  const auto expected = static_cast<double>(*head_dim);
-  const auto value_length = Positive(gguf, family, "attention.value_length", expected);
+  return Heads{*hidden, *heads, *head_dim};
+}
+
+// rope.dimension_count and value_length against the size of a head.
+Status CheckHeads(const GgufMetadata& metadata, const GgufFamily& family, const Heads& sizes, json& config) {
+  const char* const kv_heads = KeyOf(family, "attention.head_count_kv");
+  if (kv_heads != nullptr && !config.contains(kv_heads)) config[kv_heads] = sizes.heads;
+  const auto expected = static_cast<double>(sizes.head_dim);
+  const auto value_length = metadata.Positive("attention.value_length", expected);
   if (!value_length) return value_length.error();
-  const auto rotated = Positive(gguf, family, "rope.dimension_count", expected);
+  const auto rotated = metadata.Positive("rope.dimension_count", expected);
   if (!rotated) return rotated.error();
   if (*value_length != expected) {
-    return Unsupported(gguf, fmt::format("keys have {} dimensions per head and values {}, which is not supported",
-                                         expected, *value_length));
+    return metadata.Unsupported(
+        fmt::format("keys have {} dimensions per head and values {}, which is not supported", expected, *value_length));
   }
   if (*rotated != expected) config["partial_rotary_factor"] = *rotated / expected;
   return {};
@@ -175,27 +172,43 @@ Status TranslateRopeFactors(const GgufFile& gguf, const Tensor& tensor, json& co
                                          config["rope_scaling"]["rope_type"].dump()));
   }
   config["rope_scaling"] = {{"rope_type", "llama3"},
-                            {"factor", Shortest(largest)},
+                            {"factor", ShortestDecimal(largest)},
                             {"low_freq_factor", kLlama3Low},
                             {"high_freq_factor", kLlama3High},
                             {"original_max_position_embeddings", static_cast<int>(kLlama3Context)}};
   return {};
 }
 
+// Settings of YaRN beside factor and context, where the file has them.
+struct YarnKey {
+  std::string_view suffix;
+  const char* key;
+};
+constexpr std::array kYarnKeys = {YarnKey{"rope.scaling.yarn_attn_factor", "attention_factor"},
+                                  YarnKey{"rope.scaling.yarn_beta_fast", "beta_fast"},
+                                  YarnKey{"rope.scaling.yarn_beta_slow", "beta_slow"}};
+
 // rope.scaling.*: kept as Hugging Face spells it; the model refuses the types that it does not compute.
-Status TranslateRopeScaling(const GgufFile& gguf, const GgufFamily& family, json& config) {
-  const auto type = gguf.Find<std::string_view>(fmt::format("{}.rope.scaling.type", family.architecture));
+Status TranslateRopeScaling(const GgufMetadata& metadata, json& config) {
+  const auto type = metadata.Text("rope.scaling.type");
   if (!type) return type.error();
-  const auto old_linear = Positive(gguf, family, "rope.scale_linear", 1);
+  const auto old_linear = metadata.Positive("rope.scale_linear", 1);
   if (!old_linear) return old_linear.error();
-  const auto factor = Positive(gguf, family, "rope.scaling.factor", *old_linear);
+  const auto factor = metadata.Positive("rope.scaling.factor", *old_linear);
   if (!factor) return factor.error();
-  const auto context = Number(gguf, family, "rope.scaling.original_context_length");
+  const auto context = metadata.Number("rope.scaling.original_context_length");
   if (!context) return context.error();
-  const std::string name = *type != nullptr ? Printable(**type) : *factor != 1 ? "linear" : "none";
+  const std::string name = *type ? **type : *factor != 1 ? "linear" : "none";
   if (name == "none" || (name == "linear" && *factor == 1)) return {};
-  config["rope_scaling"] = {{"rope_type", name}, {"factor", *factor}};
-  if (*context) config["rope_scaling"]["original_max_position_embeddings"] = **context;
+  json scaling = {{"rope_type", name}, {"factor", *factor}};
+  if (*context) scaling["original_max_position_embeddings"] = **context;
+  for (const YarnKey& row : kYarnKeys) {
+    if (name != "yarn") break;
+    const auto number = metadata.Number(row.suffix);
+    if (!number) return number.error();
+    if (*number) scaling[row.key] = **number;
+  }
+  config["rope_scaling"] = std::move(scaling);
   return {};
 }
 
@@ -212,39 +225,89 @@ Status UndoInterleaving(const GgufFile& gguf, const json& config, const char* ke
   return {};
 }
 
-// Makes `tensor` read as Hugging Face's.
-Status Undo(Transform transform, const GgufFile& gguf, const json& config, std::string_view stored_name,
-            Tensor& tensor) {
-  switch (transform) {
+// A third of the rows.
+Result<std::vector<Tensor>> CutInThree(const GgufFile& gguf, const GgufFamily& family, const NamedPlace& place,
+                                       const Tensor& from) {
+  if (from.shape.empty() || from.shape.front() % 3 != 0) {
+    return Bad(gguf, fmt::format("tensor {} has {} rows, which are not queries, keys and values", Printable(from.name),
+                                 from.shape.empty() ? 1 : from.shape.front()));
+  }
+  const std::size_t all = from.shape.front(), each = all / 3;
+  std::vector<Tensor> parts;
+  for (const char* part : {".query", ".key", ".value"}) {
+    Tensor tensor = from;
+    tensor.name = NameOf(family, place, Spelling::kHf, part);
+    tensor.shape.front() = each;
+    tensor.stored.rows = {parts.size() * each, each, each};
+    tensor.stored.all_rows = all;
+    parts.push_back(std::move(tensor));
+  }
+  return parts;
+}
+
+// As Hugging Face's tensor reads, or as the parts of it that this program knows.
+Result<std::vector<Tensor>> Undo(const GgufFile& gguf, const GgufFamily& family, const NamedPlace& place,
+                                 const Tensor& from, const json& config) {
+  Tensor tensor = from;
+  tensor.name = NameOf(family, place, Spelling::kHf);
+  Status status;
+  switch (place.row->transform) {
     case Transform::kNone:
       break;
     case Transform::kInterleavedQueries:
-      return UndoInterleaving(gguf, config, "num_attention_heads", stored_name, tensor);
+      status = UndoInterleaving(gguf, config, "num_attention_heads", from.name, tensor);
+      break;
     case Transform::kInterleavedKeys:
-      return UndoInterleaving(gguf, config, "num_key_value_heads", stored_name, tensor);
+      status = UndoInterleaving(gguf, config, "num_key_value_heads", from.name, tensor);
+      break;
+    case Transform::kPlusOne:
+      tensor.stored.added = 1;
+      break;
+    case Transform::kThreeParts:
+      return CutInThree(gguf, family, place, from);
+    case Transform::kTransposed:
+      if (place.ending == ".weight") tensor.name = NameOf(family, place, Spelling::kHf, ".transposed");
+      break;
+    case Transform::kNoEnding:
+      tensor.name = tensor.name.substr(0, tensor.name.size() - place.ending.size());
+      break;
   }
-  return {};
+  if (!status) return status.error();
+  return std::vector{std::move(tensor)};
 }
 
-Result<Tensor> TranslateTensor(const GgufFile& gguf, const Tensor& from, const NamedPlace& place, const json& config) {
-  Tensor tensor = from;
-  tensor.name = NameOf(place, kHfSpelling);
-  const auto layers = Count(gguf, config, "num_hidden_layers");
-  if (!layers) return layers.error();
-  if (place.block && *place.block >= *layers) {
-    return Bad(gguf, fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), *place.block, *layers));
+Result<std::vector<Tensor>> TranslateTensor(const GgufFile& gguf, const GgufFamily& family, const Tensor& from,
+                                            const NamedPlace& place, const json& config) {
+  const auto blocks = Count(gguf, config, KeyOf(family, "block_count"));
+  if (!blocks) return blocks.error();
+  if (place.block && *place.block >= *blocks) {
+    return Bad(gguf, fmt::format("tensor {} belongs to block {} of {}", Printable(from.name), *place.block, *blocks));
   }
-  if (auto status = Undo(place.row->transform, gguf, config, from.name, tensor); !status) return status.error();
-  return tensor;
+  return Undo(gguf, family, place, from, config);
+}
+
+// Vectors that say how rotary frequencies are changed; FinishPhi3 and FinishGemma4 read theirs.
+struct RopeReader {
+  std::string_view architecture, tensor;
+};
+constexpr std::array kRopeReaders = {RopeReader{"gemma4", "rope_freqs.weight"},
+                                     RopeReader{"phi3", "rope_factors_long.weight"},
+                                     RopeReader{"phi3", "rope_factors_short.weight"}};
+
+bool HasReader(const GgufFamily& family, std::string_view tensor) {
+  return std::ranges::any_of(kRopeReaders, [&](const RopeReader& row) {
+    return row.architecture == family.architecture && row.tensor == tensor;
+  });
 }
 
 Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, AcceptedNames& accepted, HuggingFaceView& out) {
   for (const Tensor& from : gguf.tensors) {
+    if (HasReader(family, from.name)) continue;
     if (from.name == "rope_freqs.weight") {
       if (auto status = TranslateRopeFactors(gguf, from, out.config); !status) return status;
       continue;
     }
-    const NamedPlace place = FindPlace(family, kGgufSpelling, from.name);
+    const NamedPlace place = FindPlace(family, Spelling::kGguf, from.name);
     if (place.row == nullptr) {
       const bool harmless = place.block && place.stem == kLeftOutOfBlocks;
       if (harmless || accepted.Accept(from.name)) {
@@ -254,9 +317,9 @@ Status TranslateTensors(const GgufFile& gguf, const GgufFamily& family, Accepted
       return Unsupported(gguf, fmt::format("tensor {} has no place in the {} architecture as this program knows it{}",
                                            Printable(from.name), family.architecture, WayOut(Printable(from.name))));
     }
-    auto tensor = TranslateTensor(gguf, from, place, out.config);
-    if (!tensor) return tensor.error();
-    out.tensors.push_back(std::move(*tensor));
+    auto tensors = TranslateTensor(gguf, family, from, place, out.config);
+    if (!tensors) return tensors.error();
+    std::ranges::move(*tensors, std::back_inserter(out.tensors));
   }
   return {};
 }
@@ -267,7 +330,8 @@ const Tensor* Find(const std::vector<Tensor>& tensors, std::string_view name) {
 }
 
 // Which linear layers have a bias: by the two keys of Hugging Face where those can say it, else by a list beside them.
-void DescribeBiases(const GgufFamily& family, const std::vector<Tensor>& tensors, json& config) {
+void DescribeBiases(const GgufFamily& family, const std::vector<Tensor>& tensors, std::size_t blocks, json& config) {
+  if (std::ranges::any_of(family.block, [](const GgufNameRow& row) { return row.biased == Biased::kAlways; })) return;
   json stems = json::array();
   std::size_t counts[3] = {0, 0, 0};  // by Biased
   for (const Tensor& tensor : tensors) {
@@ -281,25 +345,28 @@ void DescribeBiases(const GgufFamily& family, const std::vector<Tensor>& tensors
        {std::pair{Biased::kAttention, "attention_bias"}, std::pair{Biased::kMlp, "mlp_bias"}}) {
     const auto of_kind = [kind = kind](const GgufNameRow& row) { return row.biased == kind; };
     const auto rows = static_cast<std::size_t>(std::count_if(family.block.begin(), family.block.end(), of_kind));
-    const std::size_t all = rows * config["num_hidden_layers"].get<std::size_t>();
     const std::size_t found = counts[static_cast<std::size_t>(kind)];
     config[key] = found > 0;
-    standard = standard && (found == all || found == 0 || family.bias_always);
+    standard = standard && (found == rows * blocks || found == 0 || family.bias_always);
   }
   if (!standard) config[kBiasesKey] = std::move(stems);
 }
 
 // What only the tensors tell.
 Status DescribeTensors(const GgufFile& gguf, const GgufFamily& family, const std::vector<Tensor>& tensors,
-                       json& config) {
-  const Tensor* embedding = Find(tensors, "model.embed_tokens.weight");
+                       std::size_t blocks, json& config) {
+  const auto outer = [&](std::string_view stem) {
+    const auto row = std::ranges::find(family.outer, stem, &GgufNameRow::gguf);
+    return Find(tensors, fmt::format("{}.weight", row->hf));
+  };
+  const Tensor* embedding = outer("token_embd");
   if (embedding == nullptr || embedding->shape.size() != 2)
     return Bad(gguf, "tensor token_embd.weight is missing or no matrix");
   config["vocab_size"] = embedding->rows();
-  config["tie_word_embeddings"] = Find(tensors, "lm_head.weight") == nullptr;
-  DescribeBiases(family, tensors, config);
-  const auto first = std::ranges::find_if(tensors, [](const Tensor& tensor) {  // matrix of a block
-    return tensor.shape.size() == 2 && tensor.name.starts_with("model.layers.");
+  config["tie_word_embeddings"] = outer("output") == nullptr;
+  DescribeBiases(family, tensors, blocks, config);
+  const auto first = std::ranges::find_if(tensors, [&](const Tensor& tensor) {  // matrix of a block
+    return tensor.shape.size() == 2 && tensor.name.starts_with(family.hf_blocks);
   });
   const DType dtype = first != tensors.end() ? first->dtype : embedding->dtype;
   config["torch_dtype"] = dtype == DType::kBF16 ? "bfloat16" : dtype == DType::kF32 ? "float32" : "float16";
@@ -324,19 +391,40 @@ Status TranslateTokenIds(const GgufFile& gguf, json& config) {
 
 }  // namespace
 
+namespace {
+
+// Everything but the tensors.
+Result<Heads> TranslateSettings(const GgufMetadata& metadata, const GgufFamily& family, json& config) {
+  config["architectures"] = json::array({family.hf_class});
+  config["model_type"] = family.model_type;
+  if (auto status = TranslateKeys(metadata, family, config); !status) return status.error();
+  auto heads = ReadHeads(metadata, family, config);
+  if (!heads) return heads;
+  const bool one_size = KeyOf(family, "attention.key_length") != nullptr;
+  if (one_size) {
+    if (auto status = CheckHeads(metadata, family, *heads, config); !status) return status.error();
+  }
+  if (auto status = TranslateRopeScaling(metadata, config); !status) return status.error();
+  return heads;
+}
+
+}  // namespace
+
 Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf, AcceptedNames& accepted) {
-  const auto family = FindFamily(gguf);
-  if (!family) return family.error();
+  const auto found = FindFamily(gguf);
+  if (!found) return found.error();
+  const GgufFamily& family = **found;
+  const GgufMetadata metadata(gguf, family.architecture);
   HuggingFaceView out;
-  out.config["architectures"] = json::array({(*family)->hf_class});
-  out.config["model_type"] = (*family)->model_type;
-  out.config["hidden_act"] = "silu";
-  if (auto status = TranslateKeys(gguf, **family, out.config); !status) return status.error();
-  if (auto status = CheckGgufKeys(gguf, (*family)->architecture, accepted); !status) return status.error();
-  if (auto status = CheckHeads(gguf, **family, out.config); !status) return status.error();
-  if (auto status = TranslateRopeScaling(gguf, **family, out.config); !status) return status.error();
-  if (auto status = TranslateTensors(gguf, **family, accepted, out); !status) return status.error();
-  if (auto status = DescribeTensors(gguf, **family, out.tensors, out.config); !status) return status.error();
+  const auto heads = TranslateSettings(metadata, family, out.config);
+  if (!heads) return heads.error();
+  if (auto status = TranslateTensors(gguf, family, accepted, out); !status) return status.error();
+  const auto blocks = Count(gguf, out.config, KeyOf(family, "block_count"));
+  if (!blocks) return blocks.error();
+  if (auto status = DescribeTensors(gguf, family, out.tensors, *blocks, out.config); !status) return status.error();
+  const GgufConfigSource source{metadata, out.tensors, *blocks, heads->hidden, heads->heads, heads->head_dim};
+  if (auto status = family.finish(source, out.config); !status) return status.error();
+  if (auto status = CheckGgufKeys(gguf, family.architecture, metadata.read(), accepted); !status) return status.error();
   if (auto status = TranslateTokenIds(gguf, out.config); !status) return status.error();
   return out;
 }

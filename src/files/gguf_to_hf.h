@@ -13,8 +13,8 @@
 namespace marlin {
 
 struct HuggingFaceView {
-  nlohmann::json config;        // the keys of config.json
-  std::vector<Tensor> tensors;  // in file order; spans point into the GGUF file, `stored` says where they differ
+  nlohmann::json config;              // the keys of config.json
+  std::vector<Tensor> tensors;        // in file order; spans point into the GGUF file, `stored` says where they differ
   std::vector<std::string> left_out;  // tensors without effect, by their GGUF names
 };
 
