@@ -189,11 +189,12 @@ void ExpectLayersApart(HostOperations& backend, double tolerance, Rng& rng) {
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
     const AttentionShape& s = shapes[layer];
     SCOPED_TRACE(testing::Message() << s);
+    const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.dim)));
     const auto own = CacheOf(backend, inputs[layer], s);
     Matrix got(kTokens, s.heads * s.dim);
-    backend.Attention({inputs[layer].q.view, cache.get(), layer, s.heads, 0, 0.2f}, got.view);
-    EXPECT_TRUE(SameBits(got, Attend(backend, *own, inputs[layer].q, s, 0.2f)));
-    ExpectNear(got, TextbookAttention(inputs[layer], s, 0.2f), tolerance);
+    backend.Attention({inputs[layer].q.view, cache.get(), layer, s.heads, 0, scale}, got.view);
+    EXPECT_TRUE(SameBits(got, Attend(backend, *own, inputs[layer].q, s, scale)));
+    ExpectNear(got, TextbookAttention(inputs[layer], s, scale), tolerance);
   }
 }
 
