@@ -82,7 +82,7 @@ struct AttentionArgs {
   const KvCache* cache = nullptr;  // holds all positions up to that of the last row
   std::size_t layer = 0;
   std::size_t heads = 0;   // a multiple of the cache's kv_heads
-  DeviceTensor positions;  // [m, 1], each one more than the one before; a row attends to 0 .. its own
+  DeviceTensor positions;  // [m, 1], each one more than the one before
   float scale = 0;         // usually 1 / sqrt(head_dim)
   std::size_t window = 0;  // a row attends to its own position and the window - 1 before it; 0 = to all before it
   float softcap = 0;       // scores become softcap * tanh(score / softcap) before the softmax; 0 = they stay
@@ -138,7 +138,7 @@ class Backend : public Device {
   // Causal softmax attention; out [m, heads * head_dim] of the layer's head_dim.
   virtual void Attention(const AttentionArgs& args, const DeviceTensor& out) = 0;
 
-  // gate = activation(gate) * up
+  // gate = activation(gate) * up; both may be columns of one matrix.
   virtual void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) = 0;
 
   // x = activation(x)
@@ -150,7 +150,7 @@ class Backend : public Device {
   // x *= factor
   virtual void Scale(const DeviceTensor& x, float factor) = 0;
 
-  // x = cap * tanh(x / cap)
+  // x = cap * tanh(x / cap), cap > 0
   virtual void SoftCap(const DeviceTensor& x, float cap) = 0;
 
   // nll[i] = log(sum_j exp(logits[i, j])) - logits[i, targets[i]], in nats; sums in double. A row with a NaN or +inf

@@ -3,33 +3,26 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
-#include "base/thread_pool.h"
 #include "kernels/cpu/tile.h"
+#include "kernels/cpu_attention.h"
 #include "kernels/cpu_cache.h"
+#include "kernels/cpu_measures.h"
+#include "kernels/cpu_workers.h"
 #include "kernels/host_buffer.h"
 #include "kernels/kernel.h"
 #include "kernels/pack.h"
 #include "kernels/product.h"
 #include "kernels/region.h"
-#include "kernels/work_ranges.h"
 #include "kernels/work_split.h"
 
 namespace marlin {
 namespace {
 
-// Elements that one thread handles before waking another one pays (a few microseconds).
-constexpr std::size_t kSerialElements = 16384;
-// Rows (position, head) of an attention tile: enough to read each block of keys seldom, few enough for the L2 cache.
-constexpr std::size_t kAttentionRows = 64;
-constexpr std::size_t kAttentionHeads = 16;
 // Tokens that are multiplied in one go.
 constexpr std::size_t kTokensAtOnce = kMaxTileTokens;
 // Outputs of a product that are not kept in a core's cache while it is made.
@@ -81,13 +74,9 @@ struct Product {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int threads, KernelOptions options, std::vector<Region> workspaces)
-      : pool_(threads),
-        forced_(options.forced),
-        options_(options),
-        ops_(OpsFor(options.isa)),
-        ranges_(static_cast<std::size_t>(threads)),
-        workspaces_(std::move(workspaces)) {
+  // workspaces: one for each thread.
+  CpuBackend(KernelOptions options, std::vector<Region> workspaces)
+      : workers_(std::move(workspaces)), forced_(options.forced), options_(options), ops_(OpsFor(options.isa)) {
     options_.forced = forced_;
   }
 
@@ -96,7 +85,7 @@ class CpuBackend final : public Backend {
     return fmt::format("cpu/{}/{}{}{} v{}", HighestLevel(options_.isa), NameOf(RoughestActivations(options_)),
                        forced_.empty() ? "" : "/", forced_, kArithmeticVersion);
   }
-  int threads() const override { return pool_.threads(); }
+  int threads() const override { return workers_.threads(); }
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override;
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }
   void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { DownloadFromHost(*this, from, to); }
@@ -125,34 +114,6 @@ class CpuBackend final : public Backend {
   void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override;
 
  private:
-  // job(row) for every row, on all threads when there is enough to do.
-  template <class Job>
-  void ForRows(std::size_t rows, std::size_t cols, Job job) {
-    const auto share = [&](std::size_t begin, std::size_t end, int) {
-      for (std::size_t row = begin; row < end; ++row) job(row);
-    };
-    if (rows * cols <= kSerialElements || rows == 1) return share(0, rows, 0);
-    pool_.Split(rows, share);
-  }
-
-  // job(piece, thread) for every piece, in order, to whoever is free.
-  template <class Job>
-  void ForPieces(std::size_t pieces, Job job) {
-    std::atomic<std::size_t> next{0};
-    pool_.Run([&](int thread) {
-      for (std::size_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) job(piece, thread);
-    });
-  }
-
-  // The same where pieces are equal and a thread had better have neighbours.
-  template <class Job>
-  void ForNeighbours(std::size_t pieces, Job job) {
-    ranges_.Start(pieces);
-    pool_.Run([&](int thread) {
-      while (const auto piece = ranges_.Next(static_cast<std::size_t>(thread))) job(*piece, thread);
-    });
-  }
-
   Status ReserveInput(const PackedInput& input, std::size_t cols);
   // job(first token, tokens, the products of their rows) for at most kTokensAtOnce at a time.
   template <class Job>
@@ -192,20 +153,14 @@ class CpuBackend final : public Backend {
   std::vector<Product> Products(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                                 std::size_t rows, std::size_t cols, std::span<const DeviceTensor> outs) const;
 
-  float* Workspace(int thread) {
-    return reinterpret_cast<float*>(workspaces_[static_cast<std::size_t>(thread)].data());
-  }
-
-  ThreadPool pool_;
+  CpuWorkers workers_;
   std::string forced_;
   KernelOptions options_;  // its `forced` points into forced_
   const OpsTable& ops_;
   const bool fetch_past_caches_ = ReadsFasterPastCaches();
-  WorkRanges ranges_;
   RegionPool weights_;  // in the order of execution, as models load them
   RegionPool buffers_;
-  std::vector<Region> workspaces_;  // one per thread
-  Region input_;                    // packed activations: kTokensAtOnce tokens of the widest weight that takes them
+  Region input_;  // packed activations: kTokensAtOnce tokens of the widest weight that takes them
 };
 
 Result<std::unique_ptr<Buffer>> CpuBackend::Allocate(std::size_t elements, ElementType type) {
@@ -229,7 +184,7 @@ Result<std::unique_ptr<Weight>> CpuBackend::Pack(const EncodedMatrixView& matrix
   if ((*row)->takes_packed()) {
     if (auto status = ReserveInput((*row)->input, matrix.cols); !status) return status.error();
   }
-  Result<PackedMatrix> packed = marlin::Pack(matrix, weights_, pool_);
+  Result<PackedMatrix> packed = marlin::Pack(matrix, weights_, workers_.pool());
   if (!packed) return packed.error();
   return std::unique_ptr<Weight>(std::make_unique<CpuWeight>(*this, *std::move(packed), **row));
 }
@@ -239,8 +194,8 @@ void CpuBackend::Embed(const Weight& table, const DeviceTensor& tokens, const De
   const auto ids = Host<const std::int32_t>(tokens);
   const auto to = Host<float>(out);
   MARLIN_CHECK(ids.cols == 1 && to.rows == ids.rows && to.cols == packed.geometry.cols, "shape of embedded tokens");
-  ForRows(to.rows, to.cols,
-          [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(ids.Row(i)[0]), to.Row(i)); });
+  workers_.ForRows(to.rows, to.cols,
+                   [&](std::size_t i) { DecodePackedRow(packed, static_cast<std::size_t>(ids.Row(i)[0]), to.Row(i)); });
 }
 
 Status CpuBackend::ReserveInput(const PackedInput& input, std::size_t cols) {
@@ -271,7 +226,7 @@ void CpuBackend::PackInput(MatrixView<const float> x, const HostNorm* norm, cons
   };
   const std::size_t all = (split.parts - 1) * tiles.count + last_tiles.count;
   if (x.rows * x.cols <= kSerialElements) return share(0, all, 0);
-  pool_.Split(all, share);
+  workers_.pool().Split(all, share);
 }
 
 HostNorm CpuBackend::Host(const NormArgs& norm) const {
@@ -354,10 +309,10 @@ void CpuBackend::MultiplyTokens(std::span<const Product> products, MatrixView<co
     panels += products[i].geometry().panels;
   }
   if (panels == 0) return;
-  const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(pool_.threads()));
+  const WorkSplit split = SplitWork(panels, x.rows, static_cast<std::size_t>(workers_.threads()));
   if (input != nullptr) PackInput(x, norm, *input, split);
 
-  ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
+  workers_.ForNeighbours(panels * split.parts, [&](std::size_t piece, int thread) {
     std::size_t panel = piece / split.parts;  // the parts of a panel are neighbours, so that it is read once
     std::size_t i = 0;
     for (; panel >= products[i].geometry().panels; ++i) panel -= products[i].geometry().panels;
@@ -380,7 +335,7 @@ void CpuBackend::MultiplyTokens(std::span<const Product> products, MatrixView<co
     tile.m = std::min(split.part_tokens, x.rows - token);
     tile.y = out.data + token * out.stride + row;
     tile.y_stride = out.stride;
-    tile.workspace = Workspace(thread);
+    tile.workspace = workers_.Workspace(thread);
     tile.fetch_past_caches = fetch_past_caches_;
     tile.store_past_caches = bias == nullptr && x.rows * out.cols * sizeof(float) >= kBytesPastCaches;
     weight.kernel_row.matmul(tile);
@@ -394,7 +349,7 @@ void CpuBackend::MultiplyTokens(std::span<const Product> products, MatrixView<co
 
 void CpuBackend::Norm(const NormArgs& norm) {
   const HostNorm host = Host(norm);
-  ForRows(host.x.rows, host.x.cols, [&](std::size_t row) { NormRow(host, row); });
+  workers_.ForRows(host.x.rows, host.x.cols, [&](std::size_t row) { NormRow(host, row); });
 }
 
 void CpuBackend::Rope(const RopeArgs& args) {
@@ -408,82 +363,24 @@ void CpuBackend::Rope(const RopeArgs& args) {
                    cos.rows == sin.rows && positions.rows == x.rows && positions.cols == 1,
                "shapes of rotary embedding");
   const auto rope = args.neighbours ? ops_.rope_neighbours : ops_.rope;
-  ForRows(x.rows, x.cols, [&](std::size_t i) {
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) {
     const auto position = static_cast<std::size_t>(positions.Row(i)[0]);
     MARLIN_CHECK(position < cos.rows, "a position beyond the table");
-    rope({x.Row(i).data(), x.cols / head_dim, head_dim, pairs, cos.Row(position).data(), sin.Row(position).data()});
+    rope(x.Row(i).data(), x.cols / head_dim, head_dim, pairs, cos.Row(position).data(), sin.Row(position).data());
   });
 }
 
 void CpuBackend::Append(const AppendArgs& args) {
-  CpuCache& to = Own<CpuCache>(*this, *args.cache);
   const auto keys = Host<const float>(args.keys);
-  const auto values = Host<const float>(args.values);
-  const std::size_t layer = args.layer;
-  const auto [kv_heads, head_dim] = to.layer(layer);
   const std::size_t position = FirstPosition(*this, args.positions, keys.rows);
-  const std::size_t end = position + keys.rows;
-  MARLIN_CHECK(keys.rows == values.rows && keys.cols == kv_heads * head_dim && values.cols == keys.cols &&
-                   end <= to.shape().context,
-               "shapes of keys and values");
-  // A piece is one head of one block: threads share no cache line.
-  const std::size_t first = position / kKeyBlock;
-  const std::size_t pieces = ((end - 1) / kKeyBlock - first + 1) * kv_heads;
-  const auto store = [&, heads = kv_heads, dim = head_dim](std::size_t piece, int) {
-    const std::size_t head = piece % heads;
-    const std::size_t begin = (first + piece / heads) * kKeyBlock;
-    for (std::size_t p = std::max(begin, position); p < std::min(begin + kKeyBlock, end); ++p) {
-      const std::size_t column = head * dim;
-      to.Set(layer, head, p, keys.Row(p - position).data() + column, values.Row(p - position).data() + column);
-    }
-  };
-  if (keys.rows * keys.cols > kSerialElements) return ForPieces(pieces, store);
-  for (std::size_t piece = 0; piece < pieces; ++piece) store(piece, 0);
+  AppendToCache(Own<CpuCache>(*this, *args.cache), args.layer, position, keys, Host<const float>(args.values),
+                workers_);
 }
 
 void CpuBackend::Attention(const AttentionArgs& args, const DeviceTensor& to) {
-  const CpuCache& cache = Own<CpuCache>(*this, *args.cache);
   const auto q = Host<const float>(args.q);
-  const auto out = Host<float>(to);
   const std::size_t position = FirstPosition(*this, args.positions, q.rows);
-  const std::size_t kv_heads = cache.layer(args.layer).kv_heads;
-  const std::size_t head_dim = cache.layer(args.layer).head_dim;
-  MARLIN_CHECK(out.rows == q.rows && out.cols == q.cols && kv_heads > 0 && args.heads % kv_heads == 0 &&
-                   q.cols == args.heads * head_dim && position + q.rows <= cache.shape().context && args.softcap >= 0,
-               "shapes of attention");
-  const std::size_t sharing = args.heads / kv_heads;  // query heads per kv head
-  const std::size_t tile_heads = std::min(sharing, kAttentionHeads);
-  const std::size_t tile_positions = std::max<std::size_t>(1, kAttentionRows / tile_heads);
-  const std::size_t head_tiles = (sharing + tile_heads - 1) / tile_heads;
-  const std::size_t position_tiles = (q.rows + tile_positions - 1) / tile_positions;
-  const std::size_t per_position = kv_heads * head_tiles;
-
-  const auto attend = cache.half() ? ops_.attention_half : ops_.attention;
-
-  ForPieces(position_tiles * per_position, [&](std::size_t piece, int thread) {
-    // Late positions see the most keys: they go first, so that the last pieces are small.
-    const std::size_t first = (position_tiles - 1 - piece / per_position) * tile_positions;
-    const std::size_t kv_head = piece % per_position / head_tiles;
-    const std::size_t shared = piece % head_tiles * tile_heads;
-    const std::size_t column = (kv_head * sharing + shared) * head_dim;
-
-    AttentionTile tile;
-    tile.q = q.data + first * q.stride + column;
-    tile.q_stride = q.stride;
-    tile.positions = std::min(tile_positions, q.rows - first);
-    tile.heads = std::min(tile_heads, sharing - shared);
-    tile.head_dim = head_dim;
-    tile.keys = cache.Keys(args.layer, kv_head);
-    tile.values = cache.Values(args.layer, kv_head);
-    tile.position = position + first;
-    tile.scale = args.scale;
-    tile.window = args.window;
-    tile.softcap = args.softcap;
-    tile.out = out.data + first * out.stride + column;
-    tile.out_stride = out.stride;
-    tile.workspace = Workspace(thread);
-    attend(tile);
-  });
+  Attend({Own<const CpuCache>(*this, *args.cache), args, q, position, Host<float>(to)}, ops_, workers_);
 }
 
 void CpuBackend::GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) {
@@ -491,131 +388,56 @@ void CpuBackend::GatedActivation(Activation activation, const DeviceTensor& gate
   const auto y = Host<const float>(up);
   MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of gate and up");
   const auto function = FunctionOf(activation);
-  ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), y.Row(i).data(), x.cols); });
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), y.Row(i).data(), x.cols); });
 }
 
 void CpuBackend::Activate(Activation activation, const DeviceTensor& to) {
   const auto x = Host<float>(to);
   const auto function = FunctionOf(activation);
-  ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), nullptr, x.cols); });
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) { function(x.Row(i).data(), nullptr, x.cols); });
 }
 
 void CpuBackend::Scale(const DeviceTensor& to, float factor) {
   const auto x = Host<float>(to);
-  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.scale(x.Row(i).data(), factor, x.cols); });
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.scale(x.Row(i).data(), factor, x.cols); });
 }
 
 void CpuBackend::SoftCap(const DeviceTensor& to, float cap) {
   MARLIN_CHECK(cap > 0, "the cap of numbers");
   const auto x = Host<float>(to);
-  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.soft_cap(x.Row(i).data(), cap, x.cols); });
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.soft_cap(x.Row(i).data(), cap, x.cols); });
 }
 
 void CpuBackend::Add(const DeviceTensor& to, const DeviceTensor& from, float factor) {
   const auto x = Host<float>(to);
   const auto y = Host<const float>(from);
   MARLIN_CHECK(x.rows == y.rows && x.cols == y.cols, "shapes of a sum");
-  ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), factor, x.cols); });
-}
-
-double NllOf(const ExpSum& sum, float logit) {
-  return std::log(sum.sum) + (static_cast<double>(sum.max) - static_cast<double>(logit));
+  workers_.ForRows(x.rows, x.cols, [&](std::size_t i) { ops_.add(x.Row(i).data(), y.Row(i).data(), factor, x.cols); });
 }
 
 void CpuBackend::CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) {
-  const auto x = Host<const float>(logits);
-  const auto right = Host<const std::int32_t>(targets);
-  const auto out = Host<double>(nll);
-  MARLIN_CHECK(right.rows == x.rows && right.cols == 1 && out.rows == x.rows && out.cols == 1, "one target per row");
-  ForRows(x.rows, x.cols, [&](std::size_t i) {
-    const std::span<const float> row = x.Row(i);
-    out.Row(i)[0] = NllOf(ops_.exp_sum(row.data(), row.size()), row[static_cast<std::size_t>(right.Row(i)[0])]);
-  });
-}
-
-std::size_t PlaceOf(float value, std::span<const float> row) {
-  return static_cast<std::size_t>(std::find(row.begin(), row.end(), value) - row.begin());
+  CrossEntropyOf(Host<const float>(logits), Host<const std::int32_t>(targets), Host<double>(nll), ops_, workers_);
 }
 
 void CpuBackend::Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
                             const DeviceTensor& out) {
-  const auto base_rows = Host<const float>(base);
-  const auto other_rows = Host<const float>(other);
-  const auto right = Host<const std::int32_t>(targets);
-  const auto results = Host<double>(out);
-  MARLIN_CHECK(base.rows == other.rows && base.cols == other.cols, "logits of the same shape");
-  MARLIN_CHECK(right.rows == base.rows && right.cols == 1 && out.rows == base.rows && out.cols == kDivergenceColumns,
-               "one target per row");
-  ForRows(base.rows, base.cols, [&](std::size_t i) {
-    const std::span<const float> x = base_rows.Row(i);
-    const std::span<const float> y = other_rows.Row(i);
-    const ExpSum p = ops_.exp_sum(x.data(), x.size());
-    const ExpSum q = ops_.exp_sum(y.data(), y.size());
-    LogitPair pair{x.data(), y.data(), p.max, q.max, 0, 0};
-    pair.ratio = static_cast<float>(p.sum / q.sum);
-    pair.shift = static_cast<float>(static_cast<double>(q.max) - static_cast<double>(p.max) - std::log(p.sum / q.sum));
-    const auto target = static_cast<std::size_t>(right.Row(i)[0]);
-    const TokenDivergence result{ops_.divergence(pair, x.size()) / p.sum, NllOf(p, x[target]), NllOf(q, y[target]),
-                                 PlaceOf(p.max, x) == PlaceOf(q.max, y) ? 1.0 : 0.0};
-    std::memcpy(results.Row(i).data(), &result, sizeof(result));
-  });
-}
-
-// Keeps the largest so far in order, by insertion: they are few.
-void LargestOf(std::span<const float> row, std::span<float> values, std::span<std::int32_t> columns) {
-  const auto before = [](float a, float b) { return std::isnan(a) ? !std::isnan(b) : a > b; };
-  std::size_t held = 0;
-  for (std::size_t j = 0; j < row.size(); ++j) {
-    if (held == values.size() && !before(row[j], values[held - 1])) continue;
-    std::size_t place = held < values.size() ? held++ : held - 1;
-    for (; place > 0 && before(row[j], values[place - 1]); --place) {
-      values[place] = values[place - 1];
-      columns[place] = columns[place - 1];
-    }
-    values[place] = row[j];
-    columns[place] = static_cast<std::int32_t>(j);
-  }
+  DivergenceOf(Host<const float>(base), Host<const float>(other), Host<const std::int32_t>(targets), Host<double>(out),
+               ops_, workers_);
 }
 
 void CpuBackend::TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) {
-  const auto rows = Host<const float>(x);
-  const auto largest = Host<float>(values);
-  const auto places = Host<std::int32_t>(columns);
-  MARLIN_CHECK(largest.rows == rows.rows && places.rows == rows.rows && largest.cols == places.cols &&
-                   largest.cols > 0 && largest.cols <= rows.cols,
-               "shapes of the largest values");
-  ForRows(rows.rows, rows.cols, [&](std::size_t i) { LargestOf(rows.Row(i), largest.Row(i), places.Row(i)); });
+  TopKOf(Host<const float>(x), Host<float>(values), Host<std::int32_t>(columns), workers_);
 }
 
 void CpuBackend::Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) {
-  const auto rows = Host<const float>(x);
-  const auto totals = Host<double>(sums);
-  const auto most = Host<float>(largest);
-  MARLIN_CHECK(totals.rows == 2 && totals.cols == rows.cols && most.rows == 1 && most.cols == rows.cols,
-               "shapes of moments");
-  double* const squares = totals.Row(0).data();
-  double* const sizes = totals.Row(1).data();
-  pool_.Split(rows.cols, [&](std::size_t begin, std::size_t end, int) {
-    std::fill(squares + begin, squares + end, 0.0);
-    std::fill(sizes + begin, sizes + end, 0.0);
-    std::fill(most.data + begin, most.data + end, 0.0f);
-    for (std::size_t t = 0; t < rows.rows; ++t) {
-      const float* const row = rows.Row(t).data();
-      for (std::size_t i = begin; i < end; ++i) {
-        const double value = row[i];
-        squares[i] += value * value;
-        sizes[i] += std::abs(value);
-        most.data[i] = std::max(most.data[i], std::abs(row[i]));
-      }
-    }
-  });
+  MomentsOf(Host<const float>(x), Host<double>(sums), Host<float>(largest), workers_);
 }
 
 void CpuBackend::AddGram(const DeviceTensor& x, const DeviceTensor& gram) {
   const auto rows = Host<const float>(x);
   const auto to = Host<float>(gram);
   MARLIN_CHECK(to.rows == rows.cols && to.cols == rows.cols, "shape of a Gram matrix");
-  Multiply<float>({rows, rows, to, 1, true}, options_.isa, pool_);
+  Multiply<float>({rows, rows, to, 1, true}, options_.isa, workers_.pool());
 }
 
 std::string KernelNames() {
@@ -662,15 +484,14 @@ Result<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
   }
   const Result<KernelOptions> kernels = UsableKernels(options);
   if (!kernels) return kernels.error();
-  const std::size_t floats =
-      std::max(kMatmulWorkspace, AttentionWorkspace(std::max(kAttentionRows, kAttentionHeads), kMaxHeadDim));
+  const std::size_t floats = std::max(kMatmulWorkspace, kAttentionWorkspace);
   std::vector<Region> workspaces;
   for (int t = 0; t < threads; ++t) {
     Result<Region> region = Region::Allocate(floats * sizeof(float), "the work space of a thread");
     if (!region) return region.error();
     workspaces.push_back(*std::move(region));
   }
-  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(threads, *kernels, std::move(workspaces)));
+  return std::unique_ptr<Backend>(std::make_unique<CpuBackend>(*kernels, std::move(workspaces)));
 }
 
 }  // namespace marlin

@@ -138,20 +138,36 @@ TEST(GlassOperations, GiveTheBitsOfTheBackendInside) {
     const std::array<const Weight*, 1> weights{packed.get()};
     std::vector<float> normed(x.size(), NAN), out(kTokens * 40, NAN), embedded(x.size(), NAN), attended(x.size(), NAN);
     const MatrixView<const float> rows(x.data(), kTokens, kCols);
+    device.Norm({rows, weight.data(), 1e-5f, {normed.data(), kTokens, kCols}, NormKind::kLayer, x.data()});
+    keep(normed);
+    device.Norm({rows, nullptr, 1e-5f, {normed.data(), kTokens, kCols}});
+    keep(normed);
     device.NormMatmul({rows, weight.data(), 1e-5f, {normed.data(), kTokens, kCols}}, weights, std::array{bias.data()},
                       std::array{MatrixView<float>(out.data(), kTokens, 40)});
     keep(normed);
     keep(out);
     device.Embed(*packed, targets, {embedded.data(), kTokens, kCols});
-    device.Rope({embedded.data(), kTokens, kCols}, 16, {x.data(), kTokens, 8, kCols}, {x.data(), kTokens, 8, kCols});
-    const auto cache = std::move(*device.AllocateCache({8, {{2, 16}}}));
+    const MatrixView<float> states(embedded.data(), kTokens, kCols);
+    for (const bool neighbours : {false, true}) {
+      device.Rope(states, 16, {x.data(), kTokens, 7, kCols}, {x.data(), kTokens, 7, kCols}, neighbours);
+      keep(embedded);
+    }
+    const auto cache = std::move(*device.AllocateCache({8, {{1, 4}, {2, 16}}}));
     const MatrixView<const float> keys(x.data(), kTokens, 32, kCols);
-    device.Append(*cache, 0, 0, keys, keys);
-    device.Attention({{embedded.data(), kTokens, kCols}, cache.get(), 0, 4, 0, 0.25f},
-                     {attended.data(), kTokens, kCols});
+    device.Append(*cache, 1, 0, keys, keys);
+    device.Attention({states, cache.get(), 1, 4, 0, 0.25f}, {attended.data(), kTokens, kCols});
     keep(attended);
-    device.GatedActivation(Activation::kSilu, {embedded.data(), kTokens, kCols}, rows);
-    device.Add({embedded.data(), kTokens, kCols}, rows);
+    device.Attention({states, cache.get(), 1, 4, 0, 0.25f, 2, 0.5f}, {attended.data(), kTokens, kCols});
+    keep(attended);
+    device.GatedActivation(Activation::kSilu, states, rows);
+    keep(embedded);
+    device.Activate(Activation::kGelu, states);
+    keep(embedded);
+    device.Add(states, rows, 0.3f);
+    keep(embedded);
+    device.Scale(states, 1.7f);
+    keep(embedded);
+    device.SoftCap(states, 0.7f);
     keep(embedded);
     std::vector<double> nll(kTokens, NAN), sums(2 * kCols, NAN);
     std::vector<TokenDivergence> divergence(kTokens);

@@ -70,32 +70,43 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
     return Mul(distance, distance);
   });
   const float factor = 1.0f / __builtin_sqrtf(variance + eps);
-  Transform(x, n, y, [&](Vec a) { return Mul(Sub(a, Set(mean)), Set(factor)); });
-  if (weight != nullptr) Combine(y, weight, n, [](Vec a, Vec w) { return Mul(a, w); });
-  if (bias != nullptr) Combine(y, bias, n, [](Vec a, Vec b) { return Add(a, b); });
+  const auto normed = [&](Vec a, Vec w, Vec b) { return Fma(Mul(Sub(a, Set(mean)), Set(factor)), w, b); };
+  const auto load_or = [](const float* from, std::size_t i, std::size_t count, float same) {
+    if (from == nullptr) return Set(same);
+    return count == kLanes ? Load(from + i) : LoadPartial(from + i, count, 0);
+  };
+  ForVectors(
+      n,
+      [&](std::size_t i) {
+        Store(y + i, normed(Load(x + i), load_or(weight, i, kLanes, 1), load_or(bias, i, kLanes, 0)));
+      },
+      [&](std::size_t i, std::size_t count) {
+        const Vec a = normed(LoadPartial(x + i, count, 0), load_or(weight, i, count, 1), load_or(bias, i, count, 0));
+        StorePartial(y + i, count, a);
+      });
 }
 
-struct Turned {
-  Vec a, b;
-};
-inline Turned Turn(Vec a, Vec b, Vec cos, Vec sin) { return {Sub(Mul(a, cos), Mul(b, sin)), Fma(b, cos, Mul(a, sin))}; }
+// The pair (a, b) turned.
+inline Vec TurnedA(Vec a, Vec b, Vec cos, Vec sin) { return Sub(Mul(a, cos), Mul(b, sin)); }
+inline Vec TurnedB(Vec a, Vec b, Vec cos, Vec sin) { return Fma(b, cos, Mul(a, sin)); }
 
-void Rope(const RopeRow& row) noexcept {
-  for (std::size_t h = 0; h < row.heads; ++h) {
-    float* const a = row.x + h * row.head_dim;
-    float* const b = a + row.pairs;
+void Rope(float* x, std::size_t heads, std::size_t head_dim, std::size_t pairs, const float* cos,
+          const float* sin) noexcept {
+  for (std::size_t h = 0; h < heads; ++h) {
+    float* a = x + h * head_dim;
+    float* b = a + pairs;
     ForVectors(
-        row.pairs,
+        pairs,
         [&](std::size_t i) {
-          const Turned turned = Turn(Load(a + i), Load(b + i), Load(row.cos + i), Load(row.sin + i));
-          Store(a + i, turned.a);
-          Store(b + i, turned.b);
+          const Vec p = Load(a + i), q = Load(b + i), c = Load(cos + i), s = Load(sin + i);
+          Store(a + i, TurnedA(p, q, c, s));
+          Store(b + i, TurnedB(p, q, c, s));
         },
         [&](std::size_t i, std::size_t count) {
-          const Turned turned = Turn(LoadPartial(a + i, count, 0), LoadPartial(b + i, count, 0),
-                                     LoadPartial(row.cos + i, count, 0), LoadPartial(row.sin + i, count, 0));
-          StorePartial(a + i, count, turned.a);
-          StorePartial(b + i, count, turned.b);
+          const Vec p = LoadPartial(a + i, count, 0), q = LoadPartial(b + i, count, 0);
+          const Vec c = LoadPartial(cos + i, count, 0), s = LoadPartial(sin + i, count, 0);
+          StorePartial(a + i, count, TurnedA(p, q, c, s));
+          StorePartial(b + i, count, TurnedB(p, q, c, s));
         });
   }
 }
@@ -109,23 +120,23 @@ inline void TurnNeighbours(float* x, std::size_t count, const float* cos, const 
     c[i] = cos[i];
     s[i] = sin[i];
   }
-  const Turned turned = Turn(Load(a), Load(b), Load(c), Load(s));
-  Store(a, turned.a);
-  Store(b, turned.b);
+  const Vec p = Load(a), q = Load(b), cosines = Load(c), sines = Load(s);
+  Store(a, TurnedA(p, q, cosines, sines));
+  Store(b, TurnedB(p, q, cosines, sines));
   for (std::size_t i = 0; i < count; ++i) {
     x[2 * i] = a[i];
     x[2 * i + 1] = b[i];
   }
 }
 
-void RopeNeighbours(const RopeRow& row) noexcept {
-  for (std::size_t h = 0; h < row.heads; ++h) {
-    float* const x = row.x + h * row.head_dim;
+void RopeNeighbours(float* x, std::size_t heads, std::size_t head_dim, std::size_t pairs, const float* cos,
+                    const float* sin) noexcept {
+  for (std::size_t h = 0; h < heads; ++h) {
     const auto turn = [&](std::size_t i, std::size_t count) {
-      TurnNeighbours(x + 2 * i, count, row.cos + i, row.sin + i);
+      TurnNeighbours(x + h * head_dim + 2 * i, count, cos + i, sin + i);
     };
     ForVectors(
-        row.pairs, [&](std::size_t i) { turn(i, kLanes); }, turn);
+        pairs, [&](std::size_t i) { turn(i, kLanes); }, turn);
   }
 }
 

@@ -143,16 +143,6 @@ constexpr std::size_t AttentionWorkspace(std::size_t rows, std::size_t head_dim)
          + 64 * 7;               // alignment of the seven parts
 }
 
-// One row of heads * head_dim of which the first 2 * pairs of each head turn.
-struct RopeRow {
-  float* x = nullptr;
-  std::size_t heads = 0;
-  std::size_t head_dim = 0;
-  std::size_t pairs = 0;
-  const float* cos = nullptr;  // [pairs]
-  const float* sin = nullptr;
-};
-
 // max x and sum exp(x - max); NaN in the sum when x holds a NaN or +inf.
 struct ExpSum {
   float max;
@@ -191,8 +181,11 @@ struct OpsTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* y) noexcept;
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, std::size_t n,
                      float* y) noexcept;
-  void (*rope)(const RopeRow&) noexcept;             // pairs (i, i + pairs)
-  void (*rope_neighbours)(const RopeRow&) noexcept;  // pairs (2 i, 2 i + 1)
+  // One row of heads * head_dim, of which the first 2 * pairs of each head turn; cos and sin [pairs].
+  void (*rope)(float* x, std::size_t heads, std::size_t head_dim, std::size_t pairs, const float* cos,
+               const float* sin) noexcept;  // pairs (i, i + pairs)
+  void (*rope_neighbours)(float* x, std::size_t heads, std::size_t head_dim, std::size_t pairs, const float* cos,
+                          const float* sin) noexcept;  // pairs (2 i, 2 i + 1)
   void (*attention)(const AttentionTile&) noexcept;
   void (*attention_half)(const AttentionTile&) noexcept;  // keys and values in fp16
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept;
