@@ -171,6 +171,7 @@ bool Transfer::OnBody(std::span<const std::uint8_t> bytes) {
 void Transfer::Report() {
   const auto now = Clock::now();
   if (!progress_ || !is_file_ || now - reported_ < kProgressInterval) return;
+  if (file_.size() == file_bytes_) return;  // the last report is made by the caller
   reported_ = now;
   progress_({download_.stage, file_.size(), file_bytes_, "bytes", ""});
 }
@@ -411,11 +412,11 @@ Status Fetch(const Download& download, const ProgressFn& progress) {
   return file->Commit();
 }
 
-Result<std::string> FetchText(const Download& download, const ProgressFn& progress) {
+Result<std::string> FetchText(const Download& download) {
   if (auto status = CheckDownload(download); !status) return status.error();
   std::string text;
   Body body(text);
-  if (auto status = FetchInto(download, body, progress); !status) return status.error();
+  if (auto status = FetchInto(download, body, {}); !status) return status.error();
   return text;
 }
 

@@ -51,7 +51,7 @@ struct Download {
 // for the next time), and those of `check`.
 Status Fetch(const Download& download, const ProgressFn& progress);
 
-// The same into memory; target, partial and check have no meaning. Errors: as Fetch.
-Result<std::string> FetchText(const Download& download, const ProgressFn& progress);
+// The same into memory, for short texts; target, stage, partial and check have no meaning. Errors: as Fetch.
+Result<std::string> FetchText(const Download& download);
 
 }  // namespace marlin

@@ -166,7 +166,8 @@ Status CheckHash(const fs::path& path, const std::string& hash, const std::strin
     if (Interrupted()) return Error{ErrorCode::kInterrupted, fmt::format("interrupted while checking {}", name)};
     const auto piece = bytes.subspan(begin, std::min(kPiece, bytes.size() - begin));
     digest.Update(piece);
-    if (progress) progress({"check " + name, begin + piece.size(), bytes.size(), "bytes", ""});
+    // Files of one piece take no time.
+    if (progress && bytes.size() > kPiece) progress({"check " + name, begin + piece.size(), bytes.size(), "bytes", ""});
   }
   const std::string got = digest.HexDigest();
   if (got == hash) return {};

@@ -90,14 +90,13 @@ Result<std::string> FetchIndex(const HubName& name, const std::string& commit, c
   }
   Download request = RequestOf(name, tools, file.name);
   request.url = FileUrl(tools.settings, name, commit, file);
-  request.stage = "pull " + file.name;
   request.bytes = file.size;
   request.max_bytes = kMaxShardIndex;
   if (file.size > kMaxShardIndex) {
     return Error{ErrorCode::kInput, fmt::format("{}: {} has {} bytes, want at most {}", name.repository, file.name,
                                                 file.size, kMaxShardIndex)};
   }
-  return FetchText(request, tools.progress);
+  return FetchText(request);
 }
 
 // Errors: kResource when the disk has no room for what is missing.
@@ -160,9 +159,8 @@ Result<PullPlan> PlanPull(const HubName& name, const PullTools& tools) {
   Download request = RequestOf(name, tools, "");
   request.url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", tools.settings.endpoint, name.repository,
                             EscapeComponent(name.RevisionOrMain()));
-  request.stage = "ask for " + name.Text();
   request.max_bytes = kMaxRepoInfo;
-  const auto answer = FetchText(request, tools.progress);
+  const auto answer = FetchText(request);
   if (!answer) return answer.error();
   auto info = ParseRepoInfo(*answer, fmt::format("the answer of {} about {}", tools.settings.endpoint, name.Text()));
   if (!info) return info.error();
