@@ -9,6 +9,11 @@
 namespace marlin {
 namespace {
 
+// What ends so was meant as a path.
+bool HasFileEnding(const std::string& repository) {
+  return repository.ends_with(".gguf") || repository.ends_with(".safetensors") || repository.ends_with(".json");
+}
+
 Result<NamedModel> FindCached(const HubName& name) {
   const auto cache = HubCacheFolder();
   if (!cache) return cache.error();
@@ -28,7 +33,7 @@ Result<NamedModel> FindModel(const std::string& word) {
   const auto kind = KindOf(word);
   const bool is_path = !kind || *kind != PathKind::kNothing;
   const auto name = ParseHubName(word);
-  if (!name) return NamedModel{word};
+  if (!name || HasFileEnding(name->repository)) return NamedModel{word};
   auto cached = FindCached(*name);
   if (!is_path) {
     if (cached) return cached;
