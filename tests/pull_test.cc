@@ -195,6 +195,7 @@ TEST_F(PullCommand, FailuresHaveTheirCodesAndWords) {
   ExpectFailure({"pull", "org/cow"}, 3, {"there is no model org/cow"});
   ExpectFailure({"pull", "org/fish@v9"}, 3, {"no revision v9"});
   ExpectFailure({"pull", "fish"}, 2, {"ORG/MODEL"});
+  ExpectFailure({"inspect", "models/fish.gguf"}, 3, {"models/fish.gguf: no such model"});
   ExpectFailure({"pull", "org/../fish"}, 2, {"ORG/MODEL"});
   ExpectFailure({"pull", "org/fish:Q4_0"}, 2, {"no GGUF file"});
   const RunResult endpoint = RunWith({"pull", "org/fish"}, "HF_ENDPOINT", "http://hub.example");

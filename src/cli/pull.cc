@@ -92,7 +92,7 @@ Status RunPull(const PullArguments& options, Invocation& invocation) {
   if (!plan) return plan.error();
   PrintPlan(*plan, console);
   if (!options.dry_run) {
-    const Status status = Pull(*plan, tools);
+    Status status = Pull(*plan, tools);
     if (!status && status.error().code == ErrorCode::kInterrupted) {
       return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where this one stopped"};
     }

@@ -403,7 +403,7 @@ Status Fetch(const Download& download, const ProgressFn& progress) {
   }
   if (progress) progress({download.stage, file->size(), file->size(), "bytes", ""});
   if (download.check) {
-    const Status checked = download.check(file->path());
+    Status checked = download.check(file->path());
     if (!checked && checked.error().code == ErrorCode::kCorrupt) {
       if (auto status = file->Restart(""); !status) return status;
     }

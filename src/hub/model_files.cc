@@ -96,6 +96,7 @@ std::vector<GgufSet> ListGguf(std::span<const RepoFile> files) {
     gguf.parts.push_back(&file);
   }
   std::vector<GgufSet> list;
+  list.reserve(found.size());
   for (auto& [key, gguf] : found) list.push_back(std::move(gguf));
   return list;
 }
