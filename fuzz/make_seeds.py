@@ -265,6 +265,55 @@ def ggufs() -> None:
     write("gguf", "invalid-empty", b"")
 
 
+# --- answers of the Hugging Face Hub -----------------------------------------------------------------------------------
+
+
+def sibling(name: str, size=10, large: bool = False, **changes) -> dict:
+    file = {"rfilename": name, "size": size, "blobId": hashlib.sha1(name.encode()).hexdigest()}
+    if large:
+        file["lfs"] = {"sha256": hashlib.sha256(name.encode()).hexdigest(), "size": size, "pointerSize": 130}
+    return file | changes
+
+
+def hubs() -> None:
+    def seed(name: str, files: list, model: str = "org/fish", index: str = "", **changes) -> None:
+        answer = {"id": "org/fish", "sha": "1" * 40, "gated": False, "siblings": files} | changes
+        write("hub", name, "\n====\n".join([model, compact(answer), index]))
+
+    small = [sibling("config.json"), sibling("tokenizer.json"), sibling("README.md")]
+    model = small + [sibling("model.safetensors", 5_000_000_000, True)]
+    shards = [f"model-{i:05}-of-00002.safetensors" for i in (1, 2)]
+    index = compact({"metadata": {"total_size": 20}, "weight_map": {"a.weight": shards[0], "b.weight": shards[1]}})
+    sharded = small + [sibling(name, 10, True) for name in shards] + [sibling("model.safetensors.index.json")]
+    parts = [sibling(f"Q8_0/fish-Q8_0-{i:05}-of-00003.gguf", 10, True) for i in (1, 2, 3)]
+    ggufs_ = parts + [sibling("fish-Q4_K_M.gguf", 10, True), sibling("mmproj-F16.gguf", 10, True)]
+    seed("accepted-one-file", model)
+    seed("accepted-shards", sharded, index=index)
+    seed("accepted-commit", model, "org/fish@" + "1" * 40)
+    seed("accepted-gguf", ggufs_, "org/fish@main:q4_k_m")
+    seed("accepted-gguf-parts", ggufs_, "org/fish@refs/pr/1:Q8_0")
+    seed("accepted-gguf-part-by-name", ggufs_, "org/fish:Q8_0/fish-Q8_0-00002-of-00003.gguf")
+    seed("invalid-gguf-choice", ggufs_)
+    seed("invalid-gguf-part-missing", parts[:2], "org/fish:Q8_0")
+    seed("invalid-shard-missing", sharded[:-2] + sharded[-1:], index=index)
+    seed("invalid-index", sharded, index='{"weight_map":{"a":"../x.safetensors"}}')
+    seed("invalid-no-configuration", model[1:])
+    seed("unsupported-pickle", small + [sibling("pytorch_model.bin", 10, True)])
+    seed("invalid-name-leads-out", model + [sibling("../../x")])
+    seed("invalid-name-absolute", model + [sibling("/etc/x")])
+    seed("invalid-name-backslash", model + [sibling("a\\..\\x")])
+    seed("invalid-name-control", model + [sibling("a\u0000b")])
+    seed("invalid-name-twice", model + [sibling("config.json")])
+    seed("invalid-name-folder", model + [sibling("config.json/x")])
+    seed("invalid-size", model + [sibling("x", -1)])
+    seed("invalid-large-size", model + [sibling("x", 1 << 60)])
+    seed("invalid-hash", model + [sibling("x", blobId="../x")])
+    seed("invalid-commit", model, sha="main")
+    seed("invalid-model", model, "org/../fish")
+    write("hub", "invalid-page", "org/fish\n====\n<html>log in</html>")
+    write("hub", "invalid-cut", "org/fish\n====\n" + compact({"sha": "1" * 40, "siblings": model})[:-20])
+
+
 # --- plans -------------------------------------------------------------------------------------------------------------
 
 
@@ -480,5 +529,5 @@ def tokenizers() -> None:
 
 
 if __name__ == "__main__":
-    for make in (archives, configs, downloads, ggufs, plans, records, tensor_files, statistics_files, tokenizers):
+    for make in (archives, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers):
         make()

@@ -9,32 +9,33 @@
 
 namespace marlin {
 
-struct Sha256::State {
+struct Digest::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
-  State() { MARLIN_CHECK(EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1, "no SHA-256"); }
+  explicit State(const EVP_MD* kind) { MARLIN_CHECK(EVP_DigestInit_ex(context, kind, nullptr) == 1, "no digest"); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
   ~State() { EVP_MD_CTX_free(context); }
 };
 
-Sha256::Sha256() : state_(std::make_unique<State>()) {}
-Sha256::~Sha256() = default;
-Sha256::Sha256(Sha256&&) noexcept = default;
-Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+Digest::Digest(Kind kind) : state_(std::make_unique<State>(kind == Kind::kSha1 ? EVP_sha1() : EVP_sha256())) {}
+Digest::~Digest() = default;
+Digest::Digest(Digest&&) noexcept = default;
+Digest& Digest::operator=(Digest&&) noexcept = default;
 
-void Sha256::Update(std::span<const std::uint8_t> bytes) {
-  MARLIN_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1, "SHA-256 failed");
+void Digest::Update(std::span<const std::uint8_t> bytes) {
+  MARLIN_CHECK(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1, "a digest failed");
 }
 
-void Sha256::Update(std::string_view text) {
+void Digest::Update(std::string_view text) {
   Update(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
 }
 
-std::string Sha256::HexDigest() {
-  std::array<std::uint8_t, 32> digest{};
-  MARLIN_CHECK(EVP_DigestFinal_ex(state_->context, digest.data(), nullptr) == 1, "SHA-256 failed");
+std::string Digest::HexDigest() {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  MARLIN_CHECK(EVP_DigestFinal_ex(state_->context, digest.data(), &size) == 1, "a digest failed");
   std::string hex;
-  for (const std::uint8_t byte : digest) hex += fmt::format("{:02x}", byte);
+  for (unsigned int i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
   return hex;
 }
 

@@ -1,4 +1,4 @@
-// SHA-256, as lower-case hexadecimal.
+// SHA-256, as lower-case hexadecimal; and SHA-1, only for what git names by it.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,13 @@
 
 namespace marlin {
 
-class Sha256 {
+class Digest {
  public:
-  Sha256();
-  ~Sha256();
-  Sha256(Sha256&&) noexcept;
-  Sha256& operator=(Sha256&&) noexcept;
+  enum class Kind { kSha256, kSha1 };
+  explicit Digest(Kind kind);
+  ~Digest();
+  Digest(Digest&&) noexcept;
+  Digest& operator=(Digest&&) noexcept;
 
   void Update(std::span<const std::uint8_t> bytes);
   void Update(std::string_view text);
@@ -26,6 +27,11 @@ class Sha256 {
  private:
   struct State;
   std::unique_ptr<State> state_;
+};
+
+class Sha256 : public Digest {
+ public:
+  Sha256() : Digest(Kind::kSha256) {}
 };
 
 std::string Sha256Hex(std::span<const std::uint8_t> bytes);

@@ -18,6 +18,7 @@
 #include "cli/comparison_output.h"
 #include "cli/configs.h"
 #include "cli/emit_jobs.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/text.h"
@@ -94,6 +95,13 @@ Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> name
   return formats;
 }
 
+// What an imported file is called: --name, or the file's name without its ending, or its name in the cache.
+std::string ImportName(const BenchComparisonArguments& options, std::size_t i) {
+  if (i < options.names.size()) return options.names[i];
+  const auto model = FindModel(options.imports[i]);
+  return model && model->cached ? options.imports[i] : fs::path(options.imports[i]).stem().string();
+}
+
 // The hash of the program's own file, for the keys of speeds.
 Result<std::string> OwnHash() {
   const auto self = OwnFile();
@@ -106,7 +114,12 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   auto configs = ParseConfigs(options.configs);
   if (!configs) return configs.error();
   ComparisonOptions out;
-  out.models.assign(options.models.begin(), options.models.end());
+  for (const std::string& name : options.models) {
+    const auto model = FindModel(name);
+    if (!model) return model.error();
+    if (!model->note.empty()) invocation.console.Warn(model->note);
+    out.models.push_back(model->path);
+  }
   out.configs = std::move(*configs);
   out.mixed = std::find(options.configs.begin(), options.configs.end(), kMixedConfig) != options.configs.end();
   out.uniform = std::find(options.configs.begin(), options.configs.end(), kUniformConfig) != options.configs.end();
@@ -124,8 +137,9 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   out.time_models = !options.no_timing;
   out.time_kernels = !options.no_kernels && !options.no_timing;
   for (std::size_t i = 0; i < options.imports.size(); ++i) {
-    out.imports.push_back(
-        {options.imports[i], i < options.names.size() ? options.names[i] : "", options.accept_unknown});
+    const auto model = FindModel(options.imports[i]);
+    if (!model) return model.error();
+    out.imports.push_back({model->path, ImportName(options, i), options.accept_unknown});
   }
   out.keep_models = options.keep_models;
   out.results = options.results;
@@ -190,7 +204,7 @@ Status CheckImports(const BenchComparisonArguments& options) {
   }
   std::set<std::string> names;
   for (std::size_t i = 0; i < options.imports.size(); ++i) {
-    const std::string name = i < options.names.size() ? options.names[i] : fs::path(options.imports[i]).stem().string();
+    const std::string name = ImportName(options, i);
     if (names.insert(name).second) continue;
     return Error{ErrorCode::kUsage, fmt::format("two imported files are called \"{}\"; name them with --name", name)};
   }
@@ -425,7 +439,7 @@ void RegisterBenchComparison(Verb bench) {
   Verb verb = bench.AddVerb(
       "comparison", "Measure the baseline and every configuration of each model; writes records of quality and speed",
       "metal-marlin bench comparison --model ./SmolLM2-135M --samples 100");
-  verb.Add("-m,--model", options->models, "Hugging Face folder or GGUF file; may be repeated").Required();
+  verb.Add("-m,--model", options->models, std::string(kModelWords) + "; may be repeated").Required();
   verb.Add("-c,--config", options->configs,
            fmt::format("Configurations, separated by commas or repeated. Default: {}. mixed: a format per layer, "
                        "chosen under a --budget; uniform: the best single configuration within the budget",
@@ -449,7 +463,8 @@ void RegisterBenchComparison(Verb bench) {
       .SeparatedByCommas()
       .Names();
   verb.Add("--import", options->imports,
-           "GGUF file that another program made from the same model; evaluated on the same windows, not timed, its "
+           "GGUF file, or ORG/MODEL:FILE in the cache, that another program made from the same model; evaluated on the "
+           "same windows, not timed, its "
            "size counts the bytes in the file; may be repeated");
   verb.Add("--name", options->names,
            "Name of an imported file in the report, in the order of --import; default: the file's name");

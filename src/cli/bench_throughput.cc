@@ -14,6 +14,7 @@
 #include "cli/bench.h"
 #include "cli/configs.h"
 #include "cli/model_candidates.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "files/checkpoint.h"
 #include "model/sizes.h"
@@ -203,9 +204,7 @@ void RegisterBenchThroughput(Verb bench) {
   auto options = std::make_shared<BenchThroughputArguments>();
   Verb verb = bench.AddVerb("throughput", "Measure tokens per second as llama-bench does: pp512 and tg128",
                             "metal-marlin bench throughput ./SmolLM2-135M --config f16 --config fp4-g128");
-  verb.Add("model", options->models,
-           "Hugging Face folder, GGUF file, or a folder made by quantize; several are timed interleaved")
-      .Required();
+  verb.Add("model", options->models, std::string(kAnyModelWords) + "; several are timed interleaved").Required();
   verb.Add("-c,--config", options->candidates.configs,
            fmt::format("Round the linear layers to nearest in memory first: {}; {} = as loaded. Separated by commas or "
                        "repeated; several are timed interleaved",

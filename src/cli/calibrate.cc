@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/open_file.h"
 #include "cli/calibration.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
@@ -203,7 +204,7 @@ void RegisterCalibrate(Verb parent) {
   Verb verb =
       parent.AddVerb("calibrate", "Collect statistics of the inputs of every linear layer on a calibration text",
                      "metal-marlin calibrate ./SmolLM2-135M --data wikitext2 -o SmolLM2-135M.stats");
-  verb.Add("model", options->model, "Hugging Face folder or GGUF file");
+  verb.Add("model", options->model, kModelWords);
   AddCalibrationOptions(verb, "--data", options->calibration);
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
   verb.Add("-o,--output", options->output, "File to write").Required().NamesFile();

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "cli/eval.h"
 #include "cli/memory.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/text.h"
 #include "eval/perplexity.h"
@@ -68,7 +69,7 @@ void RegisterEvalLogits(Verb eval) {
   auto options = std::make_shared<LogitsOptions>();
   Verb verb = eval.AddVerb("logits", "Write the logits of one window as a NumPy file, to compare with other programs",
                            "metal-marlin eval logits ./SmolLM2-135M --window 0 -o logits.npy");
-  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("model", options->model, kAnyModelWords).Required();
   verb.Add("-o,--output", options->output, "File to write (.npy, float32)").Required().NamesFile();
   AddTextOptions(verb, options->text);
   verb.Add("--window", options->window, "Number of the window, from 0").Between(0, 1 << 30);

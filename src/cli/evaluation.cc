@@ -14,6 +14,7 @@
 #include "base/statistics.h"
 #include "bench/weight_traffic.h"
 #include "cli/memory.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
@@ -253,10 +254,19 @@ void WarnOfCalibration(const LoadedModel& loaded, const std::string& path, const
 
 // Before a text is downloaded.
 Status CheckIsThere(const std::string& model) {
-  if (const auto kind = KindOf(model); kind && *kind != PathKind::kNothing) return {};
-  const auto checkpoint = OpenCheckpoint(model);
+  const auto named = FindModel(model);
+  if (!named) return named.error();
+  if (const auto kind = KindOf(named->path); kind && *kind != PathKind::kNothing) return {};
+  const auto checkpoint = OpenCheckpoint(named->path);
   if (!checkpoint) return checkpoint.error();
   return {};
+}
+
+bool IsSameModel(const std::string& a, const std::string& b) {
+  const auto first = FindModel(a);
+  const auto second = FindModel(b);
+  std::error_code code;
+  return first && second && std::filesystem::equivalent(first->path, second->path, code);
 }
 
 nlohmann::json ToJson(const EvalText& text) {
@@ -266,7 +276,7 @@ nlohmann::json ToJson(const EvalText& text) {
 }  // namespace
 
 void AddEvaluationOptions(Verb& verb, EvaluationOptions& options) {
-  verb.Add("model", options.model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("model", options.model, kAnyModelWords).Required();
   AddTextOptions(verb, options.text);
   verb.Add("-s,--samples", options.samples, "Number of windows to evaluate, from the start of the text; 0 = all")
       .Between(0, 1 << 30);
@@ -308,7 +318,7 @@ Status RunPerplexity(const EvaluationOptions& options, Invocation& invocation) {
 
 Status RunAgainstBaseline(const EvaluationOptions& options, Invocation& invocation) {
   Console& console = invocation.console;
-  if (std::error_code code; std::filesystem::equivalent(options.model, options.baseline, code)) {
+  if (IsSameModel(options.model, options.baseline)) {
     console.Warn(fmt::format("{} is compared with itself; its difference is 0 by definition", options.model));
   }
   for (const std::string& model : {options.model, options.baseline}) {

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "cli/memory.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
@@ -171,7 +172,7 @@ void RegisterGenerate(Verb parent) {
   auto options = std::make_shared<GenerateArguments>();
   Verb verb = parent.AddVerb("generate", "Continue a text, always with the most likely token",
                              "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
-  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("model", options->model, kAnyModelWords).Required();
   verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it are recognized").Required();
   verb.Add("-n,--max-tokens", options->max_tokens, "Maximum number of new tokens").Between(1, 1 << 20);
   verb.AddFlag("--verify", options->verify, "Check every hash of the folder first");

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
@@ -243,7 +244,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   }
   json document = ToJson(checkpoint, description, rows, console.verbose());
   if (quantized) {
-    const auto sizes = MeasureQuantizedFolder(options.model);
+    const auto sizes = MeasureQuantizedFolder(checkpoint.path);
     if (!sizes) return sizes.error();
     PrintStored(*sizes, description, console);
     if (const auto made = ReadMadeBy(checkpoint.config)) {
@@ -275,7 +276,7 @@ void RegisterInspect(Verb parent) {
   auto options = std::make_shared<InspectArguments>();
   Verb verb = parent.AddVerb("inspect", "Show a model, and its size in each configuration",
                              "metal-marlin inspect ./SmolLM2-135M-Instruct.Q4_1.gguf");
-  verb.Add("model", options->model, "Hugging Face folder, GGUF file, or a folder made by quantize").Required();
+  verb.Add("model", options->model, kAnyModelWords).Required();
   verb.Add("--tokenize", options->tokenize, "Print the token ids of this text file, one per line");
   AddAcceptUnknown(verb, options->accept_unknown);
   verb.Runs([options](Invocation& invocation) { return RunInspect(*options, invocation); });

@@ -80,6 +80,7 @@ int RunProgram(const std::vector<std::string>& words, Console& plain) {
       "Start with:  metal-marlin inspect MODEL\nExit codes: 0 ok, 1 failure, 2 usage, 3 input missing or invalid, "
       "4 not enough memory or disk,\n5 unsupported, 6 threshold failed, 7 corrupt, 8 numerical failure, 130 "
       "interrupted");
+  RegisterPull(line.root());
   RegisterInspect(line.root());
   RegisterCalibrate(line.root());
   RegisterPlan(line.root());

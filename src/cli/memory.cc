@@ -10,6 +10,7 @@
 #include <malloc.h>
 #endif
 
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "files/checkpoint.h"
 #include "files/verify_folder.h"
@@ -41,12 +42,14 @@ std::size_t PeakMemoryBytes() {
 #endif
 }
 
-Result<OpenedModel> OpenVerified(const std::string& path, const std::vector<std::string>& accept, bool verify,
+Result<OpenedModel> OpenVerified(const std::string& name, const std::vector<std::string>& accept, bool verify,
                                  Console& console) {
   if (verify) {
-    if (auto status = VerifyFolder(path, console.progress()); !status) return status.error();
+    const auto model = FindModel(name);
+    if (!model) return model.error();
+    if (auto status = VerifyFolder(model->path, console.progress()); !status) return status.error();
   }
-  return OpenModelOf(path, accept, console);
+  return OpenModelOf(name, accept, console);
 }
 
 Result<LoadedModel> LoadOpened(const OpenedModel& opened, Backend& backend, Console& console) {
@@ -59,9 +62,9 @@ Result<LoadedModel> LoadOpened(const OpenedModel& opened, Backend& backend, Cons
                      checkpoint.accepted.found()};
 }
 
-Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& name, const std::vector<std::string>& accept, bool verify,
                                           Backend& backend, Console& console) {
-  const auto opened = OpenVerified(path, accept, verify, console);
+  const auto opened = OpenVerified(name, accept, verify, console);
   if (!opened) return opened.error();
   return LoadOpened(*opened, backend, console);
 }

@@ -30,13 +30,13 @@ struct LoadedModel {
 };
 
 // The two steps of LoadModelAndTokenizer, for what else needs the model's files.
-Result<OpenedModel> OpenVerified(const std::string& path, const std::vector<std::string>& accept, bool verify,
+Result<OpenedModel> OpenVerified(const std::string& name, const std::vector<std::string>& accept, bool verify,
                                  Console& console);
 Result<LoadedModel> LoadOpened(const OpenedModel& opened, Backend& backend, Console& console);
 
-// accept: of --accept-unknown. The model's files are unmapped before this returns. Errors: those of OpenModel,
-// LoadModel and Tokenizer; kCorrupt with verify.
-Result<LoadedModel> LoadModelAndTokenizer(const std::string& path, const std::vector<std::string>& accept, bool verify,
+// name: a path, or a name in the cache. accept: of --accept-unknown. The model's files are unmapped before this
+// returns. Errors: those of OpenModelOf, LoadModel and Tokenizer; kCorrupt with verify.
+Result<LoadedModel> LoadModelAndTokenizer(const std::string& name, const std::vector<std::string>& accept, bool verify,
                                           Backend& backend, Console& console);
 
 }  // namespace marlin

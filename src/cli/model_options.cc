@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cli/model_names.h"
+
 namespace marlin {
 namespace {
 
@@ -33,8 +35,11 @@ void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>
   }
 }
 
-Result<OpenedModel> OpenModelOf(const std::string& path, const std::vector<std::string>& accept, Console& console) {
-  auto opened = OpenModel(path, AcceptedNames(accept));
+Result<OpenedModel> OpenModelOf(const std::string& name, const std::vector<std::string>& accept, Console& console) {
+  const auto model = FindModel(name);
+  if (!model) return model.error();
+  if (!model->note.empty()) console.Warn(model->note);
+  auto opened = OpenModel(model->path, AcceptedNames(accept));
   if (opened) WarnOfAccepted(opened->checkpoint, accept, console);
   return opened;
 }

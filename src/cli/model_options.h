@@ -11,8 +11,9 @@ namespace marlin {
 
 void AddAcceptUnknown(Verb& verb, std::vector<std::string>& names);
 
-// Opens a model and warns of everything in it that was accepted. Errors: those of OpenModel.
-Result<OpenedModel> OpenModelOf(const std::string& path, const std::vector<std::string>& accept, Console& console);
+// Opens a model by its path or its name in the cache, and warns of everything in it that was accepted. Errors: those of
+// FindModel and OpenModel.
+Result<OpenedModel> OpenModelOf(const std::string& name, const std::vector<std::string>& accept, Console& console);
 
 // Warns of what was accepted in a model, and of `accept`ed names that it does not hold.
 void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>& accept, Console& console);

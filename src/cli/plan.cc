@@ -15,6 +15,7 @@
 #include "base/statistics.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
@@ -207,7 +208,7 @@ void RegisterPlan(Verb parent) {
   auto options = std::make_shared<PlanArguments>();
   Verb verb = parent.AddVerb("plan", "Choose a format for each layer under a budget, by measured sensitivities",
                              "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
-  verb.Add("model", options->model, "Hugging Face folder or GGUF file, in 16 bits").Required();
+  verb.Add("model", options->model, std::string(kModelWords) + "; in 16 bits").Required();
   verb.Add("--budget", options->budget,
            fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
   verb.Add("--size", options->size, "Replaces --budget: bytes of all tensors of the model, such as 900MB");

@@ -6,6 +6,7 @@
 
 #include "cli/calibration.h"
 #include "cli/configs.h"
+#include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
@@ -240,7 +241,7 @@ void RegisterQuantize(Verb parent) {
   options->quantize.method = kAutoMethod;
   Verb verb = parent.AddVerb("quantize", "Quantize a model into a folder",
                              "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
-  verb.Add("model", options->model, "Hugging Face folder or GGUF file").Required();
+  verb.Add("model", options->model, kModelWords).Required();
   verb.Add("-c,--config", options->config,
            fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig))
       .Names();

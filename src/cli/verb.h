@@ -64,6 +64,7 @@ void RegisterEval(Verb root);
 void RegisterGenerate(Verb root);
 void RegisterInspect(Verb root);
 void RegisterPlan(Verb root);
+void RegisterPull(Verb root);
 void RegisterQuantize(Verb root);
 void RegisterReport(Verb root);
 void RegisterVerify(Verb root);

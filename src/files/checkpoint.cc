@@ -135,6 +135,24 @@ std::string FolderName(const fs::path& path) {
   return whole.filename().string();
 }
 
+// What people call a GGUF file: its name without the ending. One in the cache is called by its repository and, since a
+// repository holds several, the end of its name: "some/fish:Q4_K_M" of "fish-Q4_K_M.gguf".
+std::string GgufName(const fs::path& path) {
+  const fs::path whole = WholePath(path);
+  const std::string stem = whole.stem().string();
+  for (fs::path folder = whole.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
+    const fs::path snapshots = folder.parent_path();
+    if (snapshots.filename() != kSnapshots) continue;
+    const std::string repository = RepositoryOf(snapshots.parent_path().filename().string());
+    if (repository.empty()) continue;
+    std::string end = stem;
+    const std::size_t part = end.rfind("-of-");  // "-00001-of-00003"
+    if (part != std::string::npos && part >= 6 && part + 9 == end.size()) end.resize(part - 6);
+    return repository + ":" + end.substr(end.find_last_of("-.") + 1);
+  }
+  return stem;
+}
+
 // Which snapshot to name instead of the folder of a cached repository; empty for other folders.
 std::string NameASnapshot(const fs::path& path) {
   const fs::path whole = WholePath(path);
@@ -199,7 +217,7 @@ Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
   checkpoint.accepted = std::move(accepted);
   checkpoint.left_out = std::move(view->left_out);
   checkpoint.path = path;
-  checkpoint.name = path.stem().string();
+  checkpoint.name = GgufName(path);
   checkpoint.container = Container::kGguf;
   checkpoint.config = std::move(view->config);
   for (Tensor& tensor : view->tensors) {

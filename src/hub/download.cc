@@ -1,19 +1,17 @@
 #include "hub/download.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
-#include <charconv>
 #include <memory>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "hub/partial_file.h"
+#include "hub/response_head.h"
 
 namespace marlin {
 namespace {
@@ -25,71 +23,7 @@ constexpr int kMaxRedirects = 5;
 constexpr milliseconds kLongestPause{60'000};     // what a server may ask for with Retry-After
 constexpr std::uint64_t kMaxErrorPage = 1 << 20;  // of a page that is not the file and is not kept
 constexpr milliseconds kProgressInterval{100};
-
-struct UrlDeleter {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-
-std::string UrlPart(const std::string& url, CURLUPart part) {
-  const std::unique_ptr<CURLU, UrlDeleter> parsed(curl_url());
-  char* text = nullptr;
-  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) != CURLUE_OK) return "";
-  if (curl_url_get(parsed.get(), part, &text, 0) != CURLUE_OK) return "";
-  std::string value = text;
-  curl_free(text);
-  return value;
-}
-
-bool IsThisMachine(const std::string& host) {
-  std::uint32_t address = 0;
-  if (::inet_pton(AF_INET, host.c_str(), &address) == 1) return ntohl(address) >> 24 == 127;
-  return host == "localhost" || host == "[::1]";
-}
-
-// The number that `text` begins with.
-std::optional<std::uint64_t> LeadingNumber(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{}) return std::nullopt;
-  return value;
-}
-
-// What the head of a response says about the file.
-struct ResponseHead {
-  long status = 0;
-  bool complete = false;  // what follows are trailers
-  std::string etag;
-  std::string last_modified;
-  std::optional<std::uint64_t> length;       // of this body
-  std::optional<std::uint64_t> range_begin;  // Content-Range: bytes begin-end/size
-  std::optional<std::uint64_t> range_size;
-
-  void Add(std::string_view line);
-  // A weak ETag does not promise equal bytes, so it cannot be used to continue.
-  const std::string& validator() const { return etag.starts_with("\"") ? etag : last_modified; }
-};
-
-void ResponseHead::Add(std::string_view line) {
-  if (line.starts_with("HTTP/")) {  // the head of the next response, after an interim one
-    *this = {};
-    status = static_cast<long>(LeadingNumber(line.substr(std::min(line.size(), line.find(' ') + 1))).value_or(0));
-    return;
-  }
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return;
-  std::string name(line.substr(0, colon));
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  std::string_view value = line.substr(colon + 1);
-  value.remove_prefix(std::min(value.size(), value.find_first_not_of(" \t")));
-  if (name == "etag") etag = value;
-  if (name == "last-modified") last_modified = value;
-  if (name == "content-length") length = LeadingNumber(value);
-  if (name == "content-range" && value.starts_with("bytes ")) {
-    range_begin = LeadingNumber(value.substr(6));
-    const std::size_t slash = value.find('/');
-    if (slash != std::string_view::npos) range_size = LeadingNumber(value.substr(slash + 1));
-  }
-}
+constexpr std::uint64_t kGoodAttempt = 1 << 20;  // new bytes after which the count of attempts begins again
 
 // How one request ended.
 enum class Next { kDone, kRedirect, kAgain, kGiveUp };
@@ -101,14 +35,40 @@ struct Outcome {
   milliseconds pause{0};  // with kAgain: what the server asks for
 };
 
+// Where the body of a response goes: into a file, which may be there in part, or into memory.
+class Body {
+ public:
+  explicit Body(PartialFile& file) : file_(&file) {}
+  explicit Body(std::string& text) : text_(&text) {}
+
+  std::uint64_t size() const { return file_ != nullptr ? file_->size() : text_->size(); }
+  const std::string& validator() const { return file_ != nullptr ? file_->validator() : validator_; }
+  Status Restart(const std::string& validator) {
+    if (file_ != nullptr) return file_->Restart(validator);
+    text_->clear();
+    validator_ = validator;
+    return {};
+  }
+  Status Append(std::span<const std::uint8_t> bytes) {
+    if (file_ != nullptr) return file_->Append(bytes);
+    text_->append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return {};
+  }
+
+ private:
+  PartialFile* file_ = nullptr;
+  std::string* text_ = nullptr;
+  std::string validator_;  // of the text
+};
+
 struct FreeHandle {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
 };
 
-// The requests of one download: one partial file.
+// The requests of one download.
 class Transfer {
  public:
-  Transfer(const Download& download, const ProgressFn& progress, PartialFile& file)
+  Transfer(const Download& download, const ProgressFn& progress, Body& file)
       : download_(download), progress_(progress), file_(file) {}
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
@@ -120,12 +80,19 @@ class Transfer {
   Outcome Request(const std::string& url);
   Outcome JudgeFailure(const std::string& url, CURLcode code);
   Outcome JudgeStatus(const std::string& url);
+  Outcome JudgeRefusal(const std::string& host);
+  Outcome JudgeBusy(const std::string& host);
   Error Sentence(ErrorCode code, std::string_view what) const {
     return {code, fmt::format("cannot download {}: {}", download_.url, what)};
   }
+  std::uint64_t Limit() const { return download_.bytes.value_or(download_.max_bytes); }
   Error TooLong() const {
-    return Sentence(ErrorCode::kInput,
-                    fmt::format("it is longer than the {} bytes that it may have", download_.max_bytes));
+    return Sentence(ErrorCode::kInput, fmt::format("it is longer than the {} bytes that it {} have", Limit(),
+                                                   download_.bytes ? "should" : "may"));
+  }
+  // Whether all of the file is there, as far as it can be told.
+  bool IsWhole() const {
+    return (file_bytes_ == 0 || file_.size() == file_bytes_) && file_.size() == download_.bytes.value_or(file_.size());
   }
 
   bool OnHeadComplete();
@@ -137,7 +104,7 @@ class Transfer {
 
   const Download& download_;
   const ProgressFn& progress_;
-  PartialFile& file_;
+  Body& file_;
   std::unique_ptr<CURL, FreeHandle> curl_;  // of the last request
   std::array<char, CURL_ERROR_SIZE> curl_message_{};
   ResponseHead head_;
@@ -183,7 +150,7 @@ bool Transfer::OnHeadComplete() {
     file_bytes_ = *head_.range_size;
     is_file_ = true;
   }
-  if (is_file_ && file_bytes_ > download_.max_bytes) error_ = TooLong();
+  if (is_file_ && file_bytes_ > Limit()) error_ = TooLong();
   return !error_;
 }
 
@@ -192,7 +159,7 @@ bool Transfer::OnBody(std::span<const std::uint8_t> bytes) {
     discarded_bytes_ += bytes.size();
     return discarded_bytes_ <= kMaxErrorPage;
   }
-  if (bytes.size() > download_.max_bytes - file_.size()) {
+  if (bytes.size() > Limit() - std::min(Limit(), file_.size())) {
     const auto emptied = file_.Restart("");  // not to be continued
     error_ = emptied ? TooLong() : emptied.error();
   } else if (auto status = file_.Append(bytes); !status) {
@@ -204,6 +171,7 @@ bool Transfer::OnBody(std::span<const std::uint8_t> bytes) {
 void Transfer::Report() {
   const auto now = Clock::now();
   if (!progress_ || !is_file_ || now - reported_ < kProgressInterval) return;
+  if (file_.size() == file_bytes_) return;  // the last report is made by the caller
   reported_ = now;
   progress_({download_.stage, file_.size(), file_bytes_, "bytes", ""});
 }
@@ -251,12 +219,15 @@ Outcome Transfer::Request(const std::string& url) {
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Transfer::PollCallback);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
   // A proxy cannot reach this machine's loopback, and unencrypted traffic must not leave it.
-  if (IsThisMachine(UrlPart(url, CURLUPART_HOST))) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  if (IsThisMachine(HostOf(url))) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
 
   curl_slist* headers = nullptr;
   if (file_.size() > 0 && !file_.validator().empty()) {
     headers = curl_slist_append(headers, fmt::format("Range: bytes={}-", file_.size()).c_str());
     headers = curl_slist_append(headers, fmt::format("If-Range: {}", file_.validator()).c_str());
+  }
+  if (!download_.authorization.empty() && SameServer(url, download_.url)) {
+    headers = curl_slist_append(headers, ("Authorization: " + download_.authorization).c_str());
   }
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
   const CURLcode code = curl_easy_perform(curl);
@@ -269,7 +240,7 @@ Outcome Transfer::Request(const std::string& url) {
 }
 
 Outcome Transfer::JudgeFailure(const std::string& url, CURLcode code) {
-  const std::string host = UrlPart(url, CURLUPART_HOST);
+  const std::string host = HostOf(url);
   const auto outcome = [&](Next next, std::string_view what) {
     return Outcome{next, Sentence(ErrorCode::kInput, what), "", {}};
   };
@@ -305,14 +276,17 @@ Outcome Transfer::JudgeFailure(const std::string& url, CURLcode code) {
 }
 
 Outcome Transfer::JudgeStatus(const std::string& url) {
-  const std::string host = UrlPart(url, CURLUPART_HOST);
+  const std::string host = HostOf(url);
   const auto outcome = [&](Next next, std::string_view what) {
     return Outcome{next, Sentence(ErrorCode::kInput, fmt::format("{} (HTTP {})", what, head_.status)), "", {}};
   };
   switch (head_.status) {
     case 200:
     case 206:
-      if (is_file_ && (file_bytes_ == 0 || file_.size() == file_bytes_)) return {Next::kDone, {}, "", {}};
+      if (is_file_ && IsWhole()) return {Next::kDone, {}, "", {}};
+      if (is_file_ && file_.size() < download_.bytes.value_or(0)) {
+        return outcome(Next::kAgain, fmt::format("{} sent {} of {} bytes", host, file_.size(), *download_.bytes));
+      }
       [[fallthrough]];
     case 416: {  // the part does not fit to what the server has: from the beginning
       if (auto status = file_.Restart(""); !status) return {Next::kGiveUp, status.error(), "", {}};
@@ -328,27 +302,44 @@ Outcome Transfer::JudgeStatus(const std::string& url) {
       if (location == nullptr) return outcome(Next::kGiveUp, fmt::format("{} redirects to nowhere", host));
       return {Next::kRedirect, {}, location, {}};
     }
-    case 401:
-    case 403:
-      return outcome(Next::kGiveUp, fmt::format("{} asks for a login or denies access", host));
-    case 404:
-    case 410:
-      return outcome(Next::kGiveUp, fmt::format("{} has no such file", host));
     case 408:
     case 429:
     case 500:
     case 502:
     case 503:
-    case 504: {
-      curl_off_t seconds = 0;
-      curl_easy_getinfo(curl_.get(), CURLINFO_RETRY_AFTER, &seconds);
-      Outcome again = outcome(Next::kAgain, fmt::format("{} is busy or broken; try again later", host));
-      again.pause = milliseconds{1000 * std::clamp<std::int64_t>(seconds, 0, kLongestPause.count() / 1000)};
-      return again;
-    }
+    case 504:
+      return JudgeBusy(host);
     default:
-      return outcome(Next::kGiveUp, fmt::format("{} gave an answer that is not a file", host));
+      return JudgeRefusal(host);
   }
+}
+
+Outcome Transfer::JudgeBusy(const std::string& host) {
+  curl_off_t seconds = 0;
+  curl_easy_getinfo(curl_.get(), CURLINFO_RETRY_AFTER, &seconds);
+  std::string what = fmt::format("{} is busy or broken (HTTP {})", host, head_.status);
+  if (seconds > 0) what += fmt::format(" and asks to wait {} s", seconds);
+  const milliseconds pause{1000 * std::clamp<std::int64_t>(seconds, 0, kLongestPause.count() / 1000)};
+  return {Next::kAgain, Sentence(ErrorCode::kInput, what), "", pause};
+}
+
+Outcome Transfer::JudgeRefusal(const std::string& host) {
+  std::string what;
+  if (download_.explain) what = download_.explain({head_.status, host, head_.error_code});
+  if (!what.empty()) return {Next::kGiveUp, Error{ErrorCode::kInput, what}, "", {}};
+  switch (head_.status) {
+    case 401:
+    case 403:
+      what = "asks for a login or denies access";
+      break;
+    case 404:
+    case 410:
+      what = "has no such file";
+      break;
+    default:
+      what = "gave an answer that is not a file";
+  }
+  return {Next::kGiveUp, Sentence(ErrorCode::kInput, fmt::format("{} {} (HTTP {})", host, what, head_.status)), "", {}};
 }
 
 // False when interrupted.
@@ -358,42 +349,75 @@ bool Pause(milliseconds length) {
   return !Interrupted();
 }
 
-}  // namespace
+std::string Seconds(milliseconds length) { return fmt::format("{:.3g} s", static_cast<double>(length.count()) / 1000); }
 
-bool IsFetchable(const std::string& url) {
-  const std::string scheme = UrlPart(url, CURLUPART_SCHEME);
-  const std::string host = UrlPart(url, CURLUPART_HOST);
-  return !host.empty() && (scheme == "https" || (scheme == "http" && IsThisMachine(host)));
-}
-
-Status Fetch(const Download& download, const ProgressFn& progress) {
+// Attempts until one succeeds or enough failed.
+Status FetchInto(const Download& download, Body& body, const ProgressFn& progress) {
   static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
   MARLIN_CHECK(initialized == CURLE_OK, "libcurl does not start");
-  MARLIN_CHECK(download.attempts > 0 && download.max_bytes > 0, "a download needs an attempt and a limit");
-  if (!IsFetchable(download.url)) {
-    return Error{ErrorCode::kUsage, fmt::format("{} is not an https URL; http is only for this machine", download.url)};
-  }
-  auto file = PartialFile::Open(download.target, download.url);
-  if (!file) return file.error();
-  if (file->size() > download.max_bytes) {
-    if (auto status = file->Restart(""); !status) return status;
-  }
-  Transfer transfer(download, progress, *file);
+  Transfer transfer(download, progress, body);
   milliseconds pause = download.first_pause;
+  std::uint64_t most = body.size();
   for (int attempt = 1;; ++attempt) {
     const Outcome outcome = transfer.Attempt();
-    if (outcome.next == Next::kDone) break;
+    if (outcome.next == Next::kDone) return {};
     if (outcome.next == Next::kGiveUp) return outcome.error;
+    if (body.size() > most + kGoodAttempt) {
+      most = body.size();
+      pause = download.first_pause;
+      attempt = 1;
+    }
     if (attempt == download.attempts) {
       return Error{outcome.error.code, fmt::format("{}; tried {} times", outcome.error.message, attempt)};
     }
-    if (!Pause(std::max(pause, outcome.pause))) {
+    const milliseconds wait = std::max(pause, outcome.pause);
+    if (download.say) download.say(fmt::format("{}; trying again in {}", outcome.error.message, Seconds(wait)));
+    if (!Pause(wait)) {
       return Error{ErrorCode::kInterrupted, fmt::format("cannot download {}: interrupted", download.url)};
     }
     pause *= 2;
   }
+}
+
+Status CheckDownload(const Download& download) {
+  MARLIN_CHECK(download.attempts > 0 && download.max_bytes > 0, "a download needs an attempt and a limit");
+  if (IsFetchable(download.url)) return {};
+  return Error{ErrorCode::kUsage, fmt::format("{} is not an https URL; http is only for this machine", download.url)};
+}
+
+}  // namespace
+
+Status Fetch(const Download& download, const ProgressFn& progress) {
+  if (auto status = CheckDownload(download); !status) return status;
+  const std::filesystem::path partial =
+      download.partial.empty() ? std::filesystem::path(download.target.string() + ".part") : download.partial;
+  auto file = PartialFile::Open(download.target, partial, download.origin.empty() ? download.url : download.origin);
+  if (!file) return file.error();
+  if (file->size() > download.bytes.value_or(download.max_bytes)) {
+    if (auto status = file->Restart(""); !status) return status;
+  }
+  // A run may have been killed between the last byte and the new name.
+  if (file->size() == 0 || file->size() != download.bytes) {
+    Body body(*file);
+    if (auto status = FetchInto(download, body, progress); !status) return status;
+  }
   if (progress) progress({download.stage, file->size(), file->size(), "bytes", ""});
+  if (download.check) {
+    Status checked = download.check(file->path());
+    if (!checked && checked.error().code == ErrorCode::kCorrupt) {
+      if (auto status = file->Restart(""); !status) return status;
+    }
+    if (!checked) return checked;
+  }
   return file->Commit();
+}
+
+Result<std::string> FetchText(const Download& download) {
+  if (auto status = CheckDownload(download); !status) return status.error();
+  std::string text;
+  Body body(text);
+  if (auto status = FetchInto(download, body, {}); !status) return status.error();
+  return text;
 }
 
 }  // namespace marlin

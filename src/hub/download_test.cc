@@ -15,6 +15,7 @@
 #include "base/test_environment.h"
 #include "base/test_text.h"
 #include "hub/http_test_server.h"
+#include "hub/response_head.h"
 
 namespace marlin {
 namespace {
@@ -57,27 +58,6 @@ class DownloadTest : public testing::Test {
   }
   fs::path folder_;
 };
-
-// Serves `body` with a strong ETag and honours Range the way a real server does.
-void ServeFile(const std::string& body, const std::string& etag, const std::string& request,
-               const Connection& connection) {
-  const std::string tag = "ETag: \"" + etag + "\"\r\n";
-  const std::size_t range = request.find("Range: bytes=");
-  if (range == std::string::npos || !Has(request, "If-Range: \"" + etag + "\"")) {
-    connection.Send(HttpResponse("200 OK", body, tag));
-    return;
-  }
-  const std::size_t begin = std::stoul(request.substr(range + 13));
-  connection.Send(HttpResponse("206 Partial Content", std::string_view(body).substr(begin),
-                               tag + "Content-Range: bytes " + std::to_string(begin) + "-" +
-                                   std::to_string(body.size() - 1) + "/" + std::to_string(body.size()) + "\r\n"));
-}
-
-// Promises `body` and closes the connection after `sent` bytes.
-void ServeCut(const std::string& body, std::size_t sent, const std::string& headers, const Connection& connection) {
-  const std::string whole = HttpResponse("200 OK", body, headers);
-  connection.Send(std::string_view(whole).substr(0, whole.size() - body.size() + sent));
-}
 
 TEST_F(DownloadTest, BringsTheWholeFile) {
   const std::string body = Pattern(300'000, 'a');

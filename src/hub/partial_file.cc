@@ -19,22 +19,21 @@
 namespace marlin {
 namespace fs = std::filesystem;
 
-fs::path PartialFile::path() const { return target_.string() + ".part"; }
-fs::path PartialFile::origin_path() const { return target_.string() + ".part.from"; }
+fs::path PartialFile::origin_path() const { return path_.string() + ".from"; }
 
 Error PartialFile::WriteError(int code) const {
   if (code == ENOSPC || code == EDQUOT || code == EFBIG) {
     return {ErrorCode::kResource, fmt::format("no room for {}: {} after {} bytes; free some space and try again",
-                                              path().string(), std::strerror(code), size_)};
+                                              path_.string(), std::strerror(code), size_)};
   }
   return {ErrorCode::kInput, fmt::format("cannot write {}: {}; choose another folder or change its permissions",
-                                         path().string(), std::strerror(code))};
+                                         path_.string(), std::strerror(code))};
 }
 
 Result<bool> PartialFile::TryOpen() {
-  fd_ = ::open(path().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd_ < 0) return WriteError(errno);
-  const LockState state = TryLock(fd_, path());
+  const LockState state = TryLock(fd_, path_);
   if (state == LockState::kNoLocking) {
     const int code = errno;
     ::close(std::exchange(fd_, -1));
@@ -52,16 +51,17 @@ Result<bool> PartialFile::TryOpen() {
 void PartialFile::LoadOrigin() {
   const auto origin = ReadFile(origin_path(), 1 << 16);
   if (!origin) return;
-  const std::string head = url_ + "\n";  // two lines: URL, validator
+  const std::string head = origin_ + "\n";  // two lines: origin, validator
   if (origin->starts_with(head) && origin->ends_with("\n") && origin->size() > head.size()) {
     validator_ = origin->substr(head.size(), origin->size() - head.size() - 1);
   }
 }
 
-Result<PartialFile> PartialFile::Open(const fs::path& target, const std::string& url) {
+Result<PartialFile> PartialFile::Open(const fs::path& target, const fs::path& path, const std::string& origin) {
   PartialFile file;
   file.target_ = target;
-  file.url_ = url;
+  file.path_ = path;
+  file.origin_ = origin;
   std::error_code code;
   if (target.has_parent_path()) fs::create_directories(target.parent_path(), code);
   if (code) return file.WriteError(code.value());
@@ -88,7 +88,8 @@ PartialFile& PartialFile::operator=(PartialFile&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(size_, other.size_);
   std::swap(target_, other.target_);
-  std::swap(url_, other.url_);
+  std::swap(path_, other.path_);
+  std::swap(origin_, other.origin_);
   std::swap(validator_, other.validator_);
   return *this;
 }
@@ -97,7 +98,7 @@ PartialFile::~PartialFile() {
   if (fd_ < 0) return;
   if (validator_.empty() || size_ == 0) {
     ::unlink(origin_path().c_str());
-    ::unlink(path().c_str());
+    ::unlink(path_.c_str());
   }
   ::close(fd_);
 }
@@ -108,7 +109,7 @@ Status PartialFile::Restart(const std::string& validator) {
   if (::ftruncate(fd_, 0) != 0 || ::lseek(fd_, 0, SEEK_SET) != 0) return WriteError(errno);
   size_ = 0;
   if (validator.empty() || validator.find('\n') != std::string::npos) return {};
-  if (auto status = WriteFileAtomic(origin_path(), fmt::format("{}\n{}\n", url_, validator)); !status) return status;
+  if (auto status = WriteFileAtomic(origin_path(), fmt::format("{}\n{}\n", origin_, validator)); !status) return status;
   validator_ = validator;
   return {};
 }
@@ -128,7 +129,7 @@ Status PartialFile::Commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL) return WriteError(errno);
   // The origin goes first: after the rename another program may begin a new download with one of its own.
   ::unlink(origin_path().c_str());
-  if (::rename(path().c_str(), target_.c_str()) != 0) return WriteError(errno);
+  if (::rename(path_.c_str(), target_.c_str()) != 0) return WriteError(errno);
   ::close(std::exchange(fd_, -1));
   return {};
 }

@@ -1,5 +1,5 @@
-// An incomplete download: `target`.part, and beside it `target`.part.from, which names the file that it is the
-// beginning of. It is locked, so that two programs never write into one file.
+// An incomplete download: a file beside the target, and beside that PATH.from, which names what it is the beginning of.
+// It is locked, so that two programs never write into one file.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,11 @@ namespace marlin {
 
 class PartialFile {
  public:
-  // Creates the folder of the target and opens what is there of it. What belongs to another URL, or says nothing of its
-  // origin, is emptied. Waits for a program that is busy with the same file.
+  // Creates the folder of the target and opens what is there of it at `path`. What has another origin (the URL, or
+  // another name of the bytes), or says nothing of it, is emptied. Waits for a program that is busy with the same file.
   // Errors: kInput (cannot be written), kResource (disk full), kInterrupted while waiting.
-  static Result<PartialFile> Open(const std::filesystem::path& target, const std::string& url);
+  static Result<PartialFile> Open(const std::filesystem::path& target, const std::filesystem::path& path,
+                                  const std::string& origin);
 
   PartialFile(PartialFile&& other) noexcept;
   PartialFile& operator=(PartialFile&& other) noexcept;
@@ -27,6 +28,7 @@ class PartialFile {
   std::uint64_t size() const { return size_; }
   // The server's own mark of this version of the file (ETag, or date); empty = none, so it cannot be continued.
   const std::string& validator() const { return validator_; }
+  const std::filesystem::path& path() const { return path_; }
 
   // Empties the file; what is appended from now on comes from the version that the validator names.
   Status Restart(const std::string& validator);
@@ -36,7 +38,6 @@ class PartialFile {
 
  private:
   PartialFile() = default;
-  std::filesystem::path path() const;
   std::filesystem::path origin_path() const;
   Error WriteError(int code) const;
   // True when the lock was taken, false when another program holds it.
@@ -46,7 +47,8 @@ class PartialFile {
   int fd_ = -1;
   std::uint64_t size_ = 0;
   std::filesystem::path target_;
-  std::string url_;
+  std::filesystem::path path_;
+  std::string origin_;
   std::string validator_;
 };
 
