@@ -81,6 +81,8 @@ CharacterBpeEncoder::CharacterBpeEncoder(const CharacterBpe& kind, const Vocabul
       fuse_unknown_(kind.fuse_unknown),
       byte_fallback_(kind.byte_fallback),
       ignore_merges_(kind.ignore_merges) {
+  const bool has_bytes = byte_fallback_ && std::ranges::find(bytes_, -1) == bytes_.end();
+  drops_ = unknown_ < 0 && !has_bytes;
   for (std::size_t id = 0; id < kind.vocabulary.size(); ++id) {
     const std::string& token = kind.vocabulary[id];
     if (ignore_merges_) whole_words_.emplace(token, static_cast<std::int32_t>(id));
@@ -113,8 +115,10 @@ void CharacterBpeEncoder::Divide(std::vector<std::string_view>& words) const {
     for (std::size_t i = 0; i < word.size();) {
       const std::size_t at = i;
       const char32_t right = NextCodePoint(word, i);
-      // A run of unknown characters stays together: it may have one token.
-      if (at > 0 && !pairs_.MayJoin(left, right) && (IdOf(left) >= 0 || IdOf(right) >= 0)) {
+      // A run of unknown characters stays together: it may have one token. Where they are dropped, what stands around
+      // them comes together.
+      const auto unknown = [&] { return (IdOf(left) < 0) + (IdOf(right) < 0); };
+      if (at > 0 && !pairs_.MayJoin(left, right) && unknown() < (drops_ ? 1 : 2)) {
         parts.push_back(word.substr(begin, at - begin));
         begin = at;
       }
@@ -163,7 +167,7 @@ CharacterBpeEncoder EncoderOf(const CharacterBpe& kind, const VocabularyIndex& i
 
 Result<std::vector<BpeMerge>> MergesFromScores(const std::vector<std::string>& vocabulary,
                                                const std::vector<float>& scores, const std::vector<bool>& joins,
-                                               const VocabularyIndex& index, std::string_view where) {
+                                               MergeWays ways, const VocabularyIndex& index, std::string_view where) {
   std::vector<ScoredMerge> found;
   const auto takes_part = [&](std::string_view text) -> std::int32_t {
     const auto entry = index.find(text);
@@ -191,8 +195,9 @@ Result<std::vector<BpeMerge>> MergesFromScores(const std::vector<std::string>& v
     std::ranges::sort(found.begin() + static_cast<std::ptrdiff_t>(first), found.end(), {},
                       [](const ScoredMerge& m) { return std::pair(m.merge.left, m.merge.right); });
   }
-  std::ranges::stable_sort(found, std::greater<>(), [](const ScoredMerge& m) {
-    return std::tuple(m.score, m.left_characters, m.right_characters);
+  std::ranges::stable_sort(found, std::greater<>(), [&](const ScoredMerge& m) {
+    return ways == MergeWays::kLowerIdsFirst ? std::tuple(m.score, 0u, 0u)
+                                             : std::tuple(m.score, m.left_characters, m.right_characters);
   });
   std::vector<BpeMerge> merges;
   merges.reserve(found.size());

@@ -62,18 +62,23 @@ class CharacterBpeEncoder {
   bool fuse_unknown_;
   bool byte_fallback_;
   bool ignore_merges_;
+  bool drops_ = false;     // characters without a token vanish
   bool divisible_ = true;  // tokens of bytes and the unknown token take part in no merge
   std::unordered_map<std::string, std::int32_t> whole_words_;  // only with ignore_merges
 };
 
 CharacterBpeEncoder EncoderOf(const CharacterBpe& kind, const VocabularyIndex& index);
 
+enum class MergeWays {
+  kLongerLeftFirst,  // as converters of SentencePiece's models order them
+  kLowerIdsFirst,    // as converters of tiktoken's vocabularies do
+};
+
 // The merges of a vocabulary that has scores instead, as SentencePiece applies them: every way to make a token of two
-// others, in the order of the score of the token, best first; among equal scores the longer left part, then the longer
-// right part, then the lower ids. `joins` says which tokens take part. Errors: kInput (a token with too many
-// characters).
+// others, in the order of the score of the token, best first; then the ways to make one token as `ways` says. `joins`
+// says which tokens take part. Errors: kInput (a token with too many characters).
 Result<std::vector<BpeMerge>> MergesFromScores(const std::vector<std::string>& vocabulary,
                                                const std::vector<float>& scores, const std::vector<bool>& joins,
-                                               const VocabularyIndex& index, std::string_view where);
+                                               MergeWays ways, const VocabularyIndex& index, std::string_view where);
 
 }  // namespace marlin

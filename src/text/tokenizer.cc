@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <deque>
 #include <unordered_map>
 #include <utility>
@@ -14,7 +15,9 @@
 #include "text/added_tokens.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
+#include "text/tokenizer_model.h"
 #include "text/tokenizer_spec.h"
+#include "text/tokenizer_tekken.h"
 #include "text/unicode.h"
 
 namespace marlin {
@@ -191,44 +194,61 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Result<Tokenizer> Tokenizer::FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                                             std::string_view where) {
-  auto spec = SpecFromTokenizerJson(tokenizer_json, tokenizer_config_json, where);
+Result<Tokenizer> Tokenizer::FromSpec(Result<TokenizerSpec> spec, std::string_view where) {
   if (!spec) return spec.error();
   auto impl = Impl::Make(std::move(*spec), where);
   if (!impl) return impl.error();
-  (*impl)->json_text = tokenizer_json;
-  (*impl)->config_text = tokenizer_config_json;
   return Tokenizer(std::move(*impl));
+}
+
+Result<Tokenizer> Tokenizer::FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+                                             std::string_view where) {
+  auto tokenizer = FromSpec(SpecFromTokenizerJson(tokenizer_json, tokenizer_config_json, where), where);
+  if (!tokenizer) return tokenizer;
+  tokenizer->impl_->json_text = tokenizer_json;
+  tokenizer->impl_->config_text = tokenizer_config_json;
+  return tokenizer;
+}
+
+Result<Tokenizer> Tokenizer::FromTekken(std::string_view tekken_json, std::string_view tokenizer_config_json,
+                                        std::string_view where) {
+  return FromSpec(SpecFromTekken(tekken_json, tokenizer_config_json, where), where);
+}
+
+Result<Tokenizer> Tokenizer::FromSentencePiece(std::string_view model, std::string_view tokenizer_config_json,
+                                               std::string_view where) {
+  return FromSpec(SpecFromSentencePiece(model, tokenizer_config_json, where), where);
 }
 
 Result<Tokenizer> Tokenizer::FromGguf(const std::filesystem::path& path) {
   auto file = GgufFile::Open(path);
   if (!file) return file.error();
-  auto spec = SpecFromGguf(*file, path.string());
-  if (!spec) return spec.error();
-  auto impl = Impl::Make(std::move(*spec), path.string());
-  if (!impl) return impl.error();
-  return Tokenizer(std::move(*impl));
+  return FromSpec(SpecFromGguf(*file, path.string()), path.string());
 }
 
 Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.container == Container::kGguf) return FromGguf(checkpoint.path);
-  const std::filesystem::path json_path = checkpoint.path / "tokenizer.json";
+  // The files of a tokenizer, the best first.
+  using Reader = Result<Tokenizer> (*)(std::string_view, std::string_view, std::string_view);
+  constexpr std::array<std::pair<const char*, Reader>, 3> kFiles = {
+      {{"tokenizer.json", &FromHuggingFace}, {"tekken.json", &FromTekken}, {"tokenizer.model", &FromSentencePiece}}};
   const std::filesystem::path config_path = checkpoint.path / "tokenizer_config.json";
-  if (!IsListed(json_path)) {
-    return Error{ErrorCode::kInput, fmt::format("{} has no tokenizer.json; the older vocab.json, merges.txt and "
-                                                "tokenizer.model are not read. Download tokenizer.json into the folder",
-                                                checkpoint.path.string())};
+  for (const auto& [name, read] : kFiles) {
+    const std::filesystem::path path = checkpoint.path / name;
+    if (!IsListed(path)) continue;
+    auto bytes = ReadFile(path, kLongestTokenizerFile_bytes);
+    if (!bytes) return bytes.error();
+    std::string config_text;
+    if (IsListed(config_path)) {
+      if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
+        return status.error();
+    }
+    return read(*bytes, config_text, path.string());
   }
-  auto json_text = ReadFile(json_path, kLongestTokenizerFile_bytes);
-  if (!json_text) return json_text.error();
-  std::string config_text;
-  if (IsListed(config_path)) {
-    if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
-      return status.error();
-  }
-  return FromHuggingFace(*json_text, config_text, json_path.string());
+  return Error{ErrorCode::kInput,
+               fmt::format("{} has no tokenizer.json, tekken.json or tokenizer.model; download one of "
+                           "them into the folder (the older vocab.json and merges.txt are not read)",
+                           checkpoint.path.string())};
 }
 
 Result<std::vector<std::int32_t>> Tokenizer::Encode(std::string_view text, bool parse_special) const {

@@ -200,7 +200,7 @@ Result<TokenizerSpec> ReadCharacters(const GgufFile& file, bool scored, std::str
     if (!types) return types.error();
     std::vector<bool> joins;
     for (const std::int64_t type : *types) joins.push_back(type == kNormal || type == kUnused);
-    auto merges = MergesFromScores(kind.vocabulary, *scores, joins, *index, where);
+    auto merges = MergesFromScores(kind.vocabulary, *scores, joins, MergeWays::kLongerLeftFirst, *index, where);
     if (!merges) return merges.error();
     kind.merges = std::move(*merges);
     spec.bos = 1;  // the default of such files

@@ -12,6 +12,7 @@
 
 #include "files/json_text.h"
 #include "files/known_keys.h"
+#include "text/tokenizer_config.h"
 #include "text/tokenizer_json_members.h"
 #include "text/tokenizer_json_model.h"
 #include "text/tokenizer_json_steps.h"
@@ -22,15 +23,11 @@ using nlohmann::json;
 
 // The members of each part of a tokenizer.json. Those with a comment have no effect on Encode.
 constexpr std::array kRootMembers = {
-    KnownKey{"model"},          KnownKey{"normalizer"},   KnownKey{"pre_tokenizer"},
-    KnownKey{"post_processor"}, KnownKey{"added_tokens"}, KnownKey{"version"},  // of the file format, always "1.0"
-    KnownKey{"decoder"},        KnownKey{"truncation"},  // of inputs to training and serving; texts are always encoded
-                                                         // whole
-    KnownKey{"padding"},                                 // likewise
-};
-constexpr std::array kAddedTokenMembers = {
-    KnownKey{"id"},     KnownKey{"content"}, KnownKey{"special"},     KnownKey{"normalized"},
-    KnownKey{"lstrip"}, KnownKey{"rstrip"},  KnownKey{"single_word"},
+    KnownKey{"model"}, KnownKey{"normalizer"}, KnownKey{"pre_tokenizer"}, KnownKey{"post_processor"},
+    KnownKey{"added_tokens"}, KnownKey{"version"},  // of the file format, always "1.0"
+    KnownKey{"decoder"}, KnownKey{"truncation"},    // of inputs to training and serving; texts are always encoded
+                                                    // whole
+    KnownKey{"padding"},                            // likewise
 };
 constexpr std::array kProcessorMembers = {
     KnownKey{"type"},
@@ -42,10 +39,6 @@ constexpr std::array kProcessorMembers = {
     KnownKey{"trim_offsets"},
     KnownKey{"use_regex"},  // of ByteLevel: offsets
 };
-
-// Members of tokenizer_config.json that change the tokens of a text, unless they are false. Other programs keep
-// whatever they like in this file; what decides the tokens stands in tokenizer.json.
-constexpr std::array kConfigFlags = {"add_eos_token", "do_lower_case"};
 
 class JsonReader {
  public:
@@ -74,7 +67,7 @@ class JsonReader {
     }
     if (auto status = AddedTokens(part("added_tokens")); !status) return status.error();
     if (auto status = PostProcessor(part("post_processor")); !status) return status.error();
-    if (auto status = Config(config); !status) return status.error();
+    if (auto status = ApplyTokenizerConfig(config, where_, spec_); !status) return status.error();
     return std::move(spec_);
   }
 
@@ -83,26 +76,12 @@ class JsonReader {
     if (tokens.is_null()) return {};
     if (!tokens.is_array()) return BrokenTokenizer(where_, "\"added_tokens\" is not an array");
     for (const json& entry : tokens) {
-      AddedToken token;
-      if (auto status = CheckMembers(entry, kAddedTokenMembers, "an added token", where_); !status) return status;
-      auto content = TextOf(entry, "content", where_);
-      if (!content) return content.error();
-      token.content = *content;
-      const json* id_value = MemberOf(entry, "id");
-      auto id = IdOf(id_value != nullptr ? *id_value : json(), token.content, where_);
-      if (!id) return id.error();
-      token.id = *id;
-      const std::array<std::pair<const char*, bool*>, 5> flags = {{{"special", &token.special},
-                                                                   {"normalized", &token.normalized},
-                                                                   {"single_word", &token.single_word},
-                                                                   {"lstrip", &token.lstrip},
-                                                                   {"rstrip", &token.rstrip}}};
-      for (const auto& [key, target] : flags) {
-        auto flag = FlagOf(entry, key, false, where_);
-        if (!flag) return flag.error();
-        *target = *flag;
-      }
-      spec_.added.push_back(std::move(token));
+      auto token = ReadAddedToken(entry, where_);
+      if (!token) return token.error();
+      const json* id = MemberOf(entry, "id");
+      if (auto status = IdOf(id != nullptr ? *id : json(), token->content, where_).MoveTo(token->id); !status)
+        return status;
+      spec_.added.push_back(std::move(*token));
     }
     return {};
   }
@@ -158,67 +137,6 @@ class JsonReader {
                              where_, ShortValue(single))};
   }
 
-  // tokenizer_config.json has the last word on BOS.
-  Status Config(const json& config) {
-    if (config.is_null()) return {};
-    if (!config.is_object()) return BrokenTokenizer(where_, "tokenizer_config.json is not a JSON object");
-    const std::array<std::pair<const char*, std::int32_t*>, 4> names = {{{"bos_token", &spec_.bos},
-                                                                         {"eos_token", &spec_.eos},
-                                                                         {"unk_token", &spec_.unknown},
-                                                                         {"pad_token", &spec_.padding}}};
-    for (const auto& [key, id] : names) {
-      if (auto status = NamedToken(config, key, *id); !status) return status;
-    }
-    for (const char* key : kConfigFlags) {
-      auto flag = FlagOf(config, key, false, where_);
-      if (!flag) return flag.error();
-      if (!*flag) continue;
-      return Error{ErrorCode::kUnsupported,
-                   fmt::format("{}: \"{}\" in tokenizer_config.json is true, want false; it changes the tokens of a "
-                               "text in a way that is not supported",
-                               where_, key)};
-    }
-    if (auto status = CheckPrefix(config); !status) return status;
-    auto add_bos = FlagOf(config, "add_bos_token", spec_.adds_bos, where_);
-    if (!add_bos) return add_bos.error();
-    spec_.adds_bos = *add_bos;
-    return {};
-  }
-
-  // Other programs let tokenizer_config.json change the pre-tokenizer; where both agree, nothing changes.
-  Status CheckPrefix(const json& config) const {
-    bool adds = false;
-    for (const PreTokenizerStep& step : spec_.pre_tokenizer) {
-      const auto* bytes = std::get_if<ByteLevelStep>(&step);
-      adds = adds || (bytes != nullptr && bytes->add_prefix_space);
-    }
-    const auto wanted = FlagOf(config, "add_prefix_space", adds, where_);
-    if (!wanted) return wanted.error();
-    if (*wanted == adds) return {};
-    return Error{
-        ErrorCode::kUnsupported,
-        fmt::format("{}: \"add_prefix_space\" is {} in tokenizer_config.json and {} in the pre-tokenizer; make "
-                    "both say what the model was trained with",
-                    where_, *wanted, adds)};
-  }
-
-  // "bos_token": "<s>" or {"content": "<s>"}. A token that does not exist stays unnamed.
-  Status NamedToken(const json& config, const char* key, std::int32_t& id) {
-    const json* value = MemberOf(config, key);
-    if (value == nullptr) return {};
-    auto content = value->is_object() ? TextOf(*value, "content", where_) : TextOf(config, key, where_);
-    if (!content) return content.error();
-    for (const AddedToken& token : spec_.added) {
-      if (token.content == *content) id = token.id;
-    }
-    if (id >= 0) return {};
-    const auto& vocabulary = spec_.vocabulary();
-    for (std::size_t i = 0; i < vocabulary.size(); ++i) {
-      if (vocabulary[i] == *content) id = static_cast<std::int32_t>(i);
-    }
-    return {};
-  }
-
   std::string_view where_;
   TokenizerSpec spec_;
 };
@@ -229,13 +147,9 @@ Result<TokenizerSpec> SpecFromTokenizerJson(std::string_view tokenizer_json, std
                                             std::string_view where) {
   auto root = ParseJson(tokenizer_json, where);
   if (!root) return root.error();
-  json config;
-  if (!tokenizer_config_json.empty()) {
-    auto parsed = ParseJson(tokenizer_config_json, fmt::format("tokenizer_config.json beside {}", where));
-    if (!parsed) return parsed.error();
-    config = std::move(*parsed);
-  }
-  return JsonReader(where).Read(*root, config);
+  auto config = ParseTokenizerConfig(tokenizer_config_json, where);
+  if (!config) return config.error();
+  return JsonReader(where).Read(*root, *config);
 }
 
 }  // namespace marlin
