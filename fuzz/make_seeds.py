@@ -518,6 +518,29 @@ def tokenizers() -> None:
         "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [259]}}}))
     seed("accepted-ignore-merges", tokenizer(model={
         "type": "BPE", "ignore_merges": True, "vocab": vocabulary, "merges": [["h", "e"], ["he", "l"]]}))
+    characters = {"<unk>": 0, "<0xE6>": 1, "<0x97>": 2, "<0xA5>": 3, "\u2581": 4, "h": 5, "e": 6, "l": 7, "he": 8, "\u2581h": 9,
+                  "\u2581he": 10, "ll": 11}
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    seed("accepted-characters", tokenizer(
+        normalizer={"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, space]}, pre_tokenizer=None,
+        decoder={"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+                                                  {"type": "ByteFallback"}, {"type": "Fuse"},
+                                                  {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        model={"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": characters,
+               "merges": [["\u2581", "h"], ["\u2581h", "e"], ["h", "e"], ["l", "l"]]}))
+    seed("accepted-unigram", tokenizer(
+        normalizer={"type": "Sequence", "normalizers": [
+            {"type": "NFKC"}, {"type": "Strip", "strip_left": True, "strip_right": True},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}, {"type": "Lowercase"}]},
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [
+            {"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Contiguous"},
+            {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}]},
+        decoder={"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True},
+        model={"type": "Unigram", "unk_id": 0, "byte_fallback": False,
+               "vocab": [[token, -float(id)] for token, id in characters.items()]}))
+    seed("accepted-spelled-bytes", tokenizer(pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        byte_level, {"type": "Digits", "individual_digits": False}, {"type": "Whitespace"}]}))
+    seed("invalid-charsmap", tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": "CAAAAAAAAAA="}))
     seed("unsupported-kind", tokenizer(model={"type": "WordPiece", "vocab": {}}))
     seed("unsupported-pattern", tokenizer(pre_tokenizer=split({"Regex": r"(?<name>a)\k<name>"})))
     seed("unsupported-vocabulary", tokenizer(model={"type": "BPE", "vocab": {"a": 0}, "merges": []}))

@@ -9,10 +9,6 @@
 namespace marlin {
 namespace {
 
-std::uint64_t EdgeKey(std::uint32_t node, char byte) {
-  return static_cast<std::uint64_t>(node) << 8 | static_cast<unsigned char>(byte);
-}
-
 bool InsideWord(std::string_view text, std::size_t begin, std::size_t end) {
   return (begin > 0 && IsWordCharacter(CodePointBefore(text, begin).value)) ||
          (end < text.size() && IsWordCharacter(CodePointAt(text, end).value));
@@ -38,30 +34,21 @@ std::size_t SkipSpaceAfter(std::string_view text, std::size_t end) {
 
 }  // namespace
 
-AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens)
-    : tokens_(std::move(tokens)), token_at_node_(1, -1) {
+AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const std::string& content = tokens_[i].content;
     MARLIN_CHECK(!content.empty() && content.size() <= kLongest_bytes, "checked when the tokenizer was read");
-    std::uint32_t node = 0;
-    for (const char byte : content) {
-      const auto next = static_cast<std::uint32_t>(token_at_node_.size());
-      const auto [edge, added] = edges_.try_emplace(EdgeKey(node, byte), next);
-      if (added) token_at_node_.push_back(-1);
-      node = edge->second;
-    }
-    token_at_node_[node] = static_cast<std::int32_t>(i);
+    trie_.Insert(content, static_cast<std::int32_t>(i));
   }
 }
 
 const AddedToken* AddedTokenMatcher::LongestAt(std::string_view text, std::size_t position) const {
   const AddedToken* longest = nullptr;
-  std::uint32_t node = 0;
+  std::uint32_t node = ByteTrie::kRoot;
   for (std::size_t i = position; i < text.size(); ++i) {
-    const auto edge = edges_.find(EdgeKey(node, text[i]));
-    if (edge == edges_.end()) break;
-    node = edge->second;
-    if (token_at_node_[node] >= 0) longest = &tokens_[static_cast<std::size_t>(token_at_node_[node])];
+    node = trie_.Next(node, text[i]);
+    if (node == ByteTrie::kNone) break;
+    if (trie_.ValueAt(node) >= 0) longest = &tokens_[static_cast<std::size_t>(trie_.ValueAt(node))];
   }
   return longest;
 }

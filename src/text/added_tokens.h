@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "text/byte_trie.h"
 
 namespace marlin {
 
@@ -39,8 +40,7 @@ class AddedTokenMatcher {
   const AddedToken* LongestAt(std::string_view text, std::size_t position) const;
 
   std::vector<AddedToken> tokens_;
-  std::unordered_map<std::uint64_t, std::uint32_t> edges_;  // node << 8 | byte -> node; the root is 0
-  std::vector<std::int32_t> token_at_node_;                 // position in tokens_, or -1
+  ByteTrie trie_;  // to positions in tokens_
 };
 
 }  // namespace marlin

@@ -3,16 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "text/bpe.h"
+#include "text/decoder.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_hasher.h"
 #include "text/vocabulary.h"
@@ -21,8 +20,7 @@ namespace marlin {
 
 struct ByteLevelBpe {
   static constexpr std::string_view kName = "byte-level BPE";  // for people
-  bool nfc = false;                                            // text is normalized to NFC first
-  std::vector<PreTokenizerStep> steps;
+  static constexpr PreTokenizer::Bytes kBytes = PreTokenizer::Bytes::kRaw;
   std::vector<std::string> vocabulary;  // by id, spelled in the byte alphabet
   std::vector<BpeMerge> merges;         // by rank
   bool ignore_merges = false;           // a word of the vocabulary is taken whole
@@ -31,55 +29,31 @@ struct ByteLevelBpe {
 // `index` is of the vocabulary. Errors: kUnsupported (printable ASCII without a token, which Encode would lose).
 Status CheckKind(const ByteLevelBpe& kind, const VocabularyIndex& index, std::string_view where);
 
-// Everything that decides what the encoder does.
+// Everything that decides what the encoder does. For the first kind, the steps before the model stand inside;
+// HashOfSpec has the order.
 void HashKind(const ByteLevelBpe& kind, TokenizerHasher& hasher);
 
 // The bytes that an id of the vocabulary stands for.
-std::string BytesOf(const ByteLevelBpe& kind, std::size_t id);
+std::string BytesOf(const ByteLevelBpe& kind, std::span<const DecoderStep> decoder, std::size_t id);
 
 class ByteLevelBpeEncoder {
  public:
-  ByteLevelBpeEncoder(bool nfc, PreTokenizer pre_tokenizer, Bpe bpe)
-      : nfc_(nfc), pre_tokenizer_(std::move(pre_tokenizer)), bpe_(std::move(bpe)) {}
+  using Workspace = Bpe::Workspace;
 
-  // The text as added tokens and words are searched in it; nothing where it stays as it is.
-  std::optional<std::string> Normalize(std::string_view text) const;
+  explicit ByteLevelBpeEncoder(Bpe bpe) : bpe_(std::move(bpe)) {}
 
-  // Encodes one text, piece by piece. The ids of words seen before are copied.
-  class Encoding {
-   public:
-    // Both outlive this object. Others may append to `ids` too.
-    Encoding(const ByteLevelBpeEncoder& encoder, std::vector<std::int32_t>& ids) : encoder_(encoder), ids_(ids) {}
+  // Replaces words by parts whose ids, one after the other, are the ids of the words.
+  void Divide(std::vector<std::string_view>&) const {}
 
-    // Appends the ids of a piece, which is normalized and outlives this object. Errors: those of PreTokenizer::Split;
-    // kUnsupported (a word that is too long).
-    Status Add(std::string_view text);
-
-   private:
-    struct Span {
-      std::size_t begin;
-      std::size_t size;
-    };
-
-    void AddWord(std::string_view word);
-
-    const ByteLevelBpeEncoder& encoder_;
-    std::vector<std::int32_t>& ids_;
-    Regex::Workspace regex_;
-    Bpe::Workspace workspace_;
-    std::deque<std::string> kept_;  // stable addresses: words and cache keys point into it
-    std::vector<std::string_view> words_;
-    std::unordered_map<std::string_view, Span> cache_;  // places in ids_
-  };
+  // Appends the ids of a word. Errors: kUnsupported (a word that is too long).
+  Status Encode(std::string_view word, Workspace& workspace, std::vector<std::int32_t>& ids) const;
 
  private:
-  bool nfc_;
-  PreTokenizer pre_tokenizer_;
   Bpe bpe_;
 };
 
-// `index` is of the vocabulary. Errors: those of PreTokenizer::Create.
-Result<ByteLevelBpeEncoder> EncoderOf(const ByteLevelBpe& kind, const VocabularyIndex& index);
+// `index` is of the vocabulary.
+ByteLevelBpeEncoder EncoderOf(const ByteLevelBpe& kind, const VocabularyIndex& index);
 
 // A byte that can occur in UTF-8 text but has no token; nothing when there is none.
 std::optional<int> MissingByte(const VocabularyIndex& index);

@@ -1,7 +1,9 @@
-// Divides text into words before byte-pair merging: the steps of tokenizer.json's "pre_tokenizer", in order.
+// Divides text into words before the model of the tokenizer sees them: the steps of tokenizer.json's "pre_tokenizer",
+// in order.
 #pragma once
 
 #include <array>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +12,7 @@
 
 #include "base/result.h"
 #include "text/regex.h"
+#include "text/tokenizer_hasher.h"
 
 namespace marlin {
 
@@ -25,6 +28,15 @@ inline constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kSpli
     {"Contiguous", SplitBehavior::kContiguous},
 }};
 
+// Where Metaspace puts its character in front.
+enum class PrependScheme { kAlways, kFirst, kNever };
+
+inline constexpr std::array<std::pair<std::string_view, PrependScheme>, 3> kPrependSchemeNames = {{
+    {"always", PrependScheme::kAlways},
+    {"first", PrependScheme::kFirst},
+    {"never", PrependScheme::kNever},
+}};
+
 struct SplitStep {
   std::string pattern;  // regular expression in Oniguruma's syntax
   SplitBehavior behavior = SplitBehavior::kIsolated;
@@ -37,7 +49,20 @@ struct ByteLevelStep {
   bool add_prefix_space = false;
   bool use_regex = true;  // split as GPT-2 does
 };
-using PreTokenizerStep = std::variant<SplitStep, DigitsStep, ByteLevelStep>;
+struct MetaspaceStep {
+  std::string replacement = "\u2581";  // one character
+  PrependScheme prepend = PrependScheme::kAlways;
+  bool split = true;
+};
+struct PunctuationStep {
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+};
+struct WhitespaceStep {};       // runs of word characters, and runs of others
+struct WhitespaceSplitStep {};  // what white space separates
+using PreTokenizerStep = std::variant<SplitStep, DigitsStep, ByteLevelStep, MetaspaceStep, PunctuationStep,
+                                      WhitespaceStep, WhitespaceSplitStep>;
+
+void HashStep(const PreTokenizerStep& step, TokenizerHasher& hasher);
 
 // The words of GPT-2, which ByteLevel with use_regex cuts.
 inline constexpr std::string_view kGpt2Words =
@@ -45,12 +70,16 @@ inline constexpr std::string_view kGpt2Words =
 
 class PreTokenizer {
  public:
-  // Errors: those of Regex::Compile; kUnsupported unless exactly the last step is ByteLevel.
-  static Result<PreTokenizer> Create(const std::vector<PreTokenizerStep>& steps);
+  // What ByteLevel makes of a word: its bytes spelled in the byte alphabet, or its bytes as they are, for a model that
+  // takes bytes. The latter wants ByteLevel as the last step.
+  enum class Bytes { kSpelled, kRaw };
+
+  // Errors: those of Regex::Compile; kUnsupported (kRaw unless exactly the last step is ByteLevel).
+  static Result<PreTokenizer> Create(const std::vector<PreTokenizerStep>& steps, Bytes bytes);
 
   // Replaces `words` by the words of `text` (well-formed UTF-8), none of them empty. They point into `text` or into
-  // `storage`, which a prefix space needs. Errors: those of Regex::FindAll.
-  Status Split(std::string_view text, Regex::Workspace& workspace, std::string& storage,
+  // strings that are added to `kept`. `at_start`: nothing stands before the text. Errors: those of Regex::FindAll.
+  Status Split(std::string_view text, bool at_start, Regex::Workspace& workspace, std::deque<std::string>& kept,
                std::vector<std::string_view>& words) const;
 
  private:
@@ -59,9 +88,24 @@ class PreTokenizer {
     SplitBehavior behavior;
     bool invert;
   };
+  struct ClassCut {
+    bool (*holds)(char32_t);
+    SplitBehavior behavior;
+  };
+  struct CharacterCut {
+    std::string character;  // each joins what follows
+  };
+  struct WordRuns {};
   struct PrefixSpace {};
-  using Operation = std::variant<Cut, PrefixSpace>;
+  struct Spelling {};
+  struct Metaspace {
+    std::string replacement;
+    PrependScheme prepend;
+  };
+  using Operation = std::variant<Cut, ClassCut, CharacterCut, WordRuns, PrefixSpace, Spelling, Metaspace>;
+  struct Matcher;
 
+  Status Add(const PreTokenizerStep& step, Bytes bytes);
   Status AddCut(std::string_view pattern, SplitBehavior behavior, bool invert);
 
   std::vector<Operation> operations_;

@@ -99,23 +99,24 @@ TEST(Regex, GivesUpOnExplosions) {
 TEST(PreTokenizer, MillionsOfSpacesInOneRun) {
   const std::string qwen2 = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
                             R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  const auto split = PreTokenizer::Create({SplitStep{qwen2}, ByteLevelStep{false, false}});
+  const auto split = PreTokenizer::Create({SplitStep{qwen2}, ByteLevelStep{false, false}}, PreTokenizer::Bytes::kRaw);
   ASSERT_TRUE(split.ok()) << split.error().message;
   const std::string text = std::string(4'000'000, ' ') + "x";
   Regex::Workspace workspace;
-  std::string storage;
+  std::deque<std::string> kept;
   std::vector<std::string_view> words;
-  ASSERT_TRUE(split->Split(text, workspace, storage, words).ok());
+  ASSERT_TRUE(split->Split(text, true, workspace, kept, words).ok());
   ASSERT_EQ(words.size(), 2u);
   EXPECT_EQ(words[1], " x");
 }
 
-TEST(PreTokenizer, WantsByteLevelLast) {
+TEST(PreTokenizer, RawBytesWantByteLevelLast) {
   for (const auto& steps : std::vector<std::vector<PreTokenizerStep>>{
            {}, {DigitsStep{true}}, {ByteLevelStep{}, DigitsStep{true}}, {ByteLevelStep{}, ByteLevelStep{}}}) {
-    const auto split = PreTokenizer::Create(steps);
+    const auto split = PreTokenizer::Create(steps, PreTokenizer::Bytes::kRaw);
     ASSERT_FALSE(split.ok());
     EXPECT_EQ(split.error().code, ErrorCode::kUnsupported);
+    EXPECT_TRUE(PreTokenizer::Create(steps, PreTokenizer::Bytes::kSpelled).ok());
   }
 }
 

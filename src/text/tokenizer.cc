@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <deque>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 
@@ -11,10 +13,11 @@
 #include "files/checkpoint.h"
 #include "files/gguf.h"
 #include "text/added_tokens.h"
-#include "text/byte_level_bpe.h"
 #include "text/tokenizer_gguf.h"
 #include "text/tokenizer_json.h"
+#include "text/tokenizer_model.h"
 #include "text/tokenizer_spec.h"
+#include "text/tokenizer_tekken.h"
 #include "text/unicode.h"
 
 namespace marlin {
@@ -22,30 +25,44 @@ namespace {
 
 constexpr std::size_t kLongestTokenizerFile_bytes = std::size_t{1} << 30;
 
-// One for each kind of tokenization.
-using Encoder = std::variant<ByteLevelBpeEncoder>;
+constexpr std::size_t kLongestCachedWord_bytes = 64;
+constexpr std::size_t kMostCachedWords = std::size_t{1} << 18;  // about 20 MB
 
-AddedTokenMatcher MatcherOf(const TokenizerSpec& spec, bool normalized, const Encoder& encoder) {
+// One for each kind of tokenization.
+using Encoder = std::variant<ByteLevelBpeEncoder, CharacterBpeEncoder, UnigramEncoder>;
+
+// The steps before the model.
+struct Preparation {
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+};
+
+Result<Preparation> PreparationOf(const TokenizerSpec& spec, std::string_view where) {
+  const auto located = [&](const Error& error) {
+    return Error{error.code, fmt::format("{}: {}", where, error.message)};
+  };
+  auto normalizer = Normalizer::Create(spec.normalizer);
+  if (!normalizer) return located(normalizer.error());
+  const auto bytes = std::visit([](const auto& kind) { return kind.kBytes; }, spec.kind);
+  auto pre_tokenizer = PreTokenizer::Create(spec.pre_tokenizer, bytes);
+  if (!pre_tokenizer) return located(pre_tokenizer.error());
+  return Preparation{std::move(*normalizer), std::move(*pre_tokenizer)};
+}
+
+Result<AddedTokenMatcher> MatcherOf(const TokenizerSpec& spec, bool normalized, const Normalizer& normalizer) {
   std::vector<AddedToken> tokens;
+  Regex::Workspace workspace;
   for (AddedToken token : spec.added) {
     if (token.normalized != normalized) continue;
     if (normalized) {
-      auto content = std::visit([&](const auto& of) { return of.Normalize(token.content); }, encoder);
-      if (content) token.content = std::move(*content);
+      auto content = normalizer.Apply(token.content, workspace);
+      if (!content) return content.error();
+      if (*content) token.content = std::move(**content);
     }
-    if (token.content.size() <= AddedTokenMatcher::kLongest_bytes) tokens.push_back(std::move(token));
+    const std::size_t size = token.content.size();
+    if (size > 0 && size <= AddedTokenMatcher::kLongest_bytes) tokens.push_back(std::move(token));
   }
   return AddedTokenMatcher(std::move(tokens));
-}
-
-Result<Encoder> MakeEncoder(const TokenizerSpec& spec, const VocabularyIndex& index) {
-  return std::visit(
-      [&](const auto& kind) -> Result<Encoder> {
-        auto encoder = EncoderOf(kind, index);
-        if (!encoder) return encoder.error();
-        return Encoder(std::move(*encoder));
-      },
-      spec.kind);
 }
 
 // The bytes of each id.
@@ -53,12 +70,56 @@ std::vector<std::string> PiecesOf(const TokenizerSpec& spec) {
   std::vector<std::string> pieces(spec.size());
   std::visit(
       [&](const auto& kind) {
-        for (std::size_t id = 0; id < kind.vocabulary.size(); ++id) pieces[id] = BytesOf(kind, id);
+        for (std::size_t id = 0; id < kind.vocabulary.size(); ++id) pieces[id] = BytesOf(kind, spec.decoder, id);
       },
       spec.kind);
   for (const AddedToken& token : spec.added) pieces[static_cast<std::size_t>(token.id)] = token.content;
   return pieces;
 }
+
+// Encodes the words of one text. The ids of words seen before are copied.
+template <class KindEncoder>
+class WordEncoding {
+ public:
+  // Both outlive this object. Others may append to `ids` too.
+  WordEncoding(const KindEncoder& encoder, std::vector<std::int32_t>& ids) : encoder_(encoder), ids_(ids) {}
+
+  // Appends the ids of words, which outlive this object.
+  Status Add(std::vector<std::string_view>& words) {
+    encoder_.Divide(words);
+    for (const std::string_view word : words) {
+      if (auto status = AddWord(word); !status) return status;
+    }
+    return {};
+  }
+
+ private:
+  struct Span {
+    std::size_t begin;
+    std::size_t size;
+  };
+
+  Status AddWord(std::string_view word) {
+    if (word.size() > kLongestCachedWord_bytes) return encoder_.Encode(word, workspace_, ids_);
+    if (cache_.size() >= kMostCachedWords) cache_.clear();
+    const auto [entry, is_new] = cache_.try_emplace(word, Span{ids_.size(), 0});
+    if (is_new) {
+      if (auto status = encoder_.Encode(word, workspace_, ids_); !status) return status;
+      entry->second.size = ids_.size() - entry->second.begin;
+      return {};
+    }
+    for (std::size_t i = 0; i < entry->second.size; ++i) {
+      const std::int32_t id = ids_[entry->second.begin + i];
+      ids_.push_back(id);
+    }
+    return {};
+  }
+
+  const KindEncoder& encoder_;
+  std::vector<std::int32_t>& ids_;
+  typename KindEncoder::Workspace workspace_;
+  std::unordered_map<std::string_view, Span> cache_;  // places in ids_
+};
 
 }  // namespace
 
@@ -67,6 +128,7 @@ struct Tokenizer::Impl {
   std::string json_text;  // empty when the tokenizer did not come from Hugging Face's files
   std::string config_text;
   std::string sha256;
+  Preparation preparation;
   Encoder encoder;
   AddedTokenMatcher raw_added;         // matched in the text as given
   AddedTokenMatcher normalized_added;  // matched after normalization
@@ -76,19 +138,23 @@ struct Tokenizer::Impl {
     auto index = IndexVocabulary(spec.vocabulary(), where);
     if (!index) return index.error();
     if (auto status = CheckSpec(spec, *index, where); !status) return status.error();
-    auto encoder = MakeEncoder(spec, *index);
-    if (!encoder) return Error{encoder.error().code, fmt::format("{}: {}", where, encoder.error().message)};
-    AddedTokenMatcher raw = MatcherOf(spec, false, *encoder);
-    AddedTokenMatcher normalized = MatcherOf(spec, true, *encoder);
+    auto preparation = PreparationOf(spec, where);
+    if (!preparation) return preparation.error();
+    auto raw = MatcherOf(spec, false, preparation->normalizer);
+    if (!raw) return raw.error();
+    auto normalized = MatcherOf(spec, true, preparation->normalizer);
+    if (!normalized) return normalized.error();
+    Encoder encoder = std::visit([&](const auto& kind) { return Encoder(EncoderOf(kind, *index)); }, spec.kind);
     std::vector<std::string> pieces = PiecesOf(spec);
     std::string hash = HashOfSpec(spec);
     return std::make_unique<Impl>(Impl{std::move(spec),
                                        {},
                                        {},
                                        std::move(hash),
-                                       std::move(*encoder),
-                                       std::move(raw),
-                                       std::move(normalized),
+                                       std::move(*preparation),
+                                       std::move(encoder),
+                                       std::move(*raw),
+                                       std::move(*normalized),
                                        std::move(pieces)});
   }
 
@@ -97,20 +163,26 @@ struct Tokenizer::Impl {
   Status Encode(const KindEncoder& by, std::string_view text, bool parse_special,
                 std::vector<std::int32_t>& ids) const {
     std::deque<std::string> kept;  // stable addresses: the encoding points into it
-    typename KindEncoder::Encoding encoding(by, ids);
+    std::vector<std::string_view> words;
+    Regex::Workspace workspace;
+    WordEncoding<KindEncoder> encoding(by, ids);
     for (const auto& piece : raw_added.Split(text, parse_special)) {
       if (piece.id >= 0) {
         ids.push_back(piece.id);
         continue;
       }
-      auto changed = by.Normalize(piece.text);
-      const std::string_view normalized = changed ? kept.emplace_back(std::move(*changed)) : piece.text;
+      auto changed = preparation.normalizer.Apply(piece.text, workspace);
+      if (!changed) return changed.error();
+      const std::string_view normalized = *changed ? kept.emplace_back(std::move(**changed)) : piece.text;
       for (const auto& part : normalized_added.Split(normalized, parse_special)) {
         if (part.id >= 0) {
           ids.push_back(part.id);
-        } else if (auto status = encoding.Add(part.text); !status) {
-          return status;
+          continue;
         }
+        const bool at_start = piece.text.data() == text.data() && part.text.data() == normalized.data();
+        auto status = preparation.pre_tokenizer.Split(part.text, at_start, workspace, kept, words);
+        if (status) status = encoding.Add(words);
+        if (!status) return status;
       }
     }
     return {};
@@ -122,44 +194,61 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Result<Tokenizer> Tokenizer::FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                                             std::string_view where) {
-  auto spec = SpecFromTokenizerJson(tokenizer_json, tokenizer_config_json, where);
+Result<Tokenizer> Tokenizer::FromSpec(Result<TokenizerSpec> spec, std::string_view where) {
   if (!spec) return spec.error();
   auto impl = Impl::Make(std::move(*spec), where);
   if (!impl) return impl.error();
-  (*impl)->json_text = tokenizer_json;
-  (*impl)->config_text = tokenizer_config_json;
   return Tokenizer(std::move(*impl));
+}
+
+Result<Tokenizer> Tokenizer::FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+                                             std::string_view where) {
+  auto tokenizer = FromSpec(SpecFromTokenizerJson(tokenizer_json, tokenizer_config_json, where), where);
+  if (!tokenizer) return tokenizer;
+  tokenizer->impl_->json_text = tokenizer_json;
+  tokenizer->impl_->config_text = tokenizer_config_json;
+  return tokenizer;
+}
+
+Result<Tokenizer> Tokenizer::FromTekken(std::string_view tekken_json, std::string_view tokenizer_config_json,
+                                        std::string_view where) {
+  return FromSpec(SpecFromTekken(tekken_json, tokenizer_config_json, where), where);
+}
+
+Result<Tokenizer> Tokenizer::FromSentencePiece(std::string_view model, std::string_view tokenizer_config_json,
+                                               std::string_view where) {
+  return FromSpec(SpecFromSentencePiece(model, tokenizer_config_json, where), where);
 }
 
 Result<Tokenizer> Tokenizer::FromGguf(const std::filesystem::path& path) {
   auto file = GgufFile::Open(path);
   if (!file) return file.error();
-  auto spec = SpecFromGguf(*file, path.string());
-  if (!spec) return spec.error();
-  auto impl = Impl::Make(std::move(*spec), path.string());
-  if (!impl) return impl.error();
-  return Tokenizer(std::move(*impl));
+  return FromSpec(SpecFromGguf(*file, path.string()), path.string());
 }
 
 Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.container == Container::kGguf) return FromGguf(checkpoint.path);
-  const std::filesystem::path json_path = checkpoint.path / "tokenizer.json";
+  // The files of a tokenizer, the best first.
+  using Reader = Result<Tokenizer> (*)(std::string_view, std::string_view, std::string_view);
+  constexpr std::array<std::pair<const char*, Reader>, 3> kFiles = {
+      {{"tokenizer.json", &FromHuggingFace}, {"tekken.json", &FromTekken}, {"tokenizer.model", &FromSentencePiece}}};
   const std::filesystem::path config_path = checkpoint.path / "tokenizer_config.json";
-  if (!IsListed(json_path)) {
-    return Error{ErrorCode::kInput, fmt::format("{} has no tokenizer.json; the older vocab.json, merges.txt and "
-                                                "tokenizer.model are not read. Download tokenizer.json into the folder",
-                                                checkpoint.path.string())};
+  for (const auto& [name, read] : kFiles) {
+    const std::filesystem::path path = checkpoint.path / name;
+    if (!IsListed(path)) continue;
+    auto bytes = ReadFile(path, kLongestTokenizerFile_bytes);
+    if (!bytes) return bytes.error();
+    std::string config_text;
+    if (IsListed(config_path)) {
+      if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
+        return status.error();
+    }
+    return read(*bytes, config_text, path.string());
   }
-  auto json_text = ReadFile(json_path, kLongestTokenizerFile_bytes);
-  if (!json_text) return json_text.error();
-  std::string config_text;
-  if (IsListed(config_path)) {
-    if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
-      return status.error();
-  }
-  return FromHuggingFace(*json_text, config_text, json_path.string());
+  return Error{ErrorCode::kInput,
+               fmt::format("{} has no tokenizer.json, tekken.json or tokenizer.model; download one of "
+                           "them into the folder (the older vocab.json and merges.txt are not read)",
+                           checkpoint.path.string())};
 }
 
 Result<std::vector<std::int32_t>> Tokenizer::Encode(std::string_view text, bool parse_special) const {

@@ -1,4 +1,5 @@
-// Tokenizers, from Hugging Face's tokenizer.json or from GGUF metadata. tokenizer_spec.h lists their kinds.
+// Tokenizers, from Hugging Face's tokenizer.json, Mistral's tekken.json, SentencePiece's tokenizer.model or GGUF
+// metadata. tokenizer_spec.h lists their kinds.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +15,23 @@
 namespace marlin {
 
 struct Checkpoint;
+struct TokenizerSpec;
 
 class Tokenizer {
  public:
   // From the text of a tokenizer.json and, if there is one, of a tokenizer_config.json (add_bos_token, bos_token);
   // `where` names the file in messages.
-  // Errors: kInput (broken), kUnsupported (another kind of tokenizer than byte-level BPE, unknown pre-tokenizer).
+  // Errors: kInput (broken), kUnsupported (another kind of tokenizer, a step that is not known; named).
   static Result<Tokenizer> FromHuggingFace(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                                            std::string_view where);
+  // From the text of a tekken.json or the bytes of a tokenizer.model, likewise.
+  static Result<Tokenizer> FromTekken(std::string_view tekken_json, std::string_view tokenizer_config_json,
+                                      std::string_view where);
+  static Result<Tokenizer> FromSentencePiece(std::string_view model, std::string_view tokenizer_config_json,
+                                             std::string_view where);
   // From the metadata of a GGUF file.
   static Result<Tokenizer> FromGguf(const std::filesystem::path& path);
-  // The tokenizer that belongs to a checkpoint.
+  // The tokenizer that belongs to a checkpoint; of a folder tokenizer.json, else tekken.json, else tokenizer.model.
   static Result<Tokenizer> FromCheckpoint(const Checkpoint& checkpoint);
 
   Tokenizer(Tokenizer&&) noexcept;
@@ -39,7 +46,7 @@ class Tokenizer {
   // Ids to bytes; a lone token may be a part of a UTF-8 sequence. Ids out of range become nothing.
   std::string Decode(std::span<const std::int32_t> ids) const;
 
-  std::string_view kind() const;  // "byte-level BPE"
+  std::string_view kind() const;  // for people: "byte-level BPE", "SentencePiece-style BPE", "unigram"
   std::size_t vocab_size() const;
   bool adds_bos() const;              // BOS policy of the model, as in methodology.md
   std::int32_t bos() const;           // -1 = none
@@ -53,6 +60,7 @@ class Tokenizer {
 
  private:
   struct Impl;
+  static Result<Tokenizer> FromSpec(Result<TokenizerSpec> spec, std::string_view where);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

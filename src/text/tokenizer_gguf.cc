@@ -2,98 +2,32 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
+#include "text/gguf_pre_tokenizers.h"
 #include "text/unicode.h"
 
 namespace marlin {
 namespace {
 
-// GGUF names a pre-tokenizer instead of describing it. One row per name: the description that the tokenizer.json of
-// the model family has.
-enum class Words { kGpt2, kDigitsGpt2, kQwen2, kQwen35, kLlama3, kDefault };
-
-struct NamedPreTokenizer {
-  std::string_view name;  // tokenizer.ggml.pre
-  Words words;
-  bool nfc;
-  bool ignore_merges;
-  bool adds_bos;  // unless the file says otherwise
-};
-
-constexpr std::array kPreTokenizers = {
-    NamedPreTokenizer{"gpt-2", Words::kGpt2, false, false, false},
-    NamedPreTokenizer{"phi-2", Words::kGpt2, false, false, false},
-    NamedPreTokenizer{"smollm", Words::kDigitsGpt2, false, false, false},
-    NamedPreTokenizer{"starcoder", Words::kDigitsGpt2, false, false, false},
-    NamedPreTokenizer{"refact", Words::kDigitsGpt2, false, false, false},
-    NamedPreTokenizer{"qwen2", Words::kQwen2, true, false, false},
-    NamedPreTokenizer{"deepseek-r1-qwen", Words::kQwen2, true, false, false},
-    NamedPreTokenizer{"qwen35", Words::kQwen35, true, false, false},
-    NamedPreTokenizer{"llama-bpe", Words::kLlama3, false, true, true},
-    NamedPreTokenizer{"llama3", Words::kLlama3, false, true, true},
-    NamedPreTokenizer{"llama-v3", Words::kLlama3, false, true, true},
-    NamedPreTokenizer{"default", Words::kDefault, false, false, false},
-};
-
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen35 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-SplitStep Isolate(std::string_view pattern) { return {std::string(pattern), SplitBehavior::kIsolated, false}; }
-
-std::vector<PreTokenizerStep> StepsOf(Words words) {
-  const ByteLevelStep bytes_only{false, false};
-  const ByteLevelStep bytes_and_words{false, true};
-  switch (words) {
-    case Words::kGpt2:
-      return {bytes_and_words};
-    case Words::kDigitsGpt2:
-      return {DigitsStep{true}, bytes_and_words};
-    case Words::kQwen2:
-      return {Isolate(kQwen2), bytes_only};
-    case Words::kQwen35:
-      return {Isolate(kQwen35), bytes_only};
-    case Words::kLlama3:
-      return {Isolate(kLlama3), bytes_only};
-    case Words::kDefault:
-      break;
-  }
-  return {Isolate(R"([\p{P}\$\+<=>\^~\|]+)"), Isolate(kGpt2Words), Isolate(R"(\p{N}+)"), Isolate("[0-9][0-9][0-9]"),
-          bytes_only};
-}
-
 // tokenizer.ggml.token_type
 enum : std::int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
-Result<const NamedPreTokenizer*> FindPreTokenizer(const GgufFile& file, std::string_view where) {
-  auto model = file.Require<std::string_view>("tokenizer.ggml.model");
-  if (!model) return model.error();
-  if (*model != "gpt2") {
-    return Error{
-        ErrorCode::kUnsupported,
-        fmt::format("{}: the tokenizer is of kind \"{}\" (tokenizer.ggml.model); only byte-level BPE (\"gpt2\") is "
-                    "supported",
-                    where, *model)};
-  }
+Error UnknownName(std::string_view where, std::string_view what, std::string_view got, std::string_view known) {
+  return {ErrorCode::kUnsupported, fmt::format("{}: {} is {}; supported are {}", where, what, got, known)};
+}
+
+Result<const GgufPreTokenizer*> ReadPreTokenizerName(const GgufFile& file, std::string_view where) {
   auto pre = file.Find<std::string_view>("tokenizer.ggml.pre");
   if (!pre) return pre.error();
-  const auto found = std::find_if(kPreTokenizers.begin(), kPreTokenizers.end(),
-                                  [&](const auto& row) { return *pre != nullptr && row.name == **pre; });
-  if (found != kPreTokenizers.end()) return &*found;
-  std::string known;
-  for (const auto& row : kPreTokenizers) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.name);
+  const GgufPreTokenizer* found = *pre != nullptr ? FindGgufPreTokenizer(**pre) : nullptr;
+  if (found != nullptr) return found;
   const std::string got = *pre != nullptr ? fmt::format("\"{}\"", **pre) : "missing";
-  return Error{ErrorCode::kUnsupported,
-               fmt::format("{}: the pre-tokenizer (tokenizer.ggml.pre) is {}; supported are {}", where, got, known)};
+  return UnknownName(where, "the pre-tokenizer (tokenizer.ggml.pre)", got, GgufPreTokenizerNames());
 }
 
 Result<std::vector<std::string>> ReadVocabulary(const GgufFile& file, std::string_view where) {
@@ -105,7 +39,8 @@ Result<std::vector<std::string>> ReadVocabulary(const GgufFile& file, std::strin
     if (const auto bad = FindInvalidUtf8(token)) {
       return BrokenTokenizer(where, fmt::format("token {} of tokenizer.ggml.tokens is not UTF-8 at byte {}", id, *bad));
     }
-    vocabulary.emplace_back(token);
+    // Several tokens may be empty: they stand for nothing, but each has a name.
+    vocabulary.emplace_back(token.empty() ? fmt::format("[EMPTY_{}]", id) : token);
   }
   return vocabulary;
 }
@@ -127,31 +62,63 @@ Result<std::vector<BpeMerge>> ReadMerges(const GgufFile& file, std::string_view 
   return merges;
 }
 
-Status ReadTokenTypes(const GgufFile& file, std::string_view where, TokenizerSpec& spec) {
+// By id; all normal where the file has no types.
+Result<std::vector<std::int64_t>> ReadTokenTypes(const GgufFile& file, std::size_t size, std::string_view where) {
   auto found = file.Find<GgufNumbers>("tokenizer.ggml.token_type");
   if (!found) return found.error();
-  if (*found == nullptr) return {};
+  std::vector<std::int64_t> all(size, kNormal);
+  if (*found == nullptr) return all;
   const GgufNumbers& types = **found;
-  if (!types.is_integer() || types.size != spec.vocabulary().size()) {
+  if (!types.is_integer() || types.size != size) {
+    return BrokenTokenizer(where,
+                           fmt::format("tokenizer.ggml.token_type has {} {}, but there are {} tokens", types.size,
+                                       types.is_integer() ? "entries" : "entries that are not integers", size));
+  }
+  for (std::size_t id = 0; id < size; ++id) {
+    all[id] = types.Integer(id);
+    if (all[id] >= kNormal && all[id] <= kByte) continue;
+    return BrokenTokenizer(where,
+                           fmt::format("token {} has the unknown type {} in tokenizer.ggml.token_type", id, all[id]));
+  }
+  return all;
+}
+
+// Of Phi-3, the file does not say that its special tokens swallow the white space after them.
+bool SwallowsSpace(const GgufFile& file, std::string_view token) {
+  const auto name = file.Find<std::string_view>("general.name");
+  if (!name || *name == nullptr) return false;
+  const std::string lower = LowerCase(FindInvalidUtf8(**name) ? std::string_view() : **name);
+  if (lower.find("phi-3") == std::string::npos && lower.find("phi3") == std::string::npos) return false;
+  return token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
+}
+
+void AddTokensOfTypes(const GgufFile& file, const std::vector<std::int64_t>& types, TokenizerSpec& spec) {
+  for (std::size_t id = 0; id < types.size(); ++id) {
+    if (types[id] != kControl && types[id] != kUnknown && types[id] != kUserDefined) continue;
+    AddedToken token;
+    token.content = spec.vocabulary()[id];
+    token.id = static_cast<std::int32_t>(id);
+    token.special = types[id] != kUserDefined;
+    token.rstrip = SwallowsSpace(file, token.content);
+    spec.added.push_back(std::move(token));
+  }
+}
+
+Result<std::vector<float>> ReadScores(const GgufFile& file, std::size_t size, std::string_view where) {
+  auto numbers = file.Require<GgufNumbers>("tokenizer.ggml.scores");
+  if (!numbers) return numbers.error();
+  if (numbers->size != size) {
     return BrokenTokenizer(
-        where, fmt::format("tokenizer.ggml.token_type has {} {}, but there are {} tokens", types.size,
-                           types.is_integer() ? "entries" : "entries that are not integers", spec.vocabulary().size()));
+        where, fmt::format("tokenizer.ggml.scores has {} entries, but there are {} tokens", numbers->size, size));
   }
-  for (std::size_t id = 0; id < types.size; ++id) {
-    const std::int64_t type = types.Integer(id);
-    if (type < kNormal || type > kByte) {
-      return BrokenTokenizer(where,
-                             fmt::format("token {} has the unknown type {} in tokenizer.ggml.token_type", id, type));
-    }
-    if (type == kControl || type == kUnknown || type == kUserDefined) {
-      AddedToken token;
-      token.content = spec.vocabulary()[id];
-      token.id = static_cast<std::int32_t>(id);
-      token.special = type != kUserDefined;
-      spec.added.push_back(std::move(token));
-    }
+  std::vector<float> scores(size);
+  for (std::size_t id = 0; id < size; ++id) {
+    scores[id] =
+        numbers->is_integer() ? static_cast<float>(numbers->Integer(id)) : static_cast<float>(numbers->Number(id));
+    if (std::isfinite(scores[id])) continue;
+    return BrokenTokenizer(where, fmt::format("token {} has the score {} in tokenizer.ggml.scores", id, scores[id]));
   }
-  return {};
+  return scores;
 }
 
 Status ReadId(const GgufFile& file, std::string_view key, std::string_view where, std::int32_t& id) {
@@ -184,24 +151,92 @@ Status ReadPolicy(const GgufFile& file, std::string_view where, TokenizerSpec& s
   return {};
 }
 
+Result<TokenizerSpec> ReadByteLevel(const GgufFile& file, std::string_view where) {
+  auto pre = ReadPreTokenizerName(file, where);
+  if (!pre) return pre.error();
+  TokenizerSpec spec;
+  spec.pre_tokenizer = (*pre)->steps();
+  if ((*pre)->nfc) spec.normalizer.emplace_back(UnicodeFormStep{UnicodeForm::kNfc});
+  spec.adds_bos = (*pre)->adds_bos;
+  auto vocabulary = ReadVocabulary(file, where);
+  if (!vocabulary) return vocabulary.error();
+  const auto index = IndexVocabulary(*vocabulary, where);
+  if (!index) return index.error();
+  auto merges = ReadMerges(file, where, *index);
+  if (!merges) return merges.error();
+  if (std::holds_alternative<ByteLevelStep>(spec.pre_tokenizer.back())) {
+    spec.kind = ByteLevelBpe{std::move(*vocabulary), std::move(*merges), (*pre)->ignore_merges};
+  } else {
+    spec.kind = CharacterBpe{std::move(*vocabulary), std::move(*merges), -1, false, false, (*pre)->ignore_merges};
+    spec.decoder = {DecodeByteLevelStep{}};
+  }
+  return spec;
+}
+
+// Spaces are U+2581, characters without a token are bytes. `scored`: the file has scores instead of merges.
+Result<TokenizerSpec> ReadCharacters(const GgufFile& file, bool scored, std::string_view where) {
+  const std::string space = "\u2581";
+  auto prefix = file.Find<bool>("tokenizer.ggml.add_space_prefix");
+  if (!prefix) return prefix.error();
+  TokenizerSpec spec;
+  spec.adds_bos = true;
+  const bool prepends = *prefix != nullptr ? **prefix : scored;
+  if (prepends) spec.normalizer.emplace_back(PrependStep{space});
+  spec.normalizer.emplace_back(ReplaceStep{" ", false, space});
+  spec.decoder = {DecodeReplaceStep{space, " "}, ByteFallbackStep{}, FuseStep{}};
+  if (prepends) spec.decoder.emplace_back(DecodeStripStep{" ", 1, 0});
+  CharacterBpe kind;
+  kind.fuse_unknown = true;
+  kind.byte_fallback = true;
+  if (auto status = ReadVocabulary(file, where).MoveTo(kind.vocabulary); !status) return status.error();
+  const auto index = IndexVocabulary(kind.vocabulary, where);
+  if (!index) return index.error();
+  if (!scored) {
+    if (auto status = ReadMerges(file, where, *index).MoveTo(kind.merges); !status) return status.error();
+  } else {
+    const auto scores = ReadScores(file, kind.vocabulary.size(), where);
+    if (!scores) return scores.error();
+    const auto types = ReadTokenTypes(file, kind.vocabulary.size(), where);
+    if (!types) return types.error();
+    std::vector<bool> joins;
+    for (const std::int64_t type : *types) joins.push_back(type == kNormal || type == kUnused);
+    auto merges = MergesFromScores(kind.vocabulary, *scores, joins, MergeWays::kLongerLeftFirst, *index, where);
+    if (!merges) return merges.error();
+    kind.merges = std::move(*merges);
+    spec.bos = 1;  // the default of such files
+    spec.eos = 2;
+    spec.unknown = 0;
+  }
+  if (auto status = ReadId(file, "tokenizer.ggml.unknown_token_id", where, spec.unknown); !status) {
+    return status.error();
+  }
+  kind.unknown = spec.unknown;
+  spec.kind = std::move(kind);
+  return spec;
+}
+
+Result<TokenizerSpec> ReadKind(const GgufFile& file, std::string_view where) {
+  auto model = file.Require<std::string_view>("tokenizer.ggml.model");
+  if (!model) return model.error();
+  auto pre = file.Find<std::string_view>("tokenizer.ggml.pre");
+  if (!pre) return pre.error();
+  const bool characters = *pre != nullptr && (**pre == "gemma4" || **pre == "sarvam-moe");
+  if (*model == "llama") return ReadCharacters(file, true, where);
+  if (*model == "gemma4" || (*model == "gpt2" && characters)) return ReadCharacters(file, false, where);
+  if (*model == "gpt2") return ReadByteLevel(file, where);
+  return UnknownName(where, "the kind of the tokenizer (tokenizer.ggml.model)", fmt::format("\"{}\"", *model),
+                     "gpt2, llama, gemma4");
+}
+
 }  // namespace
 
 Result<TokenizerSpec> SpecFromGguf(const GgufFile& file, std::string_view where) {
-  auto pre = FindPreTokenizer(file, where);
-  if (!pre) return pre.error();
-  ByteLevelBpe bpe;
-  bpe.steps = StepsOf((*pre)->words);
-  bpe.nfc = (*pre)->nfc;
-  bpe.ignore_merges = (*pre)->ignore_merges;
-  if (auto status = ReadVocabulary(file, where).MoveTo(bpe.vocabulary); !status) return status.error();
-  const auto index = IndexVocabulary(bpe.vocabulary, where);
-  if (!index) return index.error();
-  if (auto status = ReadMerges(file, where, *index).MoveTo(bpe.merges); !status) return status.error();
-  TokenizerSpec spec;
-  spec.kind = std::move(bpe);
-  spec.adds_bos = (*pre)->adds_bos;
-  if (auto status = ReadTokenTypes(file, where, spec); !status) return status.error();
-  if (auto status = ReadPolicy(file, where, spec); !status) return status.error();
+  auto spec = ReadKind(file, where);
+  if (!spec) return spec.error();
+  const auto types = ReadTokenTypes(file, spec->vocabulary().size(), where);
+  if (!types) return types.error();
+  AddTokensOfTypes(file, *types, *spec);
+  if (auto status = ReadPolicy(file, where, *spec); !status) return status.error();
   return spec;
 }
 

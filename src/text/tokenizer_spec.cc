@@ -36,6 +36,32 @@ Status CheckAdded(const TokenizerSpec& spec, const VocabularyIndex& index, std::
   return {};
 }
 
+template <class Step>
+void HashSteps(const std::vector<Step>& steps, TokenizerHasher& hasher) {
+  hasher.Number(static_cast<std::int64_t>(steps.size()));
+  for (const Step& step : steps) HashStep(step, hasher);
+}
+
+bool IsNfc(const NormalizerStep& step) {
+  const auto* form = std::get_if<UnicodeFormStep>(&step);
+  return form != nullptr && form->form == UnicodeForm::kNfc;
+}
+
+// Byte-level BPE with NFC or no normalizer keeps the hash that published records hold.
+void HashStepsBeforeModel(const TokenizerSpec& spec, TokenizerHasher& hasher) {
+  const auto* byte_level = std::get_if<ByteLevelBpe>(&spec.kind);
+  if (byte_level != nullptr && std::ranges::all_of(spec.normalizer, IsNfc)) {
+    hasher.Text("marlin byte-level bpe 1");
+    hasher.Number(!spec.normalizer.empty());
+    hasher.Number(byte_level->ignore_merges);
+  } else {
+    hasher.Text("marlin tokenizer 1");
+    hasher.Number(byte_level != nullptr && byte_level->ignore_merges);
+    HashSteps(spec.normalizer, hasher);
+  }
+  HashSteps(spec.pre_tokenizer, hasher);
+}
+
 }  // namespace
 
 const std::vector<std::string>& TokenizerSpec::vocabulary() const {
@@ -75,6 +101,7 @@ Status CheckSpec(const TokenizerSpec& spec, const VocabularyIndex& index, std::s
 
 std::string HashOfSpec(const TokenizerSpec& spec) {
   TokenizerHasher hasher;
+  HashStepsBeforeModel(spec, hasher);
   std::visit([&](const auto& kind) { HashKind(kind, hasher); }, spec.kind);
   for (const AddedToken& token : spec.added) {
     hasher.Number(token.id);

@@ -13,15 +13,23 @@
 #include "base/result.h"
 #include "text/added_tokens.h"
 #include "text/byte_level_bpe.h"
+#include "text/character_bpe.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
+#include "text/pre_tokenizer.h"
+#include "text/unigram.h"
 #include "text/vocabulary.h"
 
 namespace marlin {
 
-using Tokenization = std::variant<ByteLevelBpe>;
+using Tokenization = std::variant<ByteLevelBpe, CharacterBpe, Unigram>;
 
 struct TokenizerSpec {
+  std::vector<NormalizerStep> normalizer;
+  std::vector<PreTokenizerStep> pre_tokenizer;
   Tokenization kind;
-  std::vector<AddedToken> added;  // ids inside the vocabulary, or following it without a gap
+  std::vector<DecoderStep> decoder;  // byte-level BPE needs none
+  std::vector<AddedToken> added;     // ids inside the vocabulary, or following it without a gap
 
   bool adds_bos = false;
   std::int32_t bos = -1;

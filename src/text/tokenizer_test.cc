@@ -182,7 +182,7 @@ TEST(Tokenizer, BrokenFilesNameTheOffender) {
 
 TEST(Tokenizer, OtherKindsAreNamedAndRefused) {
   const std::vector<std::pair<std::function<void(json&)>, std::string>> other = {
-      {[](json& t) { t["model"]["type"] = "Unigram"; }, "Unigram"},
+      {[](json& t) { t["model"]["type"] = "WordPiece"; }, "WordPiece"},
       {[](json& t) { t["model"]["dropout"] = 0.1; }, "dropout"},
       {[](json& t) {
          t["model"]["vocab"] = json::object();
@@ -193,18 +193,13 @@ TEST(Tokenizer, OtherKindsAreNamedAndRefused) {
       {[](json& t) { t["model"]["continuing_subword_prefix"] = "##"; }, "##"},
       {[](json& t) { t["model"]["end_of_word_suffix"] = "</w>"; }, "</w>"},
       {[](json& t) {
-         t["normalizer"] = {{"type", "Lowercase"}};
+         t["normalizer"] = {{"type", "BertNormalizer"}};
        },
-       "Lowercase"},
-      {[](json& t) { t["pre_tokenizer"] = nullptr; }, "pre-tokenizer"},
+       "BertNormalizer"},
       {[](json& t) {
-         t["pre_tokenizer"] = {{"type", "Metaspace"}};
+         t["pre_tokenizer"] = {{"type", "UnicodeScripts"}};
        },
-       "Metaspace"},
-      {[](json& t) {
-         t["pre_tokenizer"] = {{"type", "Digits"}, {"individual_digits", true}};
-       },
-       "ByteLevel"},
+       "UnicodeScripts"},
       {[](json& t) {
          t["post_processor"] = {{"type", "BertProcessing"}};
        },
@@ -384,7 +379,8 @@ TEST_F(TokenizerFiles, GgufBosPolicyOfTheFileWins) {
 
 TEST_F(TokenizerFiles, GgufRefusals) {
   for (const auto& [builder, code, words] : std::vector<std::tuple<GgufBuilder, ErrorCode, std::string>>{
-           {Gguf("llama"), ErrorCode::kUnsupported, "\"llama\""},
+           {Gguf("llama"), ErrorCode::kInput, "tokenizer.ggml.scores"},
+           {Gguf("bert"), ErrorCode::kUnsupported, "\"bert\""},
            {Gguf("gpt2", "brand-new"), ErrorCode::kUnsupported, "\"brand-new\""},
            {Gguf("gpt2", ""), ErrorCode::kUnsupported, "missing"},
            {GgufBuilder(), ErrorCode::kInput, "tokenizer.ggml.model"},

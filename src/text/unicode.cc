@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -12,6 +14,19 @@ namespace marlin {
 namespace {
 
 constexpr unsigned char kFirstThatMayCompose = 0xcc;  // lead byte of U+0300; text below U+0300 is already NFC
+
+// Punctuation of today that Unicode 8 did not have as such.
+constexpr std::array<std::pair<char32_t, char32_t>, 38> kPunctuationSinceUnicode8 = {
+    {{0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},     {0xc84, 0xc84},
+     {0x1b4e, 0x1b4f},   {0x1b7d, 0x1b7f},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},   {0x10d6e, 0x10d6e},
+     {0x10ead, 0x10ead}, {0x10f55, 0x10f59}, {0x10f86, 0x10f89}, {0x113d4, 0x113d8}, {0x1144b, 0x1144f},
+     {0x1145a, 0x1145b}, {0x1145d, 0x1145d}, {0x11660, 0x1166c}, {0x116b9, 0x116b9}, {0x1183b, 0x1183b},
+     {0x11944, 0x11946}, {0x119e2, 0x119e2}, {0x11a3f, 0x11a46}, {0x11a9a, 0x11a9c}, {0x11a9e, 0x11aa2},
+     {0x11b00, 0x11b09}, {0x11be1, 0x11be1}, {0x11c41, 0x11c45}, {0x11c70, 0x11c71}, {0x11ef7, 0x11ef8},
+     {0x11f43, 0x11f4f}, {0x11fff, 0x11fff}, {0x12ff1, 0x12ff2}, {0x16d6d, 0x16d6f}, {0x16e97, 0x16e9a},
+     {0x16fe2, 0x16fe2}, {0x1e5ff, 0x1e5ff}, {0x1e95e, 0x1e95f}}};
+// Punctuation of Unicode 8 that is a symbol today.
+constexpr std::array<char32_t, 2> kPunctuationOfUnicode8 = {0x166d, 0x111c9};
 
 const utf8proc_uint8_t* Bytes(std::string_view text) { return reinterpret_cast<const utf8proc_uint8_t*>(text.data()); }
 
@@ -32,23 +47,26 @@ void SortMarks(std::vector<utf8proc_int32_t>& code_points) {
   }
 }
 
-void AppendComposed(std::string_view text, std::string& out) {
-  constexpr utf8proc_ssize_t kMostParts = 32;  // the longest canonical decomposition has 4
+void AppendNormalized(std::string_view text, UnicodeForm form, std::string& out) {
+  constexpr utf8proc_ssize_t kMostParts = 32;  // the longest decomposition has 18
+  const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
+  const bool compose = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
+  const auto option = [](int bits) { return static_cast<utf8proc_option_t>(bits | UTF8PROC_STABLE); };
   std::vector<utf8proc_int32_t> code_points;
   for (std::size_t i = 0; i < text.size();) {
     const CodePoint next = CodePointAt(text, i);
     std::array<utf8proc_int32_t, kMostParts> parts;
     int boundary = 0;
-    const auto count =
-        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(next.value), parts.data(), kMostParts,
-                                static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE), &boundary);
-    MARLIN_CHECK(count >= 0 && count <= kMostParts, "a canonical decomposition has at most 4 code points");
+    const auto count = utf8proc_decompose_char(
+        static_cast<utf8proc_int32_t>(next.value), parts.data(), kMostParts,
+        option(compatible ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT : UTF8PROC_DECOMPOSE), &boundary);
+    MARLIN_CHECK(count >= 0 && count <= kMostParts, "a decomposition has at most 18 code points");
     code_points.insert(code_points.end(), parts.begin(), parts.begin() + count);
     i += next.bytes;
   }
   SortMarks(code_points);
-  const auto length = utf8proc_normalize_utf32(code_points.data(), static_cast<utf8proc_ssize_t>(code_points.size()),
-                                               static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  auto length = static_cast<utf8proc_ssize_t>(code_points.size());
+  if (compose) length = utf8proc_normalize_utf32(code_points.data(), length, option(UTF8PROC_COMPOSE));
   MARLIN_CHECK(length >= 0, "composition of valid code points cannot fail");
   for (utf8proc_ssize_t i = 0; i < length; ++i) {
     AppendUtf8(static_cast<char32_t>(code_points[static_cast<std::size_t>(i)]), out);
@@ -75,7 +93,7 @@ std::optional<std::size_t> FindInvalidUtf8(std::string_view text) {
 
 // ASCII never composes with the character before it, so each run of other characters, with the ASCII character it may
 // compose with in front, is normalized by itself.
-std::string NormalizeNfc(std::string_view text) {
+std::string NormalizeUnicode(std::string_view text, UnicodeForm form) {
   std::string out;
   out.reserve(text.size());
   std::size_t i = 0;
@@ -83,16 +101,16 @@ std::string NormalizeNfc(std::string_view text) {
     std::size_t run = i;
     while (run < text.size() && IsAscii(text[run])) ++run;
     std::size_t end = run;
-    bool composed = true;
+    bool stays = form == UnicodeForm::kNfc || end == text.size();
     for (; end < text.size() && !IsAscii(text[end]); ++end) {
-      if (static_cast<unsigned char>(text[end]) >= kFirstThatMayCompose) composed = false;
+      if (static_cast<unsigned char>(text[end]) >= kFirstThatMayCompose) stays = false;
     }
-    if (composed) {
+    if (stays) {
       out.append(text.substr(i, end - i));
     } else {
       const std::size_t base = run > i ? run - 1 : run;
       out.append(text.substr(i, base - i));
-      AppendComposed(text.substr(base, end - base), out);
+      AppendNormalized(text.substr(base, end - base), form, out);
     }
     i = end;
   }
@@ -122,6 +140,52 @@ CodePoint CodePointBefore(std::string_view text, std::size_t position) {
 bool IsWhiteSpace(char32_t c) {
   return (c >= 0x09 && c <= 0x0d) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+std::string LowerCase(std::string_view text) {
+  constexpr char32_t kCapitalIWithDot = 0x130;  // the only one whose lower case has two characters
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size();) {
+    const CodePoint next = CodePointAt(text, i);
+    if (next.value == kCapitalIWithDot) {
+      out += "i\u0307";
+    } else {
+      AppendUtf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(next.value))), out);
+    }
+    i += next.bytes;
+  }
+  return out;
+}
+
+void GraphemeEnds(std::string_view text, std::vector<std::size_t>& ends) {
+  utf8proc_int32_t state = 0;
+  utf8proc_int32_t previous = -1;
+  for (std::size_t i = 0; i < text.size();) {
+    const CodePoint next = CodePointAt(text, i);
+    const auto value = static_cast<utf8proc_int32_t>(next.value);
+    if (previous >= 0 && utf8proc_grapheme_break_stateful(previous, value, &state)) ends.push_back(i);
+    previous = value;
+    i += next.bytes;
+  }
+  if (!text.empty()) ends.push_back(text.size());
+}
+
+bool IsPunctuation(char32_t c) {
+  if (c < 0x80) return std::ispunct(static_cast<int>(c)) != 0;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_PC:
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO:
+      return std::ranges::none_of(kPunctuationSinceUnicode8,
+                                  [&](const auto& range) { return c >= range.first && c <= range.second; });
+    default:
+      return std::ranges::find(kPunctuationOfUnicode8, c) != kPunctuationOfUnicode8.end();
+  }
 }
 
 bool IsWordCharacter(char32_t c) {

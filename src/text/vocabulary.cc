@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cctype>
+
 namespace marlin {
 namespace {
 
@@ -11,6 +13,11 @@ constexpr std::size_t kMostIds = std::size_t{1} << 24;
 
 Error BrokenTokenizer(std::string_view where, std::string_view what) {
   return {ErrorCode::kInput, fmt::format("{}: {}", where, what)};
+}
+
+Error TooLongWord(std::size_t bytes, std::size_t longest_bytes) {
+  return {ErrorCode::kUnsupported,
+          fmt::format("a word of {} bytes; the longest supported has {}", bytes, longest_bytes)};
 }
 
 Result<VocabularyIndex> IndexVocabulary(const std::vector<std::string>& vocabulary, std::string_view where) {
@@ -51,6 +58,26 @@ Result<BpeMerge> ResolveMerge(const VocabularyIndex& index, std::string_view lef
     *id = found->second;
   }
   return merge;
+}
+
+std::array<std::int32_t, 256> ByteFallbackIds(const VocabularyIndex& index) {
+  std::array<std::int32_t, 256> ids{};
+  for (std::size_t byte = 0; byte < ids.size(); ++byte) {
+    const auto found = index.find(fmt::format("<0x{:02X}>", byte));
+    ids[byte] = found == index.end() ? -1 : found->second;
+  }
+  return ids;
+}
+
+std::optional<char> ByteOfFallback(std::string_view token) {
+  constexpr std::size_t kSize = 6;
+  if (token.size() != kSize || !token.starts_with("<0x") || !token.ends_with('>')) return std::nullopt;
+  unsigned value = 0;
+  for (const char c : token.substr(3, 2)) {
+    if (std::isxdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
+    value = value * 16 + static_cast<unsigned>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+  }
+  return static_cast<char>(value);
 }
 
 }  // namespace marlin

@@ -1,6 +1,7 @@
 // The vocabulary of a tokenizer and the merges that name its tokens, checked while they are read.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -18,6 +19,9 @@ namespace marlin {
 // kInput, for a tokenizer that contradicts itself; `where` names the file.
 Error BrokenTokenizer(std::string_view where, std::string_view what);
 
+// kUnsupported, for a word of more bytes than an encoder takes.
+Error TooLongWord(std::size_t bytes, std::size_t longest_bytes);
+
 // Spelling -> id.
 using VocabularyIndex = std::unordered_map<std::string_view, std::int32_t>;
 
@@ -30,5 +34,11 @@ std::optional<std::pair<std::string_view, std::string_view>> HalvesOfMerge(std::
 // Errors: kInput when a half or their concatenation is not in the vocabulary, naming rank and spelling.
 Result<BpeMerge> ResolveMerge(const VocabularyIndex& index, std::string_view left, std::string_view right,
                               std::size_t rank, std::string_view where);
+
+// The id of each byte's token "<0x41>"; -1 where the vocabulary has none.
+std::array<std::int32_t, 256> ByteFallbackIds(const VocabularyIndex& index);
+
+// The byte that "<0x41>" spells; nothing for another text.
+std::optional<char> ByteOfFallback(std::string_view token);
 
 }  // namespace marlin
