@@ -212,11 +212,11 @@ CASES = {
     ],
 }  # fmt: skip
 
-ATOMS = [*VARIABLES, "undefined_name", "1", "2", "0", "-1", "'a'", "'ab c'", "''", "[1, 2]", "['x', 1]", "(1, 'y')", "{}", "{'a': 1, 'b': [2]}", "none", "true", "false", "1.5", "range(3)", "dict.items()", "people[0]", "messages[-1]"]
+ATOMS = [*VARIABLES, "undefined_name", "1", "2", "0", "-1", "'a'", "'ab c'", "''", "[1, 2]", "['x', 1]", "(1, 'y')", "{}", "{'a': 1, 'b': [2]}", "none", "true", "false", "1.5", "range(3)", "dict.items()", "people[0]", "messages[-1]", "list[1:]", "text[::-1]", "names[:-1]", "word[1:]", "word[-2:9]"]
 SUFFIXES = [
     "|trim", "|length", "|upper", "|lower", "|title", "|capitalize", "|replace('a', 'bc')", "|tojson", "|tojson(indent=1)", "|default('d')", "|default('d', true)", "|first", "|last", "|items|list", "|dictsort", "|list", "|join('-')", "|string", "|int", "|float",
     "|abs", "|round", "|round(1)", "|safe", "|unique|list", "|sort", "|indent(2)", "|min", "|max", "|sum", "|reverse|list", "|map('string')|list", "|map(attribute='name')|list", "|select('defined')|list", "|selectattr('name')|list", "|reject('none')|list", "|map('length')|list",
-    ".strip()", ".split()", ".split('b')", ".upper()", ".items()", ".get('a')", ".keys()", ".name", ".b", "['a']", "[0]", "[-1]", "[1:]", "[::-1]", "[:-1]", "['content']", ".startswith('a')", ".find('b')", ".values()|list", ".title()", ".lower()", ".count(1)", ".index('x')",
+    ".strip()", ".split()", ".split('b')", ".upper()", ".items()", ".get('a')", ".keys()", ".name", ".b", "['a']", "[0]", "[-1]", "['content']", ".startswith('a')", ".find('b')", ".values()|list", ".title()", ".lower()", ".count(1)", ".index('x')",
     " is defined", " is string", " is number", " is mapping", " is iterable", " is sequence", " is none", " is odd", " is in [1, 'a']", " is eq 1", " is integer", " is true", " is boolean", " is divisibleby 2",
 ]  # fmt: skip
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or", "if yes else", "if no else", "is defined and", "+ 1 +"]

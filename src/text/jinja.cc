@@ -61,8 +61,8 @@ JinjaTemplate::~JinjaTemplate() = default;
 
 Result<JinjaTemplate> JinjaTemplate::Parse(std::string_view source, std::string_view where) {
   if (source.size() > kLongestTemplate_bytes) {
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: the template has {} bytes, more than {}", where, source.size(), kLongestTemplate_bytes)};
+    return Error{ErrorCode::kUnsupported, fmt::format("{}: the template has {} bytes, more than {}", where,
+                                                      source.size(), kLongestTemplate_bytes)};
   }
   if (const auto bad = FindInvalidUtf8(source)) {
     return Error{ErrorCode::kInput, fmt::format("{}: the template is not UTF-8 at byte {}", where, *bad)};

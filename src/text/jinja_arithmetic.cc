@@ -136,6 +136,7 @@ Value Arithmetic(Run& run, std::string_view op, const Value& a, const Value& b) 
   if (!run.Step()) return {};
   if (IsInteger(a) && IsInteger(b)) return OfIntegers(run, op, IntegerOf(a), IntegerOf(b));
   if (IsNumber(a) && IsNumber(b)) return OfFloats(run, op, NumberOf(a), NumberOf(b));
+  if (op == "%" && a.is(Kind::kText)) return run.Unsupported("the operator % of a text");
   for (const Value* value : {&a, &b}) {
     if (!value->is(Kind::kUndefined)) continue;
     const auto& message = std::get<Undefined>(value->data).message;
@@ -148,7 +149,6 @@ Value Arithmetic(Run& run, std::string_view op, const Value& a, const Value& b) 
   }
   if (op == "*" && IsSequence(a) && IsInteger(b)) return Repeated(run, a, IntegerOf(b));
   if (op == "*" && IsInteger(a) && IsSequence(b)) return Repeated(run, b, IntegerOf(a));
-  if (op == "%" && a.is(Kind::kText)) return run.Unsupported("the operator % of a text");
   return run.Wrong(fmt::format("{} {} {} has no meaning", TypeName(a), op, TypeName(b)));
 }
 

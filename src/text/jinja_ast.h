@@ -51,20 +51,20 @@ struct Expression {
 // What a value is assigned to: names, or one attribute of a namespace.
 struct Target {
   std::vector<std::string> names;
-  bool unpacks = false;  // into several names, from a list
+  bool unpacks = false;   // into several names, from a list
   std::string attribute;  // of the namespace names[0]; empty = none
 };
 
 enum class StatementKind {
-  kText,       // text
-  kPrint,      // expression
-  kIf,         // branches, otherwise
-  kFor,        // target in expression if condition: body, otherwise
-  kSet,        // target = expression
-  kSetBlock,   // target = body, through the filters of `expression`, where there are some
-  kFilter,     // body through the filters of `expression`
-  kMacro,      // name, parameters with defaults: body
-  kScope,      // body, with variables of its own
+  kText,      // text
+  kPrint,     // expression
+  kIf,        // branches, otherwise
+  kFor,       // target in expression if condition: body, otherwise
+  kSet,       // target = expression
+  kSetBlock,  // target = body, through the filters of `expression`, where there are some
+  kFilter,    // body through the filters of `expression`
+  kMacro,     // name, parameters with defaults: body
+  kScope,     // body, with variables of its own
   kBreak,
   kContinue
 };

@@ -134,8 +134,8 @@ class Evaluator {
     if (target.attribute.empty()) return Unpack(target, value, frame);
     const Value* const object = Find(target.names[0], frame);
     if (object == nullptr || !object->is(Kind::kNamespace)) {
-      run_.Wrong(fmt::format("{}.{} cannot be set: {} is no namespace", target.names[0], target.attribute,
-                             target.names[0]));
+      run_.Wrong(
+          fmt::format("{}.{} cannot be set: {} is no namespace", target.names[0], target.attribute, target.names[0]));
       return;
     }
     if (target.attribute.starts_with('_')) {
@@ -247,7 +247,8 @@ class Evaluator {
 
   Items GetAll(const Expression& e, std::size_t first, Frame& frame) {
     Items items;
-    for (std::size_t i = first; i < e.children.size() && !run_.failed(); ++i) items.push_back(Get(*e.children[i], frame));
+    for (std::size_t i = first; i < e.children.size() && !run_.failed(); ++i)
+      items.push_back(Get(*e.children[i], frame));
     run_.At(e.offset);
     return items;
   }

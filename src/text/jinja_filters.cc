@@ -24,9 +24,7 @@ constexpr std::array<std::string_view, 2> kRoundArguments = {"precision", "metho
 constexpr std::array<std::string_view, 3> kIndentArguments = {"width", "first", "blank"};
 
 // A value as a text; a text from `safe` stays one.
-Value Soft(Run& run, const Value& value) {
-  return value.is(Kind::kText) ? value : run.MakeText(TextOf(run, value));
-}
+Value Soft(Run& run, const Value& value) { return value.is(Kind::kText) ? value : run.MakeText(TextOf(run, value)); }
 
 Value Trim(Run& run, const Value& input, const Arguments& arguments) {
   Bound bound(run, arguments, "the filter trim", kCharsOnly, 0);
@@ -182,8 +180,8 @@ Value Absolute(Run& run, const Value& input, const Arguments& arguments) {
 // round(number, digits) of Python: to the nearest decimal, exact, and to even when there are two.
 double RoundedTo(double number, std::int64_t digits) {
   std::array<char, 400> buffer;
-  const auto written = std::to_chars(buffer.begin(), buffer.end(), number, std::chars_format::fixed,
-                                     static_cast<int>(digits));
+  const auto written =
+      std::to_chars(buffer.begin(), buffer.end(), number, std::chars_format::fixed, static_cast<int>(digits));
   double rounded = number;
   std::from_chars(buffer.begin(), written.ptr, rounded);
   return rounded;
@@ -216,7 +214,8 @@ Value Indent(Run& run, const Value& input, const Arguments& arguments) {
     if (width > 1000) return run.Unsupported("the filter indent with a width beyond 1000");
     indent.assign(static_cast<std::size_t>(std::max<std::int64_t>(width, 0)), ' ');
   }
-  if (!input.is(Kind::kText)) return run.Wrong(fmt::format("the filter indent wants a text, got a {}", TypeName(input)));
+  if (!input.is(Kind::kText))
+    return run.Wrong(fmt::format("the filter indent wants a text, got a {}", TypeName(input)));
   const std::string text = std::string(input.text()) + "\n";
   const auto lines = SplitLines(text);
   if (!run.Reserve(text.size() + lines.size() * (indent.size() + 1))) return {};

@@ -19,7 +19,8 @@ Value RangeFunction(Run& run, const Arguments& arguments) {
   const std::size_t count = arguments.positional.size();
   if (count < 1 || count > 3 || !arguments.named.empty()) return run.Wrong("the function range takes 1 to 3 integers");
   for (const Value& value : arguments.positional) {
-    if (!IsInteger(value)) return run.Wrong(fmt::format("the function range wants integers, got a {}", TypeName(value)));
+    if (!IsInteger(value))
+      return run.Wrong(fmt::format("the function range wants integers, got a {}", TypeName(value)));
   }
   const std::int64_t begin = count > 1 ? IntegerOf(arguments.positional[0]) : 0;
   const std::int64_t end = IntegerOf(arguments.positional[count > 1 ? 1 : 0]);
@@ -92,7 +93,8 @@ Value TimeFunction(Run& run, const Arguments& arguments) {
     const bool unpadded = at + 1 < format.size() && format[at + 1] == '-';
     at += unpadded ? 2 : 1;
     if (at >= format.size() || (unpadded ? kUnpadded : kDirectives).find(format[at]) == std::string_view::npos) {
-      return run.Unsupported("a directive of strftime_now other than %a %A %b %B %d %H %I %j %m %M %p %S %U %w %W %y %Y %%");
+      return run.Unsupported(
+          "a directive of strftime_now other than %a %A %b %B %d %H %I %j %m %M %p %S %U %w %W %y %Y %%");
     }
     std::array<char, 64> buffer;
     const std::array<char, 3> directive = {'%', format[at], '\0'};
@@ -109,11 +111,10 @@ Value Missing(Run& run, const Arguments&) {
   return run.Unsupported(fmt::format("the function {} is not supported", kNames[function]));
 }
 
-constexpr std::array kFunctions = {
-    Function{"range", RangeFunction},      Function{"dict", DictFunction},
-    Function{"namespace", NamespaceFunction}, Function{"raise_exception", RaiseFunction},
-    Function{"strftime_now", TimeFunction},   Function{"cycler", Missing<0>},
-    Function{"joiner", Missing<1>},           Function{"lipsum", Missing<2>}};
+constexpr std::array kFunctions = {Function{"range", RangeFunction},         Function{"dict", DictFunction},
+                                   Function{"namespace", NamespaceFunction}, Function{"raise_exception", RaiseFunction},
+                                   Function{"strftime_now", TimeFunction},   Function{"cycler", Missing<0>},
+                                   Function{"joiner", Missing<1>},           Function{"lipsum", Missing<2>}};
 
 }  // namespace
 

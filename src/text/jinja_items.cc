@@ -14,21 +14,22 @@ namespace {
 
 // The names of Python's methods: an attribute of one of these names is never an item.
 constexpr std::array<std::string_view, 47> kTextNames = {
-    "capitalize", "casefold",     "center",       "count",      "encode",     "endswith",  "expandtabs", "find",
-    "format",     "format_map",   "index",        "isalnum",    "isalpha",    "isascii",   "isdecimal",  "isdigit",
-    "isidentifier", "islower",    "isnumeric",    "isprintable", "isspace",   "istitle",   "isupper",    "join",
-    "ljust",      "lower",        "lstrip",       "maketrans",  "partition",  "removeprefix", "removesuffix", "replace",
-    "rfind",      "rindex",       "rjust",        "rpartition", "rsplit",     "rstrip",    "split",      "splitlines",
-    "startswith", "strip",        "swapcase",     "title",      "translate",  "upper",     "zfill"};
+    "capitalize",   "casefold",   "center",    "count",       "encode",    "endswith",     "expandtabs",   "find",
+    "format",       "format_map", "index",     "isalnum",     "isalpha",   "isascii",      "isdecimal",    "isdigit",
+    "isidentifier", "islower",    "isnumeric", "isprintable", "isspace",   "istitle",      "isupper",      "join",
+    "ljust",        "lower",      "lstrip",    "maketrans",   "partition", "removeprefix", "removesuffix", "replace",
+    "rfind",        "rindex",     "rjust",     "rpartition",  "rsplit",    "rstrip",       "split",        "splitlines",
+    "startswith",   "strip",      "swapcase",  "title",       "translate", "upper",        "zfill"};
 constexpr std::array<std::string_view, 11> kDictNames = {"clear", "copy",    "fromkeys",   "get",    "items", "keys",
                                                          "pop",   "popitem", "setdefault", "update", "values"};
-constexpr std::array<std::string_view, 11> kListNames = {"append", "clear",  "copy", "count",   "extend", "index",
-                                                         "insert", "pop",    "remove", "reverse", "sort"};
-constexpr std::array<std::string_view, 7> kTupleNames = {"count", "index", "start", "stop", "step", "isdisjoint", "mapping"};
+constexpr std::array<std::string_view, 11> kListNames = {"append", "clear", "copy",   "count",   "extend", "index",
+                                                         "insert", "pop",   "remove", "reverse", "sort"};
+constexpr std::array<std::string_view, 7> kTupleNames = {"count", "index",      "start",  "stop",
+                                                         "step",  "isdisjoint", "mapping"};
 constexpr std::array<std::string_view, 13> kNumberNames = {
-    "as_integer_ratio", "bit_count", "bit_length", "conjugate",  "denominator", "from_bytes", "fromhex",
-    "hex",              "imag",      "is_integer", "numerator", "real",        "to_bytes"};
-constexpr std::array<std::string_view, 7> kMacroNames = {"name",         "arguments", "catch_kwargs", "catch_varargs",
+    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "fromhex", "hex", "imag",
+    "is_integer",       "numerator", "real",       "to_bytes"};
+constexpr std::array<std::string_view, 7> kMacroNames = {"name",   "arguments",       "catch_kwargs", "catch_varargs",
                                                          "caller", "explicit_caller", "mro"};
 
 std::span<const std::string_view> NamesOf(const Value& object) {

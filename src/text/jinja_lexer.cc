@@ -57,8 +57,8 @@ class Unescaper {
       }
       return Digits(digits, 8, c);
     } else if (c == 'N' || static_cast<unsigned char>(c) >= 0x80) {
-      return Error{ErrorCode::kUnsupported, c == 'N' ? "the escape \\N in a string"
-                                                     : "a backslash before a character beyond ASCII in a string"};
+      return Error{ErrorCode::kUnsupported,
+                   c == 'N' ? "the escape \\N in a string" : "a backslash before a character beyond ASCII in a string"};
     } else if (c != '\n') {
       out_ += '\\';
       out_ += c;
@@ -220,7 +220,8 @@ class Lexer {
   void Raw(std::size_t tag) {
     const std::size_t begin = at_;
     const bool starts_line = source_[begin - 1] == '\n';
-    for (std::size_t end = source_.find("{%", begin); end != std::string_view::npos; end = source_.find("{%", end + 1)) {
+    for (std::size_t end = source_.find("{%", begin); end != std::string_view::npos;
+         end = source_.find("{%", end + 1)) {
       at_ = end + 2;
       const char sign = Sign();
       SkipSpace();

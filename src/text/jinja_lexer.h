@@ -12,7 +12,19 @@
 
 namespace marlin::jinja {
 
-enum class TokenKind { kText, kPrintBegin, kPrintEnd, kTagBegin, kTagEnd, kName, kString, kInteger, kFloat, kOperator, kEnd };
+enum class TokenKind {
+  kText,
+  kPrintBegin,
+  kPrintEnd,
+  kTagBegin,
+  kTagEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd
+};
 
 struct Token {
   TokenKind kind = TokenKind::kEnd;

@@ -24,8 +24,8 @@ Value AttributePath(Run& run, Value item, const Value& path) {
   if (!path.is(Kind::kText)) return ItemOf(run, item, path);
   for (const std::string_view part : Split(path.text(), ".", -1)) {
     if (run.failed()) return {};
-    const bool number = !part.empty() && part.size() < 10 &&
-                        std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
+    const bool number =
+        !part.empty() && part.size() < 10 && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
     item = ItemOf(run, item, number ? Value::Int(std::stol(std::string(part))) : run.MakeText(part));
   }
   return item;
@@ -50,6 +50,7 @@ Items SortedBy(Run& run, const Items& items, const std::optional<Value>& attribu
     keyed.emplace_back(KeyOf(run, item, attribute, case_sensitive), &item);
   }
   std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    if (a.first.is(Kind::kUndefined) && b.first.is(Kind::kUndefined)) return false;  // Python finds them equal first
     return reverse ? Less(run, b.first, a.first) : Less(run, a.first, b.first);
   });
   Items sorted;
@@ -109,11 +110,13 @@ Value DictSort(Run& run, const Value& input, const Arguments& arguments) {
     const auto& message = std::get<Undefined>(input.data).message;
     return run.Wrong(message ? *message : "the value is undefined");
   }
-  if (!input.is(Kind::kDict)) return run.Wrong(fmt::format("the filter dictsort wants a dict, got a {}", TypeName(input)));
+  if (!input.is(Kind::kDict))
+    return run.Wrong(fmt::format("the filter dictsort wants a dict, got a {}", TypeName(input)));
   Items pairs;
   for (const auto& [key, value] : input.dict().entries) pairs.push_back(run.MakeList({key, value}, ListKind::kTuple));
   if (run.failed()) return {};
-  return run.MakeList(SortedBy(run, pairs, Value::Int(by == "key" ? 0 : 1), bound.Flag(0, false), bound.Flag(2, false)));
+  return run.MakeList(
+      SortedBy(run, pairs, Value::Int(by == "key" ? 0 : 1), bound.Flag(0, false), bound.Flag(2, false)));
 }
 
 Value ToList(Run& run, const Value& input, const Arguments& arguments) {
@@ -128,7 +131,8 @@ Value Map(Run& run, const Value& input, const Arguments& arguments) {
                     by_attribute ? 1 : 0);
   Arguments rest = arguments;
   if (!by_attribute) rest.positional.erase(rest.positional.begin());
-  if (!by_attribute && !arguments.positional[0].is(Kind::kText)) return run.Wrong("the filter map wants a filter's name");
+  if (!by_attribute && !arguments.positional[0].is(Kind::kText))
+    return run.Wrong("the filter map wants a filter's name");
   if (run.failed()) return {};
   if (!IsTrue(input)) return run.MakeIterator({});
   const auto list = IterateOver(run, input);
@@ -178,6 +182,7 @@ Value Unique(Run& run, const Value& input, const Arguments& arguments) {
   Items unique, seen;
   for (std::size_t i = 0; list && i < list->items.size() && !run.failed(); ++i) {
     Value key = KeyOf(run, list->items[i], Given(bound, 1), bound.Flag(0, false));
+    if (!CheckHashable(run, key, "an item of the filter unique")) return {};
     if (std::ranges::any_of(seen, [&](const Value& other) { return Equals(run, other, key); })) continue;
     unique.push_back(list->items[i]);
     seen.push_back(std::move(key));

@@ -113,7 +113,8 @@ Value FindMethod(Run& run, const Value& self, std::string_view what, const Argum
   if (bound.has(1) || bound.has(2)) return run.Unsupported(fmt::format("{} with a start or an end", what));
   const std::string_view piece = bound.TextOr(0, "");
   if (run.failed() || !run.StepSearch(self.text(), piece)) return {};
-  const std::size_t at = what.find("rfind") != std::string_view::npos ? self.text().rfind(piece) : self.text().find(piece);
+  const std::size_t at =
+      what.find("rfind") != std::string_view::npos ? self.text().rfind(piece) : self.text().find(piece);
   if (at == std::string_view::npos) return Value::Int(-1);
   return Value::Int(static_cast<std::int64_t>(CountCodePoints(self.text().substr(0, at))));
 }
@@ -256,14 +257,15 @@ constexpr std::array kTextMethods = {MethodRow{"strip", StripMethod<Side::kBoth>
                                      MethodRow{"removeprefix", RemoveMethod<true>},
                                      MethodRow{"removesuffix", RemoveMethod<false>},
                                      MethodRow{"format", FormatMethod}};
-constexpr std::array kDictMethods = {
-    MethodRow{"items", ViewMethod<ListKind::kItems>}, MethodRow{"keys", ViewMethod<ListKind::kKeys>},
-    MethodRow{"values", ViewMethod<ListKind::kValues>}, MethodRow{"get", GetMethod}};
+constexpr std::array kDictMethods = {MethodRow{"items", ViewMethod<ListKind::kItems>},
+                                     MethodRow{"keys", ViewMethod<ListKind::kKeys>},
+                                     MethodRow{"values", ViewMethod<ListKind::kValues>}, MethodRow{"get", GetMethod}};
 constexpr std::array kListMethods = {MethodRow{"index", SearchMethod<false>}, MethodRow{"count", SearchMethod<true>}};
 
 // Methods that change their object.
-constexpr std::array<std::string_view, 12> kChanging = {"append", "clear",   "extend", "insert",     "pop",    "popitem",
-                                                        "remove", "reverse", "sort",   "setdefault", "update", "add"};
+constexpr std::array<std::string_view, 12> kChanging = {"append", "clear",      "extend", "insert",
+                                                        "pop",    "popitem",    "remove", "reverse",
+                                                        "sort",   "setdefault", "update", "add"};
 
 std::span<const MethodRow> MethodsOf(const Value& self) {
   if (self.is(Kind::kText)) return kTextMethods;

@@ -99,19 +99,6 @@ bool DictsEqual(Run& run, const Dict& a, const Dict& b) {
   return true;
 }
 
-bool CheckHashable(Run& run, const Value& key) {
-  const bool list = key.is(Kind::kList) && key.list().kind != ListKind::kTuple && key.list().kind != ListKind::kRange;
-  if (list || key.is(Kind::kDict)) {
-    run.Wrong(fmt::format("a {} as the key of a dict", TypeName(key)));
-    return false;
-  }
-  if (key.is(Kind::kUndefined)) {
-    run.Unsupported("an undefined value as the key of a dict");
-    return false;
-  }
-  return true;
-}
-
 bool Contains(Run& run, const Value& container, const Value& item) {
   if (container.is(Kind::kText)) {
     if (!item.is(Kind::kText)) {
@@ -139,6 +126,18 @@ std::string TextOf(Run& run, const Value& value) {
   if (value.is(Kind::kText)) return std::string(value.text());
   if (value.is(Kind::kUndefined)) return {};
   return ReprOf(run, value);
+}
+
+bool CheckHashable(Run& run, const Value& key, std::string_view what) {
+  if (!run.Step()) return false;
+  if (key.is(Kind::kList) && key.list().kind == ListKind::kTuple) {
+    return std::ranges::all_of(key.list().items, [&](const Value& item) { return CheckHashable(run, item, what); });
+  }
+  if (key.is(Kind::kDict) || (key.is(Kind::kList) && key.list().kind != ListKind::kRange)) {
+    run.Wrong(fmt::format("a {} as {}", TypeName(key), what));
+    return false;
+  }
+  return true;
 }
 
 bool Equals(Run& run, const Value& a, const Value& b) {
@@ -188,6 +187,10 @@ bool Less(Run& run, const Value& a, const Value& b) {
     run.Wrong(message ? *message : "an undefined value in a comparison");
     return false;
   }
+  if (lists && a.list().is_view()) {
+    run.Unsupported("a comparison of keys, values or items of a dict; make them a list first");
+    return false;
+  }
   run.Wrong(fmt::format("a {} and a {} have no order", TypeName(a), TypeName(b)));
   return false;
 }
@@ -218,7 +221,7 @@ std::shared_ptr<const List> IterateOver(Run& run, const Value& value) {
       break;
     case Kind::kText:
       for (const std::string_view point : CodePointsOf(value.text())) {
-        items.push_back(run.MakeText(point, value.is_markup()));
+        items.push_back(run.MakeText(point));
         if (run.failed()) return nullptr;
       }
       break;
@@ -261,7 +264,7 @@ std::size_t LengthOf(Run& run, const Value& value) {
 }
 
 const Value* FindKey(Run& run, const Dict& dict, const Value& key) {
-  if (!CheckHashable(run, key) || !run.Step(1 + dict.entries.size() / 16)) return nullptr;
+  if (!CheckHashable(run, key, "the key of a dict") || !run.Step(1 + dict.entries.size() / 16)) return nullptr;
   if (key.is(Kind::kText)) return dict.Find(key.text());
   for (const auto& [name, value] : dict.entries) {
     if (Equals(run, name, key)) return &value;
@@ -270,7 +273,7 @@ const Value* FindKey(Run& run, const Dict& dict, const Value& key) {
 }
 
 void SetKey(Run& run, std::vector<std::pair<Value, Value>>& entries, const Value& key, const Value& value) {
-  if (!CheckHashable(run, key)) return;
+  if (!CheckHashable(run, key, "the key of a dict")) return;
   const auto found = std::ranges::find_if(entries, [&](const auto& entry) { return Equals(run, entry.first, key); });
   if (found != entries.end()) {
     found->second = value;

@@ -29,6 +29,8 @@ Value Negate(Run& run, const Value& value);
 std::shared_ptr<const List> IterateOver(Run& run, const Value& value);
 // len(value)
 std::size_t LengthOf(Run& run, const Value& value);
+// Whether Python could hash the key: no list, no dict, no tuple that holds one.
+bool CheckHashable(Run& run, const Value& key, std::string_view what);
 const Value* FindKey(Run& run, const Dict& dict, const Value& key);
 // Adds an entry, or replaces that of the same key.
 void SetKey(Run& run, std::vector<std::pair<Value, Value>>& entries, const Value& key, const Value& value);

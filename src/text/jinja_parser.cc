@@ -16,8 +16,9 @@ namespace marlin::jinja {
 namespace {
 
 // Tags of Jinja and of its extensions that this program does not know.
-constexpr std::array<std::string_view, 13> kOtherTags = {"call",   "include", "import", "from", "extends",    "block", "with",
-                                                         "autoescape", "do", "trans", "debug", "pluralize", "print"};
+constexpr std::array<std::string_view, 13> kOtherTags = {"call",  "include",   "import",     "from", "extends",
+                                                         "block", "with",      "autoescape", "do",   "trans",
+                                                         "debug", "pluralize", "print"};
 constexpr std::array<std::string_view, 6> kComparisons = {"==", "!=", "<", "<=", ">", ">="};
 
 // Recursive descent; each function parses one construct from the current token on. After an error it gives what it
@@ -156,8 +157,12 @@ class Parser {
     return value;
   }
 
-  ExpressionPtr Or() { return Joined("or", ExpressionKind::kOr, [this] { return And(); }); }
-  ExpressionPtr And() { return Joined("and", ExpressionKind::kAnd, [this] { return Not(); }); }
+  ExpressionPtr Or() {
+    return Joined("or", ExpressionKind::kOr, [this] { return And(); });
+  }
+  ExpressionPtr And() {
+    return Joined("and", ExpressionKind::kAnd, [this] { return Not(); });
+  }
 
   template <class Operand>
   ExpressionPtr Joined(std::string_view word, ExpressionKind kind, Operand operand) {
@@ -206,7 +211,8 @@ class Parser {
   template <class Operand>
   ExpressionPtr Binary(std::initializer_list<std::string_view> operators, Operand operand) {
     ExpressionPtr left = operand();
-    while (!error_ && Now().kind == TokenKind::kOperator && std::ranges::find(operators, Now().text) != operators.end()) {
+    while (!error_ && Now().kind == TokenKind::kOperator &&
+           std::ranges::find(operators, Now().text) != operators.end()) {
       const Token& op = Now();
       Advance();
       ExpressionPtr right = operand();
@@ -215,9 +221,25 @@ class Parser {
     return left;
   }
 
-  ExpressionPtr Sum() { return Binary({"+", "-"}, [this] { return Concat(); }); }
-  ExpressionPtr Product() { return Binary({"*", "/", "//", "%"}, [this] { return Power(); }); }
-  ExpressionPtr Power() { return Binary({"**"}, [this] { return Unary(true); }); }
+  ExpressionPtr Sum() {
+    return Binary({"+", "-"}, [this] { return Concat(); });
+  }
+  ExpressionPtr Product() {
+    return Binary({"*", "/", "//", "%"}, [this] { return Power(); });
+  }
+  ExpressionPtr Power() {
+    ExpressionPtr power = Binary({"**"}, [this] { return Unary(true); });
+    // Jinja reads -2 ** x as -(2 ** x), but -2 ** 2 as (-2) ** 2.
+    if (power && power->kind == ExpressionKind::kBinary && power->name == "**") {
+      const ExpressionPtr& base = power->children[0];
+      const bool negative = base && base->kind == ExpressionKind::kMinus && base->children[0] &&
+                            base->children[0]->kind == ExpressionKind::kConstant;
+      if (negative && power->children[1] && power->children[1]->kind != ExpressionKind::kConstant) {
+        Fail("a negative number to a power that is not a number", ErrorCode::kUnsupported);
+      }
+    }
+    return power;
+  }
 
   ExpressionPtr Concat() {
     ExpressionPtr left = Product();
@@ -503,13 +525,13 @@ class Parser {
     }
     using TagParser = void (Parser::*)(Statement&);
     constexpr std::array<std::pair<std::string_view, TagParser>, 8> kTags = {{{"if", &Parser::If},
-                                                                           {"for", &Parser::For},
-                                                                           {"set", &Parser::Set},
-                                                                           {"macro", &Parser::MacroTag},
-                                                                           {"filter", &Parser::FilterTag},
-                                                                           {"generation", &Parser::Generation},
-                                                                           {"break", &Parser::LoopControl},
-                                                                           {"continue", &Parser::LoopControl}}};
+                                                                              {"for", &Parser::For},
+                                                                              {"set", &Parser::Set},
+                                                                              {"macro", &Parser::MacroTag},
+                                                                              {"filter", &Parser::FilterTag},
+                                                                              {"generation", &Parser::Generation},
+                                                                              {"break", &Parser::LoopControl},
+                                                                              {"continue", &Parser::LoopControl}}};
     const auto found = std::ranges::find(kTags, token.text, &std::pair<std::string_view, TagParser>::first);
     if (found == kTags.end()) {
       const bool known = std::ranges::find(kOtherTags, token.text) != kOtherTags.end();

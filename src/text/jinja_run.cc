@@ -9,7 +9,7 @@
 namespace marlin::jinja {
 namespace {
 
-constexpr int kDeepestValue = 100;       // lists and dicts in each other
+constexpr int kDeepestValue = 100;          // lists and dicts in each other
 constexpr std::size_t kObject_bytes = 128;  // about what a value on the heap takes beside its content
 
 }  // namespace
@@ -56,8 +56,8 @@ bool Run::Reserve(std::size_t bytes) {
   if (failed()) return false;
   bytes_ += bytes + kObject_bytes;
   if (bytes <= limits_.most_bytes && bytes_ <= limits_.most_bytes) return Step(1 + bytes / 1024);
-  Unsupported(fmt::format("the values of the template take more than {} bytes, this program's limit",
-                          limits_.most_bytes));
+  Unsupported(
+      fmt::format("the values of the template take more than {} bytes, this program's limit", limits_.most_bytes));
   return false;
 }
 
@@ -65,8 +65,8 @@ bool Run::Enter() {
   ++depth_;  // the caller leaves in any case
   if (!Step()) return false;
   if (depth_ <= limits_.deepest) return true;
-  Unsupported(fmt::format("more than {} expressions, macros or values in each other, this program's limit",
-                          limits_.deepest));
+  Unsupported(
+      fmt::format("more than {} expressions, macros or values in each other, this program's limit", limits_.deepest));
   return false;
 }
 

@@ -42,8 +42,8 @@ struct Macro {
 struct Loop {
   std::size_t index0 = 0;
   Value previous;
-  std::deque<Value> ahead;             // fetched, but not yet the loop's turn
-  std::function<bool(Value&)> fetch;   // the next item; false = there is none. Empty when the loop is over
+  std::deque<Value> ahead;            // fetched, but not yet the loop's turn
+  std::function<bool(Value&)> fetch;  // the next item; false = there is none. Empty when the loop is over
 
   bool HasNext() { return !ahead.empty() || Fetch(); }
   std::size_t Length() {

@@ -52,10 +52,12 @@ struct ComparingTest {
 };
 
 constexpr std::array kComparingTests = {
-    ComparingTest{"eq", "=="}, ComparingTest{"equalto", "=="},    ComparingTest{"==", "=="}, ComparingTest{"ne", "!="},
-    ComparingTest{"!=", "!="}, ComparingTest{"lt", "<"},          ComparingTest{"<", "<"},   ComparingTest{"lessthan", "<"},
-    ComparingTest{"le", "<="}, ComparingTest{"<=", "<="},         ComparingTest{"gt", ">"},  ComparingTest{">", ">"},
-    ComparingTest{"ge", ">="}, ComparingTest{"greaterthan", ">"}, ComparingTest{">=", ">="}, ComparingTest{"in", "in"}};
+    ComparingTest{"eq", "=="}, ComparingTest{"equalto", "=="},    ComparingTest{"==", "=="},
+    ComparingTest{"ne", "!="}, ComparingTest{"!=", "!="},         ComparingTest{"lt", "<"},
+    ComparingTest{"<", "<"},   ComparingTest{"lessthan", "<"},    ComparingTest{"le", "<="},
+    ComparingTest{"<=", "<="}, ComparingTest{"gt", ">"},          ComparingTest{">", ">"},
+    ComparingTest{"ge", ">="}, ComparingTest{"greaterthan", ">"}, ComparingTest{">=", ">="},
+    ComparingTest{"in", "in"}};
 
 bool IsDivisible(Run& run, const Value& value, const Value& by, std::int64_t remainder) {
   return Equals(run, Arithmetic(run, "%", value, by), Value::Int(remainder)) && !run.failed();
