@@ -1,4 +1,4 @@
-// generate: greedy decoding, enough to see that a model works and how much memory it needs.
+// generate: continues a text or answers a message, token by token.
 
 #include <fmt/format.h>
 
@@ -6,17 +6,20 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <iterator>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cli/memory.h"
 #include "cli/model_names.h"
 #include "cli/model_options.h"
+#include "cli/prompt.h"
+#include "cli/sampling_options.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
 #include "model/model.h"
 #include "text/end_tokens.h"
+#include "text/generated_text.h"
 #include "text/tokenizer.h"
 
 namespace marlin {
@@ -24,10 +27,13 @@ namespace {
 
 struct GenerateArguments {
   std::string model;
-  std::string prompt;
+  PromptOptions prompt;
+  SamplingArguments sampling;
+  std::vector<std::string> stops;
   std::vector<std::string> accept_unknown;
   std::size_t max_tokens = 64;
   bool verify = false;
+  bool print_prompt = false;
   BackendOptions backend;
 };
 
@@ -35,6 +41,7 @@ struct Generation {
   std::vector<std::int32_t> tokens;
   std::size_t steps = 0;    // tokens that were fed back
   double step_seconds = 0;  // of all steps
+  const char* stopped_by = "max tokens";
 
   // The first token comes from the prompt: it takes no step.
   std::optional<double> tokens_per_second() const {
@@ -42,24 +49,36 @@ struct Generation {
   }
 };
 
-// Picks the most likely token on the model's device.
-class Greedy {
+// Chooses the token after a position: the most likely one on the model's device, or one that is drawn.
+class Chooser {
  public:
-  static Result<Greedy> Create(const Model& model) {
-    Greedy greedy(model);
-    const auto allocated = model.backend->AllocateAll(
-        {{&greedy.logits_, model.description.vocab_size}, {&greedy.value_, 1}, {&greedy.token_, 1, ElementType::kI32}});
+  static Result<Chooser> Create(const Model& model, const SamplingOptions& sampling) {
+    Chooser chooser(model, sampling);
+    const auto allocated = model.backend->AllocateAll({{&chooser.logits_, model.description.vocab_size},
+                                                       {&chooser.value_, 1},
+                                                       {&chooser.token_, 1, ElementType::kI32}});
     if (!allocated) return allocated.error();
-    return greedy;
+    return chooser;
   }
 
   // The token after the last of the hidden states. Errors: kNumerical, those of the device.
-  Result<std::int32_t> Next(const DeviceTensor& hidden) const {
-    Backend& backend = *model_->backend;
+  Result<std::int32_t> Next(const DeviceTensor& hidden) {
     const DeviceTensor logits = View(logits_, 1, model_->description.vocab_size);
+    model_->Logits(hidden.Rows(hidden.rows - 1, 1), logits);
+    if (!draws_) return MostLikely(logits);
+    host_logits_.resize(model_->description.vocab_size);
+    if (auto status = model_->backend->Read(logits, std::span(host_logits_)); !status) return status.error();
+    return sampler_.Next(host_logits_);
+  }
+
+ private:
+  Chooser(const Model& model, const SamplingOptions& sampling)
+      : model_(&model), draws_(sampling.temperature > 0), sampler_(sampling) {}
+
+  Result<std::int32_t> MostLikely(const DeviceTensor& logits) const {
+    Backend& backend = *model_->backend;
     const DeviceTensor value = View(value_, 1, 1);
     const DeviceTensor token = View(token_, 1, 1, ElementType::kI32);
-    model_->Logits(hidden.Rows(hidden.rows - 1, 1), logits);
     backend.TopK(logits, value, token);
     float largest = 0;
     std::int32_t best = 0;
@@ -69,47 +88,67 @@ class Greedy {
     return best;
   }
 
- private:
-  explicit Greedy(const Model& model) : model_(&model) {}
   const Model* model_;
+  bool draws_;
+  Sampler sampler_;
+  std::vector<float> host_logits_;
   std::unique_ptr<Buffer> logits_, value_, token_;
 };
 
-Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const GenerateArguments& options,
-                                               const Description& description) {
-  auto ids = tokenizer.Encode(options.prompt, true);
+// A chat template writes BOS itself where the model wants one; a text that begins with it gets no second.
+Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const std::string& prompt, bool chat) {
+  auto ids = tokenizer.Encode(prompt, true);
   if (!ids) return ids.error();
-  if (tokenizer.adds_bos()) ids->insert(ids->begin(), tokenizer.bos());
+  const bool has_bos = !ids->empty() && ids->front() == tokenizer.bos();
+  if (tokenizer.adds_bos() && !chat && !has_bos) ids->insert(ids->begin(), tokenizer.bos());
   if (ids->empty()) return Error{ErrorCode::kUsage, "the prompt is empty; give some text with --prompt"};
-  if (ids->size() + options.max_tokens > description.max_context) {
+  return ids;
+}
+
+Status CheckPrompt(std::span<const std::int32_t> ids, std::size_t max_tokens, const Description& description) {
+  if (ids.size() + max_tokens > description.max_context) {
     return Error{ErrorCode::kUsage, fmt::format("{} prompt tokens and {} new ones exceed the model's context of {}",
-                                                ids->size(), options.max_tokens, description.max_context)};
+                                                ids.size(), max_tokens, description.max_context)};
   }
-  for (const std::int32_t id : *ids) {
+  for (const std::int32_t id : ids) {
     if (static_cast<std::size_t>(id) >= description.vocab_size) {
       return Error{ErrorCode::kInput, fmt::format("the tokenizer gave token {}, the model's vocabulary has {}: they do "
                                                   "not belong together",
                                                   id, description.vocab_size)};
     }
   }
-  return ids;
+  return {};
 }
 
-// ends: tokens that end the text.
-Result<Generation> Generate(const Model& model, std::span<const std::int32_t> prompt, std::size_t max_tokens,
-                            std::span<const std::int32_t> ends, const std::function<void(std::int32_t)>& on_token) {
+// What a generation depends on, beside the model.
+struct Request {
+  std::vector<std::int32_t> prompt, ends;  // ends: tokens that end the text
+  std::size_t max_tokens = 0;
+  SamplingOptions sampling;
+};
+
+// on_token: false = the text has ended.
+Result<Generation> Generate(const Model& model, const Request& request,
+                            const std::function<bool(std::int32_t)>& on_token) {
   Generation out;
-  auto session = Session::Create(model, prompt.size() + max_tokens, prompt.size());
+  auto session = Session::Create(model, request.prompt.size() + request.max_tokens, request.prompt.size());
   if (!session) return session.error();
-  const auto greedy = Greedy::Create(model);
-  if (!greedy) return greedy.error();
-  auto token = greedy->Next(session->Forward(prompt));
-  while (token.ok() && !Interrupted() && std::ranges::find(ends, *token) == ends.end()) {
+  auto chooser = Chooser::Create(model, request.sampling);
+  if (!chooser) return chooser.error();
+  auto token = chooser->Next(session->Forward(request.prompt));
+  while (token.ok() && !Interrupted()) {
+    if (std::ranges::find(request.ends, *token) != request.ends.end()) {
+      out.stopped_by = "end token";
+      break;
+    }
     out.tokens.push_back(*token);
-    on_token(*token);
-    if (out.tokens.size() == max_tokens) break;
+    if (!on_token(*token)) {
+      out.stopped_by = "stop string";
+      break;
+    }
+    if (out.tokens.size() == request.max_tokens) break;
     const auto start = std::chrono::steady_clock::now();
-    token = greedy->Next(session->Forward({&out.tokens.back(), 1}));
+    token = chooser->Next(session->Forward({&out.tokens.back(), 1}));
     out.step_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++out.steps;
   }
@@ -119,47 +158,92 @@ Result<Generation> Generate(const Model& model, std::span<const std::int32_t> pr
 
 struct Generator {
   LoadedModel loaded;
-  std::vector<std::int32_t> ends;
+  Request request;
+  std::string prompt;
 };
 
 // The model's files are unmapped before this returns.
-Result<Generator> LoadGenerator(const GenerateArguments& options, Backend& backend, Console& console) {
+Result<Generator> LoadGenerator(const GenerateArguments& options, const SamplingOptions& sampling, Backend& backend,
+                                Console& console) {
   const auto opened = OpenVerified(options.model, options.accept_unknown, options.verify, console);
   if (!opened) return opened.error();
+  auto prompt = PromptOf(options.prompt, opened->checkpoint);
+  if (!prompt) return prompt.error();
   auto loaded = LoadOpened(*opened, backend, console);
   if (!loaded) return loaded.error();
   auto ends = EndTokens(opened->checkpoint, loaded->tokenizer);
   if (!ends) return ends.error();
-  return Generator{std::move(*loaded), std::move(*ends)};
+  auto ids = PromptTokens(loaded->tokenizer, *prompt, options.prompt.chat);
+  if (!ids) return ids.error();
+  if (auto status = CheckPrompt(*ids, options.max_tokens, loaded->model.description); !status) return status.error();
+  return Generator{std::move(*loaded), Request{std::move(*ids), std::move(*ends), options.max_tokens, sampling},
+                   std::move(*prompt)};
+}
+
+nlohmann::json SamplingJson(const SamplingOptions& sampling) {
+  return {{"temperature", sampling.temperature},
+          {"top_k", sampling.top_k},
+          {"top_p", sampling.top_p},
+          {"min_p", sampling.min_p},
+          {"seed", sampling.seed}};
+}
+
+// The prompt as it is given to the model, and nothing else: no weights are loaded.
+Status PrintPrompt(const GenerateArguments& options, Console& console) {
+  const auto opened = OpenVerified(options.model, options.accept_unknown, options.verify, console);
+  if (!opened) return opened.error();
+  const auto prompt = PromptOf(options.prompt, opened->checkpoint);
+  if (!prompt) return prompt.error();
+  console.EndProgress();
+  console.Raw(*prompt);
+  if (!console.json()) return {};
+  const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  const auto ids = PromptTokens(*tokenizer, *prompt, options.prompt.chat);
+  if (!ids) return ids.error();
+  console.Data({{"prompt", *prompt}, {"tokens", *ids}});
+  return {};
 }
 
 Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
+  const auto sampling = SamplingOf(options.sampling);
+  if (!sampling) return sampling.error();
+  if (options.print_prompt) return PrintPrompt(options, console);
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto generator = LoadGenerator(options, **backend, console);
+  const auto generator = LoadGenerator(options, *sampling, **backend, console);
   if (!generator) return generator.error();
   const LoadedModel* const loaded = &generator->loaded;
   WarnOfUnusedChoice(std::array<const Model*, 1>{&loaded->model}, options.backend, console);
-  const auto prompt = PromptTokens(loaded->tokenizer, options, loaded->model.description);
-  if (!prompt) return prompt.error();
   ResetPeakMemory();
   console.EndProgress();
-  console.Raw(options.prompt);
-  const auto result = Generate(loaded->model, *prompt, options.max_tokens, generator->ends, [&](std::int32_t token) {
-    console.Raw(loaded->tokenizer.Decode({&token, 1}));
+  if (!options.prompt.chat) console.Raw(generator->prompt);
+  GeneratedText generated(options.stops);
+  std::string text;
+  const auto show = [&](const std::string& piece) {
+    console.Raw(piece);
+    text += piece;
+  };
+  const auto result = Generate(loaded->model, generator->request, [&](std::int32_t token) {
+    show(generated.Add(loaded->tokenizer.Decode({&token, 1})));
+    return !generated.stopped();
   });
+  show(generated.Finish());
   console.Raw("\n");
   if (!result) return result.error();
   const std::optional<double> rate = result->tokens_per_second();
   const std::size_t peak = PeakMemoryBytes();
-  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {}, peak memory {}", prompt->size(),
+  const std::size_t prompt_tokens = generator->request.prompt.size();
+  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {}, peak memory {}, ended by: {}", prompt_tokens,
                              result->tokens.size(), rate ? fmt::format("{:.1f} tok/s", *rate) : "too few to time",
-                             FormatBytes(static_cast<double>(peak))));
-  console.Data({{"prompt", options.prompt},
-                {"text", loaded->tokenizer.Decode(result->tokens)},
+                             FormatBytes(static_cast<double>(peak)), result->stopped_by));
+  console.Data({{"prompt", generator->prompt},
+                {"text", text},
                 {"tokens", result->tokens},
-                {"prompt_tokens", prompt->size()},
+                {"stopped_by", result->stopped_by},
+                {"sampling", SamplingJson(*sampling)},
+                {"prompt_tokens", prompt_tokens},
                 {"decode_tok_s", rate ? nlohmann::json(*rate) : nlohmann::json(nullptr)},
                 {"peak_rss_bytes", peak}});
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
@@ -170,11 +254,14 @@ Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
 
 void RegisterGenerate(Verb parent) {
   auto options = std::make_shared<GenerateArguments>();
-  Verb verb = parent.AddVerb("generate", "Continue a text, always with the most likely token",
+  Verb verb = parent.AddVerb("generate", "Continue a text, or answer a message with --chat",
                              "metal-marlin generate ./SmolLM2-135M --prompt 'The tide rises because' -n 40");
   verb.Add("model", options->model, kAnyModelWords).Required();
-  verb.Add("-p,--prompt", options->prompt, "Text to continue; special tokens in it are recognized").Required();
+  AddPromptOptions(verb, options->prompt);
   verb.Add("-n,--max-tokens", options->max_tokens, "Maximum number of new tokens").Between(1, 1 << 20);
+  AddSamplingOptions(verb, options->sampling);
+  verb.Add("--stop", options->stops, "End before this text, which is not printed. May be repeated").OneWordEach();
+  verb.AddFlag("--print-prompt", options->print_prompt, "Print the prompt as the model gets it, and stop");
   verb.AddFlag("--verify", options->verify, "Check every hash of the folder first");
   AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);

@@ -17,6 +17,7 @@
 #include "model/model.h"
 #include "model/sizes.h"
 #include "quantize/quantize_model.h"
+#include "text/end_tokens.h"
 #include "text/tokenizer.h"
 
 namespace marlin {
@@ -224,6 +225,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   if (!opened) return opened.error();
   const Checkpoint& checkpoint = opened->checkpoint;
   const Description& description = opened->description;
+  if (auto status = CheckEndTokens(checkpoint); !status) return status.error();
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!options.tokenize.empty())
     return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();

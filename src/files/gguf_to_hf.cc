@@ -385,6 +385,13 @@ Status TranslateTokenIds(const GgufFile& gguf, json& config) {
     if (!id) return id.error();
     if (*id != nullptr && std::ranges::find(ends, json(**id)) == ends.end()) ends.push_back(**id);
   }
+  const auto several = gguf.Find<GgufNumbers>("tokenizer.ggml.eos_token_ids");
+  if (!several) return several.error();
+  for (std::size_t i = 0; *several != nullptr && i < (*several)->size; ++i) {
+    if (!(*several)->is_integer()) return Bad(gguf, "tokenizer.ggml.eos_token_ids holds numbers that are no integers");
+    const std::int64_t id = (*several)->Integer(i);
+    if (std::ranges::find(ends, json(id)) == ends.end()) ends.push_back(id);
+  }
   if (!ends.empty()) config["eos_token_id"] = ends.size() == 1 ? ends[0] : ends;
   return {};
 }

@@ -82,9 +82,10 @@ TEST_F(GgufToHf, EveryEndTokenIsKept) {
   GgufBuilder builder = Metadata("llama");
   builder.U32("tokenizer.ggml.eos_token_id", 2).U32("tokenizer.ggml.eot_token_id", 4);
   builder.U32("tokenizer.ggml.eom_token_id", 2);
+  builder.Array("tokenizer.ggml.eos_token_ids", GgufType::kI32, 2, Raw(std::int32_t{4}) + Raw(std::int32_t{3}));
   const auto view = Translate(Tensors(builder));
   ASSERT_TRUE(view.ok()) << view.error().message;
-  EXPECT_EQ(view->config["eos_token_id"], nlohmann::json({2, 4}));
+  EXPECT_EQ(view->config["eos_token_id"], nlohmann::json({2, 4, 3}));
 }
 
 TEST_F(GgufToHf, NamesAndRowOrder) {

@@ -68,7 +68,8 @@ Result<std::map<std::string, std::string>> CompanionFiles(const Checkpoint& chec
   }
   if (checkpoint.container == Container::kGguf) return files;
   constexpr std::size_t kSmall = std::size_t{16} << 20;
-  for (const char* name : {"generation_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+  for (const char* name :
+       {"generation_config.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json"}) {
     std::error_code code;
     if (!fs::exists(checkpoint.path / name, code)) continue;
     if (auto status = ReadFile(checkpoint.path / name, kSmall).MoveTo(files[name]); !status) return status.error();

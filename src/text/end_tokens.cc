@@ -60,19 +60,29 @@ void AddNamed(const json& map, const Tokenizer& tokenizer, std::set<std::int32_t
   if (encoded && encoded->size() == 1) ids.insert(encoded->front());
 }
 
+// Of the configurations.
+Status AddConfigured(const Checkpoint& checkpoint, std::set<std::int32_t>& ids) {
+  const bool folder = checkpoint.container == Container::kSafetensors;
+  const fs::path config = folder ? checkpoint.path / "config.json" : checkpoint.path;
+  if (auto status = AddIds(config, checkpoint.config, ids); !status) return status;
+  if (!folder) return {};
+  const fs::path path = checkpoint.path / "generation_config.json";
+  const auto generation = ReadCompanion(path);
+  return generation ? AddIds(path, *generation, ids) : generation.error();
+}
+
 }  // namespace
+
+Status CheckEndTokens(const Checkpoint& checkpoint) {
+  std::set<std::int32_t> ids;
+  return AddConfigured(checkpoint, ids);
+}
 
 Result<std::vector<std::int32_t>> EndTokens(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
   std::set<std::int32_t> ids;
   if (tokenizer.eos() >= 0) ids.insert(tokenizer.eos());
-  const bool folder = checkpoint.container == Container::kSafetensors;
-  const fs::path config = folder ? checkpoint.path / "config.json" : checkpoint.path;
-  if (auto status = AddIds(config, checkpoint.config, ids); !status) return status.error();
-  if (folder) {
-    const fs::path path = checkpoint.path / "generation_config.json";
-    const auto generation = ReadCompanion(path);
-    if (!generation) return generation.error();
-    if (auto status = AddIds(path, *generation, ids); !status) return status.error();
+  if (auto status = AddConfigured(checkpoint, ids); !status) return status.error();
+  if (checkpoint.container == Container::kSafetensors) {
     const auto map = ReadCompanion(checkpoint.path / "special_tokens_map.json");
     if (!map) return map.error();
     AddNamed(*map, tokenizer, ids);

@@ -1,0 +1,34 @@
+// The chat template of a model, and the prompt that it makes of messages.
+#pragma once
+
+#include <ctime>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/result.h"
+#include "text/jinja.h"
+
+namespace marlin {
+
+struct Checkpoint;
+
+struct ChatTemplate {
+  JinjaTemplate parsed;
+  nlohmann::ordered_json tokens;  // "bos_token", "eos_token", ... as the model's files write them
+};
+
+// The template of the model: chat_template.jinja, chat_template.json or tokenizer_config.json of the folder, or
+// tokenizer.chat_template of a GGUF; `file` replaces it where it is not empty. Of several named templates the one named
+// "default". Errors: kInput (there is none, or files are broken), kUnsupported (see JinjaTemplate::Parse).
+Result<ChatTemplate> FindChatTemplate(const Checkpoint& checkpoint, const std::filesystem::path& file);
+
+// A list of objects with "role" and usually "content". Errors: kInput (file and what is wrong).
+Result<nlohmann::ordered_json> ReadMessages(const std::filesystem::path& path);
+
+// The text in front of the model's answer. As in transformers, fields that are null are left out, and the names of a
+// message's reasoning (reasoning_content, thinking, reasoning) stand for each other. `where` names the messages.
+// Errors: those of JinjaTemplate::Render.
+Result<std::string> RenderChat(const ChatTemplate& chat, const nlohmann::ordered_json& messages, const std::tm& now);
+
+}  // namespace marlin
