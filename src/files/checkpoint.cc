@@ -12,6 +12,7 @@
 #include "base/open_file.h"
 #include "base/sha256.h"
 #include "files/gguf.h"
+#include "files/gguf_parts.h"
 #include "files/gguf_to_hf.h"
 #include "files/json_text.h"
 #include "files/quantized_layout.h"
@@ -139,15 +140,13 @@ std::string FolderName(const fs::path& path) {
 // repository holds several, the end of its name: "some/fish:Q4_K_M" of "fish-Q4_K_M.gguf".
 std::string GgufName(const fs::path& path) {
   const fs::path whole = WholePath(path);
-  const std::string stem = whole.stem().string();
+  const std::string stem = GgufModelName(whole);
   for (fs::path folder = whole.parent_path(); folder.has_relative_path(); folder = folder.parent_path()) {
     const fs::path snapshots = folder.parent_path();
     if (snapshots.filename() != kSnapshots) continue;
     const std::string repository = RepositoryOf(snapshots.parent_path().filename().string());
     if (repository.empty()) continue;
     std::string end = stem;
-    const std::size_t part = end.rfind("-of-");  // "-00001-of-00003"
-    if (part != std::string::npos && part >= 6 && part + 9 == end.size()) end.resize(part - 6);
     return repository + ":" + end.substr(end.find_last_of("-.") + 1);
   }
   return stem;
@@ -209,21 +208,22 @@ Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted) {
 }
 
 Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
-  auto gguf = GgufFile::Open(path);
-  if (!gguf) return gguf.error();
-  auto view = TranslateGguf(*gguf, accepted);
+  auto parts = OpenGgufParts(path);
+  if (!parts) return parts.error();
+  auto view = TranslateGguf(parts->first, accepted);
   if (!view) return view.error();
   Checkpoint checkpoint;
   checkpoint.accepted = std::move(accepted);
   checkpoint.left_out = std::move(view->left_out);
-  checkpoint.path = path;
+  checkpoint.path = parts->first.file.path();
   checkpoint.name = GgufName(path);
   checkpoint.container = Container::kGguf;
   checkpoint.config = std::move(view->config);
   for (Tensor& tensor : view->tensors) {
     if (auto status = AddTensor(checkpoint, path, std::move(tensor)); !status) return status.error();
   }
-  checkpoint.files.push_back(std::move(gguf->file));
+  checkpoint.files.push_back(std::move(parts->first.file));
+  for (GgufFile& part : parts->others) checkpoint.files.push_back(std::move(part.file));
   return checkpoint;
 }
 
@@ -238,8 +238,14 @@ Result<std::string> HashBytes(std::span<const std::uint8_t> bytes) {
   return hash.HexDigest();
 }
 
-bool IsEmbeddingOrHead(std::string_view name) {
-  return name.find("embed_tokens") != std::string_view::npos || name.starts_with("lm_head");
+// Whether a name has the number of a block: "model.layers.3.mlp.up_proj.weight". Embeddings and heads have none.
+bool IsInBlock(std::string_view name) {
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    const std::string_view rest = name.substr(dot + 1);
+    const std::size_t digits = rest.find_first_not_of("0123456789");
+    if (digits != std::string_view::npos && digits > 0 && rest[digits] == '.') return true;
+  }
+  return false;
 }
 
 // The type under which a tensor counts, and its weights; empty for tensors that do not count.
@@ -249,7 +255,7 @@ struct Counted {
 };
 
 Counted CountedAs(const Checkpoint& checkpoint, const Tensor& tensor) {
-  if (IsEmbeddingOrHead(tensor.name)) return {};
+  if (!IsInBlock(tensor.name)) return {};
   const std::string_view name = tensor.name;
   if (name.ends_with(kPackedSuffix)) {
     const auto encoded = FindEncoded(checkpoint, name.substr(0, name.size() - kPackedSuffix.size()));
@@ -332,8 +338,9 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
   for (const MappedFile& file : checkpoint.files) {
     const auto digest = HashBytes(file.bytes());
     if (!digest) return digest.error();
-    // A GGUF model is one file with any name.
-    hashes[checkpoint.container == Container::kGguf ? "gguf" : file.path().filename().string()] = *digest;
+    // The name of a GGUF file means nothing, but the order of parts.
+    const std::string gguf = hashes.empty() ? "gguf" : fmt::format("gguf {:05}", hashes.size());
+    hashes[checkpoint.container == Container::kGguf ? gguf : file.path().filename().string()] = *digest;
   }
   if (checkpoint.container == Container::kSafetensors) {
     std::vector<std::string> names(std::begin(kTokenizerFiles), std::end(kTokenizerFiles));

@@ -32,12 +32,6 @@ Error Unsupported(const GgufFile& gguf, const std::string& what) {
 }
 
 Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
-  const auto parts = gguf.Find<std::int64_t>("split.count");
-  if (!parts) return parts.error();
-  if (*parts != nullptr && **parts > 1) {
-    return Unsupported(
-        gguf, fmt::format("this is one of {} parts of a model; merge them first (llama-gguf-split --merge)", **parts));
-  }
   const auto architecture = gguf.Require<std::string_view>("general.architecture");
   if (!architecture) return architecture.error();
   std::string known;

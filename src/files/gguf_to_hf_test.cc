@@ -245,9 +245,6 @@ TEST_F(GgufToHf, RefusesWhatItWouldComputeWrongly) {
   ExpectError(Metadata("mamba"), ErrorCode::kUnsupported,
               "architecture \"mamba\" is not supported; supported are llama, qwen2, qwen3");
   ExpectError(GgufBuilder(), ErrorCode::kInput, "general.architecture");
-  GgufBuilder split = Metadata("llama");
-  split.Pair("split.count", GgufType::kU16, Raw<std::uint16_t>(3));
-  ExpectError(Tensors(split), ErrorCode::kUnsupported, "one of 3 parts");
   GgufBuilder experts = Metadata("llama");
   experts.U32("llama.expert_count", 8);
   ExpectError(Tensors(experts), ErrorCode::kUnsupported, "llama.expert_count");
