@@ -65,7 +65,7 @@ TEST_P(Families, EveryMethodGivesAModelNearTheOriginal) {
 // Eight bits of every matrix leave the model as it is; so every part of it was written and read back in its place.
 TEST_P(Families, APlanMixesFormats) {
   const RunResult planned =
-      RunProgram({"plan", Model(), "-o", folder_ / "plan.json", "--budget", "5", "--calibration", Text(),
+      RunProgram({"plan", Model(), "-o", folder_ / "plan.json", "--budget", "5bpw", "--calibration", Text(),
                   "--calibration-ctx", "32", "--calibration-windows", "4", "--allow-overlap", "--offline", "-q"});
   ASSERT_EQ(planned.exit_code, 0) << planned.err;
   const RunResult made =

@@ -41,7 +41,7 @@ std::optional<PartName> ParsePartName(const fs::path& path) {
   return PartName{name.substr(0, name.size() - kEnding), *number, *count};
 }
 
-Error Bad(const fs::path& path, const std::string& what) {
+Error BadPart(const fs::path& path, const std::string& what) {
   return {ErrorCode::kInput, fmt::format("{}: {}", path.string(), what)};
 }
 
@@ -50,7 +50,7 @@ Result<std::size_t> SplitNumber(const GgufFile& gguf, std::string_view key) {
   const auto value = gguf.Find<std::int64_t>(key);
   if (!value) return value.error();
   if (*value == nullptr) return std::size_t{0};
-  if (**value < 0) return Bad(gguf.file.path(), fmt::format("metadata \"{}\" is {}, want a count", key, **value));
+  if (**value < 0) return BadPart(gguf.file.path(), fmt::format("metadata \"{}\" is {}, want a count", key, **value));
   return static_cast<std::size_t>(**value);
 }
 
@@ -59,7 +59,7 @@ Result<GgufFile> OpenPart(const fs::path& path, const PartName& name, std::size_
   const auto kind = KindOf(part);
   if (!kind) return kind.error();
   if (*kind == PathKind::kNothing) {
-    return Bad(part, fmt::format("this part of the model is missing; it has {} parts", name.count));
+    return BadPart(part, fmt::format("this part of the model is missing; it has {} parts", name.count));
   }
   auto gguf = GgufFile::Open(part);
   if (!gguf) return gguf;
@@ -68,15 +68,15 @@ Result<GgufFile> OpenPart(const fs::path& path, const PartName& name, std::size_
   const auto index = SplitNumber(*gguf, "split.no");
   if (!index) return index.error();
   if (*count == name.count && *index + 1 == number) return gguf;
-  return Bad(part, fmt::format("this file says that it is part {} of {}, and its name says {} of {}", *index + 1,
-                               *count, number, name.count));
+  return BadPart(part, fmt::format("this file says that it is part {} of {}, and its name says {} of {}", *index + 1,
+                                   *count, number, name.count));
 }
 
 Status CheckTensorCount(const GgufFile& all) {
   const auto wanted = SplitNumber(all, "split.tensors.count");
   if (!wanted) return wanted.error();
   if (*wanted == 0 || *wanted == all.tensors.size()) return {};
-  return Bad(all.file.path(), fmt::format("the parts hold {} tensors, want {}", all.tensors.size(), *wanted));
+  return BadPart(all.file.path(), fmt::format("the parts hold {} tensors, want {}", all.tensors.size(), *wanted));
 }
 
 }  // namespace
@@ -89,8 +89,8 @@ Result<GgufParts> OpenGgufParts(const fs::path& path) {
   if (*count <= 1) return GgufParts{*std::move(asked), {}};
   const auto name = ParsePartName(path);
   if (!name || name->count != *count) {
-    return Bad(path, fmt::format("this is one of {} parts of a model; want a name such as {}", *count,
-                                 PartName{GgufModelName(path), 1, *count}.Of(1)));
+    return BadPart(path, fmt::format("this is one of {} parts of a model; want a name such as {}", *count,
+                                     PartName{GgufModelName(path), 1, *count}.Of(1)));
   }
   auto first = OpenPart(path, *name, 1);
   if (!first) return first.error();
