@@ -109,7 +109,7 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
 }
 
 TEST_F(Verbs, AnUnknownVerbIsNamedBesideThoseThereAre) {
-  ExpectFailure(RunProgram({"swim"}), 2, "there is no command \"swim\". Commands: inspect, calibrate, plan,");
+  ExpectFailure(RunProgram({"swim"}), 2, "there is no command \"swim\". Commands: pull, inspect, calibrate, plan,");
   ExpectFailure(RunProgram({"quantise", model_}), 2, "no command \"quantise\"; did you mean quantize? Commands: ");
   ExpectFailure(RunProgram({"ebnch", "--help"}), 2, "did you mean bench?");
   ExpectFailure(
