@@ -54,11 +54,14 @@ def write_byte_level(folder: pathlib.Path) -> None:
 
 def write_fallback(folder: pathlib.Path) -> None:
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    vocabulary = special + [f"<0x{byte:02X}>" for byte in range(256)]
-    characters = sorted({c for c in sample_text().replace(" ", "\u2581") if not c.isspace()})
-    vocabulary += characters[:VOCABULARY - len(vocabulary)]
+    trained = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trained.normalizer = tokenizers.normalizers.Replace(" ", "\u2581")
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=VOCABULARY, limit_alphabet=25, special_tokens=special + [f"<0x{byte:02X}>" for byte in range(256)])
+    trained.train_from_iterator(sample_text().split("\n"), trainer)
+    model = json.loads(trained.to_str())["model"]
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(
-        vocab={token: i for i, token in enumerate(vocabulary)}, merges=[], byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+        vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]], byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = tokenizers.normalizers.Replace(" ", "\u2581")
     decoders = tokenizers.decoders
     tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <map>
 #include <set>
@@ -238,14 +239,11 @@ Result<std::string> HashBytes(std::span<const std::uint8_t> bytes) {
   return hash.HexDigest();
 }
 
-// Whether a name has the number of a block: "model.layers.3.mlp.up_proj.weight". Embeddings and heads have none.
-bool IsInBlock(std::string_view name) {
-  for (std::size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
-    const std::string_view rest = name.substr(dot + 1);
-    const std::size_t digits = rest.find_first_not_of("0123456789");
-    if (digits != std::string_view::npos && digits > 0 && rest[digits] == '.') return true;
-  }
-  return false;
+bool IsEmbeddingOrHead(std::string_view name) {
+  constexpr std::array kParts = {std::string_view("embed_tokens"),      std::string_view("lm_head"),
+                                 std::string_view("transformer.wte"),   std::string_view("transformer.wpe"),
+                                 std::string_view("gpt_neox.embed_in"), std::string_view("embed_out")};
+  return std::ranges::any_of(kParts, [&](std::string_view part) { return name.find(part) != std::string_view::npos; });
 }
 
 // The type under which a tensor counts, and its weights; empty for tensors that do not count.
@@ -255,7 +253,7 @@ struct Counted {
 };
 
 Counted CountedAs(const Checkpoint& checkpoint, const Tensor& tensor) {
-  if (!IsInBlock(tensor.name)) return {};
+  if (IsEmbeddingOrHead(tensor.name)) return {};
   const std::string_view name = tensor.name;
   if (name.ends_with(kPackedSuffix)) {
     const auto encoded = FindEncoded(checkpoint, name.substr(0, name.size() - kPackedSuffix.size()));
