@@ -508,6 +508,8 @@ def chat_templates() -> None:
     seed("invalid-change", "{{ messages.append(1) }}")
     seed("invalid-open", "{% for m in messages %}{{ m }}")
     seed("invalid-brackets", "{{ ([)] }}")
+    seed("invalid-power", "{{ -1 ** }}")
+    seed("invalid-character", "{{ $ab\u00e9 }}")
     seed("invalid-messages", "x", {"role": "user"})
     seed("unsupported-filter", "{{ messages|groupby('role') }}")
     seed("unsupported-tag", "{% include 'x' %}")

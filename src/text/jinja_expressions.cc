@@ -130,11 +130,11 @@ class ExpressionParser {
   ExpressionPtr Power() {
     ExpressionPtr power = Binary({"**"}, [this] { return Unary(true); });
     // Jinja reads -2 ** x as -(2 ** x), but -2 ** 2 as (-2) ** 2.
-    if (power && power->kind == ExpressionKind::kBinary && power->name == "**") {
+    if (!in_.failed() && power->kind == ExpressionKind::kBinary && power->name == "**") {
       const ExpressionPtr& base = power->children[0];
-      const bool negative = base && base->kind == ExpressionKind::kMinus && base->children[0] &&
-                            base->children[0]->kind == ExpressionKind::kConstant;
-      if (negative && power->children[1] && power->children[1]->kind != ExpressionKind::kConstant) {
+      const bool negative =
+          base->kind == ExpressionKind::kMinus && base->children[0]->kind == ExpressionKind::kConstant;
+      if (negative && power->children[1]->kind != ExpressionKind::kConstant) {
         in_.Fail("a negative number to a power that is not a number", ErrorCode::kUnsupported);
       }
     }

@@ -52,6 +52,8 @@ TEST(Jinja, MessagesNameThePlaceAndTheConstruct) {
   ExpectJinjaError("{{ none_here + 'a' }}", ErrorCode::kInput, "NoneType + str has no meaning");
   ExpectJinjaError("{% if x %}a", ErrorCode::kInput, "the template ends before endif");
   ExpectJinjaError("{{ x", ErrorCode::kInput, "line 1, column 1: the tag has no end");
+  ExpectJinjaError("{{ $abé }}", ErrorCode::kInput, "line 1, column 4: the character '$' in a tag");
+  ExpectJinjaError("{{ 東 }}", ErrorCode::kUnsupported, "line 1, column 4: the character '東' in a tag");
   ExpectJinjaError("{{ x }}{{ ) }}", ErrorCode::kInput, "line 1, column 11: ) closes nothing");
 }
 
