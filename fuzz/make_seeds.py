@@ -551,6 +551,46 @@ def tokenizers() -> None:
     write("tokenizer", "invalid-cut", compact(tokenizer())[:-9])
 
 
+# --- chat templates ----------------------------------------------------------------------------------------------------
+
+
+def chat_templates() -> None:
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi <b> \u00e9"},
+            {"role": "assistant", "content": [{"type": "text", "text": "Ho"}], "tool_calls": [{"a": 1, "b": [None, 1.5]}]}]
+
+    def seed(name: str, template: str, messages=None) -> None:
+        write("jinja", name, template + "\0" + compact(chat if messages is None else messages))
+
+    seed("accepted-plain", "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m['content'] | trim }}\n{% endfor %}")
+    seed("accepted-loop", "{%- for m in messages if m.role != 'system' -%} {{ loop.index0 }}{{ loop.last }}{{ loop.nextitem }}"
+                          "{% if loop.index > 1 %}{% break %}{% else %}{% continue %}{% endif %}{%- endfor -%}")
+    seed("accepted-macro", "{% macro show(m, end='.') -%}{{ m.role|upper ~ end }}"
+                           "{%- endmacro %}{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+                           "{{ show(m, end=ns.n) }}{% endfor %}")
+    seed("accepted-json", "{{ messages|tojson(indent=2) }}{{ messages[-1].tool_calls|tojson(ensure_ascii=true, sort_keys=true) }}")
+    seed("accepted-filters", "{{ messages|map(attribute='role')|unique|join(',') }}{{ messages|selectattr('role', 'eq', 'user')|list|length }}"
+                             "{{ messages[0]|dictsort }}{{ [3, 1]|sort|first + 2 ** 3 // 2 % 5 }}{{ 'a b'|title|replace('A', 'x')|indent(2) }}")
+    seed("accepted-methods", "{{ messages[1].content.split(' ')[-1].upper()[::-1] }}{% for k, v in messages[0].items() %}{{ k }}={{ v }}{% endfor %}"
+                             "{{ '{}'.format(1) }}{{ 'x' if messages[0].get('z') is none else 'y' }}{{ 1 < 2 < 3 and not 'a' in 'b' }}")
+    seed("accepted-whitespace", " a\n  {%- if true -%}\n b {%+ endif +%}\n{# c -#}  {% raw %}{{ x }}{% endraw %}\n{% generation %}g{% endgeneration %}\n")
+    seed("accepted-set", "{% set a, b = 1, 'x' %}{% set c | trim %} {{ a }}{{ b }} {% endset %}{{ c }}{% filter upper %}y{% endfilter %}")
+    seed("invalid-raise", "{{ raise_exception('no ' ~ messages|length) }}")
+    seed("invalid-undefined", "{{ nothing.x }}")
+    seed("invalid-types", "{{ messages + 1 }}")
+    seed("invalid-change", "{{ messages.append(1) }}")
+    seed("invalid-open", "{% for m in messages %}{{ m }}")
+    seed("invalid-brackets", "{{ ([)] }}")
+    seed("invalid-power", "{{ -1 ** }}")
+    seed("invalid-character", "{{ $ab\u00e9 }}")
+    seed("invalid-messages", "x", {"role": "user"})
+    seed("unsupported-filter", "{{ messages|groupby('role') }}")
+    seed("unsupported-tag", "{% include 'x' %}")
+    seed("unsupported-loop-without-end", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}")
+    seed("unsupported-recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}")
+    seed("unsupported-doubling", "{% set ns = namespace(a='ab') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}")
+    seed("unsupported-deep", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}")
+
+
 if __name__ == "__main__":
-    for make in (archives, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers):
+    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers):
         make()

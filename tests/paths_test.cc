@@ -382,6 +382,7 @@ TEST_F(Paths, GenerationStopsAtEveryTokenThatTheFilesName) {
   config["eos_token_id"] = json::array({"x"});
   write("config.json", config);
   ExpectFailure(Run({"generate", In("model"), "-p", "a"}), 3, {"config.json", "eos_token_id", "[\"x\"]"});
+  ExpectFailure(Run({"inspect", In("model")}), 3, {"config.json", "eos_token_id", "[\"x\"]"});
   write("config.json", plain);
   const RunResult first = Run({"generate", In("model"), "-p", "the tide", "-n", "1", "--json", "-q"});
   EXPECT_EQ(json::parse(first.out)["decode_tok_s"], nullptr) << "one token takes no step";

@@ -112,16 +112,16 @@ def render_ours(program, model, file, messages):
 def compare(name, kind, theirs, refusal, ours):
     """What came out: same, refused, unsupported or differs."""
     code, prompt, message = ours
-    if code == 5:
-        print(f"{name}, {kind}: unsupported: {message}")
-        return "unsupported"
     if theirs is None:
-        if code == 3:
+        if code in (3, 5):
             return "refused"
         print(f"{name}, {kind}: transformers refuses ({refusal}), the program gives exit code {code}: {message}")
         return "differs"
     if code == 0 and prompt == theirs.encode():
         return "same"
+    if code == 5:
+        print(f"{name}, {kind}: unsupported: {message}")
+        return "unsupported"
     print(f"{name}, {kind}: differs (exit code {code}) {message}")
     if code == 0:
         print(f"  theirs {theirs.encode()!r}\n  ours   {prompt!r}")

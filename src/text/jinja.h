@@ -15,7 +15,7 @@
 namespace marlin {
 
 struct JinjaLimits {
-  std::size_t most_steps = 10'000'000;                  // expressions, statements, kilobytes read: some seconds
+  std::size_t most_steps = 4'000'000;                   // expressions, statements, kilobytes read: some seconds
   std::size_t most_bytes = std::size_t{256} << 20;      // of all values ever made
   std::size_t most_text_bytes = std::size_t{16} << 20;  // of one text, and of what is rendered
   int deepest = 200;                                    // expressions, statements and macros in each other

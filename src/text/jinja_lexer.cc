@@ -273,7 +273,8 @@ class Lexer {
     if (found == kOperators.end()) {
       const bool ascii = static_cast<unsigned char>(c) < 0x80;
       return Fail(ascii ? ErrorCode::kInput : ErrorCode::kUnsupported, at_,
-                  fmt::format("the character {} in a tag", QuoteAsPython(CodePointsOf(source_.substr(at_, 4))[0])));
+                  fmt::format("the character {} in a tag",
+                              QuoteAsPython(source_.substr(at_, CodePointAt(source_, at_).bytes))));
     }
     Bracket(c, open);
     Add(TokenKind::kOperator, *found);
