@@ -14,10 +14,10 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-std::filesystem::path GoldenFile() {
+std::filesystem::path GoldenFile(const char* name = "tokenizer_golden.json") {
   const char* other = std::getenv("METAL_MARLIN_TOKENIZER_GOLDEN");
-  if (other != nullptr) return other;
-  return std::filesystem::path(MARLIN_SOURCE_DIR) / "src/text/testdata/tokenizer_golden.json";
+  const auto folder = other != nullptr ? other : std::filesystem::path(MARLIN_SOURCE_DIR) / "src/text/testdata";
+  return folder / name;
 }
 
 json AsStrings(json merges) {
@@ -49,6 +49,27 @@ TEST(TokenizerGolden, EqualsHuggingFace) {
     ASSERT_GE(test_case["strings"].size(), 10u);
     for (const json& pair : test_case["strings"]) {
       const auto ids = tokenizer->Encode(pair[0].get<std::string>());
+      ASSERT_TRUE(ids.ok()) << ids.error().message;
+      EXPECT_EQ(*ids, pair[1].get<std::vector<std::int32_t>>()) << name << ": " << pair[0].dump(-1, ' ', true);
+    }
+  }
+}
+
+TEST(TokenizerGolden, StepsEqualHuggingFace) {
+  const auto text = ReadFile(GoldenFile("tokenizer_steps.json"));
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  const json golden = json::parse(*text);
+  ASSERT_GE(golden["cases"].size(), 20u);
+  for (const json& test_case : golden["cases"]) {
+    const auto name = test_case["name"].get<std::string>();
+    json file = test_case["tokenizer"];
+    file["model"] = golden["models"][test_case["model"].get<std::string>()];
+    file["model"].update(test_case["options"]);
+    const auto tokenizer = Tokenizer::FromHuggingFace(file.dump(), "", name);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+    ASSERT_GE(test_case["strings"].size(), 6u);
+    for (const json& pair : test_case["strings"]) {
+      const auto ids = tokenizer->Encode(pair[0].get<std::string>(), test_case["special"].get<bool>());
       ASSERT_TRUE(ids.ok()) << ids.error().message;
       EXPECT_EQ(*ids, pair[1].get<std::vector<std::int32_t>>()) << name << ": " << pair[0].dump(-1, ' ', true);
     }
