@@ -263,6 +263,12 @@ std::string_view Tokenizer::kind() const {
 std::size_t Tokenizer::vocab_size() const { return impl_->pieces.size(); }
 bool Tokenizer::adds_bos() const { return impl_->spec.adds_bos; }
 std::int32_t Tokenizer::bos() const { return impl_->spec.bos; }
+std::vector<std::int32_t> Tokenizer::prefix() const {
+  if (!adds_bos()) return {};
+  std::vector<std::int32_t> ids = impl_->spec.before_bos;
+  ids.push_back(bos());
+  return ids;
+}
 std::int32_t Tokenizer::eos() const { return impl_->spec.eos; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 
