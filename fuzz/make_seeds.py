@@ -591,6 +591,78 @@ def chat_templates() -> None:
     seed("unsupported-deep", "{{ " + "(" * 500 + "1" + ")" * 500 + " }}")
 
 
+# --- tokenizer.model and tekken.json ------------------------------------------------------------------------------------
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value >= 0x80:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def number(field: int, value: int) -> bytes:
+    return varint(field << 3) + varint(value)
+
+
+def message(field: int, content: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(content)) + content
+
+
+def sentencepiece_models() -> None:
+    def piece(text: str, score: float, kind: int = 1) -> bytes:
+        return message(1, message(1, text.encode()) + b"\x15" + struct.pack("<f", score) + number(3, kind))
+
+    pieces = b"".join(
+        [piece("<unk>", 0, 2), piece("<s>", 0, 3), piece("</s>", 0, 3), piece("a", -4), piece("b", -5), piece("\u2581", -6),
+         piece("ab", -1), piece("\u2581a", -2), piece("\u2581\u2581", -3), piece("#\u2581#", 0, 4), piece("<0xC3>", -9, 6),
+         piece("<0xA9>", -9, 6)])  # fmt: skip
+    # A trie without rules: no label equals its byte.
+    charsmap = struct.pack("<II", 4, 1 << 10) + b"x\0"
+    text = "ab  a# #\u00e9 <s>\0".encode()
+
+    def seed(name: str, kind: int, prefix: int, tidy: int, charsmap: bytes = b"", **options: int) -> None:
+        trainer = message(2, number(3, kind) + number(35, options.get("fallback", 1)) + number(24, options.get("suffix", 0)))
+        normalizer = message(3, message(2, charsmap) + number(3, prefix) + number(4, tidy))
+        write("sentencepiece", name, text + pieces + trainer + normalizer)
+
+    seed("accepted-bpe", 2, 1, 0)
+    seed("accepted-bpe-tidy", 2, 1, 1)
+    seed("accepted-unigram", 1, 1, 1, fallback=0)
+    seed("accepted-charsmap", 1, 0, 0, charsmap)
+    seed("unsupported-words", 3, 1, 0)
+    seed("unsupported-suffix", 2, 1, 0, suffix=1)
+    seed("invalid-charsmap", 2, 1, 0, b"abc")
+    write("sentencepiece", "invalid-cut", text + pieces[:-3])
+    write("sentencepiece", "invalid-twice", text + piece("a", 0) + piece("a", 0))
+    write("sentencepiece", "invalid-nothing", text)
+    write("sentencepiece", "invalid-text", b"\xff\0" + pieces)
+
+
+def tekkens() -> None:
+    import base64
+
+    tokens = [bytes([byte]) for byte in range(256)] + [b"ab", b"abc", b" a", b"not used"]
+    vocabulary = [{"rank": i, "token_bytes": base64.b64encode(token).decode()} for i, token in enumerate(tokens)]
+
+    def seed(name: str, config: dict, text: str = "abc ab\u00e9 12<s>", **members) -> None:
+        whole = {"pattern": r" ?\p{L}+|\p{N}|[^\p{L}\p{N}]", "num_vocab_tokens": 260, "default_vocab_size": 264,
+                 "default_num_special_tokens": 5, "version": "v3"} | config  # fmt: skip
+        write("tekken", name, compact({"config": whole, "vocab": vocabulary} | members) + "\0" + text)
+
+    specials = [{"rank": 1, "token_str": "<s>", "is_control": True}]
+    seed("accepted-old", {})
+    seed("accepted-special-tokens", {}, special_tokens=specials)
+    seed("unsupported-pattern", {"pattern": r"\w+"})
+    seed("unsupported-member", {"merges": []})
+    seed("invalid-sizes", {"default_vocab_size": 5})
+    seed("invalid-too-few", {"default_vocab_size": 1000})
+    seed("invalid-rank", {}, vocab=vocabulary[1:])
+    seed("invalid-special-token", {}, special_tokens=specials * 2)
+
+
 if __name__ == "__main__":
-    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers):
+    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers,
+                 sentencepiece_models, tekkens):
         make()

@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
-"""Writes src/text/testdata/tokenizer_golden.json: small byte-level BPE tokenizers and the ids that Hugging Face tokenizers
-give for difficult strings.
+"""Writes src/text/testdata/tokenizer_golden.json and tokenizer_steps.json: small tokenizers and the ids that Hugging Face
+tokenizers give for difficult strings. The first file has byte-level BPE. The second has BPE of characters and unigram
+models with the steps around them.
 
-Usage: make_tokenizer_golden.py [--seed N] [--strings N] [-o FILE]
-Needs `pip install tokenizers`. Everything is made of seeded random text; no corpus, no vocabulary of any model. With a
-large --strings the file is a fuzz run: point METAL_MARLIN_TOKENIZER_GOLDEN at it and run the test of src/text.
+Usage: make_tokenizer_golden.py [--seed N] [--strings N] [-o FOLDER]
+Needs `pip install tokenizers sentencepiece`. Everything is made of seeded random text; no corpus, no vocabulary of any model. With a
+large --strings the files are a fuzz run: point METAL_MARLIN_TOKENIZER_GOLDEN at the folder and run the test of src/text.
 
 File: {"model": the "model" of tokenizer.json that all cases share,
        "cases": [{"name", "ignore_merges", "tokenizer": the rest of tokenizer.json, "strings": [[text, [id, ...]], ...]}]}
 Encoded with special tokens in the text not parsed.
+Steps: {"models": {name: the "model" of tokenizer.json},
+        "cases": [{"name", "model": a name, "options": members of the model that differ, "special": whether special tokens
+                   in the text are parsed, "tokenizer", "strings"}]}
 """
 import argparse
 import json
+import pathlib
 import random
+import tempfile
 
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -119,12 +125,155 @@ ADDED_STRINGS = [
 ]  # fmt: skip
 
 
+
+# --- BPE of characters, unigram, and their steps ------------------------------------------------------------------------
+
+SPACE = "\u2581"
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+CHARSMAP_RULES = {"\u00e9": "e", "e\u0301": "E", "\uff21": "A", "\u3000": " ", "\u00df": "ss", "\u0301": "", "fi": "\ufb01"}
+
+
+def space_model(rng):
+    """BPE of characters in which U+2581 stands for a space, with the tokens of all bytes."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<unk>", "<s>", "</s>"] + BYTES
+    trainer = trainers.BpeTrainer(vocab_size=len(specials) + 70, special_tokens=specials, show_progress=False)
+    tokenizer.train_from_iterator(training_text(rng, 400), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    # Runs of spaces, as language models have them.
+    for size in (2, 3, 4):
+        model["vocab"].setdefault(SPACE * size, len(model["vocab"]))
+        model["merges"].append([SPACE * (size // 2), SPACE * (size - size // 2)])
+    return model
+
+
+def unigram_model(rng):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator(training_text(rng, 400), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    model["vocab"] = [[token, round(score, 3)] for token, score in model["vocab"]]
+    worst = min(score for _, score in model["vocab"])
+    model["vocab"] += [[byte, round(worst - 1, 3)] for byte in BYTES if byte != "<0xE2>"]
+    return model
+
+
+def charsmap():
+    """SentencePiece's own compilation of a few rules."""
+    import base64
+
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        rules = pathlib.Path(folder) / "rules.tsv"
+        lines = ["\t".join(" ".join(f"{ord(c):X}" for c in side) for side in rule) for rule in CHARSMAP_RULES.items()]
+        rules.write_text("\n".join(lines) + "\n")
+        prefix = str(pathlib.Path(folder) / "m")
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a b c d e f g"] * 10), model_prefix=prefix, vocab_size=10, model_type="char",
+            normalization_rule_tsv=str(rules), minloglevel=2,
+        )  # fmt: skip
+        model = sentencepiece_model_pb2.ModelProto()
+        model.ParseFromString(pathlib.Path(prefix + ".model").read_bytes())
+    return base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
+
+
+def step_cases():
+    """Name, model, options of the model, normalizer, pre-tokenizer, decoder, added tokens, whether specials are parsed."""
+    prefixed = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    escaped = normalizers.Replace(" ", SPACE)
+    bytes_too = {"byte_fallback": True, "fuse_unk": True}
+    metaspace = pre_tokenizers.Metaspace
+    decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    added = [
+        AddedToken("des", single_word=True, normalized=True),
+        AddedToken("##", lstrip=True, rstrip=True, normalized=False),
+        AddedToken("e\u0301", normalized=True),
+        AddedToken("  ", normalized=False),
+        AddedToken("<tool>", normalized=False, rstrip=True),
+        AddedToken("<|end|>", special=True, normalized=False),
+        AddedToken("<|END|>", special=True, normalized=True, lstrip=True),
+    ]
+    yield "llama", "space", bytes_too, prefixed, None, decoder, [], False
+    yield "llama-added", "space", bytes_too, prefixed, None, decoder, added, True
+    yield "gemma", "space", bytes_too, escaped, pre_tokenizers.Split(" ", "merged_with_previous"), decoder, added[3:5], False
+    for scheme in ("first", "always", "never"):
+        yield f"metaspace-{scheme}", "space", bytes_too, None, metaspace(prepend_scheme=scheme, split=scheme != "first"), (
+            decoders.Metaspace(prepend_scheme=scheme)
+        ), added, scheme != "never"
+    yield "unknown", "space", {"fuse_unk": False}, escaped, None, None, [], False
+    yield "unknown-fused", "space", {"fuse_unk": True}, escaped, metaspace(), None, [], False
+    yield "dropped", "space", {"unk_token": None}, None, pre_tokenizers.WhitespaceSplit(), None, [], False
+    yield "whole-words", "space", {"ignore_merges": True} | bytes_too, None, metaspace(), None, [], False
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        yield form.lower(), "space", bytes_too, getattr(normalizers, form)(), None, None, added[:3], False
+    yield "lowercase-strip", "space", bytes_too, normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Strip(), normalizers.Replace(Regex(r"\s+|(?=a)"), "-")]
+    ), None, None, added, True
+    for behavior in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+        yield f"punctuation-{behavior}", "space", bytes_too, None, pre_tokenizers.Sequence(
+            [pre_tokenizers.Punctuation(behavior), metaspace(prepend_scheme="first")]
+        ), None, [], False
+    yield "whitespace", "space", bytes_too, None, pre_tokenizers.Whitespace(), None, [], False
+    yield "spelled-bytes", "space", bytes_too, None, pre_tokenizers.Sequence(
+        [pre_tokenizers.ByteLevel(add_prefix_space=True), pre_tokenizers.Digits(), pre_tokenizers.Split(Regex("[0-9]"), "removed")]
+    ), None, [], False
+    yield "unigram", "unigram", {}, None, metaspace(), decoders.Metaspace(), added, True
+    yield "unigram-whole", "unigram", {"byte_fallback": True}, prefixed, None, decoder, [], False
+    yield "unigram-nfkc", "unigram", {}, normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(" {2,}"), " ")]
+    ), metaspace(), None, [], False
+    charsmap_step = {"type": "Precompiled", "precompiled_charsmap": charsmap()}
+    yield "unigram-charsmap", "unigram", {}, charsmap_step, metaspace(), None, [], False
+
+
+def write_steps(path, seed, count):
+    rng = random.Random(seed)
+    shared = {"space": space_model(rng), "unigram": unigram_model(rng)}
+    lines = []
+    for name, model, options, normalizer, pre_tokenizer, decoder, added, special in step_cases():
+        parts = {
+            "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+            "pre_tokenizer": None, "post_processor": None, "decoder": None, "model": shared[model] | options,
+        }  # fmt: skip
+        if isinstance(normalizer, dict):
+            parts["normalizer"] = normalizer
+        tokenizer = Tokenizer.from_str(json.dumps(parts))
+        if normalizer is not None and not isinstance(normalizer, dict):
+            tokenizer.normalizer = normalizer
+        if pre_tokenizer is not None:
+            tokenizer.pre_tokenizer = pre_tokenizer
+        if decoder is not None:
+            tokenizer.decoder = decoder
+        for token in added:
+            (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
+        tokenizer.encode_special_tokens = not special
+        parts = json.loads(tokenizer.to_str())
+        del parts["model"]
+        texts = (FIXED[:6:2] if name != "llama" else FIXED[::2]) + (ADDED_STRINGS if added else [])
+        texts += ["<s> a</s><0x41> \u00e9e\u0301\uff21fi\u3000x", "<|end|> <|END|>\u00a0<tool>  a"]
+        texts += [random_text(rng) for _ in range(count)]
+        strings = [[text, tokenizer.encode(text, add_special_tokens=False).ids] for text in texts]
+        case = {"name": name, "model": model, "options": options, "special": special, "tokenizer": parts, "strings": strings}
+        lines.append(json.dumps(case, ensure_ascii=False, separators=(",", ":")))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write('{"models": %s,\n"cases": [\n' % json.dumps(shared, ensure_ascii=False, separators=(",", ":")))
+        file.write(",\n".join(lines) + "\n]}\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--strings", type=int, default=24, help="random strings per case")
-    parser.add_argument("-o", "--output", default="src/text/testdata/tokenizer_golden.json")
+    parser.add_argument("--strings", type=int, help="random strings per case (default: 24, and 1 for the steps)")
+    parser.add_argument("-o", "--output", default="src/text/testdata", help="a folder")
     args = parser.parse_args()
+    output = pathlib.Path(args.output)
+    write_steps(output / "tokenizer_steps.json", args.seed, args.strings or 1)
     rng = random.Random(args.seed)
     model = train(rng)
     lines = []
@@ -133,11 +282,11 @@ def main():
         ignore_merges = parts.pop("model")["ignore_merges"]
         tokenizer.encode_special_tokens = True
         texts = FIXED + (ADDED_STRINGS if name == "added-tokens" else [])
-        texts += [random_text(rng) for _ in range(args.strings)]
+        texts += [random_text(rng) for _ in range(args.strings or 14)]
         strings = [[text, tokenizer.encode(text, add_special_tokens=False).ids] for text in texts]
         case = {"name": name, "ignore_merges": ignore_merges, "tokenizer": parts, "strings": strings}
         lines.append(json.dumps(case, ensure_ascii=False, separators=(",", ":")))
-    with open(args.output, "w", encoding="utf-8") as file:
+    with open(output / "tokenizer_golden.json", "w", encoding="utf-8") as file:
         file.write('{"model": %s,\n"cases": [\n' % json.dumps(model, ensure_ascii=False, separators=(",", ":")))
         file.write(",\n".join(lines) + "\n]}\n")
 

@@ -343,6 +343,8 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.container == Container::kSafetensors) {
     std::vector<std::string> names(std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
     names.emplace_back("config.json");
+    // Read only where tokenizer.json is missing.
+    if (!Exists(checkpoint.path / kTokenizerFiles[0])) names.insert(names.end(), {"tekken.json", "tokenizer.model"});
     for (const std::string& name : names) {
       if (!Exists(checkpoint.path / name)) continue;
       const auto file = MappedFile::Open(checkpoint.path / name);

@@ -101,10 +101,10 @@ constexpr std::array kOtherKeys = {
     KnownKey{"tokenizer.ggml.unknown_token_id"},
     KnownKey{"tokenizer.ggml.padding_token_id"},
     KnownKey{"tokenizer.ggml.add_bos_token"},
-    KnownKey{"tokenizer.chat_template"},
-    // Without effect on byte-level BPE: special tokens for other uses, scores, other templates, a copy of
-    // tokenizer.json.
+    KnownKey{"tokenizer.ggml.add_space_prefix"},
     KnownKey{"tokenizer.ggml.scores"},
+    KnownKey{"tokenizer.chat_template"},
+    // Without effect on tokens: special tokens for other uses, other templates, a copy of tokenizer.json.
     KnownKey{"tokenizer.ggml.token_type_count"},
     KnownKey{"tokenizer.ggml.seperator_token_id"},
     KnownKey{"tokenizer.ggml.separator_token_id"},
@@ -125,7 +125,6 @@ constexpr std::array kOtherKeys = {
     // Without effect with these values: this program adds a BOS token and nothing else.
     KnownKey{"tokenizer.ggml.add_eos_token", &kFalse},
     KnownKey{"tokenizer.ggml.add_sep_token", &kFalse},
-    KnownKey{"tokenizer.ggml.add_space_prefix", &kFalse},
     KnownKey{"tokenizer.ggml.remove_extra_whitespaces", &kFalse},
     KnownKey{"tokenizer.ggml.normalizer.lowercase", &kFalse},
     KnownKey{"tokenizer.ggml.precompiled_charsmap", &kEmpty},

@@ -124,8 +124,8 @@ TEST_F(GgufKeys, WhatChangesNumbersOrIsUnknownIsNamed) {
                           "tokenizer.ggml.some_new_setting", "clip.use_gelu"}) {
     cases.emplace_back(key, number(key, 2));
   }
-  for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.add_space_prefix",
-                          "tokenizer.ggml.remove_extra_whitespaces", "tokenizer.ggml.normalizer.lowercase"}) {
+  for (const char* key : {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.remove_extra_whitespaces",
+                          "tokenizer.ggml.normalizer.lowercase"}) {
     cases.emplace_back(key, flag(key));
   }
   for (const auto& [key, builder] : cases) {

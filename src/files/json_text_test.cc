@@ -36,5 +36,13 @@ TEST(JsonText, AKeyTwiceIsRefused) {
   EXPECT_TRUE(ParseJson(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 1}]})", "x").ok());
 }
 
+TEST(JsonText, LongArraysTakeNoQuadraticTime) {
+  std::string text = "[{}";
+  for (int i = 0; i < 400'000; ++i) text += ",{}";
+  const auto value = ParseJson(text + "]", "x");
+  ASSERT_TRUE(value.ok()) << value.error().message;
+  EXPECT_EQ(value->size(), 400'001u);
+}
+
 }  // namespace
 }  // namespace marlin

@@ -39,6 +39,7 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens) : tokens_(s
     const std::string& content = tokens_[i].content;
     MARLIN_CHECK(!content.empty() && content.size() <= kLongest_bytes, "checked when the tokenizer was read");
     trie_.Insert(content, static_cast<std::int32_t>(i));
+    begins_token_[static_cast<unsigned char>(content[0])] = true;
   }
 }
 
@@ -57,7 +58,7 @@ std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::Split(std::string_view 
   std::vector<Piece> pieces;
   std::size_t done = 0;  // everything before it is in `pieces`
   for (std::size_t i = 0; i < text.size() && !tokens_.empty();) {
-    const AddedToken* token = LongestAt(text, i);
+    const AddedToken* token = begins_token_[static_cast<unsigned char>(text[i])] ? LongestAt(text, i) : nullptr;
     if (token == nullptr) {
       ++i;
       continue;

@@ -1,6 +1,7 @@
 // Special tokens and other added tokens, which are searched in the text before it is divided into words.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -40,7 +41,8 @@ class AddedTokenMatcher {
   const AddedToken* LongestAt(std::string_view text, std::size_t position) const;
 
   std::vector<AddedToken> tokens_;
-  ByteTrie trie_;  // to positions in tokens_
+  ByteTrie trie_;                         // to positions in tokens_
+  std::array<bool, 256> begins_token_{};  // by first byte
 };
 
 }  // namespace marlin

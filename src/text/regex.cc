@@ -45,6 +45,7 @@ PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 
 struct Regex::Code {
   CodePtr code;
+  decltype(&pcre2_match) match;  // with a JIT the function that calls it at once
 };
 
 struct Regex::Workspace::State {
@@ -94,8 +95,8 @@ Result<Regex> Regex::Compile(std::string_view oniguruma) {
     return Error{ErrorCode::kInput,
                  fmt::format("the regular expression '{}' does not compile: {}", oniguruma, Message(code))};
   }
-  pcre2_jit_compile(compiled.get(), PCRE2_JIT_COMPLETE);  // without a JIT, pcre2_match interprets
-  return Regex(std::make_unique<Code>(Code{std::move(compiled)}));
+  const bool has_jit = pcre2_jit_compile(compiled.get(), PCRE2_JIT_COMPLETE) == 0;
+  return Regex(std::make_unique<Code>(Code{std::move(compiled), has_jit ? pcre2_jit_match : pcre2_match}));
 }
 
 Status Regex::FindAll(std::string_view text, Workspace& workspace, std::vector<TextRange>& matches) const {
@@ -106,8 +107,8 @@ Status Regex::FindAll(std::string_view text, Workspace& workspace, std::vector<T
   std::size_t start = 0;
   std::size_t last_end = static_cast<std::size_t>(-1);
   while (start <= text.size()) {
-    const int rc = pcre2_match(code_->code.get(), Units(text), text.size(), start, PCRE2_NO_UTF_CHECK, state.data.get(),
-                               state.context.get());
+    const int rc = code_->match(code_->code.get(), Units(text), text.size(), start, PCRE2_NO_UTF_CHECK,
+                                state.data.get(), state.context.get());
     if (rc == PCRE2_ERROR_NOMATCH) return {};
     if (rc < 0) {
       return Error{

@@ -12,11 +12,12 @@
 namespace marlin {
 
 struct TokenStream {
-  std::vector<std::int32_t> tokens;        // BOS in front if the tokenizer adds it
-  std::vector<std::uint32_t> token_bytes;  // bytes of text of each token; 0 for BOS
-  std::int32_t window_bos = -1;            // written over token 0 of every window; -1 = not
+  std::vector<std::int32_t> tokens;         // BOS in front if the tokenizer adds it
+  std::vector<std::uint32_t> token_bytes;   // bytes of text of each token; 0 for BOS
+  std::int32_t window_bos = -1;             // written over token 0 of every window; -1 = not
+  std::vector<std::int32_t> window_before;  // with BOS: written before it, as many tokens further on
 
-  // `ctx` tokens from `begin` on, BOS in its place. begin + ctx <= tokens.size().
+  // `ctx` tokens from `begin` on, BOS in its place. begin + ctx <= tokens.size(); ctx > window_before.size().
   std::vector<std::int32_t> Window(std::size_t begin, std::size_t ctx) const;
 };
 

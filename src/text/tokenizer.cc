@@ -4,7 +4,6 @@
 
 #include <array>
 #include <deque>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 
@@ -19,14 +18,12 @@
 #include "text/tokenizer_spec.h"
 #include "text/tokenizer_tekken.h"
 #include "text/unicode.h"
+#include "text/word_cache.h"
 
 namespace marlin {
 namespace {
 
 constexpr std::size_t kLongestTokenizerFile_bytes = std::size_t{1} << 30;
-
-constexpr std::size_t kLongestCachedWord_bytes = 64;
-constexpr std::size_t kMostCachedWords = std::size_t{1} << 18;  // about 20 MB
 
 // One for each kind of tokenization.
 using Encoder = std::variant<ByteLevelBpeEncoder, CharacterBpeEncoder, UnigramEncoder>;
@@ -82,7 +79,8 @@ template <class KindEncoder>
 class WordEncoding {
  public:
   // Both outlive this object. Others may append to `ids` too.
-  WordEncoding(const KindEncoder& encoder, std::vector<std::int32_t>& ids) : encoder_(encoder), ids_(ids) {}
+  WordEncoding(const KindEncoder& encoder, std::vector<std::int32_t>& ids)
+      : encoder_(encoder), ids_(ids), cache_(ids) {}
 
   // Appends the ids of words, which outlive this object.
   Status Add(std::vector<std::string_view>& words) {
@@ -94,31 +92,19 @@ class WordEncoding {
   }
 
  private:
-  struct Span {
-    std::size_t begin;
-    std::size_t size;
-  };
-
   Status AddWord(std::string_view word) {
-    if (word.size() > kLongestCachedWord_bytes) return encoder_.Encode(word, workspace_, ids_);
-    if (cache_.size() >= kMostCachedWords) cache_.clear();
-    const auto [entry, is_new] = cache_.try_emplace(word, Span{ids_.size(), 0});
-    if (is_new) {
-      if (auto status = encoder_.Encode(word, workspace_, ids_); !status) return status;
-      entry->second.size = ids_.size() - entry->second.begin;
-      return {};
-    }
-    for (std::size_t i = 0; i < entry->second.size; ++i) {
-      const std::int32_t id = ids_[entry->second.begin + i];
-      ids_.push_back(id);
-    }
+    if (word.size() > WordCache::kLongest_bytes) return encoder_.Encode(word, workspace_, ids_);
+    if (cache_.Append(word)) return {};
+    const std::size_t place = ids_.size();
+    if (auto status = encoder_.Encode(word, workspace_, ids_); !status) return status;
+    cache_.Add(word, place);
     return {};
   }
 
   const KindEncoder& encoder_;
   std::vector<std::int32_t>& ids_;
   typename KindEncoder::Workspace workspace_;
-  std::unordered_map<std::string_view, Span> cache_;  // places in ids_
+  WordCache cache_;
 };
 
 }  // namespace
@@ -277,6 +263,12 @@ std::string_view Tokenizer::kind() const {
 std::size_t Tokenizer::vocab_size() const { return impl_->pieces.size(); }
 bool Tokenizer::adds_bos() const { return impl_->spec.adds_bos; }
 std::int32_t Tokenizer::bos() const { return impl_->spec.bos; }
+std::vector<std::int32_t> Tokenizer::prefix() const {
+  if (!adds_bos()) return {};
+  std::vector<std::int32_t> ids = impl_->spec.before_bos;
+  ids.push_back(bos());
+  return ids;
+}
 std::int32_t Tokenizer::eos() const { return impl_->spec.eos; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 

@@ -48,10 +48,11 @@ class Tokenizer {
 
   std::string_view kind() const;  // for people: "byte-level BPE", "SentencePiece-style BPE", "unigram"
   std::size_t vocab_size() const;
-  bool adds_bos() const;              // BOS policy of the model, as in methodology.md
-  std::int32_t bos() const;           // -1 = none
-  std::int32_t eos() const;           // -1 = none
-  const std::string& sha256() const;  // of everything that decides Encode: equal hash, equal ids
+  bool adds_bos() const;                     // BOS policy of the model, as in methodology.md
+  std::int32_t bos() const;                  // -1 = none
+  std::vector<std::int32_t> prefix() const;  // what is put in front of a text: nothing, BOS, or BOS behind others
+  std::int32_t eos() const;                  // -1 = none
+  const std::string& sha256() const;         // of everything that decides Encode: equal hash, equal ids
 
   // tokenizer.json and tokenizer_config.json that Hugging Face tokenizers load to the same behaviour; the original text
   // when it came from there.

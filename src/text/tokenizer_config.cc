@@ -125,7 +125,9 @@ Status ApplyTokenizerConfig(const json& config, std::string_view where, Tokenize
   if (config.is_null()) return {};
   const std::array<std::pair<const char*, std::int32_t*>, 4> names = {
       {{"bos_token", &spec.bos}, {"eos_token", &spec.eos}, {"unk_token", &spec.unknown}, {"pad_token", &spec.padding}}};
+  const bool bos_is_known = spec.adds_bos;  // the steps after the model put it in front
   for (const auto& [key, id] : names) {
+    if (id == &spec.bos && bos_is_known) continue;
     if (auto status = NamedToken(config, key, where, spec, *id); !status) return status;
   }
   for (const char* key : kConfigFlags) {
@@ -141,6 +143,7 @@ Status ApplyTokenizerConfig(const json& config, std::string_view where, Tokenize
   auto add_bos = FlagOf(config, "add_bos_token", spec.adds_bos, where);
   if (!add_bos) return add_bos.error();
   spec.adds_bos = *add_bos;
+  if (!spec.adds_bos) spec.before_bos.clear();
   return {};
 }
 

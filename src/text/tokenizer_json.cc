@@ -106,35 +106,43 @@ class JsonReader {
     }
     auto single = ArrayOf(processor, "single", where_);
     if (!single) return single.error();
-    if (auto status = CheckTemplate(**single); !status) return status;
-    const json* first = (*single)->empty() ? nullptr : MemberOf((**single)[0], "SpecialToken");
-    if (first == nullptr) return {};
-    auto name = TextOf(*first, "id", where_);
+    return Template(**single, processor);
+  }
+
+  // Special tokens, then the text. The last of several special tokens is BOS.
+  Status Template(const json& single, const json& processor) {
+    std::vector<std::int32_t> ids;
+    for (; ids.size() < single.size();) {
+      const json* special = MemberOf(single[ids.size()], "SpecialToken");
+      if (special == nullptr) break;
+      auto id = IdOfSpecialToken(*special, processor);
+      if (!id) return id.error();
+      ids.push_back(*id);
+    }
+    const bool ends = ids.size() == single.size();
+    if (!ends && (ids.size() + 1 != single.size() || MemberOf(single[ids.size()], "Sequence") == nullptr)) {
+      return Error{
+          ErrorCode::kUnsupported,
+          fmt::format("{}: the post-processor makes {} of a text, which is not supported; supported are special "
+                      "tokens before the text",
+                      where_, ShortValue(single))};
+    }
+    if (ids.empty()) return {};
+    spec_.adds_bos = true;
+    spec_.bos = ids.back();
+    ids.pop_back();
+    spec_.before_bos = std::move(ids);
+    return {};
+  }
+
+  Result<std::int32_t> IdOfSpecialToken(const json& special, const json& processor) const {
+    auto name = TextOf(special, "id", where_);
     if (!name) return name.error();
     const json* specials = MemberOf(processor, "special_tokens");
     const json* entry = specials != nullptr ? MemberOf(*specials, name->c_str()) : nullptr;
     const json* ids = entry != nullptr ? MemberOf(*entry, "ids") : nullptr;
-    if (ids == nullptr || !ids->is_array() || ids->size() != 1) {
-      return BrokenTokenizer(where_,
-                             fmt::format("the post-processor adds \"{}\", for which it has no single id", *name));
-    }
-    auto id = IdOf((*ids)[0], *name, where_);
-    if (!id) return id.error();
-    spec_.bos = *id;
-    spec_.adds_bos = true;
-    return {};
-  }
-
-  // At most one special token, and before the text.
-  Status CheckTemplate(const json& single) const {
-    const bool begins = !single.empty() && MemberOf(single[0], "SpecialToken") != nullptr;
-    const std::size_t text = begins ? 1 : 0;
-    if (single.size() <= text + 1 && (single.size() == text || MemberOf(single[text], "Sequence") != nullptr))
-      return {};
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: the post-processor makes {} of a text, which is not supported; supported is one "
-                             "special token before the text",
-                             where_, ShortValue(single))};
+    if (ids != nullptr && ids->is_array() && ids->size() == 1) return IdOf((*ids)[0], *name, where_);
+    return BrokenTokenizer(where_, fmt::format("the post-processor adds \"{}\", for which it has no single id", *name));
   }
 
   std::string_view where_;

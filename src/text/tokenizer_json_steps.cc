@@ -180,7 +180,7 @@ std::vector<StepReader<NormalizerStep>> NormalizerReaders() {
        }},
   };
   for (const auto& [name, form] : kUnicodeForms) {
-    readers.push_back({name, {}, [form](const json&, std::string_view, auto& steps) -> Status {
+    readers.push_back({name, {}, [form = form](const json&, std::string_view, auto& steps) -> Status {
                          steps.emplace_back(UnicodeFormStep{form});
                          return {};
                        }});

@@ -28,13 +28,20 @@ json AddedTokensJson(const TokenizerSpec& spec) {
 
 json PostProcessorJson(const TokenizerSpec& spec, const json& adds_nothing) {
   if (!spec.adds_bos) return adds_nothing;
-  const std::string bos(spec.Text(spec.bos));
-  const json first = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}};
+  std::vector<std::int32_t> ids = spec.before_bos;
+  ids.push_back(spec.bos);
+  json single = json::array();
+  json special_tokens = json::object();
+  for (const std::int32_t id : ids) {
+    const std::string name(spec.Text(id));
+    single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
+    special_tokens[name] = {{"id", name}, {"ids", {id}}, {"tokens", {name}}};
+  }
   const auto sequence = [](const char* id, int type) { return json{{"Sequence", {{"id", id}, {"type_id", type}}}}; };
-  return {{"type", "TemplateProcessing"},
-          {"single", json::array({first, sequence("A", 0)})},
-          {"pair", json::array({first, sequence("A", 0), sequence("B", 1)})},
-          {"special_tokens", {{bos, {{"id", bos}, {"ids", {spec.bos}}, {"tokens", {bos}}}}}}};
+  single.push_back(sequence("A", 0));
+  json pair = single;
+  pair.push_back(sequence("B", 1));
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special_tokens}};
 }
 
 }  // namespace

@@ -93,6 +93,11 @@ Status CheckSpec(const TokenizerSpec& spec, const VocabularyIndex& index, std::s
       return BrokenTokenizer(where, fmt::format("the {} token has id {}, but there are {} tokens", name, id, size));
     }
   }
+  for (const std::int32_t id : spec.before_bos) {
+    if (id < 0 || id >= size) {
+      return BrokenTokenizer(where, fmt::format("a token with the id {} is put in front, but there are {}", id, size));
+    }
+  }
   if (spec.adds_bos && spec.bos < 0) {
     return BrokenTokenizer(where, "BOS shall be added to every text, but no BOS token is named");
   }

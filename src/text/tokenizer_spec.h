@@ -32,6 +32,7 @@ struct TokenizerSpec {
   std::vector<AddedToken> added;     // ids inside the vocabulary, or following it without a gap
 
   bool adds_bos = false;
+  std::vector<std::int32_t> before_bos;  // put in front together with BOS
   std::int32_t bos = -1;
   std::int32_t eos = -1;
   std::int32_t unknown = -1;  // carried along; Encode never gives it

@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "files/checkpoint.h"
 #include "files/test_files.h"
 #include "text/byte_alphabet.h"
+#include "text/token_stream.h"
 
 namespace marlin {
 namespace {
@@ -90,6 +92,37 @@ TEST(Tokenizer, BosPolicy) {
   EXPECT_EQ(named->eos(), 256);
   EXPECT_EQ(Load(Example(), {{"add_bos_token", true}}).error().code, ErrorCode::kInput);
   EXPECT_EQ(Load(Example(), {{"add_bos_token", 1}}).error().code, ErrorCode::kInput);
+}
+
+TEST(Tokenizer, SeveralTokensInFront) {
+  json tokenizer = Example();
+  tokenizer["added_tokens"].push_back({{"id", 260}, {"content", "<sop>"}, {"special", true}});
+  tokenizer["post_processor"] = {{"type", "TemplateProcessing"},
+                                 {"single", json::array({{{"SpecialToken", {{"id", "<s>"}}}},
+                                                         {{"SpecialToken", {{"id", "<sop>"}}}},
+                                                         {{"Sequence", {{"id", "A"}}}}})},
+                                 {"special_tokens", {{"<s>", {{"ids", {258}}}}, {"<sop>", {{"ids", {260}}}}}}};
+  const auto loaded = Load(tokenizer, {{"bos_token", "<t>"}});
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_EQ(loaded->prefix(), (Ids{258, 260}));
+  EXPECT_EQ(loaded->bos(), 260);
+  EXPECT_EQ(Load(tokenizer, {{"add_bos_token", false}})->prefix(), Ids{});
+  const auto stream = MakeTokenStream(*loaded, "ab ab ab");
+  ASSERT_TRUE(stream.ok()) << stream.error().message;
+  EXPECT_EQ(stream->tokens, (Ids{258, 260, 256, 257, 257}));
+  EXPECT_EQ(stream->token_bytes, (std::vector<std::uint32_t>{0, 0, 2, 3, 3}));
+  EXPECT_EQ(stream->Window(2, 3), (Ids{258, 260, 257}));
+}
+
+// A space that the tokenizer adds is no byte of the text.
+TEST(Tokenizer, BytesOfTokensAreThoseOfTheText) {
+  json tokenizer = Example();
+  tokenizer["pre_tokenizer"]["add_prefix_space"] = true;
+  for (const std::string text : {"ab ab", " ab ab"}) {
+    const auto stream = MakeTokenStream(*Load(tokenizer), text);
+    ASSERT_TRUE(stream.ok());
+    EXPECT_EQ(std::accumulate(stream->token_bytes.begin(), stream->token_bytes.end(), std::size_t{0}), text.size());
+  }
 }
 
 // Results are compared by this hash, and records that are published hold it.
@@ -247,8 +280,8 @@ TEST(Tokenizer, MembersThatCouldChangeTokensAreNamed) {
          t["normalizer"] = {{"type", "NFC"}, {"strip_accents", true}};
        },
        "\"strip_accents\""},
-      {with_template(json::array({special, sequence, special})), "one special token before the text"},
-      {with_template(json::array({sequence, special})), "one special token before the text"},
+      {with_template(json::array({special, sequence, special})), "special tokens before the text"},
+      {with_template(json::array({sequence, special})), "special tokens before the text"},
   };
   for (const auto& [change, words] : unknown) {
     const Error error = Refusal(change);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,36 @@ namespace marlin {
 namespace {
 
 constexpr unsigned char kFirstThatMayCompose = 0xcc;  // lead byte of U+0300; text below U+0300 is already NFC
+
+// Characters that decompose since Unicode 12.1, which Hugging Face tokenizers leave as they are; and the second half of
+// the only canonical composition among them.
+constexpr std::array<std::pair<char32_t, char32_t>, 10> kDecomposedSinceUnicode12 = {{{0x32ff, 0x32ff},
+                                                                                      {0xa7f2, 0xa7f4},
+                                                                                      {0xab69, 0xab69},
+                                                                                      {0x10781, 0x10785},
+                                                                                      {0x10787, 0x107b0},
+                                                                                      {0x107b2, 0x107ba},
+                                                                                      {0x11938, 0x11938},
+                                                                                      {0x1e030, 0x1e06d},
+                                                                                      {0x1f16c, 0x1f16c},
+                                                                                      {0x1fbf0, 0x1fbf9}}};
+constexpr char32_t kComposesSinceUnicode13 = 0x11930;
+
+// Capital letters of Unicode 14 to 17 and their small letters, as far as utf8proc may not know them: first, last, and
+// the small letter of the first.
+struct CaseRange {
+  char32_t first, last, small;
+};
+constexpr std::array<CaseRange, 10> kCapitalsSinceUnicode14 = {{{0x1c89, 0x1c89, 0x1c8a},
+                                                                {0xa7cb, 0xa7cb, 0x264},
+                                                                {0xa7cc, 0xa7cc, 0xa7cd},
+                                                                {0xa7ce, 0xa7ce, 0xa7cf},
+                                                                {0xa7d2, 0xa7d2, 0xa7d3},
+                                                                {0xa7d4, 0xa7d4, 0xa7d5},
+                                                                {0xa7da, 0xa7da, 0xa7db},
+                                                                {0xa7dc, 0xa7dc, 0x19b},
+                                                                {0x10d50, 0x10d65, 0x10d70},
+                                                                {0x16ea0, 0x16eb8, 0x16ebb}}};
 
 // Punctuation of today that Unicode 8 did not have as such.
 constexpr std::array<std::pair<char32_t, char32_t>, 38> kPunctuationSinceUnicode8 = {
@@ -47,29 +78,48 @@ void SortMarks(std::vector<utf8proc_int32_t>& code_points) {
   }
 }
 
+template <std::size_t n>
+bool InRanges(char32_t c, const std::array<std::pair<char32_t, char32_t>, n>& ranges) {
+  return std::ranges::any_of(ranges, [&](const auto& range) { return c >= range.first && c <= range.second; });
+}
+
+utf8proc_option_t StableForm(int bits) { return static_cast<utf8proc_option_t>(bits | UTF8PROC_STABLE); }
+
+// Composes [begin, end) in place; gives the new end.
+utf8proc_int32_t* Compose(utf8proc_int32_t* begin, utf8proc_int32_t* end) {
+  const auto length = utf8proc_normalize_utf32(begin, end - begin, StableForm(UTF8PROC_COMPOSE));
+  MARLIN_CHECK(length >= 0, "composition of valid code points cannot fail");
+  return begin + length;
+}
+
 void AppendNormalized(std::string_view text, UnicodeForm form, std::string& out) {
   constexpr utf8proc_ssize_t kMostParts = 32;  // the longest decomposition has 18
   const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
   const bool compose = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
-  const auto option = [](int bits) { return static_cast<utf8proc_option_t>(bits | UTF8PROC_STABLE); };
+  const auto option = StableForm(compatible ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT : UTF8PROC_DECOMPOSE);
   std::vector<utf8proc_int32_t> code_points;
   for (std::size_t i = 0; i < text.size();) {
     const CodePoint next = CodePointAt(text, i);
+    i += next.bytes;
+    if (InRanges(next.value, kDecomposedSinceUnicode12)) {
+      code_points.push_back(static_cast<utf8proc_int32_t>(next.value));
+      continue;
+    }
     std::array<utf8proc_int32_t, kMostParts> parts;
     int boundary = 0;
-    const auto count = utf8proc_decompose_char(
-        static_cast<utf8proc_int32_t>(next.value), parts.data(), kMostParts,
-        option(compatible ? UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT : UTF8PROC_DECOMPOSE), &boundary);
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(next.value), parts.data(), kMostParts, option, &boundary);
     MARLIN_CHECK(count >= 0 && count <= kMostParts, "a decomposition has at most 18 code points");
     code_points.insert(code_points.end(), parts.begin(), parts.begin() + count);
-    i += next.bytes;
   }
   SortMarks(code_points);
-  auto length = static_cast<utf8proc_ssize_t>(code_points.size());
-  if (compose) length = utf8proc_normalize_utf32(code_points.data(), length, option(UTF8PROC_COMPOSE));
-  MARLIN_CHECK(length >= 0, "composition of valid code points cannot fail");
-  for (utf8proc_ssize_t i = 0; i < length; ++i) {
-    AppendUtf8(static_cast<char32_t>(code_points[static_cast<std::size_t>(i)]), out);
+  const auto all = code_points.data();
+  for (std::size_t begin = 0; begin < code_points.size();) {
+    std::size_t end = begin + 1;
+    while (end < code_points.size() && static_cast<char32_t>(code_points[end]) != kComposesSinceUnicode13) ++end;
+    const auto* stop = compose ? Compose(all + begin, all + end) : all + end;
+    for (const auto* c = all + begin; c != stop; ++c) AppendUtf8(static_cast<char32_t>(*c), out);
+    begin = end;
   }
 }
 
@@ -78,9 +128,12 @@ bool IsAscii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 }  // namespace
 
 std::optional<std::size_t> FindInvalidUtf8(std::string_view text) {
+  constexpr std::uint64_t kHighBits = 0x8080808080808080u;
   for (std::size_t i = 0; i < text.size();) {
     if (IsAscii(text[i])) {
-      ++i;
+      std::uint64_t eight = kHighBits;
+      if (text.size() - i >= sizeof(eight)) std::memcpy(&eight, text.data() + i, sizeof(eight));
+      i += (eight & kHighBits) == 0 ? sizeof(eight) : 1;
       continue;
     }
     utf8proc_int32_t code_point = 0;
@@ -142,6 +195,17 @@ bool IsWhiteSpace(char32_t c) {
          (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
+namespace {
+
+char32_t SmallLetter(char32_t c) {
+  for (const CaseRange& range : kCapitalsSinceUnicode14) {
+    if (c >= range.first && c <= range.last) return range.small + (c - range.first);
+  }
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+
+}  // namespace
+
 std::string LowerCase(std::string_view text) {
   constexpr char32_t kCapitalIWithDot = 0x130;  // the only one whose lower case has two characters
   std::string out;
@@ -151,7 +215,7 @@ std::string LowerCase(std::string_view text) {
     if (next.value == kCapitalIWithDot) {
       out += "i\u0307";
     } else {
-      AppendUtf8(static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(next.value))), out);
+      AppendUtf8(SmallLetter(next.value), out);
     }
     i += next.bytes;
   }
@@ -181,8 +245,7 @@ bool IsPunctuation(char32_t c) {
     case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF:
     case UTF8PROC_CATEGORY_PO:
-      return std::ranges::none_of(kPunctuationSinceUnicode8,
-                                  [&](const auto& range) { return c >= range.first && c <= range.second; });
+      return !InRanges(c, kPunctuationSinceUnicode8);
     default:
       return std::ranges::find(kPunctuationOfUnicode8, c) != kPunctuationOfUnicode8.end();
   }
