@@ -20,9 +20,12 @@ void CheckDescription(const Description& d) {
     MARLIN_CHECK(size > 0 && size < std::size_t{1} << 31, "a size that means something");
   }
   MARLIN_CHECK(sizes.heads % sizes.kv_heads == 0 && sizes.head_dim % 2 == 0, "heads that fit together");
-  MARLIN_CHECK(d.ropes[0].frequencies.size() == sizes.head_dim / 2, "one frequency per pair");
-  for (const float frequency : d.ropes[0].frequencies) {
-    MARLIN_CHECK(std::isfinite(frequency) && frequency > 0, "a frequency that rotates");
+  for (const Rope& rope : d.ropes) {
+    MARLIN_CHECK(rope.scaling.frequencies.size() == rope.dims / 2, "one frequency per pair");
+    for (const float frequency : rope.scaling.frequencies) {
+      MARLIN_CHECK(std::isfinite(frequency) && frequency >= 0, "a frequency that rotates");
+    }
+    MARLIN_CHECK(std::isfinite(rope.scaling.magnitude) && rope.scaling.magnitude > 0, "a magnitude");
   }
   const float eps = d.norms[d.final_norm].eps;
   MARLIN_CHECK(std::isfinite(eps) && eps > 0, "an epsilon that keeps from dividing by 0");

@@ -10,7 +10,7 @@
 #include <filesystem>
 
 #include "base/file.h"
-#include "cli/did_you_mean.h"
+#include "base/did_you_mean.h"
 
 namespace marlin {
 namespace {

@@ -1,6 +1,7 @@
 #include "files/gguf_to_hf.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/did_you_mean.h"
 #include "files/gguf_families.h"
 #include "files/gguf_keys.h"
 #include "files/gguf_metadata.h"
@@ -34,13 +36,14 @@ Error Unsupported(const GgufFile& gguf, const std::string& what) {
 Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
   const auto architecture = gguf.Require<std::string_view>("general.architecture");
   if (!architecture) return architecture.error();
-  std::string known;
+  std::vector<std::string> known;
   for (const GgufFamily& family : GgufFamilies()) {
     if (family.architecture == *architecture) return &family;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", family.architecture);
+    known.emplace_back(family.architecture);
   }
-  return Unsupported(
-      gguf, fmt::format("architecture \"{}\" is not supported; supported are {}", Printable(*architecture), known));
+  const std::string name = Printable(*architecture);
+  return Unsupported(gguf, fmt::format("architecture \"{}\" is not supported{} Supported are {}", name,
+                                       DidYouMean(name, known), fmt::join(known, ", ")));
 }
 
 // The key of a suffix in config.json: the family's own, else the usual one; null = a function reads it.

@@ -1,10 +1,14 @@
 #include "model/families/family.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
+#include "base/did_you_mean.h"
 #include "files/known_keys.h"
 #include "model/config_fields.h"
 #include "model/runnable.h"
@@ -37,43 +41,47 @@ constexpr std::array kFamilies = {
     Family{"DeepseekV3ForCausalLM", "deepseek_v3", DescribeDeepseekV3, "latent attention and experts"},
 };
 
-std::string SupportedNames() {
-  std::string names;
+std::vector<std::string> SupportedNames() {
+  std::vector<std::string> names;
   for (const Family& family : kFamilies) {
-    if (family.not_run_yet == nullptr) names += fmt::format("{}{}", names.empty() ? "" : ", ", family.architecture);
+    if (family.not_run_yet == nullptr) names.emplace_back(family.architecture);
   }
   return names;
 }
 
+std::string SupportedList() { return fmt::format("supported are {}", fmt::join(SupportedNames(), ", ")); }
+
 }  // namespace
 
 Result<const Family*> FindFamily(const json& config) {
-  const std::string known = SupportedNames();
   const json names = config.is_object() ? config.value("architectures", json()) : json();
   if (!names.is_array() || names.size() != 1 || !names[0].is_string()) {
-    return BadConfig(fmt::format("\"architectures\" is {}, want a list of one of {}", ShortValue(names), known));
+    return BadConfig(
+        fmt::format("\"architectures\" is {}, want a list of one; {}", ShortValue(names), SupportedList()));
   }
   const auto name = names[0].get<std::string>();
   for (const Family& family : kFamilies) {
     if (name == family.architecture) return &family;
   }
-  return UnsupportedConfig(fmt::format("architecture {} is not supported; supported are {}", name, known));
+  const auto supported = SupportedNames();
+  return UnsupportedConfig(
+      fmt::format("architecture {} is not supported{} Supported are {}", name, DidYouMean(name, supported),
+                  fmt::join(supported, ", ")));
 }
 
 Result<const Family*> FindFamilyOfType(const std::string& model_type) {
   for (const Family& family : kFamilies) {
     if (model_type == family.model_type) return &family;
   }
-  return UnsupportedConfig(
-      fmt::format("a model of type \"{}\" is not supported; supported are {}", model_type, SupportedNames()));
+  return UnsupportedConfig(fmt::format("a model of type \"{}\" is not supported; {}", model_type, SupportedList()));
 }
 
 Result<Description> DescribeModel(const json& config) {
   const auto family = FindFamily(config);
   if (!family) return family.error();
   if ((*family)->not_run_yet != nullptr) {
-    return UnsupportedConfig(fmt::format("architecture {} is known, but its {} cannot be run yet; supported are {}",
-                                         (*family)->architecture, (*family)->not_run_yet, SupportedNames()));
+    return UnsupportedConfig(fmt::format("architecture {} is known, but its {} cannot be run yet; {}",
+                                         (*family)->architecture, (*family)->not_run_yet, SupportedList()));
   }
   if (const json type = config.value("model_type", json()); !type.is_null() && type != (*family)->model_type) {
     return BadConfig(fmt::format("\"architectures\" names {}, and \"model_type\" is {}, want \"{}\"",
