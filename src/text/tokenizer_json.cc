@@ -139,8 +139,9 @@ class JsonReader {
     auto name = TextOf(special, "id", where_);
     if (!name) return name.error();
     const json* specials = MemberOf(processor, "special_tokens");
-    const json* entry = specials != nullptr ? MemberOf(*specials, name->c_str()) : nullptr;
-    const json* ids = entry != nullptr ? MemberOf(*entry, "ids") : nullptr;
+    // By the whole name, which may have a byte 0.
+    const bool known = specials != nullptr && specials->is_object() && specials->contains(*name);
+    const json* ids = known ? MemberOf((*specials)[*name], "ids") : nullptr;
     if (ids != nullptr && ids->is_array() && ids->size() == 1) return IdOf((*ids)[0], *name, where_);
     return BrokenTokenizer(where_, fmt::format("the post-processor adds \"{}\", for which it has no single id", *name));
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -386,13 +387,14 @@ class TokenizerFiles : public TemporaryFolder {
 };
 
 TEST_F(TokenizerFiles, GgufAndItsTokenizerJsonAreTheSameTokenizer) {
-  for (const std::string_view pre : {"gpt-2", "smollm", "qwen2", "qwen35", "llama-bpe", "default"}) {
+  for (const std::string_view pre :
+       {"gpt-2", "smollm", "qwen2", "qwen35", "llama-bpe", "default", "falcon", "tekken"}) {
     GgufBuilder builder = Gguf("gpt2", pre);
     builder.Text("tokenizer.chat_template", "{{ x }}");
     const auto gguf = Tokenizer::FromGguf(Write("t.gguf", builder.Bytes()));
     ASSERT_TRUE(gguf.ok()) << gguf.error().message;
     EXPECT_EQ(Encoded(*gguf, "ab ab<s><t>"), (Ids{256, 257, '<', 's', '>', 259}));
-    EXPECT_EQ(gguf->adds_bos(), pre == "llama-bpe");
+    EXPECT_EQ(gguf->adds_bos(), pre == "llama-bpe" || pre == "tekken");
     const auto again = Tokenizer::FromHuggingFace(gguf->ToHuggingFaceJson(), gguf->ToHuggingFaceConfigJson(), "again");
     ASSERT_TRUE(again.ok()) << again.error().message;
     EXPECT_EQ(again->sha256(), gguf->sha256()) << pre;
@@ -402,6 +404,43 @@ TEST_F(TokenizerFiles, GgufAndItsTokenizerJsonAreTheSameTokenizer) {
     EXPECT_EQ(again->ToHuggingFaceJson(), gguf->ToHuggingFaceJson());
     EXPECT_EQ(json::parse(gguf->ToHuggingFaceConfigJson())["chat_template"], "{{ x }}");
   }
+}
+
+// SentencePiece's vocabulary: scores instead of merges, bytes for what has no token.
+GgufBuilder ScoredGguf(float score_of_ab = -1) {
+  const std::vector<std::tuple<std::string, float, std::int32_t>> tokens = {
+      {"<unk>", 0, 2}, {"<s>", 0, 3},      {"</s>", 0, 3}, {"a", -4, 1},     {"b", -5, 1},     {"\u2581", -6, 1},
+      {"ab", 0, 1},    {"\u2581a", -2, 1}, {"<t>", 0, 4},  {"<0xC3>", 0, 6}, {"<0xA9>", 0, 6}, {"", 0, 5}};
+  std::string texts, scores, types;
+  for (const auto& [text, score, type] : tokens) {
+    texts += GgufBuilder::String(text);
+    scores += Raw(text == "ab" ? score_of_ab : score);
+    types += Raw(type);
+  }
+  GgufBuilder builder;
+  builder.Text("tokenizer.ggml.model", "llama");
+  builder.Array("tokenizer.ggml.tokens", GgufType::kString, tokens.size(), texts);
+  builder.Array("tokenizer.ggml.scores", GgufType::kF32, tokens.size(), scores);
+  builder.Array("tokenizer.ggml.token_type", GgufType::kI32, tokens.size(), types);
+  return builder;
+}
+
+TEST_F(TokenizerFiles, GgufWithScores) {
+  const auto gguf = Tokenizer::FromGguf(Write("t.gguf", ScoredGguf().Bytes()));
+  ASSERT_TRUE(gguf.ok()) << gguf.error().message;
+  EXPECT_EQ(gguf->kind(), "SentencePiece-style BPE");
+  EXPECT_TRUE(gguf->adds_bos());
+  EXPECT_EQ(gguf->bos(), 1);
+  EXPECT_EQ(Encoded(*gguf, "ab \u00e9<t>a<s>"), (Ids{5, 6, 5, 9, 10, 8, 7, 0}));
+  EXPECT_EQ(Encoded(*gguf, "<s>a", true), (Ids{1, 7}));
+  EXPECT_EQ(gguf->Decode(Ids{7, 9, 10}), " a\u00e9");
+  const auto again = Tokenizer::FromHuggingFace(gguf->ToHuggingFaceJson(), gguf->ToHuggingFaceConfigJson(), "again");
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(again->sha256(), gguf->sha256());
+  GgufBuilder plain = ScoredGguf(-3);
+  plain.Pair("tokenizer.ggml.add_space_prefix", GgufType::kBool, Raw<std::uint8_t>(0));
+  EXPECT_EQ(Encoded(*Tokenizer::FromGguf(Write("p.gguf", plain.Bytes())), "ab ab"), (Ids{6, 7, 4}));
+  EXPECT_EQ(GgufRefusal(ScoredGguf(std::numeric_limits<float>::infinity())).code, ErrorCode::kInput);
 }
 
 TEST_F(TokenizerFiles, GgufBosPolicyOfTheFileWins) {
