@@ -80,8 +80,8 @@ INSTANTIATE_TEST_SUITE_P(All, Families,
                                          FamilyCase{"smollm3", true}, FamilyCase{"olmo2", true},
                                          FamilyCase{"olmo3", true}, FamilyCase{"granite", true},
                                          FamilyCase{"gemma4", false}, FamilyCase{"gemma4-e", false},
-                                         FamilyCase{"glm4", true}, FamilyCase{"gpt2", true},
-                                         FamilyCase{"gpt-neox", true}),
+                                         FamilyCase{"glm4", true}, FamilyCase{"seed-oss", true},
+                                         FamilyCase{"gpt2", true}, FamilyCase{"gpt-neox", true}),
                          [](const auto& tested) {
                            std::string name = tested.param.name;
                            std::ranges::replace(name, '-', '_');

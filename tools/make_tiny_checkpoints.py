@@ -85,6 +85,9 @@ MODELS = {
     "tiny-glm": (hf.GlmForCausalLM, hf.GlmConfig(
         **OTHERS, head_dim=12, pad_token_id=0, rope_parameters=dict(
             rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5))),
+    # Biases on q, k, v and heads of a size of their own.
+    "tiny-seed-oss": (hf.SeedOssForCausalLM, hf.SeedOssConfig(
+        **OTHERS, head_dim=10, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
     "tiny-gpt2": (hf.GPT2LMHeadModel, hf.GPT2Config(
         vocab_size=300, n_embd=30, n_head=3, n_layer=2, n_positions=64, bos_token_id=1, eos_token_id=2)),
     "tiny-gpt-neox": (hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(

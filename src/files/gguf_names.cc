@@ -172,6 +172,18 @@ constexpr std::array kGlm4Block = {
     GgufNameRow{"post_ffw_norm", "post_mlp_layernorm"},
 };
 
+constexpr std::array kSeedOssBlock = {
+    GgufNameRow{"attn_norm", "input_layernorm"},
+    GgufNameRow{"attn_q", "self_attn.q_proj", Biased::kAttention},
+    GgufNameRow{"attn_k", "self_attn.k_proj", Biased::kAttention},
+    GgufNameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
+    GgufNameRow{"attn_output", "self_attn.o_proj"},
+    GgufNameRow{"post_attention_norm", "post_attention_layernorm"},
+    GgufNameRow{"ffn_gate", "mlp.gate_proj"},
+    GgufNameRow{"ffn_up", "mlp.up_proj"},
+    GgufNameRow{"ffn_down", "mlp.down_proj"},
+};
+
 constexpr std::array kGpt2Block = {
     GgufNameRow{"attn_norm", "ln_1", Biased::kAlways},
     GgufNameRow{"attn_qkv", "attn.c_attn", Biased::kAlways, Transform::kThreeParts},
@@ -240,6 +252,7 @@ constexpr std::array kGgufFamilies = {
     GgufFamily{"olmo2", "olmo2", "Olmo2ForCausalLM", false, kOlmo2Block, kOuterNames, {}, FinishOlmo2},
     GgufFamily{"granite", "granite", "GraniteForCausalLM", false, kLlamaBlock, kOuterNames, kGraniteKeys, FinishLlama},
     GgufFamily{"glm4", "glm4", "Glm4ForCausalLM", false, kGlm4Block, kOuterNames, {}, FinishGlm4},
+    GgufFamily{"seed_oss", "seed_oss", "SeedOssForCausalLM", false, kSeedOssBlock, kOuterNames, {}, FinishLlama},
     GgufFamily{"gpt2", "gpt2", "GPT2LMHeadModel", true, kGpt2Block, kGpt2Outer, kGpt2Keys, FinishGpt2,
                "transformer.h."},
     GgufFamily{"gptneox", "gpt_neox", "GPTNeoXForCausalLM", true, kGptNeoxBlock, kGptNeoxOuter, kGptNeoxKeys,

@@ -145,17 +145,13 @@ TEST_P(AgainstTransformers, SequencesTogetherAreThoseAlone) {
 
 // Each on the slow reference backend too.
 constexpr const char* kModels[] = {
-    "tiny-llama",         "tiny-qwen2",         "tiny-qwen3",
-    "tiny-qwen3.gguf",    "tiny-gemma3",        "tiny-gemma3.gguf",
-    "tiny-mistral",       "tiny-ministral3",    "tiny-ministral3.gguf",
-    "tiny-phi3",          "tiny-phi3.gguf",     "tiny-smollm3",
-    "tiny-smollm3.gguf",  "tiny-olmo2",         "tiny-olmo2.gguf",
-    "tiny-olmo3",         "tiny-olmo3.gguf",    "tiny-granite",
-    "tiny-granite.gguf",  "tiny-gemma2",        "tiny-gemma2.gguf",
-    "tiny-gemma4",        "tiny-gemma4.gguf",   "tiny-gemma4-e",
-    "tiny-gemma4-e.gguf", "tiny-glm4",          "tiny-glm4.gguf",
-    "tiny-glm",           "tiny-gpt2",          "tiny-gpt2.gguf",
-    "tiny-gpt-neox",      "tiny-gpt-neox.gguf",
+    "tiny-llama",       "tiny-qwen2",      "tiny-qwen3",        "tiny-qwen3.gguf",      "tiny-gemma3",
+    "tiny-gemma3.gguf", "tiny-mistral",    "tiny-ministral3",   "tiny-ministral3.gguf", "tiny-phi3",
+    "tiny-phi3.gguf",   "tiny-smollm3",    "tiny-smollm3.gguf", "tiny-olmo2",           "tiny-olmo2.gguf",
+    "tiny-olmo3",       "tiny-olmo3.gguf", "tiny-granite",      "tiny-granite.gguf",    "tiny-gemma2",
+    "tiny-gemma2.gguf", "tiny-gemma4",     "tiny-gemma4.gguf",  "tiny-gemma4-e",        "tiny-gemma4-e.gguf",
+    "tiny-glm4",        "tiny-glm4.gguf",  "tiny-glm",          "tiny-seed-oss",        "tiny-seed-oss.gguf",
+    "tiny-gpt2",        "tiny-gpt2.gguf",  "tiny-gpt-neox",     "tiny-gpt-neox.gguf",
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers, testing::Combine(testing::ValuesIn(kModels), testing::Bool()),

@@ -34,6 +34,7 @@ constexpr std::array kFamilies = {
     Family{"Gemma4ForCausalLM", "gemma4_text", DescribeGemma4, nullptr},
     Family{"GlmForCausalLM", "glm", DescribeGlm, nullptr},
     Family{"Glm4ForCausalLM", "glm4", DescribeGlm4, nullptr},
+    Family{"SeedOssForCausalLM", "seed_oss", DescribeSeedOss, nullptr},
     Family{"GPT2LMHeadModel", "gpt2", DescribeGpt2, nullptr},
     Family{"GPTNeoXForCausalLM", "gpt_neox", DescribeGptNeox, nullptr},
     Family{"Qwen3_5ForCausalLM", "qwen3_5_text", DescribeQwen35, "gated DeltaNet"},
@@ -64,9 +65,8 @@ Result<const Family*> FindFamily(const json& config) {
     if (name == family.architecture) return &family;
   }
   const auto supported = SupportedNames();
-  return UnsupportedConfig(
-      fmt::format("architecture {} is not supported{} Supported are {}", name, DidYouMean(name, supported),
-                  fmt::join(supported, ", ")));
+  return UnsupportedConfig(fmt::format("architecture {} is not supported{} Supported are {}", name,
+                                       DidYouMean(name, supported), fmt::join(supported, ", ")));
 }
 
 Result<const Family*> FindFamilyOfType(const std::string& model_type) {

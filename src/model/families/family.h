@@ -37,6 +37,7 @@ Result<Description> DescribeSmolLM3(const Config& config);
 Result<Description> DescribeOlmo2(const Config& config);
 Result<Description> DescribeOlmo3(const Config& config);
 Result<Description> DescribeGranite(const Config& config);
+Result<Description> DescribeSeedOss(const Config& config);
 Result<Description> DescribeGlm(const Config& config);
 Result<Description> DescribeGlm4(const Config& config);
 
