@@ -99,8 +99,9 @@ class Chooser {
 Result<std::vector<std::int32_t>> PromptTokens(const Tokenizer& tokenizer, const std::string& prompt, bool chat) {
   auto ids = tokenizer.Encode(prompt, true);
   if (!ids) return ids.error();
-  const bool has_bos = !ids->empty() && ids->front() == tokenizer.bos();
-  if (tokenizer.adds_bos() && !chat && !has_bos) ids->insert(ids->begin(), tokenizer.bos());
+  const std::vector<std::int32_t> prefix = tokenizer.prefix();
+  const bool has_prefix = prefix.empty() || (!ids->empty() && ids->front() == prefix.front());
+  if (!chat && !has_prefix) ids->insert(ids->begin(), prefix.begin(), prefix.end());
   if (ids->empty()) return Error{ErrorCode::kUsage, "the prompt is empty; give some text with --prompt"};
   return ids;
 }
