@@ -144,14 +144,16 @@ template <class Element>
 inline void AttendRows(const AttentionTile& tile, const AttentionParts& parts, std::size_t row, std::size_t count,
                        const KeyBlock<Element>& block) {
   const auto position = [&](std::size_t t) { return tile.position + (row + t) / tile.heads; };
-  if (FirstSeen(tile, position(0)) >= block.begin + kKeyBlock) return;  // the later rows see even less of it
+  // The later rows see even less of it.
+  if (tile.window != 0 && FirstSeen(tile, position(0)) >= block.begin + kKeyBlock) return;
   const float* q = parts.q + row * tile.head_dim;
   MultiplyTokens(Product<Element>{block.keys, kKeyBlock, tile.head_dim, q, tile.head_dim, nullptr, nullptr, 0,
                                   parts.scores, kKeyBlock},
                  count);
   if (tile.softcap != 0) SoftCapScores(parts, count, tile.softcap);
   SoftmaxRows(parts, row, count, [&](std::size_t t) {
-    return Visible{PlaceInBlock(FirstSeen(tile, position(t)), block.begin), PlaceInBlock(position(t) + 1, block.begin)};
+    const std::size_t at = position(t);
+    return Visible{PlaceInBlock(FirstSeen(tile, at), block.begin), PlaceInBlock(at + 1, block.begin)};
   });
   for (std::size_t d = 0; d < parts.padded; d += 64) {
     float* out = parts.out + row * parts.padded + d;
