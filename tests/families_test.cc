@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tests/program.h"
@@ -41,6 +42,9 @@ class Families : public testing::TestWithParam<FamilyCase> {
   }
   const TemporaryFolder folder_;
 };
+
+// The head scales and caps logits for the model and for its baseline.
+TEST_P(Families, AModelDoesNotDifferFromItself) { EXPECT_LT(std::abs(Kl(Model())), 1e-12); }
 
 TEST_P(Families, EveryMethodGivesAModelNearTheOriginal) {
   const RunResult rounded = Quantize("rtn", folder_ / "rtn");

@@ -19,9 +19,9 @@ class BaselineLogits {
  public:
   static Result<BaselineLogits> Create(const Baseline& baseline, Backend& reader, std::size_t ctx) {
     BaselineLogits logits(baseline, reader, ctx);
-    const std::size_t floats = std::min(kHeadRows, ctx) * baseline.head->rows();
+    const std::size_t floats = std::min(kHeadRows, ctx) * baseline.head.vocab();
     const auto own =
-        baseline.backend->AllocateAll({{&logits.states_, ctx * baseline.head->cols()}, {&logits.own_, floats}});
+        baseline.backend->AllocateAll({{&logits.states_, ctx * baseline.head.hidden()}, {&logits.own_, floats}});
     if (!own) return own.error();
     if (baseline.backend == &reader) return logits;
     if (auto status = reader.Allocate(floats).MoveTo(logits.copy_); !status) return status.error();
@@ -30,16 +30,16 @@ class BaselineLogits {
 
   Status Start(std::size_t window, std::span<const std::int32_t> tokens) {
     if (auto status = baseline_.states(window, tokens, host_); !status) return status.error();
-    baseline_.backend->Upload(host_, View(states_, host_.size() / baseline_.head->cols(), baseline_.head->cols()));
+    baseline_.backend->Upload(host_, View(states_, host_.size() / baseline_.head.hidden(), baseline_.head.hidden()));
     return {};
   }
 
   // Positions begin .. begin + rows - 1 of the window; valid until the next call.
   // Errors: those of the baseline's device.
   Result<DeviceTensor> Rows(std::size_t begin, std::size_t rows) {
-    const DeviceTensor x = View(states_, begin + rows, baseline_.head->cols()).Rows(begin, rows);
-    const DeviceTensor own = View(own_, rows, baseline_.head->rows());
-    baseline_.backend->Matmul({&baseline_.head, 1}, {}, x, {&own, 1});
+    const DeviceTensor x = View(states_, begin + rows, baseline_.head.hidden()).Rows(begin, rows);
+    const DeviceTensor own = View(own_, rows, baseline_.head.vocab());
+    ComputeLogits(*baseline_.backend, baseline_.head, x, own);
     if (baseline_.backend == &reader_) return own;
     std::vector<float> moved(rows * own.cols);
     if (auto status = baseline_.backend->Read(own, moved); !status) return status.error();
@@ -50,7 +50,7 @@ class BaselineLogits {
 
  private:
   BaselineLogits(const Baseline& baseline, Backend& reader, std::size_t ctx)
-      : baseline_(baseline), reader_(reader), host_(ctx * baseline.head->cols()) {}
+      : baseline_(baseline), reader_(reader), host_(ctx * baseline.head.hidden()) {}
 
   const Baseline& baseline_;
   Backend& reader_;
@@ -94,7 +94,7 @@ Status AddTokens(const TokenStream& stream, std::span<const TokenDivergence> tok
 
 Baseline RunningBaseline(const Model& model, Session& session) {
   Backend& backend = *model.backend;
-  return {&model.head(), &backend,
+  return {HeadOf(model.description, model.head()), &backend,
           [&session, &backend](std::size_t, std::span<const std::int32_t> tokens, std::span<float> hidden) -> Status {
             session.Reset();
             return backend.Read(session.Forward(tokens), hidden);
@@ -108,10 +108,10 @@ double DivergenceResult::mean_kl() const {
 Result<DivergenceResult> EvaluateDivergence(const Model& model, const Baseline& baseline, const TokenStream& stream,
                                             const PerplexityOptions& options, const DivergenceFn& on_window) {
   const std::size_t vocab = model.description.vocab_size;
-  if (baseline.head->rows() != vocab) {
+  if (baseline.head.vocab() != vocab) {
     return Error{ErrorCode::kInput, fmt::format("the baseline's vocabulary has {} tokens, the model's {}: their "
                                                 "predictions cannot be compared",
-                                                baseline.head->rows(), vocab)};
+                                                baseline.head.vocab(), vocab)};
   }
   if (auto status = CheckContext(model.description, options.ctx); !status) return status.error();
   auto started = StartResult(stream, vocab, options);

@@ -24,11 +24,11 @@ inline constexpr int kDivergenceMetricVersion = 1;
 
 // A baseline for the evaluation: its head, and the source of the final hidden states of a window.
 struct Baseline {
-  // Fills hidden [tokens, head.cols()], in host memory, with the states of window `window`, whose tokens these are.
+  // Fills hidden [tokens, hidden], in host memory, with the states of window `window`, whose tokens these are.
   using StatesFn =
       std::function<Status(std::size_t window, std::span<const std::int32_t> tokens, std::span<float> hidden)>;
-  const Weight* head = nullptr;  // [vocab, hidden]
-  Backend* backend = nullptr;    // that holds the head
+  Head head;
+  Backend* backend = nullptr;  // that holds the head
   StatesFn states;
 };
 

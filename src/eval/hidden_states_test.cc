@@ -56,7 +56,7 @@ TEST_F(HiddenStates, GiveTheBitsOfTheRunningBaseline) {
   ASSERT_TRUE(running.ok());
   const auto reader = HiddenStatesReader::Open(path_, id_);
   ASSERT_TRUE(reader.ok()) << reader.error().message;
-  const Baseline kept{&base_.head(), backend_.get(),
+  const Baseline kept{HeadOf(base_.description, base_.head()), backend_.get(),
                       [&](std::size_t window, std::span<const std::int32_t>, std::span<float> hidden) {
                         return reader->Read(window, hidden);
                       }};

@@ -13,13 +13,18 @@ void Model::FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const {
   backend->Norm(ArgsOf(description, weights.around, description.final_norm, x, y));
 }
 
+Head HeadOf(const Description& description, const Weight& weight) {
+  return {&weight, description.logit_scale, description.logit_softcap};
+}
+
+void ComputeLogits(Backend& backend, const Head& head, const DeviceTensor& hidden, const DeviceTensor& logits) {
+  backend.Matmul({&head.weight, 1}, {}, hidden, {&logits, 1});
+  if (head.scale != 1) backend.Scale(logits, head.scale);
+  if (head.softcap != 0) backend.SoftCap(logits, head.softcap);
+}
+
 void Model::Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const {
-  const Linear& linear = weights.around.matrices[description.head];
-  const Weight* const weight = linear.weight.get();
-  const DeviceTensor bias = linear.bias ? View(linear.bias, 1, weight->rows()) : DeviceTensor();
-  backend->Matmul({&weight, 1}, {&bias, 1}, hidden, {&logits, 1});
-  if (description.logit_scale != 1) backend->Scale(logits, description.logit_scale);
-  if (description.logit_softcap != 0) backend->SoftCap(logits, description.logit_softcap);
+  ComputeLogits(*backend, HeadOf(description, head()), hidden, logits);
 }
 
 namespace {

@@ -16,6 +16,20 @@
 
 namespace marlin {
 
+// What makes logits of hidden states: softcap(scale * hidden * weight^T).
+struct Head {
+  const Weight* weight = nullptr;  // [vocab, hidden]
+  float scale = 1;
+  float softcap = 0;  // 0: none
+
+  std::size_t vocab() const { return weight->rows(); }
+  std::size_t hidden() const { return weight->cols(); }
+};
+Head HeadOf(const Description& description, const Weight& weight);
+
+// Queues logits [m, vocab] of hidden [m, hidden].
+void ComputeLogits(Backend& backend, const Head& head, const DeviceTensor& hidden, const DeviceTensor& logits);
+
 struct Model {
   Description description;
   Weights weights;
@@ -26,7 +40,7 @@ struct Model {
   LoadedBlock block(std::size_t index) const { return {description.blocks[index], weights.blocks[index]}; }
   // y = the final norm of x [m, hidden]; y may be x.
   void FinalNorm(const DeviceTensor& x, const DeviceTensor& y) const;
-  // logits [m, vocab] = hidden [m, hidden] * head^T, as the model scales and caps them
+  // logits [m, vocab] of hidden [m, hidden], after the final norm
   void Logits(const DeviceTensor& hidden, const DeviceTensor& logits) const;
 };
 

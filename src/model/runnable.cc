@@ -24,6 +24,7 @@ bool IsRun(const Rope& rope) {
 
 // What of the description is not run; null = nothing.
 const char* FindNotRun(const Description& d) {
+  if (d.matrices[d.head].bias) return "head with a bias";
   if (!std::ranges::all_of(d.ropes, [](const Rope& rope) { return IsRun(rope); })) return "rotary positions";
   if (!std::ranges::all_of(d.blocks, [](const Block& block) { return IsRun(block); })) return "blocks";
   return nullptr;

@@ -99,7 +99,7 @@ Result<DivergenceResult> QualityJobs::Diverge(const Model& model, std::size_t sa
     if (!head) return head.error();
     head_ = std::move(*head);
   }
-  const Baseline baseline{head_.get(), &tools_.backend,
+  const Baseline baseline{HeadOf(model_.description, *head_), &tools_.backend,
                           [this](std::size_t window, std::span<const std::int32_t>, std::span<float> hidden) {
                             const Status read = states_->Read(window, hidden);
                             damaged_states_ = damaged_states_ || !read.ok();
