@@ -95,8 +95,19 @@ def configs() -> None:
     write("config", "accepted-linear-scaling", compact(LLAMA | {"rope_scaling": {"type": "linear", "factor": 2}}))
     write("config", "accepted-quantized", compact(LLAMA | OURS))
     write("config", "accepted-compressed-tensors", compact(LLAMA | THEIRS))
-    write("config", "unsupported-architecture", compact(LLAMA | {"architectures": ["GPT2LMHeadModel"]}))
-    write("config", "unsupported-yarn", compact(LLAMA | {"rope_scaling": {"rope_type": "yarn", "factor": 4}}))
+    yarn = {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32}
+    write("config", "accepted-yarn", compact(LLAMA | {"rope_scaling": yarn}))
+    write("config", "invalid-yarn", compact(LLAMA | {"rope_scaling": {"rope_type": "yarn", "factor": 4}}))
+    pairs = LLAMA["hidden_size"] // LLAMA["num_attention_heads"] // 2
+    write("config", "accepted-longrope", compact(LLAMA | {
+        "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "sliding_window": 9, "rope_scaling": {
+            "type": "longrope", "short_factor": [1.5] * pairs, "long_factor": [3] * pairs, "original_max_position_embeddings": 32}}))
+    write("config", "accepted-gemma3", compact(LLAMA | {
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "sliding_window": 9, "head_dim": 16,
+        "layer_types": ["sliding_attention", "full_attention"][:LLAMA["num_hidden_layers"]], "query_pre_attn_scalar": 16,
+        "rope_local_base_freq": 10000.0, "final_logit_softcapping": 30.0}))
+    write("config", "unsupported-architecture", compact(LLAMA | {"architectures": ["MambaForCausalLM"]}))
+    write("config", "unsupported-dynamic", compact(LLAMA | {"rope_scaling": {"rope_type": "dynamic", "factor": 4}}))
     write("config", "unsupported-activation", compact(LLAMA | {"hidden_act": "relu"}))
     write("config", "invalid-heads", compact(LLAMA | {"num_key_value_heads": 3}))
     write("config", "invalid-text-as-size", compact(LLAMA | {"hidden_size": "64"}))
@@ -253,7 +264,7 @@ def ggufs() -> None:
     small = [(f"blk.0.{name}.weight", kind, [32, 2]) for name, kind in zip(
         ("attn_v", "attn_output", "ffn_gate", "ffn_up"), ("Q4_1", "Q5_0", "Q5_1", "BF16"))]
     write("gguf", "accepted-small-blocks", gguf(gguf_model("llama"), [("token_embd.weight", "F32", [32, 2])] + small))
-    write("gguf", "unsupported-architecture", gguf(gguf_model("gpt2"), gguf_tensors("F32")))
+    write("gguf", "unsupported-architecture", gguf(gguf_model("mamba"), gguf_tensors("F32")))
     write("gguf", "unsupported-type", gguf(gguf_model("llama"), [("token_embd.weight", "IQ3_S", [256, 1])]))
     write("gguf", "unsupported-version", whole[:4] + struct.pack("<I", 1) + whole[8:])
     write("gguf", "unsupported-big-endian", whole[:4] + struct.pack(">I", 3) + whole[8:])

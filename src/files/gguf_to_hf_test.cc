@@ -243,7 +243,7 @@ TEST_F(GgufToHf, HeadSizes) {
 
 TEST_F(GgufToHf, RefusesWhatItWouldComputeWrongly) {
   ExpectError(Metadata("mamba"), ErrorCode::kUnsupported,
-              "architecture \"mamba\" is not supported; did you mean llama? Supported are llama, qwen2, qwen3");
+              "architecture \"mamba\" is not supported. Supported are llama, qwen2, qwen3");
   ExpectError(GgufBuilder(), ErrorCode::kInput, "general.architecture");
   GgufBuilder experts = Metadata("llama");
   experts.U32("llama.expert_count", 8);
