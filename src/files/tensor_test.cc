@@ -122,5 +122,51 @@ TEST(Tensor, RotaryRowsComeBackInHuggingFaceOrder) {
   EXPECT_EQ(one[0], 10.0f);
 }
 
+// A part of the rows, in runs, of a matrix that lies either way, and of a vector.
+TEST(Tensor, PartsAndTransposedMatrices) {
+  constexpr std::size_t kRows = 12, kCols = 5;
+  std::vector<float> stored(kRows * kCols), turned(kRows * kCols);
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kCols; ++c)
+      stored[r * kCols + c] = turned[c * kRows + r] = static_cast<float>(10 * r + c);
+  }
+  const RowRange range{1, 2, 6};  // rows 1, 2, 7, 8
+  const std::vector<std::size_t> rows = {1, 2, 7, 8};
+  for (const bool transposed : {false, true}) {
+    Tensor part = Make(DType::kF32, {4, kCols}, transposed ? turned : stored);
+    part.stored.rows = range;
+    part.stored.all_rows = kRows;
+    part.stored.transposed = transposed;
+    EXPECT_FALSE(part.IsPlain());
+    EXPECT_EQ(part.byte_size(), 4 * kCols * sizeof(float));
+    const std::vector<float> all = All(part);
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      for (std::size_t c = 0; c < kCols; ++c) EXPECT_EQ(all[r * kCols + c], static_cast<float>(10 * rows[r] + c));
+    }
+    std::vector<float> last(kCols, NAN);
+    ASSERT_TRUE(DecodeRows(part, 3, MatrixView<float>(last.data(), 1, kCols)).ok());
+    EXPECT_EQ(last, std::vector<float>(all.end() - kCols, all.end())) << "from another row on";
+  }
+
+  std::vector<float> elements(kRows);
+  std::iota(elements.begin(), elements.end(), 0.0f);
+  Tensor vector = Make(DType::kF32, {4}, elements);
+  vector.stored.rows = range;
+  vector.stored.all_rows = kRows;
+  EXPECT_EQ(All(vector), (std::vector<float>{1, 2, 7, 8}));
+}
+
+// Weights of 16 bits that are not tiny survive + 1 and its undoing.
+TEST(Tensor, WhatWasAddedIsTakenAway) {
+  std::vector<float> stored, want;
+  for (const float value : {0.0f, 1.0f, -1.0f, 0.15625f, -0.33203125f, 17.25f, 0x1p-14f}) {
+    want.push_back(value);
+    stored.push_back(value + 1);
+  }
+  Tensor tensor = Make(DType::kF32, {stored.size()}, stored);
+  tensor.stored.added = 1;
+  EXPECT_EQ(All(tensor), want);
+}
+
 }  // namespace
 }  // namespace marlin

@@ -15,6 +15,7 @@
 #include "files/test_files.h"
 #include "kernels/test_device.h"
 #include "model/model.h"
+#include "model/split_tensors.h"
 #include "model/test_description.h"
 
 namespace marlin {
@@ -228,6 +229,84 @@ TEST_F(OpenModels, GgufTensorsWithoutAPlaceAreNamed) {
     builder.Floats("blk.0.attn_rot_embd.weight", {4}, {1, 0.1f, 0.01f, 0.001f});
   });
   EXPECT_TRUE(OpenModel(frequencies).ok()) << "what the settings say again";
+}
+
+// Both spellings of published multimodal checkpoints: the text model inside gives the logits of the text model alone.
+TEST_F(OpenModels, TheTextModelOfAMultimodalCheckpoint) {
+  const auto alone = OpenModel(WriteFolder("alone"));
+  ASSERT_TRUE(alone.ok()) << alone.error().message;
+  const json text = config_;
+  config_ = {{"architectures", {"SomeForConditionalGeneration"}},
+             {"model_type", "some"},
+             {"text_config", text},
+             {"vision_config", {{"hidden_size", 7}}},
+             {"eos_token_id", {7, 9}}};
+  config_["text_config"].erase("architectures");
+  config_["text_config"].erase("eos_token_id");
+  const std::vector<Stored> plain = tensors_;
+  for (const auto& [model, head] : {std::pair{"model.language_model.", "lm_head."},
+                                    std::pair{"language_model.model.", "language_model.lm_head."}}) {
+    tensors_ = plain;
+    for (Stored& stored : tensors_) {
+      std::string& name = stored.plan.name;
+      const bool is_head = name.starts_with("lm_head.");
+      name = is_head ? head + name.substr(8) : model + name.substr(6);
+    }
+    tensors_.push_back(Bf16("model.vision_tower.patches.weight", {2, 2}, {1, 2, 3, 4}));
+    const auto inside = OpenModel(WriteFolder(std::string("inside ") + model));
+    ASSERT_TRUE(inside.ok()) << inside.error().message;
+    EXPECT_EQ(Logits(*inside), Logits(*alone));
+    EXPECT_EQ(inside->checkpoint.left_out, std::vector<std::string>{"model.vision_tower.patches.weight"});
+    EXPECT_EQ(inside->checkpoint.config["eos_token_id"], json({7, 9})) << "of the whole";
+    EXPECT_EQ(inside->checkpoint.config["architectures"], json({"LlamaForCausalLM"}));
+  }
+  config_["text_config"]["model_type"] = "mamba";
+  ExpectError(OpenModel(WriteFolder("mamba")), ErrorCode::kUnsupported, "a model of type \"mamba\"");
+  config_["text_config"] = 3;
+  ExpectError(OpenModel(WriteFolder("number")), ErrorCode::kInput, "\"text_config\" is not an object");
+}
+
+// Hugging Face transformers takes the head of the files where the two differ.
+TEST_F(OpenModels, AHeadOfItsOwnCountsWhereTheConfigurationIsSilent) {
+  const auto want = OpenModel(WriteFolder("own head"));
+  config_.erase("tie_word_embeddings");
+  const auto silent = OpenModel(WriteFolder("silent"));
+  ASSERT_TRUE(silent.ok()) << silent.error().message;
+  EXPECT_FALSE(silent->description.tied_head());
+  EXPECT_EQ(Logits(*silent), Logits(*want));
+}
+
+// A tensor that holds several matrices has the shape of all of them.
+TEST(SplitModels, PartsOfAnotherShapeAreNamed) {
+  auto checkpoint = OpenCheckpoint(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-phi3");
+  ASSERT_TRUE(checkpoint.ok());
+  const auto description = DescribeModel(checkpoint->config);
+  ASSERT_TRUE(description.ok());
+  const std::string name = "model.layers.1.self_attn.qkv_proj.weight";
+  const std::vector<Tensor> all = checkpoint->tensors;
+  std::vector<Tensor> cut = all;
+  for (Tensor& tensor : cut) {
+    if (tensor.name == name) tensor.shape[0] -= 2;
+  }
+  checkpoint->Replace(cut);
+  const auto wrong = SplitTensors(*checkpoint, *description);
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_NE(wrong.error().message.find("tensor " + name + " has shape [62, 32], the configuration wants [64, 32]"),
+            std::string::npos)
+      << wrong.error().message;
+  checkpoint->Replace(all);
+  checkpoint->LeaveOut([&](const Tensor& tensor) { return tensor.name == name; });
+  const auto missing = SplitTensors(*checkpoint, *description);
+  ASSERT_FALSE(missing.ok());
+  EXPECT_NE(missing.error().message.find("tensor " + name + " is missing"), std::string::npos);
+  checkpoint->Replace(all);
+  ASSERT_TRUE(SplitTensors(*checkpoint, *description).ok());
+  EXPECT_EQ(checkpoint->Find(name), nullptr);
+  const Tensor* const keys = checkpoint->Find("model.layers.1.self_attn.qkv_proj.key.weight");
+  ASSERT_NE(keys, nullptr);
+  EXPECT_EQ(keys->shape, (std::vector<std::size_t>{16, 32}));
+  EXPECT_EQ(keys->byte_size(), 16u * 32 * 2);
+  EXPECT_EQ(keys->StoredRow(0), 32u) << "behind the queries";
 }
 
 TEST_F(OpenModels, UnusedTensorsAreLeftOutOrNamed) {
