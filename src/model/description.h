@@ -221,7 +221,8 @@ struct Description : Parts {
   std::string head_name;                         // stem of the head where it is not the embedding
   std::set<std::string, std::less<>> read_keys;  // of the configuration; DescribeModel fills them
   std::vector<StoredTensor> tensors;
-  std::vector<SplitTensor> splits;  // SplitStored fills them
+  std::vector<SplitTensor> splits;            // SplitStored fills them
+  std::set<std::string, std::less<>> unused;  // tensors that published files hold and the model does not read
   std::vector<Rope> ropes;
   std::size_t caches = 0;
 

@@ -18,7 +18,7 @@ namespace {
 // Tensors of published checkpoints that no model reads: what was computed from the configuration and saved.
 struct HarmlessTensor {
   std::string_view ending;  // from a dot on
-  bool is_mask;             // only as truth values: under the same name, numbers could be a bias
+  bool is_mask;             // only truth values or a square: under the same name, a vector could be a bias
 };
 
 constexpr std::array kHarmless = {
@@ -29,7 +29,9 @@ constexpr std::array kHarmless = {
     HarmlessTensor{".position_ids", false},      // 0, 1, 2, ...
     HarmlessTensor{".attn.masked_bias", false},  // what masked scores are set to
     HarmlessTensor{".self_attn.masked_bias", false},
+    HarmlessTensor{".attention.masked_bias", false},
     HarmlessTensor{".attn.bias", true},  // causal masks
+    HarmlessTensor{".attention.bias", true},
     HarmlessTensor{".self_attn.bias", true},
     HarmlessTensor{".self_attn.causal", true},
     HarmlessTensor{".self_attn.causal_mask", true},
@@ -43,9 +45,11 @@ constexpr std::array kLeftOutBeginnings = {std::string_view("mtp.")};
 bool IsHarmless(const Tensor& tensor) {
   if (std::ranges::any_of(kLeftOutBeginnings, [&](std::string_view b) { return tensor.name.starts_with(b); }))
     return true;
-  const bool truth = tensor.dtype == DType::kBool || tensor.dtype == DType::kU8;
+  const bool square =
+      tensor.shape.size() == 4 && tensor.shape[0] == 1 && tensor.shape[1] == 1 && tensor.shape[2] == tensor.shape[3];
+  const bool is_mask = tensor.dtype == DType::kBool || tensor.dtype == DType::kU8 || square;
   return std::ranges::any_of(kHarmless, [&](const HarmlessTensor& row) {
-    return tensor.name.ends_with(row.ending) && (truth || !row.is_mask);
+    return tensor.name.ends_with(row.ending) && (is_mask || !row.is_mask);
   });
 }
 
@@ -131,7 +135,8 @@ Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
   }
   const auto used = UsedNames(checkpoint, description);
   for (const Tensor& tensor : checkpoint.tensors) {
-    if (used.contains(tensor.name) || IsHarmless(tensor) || checkpoint.accepted.Accept(tensor.name)) continue;
+    if (used.contains(tensor.name) || description.unused.contains(tensor.name) || IsHarmless(tensor)) continue;
+    if (checkpoint.accepted.Accept(tensor.name)) continue;
     if (description.tied_head() && tensor.name == WeightName(description.head_name)) {
       const std::string& embedding = description.matrices[description.embedding].name;
       if (auto status = CheckTiedHead(checkpoint, embedding, tensor); !status) return status;

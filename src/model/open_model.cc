@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "model/config_keys.h"
 #include "model/families/family.h"
@@ -28,6 +29,18 @@ void NameTheHead(Checkpoint& checkpoint) {
   if (same.ok() && !*same) checkpoint.config[kKey] = false;
 }
 
+// Files of a model without its head, such as GPT-2's, have names without the first part: "wte" is "transformer.wte".
+void AddFirstPart(Checkpoint& checkpoint, const Description& description) {
+  const std::string& embedding = description.NameOf(description.matrices[description.embedding].source);
+  const std::string first = embedding.substr(0, embedding.find('.') + 1);
+  if (checkpoint.Find(embedding) != nullptr || checkpoint.Find(embedding.substr(first.size())) == nullptr) return;
+  std::vector<Tensor> tensors = std::move(checkpoint.tensors);
+  for (Tensor& tensor : tensors) {
+    if (!tensor.name.starts_with(description.head_name + ".")) tensor.name.insert(0, first);
+  }
+  checkpoint.Replace(std::move(tensors));
+}
+
 }  // namespace
 
 Result<OpenedModel> OpenModel(const std::filesystem::path& path, AcceptedNames accepted) {
@@ -40,6 +53,7 @@ Result<OpenedModel> OpenModel(const std::filesystem::path& path, AcceptedNames a
   const std::string where = checkpoint->container == Container::kGguf ? path.string() : (path / "config.json").string();
   if (auto status = CheckConfigKeys(checkpoint->config, description->read_keys, where, checkpoint->accepted); !status)
     return status.error();
+  AddFirstPart(*checkpoint, *description);
   if (auto status = SplitTensors(*checkpoint, *description); !status) return status.error();
   if (auto status = CheckTensors(*checkpoint, *description); !status) return status.error();
   return OpenedModel{std::move(*checkpoint), std::move(*description)};

@@ -15,6 +15,7 @@
 #include "files/test_files.h"
 #include "kernels/test_device.h"
 #include "model/model.h"
+#include "model/model_tensors.h"
 #include "model/split_tensors.h"
 #include "model/test_description.h"
 
@@ -274,6 +275,37 @@ TEST_F(OpenModels, AHeadOfItsOwnCountsWhereTheConfigurationIsSilent) {
   ASSERT_TRUE(silent.ok()) << silent.error().message;
   EXPECT_FALSE(silent->description.tied_head());
   EXPECT_EQ(Logits(*silent), Logits(*want));
+}
+
+// As the published GPT-2: no first part of the names, and masks.
+TEST_F(OpenModels, FilesOfTheModelWithoutItsHead) {
+  const auto want = OpenModel(WriteFolder("whole"));
+  ASSERT_TRUE(want.ok());
+  for (Stored& stored : tensors_) {
+    if (stored.plan.name.starts_with("model.")) stored.plan.name = stored.plan.name.substr(6);
+  }
+  tensors_.push_back(Bf16("layers.0.attn.bias", {1, 1, 3, 3}, std::vector<float>(9, 1)));
+  const auto opened = OpenModel(WriteFolder("base"));
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ(Logits(*opened), Logits(*want));
+  EXPECT_EQ(opened->checkpoint.left_out, std::vector<std::string>{"model.layers.0.attn.bias"});
+}
+
+// Published files of Gemma 4 hold keys and values of blocks that read those of others.
+TEST(SharedKeys, OwnKeysOfABlockThatReadsOthersAreLeftOut) {
+  const auto opened = OpenModel(fs::path(MARLIN_SOURCE_DIR) / "src/model/testdata/tiny-gemma4-e");
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  Checkpoint checkpoint = *OpenCheckpoint(opened->checkpoint.path);
+  std::vector<Tensor> tensors = checkpoint.tensors;
+  for (const std::size_t block : {5, 4}) {
+    Tensor unused = *checkpoint.Find("model.layers.3.self_attn.k_proj.weight");
+    unused.name = "model.layers." + std::to_string(block) + ".self_attn.k_proj.weight";
+    tensors.push_back(unused);
+  }
+  checkpoint.Replace(tensors);
+  const auto status = CheckTensors(checkpoint, opened->description);
+  EXPECT_TRUE(status.ok()) << status.error().message;
+  EXPECT_EQ(checkpoint.left_out.size(), 2u);
 }
 
 // A tensor that holds several matrices has the shape of all of them.

@@ -204,6 +204,11 @@ Result<Description> DescribeGemma4(const Config& config) {
   out.logit_softcap = sizes->softcap;
   out.ropes = *std::move(ropes);
   out.caches = sizes->first_sharing();
+  for (std::size_t i = sizes->first_sharing(); i < base.blocks; ++i) {
+    for (const char* name : {"k_proj", "v_proj", "k_norm"}) {
+      out.unused.insert(fmt::format("model.layers.{}.self_attn.{}.weight", i, name));
+    }
+  }
   for (std::size_t i = 0; i < base.blocks; ++i) {
     Block& block = out.blocks.emplace_back();
     AddBlock({{tensors, block, fmt::format("model.layers.{}", i)}, block, i}, *sizes);
