@@ -22,6 +22,9 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::uint8_t> bytes() const { return {data_, size_}; }
+  // Takes the whole pages of a part out of the memory of this process. They are read again where they are used again. A
+  // large file that is read once would fill it otherwise. A part that lies elsewhere stays as it is.
+  void Forget(std::span<const std::uint8_t> part) const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

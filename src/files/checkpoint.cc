@@ -228,13 +228,16 @@ Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
   return checkpoint;
 }
 
-// SHA-256 of bytes, piece by piece, so that an interrupt takes effect.
-Result<std::string> HashBytes(std::span<const std::uint8_t> bytes) {
+// SHA-256 of a file, piece by piece, so that an interrupt takes effect.
+Result<std::string> HashFile(const MappedFile& file) {
+  const std::span<const std::uint8_t> bytes = file.bytes();
   constexpr std::size_t kPiece = std::size_t{1} << 23;
   Sha256 hash;
   for (std::size_t begin = 0; begin < bytes.size(); begin += kPiece) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while hashing the model"};
-    hash.Update(bytes.subspan(begin, std::min(kPiece, bytes.size() - begin)));
+    const auto piece = bytes.subspan(begin, std::min(kPiece, bytes.size() - begin));
+    hash.Update(piece);
+    file.Forget(piece);
   }
   return hash.HexDigest();
 }
@@ -280,6 +283,10 @@ void Checkpoint::Replace(std::vector<Tensor> all) {
   tensors = std::move(all);
   index.clear();
   for (std::size_t i = 0; i < tensors.size(); ++i) index.emplace(tensors[i].name, i);
+}
+
+void Checkpoint::Forget(const Tensor& tensor) const {
+  for (const MappedFile& file : files) file.Forget(tensor.bytes);
 }
 
 void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
@@ -334,7 +341,7 @@ Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view s
 Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
   std::map<std::string, std::string> hashes;  // file -> digest
   for (const MappedFile& file : checkpoint.files) {
-    const auto digest = HashBytes(file.bytes());
+    const auto digest = HashFile(file);
     if (!digest) return digest.error();
     // The name of a GGUF file means nothing, but the order of parts.
     const std::string gguf = hashes.empty() ? "gguf" : fmt::format("gguf {:05}", hashes.size());
@@ -349,7 +356,7 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
       if (!Exists(checkpoint.path / name)) continue;
       const auto file = MappedFile::Open(checkpoint.path / name);
       if (!file) return file.error();
-      const auto digest = HashBytes(file->bytes());
+      const auto digest = HashFile(*file);
       if (!digest) return digest.error();
       hashes[name] = *digest;
     }

@@ -39,6 +39,8 @@ struct Checkpoint {
   // Errors: kInput (missing: names file and tensor).
   Result<const Tensor*> Get(std::string_view tensor_name) const;
   void Replace(std::vector<Tensor> all);
+  // MappedFile::Forget of its bytes.
+  void Forget(const Tensor& tensor) const;
   // Takes out the tensors for which `leave_out` holds.
   void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
 };

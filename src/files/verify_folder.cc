@@ -51,6 +51,7 @@ Result<std::string> HashFile(const MappedFile& file, Meter& meter) {
   for (std::size_t begin = 0; begin < bytes.size(); begin += kPiece) {
     const auto piece = bytes.subspan(begin, std::min(kPiece, bytes.size() - begin));
     hash.Update(piece);
+    file.Forget(piece);
     if (auto status = meter.Add(piece.size(), file.path().filename().string()); !status) return status.error();
   }
   return hash.HexDigest();
@@ -66,6 +67,7 @@ Status CheckTensorHashes(const SafetensorsFile& file) {
     if (recorded->second != Sha256Hex(tensor.bytes)) {
       return Damaged(file.file.path(), fmt::format("tensor {} does not match its recorded hash", tensor.name));
     }
+    file.file.Forget(tensor.bytes);
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while verifying"};
   }
   return {};

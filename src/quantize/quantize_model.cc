@@ -46,6 +46,7 @@ Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOpti
     }
     const auto format = source.PlainFormat(tensor.name);
     if (!format) return format.error();
+    checkpoint.Forget(tensor);
     plan.weights.push_back(
         {tensor.name, nullptr, (*format)->info.name == "bf16" ? DType::kBF16 : DType::kF16, tensor.shape});
   }
@@ -96,13 +97,15 @@ void SortByExecution(const Description& d, std::vector<PlannedWeight>& weights) 
   std::ranges::stable_sort(weights, {}, rank);
 }
 
-Status WriteWeights(const QuantizedPlan& plan, WeightMaker& maker, QuantizedWriter& writer, const ProgressFn& progress,
-                    std::vector<ClippedTensor>& clipped) {
+Status WriteWeights(const Checkpoint& checkpoint, const QuantizedPlan& plan, WeightMaker& maker,
+                    QuantizedWriter& writer, const ProgressFn& progress, std::vector<ClippedTensor>& clipped) {
   std::size_t done = 0;
   for (const PlannedWeight& weight : plan.weights) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     const auto matrix = maker.Make(weight.name);
     if (!matrix) return matrix.error();
+    const Tensor* const read = checkpoint.Find(weight.format == nullptr ? weight.name : WeightName(weight.name));
+    if (read != nullptr) checkpoint.Forget(*read);
     if (auto found = FindClipped(weight.name, matrix->view()); found.count > 0) clipped.push_back(std::move(found));
     const auto status =
         weight.format == nullptr ? writer.Write(weight.name, matrix->codes) : writer.Write(weight.name, matrix->view());
@@ -343,7 +346,8 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   auto maker =
       WeightMaker::Create(*source, *recipe, std::move(made), InputOf(options, *plan, *recipe, folder), pool, progress);
   if (!maker) return maker.error();
-  if (auto status = WriteWeights(*plan, *maker, *writer, progress, summary.clipped); !status) return status.error();
+  if (auto status = WriteWeights(checkpoint, *plan, *maker, *writer, progress, summary.clipped); !status)
+    return status.error();
   maker->Done();
   LayerStore(KeptLayersOf(folder), "", "").Remove();  // of an unfinished run by another method
   const auto verified = CheckRoundTrip(folder, *plan, progress);
