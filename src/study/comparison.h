@@ -65,6 +65,8 @@ struct ComparisonOptions {
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingPlan timing = kStandardPlan;
+  // Tokens of a timed prefill; a token after them is timed too.
+  static constexpr std::size_t kPrefillTokens = 512;
   bool time_models = true;  // prefill and decode; without it no kernels either
   bool time_kernels = true;
   bool keep_models = false;       // quantized folders stay in the work folder

@@ -65,6 +65,12 @@ Result<ComparisonModel> OpenModel(const std::filesystem::path& path, const Compa
   if (auto status = CheckContext(*description, options.ctx); !status) {
     return Error{status.error().code, path.string() + ": " + status.error().message};
   }
+  // Rotary positions can go on beyond the context; learned ones are rows of a table.
+  if (options.time_models && description->positions && description->max_context <= ComparisonOptions::kPrefillTokens) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: timing takes {} positions, and the model has {} learned ones; add --no-timing",
+                             path.string(), ComparisonOptions::kPrefillTokens + 1, description->max_context)};
+  }
   const auto tokenizer = Tokenizer::FromCheckpoint(*checkpoint);
   if (!tokenizer) return tokenizer.error();
   const auto sha256 = HashCheckpoint(*checkpoint);

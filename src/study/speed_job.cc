@@ -27,7 +27,6 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr std::size_t kPrefillTokens = 512;
 // Share of the free memory that models timed together may use.
 constexpr double kMemoryShare = 0.8;
 
@@ -128,7 +127,7 @@ class SpeedJob {
     for (const Model& model : models) pointers.push_back(&model);
     MeasureLimitsAgain();
     const MachineState before = ObserveMachine();
-    const auto timings = TimeModels(pointers, options_.timing, kPrefillTokens, tools_.progress);
+    const auto timings = TimeModels(pointers, options_.timing, ComparisonOptions::kPrefillTokens, tools_.progress);
     if (!timings) return timings.error();
     const MachineState after = ObserveMachine();
     MeasureLimitsAgain();

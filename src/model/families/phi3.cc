@@ -1,6 +1,9 @@
 // Phi-3, Phi-3.5 and Phi-4-mini: Llama with one tensor for queries, keys and values, and one for gate and up; LongRoPE.
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
+#include "files/known_keys.h"
 #include "model/config_fields.h"
 #include "model/families/common.h"
 #include "model/families/family.h"
@@ -26,9 +29,14 @@ Result<Description> DescribePhi3(const Config& config) {
     if (window != 0) attention.window = window;
   };
   // The code beside published files computes what transformers does.
-  if (config.Has("auto_map") &&
-      config["auto_map"].value("AutoModelForCausalLM", "") != "modeling_phi3.Phi3ForCausalLM") {
-    return UnsupportedConfig("\"auto_map\" names code of another model");
+  if (config.Has("auto_map")) {
+    constexpr const char* kOwn = "modeling_phi3.Phi3ForCausalLM";
+    const nlohmann::json& map = config["auto_map"];
+    const nlohmann::json code = map.is_object() ? map.value("AutoModelForCausalLM", nlohmann::json(kOwn)) : map;
+    if (code != kOwn) {
+      return UnsupportedConfig(
+          fmt::format("\"auto_map\" names the code {}, and this program computes {}", ShortValue(code), kOwn));
+    }
   }
   // Where no scaling reads it, the context before it was extended has no effect.
   config.Has("original_max_position_embeddings");
