@@ -129,8 +129,11 @@ void Print(const PlanArguments& options, const PrecisionPlan& plan, double secon
                                check.median_ratio, check.pairs, check.least_ratio, check.most_ratio));
   }
   PrintConfirmed(plan, console);
-  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} --calibration {} -o FOLDER",
-                             FormatDuration(seconds), options.model, options.output, options.calibration.data));
+  const CalibrationOptions& text = options.calibration;
+  const std::string windows = text.ctx == kCalibrationCtx ? "" : fmt::format(" --calibration-ctx {}", text.ctx);
+  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} --calibration {}{}{} -o FOLDER",
+                             FormatDuration(seconds), options.model, options.output, text.data, windows,
+                             text.allow_overlap ? " --allow-overlap" : ""));
 }
 
 struct PlanJob {

@@ -70,8 +70,8 @@ void SplitStored(Description& description) {
 Status CheckContext(const Description& description, std::size_t ctx) {
   if (ctx <= description.max_context) return {};
   return Error{ErrorCode::kUsage,
-               fmt::format("windows of {} tokens exceed the {} that the model was trained for; take a "
-                           "smaller --ctx",
+               fmt::format("windows of {} tokens exceed the {} that the model was trained for; take shorter ones "
+                           "(--ctx, for a calibration text --calibration-ctx)",
                            ctx, description.max_context)};
 }
 
