@@ -259,15 +259,19 @@ Result<LoadedParts> SourceTensors::LoadBlock(Backend& backend, std::size_t index
 }
 
 Result<LoadedParts> SourceTensors::LoadEmbedding(Backend& backend) const {
-  auto loaded = marlin::LoadEmbedding(*checkpoint_, *description_, backend, Precision::kSixteenBit);
-  if (!loaded || !residual_rotated()) return loaded;
+  if (!residual_rotated()) {
+    return marlin::LoadEmbedding(*checkpoint_, *description_, backend, Precision::kSixteenBit);
+  }
+  // A model whose residual stream can be rotated embeds tokens by this matrix alone (WhyNotResidual).
+  LoadedParts loaded;
+  loaded.matrices.resize(description_->matrices.size());
   const Matrix& embedding = description_->matrices[description_->embedding];
   const auto values = Values(description_->NameOf(embedding.source));
   if (!values) return values.error();
   auto weight =
       backend.Pack(Encode(FormatFor(*values), {values->data(), embedding.rows, embedding.cols}, *pool_).view());
   if (!weight) return weight.error();
-  loaded->matrices[description_->embedding].weight = std::move(*weight);
+  loaded.matrices[description_->embedding].weight = std::move(*weight);
   return loaded;
 }
 
