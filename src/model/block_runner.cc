@@ -15,12 +15,6 @@ std::size_t TokenInputWidth(const Description& d) {
   return d.token_embedding ? d.matrices[*d.token_embedding].cols : 0;
 }
 
-std::uint64_t CacheFloats(const CacheShape& shape) {
-  std::uint64_t floats = 0;
-  for (const CacheLayer& layer : shape.layers) floats += 2 * shape.context * layer.kv_heads * layer.head_dim;
-  return floats;
-}
-
 }  // namespace
 
 bool FitsMidway(const Block& block) { return block.inputs.size() == 4 && !block.parallel; }

@@ -48,6 +48,12 @@ std::vector<BufferRequest> BuffersOf(BlockScratch& scratch, const Description& d
 
 }  // namespace
 
+std::uint64_t CacheFloats(const CacheShape& shape) {
+  std::uint64_t floats = 0;
+  for (const CacheLayer& layer : shape.layers) floats += 2 * shape.context * layer.kv_heads * layer.head_dim;
+  return floats;
+}
+
 std::size_t WidestBetween(const Description& description) {
   const Widths widths = WidthsOf(description);
   return std::max(widths.q, widths.inner);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct BlockScratch {
   // m tokens from `position` on, for each of some sequences; once for all blocks of a forward pass.
   void SetPositions(Backend& backend, std::size_t position, std::size_t m, std::size_t sequences = 1);
 };
+
+// Keys and values of a cache, as fp32 numbers.
+std::uint64_t CacheFloats(const CacheShape& shape);
 
 // Channels of the widest input that is neither the hidden state nor what a token says of itself.
 std::size_t WidestBetween(const Description& description);

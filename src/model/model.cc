@@ -41,11 +41,7 @@ CacheShape CacheOf(const Description& description, std::size_t context) {
 }  // namespace
 
 std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch) {
-  std::size_t cache = 0;
-  for (const CacheLayer& layer : CacheOf(description, context).layers) {
-    cache += 2 * context * layer.kv_heads * layer.head_dim;
-  }
-  return (cache + max_batch * (description.hidden_size + 1)) * sizeof(float) +
+  return (CacheFloats(CacheOf(description, context)) + max_batch * (description.hidden_size + 1)) * sizeof(float) +
          BlockScratch::Bytes(description, {context, max_batch});
 }
 
