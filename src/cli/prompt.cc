@@ -61,7 +61,7 @@ Result<std::string> PromptOf(const PromptOptions& options, const Checkpoint& che
   if (!messages) return messages.error();
   const auto chat = FindChatTemplate(checkpoint, options.chat_template);
   if (!chat) return chat.error();
-  return RenderChat(*chat, *messages, LocalTime());
+  return RenderChat(*chat, *messages, LocalTime(), options.messages);
 }
 
 }  // namespace marlin

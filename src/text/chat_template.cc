@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -10,6 +11,7 @@
 #include "files/checkpoint.h"
 #include "files/gguf.h"
 #include "files/json_text.h"
+#include "files/known_keys.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -118,6 +120,46 @@ Result<ordered_json> TokensOfGguf(const GgufFile& gguf) {
   return tokens;
 }
 
+// "FIELD is GOT, want WANT" of a field that a message should have.
+std::string Wanted(const ordered_json& object, const char* field, std::string_view want) {
+  const bool found = object.contains(field);
+  return fmt::format("\"{}\" is {}, want {}", field, found ? ShortValue(object[field]) : "missing", want);
+}
+
+// Templates differ in what else they take as a part: {"image"} without a type, a bare text.
+std::string WrongWithPart(const ordered_json& part) {
+  if (part.is_string()) return "";
+  if (!part.is_object()) {
+    return fmt::format("is {}, want an object such as {{\"type\": \"text\", \"text\": \"Hello\"}}", ShortValue(part));
+  }
+  for (const char* field : {"type", "text"}) {
+    if (part.contains(field) && !part[field].is_string()) return "is wrong: " + Wanted(part, field, "a text");
+  }
+  return "";
+}
+
+// Empty if it is a message. One that calls tools or holds more than a role needs no content.
+std::string WrongWith(const ordered_json& message) {
+  if (!message.is_object()) {
+    return fmt::format("it is {}, want an object such as {{\"role\": \"user\", \"content\": \"Hello\"}}",
+                       ShortValue(message));
+  }
+  if (!message.contains("role") || !message["role"].is_string())
+    return Wanted(message, "role", "a text such as \"user\"");
+  const bool none = !message.contains("content") || message["content"].is_null();
+  const auto says = [](const ordered_json& value) { return !value.is_null(); };
+  if (none && std::count_if(message.begin(), message.end(), says) > 1) return "";
+  const ordered_json content = none ? ordered_json() : message["content"];
+  if (content.is_string()) return "";
+  if (!content.is_array()) return Wanted(message, "content", "a text, or a list of parts");
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    if (const std::string wrong = WrongWithPart(content[i]); !wrong.empty()) {
+      return fmt::format("part {} of \"content\" {}", i + 1, wrong);
+    }
+  }
+  return "";
+}
+
 // Null fields are left out; the first name of the reasoning that a message has fills the others.
 ordered_json Normalized(const ordered_json& message) {
   ordered_json plain = ordered_json::object();
@@ -134,6 +176,8 @@ ordered_json Normalized(const ordered_json& message) {
   }
   return plain;
 }
+
+bool HasParts(const ordered_json& message) { return message.contains("content") && message["content"].is_array(); }
 
 }  // namespace
 
@@ -167,30 +211,38 @@ Result<ordered_json> ReadMessages(const fs::path& path) {
   if (!text) return text.error();
   if (const auto checked = ParseJson(*text, path.string()); !checked) return checked.error();
   ordered_json messages = ordered_json::parse(*text, nullptr, false);
-  const auto bad = [&](std::string_view what) {
-    return Error{ErrorCode::kInput, fmt::format("{}: {}, want a list of messages such as "
-                                                "[{{\"role\": \"user\", \"content\": \"Hello\"}}]",
-                                                path.string(), what)};
-  };
-  if (!messages.is_array() || messages.empty()) return bad("no list of messages, or an empty one");
+  if (!messages.is_array() || messages.empty()) {
+    return Error{ErrorCode::kInput, path.string() +
+                                        ": no list of messages, or an empty one, want a list such as "
+                                        "[{\"role\": \"user\", \"content\": \"Hello\"}]"};
+  }
   for (std::size_t i = 0; i < messages.size(); ++i) {
-    const ordered_json& message = messages[i];
-    if (!message.is_object()) return bad(fmt::format("message {} is no object", i + 1));
-    if (!message.contains("role") || !message["role"].is_string()) {
-      return bad(fmt::format("message {} has no role, or one that is no text", i + 1));
+    if (const std::string wrong = WrongWith(messages[i]); !wrong.empty()) {
+      return Error{ErrorCode::kInput, fmt::format("{}: message {}: {}", path.string(), i + 1, wrong)};
     }
   }
   return messages;
 }
 
-Result<std::string> RenderChat(const ChatTemplate& chat, const ordered_json& messages, const std::tm& now) {
+Result<std::string> RenderChat(const ChatTemplate& chat, const ordered_json& messages, const std::tm& now,
+                               std::string_view where) {
   ordered_json variables = chat.tokens;
   variables["messages"] = ordered_json::array();
   for (const ordered_json& message : messages) variables["messages"].push_back(Normalized(message));
   variables["tools"] = nullptr;
   variables["documents"] = nullptr;
   variables["add_generation_prompt"] = true;
-  return chat.parsed.Render(variables, now);
+  auto prompt = chat.parsed.Render(variables, now);
+  const auto listed = std::ranges::find_if(variables["messages"], HasParts);
+  if (prompt || listed == variables["messages"].end()) return prompt;
+  const auto number = listed - variables["messages"].begin() + 1;
+  for (ordered_json& message : variables["messages"]) {
+    if (HasParts(message)) message["content"] = "";
+  }
+  if (!chat.parsed.Render(variables, now)) return prompt;
+  return Error{ErrorCode::kInput, fmt::format("{}: message {}: \"content\" is a list of parts, which the chat template "
+                                              "does not take; want a text ({})",
+                                              where, number, prompt.error().message)};
 }
 
 }  // namespace marlin

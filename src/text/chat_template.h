@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "text/jinja.h"
@@ -23,12 +24,14 @@ struct ChatTemplate {
 // "default". Errors: kInput (there is none, or files are broken), kUnsupported (see JinjaTemplate::Parse).
 Result<ChatTemplate> FindChatTemplate(const Checkpoint& checkpoint, const std::filesystem::path& file);
 
-// A list of objects with "role" and usually "content". Errors: kInput (file and what is wrong).
+// A list of objects with a text "role" and, if they hold nothing else, a "content": a text or a list of parts. Errors:
+// kInput (file, number of the message, field, got, want).
 Result<nlohmann::ordered_json> ReadMessages(const std::filesystem::path& path);
 
 // The text in front of the model's answer. As in transformers, fields that are null are left out, and the names of a
 // message's reasoning (reasoning_content, thinking, reasoning) stand for each other. `where` names the messages.
-// Errors: those of JinjaTemplate::Render.
-Result<std::string> RenderChat(const ChatTemplate& chat, const nlohmann::ordered_json& messages, const std::tm& now);
+// Errors: those of JinjaTemplate::Render, kInput (contents that are lists, and a template that wants texts).
+Result<std::string> RenderChat(const ChatTemplate& chat, const nlohmann::ordered_json& messages, const std::tm& now,
+                               std::string_view where);
 
 }  // namespace marlin

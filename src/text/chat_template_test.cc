@@ -1,5 +1,6 @@
 #include "text/chat_template.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/file.h"
@@ -28,7 +29,7 @@ class ChatTemplates : public testing::Test {
   std::string Prompt(const fs::path& file = {}, const ordered_json& message = {{"role", "user"}, {"content", "Hi"}}) {
     const auto chat = FindChatTemplate(checkpoint_, file);
     if (!chat) return "error: " + chat.error().message;
-    const auto prompt = RenderChat(*chat, ordered_json::array({message}), std::tm{});
+    const auto prompt = RenderChat(*chat, ordered_json::array({message}), std::tm{}, "chat.json");
     return prompt ? *prompt : "error: " + prompt.error().message;
   }
 
@@ -108,12 +109,40 @@ TEST_F(ChatTemplates, FilesOfMessages) {
   };
   EXPECT_EQ(read(R"([{"role": "user", "content": "x", "a": 1}])"), R"([{"role":"user","content":"x","a":1}])");
   for (const char* broken : {"{}", "[]", "5"}) EXPECT_TRUE(Has(read(broken), "messages.json: no list of messages"));
-  EXPECT_TRUE(Has(read("[{\"role\": \"user\"}, 5]"), "message 2 is no object"));
-  EXPECT_TRUE(Has(read("[{\"content\": \"x\"}]"), "message 1 has no role"));
-  EXPECT_TRUE(Has(read("[{\"role\": 5}]"), "message 1 has no role"));
+  EXPECT_TRUE(
+      Has(read(R"([{"role": "user", "content": "x"}, 5])"), "messages.json: message 2: it is 5, want an object"));
+  EXPECT_TRUE(Has(read(R"([{"content": "x"}])"), "messages.json: message 1: \"role\" is missing, want a text"));
+  EXPECT_TRUE(Has(read(R"([{"role": 5, "content": "x"}])"), "message 1: \"role\" is 5, want a text"));
   EXPECT_TRUE(Has(read("["), "not valid JSON"));
   EXPECT_TRUE(Has(read("[{\"role\": \"a\", \"role\": \"b\"}]"), "appears twice"));
   EXPECT_FALSE(ReadMessages(folder_ / "none.json").ok());
+  for (const char* content : {"5", "null", "true", "{}"}) {
+    const std::string said =
+        read(fmt::format(R"([{{"role": "user", "content": "x"}}, {{"role": "a", "content": {}}}])", content));
+    EXPECT_TRUE(
+        Has(said, fmt::format("messages.json: message 2: \"content\" is {}, want a text, or a list of parts", content)))
+        << said;
+  }
+  EXPECT_TRUE(Has(read(R"([{"role": "user"}])"), "message 1: \"content\" is missing"));
+  EXPECT_TRUE(Has(read(R"([{"role": "user", "content": ["x", 5]}])"), "message 1: part 2 of \"content\" is 5, want"));
+  EXPECT_TRUE(Has(read(R"([{"role": "user", "content": [{"type": "text", "text": 5}]}])"),
+                  "message 1: part 1 of \"content\" is wrong: \"text\" is 5, want a text"));
+  for (const char* good :
+       {R"([{"role":"assistant","content":null,"tool_calls":[]}])", R"([{"role":"assistant","reasoning":"r"}])",
+        R"([{"role":"user","content":[{"type":"text","text":"x"},{"image":"i"}]}])"}) {
+    EXPECT_EQ(read(good), good);
+  }
+}
+
+TEST_F(ChatTemplates, AListOfPartsIsForTemplatesThatTakeIt) {
+  const ordered_json parts = {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "Hi"}}}}};
+  Write("chat_template.jinja", "{{ messages[0].content[0].text }}");
+  EXPECT_EQ(Prompt({}, parts), "Hi");
+  Write("chat_template.jinja", "{{ '[' + messages[0].content }}");
+  EXPECT_TRUE(Has(Prompt({}, parts), "chat.json: message 1: \"content\" is a list of parts, which the chat template"))
+      << Prompt({}, parts);
+  Write("chat_template.jinja", "{{ raise_exception('no') }}");
+  EXPECT_FALSE(Has(Prompt({}, parts), "list of parts")) << "the template refuses a text, too";
 }
 
 }  // namespace
