@@ -55,8 +55,11 @@ void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window
   if (!progress) return;
   const std::size_t windows = windows_->begins.size();
   const char* const kept = pass.count == 1 ? ", made before" : "";
+  // Every pass runs every window.
+  const std::string unit =
+      pass.count == 1 ? "windows" : fmt::format("window runs ({} passes over {})", pass.count, windows);
   progress({fmt::format("layer {} of {}{}", next_ + 1, description_->blocks.size(), kept),
-            pass.index * windows + window + 1, pass.count * windows, "windows", ""});
+            pass.index * windows + window + 1, pass.count * windows, unit, ""});
 }
 
 Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress) {

@@ -1,6 +1,7 @@
 // Layers made as a whole: rotated, scaled, rounded, stored, reloaded.
 #include "quantize/weight_maker.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "files/test_files.h"
@@ -46,7 +47,7 @@ class MakeWeights : public TemporaryFolder {
     const auto backend = TestCpu(threads);
     MakerInput input{statistics, statistics == nullptr ? &windows_ : nullptr, backend.get(), std::move(store)};
     const ProgressFn progress = [&](const Progress& p) {
-      if (messages != nullptr) *messages += p.stage + "\n";
+      if (messages != nullptr) *messages += fmt::format("{}: {} {}\n", p.stage, p.total, p.unit);
     };
     auto maker = WeightMaker::Create(*source, *recipe, formats, std::move(input), pool, progress);
     EXPECT_TRUE(maker.ok());
@@ -101,7 +102,8 @@ TEST_F(MakeWeights, ThreadsAndInterruptionsChangeNoBit) {
     Run(method, 2, 1, store, nullptr);
     std::string messages;
     ExpectEqual(Run(method, 2, 2, store, nullptr, &messages), want);
-    EXPECT_NE(messages.find("layer 1 of 2, made before"), std::string::npos) << messages;
+    EXPECT_NE(messages.find("layer 1 of 2, made before: 5 windows\n"), std::string::npos) << messages;
+    EXPECT_NE(messages.find(" passes over 5)\n"), std::string::npos) << "a total above the number of windows says why";
     EXPECT_NE(messages.find("layer 2 of 2"), std::string::npos) << messages;
     EXPECT_EQ(messages.find("layer 2 of 2, made before"), std::string::npos) << messages;
   }
