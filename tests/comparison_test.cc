@@ -259,6 +259,22 @@ TEST_F(Comparison, TheMemoryOfACalibrationIsCounted) {
   EXPECT_GT(calibrated("8"), 8u * 64 * (64 + 96) * sizeof(float));
 }
 
+TEST_F(Comparison, TimingBeyondTheContextOfAModelIsWarnedOf) {
+  const fs::path config = folder_ / "model" / "config.json";
+  json document = json::parse(*ReadFile(config));
+  const auto warned = [&](std::size_t context, const std::vector<std::string>& more) {
+    document["max_position_embeddings"] = context;
+    EXPECT_TRUE(WriteFileAtomic(config, document.dump()).ok());
+    const RunResult run = RunProgram(Command("results", more));
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return run.err.find("timing takes 513 positions, and the model was trained for " + std::to_string(context)) !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(warned(512, {"--dry-run"}));
+  EXPECT_FALSE(warned(512, {"--dry-run", "--no-timing"}));
+  EXPECT_FALSE(warned(513, {"--dry-run"}));
+}
+
 TEST_F(Comparison, InterruptSaysHowToGoOn) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     RunOptions options;

@@ -371,6 +371,18 @@ Status SayResults(const ComparisonPlan& plan, const ComparisonOptions& options, 
   return {};
 }
 
+// Learned positions are refused before; rotary ones go on.
+void WarnOfContext(const ComparisonPlan& plan, const ComparisonOptions& options, Console& console) {
+  for (const ComparisonModel& model : plan.models) {
+    const std::size_t context = model.description.max_context;
+    if (!options.time_models || context > ComparisonOptions::kPrefillTokens) continue;
+    console.Warn(
+        fmt::format("{}: timing takes {} positions, and the model was trained for {} (max_position_embeddings); its "
+                    "speeds are measured beyond that. --no-timing leaves them out",
+                    model.path.string(), ComparisonOptions::kPrefillTokens + 1, context));
+  }
+}
+
 // The backend that makes weights: the same without rounding.
 BackendOptions MakerOptions(BackendOptions options) {
   options.activations = kExactActivations;
@@ -407,6 +419,7 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   auto plan = PlanComparison(*comparison, *text);
   if (!plan) return plan.error();
   for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
+  WarnOfContext(*plan, *comparison, console);
   if (choice->id.empty()) {
     const std::vector<Job> jobs = ListJobs(*plan, *comparison, *text, limits);
     std::vector<ListedJob> listed = ObserveJobs(jobs, *plan, *comparison, *text, *choice);
