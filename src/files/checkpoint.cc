@@ -218,6 +218,7 @@ Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
   checkpoint.left_out = std::move(view->left_out);
   checkpoint.path = parts->first.file.path();
   checkpoint.name = GgufName(path);
+  checkpoint.name_in_files = std::move(view->name_in_file);
   checkpoint.container = Container::kGguf;
   checkpoint.config = std::move(view->config);
   for (Tensor& tensor : view->tensors) {
@@ -276,7 +277,11 @@ const Tensor* Checkpoint::Find(std::string_view tensor_name) const {
 
 Result<const Tensor*> Checkpoint::Get(std::string_view tensor_name) const {
   if (const Tensor* const tensor = Find(tensor_name)) return tensor;
-  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", path.string(), tensor_name)};
+  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} is missing", path.string(), NameInFiles(tensor_name))};
+}
+
+std::string Checkpoint::NameInFiles(std::string_view tensor_name) const {
+  return name_in_files ? name_in_files(tensor_name) : std::string(tensor_name);
 }
 
 void Checkpoint::Replace(std::vector<Tensor> all) {
@@ -293,7 +298,7 @@ void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
   std::vector<Tensor> kept;
   for (Tensor& tensor : tensors) {
     if (leave_out(tensor)) {
-      left_out.push_back(tensor.name);
+      left_out.push_back(NameInFiles(tensor.name));
     } else {
       kept.push_back(std::move(tensor));
     }
@@ -317,19 +322,22 @@ Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view s
   weight.tensor = checkpoint.Find(fmt::format("{}.weight", stem));
   const bool is_encoded = checkpoint.Find(fmt::format("{}{}", stem, kPackedSuffix)) != nullptr;
   if (weight.tensor != nullptr && is_encoded) {
-    return Bad(checkpoint.path, fmt::format("{} is there twice, plain and quantized", stem));
+    return Bad(checkpoint.path,
+               fmt::format("{} is there twice, plain and quantized", checkpoint.NameInFiles(weight.tensor->name)));
   }
   if (weight.tensor != nullptr) {
     const Tensor& tensor = *weight.tensor;
     if (tensor.shape.size() != 2 || tensor.elements() == 0 || !Info(tensor.dtype).is_weight) {
-      return Bad(checkpoint.path, fmt::format("tensor {} is {} [{}], want a matrix of weights", tensor.name,
-                                              Info(tensor.dtype).name, fmt::join(tensor.shape, ", ")));
+      return Bad(checkpoint.path,
+                 fmt::format("tensor {} is {} [{}], want a matrix of weights", checkpoint.NameInFiles(tensor.name),
+                             Info(tensor.dtype).name, fmt::join(tensor.shape, ", ")));
     }
     weight.rows = tensor.rows();
     weight.cols = tensor.cols();
     return weight;
   }
-  if (!is_encoded) return Bad(checkpoint.path, fmt::format("tensor {}.weight is missing", stem));
+  if (!is_encoded)
+    return Bad(checkpoint.path, fmt::format("tensor {} is missing", checkpoint.NameInFiles(WeightName(stem))));
   const auto encoded = FindEncoded(checkpoint, stem);
   if (!encoded) return encoded.error();
   weight.encoded = *encoded;

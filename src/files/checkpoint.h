@@ -38,7 +38,11 @@ struct Checkpoint {
   const Tensor* Find(std::string_view tensor_name) const;
   // Errors: kInput (missing: names file and tensor).
   Result<const Tensor*> Get(std::string_view tensor_name) const;
+  std::function<std::string(std::string_view)> name_in_files;  // empty = names are those of the files
+
   void Replace(std::vector<Tensor> all);
+  // The name that the files give a tensor of this name, or would give it; for messages.
+  std::string NameInFiles(std::string_view tensor_name) const;
   // MappedFile::Forget of its bytes.
   void Forget(const Tensor& tensor) const;
   // Takes out the tensors for which `leave_out` holds.

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "base/test_text.h"
 #include "files/safetensors_writer.h"
 #include "files/test_files.h"
 
@@ -260,6 +261,9 @@ TEST_F(Checkpoints, AGgufFile) {
   EXPECT_EQ(checkpoint->config["vocab_size"], 2);
   const auto weight = FindWeight(*checkpoint, "model.layers.0.self_attn.q_proj");
   ASSERT_TRUE(weight.ok());
+  EXPECT_TRUE(Has(FindWeight(*checkpoint, "model.layers.0.mlp.up_proj").error().message,
+                  ": tensor blk.0.ffn_up.weight is missing"));
+  EXPECT_TRUE(Has(checkpoint->Get("lm_head.weight").error().message, ": tensor output.weight is missing"));
   std::vector<float> out(16, -1);
   ASSERT_TRUE(DecodeRows(*weight->tensor, 0, MatrixView<float>(out.data(), 4, 4)).ok());
   EXPECT_EQ((std::vector<float>{out[0], out[4], out[8], out[12]}), (std::vector<float>{0, 2, 1, 3}));

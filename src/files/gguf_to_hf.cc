@@ -360,7 +360,11 @@ Status DescribeTensors(const GgufFile& gguf, const GgufFamily& family, const std
   if (embedding == nullptr || embedding->shape.size() != 2)
     return Bad(gguf, "tensor token_embd.weight is missing or no matrix");
   config["vocab_size"] = embedding->rows();
-  config["tie_word_embeddings"] = outer("output") == nullptr;
+  // Some programs write the shared matrix twice.
+  const Tensor* const output = outer("output");
+  config["tie_word_embeddings"] =
+      output == nullptr || (output->dtype == embedding->dtype && output->shape == embedding->shape &&
+                            std::ranges::equal(output->bytes, embedding->bytes));
   DescribeBiases(family, tensors, blocks, config);
   const auto first = std::ranges::find_if(tensors, [&](const Tensor& tensor) {  // matrix of a block
     return tensor.shape.size() == 2 && tensor.name.starts_with(family.hf_blocks);
@@ -430,6 +434,10 @@ Result<HuggingFaceView> TranslateGguf(const GgufFile& gguf, AcceptedNames& accep
   if (auto status = family.finish(source, out.config); !status) return status.error();
   if (auto status = CheckGgufKeys(gguf, family.architecture, metadata.read(), accepted); !status) return status.error();
   if (auto status = TranslateTokenIds(gguf, out.config); !status) return status.error();
+  out.name_in_file = [&family](std::string_view name) {
+    const NamedPlace place = FindPlace(family, Spelling::kHf, name);
+    return place.row == nullptr ? std::string(name) : NameOf(family, place, Spelling::kGguf);
+  };
   return out;
 }
 

@@ -91,7 +91,8 @@ TEST_F(GgufToHf, EveryEndTokenIsKept) {
 TEST_F(GgufToHf, NamesAndRowOrder) {
   for (const bool llama : {true, false}) {
     GgufBuilder builder = Metadata(llama ? "llama" : "qwen2");
-    Tensors(builder).Floats("blk.0.attn_q.bias", {8}, Ramp(8)).Floats("output.weight", {8, 5}, Ramp(40));
+    Tensors(builder).Floats("blk.0.attn_q.bias", {8}, Ramp(8));
+    builder.Floats("output.weight", {8, 5}, std::vector<float>(40, 1));
     builder.Floats("blk.0.attn_output.weight", {8, 8}, Ramp(64)).Floats("blk.0.ffn_norm.weight", {8}, Ramp(8));
     builder.Floats("output_norm.weight", {8}, Ramp(8));
     const auto view = Translate(builder);

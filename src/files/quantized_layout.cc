@@ -137,12 +137,12 @@ Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, con
     return Unsupported(checkpoint,
                        fmt::format("tensor {} holds BF16 scales and this program computes with F16 scales; convert "
                                    "the scales to F16 or quantize the original model with this program",
-                                   wanted.name));
+                                   checkpoint.NameInFiles(wanted.name)));
   }
   if (tensor->dtype != wanted.dtype || tensor->shape != wanted.shape) {
-    return Bad(checkpoint,
-               fmt::format("tensor {} is {} [{}], want {} [{}]", wanted.name, Info(tensor->dtype).name,
-                           fmt::join(tensor->shape, ", "), Info(wanted.dtype).name, fmt::join(wanted.shape, ", ")));
+    return Bad(checkpoint, fmt::format("tensor {} is {} [{}], want {} [{}]", checkpoint.NameInFiles(wanted.name),
+                                       Info(tensor->dtype).name, fmt::join(tensor->shape, ", "),
+                                       Info(wanted.dtype).name, fmt::join(wanted.shape, ", ")));
   }
   return tensor->bytes;
 }
@@ -183,7 +183,8 @@ bool FitsPackQuantized(const FormatInfo& format, std::size_t cols) {
 
 Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_view stem) {
   if (checkpoint.Find(fmt::format("{}{}", stem, kPackedSuffix)) == nullptr) {
-    return Bad(checkpoint, fmt::format("tensor {}{} is missing", stem, kPackedSuffix));
+    return Bad(checkpoint,
+               fmt::format("tensor {} is missing", checkpoint.NameInFiles(fmt::format("{}{}", stem, kPackedSuffix))));
   }
   if (checkpoint.Find(fmt::format("{}.weight_g_idx", stem)) != nullptr) {
     return Unsupported(checkpoint,

@@ -77,13 +77,15 @@ namespace {
 Status CheckTiedHead(const Checkpoint& checkpoint, const std::string& embedding_stem, const Tensor& head) {
   const Tensor* embedding = checkpoint.Find(WeightName(embedding_stem));
   if (embedding == nullptr) return {};  // reported as missing
+  const std::string head_name = checkpoint.NameInFiles(head.name);
   const auto same = SameValues(head, *embedding);
   if (!same) return Error{same.error().code, fmt::format("{}: {}", checkpoint.path.string(), same.error().message)};
   if (*same) return {};
-  return Error{ErrorCode::kUnsupported,
-               fmt::format("{}: tensor {} differs from {}{}, and \"tie_word_embeddings\" in config.json says that the "
-                           "head is the embedding; set it to false to use the tensor{}",
-                           checkpoint.path.string(), head.name, embedding_stem, kWeightSuffix, WayOut(head.name))};
+  return Error{
+      ErrorCode::kUnsupported,
+      fmt::format("{}: tensor {} differs from {}, and \"tie_word_embeddings\" in config.json says that the "
+                  "head is the embedding; set it to false to use the tensor{}",
+                  checkpoint.path.string(), head_name, checkpoint.NameInFiles(embedding->name), WayOut(head_name))};
 }
 
 std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const Description& description) {
@@ -107,17 +109,17 @@ std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const De
 Result<StoredWeight> FindMatrix(const Checkpoint& checkpoint, const Matrix& wanted) {
   auto stored = FindWeight(checkpoint, wanted.name);
   if (!stored || (stored->rows == wanted.rows && stored->cols == wanted.cols)) return stored;
-  return Error{
-      ErrorCode::kInput,
-      fmt::format("{}: tensor {}.weight has shape [{}, {}], the configuration wants [{}, {}]", checkpoint.path.string(),
-                  wanted.name, stored->rows, stored->cols, wanted.rows, wanted.cols)};
+  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}, {}]",
+                                              checkpoint.path.string(), checkpoint.NameInFiles(WeightName(wanted.name)),
+                                              stored->rows, stored->cols, wanted.rows, wanted.cols)};
 }
 
 Result<const Tensor*> FindVector(const Checkpoint& checkpoint, const std::string& name, std::size_t size) {
   const auto tensor = checkpoint.Get(name);
   if (!tensor || ((*tensor)->rows() == 1 && (*tensor)->cols() == size)) return tensor;
-  return Error{ErrorCode::kInput, fmt::format("{}: tensor {} has shape [{}], the configuration wants [{}]",
-                                              checkpoint.path.string(), name, fmt::join((*tensor)->shape, ", "), size)};
+  return Error{ErrorCode::kInput,
+               fmt::format("{}: tensor {} has shape [{}], the configuration wants [{}]", checkpoint.path.string(),
+                           checkpoint.NameInFiles(name), fmt::join((*tensor)->shape, ", "), size)};
 }
 
 Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
@@ -136,16 +138,17 @@ Status CheckTensors(Checkpoint& checkpoint, const Description& description) {
   const auto used = UsedNames(checkpoint, description);
   for (const Tensor& tensor : checkpoint.tensors) {
     if (used.contains(tensor.name) || description.unused.contains(tensor.name) || IsHarmless(tensor)) continue;
-    if (checkpoint.accepted.Accept(tensor.name)) continue;
+    if (checkpoint.accepted.Accept(checkpoint.NameInFiles(tensor.name))) continue;
     if (description.tied_head() && tensor.name == WeightName(description.head_name)) {
       const std::string& embedding = description.matrices[description.embedding].name;
       if (auto status = CheckTiedHead(checkpoint, embedding, tensor); !status) return status;
       continue;
     }
+    const std::string name = checkpoint.NameInFiles(tensor.name);
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{}: tensor {} ({} [{}]) has no place in a {} with this config.json{}",
-                             checkpoint.path.string(), tensor.name, Info(tensor.dtype).name,
-                             fmt::join(tensor.shape, ", "), description.architecture, WayOut(tensor.name))};
+                             checkpoint.path.string(), name, Info(tensor.dtype).name, fmt::join(tensor.shape, ", "),
+                             description.architecture, WayOut(name))};
   }
   checkpoint.LeaveOut([&](const Tensor& tensor) { return !used.contains(tensor.name); });
   return {};

@@ -1,6 +1,8 @@
 #include "model/open_model.h"
 
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,6 +41,9 @@ void AddFirstPart(Checkpoint& checkpoint, const Description& description) {
     if (!tensor.name.starts_with(description.head_name + ".")) tensor.name.insert(0, first);
   }
   checkpoint.Replace(std::move(tensors));
+  checkpoint.name_in_files = [first](std::string_view name) {
+    return std::string(name.starts_with(first) ? name.substr(first.size()) : name);
+  };
 }
 
 }  // namespace

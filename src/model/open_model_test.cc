@@ -209,6 +209,18 @@ TEST_F(OpenModels, EveryBiasOfAGgufIsAdded) {
   }
 }
 
+TEST_F(OpenModels, AGgufWhoseOutputRepeatsTheEmbeddingIsTied) {
+  const auto apart = OpenModel(WriteGguf({}));
+  ASSERT_TRUE(apart.ok()) << apart.error().message;
+  EXPECT_FALSE(apart->description.tied_head());
+  values_["lm_head.weight"] = values_.at("model.embed_tokens.weight");
+  const auto tied = OpenModel(WriteGguf({}));
+  ASSERT_TRUE(tied.ok()) << tied.error().message;
+  EXPECT_TRUE(tied->description.tied_head());
+  EXPECT_EQ(tied->checkpoint.left_out, std::vector<std::string>{"output.weight"});
+  EXPECT_EQ(CountParameters(tied->description), CountParameters(apart->description) - 32 * 96);
+}
+
 TEST_F(OpenModels, GgufTensorsWithoutAPlaceAreNamed) {
   const std::vector<std::pair<std::string, std::size_t>> extra = {{"output.bias", 96},
                                                                   {"output_norm.bias", 32},
@@ -260,6 +272,19 @@ TEST_F(OpenModels, TheTextModelOfAMultimodalCheckpoint) {
     EXPECT_EQ(inside->checkpoint.left_out, std::vector<std::string>{"model.vision_tower.patches.weight"});
     EXPECT_EQ(inside->checkpoint.config["eos_token_id"], json({7, 9})) << "of the whole";
     EXPECT_EQ(inside->checkpoint.config["architectures"], json({"LlamaForCausalLM"}));
+    const std::vector<Stored> all = tensors_;
+    for (const std::string& name :
+         {model + std::string("norm.weight"), model + std::string("layers.1.mlp.up_proj.weight"),
+          model + std::string("embed_tokens.weight"), head + std::string("weight")}) {
+      tensors_ = all;
+      Remove(name);
+      ExpectError(OpenModel(WriteFolder()), ErrorCode::kInput, ": tensor " + name + " is missing");
+    }
+    tensors_ = all;
+    tensors_.push_back(Bf16(model + std::string("layers.0.odd.weight"), {2}, {1, 2}));
+    ExpectError(OpenModel(WriteFolder()), ErrorCode::kUnsupported,
+                ": tensor " + std::string(model) + "layers.0.odd.weight (BF16 [2]) has no place");
+    EXPECT_TRUE(OpenModel(WriteFolder(), AcceptedNames({model + std::string("layers.0.odd.weight")})).ok());
   }
   config_["text_config"]["model_type"] = "mamba";
   ExpectError(OpenModel(WriteFolder("mamba")), ErrorCode::kUnsupported, "a model of type \"mamba\"");
@@ -288,7 +313,9 @@ TEST_F(OpenModels, FilesOfTheModelWithoutItsHead) {
   const auto opened = OpenModel(WriteFolder("base"));
   ASSERT_TRUE(opened.ok()) << opened.error().message;
   EXPECT_EQ(Logits(*opened), Logits(*want));
-  EXPECT_EQ(opened->checkpoint.left_out, std::vector<std::string>{"model.layers.0.attn.bias"});
+  EXPECT_EQ(opened->checkpoint.left_out, std::vector<std::string>{"layers.0.attn.bias"});
+  Remove("norm.weight");
+  ExpectError(OpenModel(WriteFolder("cut")), ErrorCode::kInput, ": tensor norm.weight is missing");
 }
 
 // Published files of Gemma 4 hold keys and values of blocks that read those of others.

@@ -17,7 +17,7 @@ namespace {
 using SplitsByTensor = std::map<std::string_view, std::vector<const SplitTensor*>>;  // by the name of the whole
 
 Error Wrong(const Checkpoint& checkpoint, const Tensor& tensor, ErrorCode code, const std::string& what) {
-  return {code, fmt::format("{}: tensor {} {}", checkpoint.path.string(), tensor.name, what)};
+  return {code, fmt::format("{}: tensor {} {}", checkpoint.path.string(), checkpoint.NameInFiles(tensor.name), what)};
 }
 
 bool HasPart(const Checkpoint& checkpoint, const std::string& name) {

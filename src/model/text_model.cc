@@ -1,5 +1,8 @@
 #include "model/text_model.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -15,16 +18,15 @@ namespace marlin {
 namespace {
 using nlohmann::json;
 
-// How the tensors of a text model begin inside a multimodal one, and alone (Hugging Face transformers: the checkpoints
-// of today, and those before version 4.52).
+// How the tensors of a text model begin inside a multimodal one, and alone.
 struct Prefix {
   std::string_view inside, alone;
 };
-constexpr std::array kPrefixes = {
-    Prefix{"model.language_model.", "model."},
-    Prefix{"language_model.model.", "model."},
-    Prefix{"language_model.lm_head.", "lm_head."},
-    Prefix{"lm_head.", "lm_head."},
+// One spelling of all of them (Hugging Face transformers: the checkpoints of today, and those before version 4.52).
+using Prefixes = std::array<Prefix, 2>;
+constexpr std::array kSpellings = {
+    Prefixes{Prefix{"model.language_model.", "model."}, Prefix{"lm_head.", "lm_head."}},
+    Prefixes{Prefix{"language_model.model.", "model."}, Prefix{"language_model.lm_head.", "lm_head."}},
 };
 
 // Settings of the whole that hold for the text model, unless it has its own.
@@ -50,12 +52,30 @@ Result<json> TextConfig(const json& whole) {
 }
 
 bool TakeTensor(Tensor& tensor) {
-  for (const Prefix& prefix : kPrefixes) {
-    if (!tensor.name.starts_with(prefix.inside)) continue;
-    tensor.name.replace(0, prefix.inside.size(), prefix.alone);
-    return true;
+  for (const Prefixes& spelling : kSpellings) {
+    for (const Prefix& prefix : spelling) {
+      if (!tensor.name.starts_with(prefix.inside)) continue;
+      tensor.name.replace(0, prefix.inside.size(), prefix.alone);
+      return true;
+    }
   }
   return false;
+}
+
+// The spelling that the tensors have; that of today if none has any.
+const Prefixes& SpellingOf(const std::vector<Tensor>& tensors) {
+  const auto spelled = [&](const Prefixes& spelling) {
+    return std::ranges::any_of(tensors, [&](const Tensor& t) { return t.name.starts_with(spelling[0].inside); });
+  };
+  const auto found = std::ranges::find_if(kSpellings, spelled);
+  return found == kSpellings.end() ? kSpellings[0] : *found;
+}
+
+std::string NameInside(const Prefixes& spelling, std::string_view name) {
+  for (const Prefix& prefix : spelling) {
+    if (name.starts_with(prefix.alone)) return fmt::format("{}{}", prefix.inside, name.substr(prefix.alone.size()));
+  }
+  return std::string(name);
 }
 
 }  // namespace
@@ -65,6 +85,8 @@ Status TakeTextModel(Checkpoint& checkpoint) {
   auto config = TextConfig(checkpoint.config);
   if (!config) return config.error();
   checkpoint.config = *std::move(config);
+  const Prefixes& spelling = SpellingOf(checkpoint.tensors);
+  checkpoint.name_in_files = [&spelling](std::string_view name) { return NameInside(spelling, name); };
   std::vector<Tensor> tensors;
   for (Tensor& tensor : checkpoint.tensors) {
     if (TakeTensor(tensor)) {
