@@ -13,11 +13,13 @@
 #include "base/open_file.h"
 #include "base/sha256.h"
 #include "files/gguf.h"
+#include "files/gguf_file_type.h"
 #include "files/gguf_parts.h"
 #include "files/gguf_to_hf.h"
 #include "files/json_text.h"
 #include "files/quantized_layout.h"
 #include "files/safetensors.h"
+#include "formats/formats.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -216,11 +218,14 @@ Result<Checkpoint> OpenGguf(const fs::path& path, AcceptedNames accepted) {
   Checkpoint checkpoint;
   checkpoint.accepted = std::move(accepted);
   checkpoint.left_out = std::move(view->left_out);
+  checkpoint.name_in_files = std::move(view->name_in_file);
   checkpoint.path = parts->first.file.path();
   checkpoint.name = GgufName(path);
-  checkpoint.name_in_files = std::move(view->name_in_file);
   checkpoint.container = Container::kGguf;
   checkpoint.config = std::move(view->config);
+  // Only a name: a number of another kind is no reason to refuse the file.
+  if (const auto number = parts->first.Find<std::int64_t>("general.file_type"); number && *number != nullptr)
+    checkpoint.file_type = FindGgufFileType(**number);
   for (Tensor& tensor : view->tensors) {
     if (auto status = AddTensor(checkpoint, path, std::move(tensor)); !status) return status.error();
   }
@@ -266,6 +271,15 @@ Counted CountedAs(const Checkpoint& checkpoint, const Tensor& tensor) {
   }
   if (tensor.shape.size() != 2 || !Info(tensor.dtype).is_weight || !name.ends_with(kWeightSuffix)) return {};
   return {std::string(Info(tensor.dtype).name), tensor.elements()};
+}
+
+std::map<std::string, std::size_t> WeightsByType(const Checkpoint& checkpoint) {
+  std::map<std::string, std::size_t> weights;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const Counted counted = CountedAs(checkpoint, tensor);
+    if (counted.weights != 0) weights[counted.type] += counted.weights;
+  }
+  return weights;
 }
 
 }  // namespace
@@ -374,15 +388,22 @@ Result<std::string> HashCheckpoint(const Checkpoint& checkpoint) {
   return Sha256Hex(list);
 }
 
-std::string SourceType(const Checkpoint& checkpoint) {
-  std::map<std::string, std::size_t> weights;
-  for (const Tensor& tensor : checkpoint.tensors) {
-    const Counted counted = CountedAs(checkpoint, tensor);
-    if (counted.weights != 0) weights[counted.type] += counted.weights;
-  }
+std::string WeightType(const Checkpoint& checkpoint) {
+  const auto weights = WeightsByType(checkpoint);
   const auto most = std::max_element(weights.begin(), weights.end(),
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == weights.end() ? "unknown" : most->first;
+}
+
+std::string SourceType(const Checkpoint& checkpoint) {
+  const auto weights = WeightsByType(checkpoint);
+  const GgufFileType* const named = checkpoint.file_type;
+  if (named != nullptr && weights.contains(std::string(Info(named->base).name))) return std::string(named->name);
+  std::vector<std::string> formats;
+  for (const auto& [type, count] : weights) {
+    if (FindFormat(type) != nullptr) formats.push_back(type);
+  }
+  return formats.size() > 1 ? fmt::format("mixed ({})", fmt::join(formats, " + ")) : WeightType(checkpoint);
 }
 
 bool IsQuantizedSource(const Checkpoint& checkpoint) {

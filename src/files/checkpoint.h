@@ -22,6 +22,8 @@
 
 namespace marlin {
 
+struct GgufFileType;
+
 enum class Container { kSafetensors, kGguf };
 
 struct Checkpoint {
@@ -32,17 +34,18 @@ struct Checkpoint {
   std::vector<Tensor> tensors;                         // in file order
   std::vector<MappedFile> files;                       // what the spans of `tensors` point into
   std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
+  const GgufFileType* file_type = nullptr;             // that a GGUF file names
   AcceptedNames accepted;             // keys and tensors that this program does not know; results name them
   std::vector<std::string> left_out;  // tensors of the files that have no effect and are not in `tensors`
 
-  const Tensor* Find(std::string_view tensor_name) const;
-  // Errors: kInput (missing: names file and tensor).
-  Result<const Tensor*> Get(std::string_view tensor_name) const;
   std::function<std::string(std::string_view)> name_in_files;  // empty = names are those of the files
 
-  void Replace(std::vector<Tensor> all);
+  const Tensor* Find(std::string_view tensor_name) const;
   // The name that the files give a tensor of this name, or would give it; for messages.
   std::string NameInFiles(std::string_view tensor_name) const;
+  // Errors: kInput (missing: names file and tensor).
+  Result<const Tensor*> Get(std::string_view tensor_name) const;
+  void Replace(std::vector<Tensor> all);
   // MappedFile::Forget of its bytes.
   void Forget(const Tensor& tensor) const;
   // Takes out the tensors for which `leave_out` holds.
@@ -71,8 +74,12 @@ Result<StoredWeight> FindWeight(const Checkpoint& checkpoint, std::string_view s
 // Errors: kInput, kInterrupted.
 Result<std::string> HashCheckpoint(const Checkpoint& checkpoint);
 
-// Where most of the weights come from: "BF16", "F32", "Q4_1", "fp4-g128", ... (by elements, 2-d tensors, embedding
-// and head left out).
+// How most of the weights are stored: "BF16", "F32", "Q4_1", "fp4-g128", ... (by elements, 2-d tensors, embedding and
+// head left out).
+std::string WeightType(const Checkpoint& checkpoint);
+
+// What people call the types of the weights: the name of a GGUF file's mixture ("Q4_K_M"), if some weights are of its
+// type; "mixed (fp4-g32 + int4-g64)" of a folder with several formats; else WeightType.
 std::string SourceType(const Checkpoint& checkpoint);
 
 // Whether some of its weights are stored in blocks that share scales, so that a loss cannot be recovered.

@@ -272,6 +272,30 @@ TEST_F(Checkpoints, AGgufFile) {
   ExpectError(OpenCheckpoint(Write("Twice.gguf", builder.Bytes())), ErrorCode::kInput, "twice");
 }
 
+// A name counts only where some of the weights are of its type.
+TEST_F(Checkpoints, AMixtureIsCalledAsItsFileCallsIt) {
+  const auto called = [&](const auto& add) {
+    GgufBuilder builder;
+    builder.Text("general.architecture", "llama").U32("llama.embedding_length", 256);
+    builder.U32("llama.feed_forward_length", 256).U32("llama.block_count", 1).U32("llama.attention.head_count", 1);
+    builder.U32("llama.context_length", 64).F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    builder.Floats("token_embd.weight", {256, 1}, std::vector<float>(256));
+    builder.Tensor("blk.0.ffn_up.weight", {256, 2}, 6, std::string(2 * 8 * 22, '\0'));  // Q5_0
+    builder.Tensor("blk.0.ffn_gate.weight", {256, 1}, 12, std::string(144, '\0'));      // Q4_K
+    add(builder);
+    const auto checkpoint = OpenCheckpoint(Write("mixture.gguf", builder.Bytes()));
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    EXPECT_EQ(WeightType(*checkpoint), "Q5_0");
+    return SourceType(*checkpoint);
+  };
+  EXPECT_EQ(called([](GgufBuilder&) {}), "Q5_0");
+  EXPECT_EQ(called([](GgufBuilder& b) { b.U32("general.file_type", 15); }), "Q4_K_M");
+  EXPECT_EQ(called([](GgufBuilder& b) { b.U32("general.file_type", 14); }), "Q4_K_S");
+  EXPECT_EQ(called([](GgufBuilder& b) { b.U32("general.file_type", 18); }), "Q5_0") << "no Q6_K inside";
+  EXPECT_EQ(called([](GgufBuilder& b) { b.U32("general.file_type", 1024); }), "Q5_0");
+  EXPECT_EQ(called([](GgufBuilder& b) { b.Text("general.file_type", "Q4_K_M"); }), "Q5_0");
+}
+
 TEST_F(Checkpoints, HashFollowsWhatDecidesNumbers) {
   Config({{"a", 1}});
   Safetensors({{"w", DType::kU8, {4}}});

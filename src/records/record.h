@@ -50,7 +50,7 @@ struct Machine {
 
 struct Model {
   std::string name;                // for people, without a path
-  std::string source_type;         // of most weights: "BF16", "Q4_1"
+  std::string source_type;         // of the weights: "BF16", "Q4_K_M"
   std::string container;           // "safetensors", "gguf"
   std::string sha256;              // of everything that decides its numbers
   std::uint64_t source_bytes = 0;  // of its tensors in the source

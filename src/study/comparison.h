@@ -136,7 +136,7 @@ inline constexpr const char* kUniformConfig = "uniform";
 struct ComparisonModel {
   std::filesystem::path path;
   std::string name;
-  std::string source_type;
+  std::string source_type;  // SourceType
   std::string sha256;
   std::string tokenizer_sha256;
   std::uint64_t parameters = 0;
@@ -178,6 +178,6 @@ HiddenStatesId StatesOf(const ComparisonModel& model, const ComparisonOptions& o
 std::string BaselineName(const std::string& source_type);
 
 // True when the source's weights already lie on a grid like the format's, which flatters it.
-bool SameGridAsSource(const std::string& source_type, const FormatInfo& format);
+bool SameGridAsSource(const std::string& weight_type, const FormatInfo& format);
 
 }  // namespace marlin

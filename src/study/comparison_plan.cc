@@ -178,12 +178,12 @@ std::string BaselineName(const std::string& source_type) {
   return fmt::format("f16 (dequantized from {})", source_type);
 }
 
-bool SameGridAsSource(const std::string& source_type, const FormatInfo& format) {
-  if (const FormatRow* const own = FindFormat(source_type)) return own->info.family == format.family;
+bool SameGridAsSource(const std::string& weight_type, const FormatInfo& format) {
+  if (const FormatRow* const own = FindFormat(weight_type)) return own->info.family == format.family;
   // Integer grids with a scale per small group: codes of the one fall near codes of the other.
-  return (format.family == "int4" && source_type.starts_with("Q4_")) ||
-         (format.family == "int8" && source_type.starts_with("Q8_")) ||
-         (format.family == "fp4" && source_type == "MXFP4");
+  return (format.family == "int4" && weight_type.starts_with("Q4_")) ||
+         (format.family == "int8" && weight_type.starts_with("Q8_")) ||
+         (format.family == "fp4" && weight_type == "MXFP4");
 }
 
 Status ResolveRows(const ComparisonOptions& options, const EvalText& text, ComparisonModel& model) {

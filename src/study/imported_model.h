@@ -23,7 +23,7 @@ struct ImportRequest {
 struct ImportedModel {
   std::filesystem::path path;
   std::string name;
-  std::string source_type;  // of most weights: "Q4_K"
+  std::string source_type;  // SourceType: "Q4_K_M"
   std::string sha256;
   Checkpoint checkpoint;
   // Of the tensors in the file. Quantized = of a type that is not a plain float.

@@ -37,7 +37,7 @@ void DescribeMixedRow(const ComparisonModel& model, const PrecisionPlan& plan, r
   config.plan_sha256 = HashFormats(plan);
   if (plan.budget.kind != BudgetKind::kMostKl) config.budget_bytes = plan.budget.bytes - plan.kept_bytes();
   for (const auto& [stem, format] : plan.formats()) {
-    config.same_grid_as_source |= SameGridAsSource(model.source_type, format->info);
+    config.same_grid_as_source |= SameGridAsSource(WeightType(model.checkpoint), format->info);
   }
 }
 
@@ -48,7 +48,7 @@ void DescribeUniformRow(const ComparisonModel& model, const ComparisonRow& row, 
   config.label = info.label;
   config.group = static_cast<std::uint64_t>(info.group);
   config.bits = static_cast<std::uint64_t>(info.code_bits);
-  config.same_grid_as_source = SameGridAsSource(model.source_type, info);
+  config.same_grid_as_source = SameGridAsSource(WeightType(model.checkpoint), info);
 }
 
 void DescribeBaselineRow(const ComparisonModel& model, Record& record) {
