@@ -1,7 +1,9 @@
 // Every command as a user runs it, on a tiny model: messages, files, failures.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -324,6 +326,21 @@ TEST_F(Verbs, APlanIsMadeEditedAndFollowed) {
   EXPECT_EQ(RunProgram({"verify", out}).exit_code, 0);
   const json ours = json::parse(*ReadFile(fs::path(out) / "config.json"))["quantization_config"]["metal_marlin"];
   EXPECT_EQ(ours["plan_sha256"], json::parse(followed.out)["plan_sha256"]);
+  EXPECT_EQ(ours["plan_budget"], "5 bits per weight");
+  const std::string shown = RunProgram({"inspect", out}).out;
+  EXPECT_TRUE(
+      Has(shown, " by a plan for 5 bits per weight (sha256 " + ours["plan_sha256"].get<std::string>().substr(0, 12)))
+      << shown;
+  std::map<std::string, std::size_t> formats;
+  for (const json& format : ours["plan"]) ++formats[format.get<std::string>()];
+  const json inspected = json::parse(RunProgram({"inspect", out, "--json"}).out);
+  EXPECT_EQ(inspected["formats"].size(), formats.size());
+  for (const auto& [name, count] : formats) {
+    EXPECT_TRUE(Has(shown, fmt::format("    {:<9} {:>4} tensors, ", name, count))) << shown;
+    EXPECT_EQ(inspected["formats"][name]["tensors"], count);
+  }
+  EXPECT_EQ(inspected["plan"]["budget"], "5 bits per weight");
+  EXPECT_EQ(inspected["source_type"].get<std::string>().starts_with("mixed ("), formats.size() > 1) << shown;
   json edited = json::parse(*ReadFile(plan));
   for (json& unit : edited["units"]) {
     for (const json& tensor : unit["tensors"]) EXPECT_EQ(ours["plan"][tensor.get<std::string>()], unit["format"]);
@@ -382,12 +399,15 @@ TEST_F(Verbs, AQuantizedGgufIsASource) {
   const RunResult inspect = RunProgram({"inspect", file});
   EXPECT_EQ(inspect.exit_code, 0) << inspect.err;
   EXPECT_TRUE(Has(inspect.out, "weights from   IQ4_NL (GGUF)")) << inspect.out;
+  EXPECT_TRUE(Has(inspect.out, " (the head is the embedding)")) << inspect.out;
   EXPECT_TRUE(Has(inspect.out, "7 tensors, 19.6 kB, 4.5 bits per weight")) << inspect.out;
   EXPECT_TRUE(Has(inspect.out, "as stored")) << inspect.out;
   const RunResult quantize = RunProgram({"quantize", file, "-c", "fp4-g32", "-o", (folder_ / "twice").string()});
   EXPECT_EQ(quantize.exit_code, 0) << quantize.err;
   EXPECT_TRUE(Has(quantize.err, "is already quantized (IQ4_NL)")) << quantize.err;
   EXPECT_FALSE(Has(RunProgram({"inspect", model_}).out, "as stored"));
+  const RunResult untied = RunProgram({"inspect", MARLIN_SOURCE_DIR "/src/model/testdata/tiny-llama"});
+  EXPECT_TRUE(Has(untied.out, " (3072 of them in an output matrix beside the embedding)")) << untied.out;
   const json document = json::parse(RunProgram({"inspect", file, "--json"}).out);
   std::uint64_t stored = 0;
   for (const auto& type : document["types"]) stored += type["bytes"].get<std::uint64_t>();

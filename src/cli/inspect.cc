@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <ranges>
 
 #include "base/file.h"
 #include "cli/model_names.h"
@@ -75,6 +78,16 @@ std::map<std::string, Counted> CountTypes(const Checkpoint& checkpoint) {
   return types;
 }
 
+// "GGUF", or where the name of the types is none of them: "GGUF; Q4_K, Q6_K, F32", those of most elements first.
+std::string DescribeContainer(const Checkpoint& checkpoint) {
+  if (checkpoint.container != Container::kGguf) return "safetensors";
+  const auto types = CountTypes(checkpoint);
+  if (types.contains(SourceType(checkpoint))) return "GGUF";
+  std::vector<std::pair<std::string, Counted>> order(types.begin(), types.end());
+  std::ranges::stable_sort(order, std::ranges::greater(), [](const auto& row) { return row.second.elements; });
+  return fmt::format("GGUF; {}", fmt::join(order | std::views::keys, ", "));
+}
+
 // Bytes of the tensors of a quantized GGUF file; empty if none is quantized.
 std::optional<std::uint64_t> QuantizedBytes(const Checkpoint& checkpoint) {
   if (!IsQuantizedSource(checkpoint)) return std::nullopt;
@@ -91,11 +104,14 @@ void PrintModel(const Checkpoint& checkpoint, const Description& description, Co
                   "intermediate {}",
                   description.architecture, description.blocks.size(), description.hidden_size, sizes.heads,
                   sizes.kv_heads, sizes.head_dim, sizes.intermediate_size));
-  console.Result(fmt::format("  parameters     {}{}", CountParameters(description),
-                             description.tied_head() ? " (the head is the embedding)" : ""));
+  const Matrix& head = description.matrices[description.head];
+  console.Result(
+      fmt::format("  parameters     {} ({})", CountParameters(description),
+                  description.tied_head()
+                      ? "the head is the embedding"
+                      : fmt::format("{} of them in an output matrix beside the embedding", head.rows * head.cols)));
   console.Result(fmt::format("  vocabulary     {}, context {}", description.vocab_size, description.max_context));
-  console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint),
-                             checkpoint.container == Container::kGguf ? "GGUF" : "safetensors"));
+  console.Result(fmt::format("  weights from   {} ({})", SourceType(checkpoint), DescribeContainer(checkpoint)));
   if (!checkpoint.left_out.empty()) {
     constexpr std::size_t kShown = 3;
     const std::size_t shown = std::min(checkpoint.left_out.size(), kShown);
@@ -125,6 +141,28 @@ void PrintStored(const StoredSizes& sizes, const Description& description, Conso
                              FormatBytes(static_cast<double>(sizes.model_bytes) +
                                          static_cast<double>(SessionBytes(description, kContext, kContext))),
                              kContext));
+}
+
+// What formats the quantized tensors have, and by which plan.
+void PrintFormats(const StoredSizes& sizes, const std::optional<MadeBy>& made, Console& console) {
+  const std::string plan =
+      !made || made->plan_sha256.empty()
+          ? ""
+          : fmt::format(", by a plan{} (sha256 {}...)", made->plan_budget.empty() ? "" : " for " + made->plan_budget,
+                        made->plan_sha256.substr(0, 12));
+  const char* const which = sizes.formats.size() > 1 ? "mixed" : "the same for all quantized tensors";
+  console.Result(fmt::format("  formats        {}{}", which, plan));
+  for (const auto& [name, format] : sizes.formats) {
+    console.Result(fmt::format("    {:<9} {:>4} tensors, {} weights", name, format.tensors, format.weights));
+  }
+}
+
+json ToJson(const std::map<std::string, StoredFormat>& formats) {
+  json document = json::object();
+  for (const auto& [name, format] : formats) {
+    document[name] = {{"tensors", format.tensors}, {"weights", format.weights}};
+  }
+  return document;
 }
 
 // "gptq, calibrated on c4 (sha256 0123456789ab..., 128 windows of 512 tokens)"
@@ -248,10 +286,16 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   if (quantized) {
     const auto sizes = MeasureQuantizedFolder(checkpoint.path);
     if (!sizes) return sizes.error();
+    const auto made = ReadMadeBy(checkpoint.config);
     PrintStored(*sizes, description, console);
-    if (const auto made = ReadMadeBy(checkpoint.config)) {
+    PrintFormats(*sizes, made, console);
+    document["formats"] = ToJson(sizes->formats);
+    if (made) {
       console.Result("  quantized by   " + Describe(*made));
       document["method"] = made->method;
+      if (!made->plan_sha256.empty()) {
+        document["plan"] = {{"sha256", made->plan_sha256}, {"budget", made->plan_budget}};
+      }
       document["calibration"] = made->text_name.empty() ? json(nullptr)
                                                         : json{{"name", made->text_name},
                                                                {"sha256", made->text_sha256},

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/budget.h"
 #include "cli/calibration.h"
 #include "cli/configs.h"
 #include "cli/model_names.h"
@@ -176,6 +177,7 @@ Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const OpenedMo
                     options.plan, plan->method));
   }
   quantize.plan_sha256 = HashFormats(*plan);
+  quantize.plan_budget = DescribeBudget(plan->budget);
   return plan->formats();
 }
 

@@ -111,6 +111,7 @@ json QuantizationConfig(const QuantizedPlan& plan) {
                {"program", from.program},
                {"command", from.command}};
   if (!from.plan_sha256.empty()) ours["plan_sha256"] = from.plan_sha256;
+  if (!from.plan_budget.empty()) ours["plan_budget"] = from.plan_budget;
   if (!from.accepted_unknown.empty()) ours["accepted_unknown"] = from.accepted_unknown;
   if (!IsReadableByOthers(plan)) return {{"quant_method", "metal-marlin"}, {"metal_marlin", ours}};
   return {{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}, {"quantization_status", "compressed"},

@@ -7,8 +7,9 @@
 //                   other programs load the folder; then format, config_groups, ignore, ... as that library spells
 //                   them. Otherwise "metal-marlin".
 //   metal_marlin    always: layout (the version of this description), method, calibration (null without), rotation
-//                   {seed, heads, residual} (null without), plan {stem: format}, plan_sha256 (of a mixed plan), source,
-//                   program, command, accepted_unknown (keys and tensors of the source that have no effect here)
+//                   {seed, heads, residual} (null without), plan {stem: format}, plan_sha256 and plan_budget (of a
+//                   mixed plan), source, program, command, accepted_unknown (keys and tensors of the source that have
+//                   no effect here)
 #pragma once
 
 #include <cstdint>
@@ -50,6 +51,7 @@ struct Provenance {
   std::string command;
   nlohmann::json calibration{};  // {text, sha256, windows, ctx, walk}, or null
   std::string plan_sha256{};     // of the plan that gave each stem its format; empty = one format for all
+  std::string plan_budget{};     // of that plan, in words: "4.25 bits per weight"; may be empty
   nlohmann::json rotation{};     // {seed, heads, residual}, or null
   std::vector<std::string> accepted_unknown{};  // keys and tensors of the source that the user accepted
 };

@@ -292,18 +292,20 @@ std::optional<MadeBy> ReadMadeBy(const json& config) {
   MadeBy made;
   made.method = method.get<std::string>();
   const json& calibration = Member(ours, "calibration");
-  const auto text = [&](const char* name) {
-    const json& value = Member(calibration, name);
+  const auto text = [](const json& object, const char* name) {
+    const json& value = Member(object, name);
     return value.is_string() ? value.get<std::string>() : std::string();
   };
   const auto count = [&](const char* name) {
     const json& value = Member(calibration, name);
     return value.is_number_unsigned() ? value.get<std::size_t>() : 0;
   };
-  made.text_name = text("text");
-  made.text_sha256 = text("sha256");
+  made.text_name = text(calibration, "text");
+  made.text_sha256 = text(calibration, "sha256");
   made.windows = count("windows");
   made.ctx = count("ctx");
+  made.plan_sha256 = text(ours, "plan_sha256");
+  made.plan_budget = text(ours, "plan_budget");
   return made;
 }
 

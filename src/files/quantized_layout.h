@@ -61,6 +61,7 @@ struct MadeBy {
   std::string method;
   std::string text_name, text_sha256;  // of the calibration; empty without
   std::size_t windows = 0, ctx = 0;
+  std::string plan_sha256, plan_budget;  // of a mixed plan; empty without
 };
 // config: of a checkpoint. Empty if it has no entry of this program.
 std::optional<MadeBy> ReadMadeBy(const nlohmann::json& config);

@@ -285,6 +285,9 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
     if (!tensor.name.ends_with(kPackedSuffix)) continue;
     const auto weight = FindWeight(*checkpoint, tensor.name.substr(0, tensor.name.size() - kPackedSuffix.size()));
     if (!weight) return weight.error();
+    StoredFormat& format = sizes.formats[std::string(weight->encoded->format->info.name)];
+    format.tensors += 1;
+    format.weights += weight->rows * weight->cols;
     sizes.quantized_parameters += weight->rows * weight->cols;
     sizes.quantized_bytes +=
         weight->encoded->codes.size() + weight->encoded->scales.size() + weight->encoded->zero_points.size();
@@ -334,6 +337,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   provenance.calibration = DescribeCalibration(options);
   provenance.command = options.command;
   provenance.plan_sha256 = options.plan_sha256;
+  provenance.plan_budget = options.plan_budget;
   provenance.accepted_unknown = checkpoint.accepted.found();
 
   FormatMap made;  // without what compat keeps

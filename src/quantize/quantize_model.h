@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct QuantizeOptions {
   // stay in 16 bits.
   const FormatRow* format = nullptr;
   const FormatMap* formats = nullptr;
+  std::string plan_budget;     // of that plan, in words; provenance
   std::string plan_sha256;     // HashFormats of the plan that gave the map; provenance
   std::string method = "rtn";  // as ParseRecipe reads it
   std::uint64_t rotation_seed = kRotationSeed;
@@ -48,10 +50,16 @@ struct QuantizeOptions {
 };
 
 // Sizes of a folder, from the bytes of its tensors.
+struct StoredFormat {
+  std::size_t tensors = 0;
+  std::uint64_t weights = 0;
+};
+
 struct StoredSizes {
   std::uint64_t model_bytes = 0;
   std::uint64_t quantized_bytes = 0;  // codes, scales, zero points
   std::uint64_t quantized_parameters = 0;
+  std::map<std::string, StoredFormat> formats;  // of the quantized tensors, by name
   double bits_per_weight() const {
     return quantized_parameters == 0
                ? 0
