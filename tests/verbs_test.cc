@@ -315,9 +315,16 @@ TEST_F(Verbs, APlanIsMadeEditedAndFollowed) {
   ExpectFailure(with(make, {"--size", "5bpw"}), 2, "900MB");
   ExpectFailure(with(make, {"--size", "5MB", "--max-kl", "1"}), 2, "exclude each other");
   ExpectFailure(RunProgram({"plan", model_, "-o", plan.string()}), 2, "--calibration");
+  ExpectFailure(with(make, {"--method", "rotate+mse"}), 2, "a method alone, one of rtn, mse");
+  const RunResult chosen = with(make, {"--method", "rtn", "--budget", "6bpw", "-q"});
+  ASSERT_EQ(chosen.exit_code, 0) << chosen.err;
+  EXPECT_TRUE(Has(chosen.out, "--plan " + plan.string() + " --method rtn -o")) << chosen.out;
+  ASSERT_TRUE(fs::remove(plan));
   const RunResult made = with(make, {"--budget", "5bpw", "-q"});
   ASSERT_EQ(made.exit_code, 0) << made.err;
   EXPECT_TRUE(Has(made.out, "held-out KL")) << made.out;
+  EXPECT_TRUE(Has(made.out, "--plan " + plan.string() + " --calibration")) << made.out;
+  EXPECT_TRUE(Has(made.out, "that quantizes with gptq-cd; the plan was measured with mse")) << made.out;
   ExpectFailure(with(make, {"--budget", "5bpw"}), 3, "--overwrite");
 
   const RunResult followed = RunProgram({"quantize", model_, "--plan", plan.string(), "-o", out, "--json", "-q"});

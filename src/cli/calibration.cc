@@ -4,19 +4,22 @@
 
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
-#include "study/dataset.h"
 #include "text/text_overlap.h"
 
 namespace marlin {
 
 void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
-  std::string names;
+  std::string downloaded, local;
   for (const NamedText& source : CalibrationSources()) {
+    std::string& names = source.endpoint.empty() ? local : downloaded;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);
   }
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
-  const Option text = verb.Add(data_option, options.data, fmt::format("Calibration text: a file, or one of {}", names));
+  const Option text = verb.Add(data_option, options.data,
+                               fmt::format("Calibration text: a file; {} (downloaded once); or from the folder "
+                                           "METAL_MARLIN_DATA, never downloaded: {}",
+                                           downloaded, local));
   // Commands that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
   verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
@@ -58,11 +61,13 @@ Status CheckMethodUsesText(const std::string& method) {
                            method)};
 }
 
-Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {
-  const double overlap = TextOverlap(calibration.text, evaluation.text);
+namespace {
+
+Result<double> JudgeOverlap(const std::string& calibration, double overlap, std::string_view evaluation, bool allow,
+                            Console& console) {
   if (overlap <= kMaxOverlap) return overlap;
   const std::string what = fmt::format("the calibration text {} shares {:.1f} % of its runs of {} words with {}",
-                                       calibration.name, 100 * overlap, kOverlapWords, evaluation.name);
+                                       calibration, 100 * overlap, kOverlapWords, evaluation);
   if (allow) {
     console.Warn(what + "; measurements on that text will flatter this model");
     return overlap;
@@ -72,6 +77,13 @@ Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluat
                                       "give --allow-overlap if you will never measure on that one"};
 }
 
+}  // namespace
+
+Result<double> CheckOverlap(const EvalText& calibration, const EvalText& evaluation, bool allow, Console& console) {
+  return JudgeOverlap(calibration.name, TextOverlap(calibration.text, evaluation.text), evaluation.name, allow,
+                      console);
+}
+
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console) {
   CalibrationTextOptions find;
   find.data = options.data;
@@ -79,18 +91,23 @@ Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Cons
   auto text = FindCalibrationText(find, console.progress());
   if (!text) return text.error();
   CalibrationInput input{std::move(*text), 0, ""};
-  std::vector<EvalText> evaluations;
-  evaluations.push_back(BuiltInSample());
-  DatasetOptions at_hand;
-  at_hand.offline = true;
-  if (auto standard = FindWikiText2(at_hand, nullptr)) evaluations.push_back(std::move(*standard));
-  for (const EvalText& evaluation : evaluations) {
-    const auto overlap = CheckOverlap(input.text, evaluation, options.allow_overlap, console);
+  const auto note = [&](const Result<double>& overlap, std::string_view with) -> Status {
     if (!overlap) return overlap.error();
-    if (*overlap >= input.overlap) {
-      input.overlap = *overlap;
-      input.overlap_with = evaluation.name;
-    }
+    if (*overlap < input.overlap) return {};
+    input.overlap = *overlap;
+    input.overlap_with = with;
+    return {};
+  };
+  const EvalText sample = BuiltInSample();
+  if (auto status = note(CheckOverlap(input.text, sample, options.allow_overlap, console), sample.name); !status) {
+    return status.error();
+  }
+  // WikiText-2 need not be on this machine.
+  const double standard = OverlapWithSketch(input.text.text, WikiText2TestSketch());
+  if (auto status =
+          note(JudgeOverlap(input.text.name, standard, kWikiText2Name, options.allow_overlap, console), kWikiText2Name);
+      !status) {
+    return status.error();
   }
   return input;
 }

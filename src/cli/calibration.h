@@ -26,8 +26,9 @@ struct CalibrationInput {
   std::string overlap_with;  // its name
 };
 
-// The text, compared with the available evaluation texts: the built-in sample, and WikiText-2 test if it is on this
-// machine (it is not downloaded for this). Errors: those of FindCalibrationText; kInput (they share more than 1 % and
+// The text, compared with the evaluation texts: the built-in sample, and WikiText-2 test by its sketch
+// (text_overlap.h), so that text need not be on this machine. Errors: those of FindCalibrationText; kInput (they share
+// more than 1 % and
 // --allow-overlap was not given).
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console);
 

@@ -38,6 +38,7 @@ struct PlanArguments {
   std::optional<double> max_kl;
   std::size_t held_out = kHeldOutWindows;
   std::string method = kDefaultPlanMethod;
+  bool method_given = false;
   std::string sensitivity = "estimated";
   bool overwrite = false;
   CalibrationOptions calibration;
@@ -114,6 +115,21 @@ void PrintConfirmed(const PrecisionPlan& plan, Console& console) {
   console.Result(fmt::format("                   {}: uniform loses {} more", verdict, WithInterval(estimate)));
 }
 
+// A method that the user chose is kept; else quantize takes its best.
+std::string NextCommand(const PlanArguments& options) {
+  std::string command =
+      fmt::format("metal-marlin quantize {} --plan {}", QuoteForShell(options.model), QuoteForShell(options.output));
+  const auto method = ParseMethod(options.method);
+  if (options.method_given) command += " --method " + options.method;
+  const CalibrationOptions& text = options.calibration;
+  if (!options.method_given || (method && (*method)->needs != MethodNeeds::kNothing)) {
+    command += " --calibration " + QuoteForShell(text.data);
+    if (text.ctx != kCalibrationCtx) command += fmt::format(" --calibration-ctx {}", text.ctx);
+    if (text.allow_overlap) command += " --allow-overlap";
+  }
+  return command + " -o FOLDER";
+}
+
 void Print(const PlanArguments& options, const PrecisionPlan& plan, double seconds, Console& console) {
   console.Result(
       fmt::format("{}: {} for a budget of {}", options.output, plan.model_name, DescribeBudget(plan.budget)));
@@ -129,11 +145,20 @@ void Print(const PlanArguments& options, const PrecisionPlan& plan, double secon
                                check.median_ratio, check.pairs, check.least_ratio, check.most_ratio));
   }
   PrintConfirmed(plan, console);
-  const CalibrationOptions& text = options.calibration;
-  const std::string windows = text.ctx == kCalibrationCtx ? "" : fmt::format(" --calibration-ctx {}", text.ctx);
-  console.Result(fmt::format("  took {}; next: metal-marlin quantize {} --plan {} --calibration {}{}{} -o FOLDER",
-                             FormatDuration(seconds), options.model, options.output, text.data, windows,
-                             text.allow_overlap ? " --allow-overlap" : ""));
+  console.Result(fmt::format("  took {}; next: {}", FormatDuration(seconds), NextCommand(options)));
+  if (!options.method_given) {
+    console.Result(
+        fmt::format("  that quantizes with {}; the plan was measured with {}, which is faster and loses more",
+                    ChooseMethod(MethodNeeds::kGram), options.method));
+  }
+}
+
+// Errors: kUsage.
+Result<const Method*> ParsePlanMethod(const std::string& name) {
+  auto method = ParseMethod(name);
+  if (method || !ParseRecipe(name)) return method;
+  return Error{ErrorCode::kUsage, fmt::format("a plan is measured with a method alone, one of {}; give {} to quantize",
+                                              MethodNames(), name)};
 }
 
 struct PlanJob {
@@ -143,7 +168,7 @@ struct PlanJob {
 };
 
 Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invocation& invocation) {
-  const auto method = ParseMethod(options.method);
+  const auto method = ParsePlanMethod(options.method);
   if (!method) return method.error();
   const auto input = FindCalibration(options.calibration, invocation.console);
   if (!input) return input.error();
@@ -222,7 +247,8 @@ void RegisterPlan(Verb parent) {
   options->calibration.windows = kPlanWindows;
   verb.Add("--held-out", options->held_out, "Further windows of the text that confirm the plan")
       .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
-  verb.Add("--method", options->method, "Method that makes the weights while measuring: " + MethodNames()).Names();
+  const Option method =
+      verb.Add("--method", options->method, "Method that makes the weights while measuring: " + MethodNames()).Names();
   verb.Add("--sensitivity", options->sensitivity,
            "estimated: each unit is measured in one format, and the error of its weights gives the others; measured: "
            "in every format, which takes seven times as long")
@@ -232,7 +258,10 @@ void RegisterPlan(Verb parent) {
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file");
   AddAcceptUnknown(verb, options->accept_unknown);
   AddExactBackendOptions(verb, options->backend);
-  verb.Runs([options](Invocation& invocation) { return RunPlan(*options, invocation); });
+  verb.Runs([options, method](Invocation& invocation) {
+    options->method_given = method.IsGiven();
+    return RunPlan(*options, invocation);
+  });
 }
 
 }  // namespace marlin

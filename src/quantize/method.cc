@@ -69,9 +69,8 @@ constexpr std::array kSteps = {
     Step{kRotate, "rotates weights and activations by randomized Hadamard matrices", "", MethodNeeds::kNothing, 1},
     Step{kAwq, "scales up the channels with large inputs; alone: before mse", "mse", MethodNeeds::kImportance, 1}};
 
-std::string KnownNames() {
+std::string KnownSteps() {
   std::string known;
-  for (const Method& method : kMethods) known += fmt::format("{}{}", known.empty() ? "" : ", ", method.name);
   for (const Step& step : kSteps)
     known += fmt::format(", {}{}", step.name, step.method.empty() ? "+METHOD" : "[+METHOD]");
   return known;
@@ -99,8 +98,9 @@ Result<const Method*> ParseMethod(std::string_view name) {
   for (const Method& method : kMethods) {
     if (method.name == name) return &method;
   }
-  return Error{ErrorCode::kUsage,
-               fmt::format("no quantization method is called \"{}\"; want one of: {}", name, KnownNames())};
+  std::string known;
+  for (const Method& method : kMethods) known += fmt::format("{}{}", known.empty() ? "" : ", ", method.name);
+  return Error{ErrorCode::kUsage, fmt::format("no quantization method is called \"{}\"; want one of: {}", name, known)};
 }
 
 Result<Recipe> ParseRecipe(std::string_view name) {
@@ -123,7 +123,9 @@ Result<Recipe> ParseRecipe(std::string_view name) {
   }
   const bool named = !rest.empty() && rest != method;
   const auto found = ParseMethod(rest.empty() ? method : rest);
-  if (!found) return Error{ErrorCode::kUsage, fmt::format("--method {}: {}", name, found.error().message)};
+  if (!found) {
+    return Error{ErrorCode::kUsage, fmt::format("--method {}: {}{}", name, found.error().message, KnownSteps())};
+  }
   recipe.method = *found;
   recipe.versions += fmt::format("{} {}", recipe.method->name, recipe.method->version);
   if (named) recipe.name += fmt::format("{}{}", recipe.name.empty() ? "" : "+", rest);

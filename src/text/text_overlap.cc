@@ -11,6 +11,14 @@ namespace {
 constexpr std::uint64_t kOffset = 0xcbf29ce484222325;
 constexpr std::uint64_t kPrime = 0x100000001b3;
 
+// Of a short text few runs are in a sketch: fewer common ones than these may be a quotation or two.
+constexpr std::size_t kLeastShared = 3;
+
+// The sketch of WikiText-2 test, by tools/make_text_sketch.py.
+constexpr std::uint64_t kWikiText2Test[] = {
+#include "text/wikitext2_test_sketch.inc"
+};
+
 bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
 
 std::vector<std::uint64_t> WordHashes(std::string_view text) {
@@ -44,12 +52,15 @@ std::vector<std::uint64_t> Runs(std::string_view text) {
 }
 
 // How many of the runs are in `others`, which is sorted.
-double Share(const std::vector<std::uint64_t>& runs, const std::vector<std::uint64_t>& others) {
-  if (runs.empty()) return 0;
-  const auto shared = std::count_if(runs.begin(), runs.end(), [&](std::uint64_t run) {
+std::size_t CountShared(std::span<const std::uint64_t> runs, std::span<const std::uint64_t> others) {
+  return static_cast<std::size_t>(std::count_if(runs.begin(), runs.end(), [&](std::uint64_t run) {
     return std::binary_search(others.begin(), others.end(), run);
-  });
-  return static_cast<double>(shared) / static_cast<double>(runs.size());
+  }));
+}
+
+double Share(std::span<const std::uint64_t> runs, std::span<const std::uint64_t> others) {
+  if (runs.empty()) return 0;
+  return static_cast<double>(CountShared(runs, others)) / static_cast<double>(runs.size());
 }
 
 }  // namespace
@@ -61,5 +72,21 @@ double TextOverlap(std::string_view a, std::string_view b) {
   std::sort(runs_b.begin(), runs_b.end());
   return std::max(Share(runs_a, runs_b), Share(runs_b, runs_a));
 }
+
+std::vector<std::uint64_t> OverlapSketch(std::string_view text) {
+  auto runs = Runs(text);
+  std::erase_if(runs, [](std::uint64_t run) { return run % kSketchOneIn != 0; });
+  std::sort(runs.begin(), runs.end());
+  runs.erase(std::unique(runs.begin(), runs.end()), runs.end());
+  return runs;
+}
+
+double OverlapWithSketch(std::string_view text, std::span<const std::uint64_t> sketch) {
+  const auto own = OverlapSketch(text);
+  if (CountShared(own, sketch) < kLeastShared) return 0;
+  return std::max(Share(own, sketch), Share(sketch, own));
+}
+
+std::span<const std::uint64_t> WikiText2TestSketch() { return kWikiText2Test; }
 
 }  // namespace marlin

@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "base/rng.h"
+#include "text/eval_text.h"
 
 namespace marlin {
 namespace {
@@ -43,6 +47,25 @@ TEST(TextOverlap, WhiteSpaceDoesNotHideAnything) {
   std::string b;
   for (const char c : a) b += c == ' ' ? std::string("\n\n\t") : std::string(1, c);
   EXPECT_EQ(TextOverlap(a, b), 1);
+}
+
+TEST(TextOverlap, ASketchEstimatesIt) {
+  const std::string shared = Words(20'000, 10);
+  const std::string a = Words(100'000, 11) + shared;
+  const std::string b = shared + Words(400'000, 12);
+  EXPECT_NEAR(OverlapWithSketch(a, OverlapSketch(b)), TextOverlap(a, b), 0.05);
+  EXPECT_EQ(OverlapWithSketch(a, OverlapSketch(a)), 1);
+  EXPECT_EQ(OverlapWithSketch(shared.substr(0, 20'000), OverlapSketch(a)), 1);
+  EXPECT_EQ(OverlapWithSketch(a, OverlapSketch(Words(100'000, 13))), 0);
+}
+
+TEST(TextOverlap, TheSketchOfWikiText2IsThatOfTheText) {
+  const auto sketch = WikiText2TestSketch();
+  ASSERT_TRUE(std::is_sorted(sketch.begin(), sketch.end()));
+  const char* const data = std::getenv("METAL_MARLIN_DATA");
+  const auto text = OpenEvalText(std::filesystem::path(data == nullptr ? "" : data) / "wikitext-2-raw/wiki.test.raw");
+  if (!text || !text->is_standard) GTEST_SKIP() << "METAL_MARLIN_DATA does not hold wikitext-2-raw/wiki.test.raw";
+  EXPECT_EQ(OverlapSketch(text->text), std::vector<std::uint64_t>(sketch.begin(), sketch.end()));
 }
 
 }  // namespace
