@@ -12,6 +12,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/json_error.h"
 #include "base/progress.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
@@ -117,7 +118,8 @@ Error ErrorOf(const std::exception& exception) {
     return {ErrorCode::kResource,
             "the system starts no more threads (a limit of processes is reached); ask for fewer with --threads"};
   }
-  return {ErrorCode::kFailure, fmt::format("the program failed: {}; please report this", exception.what())};
+  return {ErrorCode::kFailure,
+          fmt::format("the program failed: {}; please report this", WithoutJsonTag(exception.what()))};
 }
 
 int Main(int argc, char** argv) {

@@ -9,15 +9,17 @@
 #include <vector>
 
 #include "base/json_depth.h"
+#include "base/json_error.h"
 
 namespace marlin {
 namespace {
 using nlohmann::json;
 
-// Notices a key that one object has twice: the second would silently win. A pass of its own: the library's callbacks
-// while it builds a value take quadratic time on long arrays.
-class DuplicateKeys : public nlohmann::json_sax<json> {
+// Notices what is wrong with a text: that it is no JSON, or that one object has a key twice, of which the second would
+// silently win. A pass of its own: the library's callbacks while it builds a value take quadratic time on long arrays.
+class Faults : public nlohmann::json_sax<json> {
  public:
+  explicit Faults(std::string_view text) : text_(text) {}
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
   bool number_integer(number_integer_t) override { return true; }
@@ -31,7 +33,7 @@ class DuplicateKeys : public nlohmann::json_sax<json> {
   }
   bool key(string_t& name) override {
     const bool is_new = open_.back().insert(name).second;
-    if (!is_new) found_ = name;
+    if (!is_new) repeated_ = name;
     return is_new;
   }
   bool end_object() override {
@@ -40,13 +42,19 @@ class DuplicateKeys : public nlohmann::json_sax<json> {
   }
   bool start_array(std::size_t) override { return true; }
   bool end_array() override { return true; }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
+  bool parse_error(std::size_t read, const std::string& token, const nlohmann::detail::exception& error) override {
+    no_json_ = WhyNoJson(text_, read, token, error.what());
+    return false;
+  }
 
-  const std::optional<std::string>& found() const { return found_; }
+  const std::optional<std::string>& repeated() const { return repeated_; }
+  const std::optional<std::string>& no_json() const { return no_json_; }
 
  private:
+  std::string_view text_;
   std::vector<std::unordered_set<std::string>> open_;
-  std::optional<std::string> found_;
+  std::optional<std::string> repeated_;
+  std::optional<std::string> no_json_;
 };
 
 }  // namespace
@@ -56,15 +64,16 @@ Result<json> ParseJson(std::string_view text, std::string_view where) {
     return Error{ErrorCode::kInput,
                  fmt::format("{}: nested deeper than {} levels, which no model file is", where, kDeepestJson)};
   }
-  DuplicateKeys duplicates;
+  Faults faults(text);
   try {
-    json::sax_parse(text, &duplicates);
-    if (duplicates.found()) {
-      return Error{ErrorCode::kInput, fmt::format("{}: the key \"{}\" appears twice", where, *duplicates.found())};
+    json::sax_parse(text, &faults);
+    if (faults.repeated()) {
+      return Error{ErrorCode::kInput, fmt::format("{}: the key \"{}\" appears twice", where, *faults.repeated())};
+    }
+    if (faults.no_json()) {
+      return Error{ErrorCode::kInput, fmt::format("{} is not valid JSON: {}", where, *faults.no_json())};
     }
     return json::parse(text);
-  } catch (const json::exception& e) {
-    return Error{ErrorCode::kInput, fmt::format("{} is not valid JSON: {}", where, e.what())};
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::kResource, fmt::format("{}: not enough memory to read it", where)};
   }

@@ -8,7 +8,8 @@
 
 namespace marlin {
 
-// `where` names the file in messages. Errors: kInput (not JSON, nested deeper than 64, a key twice in one object).
+// `where` names the file in messages. Errors: kInput (not JSON: says where; nested deeper than 64, a key twice in one
+// object).
 Result<nlohmann::json> ParseJson(std::string_view text, std::string_view where);
 
 }  // namespace marlin

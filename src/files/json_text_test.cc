@@ -15,7 +15,19 @@ TEST(JsonText, ReadsAndNamesTheFile) {
     ASSERT_FALSE(result.ok()) << broken;
     EXPECT_EQ(result.error().code, ErrorCode::kInput);
     EXPECT_NE(result.error().message.find("x.json"), std::string::npos);
+    EXPECT_NE(result.error().message.find("line 1, column "), std::string::npos) << result.error().message;
+    for (const char* raw : {"json.exception", "parse error", "syntax error", "last read"}) {
+      EXPECT_EQ(result.error().message.find(raw), std::string::npos) << result.error().message;
+    }
   }
+  EXPECT_EQ(ParseJson("{\n  \"a\" 1\n}", "x.json").error().message,
+            "x.json is not valid JSON: line 2, column 7: unexpected number literal; expected ':'");
+}
+
+TEST(JsonText, AMessageHoldsNoLongPieceOfTheFile) {
+  EXPECT_LT(ParseJson("{\"a\": \"" + std::string(1'000'000, 'b'), "x").error().message.size(), 200u);
+  EXPECT_LT(ParseJson("[" + std::string(100'000, '9') + "e" + std::string(1000, '9') + "]", "x").error().message.size(),
+            200u);
 }
 
 TEST(JsonText, DeepNestingIsRefusedWithoutRecursion) {
