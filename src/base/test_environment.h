@@ -28,6 +28,9 @@ class SavedEnvironment {
       }
     }
   }
+  void Unset() const {
+    for (const auto& [name, value] : saved_) ::unsetenv(name.c_str());
+  }
   SavedEnvironment(const SavedEnvironment&) = delete;
   SavedEnvironment& operator=(const SavedEnvironment&) = delete;
 

@@ -64,11 +64,11 @@ json ToJson(const PullPlan& plan, const PullArguments& options) {
 Status SayCached(const HubName& name, const HubSettings& settings, Console& console) {
   const auto found = FindCachedModel(settings.cache, name);
   if (!found) {
-    return Error{found.error().code, fmt::format("{} (HF_HUB_OFFLINE is set, so nothing was asked; unset it first)",
-                                                 found.error().message)};
+    return Error{found.error().code, fmt::format("{} ({} is set, so nothing was asked; unset it first)",
+                                                 found.error().message, settings.offline)};
   }
-  console.Result(fmt::format("{} is in the cache: {} (HF_HUB_OFFLINE is set, so the Hub was not asked for a newer one)",
-                             name.Text(), found->path().string()));
+  console.Result(fmt::format("{} is in the cache: {} ({} is set, so the Hub was not asked for a newer one)",
+                             name.Text(), found->path().string(), settings.offline));
   console.Data({{"model", name.repository},
                 {"revision", name.RevisionOrMain()},
                 {"commit", found->commit},
@@ -83,7 +83,7 @@ Status RunPull(const PullArguments& options, Invocation& invocation) {
   if (!name) return name.error();
   auto settings = ReadHubSettings();
   if (!settings) return settings.error();
-  if (settings->offline) return SayCached(*name, *settings, console);
+  if (!settings->offline.empty()) return SayCached(*name, *settings, console);
   PullTools tools;
   tools.settings = std::move(*settings);
   tools.progress = console.progress();

@@ -1,5 +1,7 @@
 #include "cli/text.h"
 
+#include <fmt/format.h>
+
 namespace marlin {
 namespace {
 
@@ -35,9 +37,11 @@ Result<EvalText> FindTextWithoutNetwork(const TextOptions& options, Console& con
     for (const std::string& warning : (*text)->warnings) console.Warn(warning);
     return std::move(**text);
   }
-  console.Say(options.offline ? "WikiText-2 is missing here and --offline forbids its download: give --data FILE or "
-                                "--data built-in"
-                              : "WikiText-2 is not here yet: the measurement will download it (4.7 MB)");
+  const std::string forbidding = ForbidsDownload(ToDataset(options));
+  console.Say(forbidding.empty() ? "WikiText-2 is not here yet: the measurement will download it (4.7 MB)"
+                                 : fmt::format("WikiText-2 is missing here and {} forbids its download: give --data "
+                                               "FILE or --data built-in",
+                                               forbidding));
   return AbsentWikiText2();
 }
 

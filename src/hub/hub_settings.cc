@@ -73,6 +73,19 @@ Result<std::string> ReadToken(const fs::path& home) {
 
 }  // namespace
 
+std::string HubEndpoint() {
+  std::string endpoint = Variable({"HF_ENDPOINT"});
+  while (endpoint.ends_with('/')) endpoint.pop_back();
+  return endpoint;
+}
+
+std::string OfflineVariable() {
+  for (const char* name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {
+    if (const std::string value = Variable({name}); !value.empty()) return IsTrue(value) ? name : "";
+  }
+  return "";
+}
+
 Result<fs::path> HubCacheFolder() {
   const std::string cache = Variable({"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"});
   if (!cache.empty()) return WithHome(cache);
@@ -84,16 +97,14 @@ Result<fs::path> HubCacheFolder() {
 
 Result<HubSettings> ReadHubSettings() {
   HubSettings settings;
-  settings.endpoint = Variable({"HF_ENDPOINT"});
-  if (settings.endpoint.empty()) settings.endpoint = kHub;
-  while (settings.endpoint.ends_with('/')) settings.endpoint.pop_back();
+  settings.endpoint = Variable({"HF_ENDPOINT"}).empty() ? kHub : HubEndpoint();
   if (!IsFetchable(settings.endpoint)) {
     return Error{ErrorCode::kUsage, fmt::format("HF_ENDPOINT is {}, which is not an https URL; http is only for this "
                                                 "machine",
                                                 settings.endpoint)};
   }
   if (auto status = HubCacheFolder().MoveTo(settings.cache); !status) return status.error();
-  settings.offline = IsTrue(Variable({"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}));
+  settings.offline = OfflineVariable();
   if (auto status = ReadToken(HubHome()).MoveTo(settings.token); !status) return status.error();
   return settings;
 }

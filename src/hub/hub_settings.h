@@ -12,8 +12,14 @@ struct HubSettings {
   std::string endpoint;         // HF_ENDPOINT, else https://huggingface.co; no slash behind it
   std::filesystem::path cache;  // HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub
   std::string token;            // HF_TOKEN, else the file HF_TOKEN_PATH or HF_HOME/token; may be empty
-  bool offline = false;         // HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE
+  std::string offline;          // OfflineVariable()
 };
+
+// HF_ENDPOINT, else empty; no slash behind it.
+std::string HubEndpoint();
+
+// Which variable forbids the network, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE; empty = none.
+std::string OfflineVariable();
 
 // The cache alone. Errors: kInput (no home).
 Result<std::filesystem::path> HubCacheFolder();

@@ -25,23 +25,12 @@ class HubSettingsTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  static Result<HubSettings> With(const std::map<std::string, std::string>& variables) {
-    for (const char* name : kNames) ::unsetenv(name);
+  Result<HubSettings> With(const std::map<std::string, std::string>& variables) const {
+    saved_.Unset();
     for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
     return ReadHubSettings();
   }
 
-  static constexpr const char* kNames[] = {"HF_ENDPOINT",
-                                           "HF_HOME",
-                                           "HF_HUB_CACHE",
-                                           "HUGGINGFACE_HUB_CACHE",
-                                           "HF_TOKEN",
-                                           "HUGGING_FACE_HUB_TOKEN",
-                                           "HF_TOKEN_PATH",
-                                           "HF_HUB_OFFLINE",
-                                           "TRANSFORMERS_OFFLINE",
-                                           "XDG_CACHE_HOME",
-                                           "HOME"};
   SavedEnvironment saved_{"HF_ENDPOINT",
                           "HF_HOME",
                           "HF_HUB_CACHE",
@@ -94,9 +83,10 @@ TEST_F(HubSettingsTest, TheTokenComesFromTheVariableOrTheLogin) {
 
 TEST_F(HubSettingsTest, Offline) {
   for (const char* yes : {"1", "true", "YES", "on"})
-    EXPECT_TRUE(With({{"HOME", "/h"}, {"HF_HUB_OFFLINE", yes}})->offline);
-  for (const char* no : {"0", "", "no"}) EXPECT_FALSE(With({{"HOME", "/h"}, {"HF_HUB_OFFLINE", no}})->offline);
-  EXPECT_TRUE(With({{"HOME", "/h"}, {"TRANSFORMERS_OFFLINE", "1"}})->offline);
+    EXPECT_EQ(With({{"HOME", "/h"}, {"HF_HUB_OFFLINE", yes}})->offline, "HF_HUB_OFFLINE");
+  for (const char* no : {"0", "", "no"}) EXPECT_EQ(With({{"HOME", "/h"}, {"HF_HUB_OFFLINE", no}})->offline, "");
+  EXPECT_EQ(With({{"HOME", "/h"}, {"TRANSFORMERS_OFFLINE", "1"}})->offline, "TRANSFORMERS_OFFLINE");
+  EXPECT_EQ(With({{"HOME", "/h"}, {"HF_HUB_OFFLINE", "0"}, {"TRANSFORMERS_OFFLINE", "1"}})->offline, "");
 }
 
 }  // namespace

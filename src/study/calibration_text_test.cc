@@ -17,13 +17,12 @@ using Connection = HttpTestServer::Connection;
 
 class CalibrationTextTest : public testing::Test {
  protected:
-  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "HF_ENDPOINT"};
+  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"};
   void SetUp() override {
     std::string pattern = (fs::temp_directory_path() / "marlin-calibration-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    ::unsetenv("METAL_MARLIN_DATA");
-    ::unsetenv("HF_ENDPOINT");
+    saved_.Unset();
     options_.cache_dir = folder_ / "cache";
     options_.offline = true;
   }
@@ -92,8 +91,13 @@ TEST_F(CalibrationTextTest, MissingTextsSayHowToGetThem) {
   ASSERT_FALSE(offline);
   EXPECT_NE(offline.error().message.find("--offline"), std::string::npos);
   EXPECT_NE(offline.error().message.find("METAL_MARLIN_DATA"), std::string::npos);
-  options_.data = "c4";
   options_.offline = false;
+  ::setenv("HF_HUB_OFFLINE", "1", 1);
+  const auto forbidden = FindCalibrationText(options_, nullptr);
+  ASSERT_FALSE(forbidden);
+  EXPECT_NE(forbidden.error().message.find("HF_HUB_OFFLINE forbids"), std::string::npos) << forbidden.error().message;
+  ::unsetenv("HF_HUB_OFFLINE");
+  options_.data = "c4";
   const auto local = FindCalibrationText(options_, nullptr);
   ASSERT_FALSE(local);
   EXPECT_NE(local.error().message.find("calibration/c4.utf8"), std::string::npos);

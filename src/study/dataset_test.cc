@@ -31,14 +31,15 @@ bool HaveStandardFile() { return !StandardFile().empty() && fs::exists(StandardF
 // Each test has a folder of its own and an environment that leads nowhere else.
 class DatasetTest : public testing::Test {
  protected:
-  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "XDG_CACHE_HOME", "HF_ENDPOINT", "HOME"};
+  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "XDG_CACHE_HOME",       "HF_ENDPOINT",
+                                "HF_HUB_OFFLINE",    "TRANSFORMERS_OFFLINE", "HOME"};
   void SetUp() override {
     StandardFile();
     std::string pattern = (fs::temp_directory_path() / "marlin-dataset-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
     ::setenv("XDG_CACHE_HOME", (folder_ / "xdg").c_str(), 1);
-    ::unsetenv("METAL_MARLIN_DATA");
+    for (const char* name : {"METAL_MARLIN_DATA", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) ::unsetenv(name);
     ::setenv("HF_ENDPOINT", "http://127.0.0.1:1", 1);
     options_.cache_dir = folder_ / "cache";
     options_.offline = true;
@@ -186,6 +187,17 @@ TEST_F(DatasetTest, OfflineSaysHowToGetIt) {
         std::string("/datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip")}) {
     EXPECT_TRUE(Has(text.error().message, piece)) << text.error().message;
   }
+}
+
+TEST_F(DatasetTest, AVariableOfTheHubForbidsTheDownloadToo) {
+  ::setenv("HF_HUB_OFFLINE", "1", 1);
+  const auto text = FindOnServer({{"wiki.test.raw", "words\n"}});
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code, ErrorCode::kInput);
+  EXPECT_TRUE(Has(text.error().message, "HF_HUB_OFFLINE forbids the download")) << text.error().message;
+  ::setenv("HF_HUB_OFFLINE", "0", 1);
+  const auto asked = FindOnServer({{"wiki.test.raw", "words\n"}});
+  EXPECT_FALSE(Has(asked.error().message, "forbids the download")) << asked.error().message;
 }
 
 TEST_F(DatasetTest, AFolderInTheEnvironmentThatHoldsNothingIsNamed) {

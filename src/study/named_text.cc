@@ -11,6 +11,7 @@
 #include "hub/archive.h"
 #include "hub/cache_dir.h"
 #include "hub/download.h"
+#include "hub/hub_settings.h"
 
 namespace marlin {
 namespace fs = std::filesystem;
@@ -32,8 +33,7 @@ Result<fs::path> CachedPathOf(const NamedText& text, const TextSearch& search) {
 
 std::string UrlOf(const NamedText& text, const TextSearch& search) {
   std::string endpoint = search.endpoint;
-  const char* const mirror = text.endpoint == kHuggingFace ? std::getenv("HF_ENDPOINT") : nullptr;
-  if (endpoint.empty() && mirror != nullptr) endpoint = mirror;
+  if (endpoint.empty() && text.endpoint == kHuggingFace) endpoint = HubEndpoint();
   if (endpoint.empty()) endpoint = text.endpoint;
   while (endpoint.ends_with("/")) endpoint.pop_back();
   return endpoint + std::string(text.url_path);
@@ -134,6 +134,8 @@ Result<EvalText> DownloadText(const NamedText& text, const TextSearch& search, c
 
 }  // namespace
 
+std::string ForbidsDownload(const TextSearch& search) { return search.offline ? "--offline" : OfflineVariable(); }
+
 Result<std::optional<EvalText>> FindTextHere(const NamedText& text, const TextSearch& search) {
   const fs::path folder = search.data_folder.empty() ? DataFolderFromEnvironment() : search.data_folder;
   if (!folder.empty() && IsFile(folder / text.place)) {
@@ -152,11 +154,12 @@ Result<EvalText> FindNamedText(const NamedText& text, const TextSearch& search, 
   if (here->has_value()) return std::move(**here);
   const auto cached = CachedPathOf(text, search);
   if (!cached) return cached.error();
-  if (text.endpoint.empty() || search.offline) {
+  const std::string forbidding = ForbidsDownload(search);
+  if (text.endpoint.empty() || !forbidding.empty()) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} ({}) is {} {}, and {}; {}", text.name, text.description,
                              IsFile(*cached) ? "damaged at" : "not at", cached->string(),
-                             text.endpoint.empty() ? "it is not downloaded" : "--offline forbids the download",
+                             text.endpoint.empty() ? "it is not downloaded" : forbidding + " forbids the download",
                              HowToGet(text, search, *cached))};
   }
   auto downloaded = DownloadText(text, search, *cached, progress);

@@ -34,8 +34,11 @@ struct TextSearch {
   std::filesystem::path data_folder;  // empty = $METAL_MARLIN_DATA
   std::filesystem::path cache_dir;    // empty = CacheDir()
   std::string endpoint;               // empty = the text's own, or $HF_ENDPOINT where that is Hugging Face's
-  bool offline = false;               // never touches the network
+  bool offline = false;               // never touches the network; OfflineVariable() says so too
 };
+
+// What forbids a download, for messages: "--offline", or a variable of the environment; empty = nothing.
+std::string ForbidsDownload(const TextSearch& search);
 
 // The text in the data folder, else in the cache; nothing when it would have to be downloaded. A file in the cache that
 // is not the text is damage, and as good as none. Errors: kInput (what the data folder holds is no text).
