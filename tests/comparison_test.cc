@@ -21,6 +21,28 @@ TEST_F(Comparison, DryRunWritesNothing) {
   EXPECT_FALSE(fs::exists(folder_ / "results"));
 }
 
+TEST_F(Comparison, AModelThatIsNamedTwiceIsMeasuredOnce) {
+  fs::create_directory_symlink(folder_ / "model", folder_ / "link");
+  fs::copy(folder_ / "model", folder_ / "copy");
+  const auto ids = [&](const std::vector<std::string>& command) {
+    std::vector<std::string> list;
+    for (const json& job : Jobs(command)) list.push_back(job["id"]);
+    return list;
+  };
+  const std::vector<std::string> once = ids(Command("results"));
+  EXPECT_GT(once.size(), kRows);
+  for (const char* other : {"model", "link", "copy"}) {
+    const std::string path = (folder_ / other).string();
+    const std::vector<std::string> command = Command("results", {"--model", path});
+    EXPECT_EQ(ids(command), once) << other;
+    std::vector<std::string> dry = command;
+    dry.emplace_back("--dry-run");
+    const RunResult run = RunProgram(dry);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    EXPECT_NE(run.err.find(path + " is a model that was named before it"), std::string::npos) << run.err;
+  }
+}
+
 TEST_F(Comparison, RecordsDoNotGoAmongAModelsFiles) {
   fs::create_directories(folder_ / "results");
   ASSERT_TRUE(WriteFileAtomic(folder_ / "results" / "SHA256SUMS", "").ok());

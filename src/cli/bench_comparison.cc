@@ -418,6 +418,9 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   if (choice->id.empty() && limits.fma_gflops == 0) limits = measure_limits();
   auto plan = PlanComparison(*comparison, *text);
   if (!plan) return plan.error();
+  for (const fs::path& path : plan->repeated) {
+    console.Warn(fmt::format("{} is a model that was named before it: it is measured once", path.string()));
+  }
   for (const ComparisonModel& model : plan->models) WarnOfAccepted(model.checkpoint, {}, console);
   WarnOfContext(*plan, *comparison, console);
   if (choice->id.empty()) {

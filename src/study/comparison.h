@@ -157,6 +157,7 @@ struct ComparisonModel {
 
 struct ComparisonPlan {
   std::vector<ComparisonModel> models;
+  std::vector<std::filesystem::path> repeated;  // models that are the same as an earlier one; they are left out
 };
 
 // Opens the models and lists the rows; computes nothing and writes nothing. Rows whose plan was not made yet have no

@@ -207,6 +207,10 @@ Result<ComparisonPlan> PlanComparison(const ComparisonOptions& options, const Ev
   for (const std::filesystem::path& path : options.models) {
     auto model = OpenModel(path, options, text);
     if (!model) return model.error();
+    if (std::ranges::find(plan.models, model->sha256, &ComparisonModel::sha256) != plan.models.end()) {
+      plan.repeated.push_back(path);
+      continue;
+    }
     plan.models.push_back(std::move(*model));
     if (auto status = ResolveRows(options, text, plan.models.back()); !status) return status.error();
   }
