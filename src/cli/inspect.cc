@@ -257,6 +257,13 @@ Status PrintTokens(const Tokenizer& tokenizer, const std::string& path, Console&
   return {};
 }
 
+// A tokenizer of another kind, or none, is a fact about the model. A broken one is an error, which is given after the
+// rest was shown.
+Status CheckWhole(const Checkpoint& checkpoint, const Result<Tokenizer>& tokenizer) {
+  if (tokenizer || tokenizer.error().code == ErrorCode::kUnsupported || !Tokenizer::IsThere(checkpoint)) return {};
+  return tokenizer.error();
+}
+
 Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
@@ -267,6 +274,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
   const auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
   if (!options.tokenize.empty())
     return tokenizer ? PrintTokens(*tokenizer, options.tokenize, console) : tokenizer.error();
+  const Status whole = CheckWhole(checkpoint, tokenizer);
   const bool quantized = checkpoint.config.contains("quantization_config");
   const std::vector<Weighed> rows = Weigh(description);
   PrintModel(checkpoint, description, console);
@@ -274,7 +282,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
     console.Result(fmt::format("  tokenizer      {}, {} tokens, BOS {}", tokenizer->kind(), tokenizer->vocab_size(),
                                tokenizer->adds_bos() ? "added" : "not added"));
   } else {
-    console.Result("  tokenizer      " + tokenizer.error().message);
+    console.Result("  tokenizer      " + (whole ? tokenizer.error().message : "broken; the error below says how"));
   }
   if (console.verbose() && !console.json()) {
     for (const Tensor& tensor : checkpoint.tensors) {
@@ -313,7 +321,7 @@ Status RunInspect(const InspectArguments& options, Invocation& invocation) {
                                            {"sha256", tokenizer->sha256()}}
                                     : json{{"error", tokenizer.error().message}};
   console.Data(document);
-  return {};
+  return whole;
 }
 
 }  // namespace

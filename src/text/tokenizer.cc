@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <utility>
@@ -24,6 +25,9 @@ namespace marlin {
 namespace {
 
 constexpr std::size_t kLongestTokenizerFile_bytes = std::size_t{1} << 30;
+
+// The files of a tokenizer in a folder, the best first.
+constexpr std::array kTokenizerNames = {"tokenizer.json", "tekken.json", "tokenizer.model"};
 
 // One for each kind of tokenization.
 using Encoder = std::variant<ByteLevelBpeEncoder, CharacterBpeEncoder, UnigramEncoder>;
@@ -214,13 +218,11 @@ Result<Tokenizer> Tokenizer::FromGguf(const std::filesystem::path& path) {
 
 Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
   if (checkpoint.container == Container::kGguf) return FromGguf(checkpoint.path);
-  // The files of a tokenizer, the best first.
   using Reader = Result<Tokenizer> (*)(std::string_view, std::string_view, std::string_view);
-  constexpr std::array<std::pair<const char*, Reader>, 3> kFiles = {
-      {{"tokenizer.json", &FromHuggingFace}, {"tekken.json", &FromTekken}, {"tokenizer.model", &FromSentencePiece}}};
+  constexpr std::array<Reader, kTokenizerNames.size()> kReaders = {&FromHuggingFace, &FromTekken, &FromSentencePiece};
   const std::filesystem::path config_path = checkpoint.path / "tokenizer_config.json";
-  for (const auto& [name, read] : kFiles) {
-    const std::filesystem::path path = checkpoint.path / name;
+  for (std::size_t i = 0; i < kReaders.size(); ++i) {
+    const std::filesystem::path path = checkpoint.path / kTokenizerNames[i];
     if (!IsListed(path)) continue;
     auto bytes = ReadFile(path, kLongestTokenizerFile_bytes);
     if (!bytes) return bytes.error();
@@ -229,12 +231,22 @@ Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
       if (auto status = ReadFile(config_path, kLongestTokenizerFile_bytes).MoveTo(config_text); !status)
         return status.error();
     }
-    return read(*bytes, config_text, path.string());
+    return kReaders[i](*bytes, config_text, path.string());
   }
   return Error{ErrorCode::kInput,
                fmt::format("{} has no tokenizer.json, tekken.json or tokenizer.model; download one of "
                            "them into the folder (the older vocab.json and merges.txt are not read)",
                            checkpoint.path.string())};
+}
+
+bool Tokenizer::IsThere(const Checkpoint& checkpoint) {
+  if (checkpoint.container != Container::kGguf) {
+    return std::ranges::any_of(kTokenizerNames, [&](const char* name) { return IsListed(checkpoint.path / name); });
+  }
+  const auto file = GgufFile::Open(checkpoint.path);
+  if (!file) return false;
+  const auto model = file->Find<std::string_view>("tokenizer.ggml.model");
+  return !model || *model != nullptr;
 }
 
 Result<std::vector<std::int32_t>> Tokenizer::Encode(std::string_view text, bool parse_special) const {

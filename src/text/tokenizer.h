@@ -33,6 +33,8 @@ class Tokenizer {
   static Result<Tokenizer> FromGguf(const std::filesystem::path& path);
   // The tokenizer that belongs to a checkpoint; of a folder tokenizer.json, else tekken.json, else tokenizer.model.
   static Result<Tokenizer> FromCheckpoint(const Checkpoint& checkpoint);
+  // Whether a checkpoint has a tokenizer at all, broken or not.
+  static bool IsThere(const Checkpoint& checkpoint);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

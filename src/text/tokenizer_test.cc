@@ -476,7 +476,10 @@ TEST_F(TokenizerFiles, FromCheckpoint) {
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.error().code, ErrorCode::kInput);
   EXPECT_NE(missing.error().message.find("tokenizer.json"), std::string::npos);
+  EXPECT_FALSE(Tokenizer::IsThere(folder));
 
+  Write("tokenizer.json", "{");
+  EXPECT_TRUE(Tokenizer::IsThere(folder)) << "a broken one is there";
   Write("tokenizer.json", Example().dump());
   EXPECT_EQ(Tokenizer::FromCheckpoint(folder)->eos(), -1);
   Write("tokenizer_config.json", R"({"eos_token": "<s>"})");
@@ -490,6 +493,9 @@ TEST_F(TokenizerFiles, FromCheckpoint) {
   gguf.container = Container::kGguf;
   gguf.path = Write("t.gguf", Gguf().Bytes());
   EXPECT_EQ(Tokenizer::FromCheckpoint(gguf)->bos(), 258);
+  EXPECT_TRUE(Tokenizer::IsThere(gguf));
+  gguf.path = Write("bare.gguf", GgufBuilder().Bytes());
+  EXPECT_FALSE(Tokenizer::IsThere(gguf));
 }
 
 }  // namespace
