@@ -14,9 +14,16 @@ class AcceptedNames {
   AcceptedNames() = default;
   explicit AcceptedNames(const std::vector<std::string>& names) : wanted_(names.begin(), names.end()) {}
 
+  // For a judgement that leaves unknown names to a later one.
+  static AcceptedNames Everything() {
+    AcceptedNames names;
+    names.everything_ = true;
+    return names;
+  }
+
   // Whether the user accepted the name. A name that was asked for is remembered as one that the model holds.
   bool Accept(std::string_view name) {
-    if (!wanted_.contains(name)) return false;
+    if (!everything_ && !wanted_.contains(name)) return false;
     found_.emplace(name);
     return true;
   }
@@ -31,6 +38,7 @@ class AcceptedNames {
   std::vector<std::string> found() const { return {found_.begin(), found_.end()}; }
 
  private:
+  bool everything_ = false;
   std::set<std::string, std::less<>> wanted_;
   std::set<std::string, std::less<>> found_;
 };

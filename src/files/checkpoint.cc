@@ -26,8 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 using nlohmann::json;
 
-constexpr std::size_t kMaxConfig = std::size_t{1} << 24;  // bytes; real ones have a few thousand
-constexpr std::size_t kMaxIndex = std::size_t{1} << 27;   // about 100 bytes a tensor
+constexpr std::size_t kMaxIndex = std::size_t{1} << 27;  // about 100 bytes a tensor
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 
@@ -42,10 +41,8 @@ Error Bad(const fs::path& path, const std::string& what) {
 // A link that leads nowhere counts: opening it says where it leads.
 bool Exists(const fs::path& path) { return IsListed(path); }
 
-Result<json> ReadJson(const fs::path& path, std::size_t max_bytes) {
-  const auto text = ReadFile(path, max_bytes);
-  if (!text) return text.error();
-  auto value = ParseJson(*text, path.string());
+Result<json> ParseObject(std::string_view text, const fs::path& path) {
+  auto value = ParseJson(text, path.string());
   if (value.ok() && !value->is_object()) return Bad(path, "not a JSON object");
   return value;
 }
@@ -79,7 +76,9 @@ bool IsPlainShardName(const std::string& name) {
 // counts like the tensors of a single file.
 Status AddShards(Checkpoint& checkpoint) {
   const fs::path path = checkpoint.path / kIndexFile;
-  const auto index = ReadJson(path, kMaxIndex);
+  const auto text = ReadFile(path, kMaxIndex);
+  if (!text) return text.error();
+  const auto index = ParseObject(*text, path);
   if (!index) return index.error();
   const auto map = index->find("weight_map");
   if (map == index->end() || !map->is_object() || map->empty()) return Bad(path, "\"weight_map\" is missing or empty");
@@ -178,33 +177,31 @@ std::string NameASnapshot(const fs::path& path) {
                      fmt::join(names, " or "), more ? " ..." : "");
 }
 
-Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted) {
-  Checkpoint checkpoint;
-  checkpoint.accepted = std::move(accepted);
-  checkpoint.path = path;
-  checkpoint.name = FolderName(path);
-  checkpoint.container = Container::kSafetensors;
+Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted, ConfigCheck check) {
   if (!Exists(path / "config.json")) {
     if (const std::string advice = NameASnapshot(path); !advice.empty()) {
       return Error{ErrorCode::kInput, fmt::format("{} {}", path.string(), advice)};
     }
     return Bad(path, "has no config.json; want a Hugging Face model folder or a GGUF file");
   }
-  if (auto status = ReadJson(path / "config.json", kMaxConfig).MoveTo(checkpoint.config); !status)
-    return status.error();
-  if (auto status = CheckQuantization(checkpoint); !status) return status.error();
-  Status status;
+  const auto text = ReadFile(path / "config.json", kMaxConfig_bytes);
+  if (!text) return text.error();
+  auto checkpoint = CheckpointOfConfig(*text, path, std::move(accepted));
+  if (!checkpoint) return checkpoint;
+  Status status = check == nullptr ? Status() : check(*checkpoint);
+  if (!status) return status.error();
   if (Exists(path / kSingleFile)) {
-    status = AddSafetensors(checkpoint, path / kSingleFile, {});
+    status = AddSafetensors(*checkpoint, path / kSingleFile, {});
   } else if (Exists(path / kIndexFile)) {
-    status = AddShards(checkpoint);
+    status = AddShards(*checkpoint);
   } else if (Exists(path / "pytorch_model.bin") || Exists(path / "pytorch_model.bin.index.json")) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{}: its weights are in pytorch_model.bin, which this program does not "
                              "read; convert them to safetensors",
                              path.string())};
   } else {
-    return Bad(path, fmt::format("has neither {} nor {}", kSingleFile, kIndexFile));
+    return Bad(path, fmt::format("has a config.json but no weights: neither {} nor {}; download them into the folder",
+                                 kSingleFile, kIndexFile));
   }
   if (!status) return status.error();
   return checkpoint;
@@ -320,11 +317,25 @@ void Checkpoint::LeaveOut(const std::function<bool(const Tensor&)>& leave_out) {
   Replace(std::move(kept));
 }
 
-Result<Checkpoint> OpenCheckpoint(const fs::path& path, AcceptedNames accepted) {
+Result<Checkpoint> CheckpointOfConfig(std::string_view config_json, const fs::path& path, AcceptedNames accepted) {
+  Checkpoint checkpoint;
+  checkpoint.accepted = std::move(accepted);
+  checkpoint.path = path;
+  checkpoint.name = FolderName(path);
+  checkpoint.container = Container::kSafetensors;
+  if (auto status = ParseObject(config_json, path / "config.json").MoveTo(checkpoint.config); !status)
+    return status.error();
+  if (auto status = CheckQuantization(checkpoint); !status) return status.error();
+  return checkpoint;
+}
+
+Result<Checkpoint> OpenCheckpoint(const fs::path& path, AcceptedNames accepted, ConfigCheck check) {
   const auto kind = KindOf(path);
   if (!kind) return kind.error();
-  if (*kind == PathKind::kNothing) return Bad(path, "no such model; want a Hugging Face model folder or a GGUF file");
-  if (*kind == PathKind::kFolder) return OpenFolder(path, std::move(accepted));
+  if (*kind == PathKind::kNothing) {
+    return Bad(path, fmt::format("no such model; want a Hugging Face model folder, a GGUF file, or {}", kPulledModel));
+  }
+  if (*kind == PathKind::kFolder) return OpenFolder(path, std::move(accepted), check);
   if (path.extension() == ".safetensors") {
     return Bad(path, "a lone safetensors file does not describe a model; name the folder that it lies in");
   }

@@ -52,11 +52,26 @@ struct Checkpoint {
   void LeaveOut(const std::function<bool(const Tensor&)>& leave_out);
 };
 
+// What else may name a model, for messages about one that is not there.
+inline constexpr const char* kPulledModel = "ORG/MODEL after `metal-marlin pull ORG/MODEL`";
+
+// The most bytes that a config.json may have; real ones have a few thousand.
+inline constexpr std::size_t kMaxConfig_bytes = std::size_t{1} << 24;
+
+// A checkpoint of the folder `path` from the text of its config.json, without tensors yet. Errors: kInput (no JSON
+// object, a quantization that makes no sense), kUnsupported (another program's quantization).
+Result<Checkpoint> CheckpointOfConfig(std::string_view config_json, const std::filesystem::path& path,
+                                      AcceptedNames accepted = {});
+
+// Asked about the configuration of a folder before its weights are looked for.
+using ConfigCheck = Status (*)(const Checkpoint& without_tensors);
+
 // Errors: kInput (missing, truncated, overlapping, wrong type; each names file and tensor), kUnsupported
 // (block type or container version this program does not read, another program's quantization, and what is unknown and
-// not accepted in GGUF metadata). Hashes are not checked here: VerifyFolder does that. Whether the tensors are those of
-// the model is not checked either: OpenModel (model/open_model.h) does that.
-Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, AcceptedNames accepted = {});
+// not accepted in GGUF metadata), that of `check`. Hashes are not checked here: VerifyFolder does that. Whether the
+// tensors are those of the model is not checked either: OpenModel (model/open_model.h) does that.
+Result<Checkpoint> OpenCheckpoint(const std::filesystem::path& path, AcceptedNames accepted = {},
+                                  ConfigCheck check = nullptr);
 
 // The weight `stem + ".weight"`: as a plain tensor, or as an encoded matrix when the checkpoint is quantized by us or
 // in the compressed-tensors layout (`stem + ".weight_packed"`, ".weight_scale", ".weight_zero_point", ".weight_shape").

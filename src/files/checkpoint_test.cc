@@ -57,9 +57,10 @@ TEST_F(Checkpoints, AFolder) {
 
 TEST_F(Checkpoints, FoldersThatAreNoModels) {
   ExpectError(OpenCheckpoint(folder_ / "absent"), ErrorCode::kInput, "no such model");
+  ExpectError(OpenCheckpoint(folder_ / "absent"), ErrorCode::kInput, "ORG/MODEL after `metal-marlin pull ORG/MODEL`");
   ExpectError(OpenCheckpoint(folder_), ErrorCode::kInput, "config.json");
   Config(json::object());
-  ExpectError(OpenCheckpoint(folder_), ErrorCode::kInput, "model.safetensors");
+  ExpectError(OpenCheckpoint(folder_), ErrorCode::kInput, "no weights: neither model.safetensors");
   Write("pytorch_model.bin", "x");
   ExpectError(OpenCheckpoint(folder_), ErrorCode::kUnsupported, "pytorch_model.bin");
   ExpectError(OpenCheckpoint(folder_ / "pytorch_model.bin"), ErrorCode::kInput, "GGUF");

@@ -12,6 +12,7 @@
 #include "base/mapped_file.h"
 #include "base/open_file.h"
 #include "base/sha256.h"
+#include "files/checkpoint.h"
 #include "files/quantized_layout.h"
 #include "files/safetensors.h"
 #include "files/sums_file.h"
@@ -117,7 +118,7 @@ Error NothingToCheck(const fs::path& path) {
             name, begun.string())};
   }
   if (*kind == PathKind::kNothing) {
-    return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize", name)};
+    return {ErrorCode::kInput, fmt::format("{}: no such folder; want one made by quantize, or {}", name, kPulledModel)};
   }
   const auto file = MappedFile::Open(path);
   if (!file) return file.error();

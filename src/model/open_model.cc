@@ -46,10 +46,24 @@ void AddFirstPart(Checkpoint& checkpoint, const Description& description) {
   };
 }
 
+Status CheckDescribed(const Checkpoint& without_tensors) {
+  Checkpoint checkpoint;
+  checkpoint.path = without_tensors.path;
+  checkpoint.config = without_tensors.config;
+  if (auto status = TakeTextModel(checkpoint); !status) return Located(checkpoint.path, status.error());
+  const auto description = DescribeModel(checkpoint.config);
+  return description ? Status() : Located(checkpoint.path, description.error());
+}
+
 }  // namespace
 
+Status CheckConfig(std::string_view config_json, const std::filesystem::path& path) {
+  const auto checkpoint = CheckpointOfConfig(config_json, path, AcceptedNames::Everything());
+  return checkpoint ? CheckDescribed(*checkpoint) : checkpoint.error();
+}
+
 Result<OpenedModel> OpenModel(const std::filesystem::path& path, AcceptedNames accepted) {
-  auto checkpoint = OpenCheckpoint(path, std::move(accepted));
+  auto checkpoint = OpenCheckpoint(path, std::move(accepted), CheckDescribed);
   if (!checkpoint) return checkpoint.error();
   if (auto status = TakeTextModel(*checkpoint); !status) return Located(path, status.error());
   NameTheHead(*checkpoint);

@@ -492,5 +492,49 @@ TEST_F(OpenModels, AnUnknownSettingIsNamed) {
   EXPECT_TRUE(OpenModel(gguf, AcceptedNames({"llama.logit_scale"})).ok());
 }
 
+TEST_F(OpenModels, TheConfigurationIsJudgedBeforeTheWeights) {
+  fs::remove(WriteFolder() / "model.safetensors");
+  const fs::path folder = folder_ / "model";
+  const auto refusal = [&] {
+    EXPECT_TRUE(WriteFileAtomic(folder / "config.json", config_.dump()).ok());
+    const auto opened = OpenModel(folder);
+    EXPECT_FALSE(opened.ok());
+    return opened.error();
+  };
+  // CheckConfig says what OpenModel says, whatever the configuration lacks.
+  const auto expect_same = [&](const std::string& part) {
+    const Error error = refusal();
+    EXPECT_NE(error.message.find(part), std::string::npos) << error.message;
+    const Status status = CheckConfig(config_.dump(), folder);
+    ASSERT_FALSE(status.ok()) << part;
+    EXPECT_EQ(status.error().code, error.code);
+    EXPECT_EQ(status.error().message, error.message);
+  };
+  EXPECT_TRUE(CheckConfig(config_.dump(), folder).ok());
+  EXPECT_NE(refusal().message.find("no weights"), std::string::npos) << "nothing is wrong with the configuration";
+  const json good = config_;
+  config_["rope_scaling"] = {{"rope_type", "spiral"}, {"factor", 2.0}};
+  expect_same("spiral");
+  config_ = good;
+  config_["quantization_config"] = {{"quant_method", "gptq"}};
+  expect_same("quantized by gptq");
+  config_ = good;
+  config_["architectures"] = {"MixtralForCausalLM"};
+  expect_same("it needs experts");
+  config_ = good;
+  config_["text_config"] = {{"model_type", "fish"}};
+  expect_same("a model of type \"fish\"");
+  EXPECT_EQ(CheckConfig("{", folder).error().code, ErrorCode::kInput);
+}
+
+// A user may accept what nobody knows, and weights say whether the head is the embedding.
+TEST_F(OpenModels, OnlyWhatNoWeightsAndNoOptionCanMendIsRefusedEarly) {
+  config_["attention_multiplier"] = 0.5;
+  config_["quantization_config"] = {{"quant_method", "compressed-tensors"}, {"a_new_setting", 1}};
+  config_.erase("tie_word_embeddings");
+  const Status status = CheckConfig(config_.dump(), "org/fish");
+  EXPECT_TRUE(status.ok()) << status.error().message;
+}
+
 }  // namespace
 }  // namespace marlin
