@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "base/file.h"
@@ -130,6 +131,39 @@ TEST_F(PullCommand, EveryCommandTakesTheName) {
   }
   EXPECT_GE(records, 2);
   EXPECT_EQ(hub_.hub_requests().size(), asked) << "what is in the cache needs no network";
+}
+
+TEST_F(PullCommand, AModelThatCannotBeRunIsNotDownloaded) {
+  const json good = json::parse(*ReadFile(folder_ / "model" / "config.json"));
+  const std::vector<std::tuple<std::string, json, int>> faults = {
+      {"architectures", {"MixtralForCausalLM"}, 5},
+      {"rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}}, 5},
+      {"quantization_config", {{"quant_method", "gptq"}}, 5},
+      {"hidden_size", "wide", 3}};
+  for (const auto& [key, value, code] : faults) {
+    json config = good;
+    config[key] = value;
+    hub_.Put("config.json", config.dump());
+    ASSERT_TRUE(WriteFileAtomic(folder_ / "model" / "config.json", config.dump()).ok());
+    // The same words as those with which the model is opened, after its name.
+    const RunResult opened = Run({"inspect", "model"});
+    EXPECT_EQ(opened.exit_code, code) << opened.err;
+    std::string want = "metal-marlin: org/fish" + opened.err.substr(std::string("metal-marlin: model").size());
+    want.insert(want.size() - 1, "; nothing was downloaded");
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"pull", "org/fish"}, {"pull", "org/fish", "--dry-run"}}) {
+      const RunResult pulled = Run(words);
+      EXPECT_EQ(pulled.exit_code, code) << key;
+      EXPECT_EQ(pulled.err, want);
+    }
+  }
+  EXPECT_TRUE(hub_.cdn_requests().empty()) << "no weights";
+  EXPECT_FALSE(fs::exists(folder_ / "hf"));
+  json unknown = good;
+  unknown["attention_multiplier"] = 0.5;
+  hub_.Put("config.json", unknown.dump());
+  EXPECT_EQ(Run({"pull", "org/fish"}).exit_code, 0) << "--accept-unknown opens it";
+  EXPECT_EQ(Run({"inspect", "org/fish", "--accept-unknown", "attention_multiplier"}).exit_code, 0);
 }
 
 TEST_F(PullCommand, NothingIsDownloadedUnasked) {

@@ -492,6 +492,46 @@ TEST_F(Verbs, BrokenModelsAreNamed) {
   ExpectFailure(RunProgram({"inspect", model_}), 3, "config.json");
 }
 
+TEST_F(Verbs, InspectShowsAModelWhoseTokenizerIsBrokenAndFails) {
+  const fs::path path = fs::path(model_) / "tokenizer.json";
+  const std::string good = *ReadFile(path);
+  ASSERT_TRUE(WriteFileAtomic(path, "{\n  \"model\" 1}").ok());
+  const RunResult broken = RunProgram({"inspect", model_});
+  EXPECT_EQ(broken.exit_code, 3);
+  EXPECT_TRUE(Has(broken.err, "tokenizer.json is not valid JSON: line 2, column 11: ")) << broken.err;
+  EXPECT_FALSE(Has(broken.err, "json.exception")) << broken.err;
+  EXPECT_TRUE(Has(broken.out, "tokenizer      broken")) << broken.out;
+  EXPECT_TRUE(Has(broken.out, "fp4-g32")) << "the rest is shown: " << broken.out;
+  const RunResult data = RunProgram({"inspect", model_, "--json"});
+  EXPECT_EQ(data.exit_code, 3);
+  const json document = json::parse(data.out, nullptr, false);
+  EXPECT_EQ(document["parameters"], 78144);
+  EXPECT_TRUE(Has(document["tokenizer"]["error"].get<std::string>(), "line 2, column 11")) << data.out;
+  ASSERT_TRUE(WriteFileAtomic(path, "{\"model\": {\"type\": \"BPE\", \"vocab\": 1}}").ok());
+  const RunResult wrong = RunProgram({"inspect", model_});
+  EXPECT_EQ(wrong.exit_code, 3);
+  EXPECT_TRUE(Has(wrong.err, "tokenizer.json: \"vocab\" is not an object")) << wrong.err;
+
+  json other = json::parse(good);
+  other["model"]["type"] = "WordPiece";
+  ASSERT_TRUE(WriteFileAtomic(path, other.dump()).ok());
+  const RunResult foreign = RunProgram({"inspect", model_});
+  EXPECT_EQ(foreign.exit_code, 0) << foreign.err;
+  EXPECT_TRUE(Has(foreign.out, "WordPiece")) << foreign.out;
+  fs::remove(path);
+  const RunResult missing = RunProgram({"inspect", model_});
+  EXPECT_EQ(missing.exit_code, 0) << missing.err;
+  EXPECT_TRUE(Has(missing.out, "has no tokenizer.json")) << missing.out;
+}
+
+TEST_F(Verbs, AModelThatIsMissingCanBePulled) {
+  for (const char* verb : {"inspect", "verify"}) {
+    for (const char* name : {"nothing", "./nothing"}) {
+      ExpectFailure(RunProgram({verb, name}, {.folder = folder_.path()}), 3, "`metal-marlin pull ORG/MODEL`");
+    }
+  }
+}
+
 TEST_F(Verbs, ForeignTokenizersAndTextsAreRefused) {
   const fs::path path = fs::path(model_) / "tokenizer.json";
   json tokenizer = json::parse(*ReadFile(path));
@@ -524,7 +564,9 @@ TEST_F(Verbs, MissingTextSaysHowToGetIt) {
 TEST_F(Verbs, ADryRunNeedsNoNetwork) {
   const RunOptions nowhere{.environment = {{"METAL_MARLIN_DATA", ""},
                                            {"XDG_CACHE_HOME", (folder_ / "cache").string()},
-                                           {"HF_ENDPOINT", "http://127.0.0.1:1"}}};
+                                           {"HF_ENDPOINT", "http://127.0.0.1:1"},
+                                           {"HF_HUB_OFFLINE", ""},
+                                           {"TRANSFORMERS_OFFLINE", ""}}};
   std::vector<std::string> words = {"bench",    "comparison", "-m", model_, "-r", (folder_ / "results").string(),
                                     "--dry-run"};
   const std::size_t before = Entries();
@@ -533,6 +575,10 @@ TEST_F(Verbs, ADryRunNeedsNoNetwork) {
   EXPECT_TRUE(Has(plan.out, "will download")) << plan.out;
   // One token per byte: 1,290,590 bytes are 2520 windows of 512.
   EXPECT_TRUE(Has(plan.out, "2520 windows of 512 tokens (estimated")) << plan.out;
+  RunOptions forbidden = nowhere;
+  forbidden.environment["HF_HUB_OFFLINE"] = "1";
+  const RunResult hub_offline = RunProgram(words, forbidden);
+  EXPECT_TRUE(Has(hub_offline.out, "HF_HUB_OFFLINE forbids its download")) << hub_offline.out;
   words.emplace_back("--offline");
   const RunResult offline = RunProgram(words, nowhere);
   EXPECT_EQ(offline.exit_code, 0) << offline.err;

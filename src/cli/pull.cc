@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/verb.h"
+#include "files/checkpoint.h"
 #include "hub/hub_cache.h"
+#include "model/open_model.h"
 
 namespace marlin {
 namespace {
@@ -77,6 +79,17 @@ Status SayCached(const HubName& name, const HubSettings& settings, Console& cons
   return {};
 }
 
+// What every command would refuse is refused before its weights are downloaded. A GGUF file has its configuration
+// inside.
+Status CheckRuns(const PullPlan& plan, const PullTools& tools) {
+  const auto config = FetchConfig(plan, tools, kMaxConfig_bytes);
+  if (!config) return config.error();
+  if (!*config) return {};
+  const Status status = CheckConfig(**config, plan.name.Text());
+  if (status) return {};
+  return Error{status.error().code, status.error().message + "; nothing was downloaded"};
+}
+
 Status RunPull(const PullArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto name = NameOf(options);
@@ -90,6 +103,7 @@ Status RunPull(const PullArguments& options, Invocation& invocation) {
   tools.say = [&](const std::string& text) { console.Warn(text); };
   const auto plan = PlanPull(*name, tools);
   if (!plan) return plan.error();
+  if (auto status = CheckRuns(*plan, tools); !status) return status;
   PrintPlan(*plan, console);
   if (!options.dry_run) {
     Status status = Pull(*plan, tools);

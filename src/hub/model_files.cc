@@ -12,7 +12,6 @@
 namespace marlin {
 namespace {
 
-constexpr const char* kConfigFile = "config.json";
 constexpr const char* kWeightsFile = "model.safetensors";
 constexpr const char* kShardIndexFile = "model.safetensors.index.json";
 

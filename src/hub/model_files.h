@@ -12,6 +12,9 @@
 
 namespace marlin {
 
+// What describes a model that is no GGUF file.
+inline constexpr const char* kConfigFile = "config.json";
+
 struct ModelFiles {
   std::vector<RepoFile> files;  // by name
   std::string gguf;             // the file to open, the first part of a split; empty = open the folder

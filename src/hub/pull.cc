@@ -80,21 +80,22 @@ std::string FileUrl(const HubSettings& settings, const HubName& name, const std:
   return fmt::format("{}/{}/resolve/{}/{}", settings.endpoint, name.repository, commit, EscapePath(file.name));
 }
 
-// The index is needed to know the other files, before anything may be written.
-Result<std::string> FetchIndex(const HubName& name, const std::string& commit, const RepoFile& file,
-                               const CachedRepository& repository, const PullTools& tools) {
+// The text of a small file that is needed before anything may be written.
+Result<std::string> ReadBefore(const HubName& name, const std::string& commit, const RepoFile& file,
+                               std::size_t max_bytes, const PullTools& tools) {
+  const CachedRepository repository(tools.settings.cache, name.repository);
   if (repository.Holds(file, commit)) {
     for (const fs::path& path : {repository.Blob(file.hash), repository.Snapshot(commit) / file.name}) {
-      if (auto text = ReadFile(path, kMaxShardIndex)) return text;
+      if (auto text = ReadFile(path, max_bytes)) return text;
     }
   }
   Download request = RequestOf(name, tools, file.name);
   request.url = FileUrl(tools.settings, name, commit, file);
   request.bytes = file.size;
-  request.max_bytes = kMaxShardIndex;
-  if (file.size > kMaxShardIndex) {
-    return Error{ErrorCode::kInput, fmt::format("{}: {} has {} bytes, want at most {}", name.repository, file.name,
-                                                file.size, kMaxShardIndex)};
+  request.max_bytes = max_bytes;
+  if (file.size > max_bytes) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("{}: {} has {} bytes, want at most {}", name.repository, file.name, file.size, max_bytes)};
   }
   return FetchText(request);
 }
@@ -168,10 +169,12 @@ Result<PullPlan> PlanPull(const HubName& name, const PullTools& tools) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} gives commit {} for {}", tools.settings.endpoint, info->commit, name.Text())};
   }
-  const CachedRepository repository(tools.settings.cache, name.repository);
-  const ReadIndex read = [&](const RepoFile& file) { return FetchIndex(name, info->commit, file, repository, tools); };
+  const ReadIndex read = [&](const RepoFile& file) {
+    return ReadBefore(name, info->commit, file, kMaxShardIndex, tools);
+  };
   auto chosen = ChooseModelFiles(name, info->files, read);
   if (!chosen) return chosen.error();
+  const CachedRepository repository(tools.settings.cache, name.repository);
   PullPlan plan;
   plan.name = name;
   plan.commit = info->commit;
@@ -185,6 +188,14 @@ Result<PullPlan> PlanPull(const HubName& name, const PullTools& tools) {
     plan.files.push_back(std::move(planned));
   }
   return plan;
+}
+
+Result<std::optional<std::string>> FetchConfig(const PullPlan& plan, const PullTools& tools, std::size_t max_bytes) {
+  const auto file = std::ranges::find(plan.model.files, kConfigFile, &RepoFile::name);
+  if (file == plan.model.files.end()) return std::optional<std::string>();
+  auto text = ReadBefore(plan.name, plan.commit, *file, max_bytes, tools);
+  if (!text) return text.error();
+  return std::optional(std::move(*text));
 }
 
 Status Pull(const PullPlan& plan, const PullTools& tools) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,10 @@ struct PullPlan {
 // or revision, no access: says what to do; the network; an answer that is not what the Hub promises), those of
 // ChooseModelFiles, kInterrupted.
 Result<PullPlan> PlanPull(const HubName& name, const PullTools& tools);
+
+// The text of the model's config.json, so that it can be judged before its weights are downloaded; nothing where a GGUF
+// file was chosen. Writes nothing. Errors: kInput (more than max_bytes; the network), kInterrupted.
+Result<std::optional<std::string>> FetchConfig(const PullPlan& plan, const PullTools& tools, std::size_t max_bytes);
 
 // Downloads what is missing. Two processes never download the same file: one waits for the other. Errors: kResource
 // (too little room on the disk: says how much there is and how much is needed), kCorrupt (a file does not have the hash

@@ -73,6 +73,27 @@ class PullTest : public testing::Test {
   std::string said_;
 };
 
+TEST_F(PullTest, TheConfigurationCanBeReadFirst) {
+  const auto plan = Plan();
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const auto config = FetchConfig(*plan, tools_, 100);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(*config, "{}");
+  EXPECT_FALSE(fs::exists(folder_ / "hub")) << "nothing is written";
+  EXPECT_TRUE(hub_.cdn_requests().empty());
+  const auto small = FetchConfig(*plan, tools_, 1);
+  ASSERT_FALSE(small.ok());
+  EXPECT_TRUE(Has(small.error().message, "config.json has 2 bytes, want at most 1")) << small.error().message;
+  ASSERT_TRUE(PullAll().ok());
+  const std::size_t asked = hub_.hub_requests().size();
+  EXPECT_EQ(*FetchConfig(*plan, tools_, 100), "{}");
+  EXPECT_EQ(hub_.hub_requests().size(), asked) << "it is in the cache";
+  hub_.Put("fish-F16.gguf", "GGUF", true);
+  const auto gguf = Plan("org/fish:F16");
+  ASSERT_TRUE(gguf.ok()) << gguf.error().message;
+  EXPECT_EQ(*FetchConfig(*gguf, tools_, 100), std::nullopt);
+}
+
 TEST_F(PullTest, WritesTheCacheThatOtherProgramsRead) {
   const auto plan = Plan();
   ASSERT_TRUE(plan.ok()) << plan.error().message;
