@@ -325,6 +325,15 @@ TEST(Report, EmptyFolderGivesThePageThatSaysSo) {
   EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
 }
 
+TEST(Report, AFolderOfOtherFilesGivesNoPage) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "results" / "photos");
+  const RunResult run = RunProgram({"report", "generate", (folder / "results").string()});
+  EXPECT_EQ(run.exit_code, 3) << run.err;
+  EXPECT_NE(run.err.find("holds no records, but photos"), std::string::npos) << run.err;
+  EXPECT_FALSE(fs::exists(folder / "results" / "RESULTS.md"));
+}
+
 TEST(Report, AFolderWithoutAnyRecordGivesNoPage) {
   const TemporaryFolder folder;
   fs::create_directories(folder / "results");

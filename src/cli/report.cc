@@ -38,6 +38,16 @@ PageCommands CommandsOf(const ReportArguments& options) {
   return commands;
 }
 
+// What lies in a folder without records and does not belong to a report; empty when nothing does.
+std::string ForeignEntry(const fs::path& folder) {
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with('.') && name != "RESULTS.md" && name != "plots") return name;
+  }
+  return "";
+}
+
 Status RunReport(const ReportArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
   const auto loaded = LoadRecords(options.results);
@@ -48,6 +58,12 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
                                                 "folder of records that `metal-marlin bench comparison` wrote",
                                                 options.results, loaded->warnings.size(),
                                                 loaded->warnings.size() == 1 ? "file" : "files")};
+  }
+  if (const std::string foreign = loaded->records.empty() ? ForeignEntry(options.results) : ""; !foreign.empty()) {
+    return Error{ErrorCode::kInput,
+                 fmt::format("{} holds no records, but {}; nothing is written. Name the folder of records that "
+                             "`metal-marlin bench comparison` wrote, or an empty one",
+                             options.results, foreign)};
   }
   if (loaded->records.empty()) {
     std::error_code code;
