@@ -63,7 +63,9 @@ Document LeftOut(const PageOptions& options) {
 }  // namespace
 
 Cell RecordCell(const StoredRecord& stored, const PageOptions& options) {
-  return {ShortHash(stored.record.id), options.records_link + stored.file};
+  Cell cell = {ShortHash(stored.record.id), options.records_link + stored.file};
+  cell.record = stored.record.id;
+  return cell;
 }
 
 Document BuildPage(const Analysis& analysis, const PageOptions& options) {

@@ -14,18 +14,21 @@ struct Cell {
   Cell(const char* t) : text(t) {}                  // NOLINT: text is a cell
   Cell(std::string t, std::string l) : text(std::move(t)), link(std::move(l)) {}
 
-  std::string text;  // as it is; escaped when shown
-  std::string link;  // a relative address, "" = none
+  std::string text;    // as it is; escaped when shown
+  std::string link;    // a relative address, "" = none
+  std::string record;  // id of the record that the row comes from, "" = none is named here
   bool strong = false;
 };
 
 struct Column {
   std::string title;
   Align align = Align::kRight;
+  bool detail = false;  // a page without room shows it apart from the others, beside the key column
 };
 
 struct Table {
   std::vector<Column> columns;
+  std::size_t key = 0;  // the column that names the row
   std::vector<std::vector<Cell>> rows;  // as many cells as columns each
 
   void Add(std::vector<Cell> row);
