@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <map>
 #include <tuple>
@@ -13,9 +12,6 @@
 
 namespace marlin {
 namespace {
-
-// The two-sided 95 % of the normal distribution.
-constexpr double kNormal95 = 1.96;
 
 struct Entry {
   const ResultRow* row = nullptr;
@@ -108,18 +104,14 @@ std::optional<Change> SpeedChange(const ResultRow& a, const ResultRow& b, std::o
   const std::optional<Speed>& from = (*timed).*speed;
   const std::optional<Speed>& to = (*timing_in_b(*timed)).*speed;
   if (!from || !to) return std::nullopt;
-  const double log_ratio = std::log(from->tok_s / to->tok_s);
-  const auto percent = [](double log) { return 100 * std::expm1(log); };
-  Change x{from->tok_s, to->tok_s, percent(log_ratio), std::nullopt, ""};
-  if (from->unstable() || to->unstable()) {
-    x.why_no_interval = "unstable";
-    return x;
+  const SpeedRatio speed_of_b = RatioOf(*from, *to);
+  const auto percent = [](double ratio) { return 100 * (1 / ratio - 1); };  // of the time per token
+  Change x{from->tok_s, to->tok_s, percent(speed_of_b.ratio), std::nullopt, ""};
+  if (const auto& ratio_95 = speed_of_b.ratio_95) {
+    x.change_95 = Interval{percent(ratio_95->high), percent(ratio_95->low)};
+  } else {
+    x.why_no_interval = from->unstable() || to->unstable() ? "unstable" : "one sample";
   }
-  const auto variance = [](const TimingSummary& y) {  // of the logarithm of the mean
-    return y.cv * y.cv / static_cast<double>(y.samples - y.removed);
-  };
-  const double error = kNormal95 * std::sqrt(variance(from->time_ns) + variance(to->time_ns));
-  x.change_95 = Interval{percent(log_ratio - error), percent(log_ratio + error)};
   return x;
 }
 

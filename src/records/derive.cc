@@ -87,6 +87,19 @@ std::optional<Speed> DecodeSpeed(const Record& record) {
   return SpeedOf(record.throughput->decode->samples_ns, 1, DecodeProtocol(*record.throughput).trim_sigma);
 }
 
+SpeedRatio RatioOf(const Speed& base, const Speed& other) {
+  SpeedRatio x{other.tok_s / base.tok_s, std::nullopt};
+  const auto kept = [](const Speed& y) { return y.time_ns.samples - y.time_ns.removed; };
+  if (base.unstable() || other.unstable() || kept(base) < 2 || kept(other) < 2) return x;
+  const auto variance = [&](const Speed& y) {  // of the logarithm of the mean
+    return y.time_ns.cv * y.time_ns.cv / static_cast<double>(kept(y));
+  };
+  constexpr double kNormal95 = 1.96;
+  const double factor = std::exp(kNormal95 * std::sqrt(variance(base) + variance(other)));
+  x.ratio_95 = Interval{x.ratio / factor, x.ratio * factor};
+  return x;
+}
+
 double Compression(const record::Size& size) { return Ratio(size.fp16_bytes, size.model_bytes); }
 
 std::optional<double> QuantizedCompression(const record::Size& size) {

@@ -34,6 +34,16 @@ std::optional<double> ForeignLoad(const record::Machine& machine);
 std::optional<Speed> PrefillSpeed(const Record& record);
 std::optional<Speed> DecodeSpeed(const Record& record);
 
+// How many times as fast `other` is as `base`, from the means of the samples without outliers.
+struct SpeedRatio {
+  double ratio = 0;
+  // 1.96 standard errors of the logarithm; empty when one of the two is unstable or has a single sample. It knows the
+  // noise inside a run, not that from run to run.
+  std::optional<Interval> ratio_95;
+  bool distinguished() const { return ratio_95.has_value() && !ratio_95->Contains(1); }
+};
+SpeedRatio RatioOf(const Speed& base, const Speed& other);
+
 // FP16 bytes of the original / bytes of this model.
 double Compression(const record::Size& size);
 // The same over the quantized tensors alone, and what one of their weights costs; empty when nothing is quantized.

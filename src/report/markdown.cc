@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
@@ -140,27 +141,77 @@ std::string BlockText(const document::CodeBlock& x) {
   return fence + "\n" + lines + fence + "\n";
 }
 
-std::string BlockText(const Table& x) { return ToMarkdown(x); }
-
 std::string BlockText(const document::Picture& x) {
   return fmt::format("![{}]({})\n\n[as SVG]({})\n", LinkText(x.title), EscapeAddress(x.png), EscapeAddress(x.svg));
 }
 
-std::string BlockText(const document::Fold& x) {
-  return fmt::format("<details><summary>{}</summary>\n\n{}\n</details>\n", EscapeHtml(x.summary),
-                     ToMarkdown(x.content));
+// The columns of each table that shows a part of this one, the key in every part: first those without `detail`.
+std::vector<std::vector<std::size_t>> PartsOf(const Table& table) {
+  std::vector<std::size_t> first;
+  std::vector<std::size_t> rest;
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    // What has no room in the first part, unless the key still comes.
+    const std::size_t room = kMarkdownColumns - (i < table.key ? 1 : 0);
+    const bool shown = i == table.key || (!table.columns[i].detail && first.size() < room);
+    (shown ? first : rest).push_back(i);
+  }
+  std::vector<std::vector<std::size_t>> parts = {first};
+  const std::size_t count = (rest.size() + kMarkdownColumns - 2) / (kMarkdownColumns - 1);
+  for (std::size_t part = 0; part < count; ++part) {  // about as many columns in each
+    parts.push_back({table.key});
+    const std::size_t end = rest.size() * (part + 1) / count;
+    for (std::size_t i = rest.size() * part / count; i < end; ++i) parts.back().push_back(rest[i]);
+  }
+  return parts;
+}
+
+Table Selected(const Table& table, const std::vector<std::size_t>& columns) {
+  Table out;
+  for (const std::size_t i : columns) out.columns.push_back(table.columns[i]);
+  for (const std::vector<Cell>& row : table.rows) {
+    std::vector<Cell> cells;
+    for (const std::size_t i : columns) cells.push_back(row[i]);
+    out.Add(std::move(cells));
+  }
+  return out;
+}
+
+std::string FoldText(std::string_view summary, std::string_view content) {
+  return fmt::format("<details><summary>{}</summary>\n\n{}\n</details>\n", EscapeHtml(summary), content);
+}
+
+std::string TableText(const Table& table, bool folded) {
+  const std::vector<std::vector<std::size_t>> parts = PartsOf(table);
+  std::string more;
+  for (std::size_t i = 1; i < parts.size(); ++i) more += (i == 1 ? "" : "\n") + ToMarkdown(Selected(table, parts[i]));
+  const std::string out = ToMarkdown(Selected(table, parts[0]));
+  return more.empty() ? out : out + "\n" + (folded ? more : FoldText("More columns of these rows", more));
+}
+
+std::string Blocks(const Document& document, bool folded);
+
+std::string BlockText(const document::Fold& x) { return FoldText(x.summary, Blocks(x.content, true)); }
+
+std::string Blocks(const Document& document, bool folded) {
+  std::string out;
+  for (const document::Block& block : document.blocks) {
+    if (!out.empty()) out += "\n";
+    out += std::visit(
+        [&](const auto& x) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(x)>, Table>) {
+            return TableText(x, folded);
+          } else {
+            return BlockText(x);
+          }
+        },
+        block);
+  }
+  return out;
 }
 
 }  // namespace
 
-std::string ToMarkdown(const Document& document) {
-  std::string out;
-  for (const document::Block& block : document.blocks) {
-    if (!out.empty()) out += "\n";
-    out += std::visit([](const auto& x) { return BlockText(x); }, block);
-  }
-  return out;
-}
+std::string ToMarkdown(const Document& document) { return Blocks(document, false); }
 
 std::string ToMarkdown(const Table& table) {
   std::string out = "|";

@@ -42,12 +42,13 @@ Document Head(const Analysis& analysis, const PageOptions& options) {
   head.AddHeading(1, kTitle);
   head.AddPieces({fmt::format("{} from {} records, the newest of {}. Run ", kGenerated, analysis.shown.size(), newest),
                   document::Code(options.commands.update), " to update."});
-  head.AddText(fmt::format(
-      "Every line links to its record. Missing values read \"not measured\", never 0. Intervals are 95 %. Rows share a "
-      "rank if their own paired difference does not distinguish them. \"few\": fewer than {} windows. \"unstable\": "
-      "after removing outliers the times vary by more than {:.0f} % (coefficient of variation), or all times span more "
-      "than {:.0f} % of their median from p5 to p95.",
-      kFewWindows, 100 * kUnstableCv, 100 * kUnstableRange));
+  head.AddList(
+      {"The name of a row links to its record.", "Missing values read \"not measured\", never 0.",
+       "Brackets hold 95 % intervals. Rows share a rank if their own paired difference does not distinguish them.",
+       fmt::format("\"few\": fewer than {} windows.", kFewWindows),
+       fmt::format("\"unstable\": after removing outliers the times vary by more than {:.0f} % (coefficient of "
+                   "variation), or all times span more than {:.0f} % of their median from p5 to p95.",
+                   100 * kUnstableCv, 100 * kUnstableRange)});
   return head;
 }
 
@@ -62,8 +63,8 @@ Document LeftOut(const PageOptions& options) {
 
 }  // namespace
 
-Cell RecordCell(const StoredRecord& stored, const PageOptions& options) {
-  Cell cell = {ShortHash(stored.record.id), options.records_link + stored.file};
+Cell RecordCell(std::string text, const StoredRecord& stored, const PageOptions& options) {
+  Cell cell = {std::move(text), options.records_link + stored.file};
   cell.record = stored.record.id;
   return cell;
 }

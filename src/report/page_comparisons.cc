@@ -16,10 +16,6 @@ namespace {
 std::string ChangeCell(const std::optional<PairedDelta>& x) { return x ? FigureDelta(*x) : kNotMeasured; }
 std::string ChangeCell(const std::optional<MeanEstimate>& x) { return x ? FigureKlChange(*x) : kNotMeasured; }
 
-Cell RecordOf(const ResultRow* row, const PageOptions& options) {
-  return row == nullptr ? Cell("-") : RecordCell(*row->stored, options);
-}
-
 // KL decides where both have it, else perplexity; `better` when the second loses less.
 std::string Verdict(const RowDifference& x, const char* better, const char* worse) {
   if (x.kl) return !x.kl->distinguished() ? kNoDifference : x.kl->mean < 0 ? better : worse;
@@ -32,89 +28,86 @@ std::string BudgetBits(const MixedPair& pair) {
                                    static_cast<double>(pair.mixed->record().size.quantized_parameters));
 }
 
-void AddMixed(Table& table, const ModelResults& model, const MixedPair& pair, const PageOptions& options) {
+void AddMixed(Table& table, const MixedPair& pair, const PageOptions& options) {
+  const auto name = [&](const ResultRow& row) {
+    return RecordCell(row.name + AcceptedMark(row.record()), *row.stored, options);
+  };
+  const ResultRow* const uniform = pair.uniform;
   const ResultRow& mixed = *pair.mixed;
-  std::vector<Cell> cells = {model.name, BudgetBits(pair)};
-  if (pair.uniform == nullptr) {
-    for (const char* text : {"none within the budget", kNotMeasured, kNotMeasured}) cells.emplace_back(text);
-  } else {
-    cells.insert(cells.end(), {pair.uniform->name + AcceptedMark(pair.uniform->record()), FigureDelta(*pair.uniform),
-                               FigureKl(*pair.uniform)});
-  }
-  cells.insert(cells.end(), {mixed.name + AcceptedMark(mixed.record()), FigureDelta(mixed), FigureKl(mixed)});
-  const RowDifference change = pair.uniform == nullptr ? RowDifference{} : DifferenceOf(*pair.uniform, mixed);
-  cells.insert(cells.end(), {ChangeCell(change.perplexity), ChangeCell(change.kl),
-                             Verdict(change, "mixed is better", "mixed is worse"), RecordOf(pair.uniform, options),
-                             RecordOf(pair.mixed, options)});
-  table.Add(std::move(cells));
+  const RowDifference change = uniform == nullptr ? RowDifference{} : DifferenceOf(*uniform, mixed);
+  table.Add({BudgetBits(pair), uniform == nullptr ? Cell("none within the budget") : name(*uniform),
+             uniform == nullptr ? kNotMeasured : FigureDelta(*uniform),
+             uniform == nullptr ? kNotMeasured : FigureKl(*uniform), name(mixed), FigureDelta(mixed), FigureKl(mixed),
+             ChangeCell(change.perplexity), ChangeCell(change.kl),
+             Verdict(change, "mixed is better", "mixed is worse")});
 }
 
-Table MixedTable(const ModelResults& model, const ResultGroup& group, const PageOptions& options) {
+Table MixedTable(const ResultGroup& group, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft},
-                   {"Budget bits/weight"},
+  table.columns = {{"Budget bits/weight"},
                    {"Uniform", Align::kLeft},
-                   {"Uniform delta %"},
-                   {"Uniform KL"},
+                   {"Uniform delta %", Align::kRight, kDetail},
+                   {"Uniform KL", Align::kRight, kDetail},
                    {"Mixed", Align::kLeft},
-                   {"Mixed delta %"},
-                   {"Mixed KL"},
+                   {"Mixed delta %", Align::kRight, kDetail},
+                   {"Mixed KL", Align::kRight, kDetail},
                    {"Mixed against uniform, PPL % [95 %]"},
                    {"KL, 1e-3 nats [95 %]"},
-                   {"Verdict", Align::kLeft},
-                   {"Uniform record", Align::kLeft},
-                   {"Mixed record", Align::kLeft}};
-  for (const MixedPair& pair : MixedPairs(group)) AddMixed(table, model, pair, options);
+                   {"Verdict", Align::kLeft}};
+  table.key = 4;
+  for (const MixedPair& pair : MixedPairs(group)) AddMixed(table, pair, options);
   return table;
 }
 
-// A line per configuration and method, three columns per text.
-Table TextsTable(const ModelResults& model, const std::vector<CalibratedRows>& all, const PageOptions& options) {
-  const std::vector<std::string> texts = TextsOf(all);
+// A line per configuration, method and text.
+Table TextsTable(const std::vector<CalibratedRows>& all, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft}, {"Config", Align::kLeft}, {"Method", Align::kLeft}};
-  for (const std::string& text : texts) {
-    table.columns.push_back({text + ": delta % [95 %]"});
-    table.columns.push_back({text + ": KL, 1e-3 nats [95 %]"});
-    table.columns.push_back({"Record", Align::kLeft});
-  }
+  table.columns = {
+      {"Config", Align::kLeft}, {"Method", Align::kLeft}, {"Text", Align::kLeft}, {"Delta % [95 %]"}, {kKlTitle}};
   for (const CalibratedRows& entry : all) {
-    std::vector<Cell> cells = {model.name, entry.config, entry.method};
-    for (const std::string& text : texts) {
-      const ResultRow* row = entry.Find(text);
-      cells.insert(cells.end(), {row == nullptr ? kNotMeasured : FigureDelta(*row),
-                                 row == nullptr ? kNotMeasured : FigureKl(*row), RecordOf(row, options)});
+    for (const auto& [title, row] : entry.texts) {
+      table.Add(
+          {entry.config, entry.method, RecordCell(title, *row->stored, options), FigureDelta(*row), FigureKl(*row)});
     }
-    table.Add(std::move(cells));
   }
   return table;
 }
 
-void AddTexts(Table& table, const ModelResults& model, const CalibratedRows& entry, const TextPair& pair,
-              const PageOptions& options) {
+// The perplexity delta of a row, which links to its record.
+Cell LossCell(const ResultRow* row, const PageOptions& options) {
+  if (row == nullptr) return kNotMeasured;
+  return RecordCell(row->delta ? FigurePercent(row->delta->percent) : kNotMeasured, *row->stored, options);
+}
+
+void AddTexts(Table& table, const std::string& config, const TextPair& pair, const PageOptions& options) {
   const bool measured = pair.first != nullptr && pair.second != nullptr;
   const RowDifference change = measured ? DifferenceOf(*pair.first, *pair.second) : RowDifference{};
   const bool identical =
       measured && pair.first->record().perplexity->window_nll == pair.second->record().perplexity->window_nll;
   table.Add(
-      {model.name, entry.config, entry.method, pair.title, ChangeCell(change.perplexity), ChangeCell(change.kl),
-       identical ? "none: calibration made no difference" : Verdict(change, "second is better", "first is better"),
-       RecordOf(pair.first, options), RecordOf(pair.second, options)});
+      {config, pair.title, LossCell(pair.first, options), LossCell(pair.second, options), ChangeCell(change.perplexity),
+       ChangeCell(change.kl),
+       identical ? "none: calibration made no difference" : Verdict(change, "second is better", "first is better")});
 }
 
-Table DifferencesTable(const ModelResults& model, const std::vector<CalibratedRows>& all, const PageOptions& options) {
+// The line of the page's two texts stands once where no configuration has both.
+Table DifferencesTable(const std::vector<CalibratedRows>& all, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft},
-                   {"Config", Align::kLeft},
-                   {"Method", Align::kLeft},
+  table.columns = {{"Config", Align::kLeft},
                    {"Texts", Align::kLeft},
+                   {"First delta %"},
+                   {"Second delta %"},
                    {"Second against first, PPL % [95 %]"},
                    {"KL, 1e-3 nats [95 %]"},
-                   {"Verdict", Align::kLeft},
-                   {"First record", Align::kLeft},
-                   {"Second record", Align::kLeft}};
+                   {"Verdict", Align::kLeft}};
+  const bool has_page_texts =
+      std::ranges::any_of(all, [](const auto& entry) { return PairsOf(entry)[0].first != nullptr; });
+  if (!has_page_texts) AddTexts(table, "every one", {kPageTexts, nullptr, nullptr}, options);
   for (const CalibratedRows& entry : all) {
-    for (const TextPair& pair : PairsOf(entry)) AddTexts(table, model, entry, pair, options);
+    const std::vector<TextPair> pairs = PairsOf(entry);
+    for (std::size_t i = has_page_texts ? 0 : 1; i < pairs.size(); ++i) {
+      AddTexts(table, entry.config + " " + entry.method, pairs[i], options);
+    }
   }
   return table;
 }
@@ -124,10 +117,10 @@ std::string Caption(const ResultGroup& group) {
 }
 
 // Which formats the plans of a group chose, and how often.
-Table PlansTable(const ModelResults& model, const ResultGroup& group, const PageOptions& options) {
+Table PlansTable(const ResultGroup& group, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft}, {"Plan", Align::kLeft},          {"Formats: units", Align::kLeft},
-                   {"Expected KL"},         {"Sensitivities", Align::kLeft}, {"Record", Align::kLeft}};
+  table.columns = {
+      {"Plan", Align::kLeft}, {"Formats: units", Align::kLeft}, {"Expected KL"}, {"Sensitivities", Align::kLeft}};
   for (const ResultRow* row : DistinctPlans(group)) {
     const record::Plan& plan = *row->record().plan;
     std::map<std::string, std::size_t> units;
@@ -138,11 +131,11 @@ Table PlansTable(const ModelResults& model, const ResultGroup& group, const Page
     }
     std::vector<std::string> formats;
     for (const auto& [format, count] : units) formats.push_back(fmt::format("{}: {}", format, count));
-    table.Add({model.name, ConfigName(row->record()), fmt::format("{}", fmt::join(formats, ", ")),
+    table.Add({RecordCell(ConfigName(row->record()), *row->stored, options),
+               fmt::format("{}", fmt::join(formats, ", ")),
                expected ? fmt::format("{:.3f}", 1e3 * *expected) : std::string("-"),
                fmt::format("{}, {} x {} tokens, {} by {}", plan.text.name, plan.text.windows, plan.text.ctx, plan.probe,
-                           plan.method),
-               RecordOf(row, options)});
+                           plan.method)});
   }
   return table;
 }
@@ -150,51 +143,66 @@ Table PlansTable(const ModelResults& model, const ResultGroup& group, const Page
 }  // namespace
 
 Document MixedSection(const Analysis& analysis, const PageOptions& options) {
+  Document tables;
+  for (const ModelResults& model : analysis.models) {
+    Document of_model;
+    for (const ResultGroup& group : model.groups) {
+      Table table = MixedTable(group, options);
+      if (table.rows.empty()) continue;
+      of_model.AddTable(std::move(table), Caption(group));
+      Document plans;
+      plans.AddTable(PlansTable(group, options));
+      of_model.AddFold("What the plans chose", std::move(plans));
+    }
+    if (of_model.blocks.empty()) continue;
+    tables.AddHeading(3, model.name);
+    tables.Append(std::move(of_model));
+  }
   Document out;
   out.AddHeading(2, "3. Uniform and mixed precision");
-  bool any = false;
-  for (const ModelResults& model : analysis.models) {
-    for (const ResultGroup& group : model.groups) {
-      Table table = MixedTable(model, group, options);
-      if (table.rows.empty()) continue;
-      any = true;
-      out.AddTable(std::move(table), Caption(group));
-      out.AddTable(PlansTable(model, group, options));
-    }
-  }
-  if (!any) {
+  if (tables.blocks.empty()) {
     out.AddText(
         "Not measured: no record has a mixed plan (one format per tensor, under the same bytes as the best single "
         "configuration).");
     return out;
   }
-  out.AddText(
-      "Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget. KL "
-      "in 1e-3 nats. Negative: the mixed plan loses less. The verdict follows KL, or perplexity where KL is not "
-      "measured. Expected KL: the sum of the losses of the single units, measured with the weights of the planning "
-      "step.");
+  out.AddList(
+      {"Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget.",
+       "KL in 1e-3 nats. Negative: the mixed plan loses less.",
+       "The verdict follows KL, or perplexity where KL is not measured.",
+       "Expected KL: the sum of the losses of the single units, measured with the weights of the planning step."});
+  out.Append(std::move(tables));
   return out;
 }
 
 Document CalibrationSection(const Analysis& analysis, const PageOptions& options) {
-  Document out;
-  out.AddHeading(2, "4. WikiText-2 and Bartowski v3 calibration");
-  bool any = false;
+  Document tables;
   for (const ModelResults& model : analysis.models) {
+    Document of_model;
     for (const ResultGroup& group : model.groups) {
       const std::vector<CalibratedRows> all = CollectCalibrated(group);
       if (all.empty()) continue;
-      any = true;
-      out.AddTable(TextsTable(model, all, options), Caption(group));
-      out.AddTable(DifferencesTable(model, all, options));
+      of_model.AddTable(DifferencesTable(all, options), Caption(group));
+      Document texts;
+      texts.AddTable(TextsTable(all, options));
+      of_model.AddFold("Every row with a calibration text", std::move(texts));
     }
+    if (of_model.blocks.empty()) continue;
+    tables.AddHeading(3, model.name);
+    tables.Append(std::move(of_model));
   }
-  out.AddText(
-      any ? fmt::format("Each text has its own name. The line \"{}\" needs the texts named {} and {}. Other texts are "
-                        "compared with the one that lost least. Negative: the second loses less. The verdict follows "
-                        "KL, or perplexity where KL is not measured.",
-                        kPageTexts, kWikiText, kBartowski)
-          : fmt::format("Not measured: no record has a calibration text ({}, {} or another).", kWikiText, kBartowski));
+  Document out;
+  out.AddHeading(2, "4. WikiText-2 and Bartowski v3 calibration");
+  if (tables.blocks.empty()) {
+    out.AddText(
+        fmt::format("Not measured: no record has a calibration text ({}, {} or another).", kWikiText, kBartowski));
+    return out;
+  }
+  out.AddList({fmt::format("Each text has its own name. The line \"{}\" needs the texts named {} and {}.", kPageTexts,
+                           kWikiText, kBartowski),
+               "Other texts are compared with the one that lost least.",
+               "Negative: the second loses less. The verdict follows KL, or perplexity where KL is not measured."});
+  out.Append(std::move(tables));
   return out;
 }
 

@@ -30,23 +30,33 @@ std::vector<std::string> BelowBaseline(const ResultGroup& group) {
   return names;
 }
 
+constexpr std::size_t kFewNames = 3;  // that a sentence can hold
+
 std::string Percent(double share) { return FigureFixed(100 * share, 3); }
 
 }  // namespace
 
-Document DivergenceNotes(const ResultGroup& group) {
-  Document out;
-  if (const std::vector<std::string> names = BelowBaseline(group); !names.empty()) {
-    out.AddText(fmt::format(
-        "A perplexity below the baseline's does not mean a better model ({}): rounding can soften overconfident "
-        "predictions, which lowers the perplexity on a text foreign to the model. KL shows how far the predictions "
-        "moved{}.",
-        fmt::join(names, ", "), group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured)));
+std::string BelowBaselineWarning(const ResultGroup& group) {
+  const std::vector<std::string> names = BelowBaseline(group);
+  if (names.empty()) return "";
+  return fmt::format(
+      "A perplexity below the baseline's does not mean a better model ({}): rounding can soften overconfident "
+      "predictions, which lowers the perplexity on a text foreign to the model. KL shows how far the predictions "
+      "moved{}.",
+      names.size() <= kFewNames ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("{} rows", names.size()),
+      group.any_kl() ? "" : fmt::format("; it is {} here", kNotMeasured));
+}
+
+std::vector<std::string> DivergenceNotes(const ResultGroup& group) {
+  std::vector<std::string> notes;
+  if (const std::vector<std::string> names = BelowBaseline(group); names.size() > kFewNames) {
+    notes.push_back(fmt::format("Perplexity below the baseline's: {}.", fmt::join(names, ", ")));
   }
-  if (!group.any_kl()) return out;
+  if (!group.any_kl()) return notes;
   const Record* baseline = group.noise_floor();
-  out.AddText(baseline == nullptr ? fmt::format("Noise floor of KL: {}.", kNotMeasured) : NoiseFloorText(*baseline));
-  return out;
+  notes.push_back(baseline == nullptr ? fmt::format("Noise floor of KL: {}.", kNotMeasured)
+                                      : NoiseFloorText(*baseline));
+  return notes;
 }
 
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
@@ -58,9 +68,8 @@ Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
                    {"p99.9"},
                    {"Max"},
                    {"Same top-1 % [95 %]"},
-                   {"Probability change %, mean"},
-                   {"RMS"},
-                   {"Record", Align::kLeft}};
+                   {"Probability change %, mean", Align::kRight, kDetail},
+                   {"RMS", Align::kRight, kDetail}};
   const auto milli = [](double nats) { return FigureThreeDigits(1e3 * nats); };
   for (const ResultRow* const sorted : SortedRows(group, options.sort)) {
     const ResultRow& row = *sorted;
@@ -71,9 +80,9 @@ Table DivergenceTable(const ResultGroup& group, const PageOptions& options) {
     if (const auto& interval = row.same_top->mean_95) {
       same_top += fmt::format(" [{:.2f}, {:.2f}]", 100 * interval->low, 100 * interval->high);
     }
-    table.Add({row.name + MarksOf(row.record()), milli(x.kl_median), milli(x.kl_p90), milli(x.kl_p99), milli(x.kl_p999),
-               milli(x.kl_max), same_top, fmt::format("{:+.3f}", 100 * change.mean + 0.0), Percent(change.rms),
-               RecordCell(*row.stored, options)});
+    table.Add({RecordCell(MarkedName(row), *row.stored, options), milli(x.kl_median), milli(x.kl_p90), milli(x.kl_p99),
+               milli(x.kl_p999), milli(x.kl_max), same_top, fmt::format("{:+.3f}", 100 * change.mean + 0.0),
+               Percent(change.rms)});
   }
   return table;
 }

@@ -32,13 +32,13 @@ void AddKernels(Table& table, const TimedRow& row, const PageOptions& options) {
     const TimingSummary time = SummarizeTimings(x.samples_ns, record.kernels->protocol.trim_sigma);
     const double gflops = static_cast<double>(x.flops) / time.mean;
     const double gbps = static_cast<double>(x.bytes_moved) / time.mean;
-    table.Add({row.row->name, x.shape_set, fmt::format("{} x {} x {}", x.m, x.n, x.k), x.kernel,
+    const std::string product = fmt::format("{}, {} {} x {} x {}", row.row->name, x.shape_set, x.m, x.n, x.k);
+    table.Add({RecordCell(product, *row.timing->stored, options), x.kernel,
                FigureThreeDigits(time.mean / 1e3) + (time.unstable() ? " unstable" : ""), FigureThreeDigits(gflops),
                Share(gflops, PeakOf(record, x)), FigureThreeDigits(gbps),
                // Bytes that stay in the cache are not read from memory.
                x.in_cache ? "in cache" : Share(gbps, read_gbps),
-               fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance),
-               RecordCell(*row.timing->stored, options)});
+               fmt::format("{:.1e} (limit {:.1e})", x.max_relative_error, x.tolerance)});
   }
 }
 
@@ -52,24 +52,23 @@ Document KernelTables(const ModelResults& model, const PageOptions& options) {
   const TimingColumns settings(rows, &ResultRow::kernels);
   Document out;
   if (settings.size() == 0) return out;
-  out.AddText(
-      "Shapes: \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" are six fixed "
-      "shapes that every report shows. Shares are of the limits measured in the same run. A limit is the best of a few "
-      "passes, so a share can exceed 100 % if another program disturbed them. The smallest products at m = 1 mostly "
-      "measure the time to wake the threads.");
+  out.AddList(
+      {"A product is m x n x k. \"model\" are the linear layers of this model at m = 1 and m = 512 tokens, \"page\" "
+       "are "
+       "six fixed shapes that every report shows.",
+       "Shares are of the limits measured in the same run. A limit is the best of a few passes, so a share can exceed "
+       "100 % if another program disturbed them.",
+       "The smallest products at m = 1 mostly measure the time to wake the threads."});
   for (std::size_t i = 0; i < settings.size(); ++i) {
     Table table;
-    table.columns = {{"Config", Align::kLeft},
-                     {"Shapes", Align::kLeft},
-                     {"m x n x k"},
-                     {"Kernel", Align::kLeft},
+    table.columns = {{"Product", Align::kLeft},
+                     {"Kernel", Align::kLeft, kDetail},
                      {"Time µs"},
                      {"GFLOP/s"},
                      {"of FMA peak"},
                      {"GB/s"},
                      {"of read bandwidth"},
-                     {"Max error"},
-                     {"Record", Align::kLeft}};
+                     {"Max error", Align::kRight, kDetail}};
     for (const TimedRow& row : settings.RowsIn(i, rows)) AddKernels(table, row, options);
     out.AddTable(std::move(table), settings.Describe(i));
   }

@@ -80,12 +80,9 @@ std::string ThroughputSentence(const record::Throughput& x) {
   return text + fmt::format("; backend {}.", x.backend);
 }
 
-std::string Load(const record::Machine& x) {
-  return fmt::format("{} to {}", FigureFixed(x.load_before, 2), FigureFixed(x.load_after, 2));
-}
-
-std::string Clock(const record::Machine& x) {
-  return fmt::format("{} to {}", FigureFixed(x.clock_mhz_before, 0), FigureFixed(x.clock_mhz_after, 0));
+std::string BeforeAndAfter(std::optional<double> before, std::optional<double> after, int decimals) {
+  if (!before && !after) return kNotMeasured;
+  return fmt::format("{} to {}", FigureFixed(before, decimals), FigureFixed(after, decimals));
 }
 
 // What happens to activations before they are multiplied.
@@ -131,22 +128,30 @@ Document MethodologySection(const Analysis& analysis) {
   out.AddText("From the records.");
   out.AddHeading(3, "Perplexity");
   out.AddList(Lines(perplexity));
-  out.AddText(fmt::format(
-      "Cross-entropy over disjoint windows. Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline "
-      "and quantized. Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.",
-      kBootstrapResamples, kBootstrapSeed));
+  out.AddList(
+      {"Cross-entropy over disjoint windows.",
+       "Delta: 100 (exp(mean NLL difference) - 1) on the same windows, baseline and quantized.",
+       fmt::format("Standard errors and 95 % percentile intervals: bootstrap over windows, {} resamples, seed {}.",
+                   kBootstrapResamples, kBootstrapSeed)});
   out.AddHeading(3, "Divergence and ranks");
   out.AddList(Lines(divergence));
-  out.AddText(
-      "KL(baseline || row) per token over the whole vocabulary, from the same pass as the perplexity, with an "
-      "interval as above. Rows are ranked by mean KL where every row of a table has it, because perplexity can fall "
-      "although the predictions got worse. Otherwise they are ranked by perplexity delta. Two rows share a rank "
-      "unless the interval of their own paired difference, of KL or of perplexity, excludes 0.");
+  out.AddList(
+      {"KL(baseline || row) per token over the whole vocabulary, from the same pass as the perplexity, with an "
+       "interval as above.",
+       "Rows are ranked by mean KL where every row of a table has it, because perplexity can fall although the "
+       "predictions got worse. Otherwise they are ranked by perplexity delta.",
+       "Two rows share a rank unless the interval of their own paired difference, of KL or of perplexity, "
+       "excludes 0."});
   out.AddHeading(3, "Throughput");
   out.AddList(Lines(throughput));
+  out.AddText(
+      "\"faster than 16 bits\" in the summary: both timed interleaved in one run; mean of one / mean of the other, "
+      "with "
+      "1.96 standard errors of the logarithm.");
   out.AddHeading(3, "Kernels");
-  out.AddText("Used in both, with the configurations:");
-  out.AddList(Lines(served));
+  Document in_use;
+  in_use.AddList(Lines(served));
+  out.AddFold("Used in both, with the configurations", std::move(in_use));
   out.AddText("Activations:");
   out.AddList(Lines(rounded));
   out.AddText("Timed alone:");
@@ -166,9 +171,9 @@ Document HardwareSection(const Analysis& analysis) {
     const record::Machine& x = stored->record.machine;
     machines.emplace(
         std::vector<std::string>{
-            x.cpu, fmt::format("{}", x.cores), fmt::format("{}", x.threads), x.isa,
+            x.cpu, fmt::format("{}", x.cores), fmt::format("{} on {}", x.threads, x.affinity), x.isa,
             x.isa_available.empty() ? "none named" : fmt::format("{}", fmt::join(x.isa_available, ", ")),
-            fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os, x.affinity},
+            fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os},
         &stored->record);
     const record::Program& y = stored->record.program;
     programs.emplace(std::vector<std::string>{y.version, y.commit, y.compiler, y.flags}, &stored->record);
@@ -177,8 +182,13 @@ Document HardwareSection(const Analysis& analysis) {
     for (const auto& [texts, record] : lines) table.Add(std::vector<Cell>(texts.begin(), texts.end()));
   };
   Table hardware;
-  hardware.columns = {{"CPU", Align::kLeft},           {"Cores"},     {"Threads used"},     {"ISA used", Align::kLeft},
-                      {"ISA available", Align::kLeft}, {"Memory GB"}, {"OS", Align::kLeft}, {"Affinity", Align::kLeft}};
+  hardware.columns = {{"CPU", Align::kLeft},
+                      {"Cores"},
+                      {"Threads on cores", Align::kLeft},
+                      {"ISA used", Align::kLeft},
+                      {"ISA available", Align::kLeft},
+                      {"Memory GB"},
+                      {"OS", Align::kLeft}};
   fill(hardware, machines);
   Table versions;
   versions.columns = {
@@ -204,17 +214,23 @@ Document RecordsSection(const Analysis& analysis, const PageOptions& options) {
   std::map<std::string, std::vector<std::string>> commands;  // command -> ids
   for (const StoredRecord* stored : analysis.shown) {
     const Record& record = stored->record;
-    table.Add({RecordCell(*stored, options), record.created, record.model.name, record.config.id, Load(record.machine),
-               Clock(record.machine), record.program.commit});
+    const record::Machine& machine = record.machine;
+    table.Add({RecordCell(ShortHash(record.id), *stored, options), record.created, record.model.name, record.config.id,
+               BeforeAndAfter(machine.load_before, machine.load_after, 2),
+               BeforeAndAfter(machine.clock_mhz_before, machine.clock_mhz_after, 0), record.program.commit});
     commands[record.command].push_back(ShortHash(record.id));
   }
   Document out;
   out.AddHeading(2, "Appendix: records and the commands that made them");
-  out.AddTable(std::move(table));
+  Document records;
+  records.AddTable(std::move(table));
+  out.AddFold(fmt::format("{} records", analysis.shown.size()), std::move(records));
+  Document typed;
   for (const auto& [command, ids] : commands) {
-    out.AddText(fmt::format("{}:", fmt::join(ids, ", ")));
-    out.AddCode({command});
+    typed.AddText(fmt::format("{}:", fmt::join(ids, ", ")));
+    typed.AddCode({command});
   }
+  out.AddFold("Their commands", std::move(typed));
   if (analysis.superseded.empty()) return out;
   out.AddText("Not shown, because a newer record measures the same configuration in the same way:");
   std::vector<const StoredRecord*> older = analysis.superseded;

@@ -18,15 +18,24 @@ Document ModelsSection(const Analysis& analysis, const PageOptions& options);
 std::vector<const ResultRow*> SortedRows(const ResultGroup& group, RankOrder wanted);
 // What they are sorted and ranked by, a sentence; empty when none is ranked.
 std::string SortedBy(const ResultGroup& group, RankOrder wanted);
-// Below a group's table: the noise floor, and a remark when a perplexity lies below the baseline's.
-Document DivergenceNotes(const ResultGroup& group);
+// The best row of a group in plain sentences, from measured figures alone: what it costs, how much smaller and how much
+// faster it is. Speeds are compared only where both rows were timed interleaved.
+std::string ModelSentence(const ModelResults& model, const ResultGroup& group);
+// What the reader of a group's table has to know: perplexities below the baseline's; empty when there are none.
+std::string BelowBaselineWarning(const ResultGroup& group);
+// What the reader may want to know: their names where they are many, and the noise floor.
+std::vector<std::string> DivergenceNotes(const ResultGroup& group);
 Table DivergenceTable(const ResultGroup& group, const PageOptions& options);   // without rows when no KL is measured
 Document KernelTables(const ModelResults& model, const PageOptions& options);  // empty without kernel timings
-// Sentences below a table with speeds: which rows were timed interleaved if not all were, and whether other programs
-// were running; empty when there is nothing to say.
+// Tables that the reader opens: divergence, sizes, timings.
+Document GroupFolds(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options);
+// Sentences below a table with speeds: whether all rows were timed interleaved, and whether other programs were
+// running; empty when there is nothing to say.
+std::vector<std::string> TimingWarnings(const ResultGroup& group, const TimingColumns& timings);
+// Which rows were timed interleaved if not all were.
 std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings);
 std::string LoadNote(const std::vector<TimedRow>& rows);
-// Records of the same rows by other arithmetics, a sentence for each.
+// Records of the same rows by other arithmetics, a paragraph for each.
 std::vector<std::string> ArithmeticNotes(const ResultGroup& group);
 // What imported rows are, a plain sentence; empty without one.
 std::string ImportedNote(const ResultGroup& group);
@@ -38,8 +47,11 @@ Document HardwareSection(const Analysis& analysis);
 Document ConfigurationsSection(const Analysis& analysis);
 Document RecordsSection(const Analysis& analysis, const PageOptions& options);
 
-// The record of a line: its short id, linked to its file.
-Cell RecordCell(const StoredRecord& stored, const PageOptions& options);
+inline constexpr bool kDetail = true;  // Column::detail
+
+// A text that links to the record of its line, or of a part of it.
+Cell RecordCell(std::string text, const StoredRecord& stored, const PageOptions& options);
+std::string MarkedName(const ResultRow& row);  // with MarksOf
 
 // "WikiText-2 test, protocol ppl-512 v1, all 562 windows of 512 tokens"
 std::string DescribeText(const record::Perplexity& measured);

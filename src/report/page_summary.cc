@@ -29,11 +29,10 @@ std::string WhyNoBest(const ResultGroup& group) {
 
 Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& timings, const PageOptions& options) {
   Table table;
-  table.columns = {{"Model", Align::kLeft},     {"Best config", Align::kLeft},
-                   {"PPL delta % [95 %]"},      {kKlTitle},
-                   {"Ranked by", Align::kLeft}, {"Compression"}};
+  table.columns = {
+      {"Model", Align::kLeft}, {"Best config", Align::kLeft}, {"PPL delta % [95 %]"}, {kKlTitle}, {"Compression"}};
   AddSpeedColumns(timings, table);
-  table.columns.push_back({"Record", Align::kLeft});
+  if (timings.size() == 0) table.columns.push_back({"Decode tok/s"});
   for (const SummaryEntry& entry : entries) {
     const ResultRow* best = entry.group->best();
     std::vector<Cell> cells = {entry.model->name};
@@ -43,16 +42,36 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
       table.Add(std::move(cells));
       continue;
     }
-    cells.push_back(best->name + MarksOf(best->record()));
+    cells.push_back(RecordCell(MarkedName(*best), *best->stored, options));
     cells.push_back(FigureDelta(*best));
     cells.push_back(FigureKl(*best));
-    cells.push_back(entry.group->order == RankOrder::kDivergence ? "KL" : "PPL delta");
     cells.push_back(FigureRatio(Compression(best->record().size)));
     AddSpeedCells(timings, *best, cells);
-    cells.push_back(RecordCell(*best->stored, options));
+    if (timings.size() == 0) cells.push_back(kNotMeasured);
     table.Add(std::move(cells));
   }
   return table;
+}
+
+// Models whose numbers may share a column.
+Document EntriesBlocks(const std::vector<SummaryEntry>& entries, const PageOptions& options) {
+  std::vector<const ResultRow*> best;
+  std::vector<std::string> sentences;
+  bool same_grid = false;
+  for (const SummaryEntry& entry : entries) {
+    sentences.push_back(ModelSentence(*entry.model, *entry.group));
+    if (entry.group->best() == nullptr) continue;
+    best.push_back(entry.group->best());
+    same_grid = same_grid || best.back()->record().config.same_grid_as_source;
+  }
+  const TimingColumns timings(best, &ResultRow::timings);
+  Document out;
+  out.AddText(DescribeText(*entries.front().group->perplexity()) + ":");
+  out.AddList(std::move(sentences));
+  out.AddTable(MakeTable(entries, timings, options));
+  for (std::size_t i = 0; i < timings.size(); ++i) out.AddText(LoadNote(timings.RowsIn(i, best)));
+  if (same_grid) out.AddText("† same grid as source, which flatters the row: see the model's detail.");
+  return out;
 }
 
 }  // namespace
@@ -71,21 +90,15 @@ Document SummarySection(const Analysis& analysis, const PageOptions& options) {
     out.AddText("No perplexity is measured yet, so no configuration is the best.");
     return out;
   }
-  for (const auto& [key, entries] : tables) {
-    std::vector<const ResultRow*> best;
-    for (const SummaryEntry& entry : entries) {
-      if (entry.group->best() != nullptr) best.push_back(entry.group->best());
-    }
-    const TimingColumns timings(best, &ResultRow::timings);
-    out.AddTable(MakeTable(entries, timings, options), DescribeText(*entries.front().group->perplexity()));
-    for (std::size_t i = 0; i < timings.size(); ++i) out.AddText(LoadNote(timings.RowsIn(i, best)));
-  }
-  out.AddText(fmt::format(
-      "Best: among rows whose quantized tensors are at least {} times smaller, the row with the least mean KL from the "
-      "baseline (least perplexity delta where KL is not measured on every row). Among rows not distinguished from it, "
-      "the smallest; then, among rows timed interleaved, the fastest in decode. Compression: FP16 bytes of the "
-      "original / bytes of the quantized model, everything included.",
-      kBestCompression));
+  for (const auto& [key, entries] : tables) out.Append(EntriesBlocks(entries, options));
+  out.AddText("How the best row is chosen:");
+  out.AddNumbered(
+      {fmt::format("Only rows whose quantized tensors are at least {} times smaller count.", kBestCompression),
+       "The row with the least mean KL from the baseline wins, or with the least perplexity delta where KL "
+       "is not measured on every row.",
+       "Among rows not distinguished from it: the smallest; then, among rows timed interleaved, the fastest "
+       "in decode."});
+  out.AddText("Compression: FP16 bytes of the original / bytes of the quantized model, everything included.");
   return out;
 }
 

@@ -33,17 +33,23 @@ std::vector<Rows> RunsOf(const Rows& rows) {
   return runs;
 }
 
+std::string RunsWarning(const Rows& rows, const std::string& protocol) {
+  const std::vector<Rows> runs = RunsOf(rows);
+  if (runs.size() < 2) return "";
+  const bool all_alone = std::ranges::all_of(runs, [](const Rows& run) { return run.size() == 1; });
+  return fmt::format(
+      "Speeds ({}) come from {} runs. Only rows of one run were timed interleaved; a difference between runs may come "
+      "from the machine.{}",
+      protocol, runs.size(), all_alone ? " Each row was timed alone." : "");
+}
+
 // Names every row but those of the longest run.
 std::string RunsNote(const Rows& rows, const std::string& protocol) {
   std::vector<Rows> runs = RunsOf(rows);
-  if (runs.size() < 2) return "";
-  std::string note = fmt::format(
-      "Speeds ({}) come from {} runs. Only rows of one run were timed interleaved; a difference between runs may come "
-      "from the machine.",
-      protocol, runs.size());
   const auto longest = std::ranges::max_element(runs, {}, &Rows::size);
-  if (longest->size() == 1) return note + " Each row was timed alone.";
+  if (runs.size() < 2 || longest->size() == 1) return "";
   runs.erase(longest);
+  std::string note = fmt::format("Runs ({}).", protocol);
   Rows alone;
   for (const Rows& run : runs) {
     if (run.size() == 1) {
@@ -74,13 +80,22 @@ std::string LoadNote(const std::vector<TimedRow>& rows) {
       loaded[0].timing->record().machine.threads);
 }
 
+std::vector<std::string> TimingWarnings(const ResultGroup& group, const TimingColumns& timings) {
+  std::vector<std::string> warnings;
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    const Rows rows = timings.RowsIn(i, AddressesOf(group.rows));
+    for (std::string& warning : std::vector{RunsWarning(rows, timings.both_labels(i)), LoadNote(rows)}) {
+      if (!warning.empty()) warnings.push_back(std::move(warning));
+    }
+  }
+  return warnings;
+}
+
 std::vector<std::string> TimingNotes(const ResultGroup& group, const TimingColumns& timings) {
   std::vector<std::string> notes;
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    const Rows rows = timings.RowsIn(i, AddressesOf(group.rows));
-    for (std::string& note : std::vector{RunsNote(rows, timings.both_labels(i)), LoadNote(rows)}) {
-      if (!note.empty()) notes.push_back(std::move(note));
-    }
+    std::string note = RunsNote(timings.RowsIn(i, AddressesOf(group.rows)), timings.both_labels(i));
+    if (!note.empty()) notes.push_back(std::move(note));
   }
   return notes;
 }

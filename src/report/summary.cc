@@ -56,7 +56,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
                                FigureRank(row),
-                               row.name + MarksOf(row.record()),
+                               MarkedName(row),
                                FigureBitsPerWeight(row.record()),
                                FigurePerplexity(row.perplexity),
                                FigureDelta(row),
@@ -69,6 +69,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
     table.Add(std::move(cells));
   }
   std::string notes;
+  for (const std::string& warning : TimingWarnings(group, timings)) notes += warning + "\n";
   for (const std::string& note : TimingNotes(group, timings)) notes += note + "\n";
   for (const std::string& note : ArithmeticNotes(group)) notes += note + "\n";
   const std::string text =

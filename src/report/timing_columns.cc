@@ -33,7 +33,15 @@ TimingColumns::TimingColumns(const std::vector<const ResultRow*>& rows, Timings 
   for (std::size_t i = 0; i < settings_.size(); ++i) {
     add_label(labels_, i, &TimingSetting::rounds);
     add_label(decode_labels_, i, &TimingSetting::decode);
+    rows_.push_back(RowsIn(i, rows).size());
   }
+}
+
+bool TimingColumns::IsMain(std::size_t i) const {
+  constexpr std::ptrdiff_t kMain = 2;
+  std::ptrdiff_t before = 0;
+  for (std::size_t j = 0; j < size(); ++j) before += rows_[j] > rows_[i] || (rows_[j] == rows_[i] && j < i) ? 1 : 0;
+  return before < kMain;
 }
 
 std::string TimingColumns::both_labels(std::size_t i) const {
@@ -69,8 +77,10 @@ std::string TimingColumns::Describe(std::size_t i) const {
 
 void AddSpeedColumns(const TimingColumns& timings, Table& table) {
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i))});
-    table.columns.push_back({fmt::format("Decode tok/s ({})", timings.decode_label(i))});
+    const bool prefill_is_main = timings.size() == 1;
+    table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i)), Align::kRight, !prefill_is_main});
+    table.columns.push_back(
+        {fmt::format("Decode tok/s ({})", timings.decode_label(i)), Align::kRight, !timings.IsMain(i)});
   }
 }
 

@@ -38,6 +38,9 @@ class TimingColumns {
   // The rows that column i holds something of, in the order given.
   std::vector<TimedRow> RowsIn(std::size_t i, const std::vector<const ResultRow*>& rows) const;
 
+  // The settings that most rows were timed in: the one, or two of several. Their speeds are no detail.
+  bool IsMain(std::size_t i) const;
+
   // One sentence for column i: what was timed, how often, where.
   std::string Describe(std::size_t i) const;
 
@@ -46,9 +49,11 @@ class TimingColumns {
   std::vector<TimingSetting> settings_;  // sorted
   std::vector<std::string> labels_;
   std::vector<std::string> decode_labels_;
+  std::vector<std::size_t> rows_;  // timed in each
 };
 
-// Two columns per setting, prefill and decode; and the cells of a row below them.
+// Two columns per setting, prefill and decode; and the cells of a row below them. At most two columns are no detail:
+// both of a single setting, decode of several.
 void AddSpeedColumns(const TimingColumns& timings, Table& table);
 void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells);
 
