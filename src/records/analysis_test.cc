@@ -242,6 +242,25 @@ TEST(Derive, SpeedsFollowFromTimes) {
   EXPECT_FALSE(PrefillSpeed(record).has_value());
 }
 
+TEST(Derive, ARatioOfSpeedsHasTheIntervalOfItsSamples) {
+  Record slow = test::MakeRecord({}, test::BaselineShape());
+  Record fast = slow;
+  std::vector<double>& base = slow.throughput->decode->samples_ns;
+  for (std::size_t i = 0; i < base.size(); ++i) base[i] = i % 2 == 0 ? 9.9e6 : 10.1e6;
+  fast.throughput->decode->samples_ns = base;
+  for (double& x : fast.throughput->decode->samples_ns) x /= 2;
+  const SpeedRatio twice = RatioOf(*DecodeSpeed(slow), *DecodeSpeed(fast));
+  EXPECT_DOUBLE_EQ(twice.ratio, 2);
+  EXPECT_TRUE(twice.distinguished());
+  // A deviation of 1 % in a hundred samples each: 1.96 x sqrt(2) x 0.1 %.
+  EXPECT_NEAR(twice.ratio_95->high, 2 * 1.0028, 2e-3);
+  EXPECT_NEAR(twice.ratio_95->low, 2 / 1.0028, 2e-3);
+  EXPECT_FALSE(RatioOf(*DecodeSpeed(slow), *DecodeSpeed(slow)).distinguished());
+  base[0] = 1e9;
+  for (std::size_t i = 1; i < 12; ++i) base[i] = 30e6;
+  EXPECT_FALSE(RatioOf(*DecodeSpeed(slow), *DecodeSpeed(fast)).ratio_95.has_value()) << "unstable";
+}
+
 TEST(Derive, LayerSpeedCountsTheModelsLargestShapesOnly) {
   Record record = test::MakeRecord({}, test::SevenShapes()[3]);
   EXPECT_FALSE(LayerGflops(record).has_value());

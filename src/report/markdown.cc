@@ -156,11 +156,9 @@ std::vector<std::vector<std::size_t>> PartsOf(const Table& table) {
     (shown ? first : rest).push_back(i);
   }
   std::vector<std::vector<std::size_t>> parts = {first};
-  const std::size_t count = (rest.size() + kMarkdownColumns - 2) / (kMarkdownColumns - 1);
-  for (std::size_t part = 0; part < count; ++part) {  // about as many columns in each
-    parts.push_back({table.key});
-    const std::size_t end = rest.size() * (part + 1) / count;
-    for (std::size_t i = rest.size() * part / count; i < end; ++i) parts.back().push_back(rest[i]);
+  for (std::size_t i = 0; i < rest.size(); ++i) {
+    if (i % (kMarkdownColumns - 1) == 0) parts.push_back({table.key});
+    parts.back().push_back(rest[i]);
   }
   return parts;
 }

@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
 #include "base/test_text.h"
+#include "report/test_page.h"
 
 namespace marlin {
 namespace {
@@ -102,6 +106,61 @@ TEST(Markdown, TableAndItsCaption) {
   EXPECT_EQ(ToMarkdown(x), std::string("\\- a caption\n\n| Name | a&#124;b |\n| --- | ---: |\n"
                                        "| **x\\_** | [y\\]&#124;\\[z](a%20b%7Cc%29.json) |\n| \\# | ") +
                                kEvilCell + " |\n");
+}
+
+Table WideTable(std::size_t shown, std::size_t detail, std::size_t key) {
+  Table table;
+  std::vector<Cell> row;
+  for (std::size_t i = 0; i < shown + detail; ++i) {
+    table.columns.push_back({std::to_string(i), Align::kLeft, i >= shown});
+    row.emplace_back("x" + std::to_string(i));
+  }
+  table.key = key;
+  table.Add(row);
+  return table;
+}
+
+// Detail columns stand in a fold, beside the column that names the row.
+TEST(Markdown, DetailColumnsFollowInAFold) {
+  Document x;
+  x.AddTable(WideTable(3, 2, 1));
+  EXPECT_EQ(ToMarkdown(x),
+            "| 0 | 1 | 2 |\n| --- | --- | --- |\n| x0 | x1 | x2 |\n\n"
+            "<details><summary>More columns of these rows</summary>\n\n"
+            "| 1 | 3 | 4 |\n| --- | --- | --- |\n| x1 | x3 | x4 |\n\n</details>\n");
+  EXPECT_EQ(Count(ToMarkdown(WideTable(3, 2, 1)), "| 0 | 1 | 2 | 3 | 4 |"), 1) << "a table by itself is whole";
+}
+
+TEST(Markdown, InsideAFoldDetailColumnsFollowDirectly) {
+  Document inside;
+  inside.AddTable(WideTable(2, 1, 0));
+  Document x;
+  x.AddFold("a", inside);
+  EXPECT_EQ(ToMarkdown(x),
+            "<details><summary>a</summary>\n\n| 0 | 1 |\n| --- | --- |\n| x0 | x1 |\n\n"
+            "| 0 | 2 |\n| --- | --- |\n| x0 | x2 |\n\n</details>\n");
+}
+
+// Whatever the columns are: at most seven in a table, the key in each, every other column once.
+TEST(Markdown, NoTableOfADocumentIsWide) {
+  for (std::size_t shown = 1; shown <= 16; ++shown) {
+    for (std::size_t detail = 0; detail <= 20; ++detail) {
+      for (const std::size_t key : {std::size_t{0}, shown / 2, shown - 1, shown + detail - 1}) {
+        Document x;
+        x.AddTable(WideTable(shown, detail, key));
+        std::multiset<std::string> titles;
+        const std::vector<test::MarkdownTable> tables = test::TablesOf(ToMarkdown(x));
+        for (const test::MarkdownTable& table : tables) {
+          EXPECT_LE(table[0].size(), 7u) << shown << " " << detail << " " << key;
+          titles.insert(table[0].begin(), table[0].end());
+        }
+        for (std::size_t i = 0; i < shown + detail; ++i) {
+          EXPECT_EQ(titles.count(std::to_string(i)), i == key ? tables.size() : 1u)
+              << shown << " " << detail << " " << i;
+        }
+      }
+    }
+  }
 }
 
 TEST(Markdown, Picture) {

@@ -10,6 +10,7 @@
 #include "report/labels.h"
 #include "report/page.h"
 #include "report/plots.h"
+#include "report/test_page.h"
 
 namespace marlin {
 namespace {
@@ -42,8 +43,9 @@ TEST(Comparisons, MixedMeetsTheBestUniformRowOfItsBudget) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
   const std::string section = MixedPart(records);
-  EXPECT_TRUE(Has(section, "| 4.2500 | int4-g128 |")) << section;  // int4-g64 is better but does not fit
-  EXPECT_TRUE(Has(section, "| mixed 4.25 bits |")) << section;
+  EXPECT_TRUE(Has(section, "### SmolLM2-135M-Instruct\n")) << section;
+  EXPECT_TRUE(Has(section, "| 4.2500 | [int4-g128](")) << section;  // int4-g64 is better but does not fit
+  EXPECT_TRUE(Has(section, "| [mixed 4.25 bits](")) << section;
   EXPECT_TRUE(Has(section, "| not measured | mixed is better |")) << section;
   records.back() = MixedRecord(0.4);
   EXPECT_TRUE(Has(MixedPart(records), "mixed is worse"));
@@ -55,7 +57,7 @@ TEST(Comparisons, KlDecidesOverMixedAndADifferenceInsideItsIntervalIsNone) {
   for (std::size_t i = 1; i < records.size(); ++i) SetKl(records[i].record, 0.01 * static_cast<double>(i + 1));
   SetKl(records.back().record, 0.02);  // below all that fit: fp4-g64 has 0.03
   std::string section = MixedPart(records);
-  EXPECT_TRUE(Has(section, "| fp4-g64 |")) << section;
+  EXPECT_TRUE(Has(section, "| [fp4-g64](")) << section;
   EXPECT_TRUE(Has(section, "mixed is better")) << section;
   // As good on the mean, now better and now worse.
   std::vector<double>& kl = records.back().record.divergence->window_kl;
@@ -81,12 +83,11 @@ TEST(Comparisons, UniformIsOfTheSameMethodAndTensors) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
   records.back().record.config.method = "gptq";
-  EXPECT_TRUE(Has(MixedPart(records),
-                  "| none within the budget | not measured | not measured | mixed 4.25 bits "
-                  "gptq |"));
+  EXPECT_TRUE(Has(MixedPart(records), "| none within the budget | [mixed 4.25 bits gptq]("));
+  EXPECT_EQ(test::CellUnder(MixedPart(records), "Uniform KL", "mixed 4.25 bits gptq"), "not measured");
   EXPECT_FALSE(MixedFigure(Analyze(records)).has_value());
   records[3].record.config.method = "gptq";
-  EXPECT_TRUE(Has(MixedPart(records), "| fp4-g128 gptq |"));
+  EXPECT_TRUE(Has(MixedPart(records), "| [fp4-g128 gptq]("));
   records[3].record.config.quantized_embeddings = true;
   EXPECT_TRUE(Has(MixedPart(records), "none within the budget"));
 }
@@ -98,9 +99,9 @@ TEST(Comparisons, APlanWithSixteenBitTensorsIsComparedByAllItsBytes) {
   record::Size& size = records.back().record.size;
   size.quantized_parameters -= 10'000'000;
   size.model_bytes = records[6].record.size.model_bytes;  // int4-g128
-  EXPECT_TRUE(Has(MixedPart(records), "| int4-g128 |"));
+  EXPECT_TRUE(Has(MixedPart(records), "| [int4-g128]("));
   size.model_bytes -= 1;
-  EXPECT_FALSE(Has(MixedPart(records), "| int4-g128 |"));
+  EXPECT_FALSE(Has(MixedPart(records), "| [int4-g128]("));
 }
 
 TEST(Comparisons, TwoBudgetsAreTwoLines) {
@@ -108,8 +109,8 @@ TEST(Comparisons, TwoBudgetsAreTwoLines) {
   records.push_back(MixedRecord(0.02, 4.25));
   records.push_back(MixedRecord(0.01, 4.5));
   const std::string section = MixedPart(records);
-  EXPECT_TRUE(Has(section, "| 4.2500 | int4-g128 |")) << section;
-  EXPECT_TRUE(Has(section, "| 4.5000 | int4-g64 |")) << section;
+  EXPECT_TRUE(Has(section, "| 4.2500 | [int4-g128](")) << section;
+  EXPECT_TRUE(Has(section, "| 4.5000 | [int4-g64](")) << section;
   const std::optional<Figure> figure = MixedFigure(Analyze(records));
   ASSERT_TRUE(figure.has_value());
   EXPECT_EQ(Count(figure->script, "set label 'int4-g128 / mixed 4.25 bits' "), 1);
@@ -130,13 +131,16 @@ TEST(Comparisons, CalibrationTextsStandUnderTheirOwnNames) {
   records.push_back(CalibratedRecord("bartowski-v3", 0.06));
   records.push_back(CalibratedRecord("c4", 0.07));
   const std::string section = TextPart(records);
-  EXPECT_TRUE(Has(section, "| Model | Config | Method | bartowski-v3: delta % [95 %] |")) << section;
-  EXPECT_TRUE(Has(section, "| fp4-g128 | gptq | +6.18 [+6.18, +6.18] | not measured |")) << section;
-  EXPECT_TRUE(Has(section, "| WikiText-2 vs Bartowski v3 | +1.01 [+1.01, +1.01] | not measured | first is better |"))
-      << section;
-  EXPECT_TRUE(Has(section, "| wikitext2 vs c4 | +2.02 [+2.02, +2.02] |")) << section;
+  EXPECT_EQ(test::CellUnder(section, "Delta % [95 %]", "bartowski-v3"), "+6.18 [+6.18, +6.18]") << section;
+  EXPECT_EQ(test::CellUnder(section, "Config", "c4"), "fp4-g128");
+  EXPECT_EQ(test::CellUnder(section, "Method", "c4"), "gptq");
+  EXPECT_TRUE(Has(section, "| fp4-g128 gptq | WikiText-2 vs Bartowski v3 | [+5.13](")) << section;
+  EXPECT_TRUE(Has(section, ".json) | [+6.18](")) << section;
+  EXPECT_TRUE(Has(section, ".json) | +1.01 [+1.01, +1.01] | not measured | first is better |")) << section;
+  EXPECT_TRUE(Has(section, "| wikitext2 vs c4 | [+5.13](")) << section;
+  EXPECT_TRUE(Has(section, ".json) | +2.02 [+2.02, +2.02] |")) << section;
   EXPECT_EQ(Count(section, " vs "), 3) << "the pair, the other text, and the caption";
-  EXPECT_TRUE(Has(RenderPage(Analyze(records), {}), "| fp4-g128 gptq (c4) |"));
+  EXPECT_TRUE(Has(RenderPage(Analyze(records), {}), " | [fp4-g128 gptq (c4)]("));
 
   records[8].record.perplexity->window_nll = records[7].record.perplexity->window_nll;
   EXPECT_TRUE(Has(TextPart(records), "calibration made no difference"));
@@ -146,14 +150,17 @@ TEST(Comparisons, OtherTextsNeverFillThePagesLine) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (const char* text : {"wikitext2-valid", "c4"}) records.push_back(CalibratedRecord(text, 0.05));
   const std::string section = TextPart(records);
-  EXPECT_TRUE(Has(section, "| WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | - | - |"))
+  EXPECT_TRUE(Has(section,
+                  "| every one | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "
+                  "measured | not measured |"))
       << section;
   records.push_back(CalibratedRecord("wikitext2", 0.05));
   EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |"));
   records.push_back(CalibratedRecord("bartowski-v3", 0.06, 32));
   EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |")) << "other windows";
   records.push_back(CalibratedRecord("wikitext2", 0.07, 32));
-  EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | -1.00 [-1.00, -1.00] |")) << TextPart(records);
+  EXPECT_TRUE(Has(TextPart(records), ".json) | -1.00 [-1.00, -1.00] | not measured | second is better |"))
+      << TextPart(records);
 }
 
 TEST(Comparisons, CalibrationPlotHasADotPerText) {
@@ -207,8 +214,8 @@ TEST(Comparisons, MethodsOfOneConfigurationAreTwoRows) {
   const Analysis analysis = Analyze(records);
   EXPECT_EQ(analysis.shown.size(), 8u);
   const std::string page = RenderPage(analysis, {});
-  EXPECT_TRUE(Has(page, "| fp4-g128 |"));
-  EXPECT_TRUE(Has(page, "| fp4-g128 gptq |"));
+  EXPECT_TRUE(Has(page, " | [fp4-g128]("));
+  EXPECT_TRUE(Has(page, " | [fp4-g128 gptq]("));
 }
 
 }  // namespace

@@ -204,12 +204,8 @@ Document HardwareSection(const Analysis& analysis) {
 
 Document RecordsSection(const Analysis& analysis, const PageOptions& options) {
   Table table;
-  table.columns = {{"Record", Align::kLeft},
-                   {"Created", Align::kLeft},
-                   {"Model", Align::kLeft},
-                   {"Config", Align::kLeft},
-                   {"Load"},
-                   {"Clock MHz"},
+  table.columns = {{"Record", Align::kLeft}, {"Created", Align::kLeft},        {"Model", Align::kLeft},
+                   {"Config", Align::kLeft}, {"Load", Align::kRight, kDetail}, {"Clock MHz", Align::kRight, kDetail},
                    {"Commit", Align::kLeft}};
   std::map<std::string, std::vector<std::string>> commands;  // command -> ids
   for (const StoredRecord* stored : analysis.shown) {

@@ -29,7 +29,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                    {"Same top-1 %", Align::kRight, kDetail},
                    {"Compression"}};
   table.key = 1;
-  AddSpeedColumns(timings, table);
+  AddSpeedColumns(timings, PrefillColumn::kDetail, table);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     table.columns.push_back({fmt::format("Layers GFLOP/s ({})", kernels.label(i)), Align::kRight, kDetail});
   }

@@ -31,7 +31,7 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
   Table table;
   table.columns = {
       {"Model", Align::kLeft}, {"Best config", Align::kLeft}, {"PPL delta % [95 %]"}, {kKlTitle}, {"Compression"}};
-  AddSpeedColumns(timings, table);
+  AddSpeedColumns(timings, PrefillColumn::kMain, table);
   if (timings.size() == 0) table.columns.push_back({"Decode tok/s"});
   for (const SummaryEntry& entry : entries) {
     const ResultRow* best = entry.group->best();
@@ -57,12 +57,9 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
 Document EntriesBlocks(const std::vector<SummaryEntry>& entries, const PageOptions& options) {
   std::vector<const ResultRow*> best;
   std::vector<std::string> sentences;
-  bool same_grid = false;
   for (const SummaryEntry& entry : entries) {
     sentences.push_back(ModelSentence(*entry.model, *entry.group));
-    if (entry.group->best() == nullptr) continue;
-    best.push_back(entry.group->best());
-    same_grid = same_grid || best.back()->record().config.same_grid_as_source;
+    if (entry.group->best() != nullptr) best.push_back(entry.group->best());
   }
   const TimingColumns timings(best, &ResultRow::timings);
   Document out;
@@ -70,7 +67,6 @@ Document EntriesBlocks(const std::vector<SummaryEntry>& entries, const PageOptio
   out.AddList(std::move(sentences));
   out.AddTable(MakeTable(entries, timings, options));
   for (std::size_t i = 0; i < timings.size(); ++i) out.AddText(LoadNote(timings.RowsIn(i, best)));
-  if (same_grid) out.AddText("† same grid as source, which flatters the row: see the model's detail.");
   return out;
 }
 
@@ -90,7 +86,15 @@ Document SummarySection(const Analysis& analysis, const PageOptions& options) {
     out.AddText("No perplexity is measured yet, so no configuration is the best.");
     return out;
   }
-  for (const auto& [key, entries] : tables) out.Append(EntriesBlocks(entries, options));
+  bool same_grid = false;
+  for (const auto& [key, entries] : tables) {
+    out.Append(EntriesBlocks(entries, options));
+    for (const SummaryEntry& entry : entries) {
+      const ResultRow* const best = entry.group->best();
+      same_grid = same_grid || (best != nullptr && best->record().config.same_grid_as_source);
+    }
+  }
+  if (same_grid) out.AddText("† same grid as source, which flatters the row: see the model's detail.");
   out.AddText("How the best row is chosen:");
   out.AddNumbered(
       {fmt::format("Only rows whose quantized tensors are at least {} times smaller count.", kBestCompression),

@@ -52,7 +52,7 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
     table.columns.push_back({kKlTitle});
     table.columns.push_back({"Same top-1 %"});
   }
-  AddSpeedColumns(timings, table);
+  AddSpeedColumns(timings, PrefillColumn::kMain, table);
   for (const ResultRow& row : group.rows) {
     std::vector<Cell> cells = {row.best ? "*" : "",
                                FigureRank(row),

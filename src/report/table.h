@@ -1,6 +1,7 @@
 // A table of plain text, its output for the terminal, and what makes a text safe there and elsewhere.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,8 @@ struct Column {
 
 struct Table {
   std::vector<Column> columns;
-  std::size_t key = 0;  // the column that names the row
   std::vector<std::vector<Cell>> rows;  // as many cells as columns each
+  std::size_t key = 0;                  // the column that names the row
 
   void Add(std::vector<Cell> row);
 };

@@ -75,9 +75,9 @@ std::string TimingColumns::Describe(std::size_t i) const {
                             x.activations.empty() ? "" : ", activations ", x.activations);
 }
 
-void AddSpeedColumns(const TimingColumns& timings, Table& table) {
+void AddSpeedColumns(const TimingColumns& timings, PrefillColumn prefill, Table& table) {
+  const bool prefill_is_main = prefill == PrefillColumn::kMain && timings.size() == 1;
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    const bool prefill_is_main = timings.size() == 1;
     table.columns.push_back({fmt::format("Prefill tok/s ({})", timings.label(i)), Align::kRight, !prefill_is_main});
     table.columns.push_back(
         {fmt::format("Decode tok/s ({})", timings.decode_label(i)), Align::kRight, !timings.IsMain(i)});

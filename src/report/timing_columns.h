@@ -52,9 +52,10 @@ class TimingColumns {
   std::vector<std::size_t> rows_;  // timed in each
 };
 
-// Two columns per setting, prefill and decode; and the cells of a row below them. At most two columns are no detail:
-// both of a single setting, decode of several.
-void AddSpeedColumns(const TimingColumns& timings, Table& table);
+// Two columns per setting, prefill and decode; and the cells of a row below them. Decode of the main settings is no
+// detail, and prefill of a single setting where there is room for it.
+enum class PrefillColumn { kMain, kDetail };
+void AddSpeedColumns(const TimingColumns& timings, PrefillColumn prefill, Table& table);
 void AddSpeedCells(const TimingColumns& timings, const ResultRow& row, std::vector<Cell>& cells);
 
 std::vector<const ResultRow*> AddressesOf(const std::vector<ResultRow>& rows);
