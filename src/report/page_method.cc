@@ -203,37 +203,42 @@ Document HardwareSection(const Analysis& analysis) {
 }
 
 Document RecordsSection(const Analysis& analysis, const PageOptions& options) {
+  std::map<std::string, std::size_t> numbers;  // of the commands, from 1
+  for (const StoredRecord* stored : analysis.shown) numbers[stored->record.command] = 0;
+  Document commands;
+  for (auto& [command, number] : numbers) {
+    number = commands.blocks.size() / 2 + 1;
+    commands.AddText(fmt::format("Command {}:", number));
+    commands.AddCode({command});
+  }
   Table table;
-  table.columns = {{"Record", Align::kLeft}, {"Created", Align::kLeft},        {"Model", Align::kLeft},
-                   {"Config", Align::kLeft}, {"Load", Align::kRight, kDetail}, {"Clock MHz", Align::kRight, kDetail},
-                   {"Commit", Align::kLeft}};
-  std::map<std::string, std::vector<std::string>> commands;  // command -> ids
+  table.columns = {{"Record", Align::kLeft},         {"Created", Align::kLeft},
+                   {"Model", Align::kLeft},          {"Config", Align::kLeft},
+                   {"Load", Align::kRight, kDetail}, {"Clock MHz", Align::kRight, kDetail},
+                   {"Commit", Align::kLeft},         {"Command"}};
   for (const StoredRecord* stored : analysis.shown) {
     const Record& record = stored->record;
     const record::Machine& machine = record.machine;
     table.Add({RecordCell(ShortHash(record.id), *stored, options), record.created, record.model.name, record.config.id,
                BeforeAndAfter(machine.load_before, machine.load_after, 2),
-               BeforeAndAfter(machine.clock_mhz_before, machine.clock_mhz_after, 0), record.program.commit});
-    commands[record.command].push_back(ShortHash(record.id));
+               BeforeAndAfter(machine.clock_mhz_before, machine.clock_mhz_after, 0), record.program.commit,
+               fmt::format("{}", numbers.at(record.command))});
   }
-  Document out;
-  out.AddHeading(2, "Appendix: records and the commands that made them");
   Document records;
   records.AddTable(std::move(table));
-  out.AddFold(fmt::format("{} records", analysis.shown.size()), std::move(records));
-  Document typed;
-  for (const auto& [command, ids] : commands) {
-    typed.AddText(fmt::format("{}:", fmt::join(ids, ", ")));
-    typed.AddCode({command});
-  }
-  out.AddFold("Their commands", std::move(typed));
-  if (analysis.superseded.empty()) return out;
-  out.AddText("Not shown, because a newer record measures the same configuration in the same way:");
   std::vector<const StoredRecord*> older = analysis.superseded;
   std::ranges::sort(older, {}, &StoredRecord::file);
   std::vector<std::string> lines;
   for (const StoredRecord* x : older) lines.push_back(fmt::format("{} ({})", x->file, x->record.created));
-  out.AddList(std::move(lines));
+  Document superseded;
+  superseded.AddList(std::move(lines));
+  Document out;
+  out.AddHeading(2, "Appendix: records and the commands that made them");
+  out.AddFold(fmt::format("Records: {}", analysis.shown.size()), std::move(records));
+  out.AddFold(fmt::format("Commands: {}", numbers.size()), std::move(commands));
+  out.AddFold(fmt::format("Not shown, because a newer record measures the same configuration in the same way: {}",
+                          older.size()),
+              std::move(superseded));
   return out;
 }
 

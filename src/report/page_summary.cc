@@ -35,14 +35,17 @@ Table MakeTable(const std::vector<SummaryEntry>& entries, const TimingColumns& t
   if (timings.size() == 0) table.columns.push_back({"Decode tok/s"});
   for (const SummaryEntry& entry : entries) {
     const ResultRow* best = entry.group->best();
-    std::vector<Cell> cells = {entry.model->name};
+    std::vector<Cell> cells;
     if (best == nullptr) {
-      cells.push_back(WhyNoBest(*entry.group));
+      cells = {entry.model->name, WhyNoBest(*entry.group)};
       while (cells.size() < table.columns.size()) cells.push_back("-");
       table.Add(std::move(cells));
       continue;
     }
-    cells.push_back(RecordCell(MarkedName(*best), *best->stored, options));
+    // Both name the line: the model also where further columns follow.
+    for (const std::string& name : {entry.model->name, MarkedName(*best)}) {
+      cells.push_back(RecordCell(name, *best->stored, options));
+    }
     cells.push_back(FigureDelta(*best));
     cells.push_back(FigureKl(*best));
     cells.push_back(FigureRatio(Compression(best->record().size)));
