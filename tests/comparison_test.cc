@@ -189,7 +189,7 @@ TEST_F(Comparison, MixedAndUniformFollowFromOnePlan) {
   const RunResult report = RunProgram({"report", "generate", (folder_ / "results").string()});
   ASSERT_EQ(report.exit_code, 0) << report.err;
   const std::string page = *ReadFile(folder_ / "results" / "RESULTS.md");
-  EXPECT_NE(page.find("| mixed 5."), std::string::npos) << page;
+  EXPECT_NE(page.find("| [mixed 5."), std::string::npos) << page;
 
   EXPECT_EQ(RunProgram(Command("other", {"-c", "mixed"})).exit_code, 2) << "needs a text";
   EXPECT_EQ(RunProgram(Command("other", {"--budget", "5bpw"})).exit_code, 2) << "nothing to plan for";

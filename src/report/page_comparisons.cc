@@ -102,7 +102,7 @@ Table DifferencesTable(const std::vector<CalibratedRows>& all, const PageOptions
                    {"Verdict", Align::kLeft}};
   const bool has_page_texts =
       std::ranges::any_of(all, [](const auto& entry) { return PairsOf(entry)[0].first != nullptr; });
-  if (!has_page_texts) AddTexts(table, "every one", {kPageTexts, nullptr, nullptr}, options);
+  if (!has_page_texts) AddTexts(table, "every configuration", {kPageTexts, nullptr, nullptr}, options);
   for (const CalibratedRows& entry : all) {
     const std::vector<TextPair> pairs = PairsOf(entry);
     for (std::size_t i = has_page_texts ? 0 : 1; i < pairs.size(); ++i) {

@@ -151,7 +151,7 @@ TEST(Comparisons, OtherTextsNeverFillThePagesLine) {
   for (const char* text : {"wikitext2-valid", "c4"}) records.push_back(CalibratedRecord(text, 0.05));
   const std::string section = TextPart(records);
   EXPECT_TRUE(Has(section,
-                  "| every one | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "
+                  "| every configuration | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "
                   "measured | not measured |"))
       << section;
   records.push_back(CalibratedRecord("wikitext2", 0.05));

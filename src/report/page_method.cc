@@ -144,10 +144,11 @@ Document MethodologySection(const Analysis& analysis) {
        "excludes 0."});
   out.AddHeading(3, "Throughput");
   out.AddList(Lines(throughput));
-  out.AddText(
-      "\"faster than 16 bits\" in the summary: both timed interleaved in one run; mean of one / mean of the other, "
-      "with "
-      "1.96 standard errors of the logarithm.");
+  if (!throughput.empty()) {
+    out.AddText(
+        "\"faster than 16 bits\" in the summary: both rows in turn, in one run. The range is 1.96 standard errors of "
+        "the logarithm of the ratio of the means.");
+  }
   out.AddHeading(3, "Kernels");
   Document in_use;
   in_use.AddList(Lines(served));
