@@ -150,9 +150,10 @@ TEST(Comparisons, OtherTextsNeverFillThePagesLine) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (const char* text : {"wikitext2-valid", "c4"}) records.push_back(CalibratedRecord(text, 0.05));
   const std::string section = TextPart(records);
-  EXPECT_TRUE(Has(section,
-                  "| every configuration | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "
-                  "measured | not measured |"))
+  EXPECT_TRUE(
+      Has(section,
+          "| every configuration | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "
+          "measured | not measured |"))
       << section;
   records.push_back(CalibratedRecord("wikitext2", 0.05));
   EXPECT_TRUE(Has(TextPart(records), "| WikiText-2 vs Bartowski v3 | not measured |"));
