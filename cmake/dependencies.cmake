@@ -9,6 +9,9 @@ find_package(LibArchive REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+# Embedded into the page that `report generate` writes.
+find_file(MARLIN_CHART_JS NAMES chart.min.js chart.umd.min.js
+  PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist NO_CACHE REQUIRED NO_DEFAULT_PATH)
 if(MARLIN_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)

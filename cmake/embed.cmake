@@ -1,5 +1,10 @@
-# Writes OUTPUT, a source file that defines `std::string_view marlin::FUNCTION()` with the bytes of INPUT.
-file(READ ${INPUT} bytes HEX)
+# Writes OUTPUT, a source file that defines `std::string_view marlin::FUNCTION()` with the bytes of INPUTS, which bars separate.
+string(REPLACE "|" ";" inputs "${INPUTS}")
+set(bytes "")
+foreach(input IN LISTS inputs)
+  file(READ ${input} more HEX)
+  string(APPEND bytes "${more}")
+endforeach()
 string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
 file(WRITE ${OUTPUT} "#include \"${HEADER}\"

@@ -23,6 +23,7 @@ libarchive-dev          lib:libarchive
 libssl-dev              lib:openssl
 libgtest-dev            lib:gtest
 gnuplot-nox             cmd:gnuplot
+libjs-chart.js          file:/usr/share/javascript/chart.js/chart.min.js:/usr/share/nodejs/chart.js/dist/chart.umd.min.js
 fonts-dejavu-core       file:/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf:/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf:/usr/share/fonts/TTF/DejaVuSans.ttf
 python3                 cmd:python3
 git                     cmd:git

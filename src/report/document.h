@@ -42,8 +42,9 @@ struct CodeBlock {
   std::vector<std::string> lines;
 };
 
-// One picture in two files, named by relative addresses.
+// One picture in two files, named by relative addresses. `name` is that of the plot, for a page that draws it itself.
 struct Picture {
+  std::string name;
   std::string title;
   std::string png;
   std::string svg;

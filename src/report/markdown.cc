@@ -50,7 +50,7 @@ std::string Escape(std::string_view text, Place place, bool link) {
 std::string LinkText(std::string_view text) { return Escape(text, Place::kLinkText, true); }
 
 // Text inside an HTML element, where a backslash escapes nothing.
-std::string EscapeHtml(std::string_view text) {
+std::string EscapeSummary(std::string_view text) {
   std::string out;
   for (const char c : OneLine(text)) out += kEntities.find(c) == std::string_view::npos ? std::string(1, c) : Entity(c);
   return out;
@@ -67,16 +67,6 @@ std::string EscapeStart(std::string_view text, bool link) {
     out.insert(digits, "\\");
   } else if (out.starts_with('-') || out.starts_with('+') || out.starts_with('[')) {
     out.insert(0, "\\");
-  }
-  return out;
-}
-
-// A relative path as an address.
-std::string EscapeAddress(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    const bool plain = IsAlphanumeric(c) || std::string_view("/._-~").find(c) != std::string_view::npos;
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
 }
@@ -115,7 +105,7 @@ std::string Line(const std::vector<document::Piece>& pieces) {
 
 std::string CellText(const Cell& cell) {
   const std::string text = cell.link.empty() ? Escape(cell.text, Place::kCell, MakesLink(cell.text))
-                                             : fmt::format("[{}]({})", LinkText(cell.text), EscapeAddress(cell.link));
+                                             : fmt::format("[{}]({})", LinkText(cell.text), RelativeAddress(cell.link));
   return cell.strong ? "**" + text + "**" : text;
 }
 
@@ -142,7 +132,7 @@ std::string BlockText(const document::CodeBlock& x) {
 }
 
 std::string BlockText(const document::Picture& x) {
-  return fmt::format("![{}]({})\n\n[as SVG]({})\n", LinkText(x.title), EscapeAddress(x.png), EscapeAddress(x.svg));
+  return fmt::format("![{}]({})\n\n[as SVG]({})\n", LinkText(x.title), RelativeAddress(x.png), RelativeAddress(x.svg));
 }
 
 // The columns of each table that shows a part of this one, the key in every part: first those without `detail`.
@@ -175,7 +165,7 @@ Table Selected(const Table& table, const std::vector<std::size_t>& columns) {
 }
 
 std::string FoldText(std::string_view summary, std::string_view content) {
-  return fmt::format("<details><summary>{}</summary>\n\n{}\n</details>\n", EscapeHtml(summary), content);
+  return fmt::format("<details><summary>{}</summary>\n\n{}\n</details>\n", EscapeSummary(summary), content);
 }
 
 std::string TableText(const Table& table, bool folded) {

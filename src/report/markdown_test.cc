@@ -165,7 +165,7 @@ TEST(Markdown, NoTableOfADocumentIsWide) {
 
 TEST(Markdown, Picture) {
   Document x;
-  x.AddPicture({"A ]( plot", "plots/a_b.png", "javascript:x"});
+  x.AddPicture({"plot", "A ]( plot", "plots/a_b.png", "javascript:x"});
   EXPECT_EQ(ToMarkdown(x), "![A \\]( plot](plots/a_b.png)\n\n[as SVG](javascript%3Ax)\n");
 }
 
@@ -187,7 +187,7 @@ TEST(Markdown, CharactersThatAreNotSeenBecomeAMark) {
   x.AddList({unseen});
   x.AddCode({unseen});
   x.AddTable({{{unseen}}, {{Cell(unseen, unseen)}}}, unseen);
-  x.AddPicture({unseen, unseen, unseen});
+  x.AddPicture({unseen, unseen, unseen, unseen});
   x.AddFold(unseen, OfText(unseen));
   const std::string markdown = ToMarkdown(x);
   for (const char* bytes : {"\x1b", "\xe2\x80\xae", "\xff"}) EXPECT_FALSE(Has(markdown, bytes)) << markdown;

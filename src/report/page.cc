@@ -13,11 +13,9 @@
 namespace marlin {
 namespace {
 
-constexpr const char* kTitle = "Metal Marlin benchmark results";
-
 Document EmptyPage(const PageOptions& options) {
   Document page;
-  page.AddHeading(1, kTitle);
+  page.AddHeading(1, kPageTitle);
   page.AddPieces({fmt::format("{} by ", kGenerated), document::Code("metal-marlin report generate"), "."});
   page.AddHeading(2, "No benchmark results found yet");
   page.AddText("Run the comparison, or measure one model, then make this page again:");
@@ -39,7 +37,7 @@ Document Head(const Analysis& analysis, const PageOptions& options) {
   std::string newest;
   for (const StoredRecord* stored : analysis.shown) newest = std::max(newest, stored->record.created);
   Document head;
-  head.AddHeading(1, kTitle);
+  head.AddHeading(1, kPageTitle);
   head.AddPieces({fmt::format("{} from {} records, the newest of {}. Run ", kGenerated, analysis.shown.size(), newest),
                   document::Code(options.commands.update), " to update."});
   head.AddList(

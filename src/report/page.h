@@ -14,6 +14,7 @@ namespace marlin {
 
 // The line of a page of this program that says how it was made.
 inline constexpr std::string_view kGenerated = "Auto-generated";
+inline constexpr const char* kPageTitle = "Metal Marlin benchmark results";
 
 // What the page tells its reader to type. Paths as the user named them, so that the page is the same on every machine.
 struct PageCommands {

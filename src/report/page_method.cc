@@ -21,7 +21,7 @@ Document PlotBlocks(const Plot& plot, const PageOptions& options) {
   Document out;
   int count = 0;
   for (std::string stem = plot.name; options.plots.contains(stem);) {
-    out.AddPicture({plot.title, fmt::format("plots/{}.png", stem), fmt::format("plots/{}.svg", stem)});
+    out.AddPicture({plot.name, plot.title, fmt::format("plots/{}.png", stem), fmt::format("plots/{}.svg", stem)});
     stem = fmt::format("{}-{}", plot.name, 1 + ++count);
   }
   if (count > 0) return out;

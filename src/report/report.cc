@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "records/analysis.h"
+#include "report/html_page.h"
 #include "report/page.h"
 #include "report/plots.h"
 
@@ -149,7 +150,10 @@ void RemoveOthers(const fs::path& folder, const std::set<std::string>& drawn) {
 
 Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options) {
   const fs::path path = options.output / "RESULTS.md";
-  if (Status ours = CheckPage(path); !ours.ok()) return ours.error();
+  const fs::path html = options.output / "index.html";
+  for (const fs::path& page : {path, html}) {
+    if (Status ours = CheckPage(page); !ours.ok()) return ours.error();
+  }
   const Analysis analysis = Analyze(records);
   std::vector<Picture> pictures = ListPictures(analysis);
   const Result<Failures> failures = DrawAll(pictures, options.gnuplot);
@@ -180,8 +184,9 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
     drawn.push_back(file);
   }
   if (Status written = WriteFileAtomic(path, RenderPage(analysis, page)); !written.ok()) return written.error();
+  if (Status written = WriteFileAtomic(html, RenderHtmlPage(analysis, page)); !written.ok()) return written.error();
   RemoveOthers(plots, page.plots);
-  output.files = {path};
+  output.files = {path, html};
   output.files.insert(output.files.end(), drawn.begin(), drawn.end());
   return output;
 }

@@ -41,4 +41,7 @@ std::string ToPlainText(const Table& table);
 // width, and bytes that are no UTF-8, become U+FFFD.
 std::string OneLine(std::string_view text);
 
+// A relative path as an address: whatever is no letter, digit or one of /._-~ as %XX. So no path becomes a scheme.
+std::string RelativeAddress(std::string_view path);
+
 }  // namespace marlin

@@ -1,4 +1,4 @@
-// The text of data/sample/sample.txt, put into the program by cmake/sample.cmake.
+// The text of data/sample/sample.txt, put into the program by cmake/embedded_files.cmake.
 #pragma once
 
 #include <string_view>
