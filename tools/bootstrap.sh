@@ -42,6 +42,7 @@ elif [[ ${1:-} == --test && $(uname -m) != aarch64 ]]; then
   wants='
 g++-aarch64-linux-gnu   cmd:aarch64-linux-gnu-g++
 qemu-user-static        cmd:qemu-aarch64-static
+chromium                cmd:chromium
 googletest              file:/usr/src/googletest/googletest/src/gtest-all.cc
 '
 elif [[ $# -gt 0 && $1 != --test ]]; then

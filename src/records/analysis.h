@@ -70,6 +70,7 @@ struct ResultRow {
   // The same quality by other arithmetics, the newest of each. Never in one table with this row.
   std::vector<const StoredRecord*> other_arithmetics;
   std::optional<std::size_t> rank;  // 1 = least by the group's order; shared with the row above unless told apart
+  bool tied = false;                // another row has the same rank
   bool best = false;
 
   const Record& record() const { return stored->record; }

@@ -83,12 +83,13 @@ RankOrder RankRows(std::span<ResultRow> rows) {
   const Ranking ranking(order);
   std::sort(rows.begin(), rows.end(), [&](const ResultRow& a, const ResultRow& b) { return ranking.Before(a, b); });
   std::size_t position = 0;
-  const ResultRow* above = nullptr;
+  ResultRow* above = nullptr;
   for (ResultRow& row : rows) {
     if (!ranking.Loss(row)) continue;
     ++position;
     const bool shares = above != nullptr && !ranking.ToldApart(*above, row);
     row.rank = shares ? above->rank : position;
+    if (shares) above->tied = row.tied = true;
     above = &row;
   }
   MarkBest(rows, ranking);

@@ -106,7 +106,7 @@ std::string MarksOf(const Record& record) {
 
 std::string FigureRank(const ResultRow& row) {
   if (row.is_baseline()) return "baseline";
-  return row.rank ? fmt::format("{}", *row.rank) : "not ranked";
+  return row.rank ? fmt::format("{}{}", *row.rank, row.tied ? " (tie)" : "") : "not ranked";
 }
 
 std::string FigureCount(std::uint64_t x) {

@@ -33,7 +33,7 @@ std::string FigureBitsPerWeight(const Record& record);            // "4.139", "1
 std::string FigureGroup(const record::Config& config);            // "128", "mixed", "none"
 std::string AcceptedMark(const Record& record);                   // after a row's name: " ‡" --accept-unknown
 std::string MarksOf(const Record& record);  // after a row's name: " †" same grid as source, " ‡" --accept-unknown
-std::string FigureRank(const ResultRow& row);    // "1", "baseline", "not ranked"
+std::string FigureRank(const ResultRow& row);    // "1", "2 (tie)", "baseline", "not ranked"
 std::string FigureCount(std::uint64_t x);        // "1,290,590"
 std::string ShortHash(const std::string& hash);  // first 12 digits
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
 #include <variant>
 #include <vector>
 
@@ -27,16 +29,26 @@ std::string RecordIds(const std::vector<Cell>& row) {
   return ids.empty() ? "" : fmt::format(" data-records=\"{}\"", EscapeHtml(ids));
 }
 
+// The order in which columns are shown: details behind the others.
+std::vector<std::size_t> ShownOrder(const Table& table) {
+  std::vector<std::size_t> order(table.columns.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_partition(order, [&](std::size_t i) { return i == table.key || !table.columns[i].detail; });
+  return order;
+}
+
 std::string TableHtml(const Table& table) {
   const auto align = [](const Column& column) { return column.align == Align::kRight ? " class=\"n\"" : ""; };
+  const std::vector<std::size_t> order = ShownOrder(table);
   std::string out = "<div class=\"table\" tabindex=\"0\"><table>\n<thead><tr>";
-  for (const Column& column : table.columns) {
+  for (const std::size_t i : order) {
+    const Column& column = table.columns[i];
     out += fmt::format("<th scope=\"col\"{}>{}</th>", align(column), EscapeHtml(column.title));
   }
   out += "</tr></thead>\n<tbody>\n";
   for (const std::vector<Cell>& row : table.rows) {
     out += fmt::format("<tr{}>", RecordIds(row));
-    for (std::size_t i = 0; i < row.size(); ++i) {
+    for (const std::size_t i : order) {
       out += i == table.key ? fmt::format("<th scope=\"row\"{}>{}</th>", align(table.columns[i]), CellHtml(row[i]))
                             : fmt::format("<td{}>{}</td>", align(table.columns[i]), CellHtml(row[i]));
     }

@@ -12,9 +12,9 @@ namespace marlin {
 std::string EscapeHtml(std::string_view text);
 
 // The elements of the document, without a head. No text can become more than text. A heading opens a <section>, which
-// ends before the next heading of the same or a higher level. A table shows all of its columns; a row whose cells name
-// records lists them in data-records, by their first 12 digits. A picture becomes a <figure data-plot="NAME"> without
-// an image: scripts of the page draw it.
+// ends before the next heading of the same or a higher level. A table shows all of its columns, details behind the
+// others; a row whose cells name records lists them in data-records, by their first 12 digits. A picture becomes a
+// <figure data-plot="NAME"> without an image: scripts of the page draw it.
 std::string ToHtml(const Document& document);
 
 }  // namespace marlin

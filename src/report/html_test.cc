@@ -61,11 +61,11 @@ TEST(Html, ATableShowsEveryColumnAndNamesItsRecords) {
   EXPECT_EQ(
       ToHtml(x),
       std::string("<div class=\"table\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\" class=\"n\">Rank</th>"
-                  "<th scope=\"col\">Config</th><th scope=\"col\" class=\"n\">More</th>"
-                  "<th scope=\"col\">Record</th></tr></thead>\n<tbody>\n"
+                  "<th scope=\"col\">Config</th><th scope=\"col\">Record</th>"
+                  "<th scope=\"col\" class=\"n\">More</th></tr></thead>\n<tbody>\n"
                   "<tr data-records=\"0123456789ab\"><td class=\"n\">1</td><th scope=\"row\"><strong>") +
           kEvilText +
-          "</strong></th><td class=\"n\">2</td><td><a href=\"javascript%3Aalert%281%29\">0123456789ab</a></td>"
+          "</strong></th><td><a href=\"javascript%3Aalert%281%29\">0123456789ab</a></td><td class=\"n\">2</td>"
           "</tr>\n</tbody></table></div>\n");
 }
 

@@ -37,11 +37,6 @@ Node SpeedNode(const std::optional<Speed>& x) {
   return Node::array({Number(x->tok_s), Number(x->p5_tok_s), Number(x->p95_tok_s), x->unstable()});
 }
 
-// Whether the rank is that of another row too.
-bool IsTied(const ResultGroup& group, const ResultRow& row) {
-  return row.rank && std::ranges::count(group.rows, row.rank, &ResultRow::rank) > 1;
-}
-
 class PageDataWriter {
  public:
   explicit PageDataWriter(const Analysis& analysis) {
@@ -64,7 +59,7 @@ class PageDataWriter {
  private:
   Node Group(const ResultGroup& group) {
     Node rows = Node::array();
-    for (const ResultRow& row : group.rows) rows.push_back(Row(group, row));
+    for (const ResultRow& row : group.rows) rows.push_back(Row(row));
     const Record* const floor = group.noise_floor();
     return {{"model", models_.size() - 1},
             {"text", group.perplexity() == nullptr ? "" : OneLine(DescribeText(*group.perplexity()))},
@@ -77,7 +72,7 @@ class PageDataWriter {
             {"plans", Plans(group)}};
   }
 
-  Node Row(const ResultGroup& group, const ResultRow& row) {
+  Node Row(const ResultRow& row) {
     const Record& record = row.record();
     std::vector<std::string> records = {ShortHash(record.id)};
     for (const RowTiming& timing : row.timings) records.push_back(ShortHash(timing.record().id));
@@ -90,7 +85,7 @@ class PageDataWriter {
             {"imported", record.config.kind == record::Kind::kImported},
             {"best", row.best},
             {"rank", row.rank ? Node(*row.rank) : Node(nullptr)},
-            {"tied", IsTied(group, row)},
+            {"tied", row.tied},
             {"few", row.few()},
             {"indistinguishable", row.indistinguishable},
             {"kl", row.kl ? Estimate(row.kl->mean, row.kl->mean_95) : Node(nullptr)},

@@ -24,7 +24,6 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
   const std::string half_title = HalfTitle(group);
   Table table;
   table.columns = {{"Config", Align::kLeft},
-                   {"All tensors MB"},
                    {"Quantized tensors MB"},
                    {"Quantized tensors ratio"},
                    {"Peak memory MB, measured"},
@@ -38,7 +37,7 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
     if (record.perplexity && record.perplexity->half && record.perplexity->half->protocol == half_title) {
       half = PerplexityOf(*record.perplexity->half);
     }
-    table.Add({RecordCell(MarkedName(row), *row.stored, options), FigureMegabytes(record.size.model_bytes),
+    table.Add({RecordCell(MarkedName(row), *row.stored, options),
                quantized ? FigureMegabytes(record.size.quantized_tensor_bytes) : "none",
                quantized ? FigureRatio(QuantizedCompression(record.size)) : "none",
                row.memory == nullptr ? kNotMeasured : FigureMegabytes(row.memory->record.size.peak_rss_decode_bytes),

@@ -19,6 +19,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
   Table table;
   table.columns = {{"Rank"},
                    {"Config", Align::kLeft},
+                   {"Size MB"},
                    {"Type", Align::kLeft, kDetail},
                    {"Group", Align::kRight, kDetail},
                    {"Bits/weight", Align::kRight, kDetail},
@@ -41,6 +42,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
     const bool has_base = row.base_perplexity && !row.is_baseline();
     std::vector<Cell> cells = {FigureRank(row),
                                name,
+                               FigureMegabytes(record.size.model_bytes),
                                record.config.label,
                                FigureGroup(record.config),
                                FigureBitsPerWeight(record),

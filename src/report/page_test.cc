@@ -107,7 +107,7 @@ TEST(Page, TheCellsAreTheRecordsNumbers) {
       {"Decode tok/s (15/100)", "200"},    // 5 ms
       {"Layers GFLOP/s (15/100)", "200"},  // of the kernels at m = 512
       {"Mean ms", "512"},
-      {"All tensors MB", "116.4"},
+      {"Size MB", "116.4"},
   };
   for (const auto& [title, text] : kCells) EXPECT_EQ(CellUnder(page, title, "fp4-g32"), text) << title;
   EXPECT_TRUE(Has(page, "| 1 | **[fp4-g32](")) << "the best row is in bold";
@@ -209,7 +209,7 @@ TEST(Page, QuickTimingsHaveTheirOwnColumns) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records[2] = test::Stored(test::MakeRecord(quick, test::SevenShapes()[2]));
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Has(page, "Compression | Decode tok/s (15/100) | Decode tok/s (quick-10/60) |"));
+  EXPECT_TRUE(Has(page, "Compression | Decode tok/s (15/100) |"));
   EXPECT_TRUE(Has(page, "quick-2/8: 2 warm-up and 8 measured iterations"));
   EXPECT_TRUE(Has(page, "quick-10/60: 10 warm-up and 60 measured iterations"));
   EXPECT_TRUE(Has(page, "quick-10/60: mean of 60 iterations after 10 warm-up iterations"));
@@ -236,7 +236,8 @@ TEST(Page, OneNameForPrefillAndTwoForDecodeAreFourColumns) {
   decode.protocol.reset();
   decode.samples_ns.resize(8);
   const std::string page = PageOf(records);
-  EXPECT_TRUE(Has(page, "| Decode tok/s (quick-10/60) | Decode tok/s (quick-2/8) |")) << page;
+  EXPECT_TRUE(Has(page, "| Decode tok/s (quick-10/60) |")) << page;
+  EXPECT_TRUE(Has(page, "| Decode tok/s (quick-2/8) |")) << page;
   EXPECT_TRUE(Has(page, "| Prefill tok/s (quick-2/8, setting 1) | Prefill tok/s (quick-2/8, setting 2) |")) << page;
 }
 

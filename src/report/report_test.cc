@@ -69,7 +69,7 @@ TEST_F(Report, PageAndPlotsAreTheSameBytesEveryTime) {
   ASSERT_TRUE(output.ok()) << output.error().message;
   EXPECT_TRUE(output->warnings.empty()) << output->warnings[0];
   const auto first = Files();
-  EXPECT_EQ(first.size(), 5u);
+  EXPECT_EQ(first.size(), 6u);
   EXPECT_TRUE(first.contains("plots/ppl_vs_compression.png"));
   EXPECT_TRUE(first.contains("plots/throughput_comparison.svg"));
   std::reverse(records.begin(), records.end());
@@ -84,7 +84,7 @@ TEST_F(Report, WithoutGnuplotThereIsAPageAndAWarning) {
   ASSERT_TRUE(output.ok()) << output.error().message;
   ASSERT_EQ(output->warnings.size(), 1u);
   const auto files = Files();
-  ASSERT_EQ(files.size(), 1u);
+  ASSERT_EQ(files.size(), 2u);
   EXPECT_NE(files.at("RESULTS.md").find("not drawn. no-such-gnuplot cannot be started"), std::string::npos);
 }
 
@@ -98,14 +98,14 @@ TEST_F(Report, AnEmptyFolderHasAPageAndNoPlots) {
   const Result<ReportOutput> output = Generate({});
   ASSERT_TRUE(output.ok());
   EXPECT_TRUE(output->warnings.empty());
-  EXPECT_EQ(Files().size(), 1u);
+  EXPECT_EQ(Files().size(), 2u);
 }
 
 TEST_F(Report, PlotsThatNoLongerBelongAreRemoved) {
   if (!HaveGnuplot()) GTEST_SKIP() << "gnuplot is not installed";
   ASSERT_TRUE(Generate(test::SevenRecords()).ok());
   ASSERT_TRUE(Generate({}).ok());
-  EXPECT_EQ(Files().size(), 1u);
+  EXPECT_EQ(Files().size(), 2u);
 }
 
 TEST_F(Report, APlaceThatCannotBeWrittenIsAnError) {
@@ -173,7 +173,7 @@ TEST_F(Report, ManyModelsAreDrawnOnPages) {
   // Fewer models need fewer pages; the others go.
   records.resize(4);
   ASSERT_TRUE(Generate(records).ok());
-  EXPECT_EQ(Files().size(), 5u);
+  EXPECT_EQ(Files().size(), 6u);
 }
 
 TEST_F(Report, APlotThatIsTooTallIsSaidAndTheOthersAreDrawn) {
