@@ -1,7 +1,9 @@
 #include "base/statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <numeric>
 
 #include "base/check.h"
@@ -25,6 +27,54 @@ std::vector<double> Sorted(std::span<const double> values) {
   return sorted;
 }
 
+// Resamples are summed several at a time: the sums of one resample have to wait for each other.
+constexpr std::size_t kTogether = 8;
+static_assert(kBootstrapResamples % kTogether == 0);
+
+// The windows that the next kTogether resamples draw: resample r draws draws[i * kTogether + r] as its i-th.
+std::vector<std::uint32_t> NextDraws(std::size_t windows, Rng& rng) {
+  std::vector<std::uint32_t> draws(windows * kTogether);
+  for (std::size_t r = 0; r < kTogether; ++r) {
+    for (std::size_t i = 0; i < windows; ++i) draws[i * kTogether + r] = static_cast<std::uint32_t>(rng.Below(windows));
+  }
+  return draws;
+}
+
+// Calls use(first resample, draws) for all resamples. The draws of the last number of windows are kept: the rows of a
+// report share it.
+template <typename Use>
+void ForEachDraws(std::size_t windows, const Use& use) {
+  constexpr std::size_t kMostKept = 4096;  // 16 MB
+  thread_local std::size_t kept_windows = 0;
+  thread_local std::vector<std::vector<std::uint32_t>> kept;
+  Rng rng(kBootstrapSeed);
+  const bool keep = windows <= kMostKept;
+  if (keep && kept_windows != windows) {
+    kept.clear();
+    for (std::size_t first = 0; first < kBootstrapResamples; first += kTogether)
+      kept.push_back(NextDraws(windows, rng));
+    kept_windows = windows;
+  }
+  for (std::size_t first = 0; first < kBootstrapResamples; first += kTogether) {
+    use(first, keep ? kept[first / kTogether] : NextDraws(windows, rng));
+  }
+}
+
+std::array<double, kTogether> SumsOf(std::span<const double> values, std::span<const std::uint32_t> draws) {
+  std::array<double, kTogether> sums = {};
+  for (std::size_t i = 0; i < draws.size(); i += kTogether) {
+    for (std::size_t r = 0; r < kTogether; ++r) sums[r] += values[draws[i + r]];
+  }
+  return sums;
+}
+
+// Then the sum of any of them is exact.
+bool AreEqualIntegers(std::span<const double> counts) {
+  constexpr double kMostExact = 1e9;
+  return counts[0] == std::floor(counts[0]) && counts[0] < kMostExact && counts.size() < 1'000'000 &&
+         std::ranges::all_of(counts, [&](double count) { return count == counts[0]; });
+}
+
 void CheckScores(WindowScores scores) {
   MARLIN_CHECK(!scores.nll.empty(), "at least one window");
   MARLIN_CHECK(scores.nll.size() == scores.tokens.size(), "one token count per window");
@@ -34,18 +84,15 @@ void CheckScores(WindowScores scores) {
 
 std::vector<double> BootstrapMeans(std::span<const double> sums, std::span<const double> counts) {
   MARLIN_CHECK(!sums.empty() && sums.size() == counts.size(), "one count per window, at least one window");
-  Rng rng(kBootstrapSeed);
+  const bool equal = AreEqualIntegers(counts);
   std::vector<double> means(kBootstrapResamples);
-  for (double& mean : means) {
-    double sum = 0;
-    double count = 0;
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      const std::size_t drawn = rng.Below(sums.size());
-      sum += sums[drawn];
-      count += counts[drawn];
-    }
-    mean = sum / count;
-  }
+  ForEachDraws(sums.size(), [&](std::size_t first, std::span<const std::uint32_t> draws) {
+    const std::array<double, kTogether> sum = SumsOf(sums, draws);
+    std::array<double, kTogether> count;
+    count.fill(static_cast<double>(sums.size()) * counts[0]);
+    if (!equal) count = SumsOf(counts, draws);
+    for (std::size_t r = 0; r < kTogether; ++r) means[first + r] = sum[r] / count[r];
+  });
   return means;
 }
 

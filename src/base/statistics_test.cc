@@ -45,6 +45,30 @@ TEST(Statistics, MeanHasTheIntervalOfTheBootstrap) {
   EXPECT_FALSE(EstimateMean(std::array<double, 1>{3}, std::array<double, 1>{511}).mean_95.has_value());
 }
 
+// The same draws and the same order of sums as one resample after the other.
+TEST(Statistics, TheBootstrapHasTheBitsOfItsDefinition) {
+  for (const std::size_t windows : {1u, 2u, 17u, 600u, 601u, 5000u, 17u}) {
+    for (const bool equal : {true, false}) {
+      const std::vector<double> sums = NormalWindows(windows, 3, 0.5, windows);
+      std::vector<double> counts = Repeat(511, windows);
+      if (!equal) counts.back() = 64;
+      Rng rng(kBootstrapSeed);
+      std::vector<double> want(kBootstrapResamples);
+      for (double& mean : want) {
+        double sum = 0;
+        double count = 0;
+        for (std::size_t i = 0; i < windows; ++i) {
+          const std::size_t drawn = rng.Below(windows);
+          sum += sums[drawn];
+          count += counts[drawn];
+        }
+        mean = sum / count;
+      }
+      EXPECT_EQ(BootstrapMeans(sums, counts), want) << windows << (equal ? " equal" : " unequal");
+    }
+  }
+}
+
 TEST(Statistics, LogHistogramCountsBetweenItsEdges) {
   const std::array<double, 9> samples = {0, -1, 0.0099, 0.01, 0.05, 0.0999, 0.5, 1, 1e9};
   const LogHistogram found = MakeLogHistogram(samples, 0.01, 2, 1);

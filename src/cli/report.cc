@@ -43,7 +43,7 @@ std::string ForeignEntry(const fs::path& folder) {
   std::error_code code;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, code)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with('.') && name != "RESULTS.md" && name != "plots") return name;
+    if (!name.starts_with('.') && name != "RESULTS.md" && name != "index.html" && name != "plots") return name;
   }
   return "";
 }
@@ -80,10 +80,10 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   report.records_link = RecordsLink(options.results, report.output);
   report.left_out = loaded->warnings;
   if (options.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
-  const auto written = GenerateReport(loaded->records, report);
+  const Analysis analysis = Analyze(loaded->records);
+  const auto written = GenerateReport(analysis, report);
   if (!written) return written.error();
   for (const std::string& warning : written->warnings) console.Warn(warning);
-  const Analysis analysis = Analyze(loaded->records);
   console.Result(SummaryText(analysis));
   nlohmann::ordered_json files = nlohmann::ordered_json::array();
   for (const fs::path& file : written->files) {

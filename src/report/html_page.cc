@@ -5,20 +5,9 @@
 #include "report/html.h"
 #include "report/page_assets.h"
 #include "report/page_data.h"
-#include "report/plots.h"
 
 namespace marlin {
 namespace {
-
-// The charts are drawn by scripts, so it does not matter which pictures there are.
-PageOptions WithAllPlots(const Analysis& analysis, PageOptions options) {
-  options.plots.clear();
-  options.why_not_drawn.clear();
-  for (const Plot& plot : Plots()) {
-    if (plot.figure(analysis)) options.plots.insert(plot.name);
-  }
-  return options;
-}
 
 // Nothing may be loaded from anywhere, whatever a record holds.
 constexpr const char* kPolicy =
@@ -27,8 +16,7 @@ constexpr const char* kPolicy =
 
 }  // namespace
 
-std::string RenderHtmlPage(const Analysis& analysis, const PageOptions& given) {
-  const PageOptions options = WithAllPlots(analysis, given);
+std::string RenderHtmlPage(const Analysis& analysis, const PageOptions& options) {
   std::string page = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n"

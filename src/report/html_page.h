@@ -9,7 +9,8 @@
 
 namespace marlin {
 
-// A pure function: the same analysis and options give the same bytes.
+// A pure function: the same analysis and options give the same bytes. options.plots names the plots that have something
+// to show; scripts draw them.
 std::string RenderHtmlPage(const Analysis& analysis, const PageOptions& options);
 
 }  // namespace marlin

@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "records/test_records.h"
 #include "report/page_data.h"
+#include "report/plots.h"
 
 namespace marlin {
 namespace {
@@ -79,7 +80,14 @@ std::vector<std::string> HostileNames() {
           "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d \xe2\x80\xae-7B", "\"' onclick=\"x()\" </table></script><!-- \\u003c"};
 }
 
-std::string HtmlOf(const std::vector<StoredRecord>& records) { return RenderHtmlPage(Analyze(records), {}); }
+std::string HtmlPageOf(const std::vector<StoredRecord>& records) {
+  const Analysis analysis = Analyze(records);
+  PageOptions options;
+  for (const Plot& plot : Plots()) {
+    if (plot.figure(analysis)) options.plots.insert(plot.name);
+  }
+  return RenderHtmlPage(analysis, options);
+}
 
 TEST(PageData, HoldsTheNumbersOfTheRows) {
   const std::vector<StoredRecord> records = FullRecords("a model", 1);
@@ -122,18 +130,18 @@ TEST(PageData, NoTextEndsTheScript) {
 
 TEST(HtmlPage, SameRecordsSameBytesInAnyOrder) {
   std::vector<StoredRecord> records = OfModels({"a", "b"});
-  const std::string page = HtmlOf(records);
+  const std::string page = HtmlPageOf(records);
   std::ranges::reverse(records);
-  EXPECT_EQ(HtmlOf(records), page);
+  EXPECT_EQ(HtmlPageOf(records), page);
   EXPECT_NE(page.find(kGenerated), std::string::npos) << "else report generate would not replace it";
 }
 
 TEST(HtmlPage, TextsOfRecordsStayText) {
-  const std::string page = HtmlOf(OfModels(HostileNames()));
+  const std::string page = HtmlPageOf(OfModels(HostileNames()));
   EXPECT_EQ(page.find("<script>alert"), std::string::npos);
   EXPECT_EQ(page.find("<img"), std::string::npos);
   EXPECT_EQ(page.find("\xe2\x80\xae"), std::string::npos);
-  const std::string plain = HtmlOf(OfModels({"a", "b", "c", "d"}));
+  const std::string plain = HtmlPageOf(OfModels({"a", "b", "c", "d"}));
   for (const std::string_view tag : {"<script", "</script", "<table", "</table", "<section", "</section", "<!--"}) {
     const auto count = [&](const std::string& text) {
       std::size_t n = 0;
@@ -167,7 +175,7 @@ TEST(HtmlPage, WorksInABrowser) {
   std::string command = "python3 '" MARLIN_SOURCE_DIR "/tools/check_page.py'";
   for (const auto& [name, records] : sets) {
     const fs::path file = folder / (name + ".html");
-    ASSERT_TRUE(WriteFileAtomic(file, HtmlOf(records)).ok());
+    ASSERT_TRUE(WriteFileAtomic(file, HtmlPageOf(records)).ok());
     command += " '" + file.string() + "'";
   }
   const fs::path log = folder / "log";

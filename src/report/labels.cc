@@ -38,6 +38,10 @@ double Distance(const Box& box, double x, double y) {
 // Whether the segment runs through the box: sampled, since boxes are many pixels wide.
 bool Crosses(Spot from, Spot to, const Box& box) {
   constexpr int kSamples = 24;
+  if (std::max(from.x, to.x) <= box.left || std::min(from.x, to.x) >= box.right ||
+      std::max(from.y, to.y) <= box.bottom || std::min(from.y, to.y) >= box.top) {
+    return false;
+  }
   for (int i = 1; i < kSamples; ++i) {
     const double t = static_cast<double>(i) / kSamples;
     const double x = from.x + t * (to.x - from.x);

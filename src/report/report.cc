@@ -148,29 +148,43 @@ void RemoveOthers(const fs::path& folder, const std::set<std::string>& drawn) {
 
 }  // namespace
 
-Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options) {
+namespace {
+
+PageOptions PageOptionsOf(const ReportOptions& options, const std::vector<Picture>& pictures, Failures failures) {
+  PageOptions page;
+  page.sort = options.sort;
+  page.commands = options.commands;
+  page.records_link = options.records_link;
+  page.left_out = options.left_out;
+  page.why_not_drawn = std::move(failures);
+  for (const Picture& picture : pictures) {
+    if (!picture.bytes.empty()) page.plots.insert(picture.stem);
+  }
+  return page;
+}
+
+// Its charts need no gnuplot.
+std::string HtmlOf(const Analysis& analysis, PageOptions page, const std::vector<Picture>& pictures) {
+  page.why_not_drawn.clear();
+  for (const Picture& picture : pictures) page.plots.insert(picture.stem);
+  return RenderHtmlPage(analysis, page);
+}
+
+}  // namespace
+
+Result<ReportOutput> GenerateReport(const Analysis& analysis, const ReportOptions& options) {
   const fs::path path = options.output / "RESULTS.md";
   const fs::path html = options.output / "index.html";
   for (const fs::path& page : {path, html}) {
     if (Status ours = CheckPage(page); !ours.ok()) return ours.error();
   }
-  const Analysis analysis = Analyze(records);
   std::vector<Picture> pictures = ListPictures(analysis);
   const Result<Failures> failures = DrawAll(pictures, options.gnuplot);
   if (!failures) return failures.error();
   ReportOutput output;
   output.warnings = Warnings(pictures, *failures);
 
-  PageOptions page;
-  page.sort = options.sort;
-  page.commands = options.commands;
-  page.records_link = options.records_link;
-  page.left_out = options.left_out;
-  page.why_not_drawn = *failures;
-  for (const Picture& picture : pictures) {
-    if (!picture.bytes.empty()) page.plots.insert(picture.stem);
-  }
-
+  const PageOptions page = PageOptionsOf(options, pictures, *failures);
   const fs::path plots = options.output / "plots";
   if (Status made = MakeFolder(page.plots.empty() ? options.output : plots); !made.ok()) {
     return made.error();
@@ -184,7 +198,7 @@ Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const
     drawn.push_back(file);
   }
   if (Status written = WriteFileAtomic(path, RenderPage(analysis, page)); !written.ok()) return written.error();
-  if (Status written = WriteFileAtomic(html, RenderHtmlPage(analysis, page)); !written.ok()) return written.error();
+  if (Status written = WriteFileAtomic(html, HtmlOf(analysis, page, pictures)); !written.ok()) return written.error();
   RemoveOthers(plots, page.plots);
   output.files = {path, html};
   output.files.insert(output.files.end(), drawn.begin(), drawn.end());

@@ -1,13 +1,12 @@
-// The report as files: RESULTS.md and, when gnuplot is there, plots/*.png and plots/*.svg.
+// The report as files: RESULTS.md, index.html and, when gnuplot is there, plots/*.png and plots/*.svg.
 #pragma once
 
 #include <filesystem>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "records/store.h"
+#include "records/analysis.h"
 #include "report/page.h"
 
 namespace marlin {
@@ -22,7 +21,7 @@ struct ReportOptions {
 };
 
 struct ReportOutput {
-  std::vector<std::filesystem::path> files;  // written, the page first
+  std::vector<std::filesystem::path> files;  // written, the pages first
   std::vector<std::string> warnings;         // plots that could not be drawn, and why
 };
 
@@ -30,7 +29,7 @@ struct ReportOutput {
 // report that are there already are replaced one by one; a plot that has nothing to show, or cannot be drawn, is
 // removed, since it would not belong to the page. A missing gnuplot is a warning, and the page says so.
 // Errors: kInput and kResource when a file cannot be written.
-Result<ReportOutput> GenerateReport(std::span<const StoredRecord> records, const ReportOptions& options);
+Result<ReportOutput> GenerateReport(const Analysis& analysis, const ReportOptions& options);
 
 // `records` as an address on a page in the folder `page`; empty when they are the same folder or share no root.
 std::string RecordsLink(const std::filesystem::path& records, const std::filesystem::path& page);

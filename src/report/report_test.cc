@@ -35,7 +35,7 @@ class Report : public ::testing::Test {
     ReportOptions options;
     options.output = folder_;
     options.gnuplot = gnuplot;
-    return GenerateReport(records, options);
+    return GenerateReport(Analyze(records), options);
   }
   // name -> bytes of everything in the folder
   std::map<std::string, std::string> Files() const {
