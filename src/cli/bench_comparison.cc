@@ -309,8 +309,9 @@ Result<JobChoice> ParseChoice(const BenchComparisonArguments& options) {
 
 // A fresh process decodes with the model and reports its peak.
 Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparisonArguments& options, int threads) {
+  const std::string tokens = std::to_string(record::kPeakPositions);
   std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
-                                    "16",       "--json",       "-q",       "--threads", std::to_string(threads)};
+                                    tokens,     "--json",       "-q",       "--threads", std::to_string(threads)};
   for (const std::string& word : AcceptWords(options.accept_unknown)) words.push_back(word);
   const auto choice = BackendWords(options.backend);
   words.insert(words.end(), choice.begin(), choice.end());

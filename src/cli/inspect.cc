@@ -45,13 +45,10 @@ struct Weighed {
 std::vector<Weighed> Weigh(const Description& description) {
   const std::uint64_t session = SessionBytes(description, kContext, kContext);
   const std::uint64_t fp16 = ModelBytes(description, nullptr);
-  std::uint64_t matrices = 0;
-  for (const Block& block : description.blocks) matrices += block.matrices.size();
   std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
-    // On disk every matrix has its shape beside it: two 64-bit numbers.
-    const std::uint64_t bytes = ModelBytes(description, &format) + matrices * 2 * sizeof(std::uint64_t);
+    const std::uint64_t bytes = StoredBytes(description, &format);
     const double bits = 8.0 * static_cast<double>(LinearBytes(description, format.info)) /
                         static_cast<double>(LinearWeights(description));
     rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});

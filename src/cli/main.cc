@@ -91,6 +91,7 @@ int RunProgram(const std::vector<std::string>& words, Console& plain) {
   RegisterEval(line.root());
   RegisterBench(line.root());
   RegisterReport(line.root());
+  RegisterRecommend(line.root());
   RegisterCompare(line.root());
 
   const auto selection = line.Parse(words);

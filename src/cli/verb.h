@@ -59,6 +59,7 @@ BackendOptions OtherKernels(const BackendOptions& options);
 
 void RegisterBench(Verb root);
 void RegisterCalibrate(Verb root);
+void RegisterRecommend(Verb root);
 void RegisterCompare(Verb root);
 void RegisterEval(Verb root);
 void RegisterGenerate(Verb root);

@@ -45,6 +45,12 @@ std::size_t SessionBytes(const Description& description, std::size_t context, st
          BlockScratch::Bytes(description, {context, max_batch});
 }
 
+PositionBytes BytesOfPosition(const Description& description, bool half_cache) {
+  const std::size_t numbers = CacheFloats(CacheOf(description, 1));
+  return {numbers * (half_cache ? sizeof(std::uint16_t) : sizeof(float)),
+          SessionBytes(description, 1, 1) - numbers * sizeof(float)};
+}
+
 std::size_t Session::resident_bytes() const {
   std::size_t bytes = tokens_->bytes() + hidden_->bytes() +
                       BlockScratch::Bytes(model_->description, {context_, max_batch_ * caches_.size()});

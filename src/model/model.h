@@ -88,4 +88,12 @@ class Session {
 // Bytes of cache and scratch for a session, known before it is made; a backend that caches in fp16 needs less.
 std::size_t SessionBytes(const Description& description, std::size_t context, std::size_t max_batch);
 
+// What each position of a session costs whose prompt is computed at once: with fp32 keys and values, n times the sum is
+// SessionBytes(description, n, n).
+struct PositionBytes {
+  std::size_t cache = 0;  // keys and values
+  std::size_t work = 0;
+};
+PositionBytes BytesOfPosition(const Description& description, bool half_cache);
+
 }  // namespace marlin

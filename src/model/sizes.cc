@@ -40,4 +40,11 @@ std::uint64_t ModelBytes(const Description& description, const FormatRow* format
   return format == nullptr ? fp16 : fp16 - 2 * LinearWeights(description) + LinearBytes(description, format->info);
 }
 
+std::uint64_t StoredBytes(const Description& description, const FormatRow* format) {
+  std::uint64_t matrices = 0;
+  for (const Block& block : description.blocks) matrices += block.matrices.size();
+  constexpr std::uint64_t kShape = 2 * sizeof(std::uint64_t);
+  return ModelBytes(description, format) + (format == nullptr ? 0 : matrices * kShape);
+}
+
 }  // namespace marlin

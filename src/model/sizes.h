@@ -20,4 +20,7 @@ std::uint64_t LinearBytes(const Description& description, const FormatInfo& form
 // Tensor bytes of the whole model, everything but these matrices in 16 bits; format == nullptr: everything.
 std::uint64_t ModelBytes(const Description& description, const FormatRow* format);
 
+// The same as a folder stores it: every quantized matrix has its shape beside it.
+std::uint64_t StoredBytes(const Description& description, const FormatRow* format);
+
 }  // namespace marlin

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace marlin {
 namespace {
@@ -17,33 +18,17 @@ RankOrder OrderOf(std::span<const ResultRow> rows) {
   return first == nullptr ? RankOrder::kPerplexity : RankOrder::kDivergence;
 }
 
-// One order of ranking: by what, and when two rows differ in it.
-class Ranking {
- public:
-  explicit Ranking(RankOrder order) : order_(order) {}
-
-  std::optional<double> Loss(const ResultRow& row) const { return LossOf(row, order_); }
-
-  bool ToldApart(const ResultRow& a, const ResultRow& b) const {
-    return order_ == RankOrder::kDivergence ? KlDifference(a.record(), b.record()).distinguished()
-                                            : DeltaOf(a.record(), b.record()).distinguished();
-  }
-
-  // Baselines, rows that can be ranked, others; inside by loss, then by name and time.
-  bool Before(const ResultRow& a, const ResultRow& b) const {
-    const auto rest = [](const ResultRow& row) {
-      return std::tie(row.name, row.record().config.id, row.record().created, row.record().id);
-    };
-    if (PlaceOf(a, order_) != PlaceOf(b, order_)) return PlaceOf(a, order_) < PlaceOf(b, order_);
-    const std::optional<double> loss_a = Loss(a);
-    const std::optional<double> loss_b = Loss(b);
-    if (loss_a && loss_b && *loss_a != *loss_b) return *loss_a < *loss_b;
-    return rest(a) < rest(b);
-  }
-
- private:
-  RankOrder order_;
-};
+// Baselines, rows that can be ranked, others; inside by loss, then by name and time.
+bool Before(const ResultRow& a, const ResultRow& b, RankOrder order) {
+  const auto rest = [](const ResultRow& row) {
+    return std::tie(row.name, row.record().config.id, row.record().created, row.record().id);
+  };
+  if (PlaceOf(a, order) != PlaceOf(b, order)) return PlaceOf(a, order) < PlaceOf(b, order);
+  const std::optional<double> loss_a = LossOf(a, order);
+  const std::optional<double> loss_b = LossOf(b, order);
+  if (loss_a && loss_b && *loss_a != *loss_b) return *loss_a < *loss_b;
+  return rest(a) < rest(b);
+}
 
 bool FasterDecode(const ResultRow& a, const ResultRow& b) {
   const RowTiming* const x = a.timing();
@@ -53,21 +38,17 @@ bool FasterDecode(const ResultRow& a, const ResultRow& b) {
 }
 
 // `rows` are sorted.
-void MarkBest(std::span<ResultRow> rows, const Ranking& ranking) {
-  const auto qualifies = [](const ResultRow& row) {
-    return row.rank && QuantizedCompression(row.record().size).value_or(0) >= kBestCompression;
-  };
-  const auto least = std::find_if(rows.begin(), rows.end(), qualifies);
-  if (least == rows.end()) return;
-  ResultRow* best = &*least;
-  for (auto row = std::next(least); row != rows.end(); ++row) {
-    if (!qualifies(*row) || ranking.ToldApart(*least, *row)) continue;
-    const std::uint64_t bytes = row->record().size.model_bytes;
-    const std::uint64_t best_bytes = best->record().size.model_bytes;
-    if (bytes < best_bytes || (bytes == best_bytes && FasterDecode(*row, *best))) best = &*row;
+void MarkBest(std::span<ResultRow> rows, RankOrder order) {
+  std::vector<const ResultRow*> small;
+  for (const ResultRow& row : rows) {
+    if (row.rank && QuantizedCompression(row.record().size).value_or(0) >= kBestCompression) small.push_back(&row);
   }
-  best->best = true;
+  const ResultRow* const best = BestOf(std::move(small), order);
+  for (ResultRow& row : rows) row.best = &row == best;
 }
+
+// A loss that BestOf compares.
+double ComparedLoss(const ResultRow& row, RankOrder order) { return LossOf(row, order).value_or(0); }
 
 }  // namespace
 
@@ -78,21 +59,41 @@ std::optional<double> LossOf(const ResultRow& row, RankOrder order) {
 
 int PlaceOf(const ResultRow& row, RankOrder order) { return row.is_baseline() ? 0 : LossOf(row, order) ? 1 : 2; }
 
+bool ToldApart(const ResultRow& a, const ResultRow& b, RankOrder order) {
+  if (a.is_baseline() && b.is_baseline()) return false;
+  if (order == RankOrder::kPerplexity) return DeltaOf(a.record(), b.record()).distinguished();
+  if (a.is_baseline()) return !b.indistinguishable;
+  if (b.is_baseline()) return !a.indistinguishable;
+  return KlDifference(a.record(), b.record()).distinguished();
+}
+
+const ResultRow* BestOf(std::vector<const ResultRow*> rows, RankOrder order) {
+  if (rows.empty()) return nullptr;
+  std::ranges::stable_sort(rows, {}, [&](const ResultRow* row) { return ComparedLoss(*row, order); });
+  const ResultRow* best = rows.front();
+  for (const ResultRow* row : rows) {
+    if (row == rows.front() || ToldApart(*rows.front(), *row, order)) continue;
+    const std::uint64_t bytes = row->record().size.model_bytes;
+    const std::uint64_t best_bytes = best->record().size.model_bytes;
+    if (bytes < best_bytes || (bytes == best_bytes && FasterDecode(*row, *best))) best = row;
+  }
+  return best;
+}
+
 RankOrder RankRows(std::span<ResultRow> rows) {
   const RankOrder order = OrderOf(rows);
-  const Ranking ranking(order);
-  std::sort(rows.begin(), rows.end(), [&](const ResultRow& a, const ResultRow& b) { return ranking.Before(a, b); });
+  std::sort(rows.begin(), rows.end(), [&](const ResultRow& a, const ResultRow& b) { return Before(a, b, order); });
   std::size_t position = 0;
   ResultRow* above = nullptr;
   for (ResultRow& row : rows) {
-    if (!ranking.Loss(row)) continue;
+    if (!LossOf(row, order)) continue;
     ++position;
-    const bool shares = above != nullptr && !ranking.ToldApart(*above, row);
+    const bool shares = above != nullptr && !ToldApart(*above, row, order);
     row.rank = shares ? above->rank : position;
     if (shares) above->tied = row.tied = true;
     above = &row;
   }
-  MarkBest(rows, ranking);
+  MarkBest(rows, order);
   return order;
 }
 

@@ -113,6 +113,18 @@ struct Size {
   std::optional<std::uint64_t> peak_rss_decode_bytes;
 };
 
+// Tokens that are decoded while the peak memory is measured, after a prompt of one word: the positions that a peak is
+// known to cover.
+inline constexpr std::uint64_t kPeakPositions = 16;
+
+// What a sequence of the model costs beside the weights. With n positions: n times the sum of the bytes, if the prompt is
+// computed at once.
+struct Session {
+  std::uint64_t max_context = 0;               // positions that the model was trained for
+  std::uint64_t cache_bytes_per_position = 0;  // keys and values; layers with a window keep every position too
+  std::uint64_t work_bytes_per_position = 0;   // everything else
+};
+
 struct Text {
   std::string name;  // "WikiText-2 test", "built-in sample", or the file's own name
   std::string sha256;
@@ -265,6 +277,7 @@ struct Record {
   record::Config config;
   std::optional<record::Plan> plan;  // of a mixed configuration
   record::Size size;
+  std::optional<record::Session> session;  // none in older files
   std::optional<record::Perplexity> perplexity;
   std::optional<record::Divergence> divergence;   // a baseline has none
   std::optional<record::NoiseFloor> noise_floor;  // of a baseline

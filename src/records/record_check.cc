@@ -102,6 +102,12 @@ void CheckSize(const record::Size& size, Rules& rules) {
   rules.Want(!size.peak_rss_decode_bytes || *size.peak_rss_decode_bytes > 0, "size.peak_rss_decode_bytes", "is 0");
 }
 
+void CheckSession(const record::Session& session, Rules& rules) {
+  rules.Want(session.max_context > 0, "session.max_context", "is 0");
+  rules.Want(session.cache_bytes_per_position > 0, "session.cache_bytes_per_position", "is 0");
+  rules.Want(session.work_bytes_per_position > 0, "session.work_bytes_per_position", "is 0");
+}
+
 void CheckPlan(const record::Plan& plan, const record::Config& config, Rules& rules) {
   constexpr std::uint64_t kMostLayers = 10'000;
   rules.Want(config.kind == record::Kind::kMixed, "plan", "belongs to a configuration that is not mixed");
@@ -229,6 +235,7 @@ Status CheckRecord(const Record& record, std::string_view where) {
   Rules rules(where);
   CheckIdentity(record, rules);
   CheckSize(record.size, rules);
+  if (record.session) CheckSession(*record.session, rules);
   if (record.plan) CheckPlan(*record.plan, record.config, rules);
   if (record.perplexity) CheckPerplexity(*record.perplexity, rules);
   if (record.divergence) CheckDivergence(*record.divergence, record, rules);

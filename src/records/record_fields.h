@@ -97,6 +97,12 @@ void VisitFields(auto& visit, ConstOrNot<record::Size> auto& x) {
   visit("peak_rss_decode_bytes", x.peak_rss_decode_bytes);
 }
 
+void VisitFields(auto& visit, ConstOrNot<record::Session> auto& x) {
+  visit("max_context", x.max_context);
+  visit("cache_bytes_per_position", x.cache_bytes_per_position);
+  visit("work_bytes_per_position", x.work_bytes_per_position);
+}
+
 void VisitFields(auto& visit, ConstOrNot<record::Text> auto& x) {
   visit("name", x.name);
   visit("sha256", x.sha256);
@@ -238,6 +244,7 @@ void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
   visit("config", x.config);
   visit("plan", x.plan);
   visit("size", x.size);
+  visit("session", x.session);
   visit("perplexity", x.perplexity);
   visit("divergence", x.divergence);
   visit("noise_floor", x.noise_floor);

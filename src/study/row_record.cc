@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "model/model.h"
 #include "quantize/method.h"
 #include "records/keys.h"
 #include "records/record_json.h"
@@ -60,6 +61,12 @@ void DescribeBaselineRow(const ComparisonModel& model, Record& record) {
   record.size.model_bytes = record.size.fp16_bytes;
 }
 
+// Keys and values are kept in fp16 where activations are rounded.
+record::Session DescribeSession(const Description& description, const record::Machine& machine) {
+  const PositionBytes bytes = BytesOfPosition(description, machine.activations.has_value());
+  return {description.max_context, bytes.cache, bytes.work};
+}
+
 // What every record of the row says.
 Record RowRecord(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonRow& row) {
   Record record;
@@ -71,6 +78,7 @@ Record RowRecord(const ComparisonModel& model, const ComparisonOptions& options,
                   model.source_bytes, model.parameters,  model.architecture};
   if (auto accepted = AcceptedIn(model, row); !accepted.empty()) record.model.accepted_unknown = std::move(accepted);
   record.size.fp16_bytes = 2 * model.parameters;
+  record.session = DescribeSession(model.description, options.machine);
   record::Config& config = record.config;
   config.id = row.config_id;
   config.method = row.method;
