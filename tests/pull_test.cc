@@ -130,6 +130,9 @@ TEST_F(PullCommand, EveryCommandTakesTheName) {
     ++records;
   }
   EXPECT_GE(records, 2);
+  const RunResult recommended = Run({"recommend", "org/fish", "-r", In("results")});
+  EXPECT_EQ(recommended.exit_code, 0) << recommended.err;
+  EXPECT_NE(recommended.out.find("metal-marlin quantize org/fish --config fp4-g32"), std::string::npos);
   EXPECT_EQ(hub_.hub_requests().size(), asked) << "what is in the cache needs no network";
 }
 
@@ -172,6 +175,7 @@ TEST_F(PullCommand, NothingIsDownloadedUnasked) {
                             {"verify", "org/fish"},
                             {"eval", "perplexity", "org/fish", "--data", "built-in"},
                             {"bench", "throughput", "org/fish"},
+                            {"recommend", "org/fish"},
                             {"bench", "comparison", "-m", "org/fish", "--data", "built-in"}}) {
     ExpectFailure(words, 3, {"org/fish: no such file or folder", "`metal-marlin pull org/fish`"});
   }

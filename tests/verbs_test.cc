@@ -77,6 +77,7 @@ TEST_F(Verbs, VersionAndHelp) {
                                                        {"bench", "throughput"},
                                                        {"bench", "kernels"},
                                                        {"report", "generate"},
+                                                       {"recommend"},
                                                        {"compare"}};
   for (std::vector<std::string> words : verbs) {
     words.emplace_back("--help");

@@ -162,6 +162,20 @@ INSTANTIATE_TEST_SUITE_P(Families, AgainstTransformers, testing::Combine(testing
                            return name + (std::get<1>(tested.param) ? "_reference" : "_cpu");
                          });
 
+TEST(Session, WhatAPositionCostsGivesEverySession) {
+  for (const char* name : {"tiny-llama", "tiny-gemma3", "tiny-gemma4-e", "tiny-phi3", "tiny-gpt2"}) {
+    const auto opened = OpenModel(Folder(name));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    const PositionBytes exact = BytesOfPosition(opened->description, false);
+    for (const std::size_t n : {1u, 7u, 64u}) {
+      EXPECT_EQ(SessionBytes(opened->description, n, n), n * (exact.cache + exact.work)) << name;
+    }
+    const PositionBytes half = BytesOfPosition(opened->description, true);
+    EXPECT_EQ(2 * half.cache, exact.cache) << name;
+    EXPECT_EQ(half.work, exact.work) << name;
+  }
+}
+
 TEST(LoadModel, NamesTheTensorThatDoesNotFit) {
   auto checkpoint = OpenCheckpoint(Folder("tiny-llama"));
   ASSERT_TRUE(checkpoint.ok());

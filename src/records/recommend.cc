@@ -44,22 +44,24 @@ RowMemory MemoryOf(std::uint64_t tensor_bytes, std::optional<std::uint64_t> peak
   return memory;
 }
 
+bool IsForeign(const JudgedRow& row) {
+  return row.row != nullptr && row.row->record().config.kind == record::Kind::kImported;
+}
+
+// The program itself and its passing needs took less than this, or than a tenth of the tensors, in every measurement.
+bool IsSmallMargin(std::uint64_t bytes, std::uint64_t limit) {
+  constexpr std::uint64_t kProgramBytes = 50'000'000;
+  return limit - bytes < std::max(kProgramBytes, bytes / 10);
+}
+
 void JudgeMemory(const RecommendLimits& limits, JudgedRow& row) {
   if (!limits.memory_bytes) return;
   if (!row.memory.bytes) {
     row.obstacles.push_back(Obstacle::kMemoryUnknown);
-    return;
-  }
-  if (*row.memory.bytes > *limits.memory_bytes) {
+  } else if (*row.memory.bytes > *limits.memory_bytes) {
     row.obstacles.push_back(Obstacle::kMemory);
-    return;
-  }
-  constexpr std::uint64_t kProgramBytes = 50'000'000;  // more than the program itself ever took
-  if (row.memory.basis == MemoryBasis::kComputed && *limits.memory_bytes - *row.memory.bytes < kProgramBytes) {
+  } else if (row.memory.basis == MemoryBasis::kComputed && IsSmallMargin(*row.memory.bytes, *limits.memory_bytes)) {
     row.doubts.push_back(Doubt::kComputed);
-  }
-  if (row.row != nullptr && row.row->record().config.kind == record::Kind::kImported) {
-    row.doubts.push_back(Doubt::kForeign);
   }
 }
 
@@ -82,6 +84,14 @@ void JudgeLoss(std::optional<double> limit, std::optional<double> mean, const st
   if (interval && interval->high > *limit) row.doubts.push_back(rule.interval);
 }
 
+// This program does not keep another program's file as it is stored.
+RowMemory MemoryOfRow(const JudgedRow& judged, std::uint64_t context, const std::optional<record::Session>& session) {
+  const ResultRow& row = *judged.row;
+  if (IsForeign(judged)) return MemoryOf(judged.tensor_bytes, std::nullopt, context, std::nullopt);
+  const auto peak = row.memory != nullptr ? row.memory->record.size.peak_rss_decode_bytes : std::nullopt;
+  return MemoryOf(judged.tensor_bytes, peak, context, session);
+}
+
 void JudgeSpeed(const RecommendLimits& limits, std::uint64_t context, JudgedRow& row) {
   if (!limits.min_decode_tok_s) return;
   if (!row.decode_tok_s || *row.decode_tok_s < *limits.min_decode_tok_s) {
@@ -94,14 +104,16 @@ void JudgeSpeed(const RecommendLimits& limits, std::uint64_t context, JudgedRow&
 }
 
 void Judge(const RecommendLimits& limits, std::uint64_t context, JudgedRow& row) {
-  JudgeMemory(limits, row);
+  const bool foreign = IsForeign(row);
+  if (foreign && (limits.memory_bytes || limits.min_decode_tok_s)) row.obstacles.push_back(Obstacle::kForeign);
+  if (!foreign) JudgeMemory(limits, row);
   JudgeLoss(limits.max_kl, row.kl ? std::optional(row.kl->mean) : std::nullopt, row.kl ? row.kl->mean_95 : std::nullopt,
             {Obstacle::kKl, Obstacle::kKlUnknown, Doubt::kKlInterval}, row);
   JudgeLoss(limits.max_delta_percent, row.delta ? std::optional(row.delta->percent) : std::nullopt,
             row.delta ? row.delta->percent_95 : std::nullopt,
             {Obstacle::kDelta, Obstacle::kDeltaUnknown, Doubt::kDeltaInterval}, row);
-  JudgeSpeed(limits, context, row);
-  if (row.row != nullptr && row.row->few() && !row.baseline) row.doubts.push_back(Doubt::kFewWindows);
+  if (!foreign) JudgeSpeed(limits, context, row);
+  if (row.row != nullptr && row.row->few() && !row.baseline) row.doubts.push_back(Doubt::kFew);
   if (row.row == nullptr && !row.baseline) row.doubts.push_back(Doubt::kEstimate);
   row.satisfies = row.obstacles.empty();
   if (!row.satisfies) row.doubts.clear();
@@ -236,13 +248,15 @@ JudgedRow Describe(const ResultRow& row) {
 
 }  // namespace
 
-bool Recommendation::undecided() const {
+bool IsUnknown(Obstacle obstacle) {
   constexpr Obstacle kUnknown[] = {Obstacle::kMemoryUnknown, Obstacle::kKlUnknown, Obstacle::kDeltaUnknown,
                                    Obstacle::kSpeedUnknown,  Obstacle::kOtherText, Obstacle::kQualityUnknown};
-  return !recommended && std::ranges::any_of(rows, [&](const JudgedRow& row) {
-    return std::ranges::all_of(row.obstacles,
-                               [&](Obstacle x) { return std::ranges::find(kUnknown, x) != std::end(kUnknown); });
-  });
+  return std::ranges::find(kUnknown, obstacle) != std::end(kUnknown);
+}
+
+bool Recommendation::undecided() const {
+  return !recommended &&
+         std::ranges::any_of(rows, [](const JudgedRow& row) { return std::ranges::all_of(row.obstacles, IsUnknown); });
 }
 
 Result<Recommendation> Recommend(const ModelResults& model, const RecommendLimits& limits,
@@ -259,8 +273,7 @@ Result<Recommendation> Recommend(const ModelResults& model, const RecommendLimit
     for (const ResultRow& row : group.rows) {
       if (!shown.insert(RowIdentity(row.record())).second) continue;
       JudgedRow judged = Describe(row);
-      const auto peak = row.memory != nullptr ? row.memory->record.size.peak_rss_decode_bytes : std::nullopt;
-      judged.memory = MemoryOf(judged.tensor_bytes, peak, answer.context, known);
+      judged.memory = MemoryOfRow(judged, answer.context, known);
       if (!row.record().perplexity) {
         judged.obstacles.push_back(Obstacle::kQualityUnknown);
       } else if (&group != answer.group) {

@@ -48,23 +48,26 @@ enum class Obstacle {
   kDeltaUnknown,
   kSpeed,
   kSpeedUnknown,
-  kOtherText,       // measured, but on another text or other windows than most rows
+  kForeign,    // another program's file: this program does not run it as it is stored, so it has no memory and no speed
+  kOtherText,  // measured, but on another text or other windows than most rows
   kQualityUnknown,  // nothing that the rows are ranked by
   kNotSmall,        // fits, but its quantized tensors are not kBestCompression times smaller, and others' are
   kTied,            // not told apart from the best loss, but larger, or as large and not faster
   kLosesMore
 };
 
+// Whether it says only that something about the row is not known.
+bool IsUnknown(Obstacle obstacle);
+
 // What is not certain about a row that satisfies the limits.
 enum class Doubt {
   kKlInterval,     // the 95 % interval reaches beyond the limit
   kDeltaInterval,  // the same
   kNoInterval,     // one window: there is no interval
-  kFewWindows,     // fewer than kFewWindows
+  kFew,            // fewer than kFewWindows windows
   kUnstable,       // the timing
   kShortPrompt,    // the speed was measured with a shorter context
   kComputed,       // the memory was computed and the margin is small
-  kForeign,        // another program's file: its memory is computed for a program that keeps it as it is stored
   kEstimate
 };
 

@@ -23,6 +23,7 @@ Record FullRecord() {
   record.config.budget_bytes = 60'000'000;
   record.perplexity->baseline_id = "0123456789ab";
   record.throughput->decode->protocol = record::TimingProtocol{"30/100", 30, 100, 2.5};
+  record.session = record::Session{8192, 23'040, 50'000};
   record.divergence = test::MakeDivergence({}, test::SevenShapes()[3]);
   record.noise_floor = test::MakeNoiseFloor();
   record.kernels = test::MakeKernels("fp4-g128");
@@ -276,6 +277,8 @@ TEST(RecordJson, NumbersOutOfRangeAreRefusedByField) {
   refused("/perplexity/window_nll/3", 511 * 701.0, "perplexity.window_nll[3]");
   refused("/perplexity/half/window_nll/0", 1e300, "perplexity.half.window_nll[0]");
   refused("/perplexity/seconds", -1, "perplexity.seconds");
+  refused("/session/cache_bytes_per_position", 2e9, "session.cache_bytes_per_position");
+  refused("/session/max_context", 0, "session.max_context");
   refused("/divergence/window_kl/1", 1e308, "divergence.window_kl[1]");
   refused("/divergence/window_change/1", -1e9, "divergence.window_change[1]");
   refused("/divergence/window_change_squared/1", 1e9, "divergence.window_change_squared[1]");

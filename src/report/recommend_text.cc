@@ -16,11 +16,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string SizeText(std::uint64_t bytes) {
+  if (bytes < 1'000'000) return fmt::format("{:.0f} kB", static_cast<double>(bytes) / 1e3);
   return bytes >= 1'000'000'000 ? fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9)
                                 : fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-std::string KlNumber(double nats) { return fmt::format("{:.4g}", nats); }
+std::string KlNumber(double nats) { return nats == 0 ? "0" : fmt::format("{:#.4g}", nats); }
 
 std::string KlText(const MeanEstimate& kl) {
   if (!kl.mean_95) return "KL " + KlNumber(kl.mean);
@@ -63,7 +64,8 @@ class Writer {
       case Obstacle::kMemoryUnknown:
         return fmt::format("memory with {} is not known", CountedTokens(answer_.context));
       case Obstacle::kKl:
-        return fmt::format("loses too much: KL {} is above {}", KlNumber(row.kl->mean), KlNumber(*limits_.max_kl));
+        return fmt::format("loses too much: KL {} is above {}", KlNumber(row.kl->mean),
+                           fmt::format("{:g}", *limits_.max_kl));
       case Obstacle::kKlUnknown:
         return "KL not measured";
       case Obstacle::kDelta:
@@ -75,13 +77,15 @@ class Writer {
         return fmt::format("too slow: {} tok/s", FigureThreeDigits(*row.decode_tok_s));
       case Obstacle::kSpeedUnknown:
         return "speed not measured";
+      case Obstacle::kForeign:
+        return "another program's file: its memory and speed are not known here";
       case Obstacle::kOtherText:
         return "measured on another text or other windows, so not comparable";
       case Obstacle::kQualityUnknown:
         return "quality not measured";
       case Obstacle::kNotSmall:
-        return row.baseline ? "not quantized; with --memory or --min-tps it is a candidate"
-                            : fmt::format("quantized tensors only {:.2f}x smaller; the page asks for 3x",
+        return row.baseline ? fmt::format("not quantized: {} of tensors", SizeText(row.tensor_bytes))
+                            : fmt::format("quantized tensors only {:.2f}x smaller, less than 3x",
                                           row.quantized_compression.value_or(1));
       case Obstacle::kTied:
         return TiedText(row);
@@ -95,14 +99,14 @@ class Writer {
     switch (doubt) {
       case Doubt::kKlInterval:
         return fmt::format("not certain: the 95 % interval of its KL reaches {}, the limit is {}",
-                           KlNumber(row.kl->mean_95->high), KlNumber(*limits_.max_kl));
+                           KlNumber(row.kl->mean_95->high), fmt::format("{:g}", *limits_.max_kl));
       case Doubt::kDeltaInterval:
         return fmt::format(
             "not certain: the 95 % interval of its perplexity delta reaches {} %, the limit is {:+.4g} %",
             FigurePercent(row.delta->percent_95->high), *limits_.max_delta_percent);
       case Doubt::kNoInterval:
         return "not certain: one window was measured, which gives no interval";
-      case Doubt::kFewWindows:
+      case Doubt::kFew:
         return fmt::format("not certain: fewer than {} windows were measured", kFewWindows);
       case Doubt::kUnstable:
         return "not certain: its timing was unstable";
@@ -110,9 +114,7 @@ class Writer {
         return fmt::format("not certain: the speed was measured with {} in the cache; with {} it is lower",
                            CountedTokens(row.row->timing()->setting.decode_prompt), CountedTokens(answer_.context));
       case Doubt::kComputed:
-        return "not certain: the memory is computed, without the program itself, and the margin is below 50 MB";
-      case Doubt::kForeign:
-        return "the memory is computed for a program that keeps this file as it is stored";
+        return "not certain: the memory is computed, without the program itself, and the margin is small";
       case Doubt::kEstimate:
         return "an estimate: nothing of it was measured on a whole text";
     }
@@ -150,10 +152,12 @@ class Writer {
   void Line(const std::string& text) { out_ += text + "\n"; }
   void Figure(const char* name, const std::string& text) { Line(fmt::format("  {:<9} {}", name, text)); }
 
+  bool ContextMatters() const { return limits_.memory_bytes || limits_.context; }
+
   std::string LimitsText() const {
     std::vector<std::string> parts;
     if (limits_.memory_bytes) parts.push_back(fmt::format("memory up to {}", SizeText(*limits_.memory_bytes)));
-    if (limits_.max_kl) parts.push_back(fmt::format("KL up to {}", KlNumber(*limits_.max_kl)));
+    if (limits_.max_kl) parts.push_back(fmt::format("KL up to {:g}", *limits_.max_kl));
     if (limits_.max_delta_percent)
       parts.push_back(fmt::format("perplexity up to {:+.4g} %", *limits_.max_delta_percent));
     if (limits_.min_decode_tok_s) {
@@ -161,7 +165,9 @@ class Writer {
     }
     std::string text;
     for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + part;
-    return (text.empty() ? "no limits" : text) + fmt::format("; context {}", CountedTokens(answer_.context));
+    if (text.empty()) text = "no limits";
+    if (ContextMatters()) text += fmt::format("; context {}", CountedTokens(answer_.context));
+    return text;
   }
 
   void Head() {
@@ -211,7 +217,7 @@ class Writer {
     Figure("speed", SpeedText(row));
     for (const Doubt doubt : row.doubts) Figure("but", DoubtText(row, doubt));
     if (row.row != nullptr && row.row->record().config.same_grid_as_source) {
-      Figure("but", "its source already lies on a similar grid, which flatters it");
+      Figure("but", "† its source already lies on a similar grid, which flatters it");
     }
     for (std::size_t i = 0; i < advice_.commands.size(); ++i) Figure(i == 0 ? "make it" : "", advice_.commands[i]);
     for (const std::string& note : advice_.notes) Figure("note", OneLine(note));
@@ -231,7 +237,7 @@ class Writer {
   void Infeasible() {
     Line("");
     if (answer_.undecided()) {
-      Line("No row is known to satisfy all limits: of some rows too little was measured.");
+      Line("No row is known to satisfy all limits: too little was measured. What is known:");
     } else {
       Line("No row satisfies all limits. The least that is possible:");
     }
@@ -270,7 +276,11 @@ class Writer {
 
   std::string Why(const JudgedRow& row) const {
     std::string text;
-    for (const Obstacle obstacle : row.obstacles) text += (text.empty() ? "" : "; ") + ObstacleText(row, obstacle);
+    const bool settled = std::ranges::any_of(row.obstacles, [](Obstacle x) { return !IsUnknown(x); });
+    for (const Obstacle obstacle : row.obstacles) {
+      // What is not known makes no difference to a row that falls anyway.
+      if (!settled || !IsUnknown(obstacle)) text += (text.empty() ? "" : "; ") + ObstacleText(row, obstacle);
+    }
     return text;
   }
 
@@ -284,7 +294,7 @@ class Writer {
     }
     std::size_t width = 0;
     std::size_t others = 0;
-    constexpr std::size_t kWidest = 50;
+    constexpr std::size_t kWidest = 60;
     for (std::size_t i = 0; i < answer_.rows.size(); ++i) {
       if (i == answer_.recommended || i == answer_.runner_up) continue;
       ++others;
@@ -306,17 +316,30 @@ class Writer {
   }
 
   void Foot() {
-    const bool unknown = std::ranges::any_of(answer_.rows, [](const JudgedRow& row) {
-      return std::ranges::find(row.obstacles, Obstacle::kMemoryUnknown) != row.obstacles.end();
-    });
-    if (unknown) {
-      Line(
-          fmt::format("These records hold the memory with {} only. Name the model itself, and a longer context can be "
-                      "computed:",
-                      CountedTokens(record::kPeakPositions)));
+    if (MarksNeedWords()) Line("† same grid as source, which flatters the row");
+    const bool open = answer_.recommended || answer_.undecided();  // else a longer context cannot help
+    if (!answer_.estimate && open && ContextMatters() && !KnowsPositions()) {
+      Line(fmt::format("These records hold the memory of {} only. To compute a longer context, name the model itself:",
+                       CountedTokens(record::kPeakPositions)));
       Line("  " + advice_.next);
     }
     if (answer_.estimate) Line("To measure it: " + advice_.next);
+  }
+
+  // Whether the memory of any context is known.
+  bool KnowsPositions() const {
+    return std::ranges::any_of(answer_.rows, [](const JudgedRow& row) { return row.memory.cache_bytes.has_value(); });
+  }
+
+  // The recommended row says it for itself.
+  bool MarksNeedWords() const {
+    for (std::size_t i = 0; i < answer_.rows.size(); ++i) {
+      const ResultRow* const row = answer_.rows[i].row;
+      if (i != answer_.recommended && row != nullptr && row->record().config.same_grid_as_source) {
+        return !answer_.recommended || !answer_.rows[*answer_.recommended].row->record().config.same_grid_as_source;
+      }
+    }
+    return false;
   }
 
   const Advice& advice_;
@@ -326,25 +349,36 @@ class Writer {
 };
 
 template <class T>
-Json OrNull(const std::optional<T>& x) {
+Json ValueJson(const std::optional<T>& x) {
   return x ? Json(*x) : Json(nullptr);
 }
 
-Json IntervalOrNull(const std::optional<Interval>& x) { return x ? Json::array({x->low, x->high}) : Json(nullptr); }
+Json IntervalJson(const std::optional<Interval>& x) { return x ? Json::array({x->low, x->high}) : Json(nullptr); }
 
 // Names of the reasons, in the order of Obstacle.
-constexpr const char* kObstacles[] = {"memory",     "memory_unknown",         "kl",        "kl_not_measured",
-                                      "ppl_delta",  "ppl_delta_not_measured", "speed",     "speed_not_measured",
-                                      "other_text", "quality_not_measured",   "not_small", "tied",
+constexpr const char* kObstacles[] = {"memory",
+                                      "memory_unknown",
+                                      "kl",
+                                      "kl_not_measured",
+                                      "ppl_delta",
+                                      "ppl_delta_not_measured",
+                                      "speed",
+                                      "speed_not_measured",
+                                      "another_program",
+                                      "other_text",
+                                      "quality_not_measured",
+                                      "not_small",
+                                      "tied",
                                       "loses_more"};
+static_assert(std::size(kObstacles) == static_cast<std::size_t>(Obstacle::kLosesMore) + 1);
 constexpr const char* kBases[] = {"unknown", "measured", "measured_and_computed", "computed"};
 
 Json MemoryJson(const RowMemory& memory) {
-  return {{"bytes", OrNull(memory.bytes)},
+  return {{"bytes", ValueJson(memory.bytes)},
           {"basis", kBases[static_cast<std::size_t>(memory.basis)]},
           {"tensor_bytes", memory.tensor_bytes},
-          {"cache_bytes", OrNull(memory.cache_bytes)},
-          {"work_bytes", OrNull(memory.work_bytes)}};
+          {"cache_bytes", ValueJson(memory.cache_bytes)},
+          {"work_bytes", ValueJson(memory.work_bytes)}};
 }
 
 Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t place) {
@@ -358,11 +392,11 @@ Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t pla
                {"estimate", answer.estimate && !row.baseline},
                {"baseline", row.baseline},
                {"kl", row.kl ? Json(row.kl->mean) : Json(nullptr)},
-               {"kl_95", row.kl ? IntervalOrNull(row.kl->mean_95) : Json(nullptr)},
+               {"kl_95", row.kl ? IntervalJson(row.kl->mean_95) : Json(nullptr)},
                {"delta_percent", row.delta ? Json(row.delta->percent) : Json(nullptr)},
-               {"delta_percent_95", row.delta ? IntervalOrNull(row.delta->percent_95) : Json(nullptr)},
-               {"decode_tok_s", OrNull(row.decode_tok_s)},
-               {"quantized_compression", OrNull(row.quantized_compression)},
+               {"delta_percent_95", row.delta ? IntervalJson(row.delta->percent_95) : Json(nullptr)},
+               {"decode_tok_s", ValueJson(row.decode_tok_s)},
+               {"quantized_compression", ValueJson(row.quantized_compression)},
                {"memory", MemoryJson(row.memory)}};
   json["reasons"] = Json::array();
   for (const Obstacle x : row.obstacles) {
@@ -373,6 +407,13 @@ Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t pla
   for (const Doubt x : row.doubts) json["doubts"].push_back(writer.DoubtText(row, x));
   json["records"] = Json::array();
   if (row.row == nullptr) return json;
+  if (row.decode_tok_s) {
+    const TimingSetting& setting = row.row->timing()->setting;
+    json["decode_setting"] = {{"cpu", setting.cpu},
+                              {"threads", setting.threads},
+                              {"isa", setting.isa},
+                              {"prompt_tokens", setting.decode_prompt}};
+  }
   json["same_grid_as_source"] = row.row->record().config.same_grid_as_source;
   const auto evidence = [](const char* of, const StoredRecord& stored) {
     return Json{{"of", of}, {"id", stored.record.id}, {"file", stored.file}};
@@ -403,10 +444,10 @@ Json RecommendJson(const Advice& advice, const RecommendLimits& limits) {
                {"recommended", PlaceJson(answer, answer.recommended)},
                {"runner_up", PlaceJson(answer, answer.runner_up)},
                {"undecided", answer.undecided()}};
-  json["limits"] = {{"memory_bytes", OrNull(limits.memory_bytes)},
-                    {"max_kl", OrNull(limits.max_kl)},
-                    {"max_ppl_delta_percent", OrNull(limits.max_delta_percent)},
-                    {"min_decode_tok_s", OrNull(limits.min_decode_tok_s)}};
+  json["limits"] = {{"memory_bytes", ValueJson(limits.memory_bytes)},
+                    {"max_kl", ValueJson(limits.max_kl)},
+                    {"max_ppl_delta_percent", ValueJson(limits.max_delta_percent)},
+                    {"min_decode_tok_s", ValueJson(limits.min_decode_tok_s)}};
   json["least_possible"] = {{"memory", PlaceJson(answer, answer.least_memory)},
                             {"loss", PlaceJson(answer, answer.least_loss)},
                             {"loss_within_memory", PlaceJson(answer, answer.least_loss_in_memory)},
