@@ -20,6 +20,11 @@ std::vector<StoredRecord> SevenWithKl() {
   return records;
 }
 
+RecommendLimits LimitsOf(std::uint64_t memory, std::optional<std::uint64_t> context = {},
+                         std::optional<double> max_kl = {}, std::optional<double> speed = {}) {
+  return {memory, context, max_kl, std::nullopt, speed};
+}
+
 struct Told {
   Told(std::vector<StoredRecord> given, RecommendLimits limits) : records(std::move(given)) {
     analysis = Analyze(records);
@@ -77,7 +82,7 @@ TEST(RecommendText, TwelveRowsAreAtMostTwentyFiveLines) {
 }
 
 TEST(RecommendText, WhatCannotBeNamesTheLeast) {
-  const Told told(SevenWithKl(), {.memory_bytes = 50'000'000, .max_kl = 0.001, .min_decode_tok_s = 1000});
+  const Told told(SevenWithKl(), LimitsOf(50'000'000, {}, 0.001, 1000));
   for (const char* piece :
        {"memory up to 50.0 MB, KL up to 0.001, at least 1000 tok/s; context 16 tokens",
         "No row satisfies all limits. The least that is possible:\n  memory    ", " MB with 16 tokens: fp4-g256\n",
@@ -91,7 +96,7 @@ TEST(RecommendText, WhatCannotBeNamesTheLeast) {
 }
 
 TEST(RecommendText, WhatIsNotKnownIsNotAThreshold) {
-  const Told told(SevenWithKl(), {.memory_bytes = 1'000'000'000, .context = 8192});
+  const Told told(SevenWithKl(), LimitsOf(1'000'000'000, 8192));
   EXPECT_TRUE(Has(told.text, "memory with 8,192 tokens is not known")) << told.text;
   EXPECT_TRUE(Has(told.text,
                   "These records hold the memory of 16 tokens only. To compute a longer context, name the "
@@ -111,7 +116,7 @@ TEST(RecommendText, NamesFromRecordsCannotDraw) {
     stored.file = "f\x1b[2J.json";
     stored.record.config.display_name = stored.record.config.id + "\t\x1b[1A";
   }
-  const Told told(records, {.memory_bytes = 145'000'000});
+  const Told told(records, LimitsOf(145'000'000));
   for (const char c : {'\x1b', '\r', '\x07', '\t'}) EXPECT_EQ(told.text.find(c), std::string::npos) << int{c};
   EXPECT_EQ(told.text.find("\xe2\x80\xae"), std::string::npos);
   EXPECT_NE(VerdictOf(told.advice).ok() ? "ok" : VerdictOf(told.advice).error().message, "");
