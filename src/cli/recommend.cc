@@ -170,15 +170,16 @@ Status RecommendFromRecords(const RecommendArguments& options, const RecommendLi
     Advice advice{std::move(*answer), {}, {}, {}, {}};
     // Names in the cache can be typed as they are; of a file the records know no path.
     const std::string& name = model->model().name;
-    const bool typed = IsRepositoryName(name);
+    const bool typed = ParseHubName(name).ok();
     if (const auto place = advice.answer.recommended) {
       AddCommands(advice.answer.rows[*place], typed ? name : "MODEL", advice);
       if (!typed && !advice.commands.empty()) {
         advice.notes.insert(advice.notes.begin(), "MODEL is the file or folder of " + name);
       }
     }
-    advice.next = fmt::format("metal-marlin recommend {} --results {}{}", typed ? name : "MODEL",
-                              QuoteForShell(options.source), LimitWords(options));
+    advice.next =
+        fmt::format("metal-marlin recommend {} --results {}{}", typed ? QuoteForShell(OneLine(name)) : "MODEL",
+                    QuoteForShell(options.source), LimitWords(options));
     all.push_back(std::move(advice));
   }
   Print(all, limits, console);
