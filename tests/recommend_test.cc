@@ -14,11 +14,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const std::string kResults = MARLIN_SOURCE_DIR "/benchmarks/results";
-constexpr const char* kSmol = "SmolLM2-135M-Instruct.Q4_1";
-constexpr const char* kQwen = "Qwen2.5-Coder-1.5B-Instruct.Q4_K_M";
+const std::string kCommittedRecords = MARLIN_SOURCE_DIR "/benchmarks/results";
+constexpr const char* kSmolRecords = "SmolLM2-135M-Instruct.Q4_1";
+constexpr const char* kQwenRecords = "Qwen2.5-Coder-1.5B-Instruct.Q4_K_M";
 
-RunResult Ask(const std::vector<std::string>& words) {
+RunResult AskForRow(const std::vector<std::string>& words) {
   std::vector<std::string> all = {"recommend"};
   all.insert(all.end(), words.begin(), words.end());
   return RunProgram(all);
@@ -26,9 +26,9 @@ RunResult Ask(const std::vector<std::string>& words) {
 
 // The answer for one model of the committed records.
 json AskCommitted(const std::string& model, const std::vector<std::string>& words, int code = 0) {
-  std::vector<std::string> all = {kResults, "--model", model, "--json"};
+  std::vector<std::string> all = {kCommittedRecords, "--model", model, "--json"};
   all.insert(all.end(), words.begin(), words.end());
-  const RunResult run = Ask(all);
+  const RunResult run = AskForRow(all);
   EXPECT_EQ(run.exit_code, code) << run.err;
   const json document = json::parse(run.out, nullptr, false);
   if (!document.is_object()) return json::object();
@@ -36,7 +36,7 @@ json AskCommitted(const std::string& model, const std::vector<std::string>& word
   return document["models"][0];
 }
 
-json RowOf(const json& answer, const std::string& name) {
+json RowNamed(const json& answer, const std::string& name) {
   for (const json& row : answer["rows"]) {
     if (row["name"] == name) return row;
   }
@@ -44,57 +44,58 @@ json RowOf(const json& answer, const std::string& name) {
 }
 
 TEST(Recommend, TheBestOfThePageWithItsCommands) {
-  const json answer = AskCommitted(kSmol, {});
+  const json answer = AskCommitted(kSmolRecords, {});
   EXPECT_EQ(answer["recommended"], "mixed 4.5 bits gptq-cd (wikitext2-valid)");
   EXPECT_EQ(answer["runner_up"], "fp4-g32 gptq-cd (wikitext2-valid)");
   EXPECT_EQ(answer["commands"][0],
             "metal-marlin plan MODEL --budget 4.5bpw --calibration wikitext2-valid -o plan.json");
   EXPECT_EQ(answer["commands"][1],
             "metal-marlin quantize MODEL --plan plan.json --method gptq-cd --calibration wikitext2-valid -o ./mixed");
-  const json row = RowOf(answer, answer["recommended"]);
+  const json row = RowNamed(answer, answer["recommended"]);
   EXPECT_EQ(row["records"][0]["file"], "SmolLM2-135M-Instruct.Q4_1-mixed-3d9ca80d91d2.json");
   EXPECT_EQ(row["memory"]["bytes"], 145915904);
 }
 
 TEST(Recommend, ALimitOfMemory) {
-  const json answer = AskCommitted(kSmol, {"--memory", "145MB"});
+  const json answer = AskCommitted(kSmolRecords, {"--memory", "145MB"});
   EXPECT_EQ(answer["recommended"], "mixed 4.25 bits gptq-cd (wikitext2-valid)") << "142.6 MB; 4.5 bits need 145.9";
-  EXPECT_EQ(RowOf(answer, "mixed 4.5 bits gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "memory");
+  EXPECT_EQ(RowNamed(answer, "mixed 4.5 bits gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "memory");
 }
 
 TEST(Recommend, ALimitOfSpeed) {
-  const json answer = AskCommitted(kSmol, {"--min-tps", "170"});
+  const json answer = AskCommitted(kSmolRecords, {"--min-tps", "170"});
   EXPECT_EQ(answer["recommended"], "fp4-g32") << "of the rows that were timed the one that loses least";
   EXPECT_EQ(answer["runner_up"], "int4-g64");
-  EXPECT_EQ(RowOf(answer, "fp4-g32 gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "speed_not_measured");
+  EXPECT_EQ(RowNamed(answer, "fp4-g32 gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "speed_not_measured");
 }
 
 TEST(Recommend, ALimitOfPerplexityThatIsNotCertain) {
-  const json answer = AskCommitted(kQwen, {"--max-ppl-delta", "3.5%"});
+  const json answer = AskCommitted(kQwenRecords, {"--max-ppl-delta", "3.5%"});
   EXPECT_EQ(answer["recommended"], "int4-g128 gptq-cd (wikitext2-valid)") << "3.25 %";
-  const json row = RowOf(answer, answer["recommended"]);
+  const json row = RowNamed(answer, answer["recommended"]);
   ASSERT_EQ(row["doubts"].size(), 1u);
   EXPECT_TRUE(Has(row["doubts"][0].get<std::string>(), "not certain: the 95 % interval")) << row["doubts"];
-  EXPECT_EQ(AskCommitted(kQwen, {"--max-ppl-delta", "4"})["recommended"], answer["recommended"]);
+  EXPECT_EQ(AskCommitted(kQwenRecords, {"--max-ppl-delta", "4"})["recommended"], answer["recommended"]);
 }
 
 TEST(Recommend, WhereTheModelFitsNothingNeedsToBeLost) {
-  const json answer = AskCommitted(kQwen, {"--memory", "12GB"});
+  const json answer = AskCommitted(kQwenRecords, {"--memory", "12GB"});
   EXPECT_EQ(answer["recommended"], "f16 (dequantized from Q4_K)");
   EXPECT_EQ(answer["commands"].size(), 0u);
   EXPECT_TRUE(Has(answer["notes"][0].get<std::string>(), "nothing to make")) << answer["notes"];
 }
 
 TEST(Recommend, LimitsOfMemoryAndLoss) {
-  const json answer = AskCommitted(kQwen, {"--memory", "1.75GB", "--max-kl", "0.051"});
+  const json answer = AskCommitted(kQwenRecords, {"--memory", "1.75GB", "--max-kl", "0.051"});
   EXPECT_EQ(answer["recommended"], "mixed 4.25 bits mse (wikitext2-valid, 32 x 512 tokens)");
   EXPECT_EQ(answer["runner_up"], nullptr) << "nothing else satisfies both";
   EXPECT_TRUE(Has(answer["commands"][1].get<std::string>(), "--calibration-windows 32")) << answer["commands"];
-  EXPECT_EQ(RowOf(answer, "fp4-g64 mse (wikitext2-valid, 32 x 512 tokens)")["reasons"][0]["reason"], "kl");
+  EXPECT_EQ(RowNamed(answer, "fp4-g64 mse (wikitext2-valid, 32 x 512 tokens)")["reasons"][0]["reason"], "kl");
 }
 
 TEST(Recommend, WhatCannotBeSaysTheLeastThatIsPossible) {
-  const RunResult run = Ask({kResults, "--model", kSmol, "--memory", "100MB", "--max-kl", "0.05"});
+  const RunResult run =
+      AskForRow({kCommittedRecords, "--model", kSmolRecords, "--memory", "100MB", "--max-kl", "0.05"});
   EXPECT_EQ(run.exit_code, 6) << run.err;
   EXPECT_TRUE(Has(run.err, "no row satisfies the limits")) << run.err;
   EXPECT_TRUE(Has(run.out, "  memory    141.3 MB with 16 tokens: fp4-g256\n")) << run.out;
@@ -102,35 +103,37 @@ TEST(Recommend, WhatCannotBeSaysTheLeastThatIsPossible) {
 }
 
 TEST(Recommend, AContextThatRecordsDoNotKnowIsNotGuessed) {
-  const RunResult run = Ask({kResults, "--model", kSmol, "--memory", "1GB", "--context", "2048"});
+  const RunResult run = AskForRow({kCommittedRecords, "--model", kSmolRecords, "--memory", "1GB", "--context", "2048"});
   EXPECT_EQ(run.exit_code, 3) << run.err;
   EXPECT_TRUE(Has(run.out, "memory with 2,048 tokens is not known")) << run.out;
-  EXPECT_TRUE(Has(run.out, "metal-marlin recommend MODEL --results " + kResults + " --memory 1GB --context 2048"))
+  EXPECT_TRUE(
+      Has(run.out, "metal-marlin recommend MODEL --results " + kCommittedRecords + " --memory 1GB --context 2048"))
       << run.out;
 }
 
 // The model at hand makes the memory of a longer context known; its records are found by its hash.
 TEST(Recommend, TheModelItselfKnowsEveryContext) {
-  const RunResult run = Ask({kMinnow, "-r", kResults, "--context", "512", "--memory", "40MB", "--json"});
+  const RunResult run = AskForRow({kMinnow, "-r", kCommittedRecords, "--context", "512", "--memory", "40MB", "--json"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const json answer = json::parse(run.out)["models"][0];
   EXPECT_EQ(answer["estimate"], false);
   EXPECT_EQ(answer["recommended"], "mixed 4.5 bits gptq-cd (wikitext2-valid)");
   EXPECT_TRUE(Has(answer["commands"][0].get<std::string>(), "metal-marlin plan " + kMinnow)) << answer["commands"];
-  const json memory = RowOf(answer, answer["recommended"])["memory"];
+  const json memory = RowNamed(answer, answer["recommended"])["memory"];
   EXPECT_EQ(memory["basis"], "measured_and_computed");
   // 24690688 bytes were measured with 16 positions; 496 more need their share of what 512 need.
   const auto of_512 = memory["cache_bytes"].get<std::uint64_t>() + memory["work_bytes"].get<std::uint64_t>();
   EXPECT_EQ(memory["bytes"], 24690688 + of_512 / 512 * 496);
-  EXPECT_EQ(RowOf(answer, "llama.cpp Q4_K_M, imatrix")["reasons"][0]["reason"], "another_program");
-  EXPECT_EQ(Ask({kMinnow, "-r", kResults, "--context", "513"}).exit_code, 2) << "it was trained for 512";
+  EXPECT_EQ(RowNamed(answer, "llama.cpp Q4_K_M, imatrix")["reasons"][0]["reason"], "another_program");
+  EXPECT_EQ(AskForRow({kMinnow, "-r", kCommittedRecords, "--context", "513"}).exit_code, 2) << "it was trained for 512";
 }
 
 TEST(Recommend, AFolderAnswersForEveryModel) {
-  const RunResult all = Ask({kResults});
+  const RunResult all = AskForRow({kCommittedRecords});
   ASSERT_EQ(all.exit_code, 0) << all.err;
-  for (const char* name : {kQwen, kSmol, "minnow"}) EXPECT_TRUE(Has(all.out, std::string(name) + ": no limits\n"));
-  const RunResult unknown = Ask({kResults, "--model", "minow"});
+  for (const char* name : {kQwenRecords, kSmolRecords, "minnow"})
+    EXPECT_TRUE(Has(all.out, std::string(name) + ": no limits\n"));
+  const RunResult unknown = AskForRow({kCommittedRecords, "--model", "minow"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_TRUE(Has(unknown.err, "did you mean minnow? The records are of: Qwen2.5")) << unknown.err;
 }
@@ -139,7 +142,7 @@ TEST(Recommend, WithoutRecordsItIsAnEstimate) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "none");
   const std::string none = (folder / "none").string();
-  const RunResult run = Ask({kMinnow, "-r", none, "--json", "-q"});
+  const RunResult run = AskForRow({kMinnow, "-r", none, "--json", "-q"});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   const json answer = json::parse(run.out)["models"][0];
   EXPECT_EQ(answer["estimate"], true);
@@ -150,12 +153,12 @@ TEST(Recommend, WithoutRecordsItIsAnEstimate) {
   EXPECT_EQ(answer["recommended"], "int4-g64");
   EXPECT_EQ(answer["commands"][0], "metal-marlin quantize " + kMinnow + " --config int4-g64 -o ./int4-g64");
   // Sizes are those of the records; sensitivities order the configurations as the measurement did.
-  EXPECT_EQ(RowOf(answer, "fp4-g128")["memory"]["tensor_bytes"], 5350784);
-  EXPECT_LT(RowOf(answer, "int8-g128")["kl"], RowOf(answer, "int4-g64")["kl"]);
-  EXPECT_LT(RowOf(answer, "int4-g64")["kl"], RowOf(answer, "fp4-g128")["kl"]);
-  EXPECT_NEAR(RowOf(answer, "fp4-g128")["kl"].get<double>() / 0.049, 1, 0.6);
+  EXPECT_EQ(RowNamed(answer, "fp4-g128")["memory"]["tensor_bytes"], 5350784);
+  EXPECT_LT(RowNamed(answer, "int8-g128")["kl"], RowNamed(answer, "int4-g64")["kl"]);
+  EXPECT_LT(RowNamed(answer, "int4-g64")["kl"], RowNamed(answer, "fp4-g128")["kl"]);
+  EXPECT_NEAR(RowNamed(answer, "fp4-g128")["kl"].get<double>() / 0.049, 1, 0.6);
   for (const char* option : {"--min-tps", "--max-ppl-delta"}) {
-    const RunResult unknown = Ask({kMinnow, "-r", none, option, "1"});
+    const RunResult unknown = AskForRow({kMinnow, "-r", none, option, "1"});
     EXPECT_EQ(unknown.exit_code, 3);
     EXPECT_TRUE(Has(unknown.err, option)) << unknown.err;
     EXPECT_TRUE(Has(unknown.err, "metal-marlin bench comparison --model")) << unknown.err;
@@ -174,7 +177,7 @@ TEST(Recommend, NewRecordsKnowEveryContext) {
                                      "fp4-g32", "--no-timing", "-r", results, "-q"});
   ASSERT_EQ(made.exit_code, 0) << made.err;
   const auto answer = [&](const std::vector<std::string>& words) {
-    const RunResult run = Ask(words);
+    const RunResult run = AskForRow(words);
     EXPECT_EQ(run.exit_code, 0) << run.err;
     return json::parse(run.out)["models"][0];
   };
@@ -183,12 +186,12 @@ TEST(Recommend, NewRecordsKnowEveryContext) {
   EXPECT_EQ(by_records["rows"], by_model["rows"]);
   EXPECT_NE(by_records["rows"][0]["memory"]["bytes"], nullptr);
   EXPECT_EQ(by_records["recommended"], "f16 (BF16 weights)");
-  EXPECT_EQ(Ask({results, "--context", "100000"}).exit_code, 2) << "beyond what the model was trained for";
+  EXPECT_EQ(AskForRow({results, "--context", "100000"}).exit_code, 2) << "beyond what the model was trained for";
 }
 
 TEST(Recommend, WhatHostileRecordsSayIsHarmless) {
   const TemporaryFolder folder;
-  for (const auto& entry : fs::directory_iterator(kResults)) {
+  for (const auto& entry : fs::directory_iterator(kCommittedRecords)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("minnow-f16") && !name.starts_with("minnow-int4-g64")) continue;
     json record = json::parse(*ReadFile(entry.path()));
@@ -197,32 +200,33 @@ TEST(Recommend, WhatHostileRecordsSayIsHarmless) {
     record["machine"]["cpu"] = std::string(200, 'x') + "\n";
     ASSERT_TRUE(WriteFileAtomic(folder / name, record.dump()).ok());
   }
-  const RunResult run = Ask({folder.path().string()});
+  const RunResult run = AskForRow({folder.path().string()});
   ASSERT_EQ(run.exit_code, 0) << run.err;
   for (const char c : {'\x1b', '\r'}) EXPECT_EQ((run.out + run.err).find(c), std::string::npos);
   EXPECT_EQ(run.out.find("\u202e"), std::string::npos);
   EXPECT_TRUE(Has(run.out, "--calibration 'a -o /etc $(reboot)' -o ./int4-g64")) << run.out;
-  EXPECT_EQ(json::parse(Ask({folder.path().string(), "--json"}).out)["models"].size(), 1u);
+  EXPECT_EQ(json::parse(AskForRow({folder.path().string(), "--json"}).out)["models"].size(), 1u);
 }
 
 TEST(Recommend, WrongWordsAreRefused) {
   const TemporaryFolder folder;
   const std::string empty = folder.path().string();
   const auto refused = [](const std::vector<std::string>& words, int code, const std::string& piece) {
-    const RunResult run = Ask(words);
+    const RunResult run = AskForRow(words);
     EXPECT_EQ(run.exit_code, code) << run.err;
     EXPECT_TRUE(Has(run.err, piece)) << run.err;
     EXPECT_EQ(run.out, "");
   };
-  refused({kResults, "--memory", "12"}, 2, "--memory: \"12\" is not a size; want a number and a unit, as 900MB");
-  refused({kResults, "--memory", "4.25bpw"}, 2, "is not a size");
-  refused({kResults, "--memory", "-1GB"}, 2, "is not a size");
-  refused({kResults, "--memory", "1e300GB"}, 2, "is not a size");
-  refused({kResults, "--max-ppl-delta", "much"}, 2, "\"much\" is not a percentage");
-  refused({kResults, "--max-ppl-delta", "-1%"}, 2, "is not a percentage");
-  refused({kResults, "--max-kl", "nan"}, 2, "--max-kl");
-  refused({kResults, "--context", "0"}, 2, "--context");
-  refused({kResults, "--results", kResults}, 2, "is a folder of records itself");
+  refused({kCommittedRecords, "--memory", "12"}, 2,
+          "--memory: \"12\" is not a size; want a number and a unit, as 900MB");
+  refused({kCommittedRecords, "--memory", "4.25bpw"}, 2, "is not a size");
+  refused({kCommittedRecords, "--memory", "-1GB"}, 2, "is not a size");
+  refused({kCommittedRecords, "--memory", "1e300GB"}, 2, "is not a size");
+  refused({kCommittedRecords, "--max-ppl-delta", "much"}, 2, "\"much\" is not a percentage");
+  refused({kCommittedRecords, "--max-ppl-delta", "-1%"}, 2, "is not a percentage");
+  refused({kCommittedRecords, "--max-kl", "nan"}, 2, "--max-kl");
+  refused({kCommittedRecords, "--context", "0"}, 2, "--context");
+  refused({kCommittedRecords, "--results", kCommittedRecords}, 2, "is a folder of records itself");
   refused({kMinnow, "--model", "minnow"}, 2, "a model was named already");
   refused({kMinnow, "-r", empty + "/none"}, 3, "cannot read the results folder");
   refused({empty}, 3, "holds no records");

@@ -46,7 +46,7 @@ TEST(RecommendText, SaysWhatAndWhyAndHow) {
   const Told told(SevenWithKl(), {});
   for (const char* piece :
        {"SmolLM2-135M-Instruct: no limits\nMeasured on WikiText-2 test", "compared by KL, nats per token.",
-        "\nRecommended: int4-g64 †\n", "  loses     KL 0.0545", "  memory    ", " MB with 16 tokens, measured",
+        "\nRecommended: int4-g64 †\n", "  loses     KL 0.05482", "  memory    ", " MB with 16 tokens, measured",
         "  speed     20", "Test CPU, 2 threads, after 512 tokens", "  but       † its source already lies",
         "  make it   metal-marlin quantize MODEL\n", "  note      note of two lines\n", "  records   ",
         "\nRunner-up: int4-g128 †: loses more: KL 0.08", "The other rows:\n",
@@ -86,7 +86,7 @@ TEST(RecommendText, WhatCannotBeNamesTheLeast) {
   for (const char* piece :
        {"memory up to 50.0 MB, KL up to 0.001, at least 1000 tok/s; context 16 tokens",
         "No row satisfies all limits. The least that is possible:\n  memory    ", " MB with 16 tokens: fp4-g256\n",
-        "  loss      KL 0.0545", ": int4-g64 †\n", "  speed     22", "The rows:\n", "too big by ",
+        "  loss      KL 0.05482", ": int4-g64 †\n", "  speed     22", "The rows:\n", "too big by ",
         "loses too much: KL ", " is above 0.001; too slow: ", "† same grid as source"}) {
     EXPECT_TRUE(Has(told.text, piece)) << piece << "\n" << told.text;
   }
@@ -136,10 +136,10 @@ TEST(RecommendText, AnEstimateSaysSo) {
         "To measure it: metal-marlin bench comparison --model m\n"}) {
     EXPECT_TRUE(Has(text, piece)) << piece << "\n" << text;
   }
-  const auto json = RecommendJson(advice, {});
-  EXPECT_EQ(json["estimate"], true);
-  EXPECT_EQ(json["rows"][1]["estimate"], true);
-  EXPECT_EQ(json["measure"], "metal-marlin bench comparison --model m");
+  const auto data = RecommendJson(advice, {});
+  EXPECT_EQ(data["estimate"], true);
+  EXPECT_EQ(data["rows"][1]["estimate"], true);
+  EXPECT_EQ(data["measure"], "metal-marlin bench comparison --model m");
 }
 
 }  // namespace
