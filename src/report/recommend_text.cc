@@ -111,7 +111,7 @@ class Writer {
       case Doubt::kUnstable:
         return "not certain: its timing was unstable";
       case Doubt::kShortPrompt:
-        return fmt::format("not certain: the speed was measured with {} in the cache; with {} it is lower",
+        return fmt::format("not certain: the speed was measured with {} in the cache; with {} it may be lower",
                            CountedTokens(row.row->timing()->setting.decode_prompt), CountedTokens(answer_.context));
       case Doubt::kComputed:
         return "not certain: the memory is computed, without the program itself, and the margin is small";
@@ -193,9 +193,10 @@ class Writer {
 
   std::string SpeedText(const JudgedRow& row) const {
     if (!row.decode_tok_s) return "not measured";
-    const TimingSetting& setting = row.row->timing()->setting;
-    return fmt::format("{} tok/s decode ({}, {} threads, after {})", FigureSpeed(row.row->timing()->decode),
-                       OneLine(setting.cpu), setting.threads, CountedTokens(setting.decode_prompt));
+    const RowTiming& timing = *row.row->timing();
+    return fmt::format("{} tok/s decode{} ({}, {} threads, after {})", FigureThreeDigits(*row.decode_tok_s),
+                       timing.decode->unstable() ? ", unstable" : "", OneLine(timing.setting.cpu),
+                       timing.setting.threads, CountedTokens(timing.setting.decode_prompt));
   }
 
   // Ids and files of the records that the figures come from.
