@@ -19,8 +19,8 @@ int PlaceOf(const ResultRow& row, RankOrder order);
 // `best` needs quantized tensors at least this many times smaller than fp16.
 inline constexpr double kBestCompression = 3.0;
 
-// Whether the interval of the paired difference of two rows of a group excludes 0. The rows have a loss in this order, or
-// are baselines: those are told apart from every row that diverges from them more than the noise floor does.
+// Whether the interval of the paired difference of two rows of a group excludes 0. The rows have a loss in this order,
+// or are baselines: those are told apart from every row that diverges from them more than the noise floor does.
 bool ToldApart(const ResultRow& a, const ResultRow& b, RankOrder order);
 
 // Of rows of one group with a loss in this order (a baseline has 0), the one with the least; among those not told apart

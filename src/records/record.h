@@ -117,8 +117,8 @@ struct Size {
 // known to cover.
 inline constexpr std::uint64_t kPeakPositions = 16;
 
-// What a sequence of the model costs beside the weights. With n positions: n times the sum of the bytes, if the prompt is
-// computed at once.
+// What a sequence of the model costs beside the weights. With n positions: n times the sum of the bytes, if the prompt
+// is computed at once.
 struct Session {
   std::uint64_t max_context = 0;               // positions that the model was trained for
   std::uint64_t cache_bytes_per_position = 0;  // keys and values; layers with a window keep every position too
