@@ -1,6 +1,6 @@
 // Charts of the data that the page holds. Each point names the record of its row.
 
-const kColors = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#8c564b"];
+const kColors = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f7f7f", "#8c564b", "#332288", "#e69f00", "#117733", "#882255"];
 const kShapes = ["circle", "rect", "triangle", "rectRot", "star", "crossRot", "rectRounded"];
 const kMostNamed = 12;  // entries of a legend
 
@@ -44,6 +44,11 @@ function wrap(text, width) {
   return lines.concat(line);
 }
 
+// The appendix has the whole of a long command.
+function shorten(lines) {
+  return lines.length <= 4 ? lines : [...lines.slice(0, 3), "  ..."];
+}
+
 // What a tooltip says of a row.
 function describe(row) {
   const rank = row.rank === null ? "" : `, rank ${row.rank}${row.tied ? " (tie)" : ""}`;
@@ -54,7 +59,7 @@ function describe(row) {
     `${digits(row.bytes / 1e6)} MB, ${digits(row.bits)} bits per weight, ${digits(row.ratio)}x smaller`,
     ...(notes.length ? [notes.join(", ")] : []),
     `record ${row.records[0]}`,
-    ...wrap(data.commands[row.command], 70),
+    ...shorten(wrap(data.commands[row.command], 70)),
   ];
 }
 

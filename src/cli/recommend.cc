@@ -15,6 +15,7 @@
 #include "base/did_you_mean.h"
 #include "base/open_file.h"
 #include "cli/budget.h"
+#include "cli/command_text.h"
 #include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
@@ -82,13 +83,6 @@ Result<RecommendLimits> LimitsOf(const RecommendArguments& options) {
 bool IsRecordsFolder(const std::string& word) {
   std::error_code code;
   return fs::is_directory(word, code) && !fs::exists(fs::path(word) / "config.json", code);
-}
-
-// Words from records are made safe first, then quoted: nothing in them can become another word.
-std::string CommandText(const std::vector<std::string>& words) {
-  std::string text = "metal-marlin";
-  for (const std::string& word : words) text += " " + QuoteForShell(OneLine(word));
-  return text;
 }
 
 // The options of this command that a command line repeats.

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/command_text.h"
 #include "cli/verb.h"
 #include "records/analysis.h"
 #include "records/store.h"
@@ -79,6 +80,7 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   report.commands = CommandsOf(options);
   report.records_link = RecordsLink(options.results, report.output);
   report.left_out = loaded->warnings;
+  report.how_to_make = LinesThatMake;
   if (options.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
   const Analysis analysis = Analyze(loaded->records);
   const auto written = GenerateReport(analysis, report);

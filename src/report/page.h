@@ -1,6 +1,7 @@
 // RESULTS.md. A pure function: the same analysis gives the same bytes. It uses no clock, no locale and no file.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -30,6 +31,8 @@ struct PageOptions {
   // Names of those that are there: plots/NAME.png and plots/NAME.svg; NAME-2 is a second page, and so on.
   std::set<std::string> plots;
   RankOrder sort = RankOrder::kPerplexity;  // of the tables of a model; ranks do not depend on it
+  // The command lines that make the weights of a row, and sentences on what they need; null = the page does not say.
+  std::function<std::vector<std::string>(const Record&)> how_to_make = nullptr;
 };
 
 Document BuildPage(const Analysis& analysis, const PageOptions& options);

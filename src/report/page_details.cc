@@ -83,6 +83,19 @@ Document TimingTables(const ResultGroup& group, const TimingColumns& timings, co
   return out;
 }
 
+Document CommandsOfRows(const ResultGroup& group, const PageOptions& options) {
+  Document out;
+  if (!options.how_to_make) return out;
+  for (const ResultRow* const row : SortedRows(group, options.sort)) {
+    const std::vector<std::string> lines = options.how_to_make(row->record());
+    if (lines.empty()) continue;
+    out.AddText(MarkedName(*row) + ":");
+    out.AddCode(lines);
+  }
+  if (!out.blocks.empty()) out.AddText("MODEL is the file or folder of the model, or ORG/MODEL.");
+  return out;
+}
+
 }  // namespace
 
 Document GroupFolds(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
@@ -98,6 +111,7 @@ Document GroupFolds(const ResultGroup& group, const TimingColumns& timings, cons
                  "MB are 10^6 bytes, of tensors as written. Peak memory: resident bytes of a fresh process while it "
                  "decodes.");
   Document out;
+  out.AddFold("How to make these rows", CommandsOfRows(group, options));
   out.AddFold("Divergence in detail", std::move(divergence));
   out.AddFold("Sizes, memory and further measures of the same rows", std::move(sizes));
   out.AddFold("Timings in detail", TimingTables(group, timings, options));

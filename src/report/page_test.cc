@@ -278,6 +278,20 @@ TEST(Page, WhatWasAcceptedStandsBesideTheRow) {
   EXPECT_TRUE(Has(page, "‡ measured without attention_multiplier, x.q_norm.weight")) << page;
 }
 
+TEST(Page, TheLinesThatMakeARowStandInAFold) {
+  PageOptions options;
+  options.how_to_make = [](const Record& record) {
+    return record.config.id == "fp4-g64" ? std::vector<std::string>{"metal-marlin quantize MODEL", "# a note"}
+                                         : std::vector<std::string>{};
+  };
+  const std::string page = PageOf(test::SevenRecords(), options);
+  EXPECT_TRUE(Has(page,
+                  "How to make these rows</summary>\n\nfp4-g64:\n\n```\nmetal-marlin quantize MODEL\n# a note\n"
+                  "```\n\nMODEL is the file"))
+      << page;
+  EXPECT_FALSE(Has(PageOf(test::SevenRecords()), "How to make these rows"));
+}
+
 TEST(Page, UnstableTimingsAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;

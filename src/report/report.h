@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ReportOptions {
   std::vector<std::string> left_out;  // warnings of LoadRecords; they become part of the page
   std::string gnuplot = "gnuplot";    // program or path
   RankOrder sort = RankOrder::kPerplexity;
+  std::function<std::vector<std::string>(const Record&)> how_to_make = nullptr;  // as in PageOptions
 };
 
 struct ReportOutput {
