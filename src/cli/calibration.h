@@ -28,8 +28,7 @@ struct CalibrationInput {
 
 // The text, compared with the evaluation texts: the built-in sample, and WikiText-2 test by its sketch
 // (text_overlap.h), so that text need not be on this machine. Errors: those of FindCalibrationText; kInput (they share
-// more than 1 % and
-// --allow-overlap was not given).
+// more than 1 % and --allow-overlap was not given).
 Result<CalibrationInput> FindCalibration(const CalibrationOptions& options, Console& console);
 
 // Warns if the text `name` has fewer windows than requested.

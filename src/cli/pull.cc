@@ -82,7 +82,7 @@ Status SayCached(const HubName& name, const HubSettings& settings, Console& cons
 // What every command would refuse is refused before its weights are downloaded. A GGUF file has its configuration
 // inside.
 Status CheckRuns(const PullPlan& plan, const PullTools& tools) {
-  const auto config = FetchConfig(plan, tools, kMaxConfig_bytes);
+  const auto config = FetchConfig(plan, tools, kMaxConfigBytes);
   if (!config) return config.error();
   if (!*config) return {};
   const Status status = CheckConfig(**config, plan.name.Text());

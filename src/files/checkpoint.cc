@@ -184,7 +184,7 @@ Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted, Conf
     }
     return Bad(path, "has no config.json; want a Hugging Face model folder or a GGUF file");
   }
-  const auto text = ReadFile(path / "config.json", kMaxConfig_bytes);
+  const auto text = ReadFile(path / "config.json", kMaxConfigBytes);
   if (!text) return text.error();
   auto checkpoint = CheckpointOfConfig(*text, path, std::move(accepted));
   if (!checkpoint) return checkpoint;

@@ -56,7 +56,7 @@ struct Checkpoint {
 inline constexpr const char* kPulledModel = "ORG/MODEL after `metal-marlin pull ORG/MODEL`";
 
 // The most bytes that a config.json may have; real ones have a few thousand.
-inline constexpr std::size_t kMaxConfig_bytes = std::size_t{1} << 24;
+inline constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 24;
 
 // A checkpoint of the folder `path` from the text of its config.json, without tensors yet. Errors: kInput (no JSON
 // object, a quantization that makes no sense), kUnsupported (another program's quantization).
