@@ -77,6 +77,7 @@ TEST_F(Verbs, VersionAndHelp) {
                                                        {"bench", "throughput"},
                                                        {"bench", "kernels"},
                                                        {"report", "generate"},
+                                                       {"report", "import"},
                                                        {"recommend"},
                                                        {"compare"}};
   for (std::vector<std::string> words : verbs) {

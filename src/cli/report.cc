@@ -1,4 +1,4 @@
-// report generate: writes RESULTS.md and plots from records.
+// report generate: writes RESULTS.md and plots from records. report import: results of other programs become records.
 
 #include "report/report.h"
 
@@ -6,11 +6,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/file.h"
 #include "cli/command_text.h"
 #include "cli/verb.h"
 #include "records/analysis.h"
+#include "records/import_results.h"
 #include "records/store.h"
 #include "report/summary.h"
+#include "report/table.h"
 
 namespace marlin {
 namespace {
@@ -54,19 +57,20 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   const auto loaded = LoadRecords(options.results);
   if (!loaded) return loaded.error();
   for (const std::string& warning : loaded->warnings) console.Warn(warning);
-  if (loaded->records.empty() && !loaded->warnings.empty()) {
+  const bool empty = loaded->records.empty() && loaded->external.empty();
+  if (empty && !loaded->warnings.empty()) {
     return Error{ErrorCode::kInput, fmt::format("{} holds {} JSON {} but no record; nothing is written. Name the "
                                                 "folder of records that `metal-marlin bench comparison` wrote",
                                                 options.results, loaded->warnings.size(),
                                                 loaded->warnings.size() == 1 ? "file" : "files")};
   }
-  if (const std::string foreign = loaded->records.empty() ? ForeignEntry(options.results) : ""; !foreign.empty()) {
+  if (const std::string foreign = empty ? ForeignEntry(options.results) : ""; !foreign.empty()) {
     return Error{ErrorCode::kInput,
                  fmt::format("{} holds no records, but {}; nothing is written. Name the folder of records that "
                              "`metal-marlin bench comparison` wrote, or an empty one",
                              options.results, foreign)};
   }
-  if (loaded->records.empty()) {
+  if (empty) {
     std::error_code code;
     const bool begun = fs::exists(fs::path(options.results) / ".work", code);
     console.Warn(fmt::format(
@@ -79,6 +83,7 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);
   report.commands = CommandsOf(options);
   report.records_link = RecordsLink(options.results, report.output);
+  report.external = loaded->external;
   report.left_out = loaded->warnings;
   report.how_to_make = LinesThatMake;
   if (options.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
@@ -96,6 +101,61 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
   return {};
 }
 
+struct ImportArguments {
+  std::vector<std::string> files;
+  std::string results = kDefaultResults;
+};
+
+Result<std::vector<ExternalRecord>> RecordsOfFile(const std::string& path, const std::string& command) {
+  const auto text = ReadFile(path, kLargestImportBytes);
+  if (!text) return text.error();
+  auto records = ImportResults(*text, path, fs::path(path).filename().string(), command);
+  if (!records) return Error{records.error().code, OneLine(records.error().message)};  // names of a stranger's file
+  return records;
+}
+
+// All files are read before the first record is written.
+Status RunImport(const ImportArguments& options, Invocation& invocation) {
+  std::vector<ExternalRecord> records;
+  for (const std::string& path : options.files) {
+    auto some = RecordsOfFile(path, invocation.command);
+    if (!some) return some.error();
+    for (ExternalRecord& record : *some) records.push_back(std::move(record));
+  }
+  nlohmann::json written = nlohmann::json::array();
+  for (const ExternalRecord& record : records) {
+    const auto path = SaveRecord(options.results, record);
+    if (!path) return path.error();
+    invocation.console.Say(fmt::format("{}: {} of {} by {}", path->string(),
+                                       CountText(record.measurements.size(), "measurement"), OneLine(record.model.name),
+                                       record.program.name));
+    written.push_back({{"file", path->string()},
+                       {"record", record.id},
+                       {"model", record.model.name},
+                       {"program", record.program.name},
+                       {"measurements", record.measurements.size()}});
+  }
+  invocation.console.Data({{"records", std::move(written)}});
+  return {};
+}
+
+void RegisterImport(Verb report) {
+  auto options = std::make_shared<ImportArguments>();
+  Verb verb = report.AddVerb("import", "Add results of llama-bench or lm-evaluation-harness to a folder of records",
+                             "metal-marlin report import bench.jsonl results_2025-01-31T10-00-00.json -r ./my-results");
+  verb.Add(
+          "file", options->files,
+          "Output of llama-bench -o json or -o jsonl, or results_*.json of lm-evaluation-harness; several are imported "
+          "together, or none of them")
+      .Required();
+  verb.Add("-r,--results", options->results, "Folder for the records");
+  verb.AddFooter(
+      "\nThe report shows these numbers in a section of their own, with the protocols of those programs. They are "
+      "never "
+      "compared with measurements of this program.\nThe same file gives the same records again.");
+  verb.Runs([options](Invocation& invocation) { return RunImport(*options, invocation); });
+}
+
 }  // namespace
 
 void RegisterReport(Verb parent) {
@@ -110,6 +170,7 @@ void RegisterReport(Verb parent) {
            "Order of the rows in the tables of a model: ppl, by perplexity delta; kl, by mean KL. Ranks stay the same")
       .OneOf({kSortByPerplexity, kSortByDivergence});
   verb.Runs([options](Invocation& invocation) { return RunReport(*options, invocation); });
+  RegisterImport(report);
 }
 
 }  // namespace marlin

@@ -72,6 +72,10 @@ std::string SpeedKey(const Record& record, bool kernels) {
   return Hash(json);
 }
 
+std::string ExternalKey(const std::string& sha256, std::size_t part) {
+  return Hash({{"measurement", "external"}, {"file", sha256}, {"part", part}});
+}
+
 std::string RowIdentity(const Record& record) {
   KeyInputs json = WeightInputs(record);
   json.erase("method_versions");  // a newer version takes the place of an older one

@@ -19,11 +19,12 @@ constexpr double kMostNats = 700;
 // Collects the first broken rule; later ones are not looked at.
 class Rules {
  public:
-  explicit Rules(std::string_view where) : where_(where) {}
+  explicit Rules(std::string_view where, std::string_view remedy = "measure this row again")
+      : where_(where), remedy_(remedy) {}
 
   void Want(bool holds, std::string_view field, const std::string& what) {
     if (holds || !status_.ok()) return;
-    status_ = Error{ErrorCode::kInput, fmt::format("{}: field \"{}\" {}; measure this row again", where_, field, what)};
+    status_ = Error{ErrorCode::kInput, fmt::format("{}: field \"{}\" {}; {}", where_, field, what, remedy_)};
   }
 
   void WantSamples(const std::vector<double>& samples, std::string_view field) {
@@ -67,19 +68,13 @@ class Rules {
 
  private:
   std::string_view where_;
+  std::string_view remedy_;
   Status status_;
 };
 
 bool IsHex(std::string_view text, std::size_t shortest, std::size_t longest) {
   return text.size() >= shortest && text.size() <= longest &&
          text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-bool IsUtcTime(std::string_view text) {
-  constexpr std::string_view kShape = "0000-00-00T00:00:00Z";
-  return text.size() == kShape.size() && std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
-           return shape == '0' ? c >= '0' && c <= '9' : c == shape;
-         });
 }
 
 void CheckIdentity(const Record& record, Rules& rules) {
@@ -229,7 +224,23 @@ void CheckKernels(const record::Kernels& measured, Rules& rules) {
   }
 }
 
+void CheckMeasurement(const external::Measurement& measured, const std::string& field, Rules& rules) {
+  rules.Want(!measured.what.empty(), field + ".what", "is empty");
+  rules.Want(!measured.protocol.empty(), field + ".protocol", "is empty");
+  rules.Want(measured.error.has_value() == measured.error_kind.has_value(), field + ".error",
+             "and error_kind contradict each other: only one of them is there");
+  rules.Want(!measured.error_kind || !measured.error_kind->empty(), field + ".error_kind", "is empty");
+  rules.Want(!measured.samples || !measured.samples->empty(), field + ".samples", "is empty");
+}
+
 }  // namespace
+
+bool IsUtcTime(std::string_view text) {
+  constexpr std::string_view kShape = "0000-00-00T00:00:00Z";
+  return text.size() == kShape.size() && std::equal(text.begin(), text.end(), kShape.begin(), [](char c, char shape) {
+           return shape == '0' ? c >= '0' && c <= '9' : c == shape;
+         });
+}
 
 Status CheckRecord(const Record& record, std::string_view where) {
   Rules rules(where);
@@ -245,6 +256,26 @@ Status CheckRecord(const Record& record, std::string_view where) {
   if (record.limits) {
     rules.Want(record.limits->read_gbps > 0, "limits.read_gbps", "is not above 0");
     rules.Want(record.limits->fma_gflops > 0, "limits.fma_gflops", "is not above 0");
+  }
+  if (const auto outside = FirstOutOfRange(record)) rules.Want(false, outside->field, outside->what);
+  return rules.status();
+}
+
+Status CheckRecord(const ExternalRecord& record, std::string_view where) {
+  Rules rules(where, "import the file again");
+  rules.Want(IsHex(record.id, 12, 64), "id", "is not 12 to 64 hexadecimal digits");
+  rules.Want(!record.key.empty(), "key", "is empty");
+  rules.Want(!record.measured || IsUtcTime(*record.measured), "measured", "is not a time like 2025-01-31T23:59:59Z");
+  rules.Want(!record.program.name.empty(), "program.name", "is empty");
+  rules.Want(!record.source.file.empty(), "source.file", "is empty");
+  rules.Want(IsHex(record.source.sha256, 64, 64), "source.sha256", "is not 64 hexadecimal digits");
+  rules.Want(!record.model.name.empty(), "model.name", "is empty");
+  rules.Want(!record.measurements.empty(), "measurements", "is empty");
+  rules.Want(
+      record.measurements.size() <= kMostExternalMeasurements, "measurements",
+      fmt::format("has {} values, at most {} were wanted", record.measurements.size(), kMostExternalMeasurements));
+  for (std::size_t i = 0; i < record.measurements.size(); ++i) {
+    CheckMeasurement(record.measurements[i], fmt::format("measurements[{}]", i), rules);
   }
   if (const auto outside = FirstOutOfRange(record)) rules.Want(false, outside->field, outside->what);
   return rules.status();

@@ -1,11 +1,12 @@
-// The list of the fields of a record, in file order. Reading, writing and the check of the schema page use it.
-// visit(name, field) is called once per field.
+// The lists of the fields of both kinds of records, in file order. Reading, writing and the check of the schema page
+// use them. visit(name, field) is called once per field.
 #pragma once
 
 #include <concepts>
 #include <type_traits>
 
 #include "records/derive.h"
+#include "records/external.h"
 #include "records/record.h"
 
 namespace marlin {
@@ -251,6 +252,44 @@ void VisitFields(auto& visit, ConstOrNot<Record> auto& x) {
   visit("throughput", x.throughput);
   visit("kernels", x.kernels);
   visit("limits", x.limits);
+}
+
+void VisitFields(auto& visit, ConstOrNot<external::Program> auto& x) {
+  visit("name", x.name);
+  visit("version", x.version);
+}
+
+void VisitFields(auto& visit, ConstOrNot<external::Source> auto& x) {
+  visit("file", x.file);
+  visit("sha256", x.sha256);
+}
+
+void VisitFields(auto& visit, ConstOrNot<external::Model> auto& x) {
+  visit("name", x.name);
+  visit("description", x.description);
+}
+
+void VisitFields(auto& visit, ConstOrNot<external::Measurement> auto& x) {
+  visit("what", x.what);
+  visit("protocol", x.protocol);
+  visit("value", x.value);
+  visit("unit", x.unit);
+  visit("error", x.error);
+  visit("error_kind", x.error_kind);
+  visit("samples", x.samples);
+}
+
+void VisitFields(auto& visit, ConstOrNot<ExternalRecord> auto& x) {
+  visit("id", x.id);
+  visit("key", x.key);
+  visit("measured", x.measured);
+  visit("command", x.command);
+  visit("program", x.program);
+  visit("source", x.source);
+  visit("model", x.model);
+  visit("machine", x.machine);
+  visit("settings", x.settings);
+  visit("measurements", x.measurements);
 }
 
 void VisitFields(auto& visit, ConstOrNot<RecordSummary> auto& x) {

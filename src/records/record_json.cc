@@ -175,11 +175,64 @@ std::string WhyForeign(const Parsed& json) {
   return "it has no field \"schema\", so it carries no measured windows that could be checked";
 }
 
-bool IsKnownVersion(const Parsed& json) {
+Error Refusal(ErrorCode code, std::string_view where, const std::string& why) {
+  return Error{code, fmt::format("{}: {}", where, why)};
+}
+
+Result<Parsed> ParseText(std::string_view text, std::string_view where) {
+  if (JsonDepth(text) > kDeepestJson) {
+    return Refusal(ErrorCode::kInput, where,
+                   fmt::format("nested deeper than {} levels, which no record is", kDeepestJson));
+  }
+  Parsed json = Parsed::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return Refusal(ErrorCode::kInput, where, "this is not JSON, or it is cut off");
+  return json;
+}
+
+// The versions that this program reads of a schema.
+struct Schema {
+  std::string_view name;
+  std::uint64_t oldest;
+  std::uint64_t newest;
+};
+
+constexpr Schema kResultSchema = {kRecordSchema, kOldestRecordVersion, kRecordVersion};
+constexpr Schema kOfExternal = {kExternalSchema, kExternalVersion, kExternalVersion};
+
+Status CheckVersion(const Parsed& json, const Schema& schema, std::string_view where) {
   const auto version = json.find("version");
-  if (version == json.end() || !version->is_number_unsigned()) return false;
-  const auto number = version->get<std::uint64_t>();
-  return number >= kOldestRecordVersion && number <= kRecordVersion;
+  if (version != json.end() && version->is_number_unsigned()) {
+    const auto number = version->get<std::uint64_t>();
+    if (number >= schema.oldest && number <= schema.newest) return {};
+  }
+  return Refusal(ErrorCode::kUnsupported, where,
+                 fmt::format("field \"version\" is {}; this program reads versions {} to {} of {}",
+                             version == json.end() ? "missing" : version->dump().substr(0, 40), schema.oldest,
+                             schema.newest, schema.name));
+}
+
+Result<ParsedRecord> ResultOf(const Parsed& json, std::string_view where) {
+  if (const std::string why = WhyForeign(json); !why.empty()) {
+    return Refusal(ErrorCode::kInput, where, fmt::format("not a result record: {}", why));
+  }
+  if (Status status = CheckVersion(json, kResultSchema, where); !status.ok()) return status.error();
+  ParsedRecord parsed;
+  Reader reader(json);
+  VisitFields(reader, parsed.record);
+  reader("summary", parsed.summary);
+  if (!reader.problem().empty()) return Refusal(ErrorCode::kInput, where, reader.problem());
+  if (Status status = CheckRecord(parsed.record, where); !status.ok()) return status.error();
+  return parsed;
+}
+
+Result<ExternalRecord> ExternalOf(const Parsed& json, std::string_view where) {
+  if (Status status = CheckVersion(json, kOfExternal, where); !status.ok()) return status.error();
+  ExternalRecord record;
+  Reader reader(json);
+  VisitFields(reader, record);
+  if (!reader.problem().empty()) return Refusal(ErrorCode::kInput, where, reader.problem());
+  if (Status status = CheckRecord(record, where); !status.ok()) return status.error();
+  return record;
 }
 
 }  // namespace
@@ -187,15 +240,12 @@ bool IsKnownVersion(const Parsed& json) {
 Result<std::string> ToJson(const Record& record) {
   Writer fields;
   VisitFields(fields, record);
+  const std::string where = fmt::format("result of {} {}", record.model.name, record.config.id);
   if (!fields.not_finite().empty()) {
-    return Error{ErrorCode::kNumerical,
-                 fmt::format("result of {} {}: \"{}\" is not a finite number; the row is not written",
-                             record.model.name, record.config.id, fields.not_finite())};
+    return Refusal(ErrorCode::kNumerical, where,
+                   fmt::format("\"{}\" is not a finite number; the row is not written", fields.not_finite()));
   }
-  if (Status status = CheckRecord(record, fmt::format("result of {} {}", record.model.name, record.config.id));
-      !status.ok()) {
-    return status.error();
-  }
+  if (Status status = CheckRecord(record, where); !status.ok()) return status.error();
   const RecordSummary derived = Summarize(record);
   Writer summary;
   VisitFields(summary, derived);
@@ -208,31 +258,35 @@ Result<std::string> ToJson(const Record& record) {
   return FormatJson(file);
 }
 
+Result<std::string> ToJson(const ExternalRecord& record) {
+  Writer fields;
+  VisitFields(fields, record);
+  // Its ranges hold no number that is not finite.
+  if (Status status = CheckRecord(record, record.source.file); !status.ok()) return status.error();
+  Json file = Json::object();
+  file["schema"] = kExternalSchema;
+  file["version"] = kExternalVersion;
+  file.update(fields.Take());
+  return FormatJson(file);
+}
+
 Result<ParsedRecord> FromJson(std::string_view text, std::string_view where) {
-  const auto refuse = [&](ErrorCode code, const std::string& why) {
-    return Error{code, fmt::format("{}: {}", where, why)};
-  };
-  if (JsonDepth(text) > kDeepestJson) {
-    return refuse(ErrorCode::kInput, fmt::format("nested deeper than {} levels, which no record is", kDeepestJson));
+  const Result<Parsed> json = ParseText(text, where);
+  if (!json) return json.error();
+  return ResultOf(*json, where);
+}
+
+Result<RecordFile> RecordFromJson(std::string_view text, std::string_view where) {
+  const Result<Parsed> json = ParseText(text, where);
+  if (!json) return json.error();
+  if (json->is_object() && json->contains("schema") && json->at("schema") == kExternalSchema) {
+    Result<ExternalRecord> record = ExternalOf(*json, where);
+    if (!record) return record.error();
+    return RecordFile(std::move(*record));
   }
-  const Parsed json = Parsed::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return refuse(ErrorCode::kInput, "this is not JSON, or it is cut off");
-  if (const std::string why = WhyForeign(json); !why.empty()) {
-    return refuse(ErrorCode::kInput, fmt::format("not a result record: {}", why));
-  }
-  if (!IsKnownVersion(json)) {
-    return refuse(ErrorCode::kUnsupported,
-                  fmt::format("field \"version\" is {}; this program reads versions {} to {} of {}",
-                              json.contains("version") ? json["version"].dump().substr(0, 40) : "missing",
-                              kOldestRecordVersion, kRecordVersion, kRecordSchema));
-  }
-  ParsedRecord parsed;
-  Reader reader(json);
-  VisitFields(reader, parsed.record);
-  reader("summary", parsed.summary);
-  if (!reader.problem().empty()) return refuse(ErrorCode::kInput, reader.problem());
-  if (Status status = CheckRecord(parsed.record, where); !status.ok()) return status.error();
-  return parsed;
+  Result<ParsedRecord> record = ResultOf(*json, where);
+  if (!record) return record.error();
+  return RecordFile(std::move(*record));
 }
 
 namespace {

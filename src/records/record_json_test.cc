@@ -342,6 +342,8 @@ TEST(RecordJson, TheSchemaPageNamesEveryField) {
   VisitFields(fields, record);
   const RecordSummary summary;
   fields("summary", summary);
+  const ExternalRecord external;
+  VisitFields(fields, external);
   std::ifstream file(std::string(MARLIN_SOURCE_DIR) + "/docs/results_schema.md");
   ASSERT_TRUE(file.good());
   std::stringstream page;

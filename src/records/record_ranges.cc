@@ -59,6 +59,7 @@ constexpr std::pair<std::string_view, Range> kRanges[] = {
     {"bf16_gflops", {0, 1e12}},
     {"int16_gops", {0, 1e12}},
     {"int8_gops", {0, 1e12}},
+    {"error", {0, 1e15}},
 };
 
 Range RangeOf(std::string_view name, Range usual) {
@@ -122,12 +123,17 @@ class Walk {
   std::optional<OutOfRange> found_;
 };
 
-}  // namespace
-
-std::optional<OutOfRange> FirstOutOfRange(const Record& record) {
+template <class T>
+std::optional<OutOfRange> FirstOf(const T& record) {
   Walk walk;
   VisitFields(walk, record);
   return walk.found();
 }
+
+}  // namespace
+
+std::optional<OutOfRange> FirstOutOfRange(const Record& record) { return FirstOf(record); }
+
+std::optional<OutOfRange> FirstOutOfRange(const ExternalRecord& record) { return FirstOf(record); }
 
 }  // namespace marlin

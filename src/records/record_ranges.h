@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "records/external.h"
 #include "records/record.h"
 
 namespace marlin {
@@ -16,5 +17,6 @@ struct OutOfRange {
 
 // The first number of the record, in file order, that is not finite or out of its field's range; empty when all are in.
 std::optional<OutOfRange> FirstOutOfRange(const Record& record);
+std::optional<OutOfRange> FirstOutOfRange(const ExternalRecord& record);
 
 }  // namespace marlin

@@ -53,13 +53,10 @@ std::string WithoutFolder(std::string message, const fs::path& path) {
   return message;
 }
 
-Result<Candidate> LoadOne(const fs::path& path) {
-  const std::string name = path.filename().string();
+Result<RecordFile> LoadOne(const fs::path& path) {
   Result<std::string> text = ReadFile(path, kLargestRecordBytes);
   if (!text) return Error{text.error().code, WithoutFolder(text.error().message, path)};
-  Result<ParsedRecord> parsed = FromJson(*text, name);
-  if (!parsed) return parsed.error();
-  return Candidate{{std::move(parsed->record), name}, parsed->summary};
+  return RecordFromJson(*text, path.filename().string());
 }
 
 auto Order(const StoredRecord& x) {
@@ -91,6 +88,24 @@ void DropRepeated(std::vector<Candidate>& all, std::vector<std::string>& warning
   all = std::move(kept);
 }
 
+// Of imports with the same key, which are the same, the first by name of the file stays.
+void SortExternal(std::vector<StoredExternal>& all, std::vector<std::string>& warnings) {
+  std::ranges::sort(all, {}, [](const StoredExternal& x) { return std::tie(x.record.key, x.file); });
+  std::vector<StoredExternal> kept;
+  for (StoredExternal& stored : all) {
+    if (!kept.empty() && kept.back().record.key == stored.record.key) {
+      warnings.push_back(
+          fmt::format("{}: {} holds the same import; this file is left out", stored.file, kept.back().file));
+    } else {
+      kept.push_back(std::move(stored));
+    }
+  }
+  all = std::move(kept);
+  std::ranges::sort(all, {}, [](const StoredExternal& x) {
+    return std::tie(x.record.model.name, x.record.program.name, x.record.measured, x.record.id);
+  });
+}
+
 void CompareSummaries(const std::vector<Candidate>& all, std::vector<std::string>& warnings) {
   for (const Candidate& candidate : all) {
     if (!candidate.summary) continue;
@@ -120,13 +135,18 @@ Result<LoadedRecords> LoadRecords(const fs::path& folder) {
   LoadedRecords loaded;
   std::vector<Candidate> all;
   for (const fs::path& path : *files) {
-    Result<Candidate> one = LoadOne(path);
-    if (one) {
-      all.push_back(std::move(*one));
-    } else {
+    Result<RecordFile> one = LoadOne(path);
+    const std::string name = path.filename().string();
+    if (!one) {
       loaded.warnings.push_back(one.error().message + "; the file is left out");
+    } else if (auto* external = std::get_if<ExternalRecord>(&*one)) {
+      loaded.external.push_back({std::move(*external), name});
+    } else {
+      ParsedRecord& parsed = std::get<ParsedRecord>(*one);
+      all.push_back({{std::move(parsed.record), name}, parsed.summary});
     }
   }
+  SortExternal(loaded.external, loaded.warnings);
   DropRepeated(all, loaded.warnings);
   CompareSummaries(all, loaded.warnings);
   for (Candidate& candidate : all) loaded.records.push_back(std::move(candidate.stored));
@@ -142,7 +162,15 @@ std::string RecordFileName(const Record& record) {
                      Sanitized(record.id, 12));
 }
 
-Result<fs::path> SaveRecord(const fs::path& folder, const Record& record) {
+std::string RecordFileName(const ExternalRecord& record) {
+  return fmt::format("{}-external-{}-{}.json", Sanitized(record.model.name, 80), Sanitized(record.program.name, 40),
+                     Sanitized(record.id, 12));
+}
+
+namespace {
+
+template <class T>
+Result<fs::path> Save(const fs::path& folder, const T& record) {
   Result<std::string> text = ToJson(record);
   if (!text) return text.error();
   std::error_code code;
@@ -154,5 +182,11 @@ Result<fs::path> SaveRecord(const fs::path& folder, const Record& record) {
   if (Status status = WriteFileAtomic(path, *text); !status.ok()) return status.error();
   return path;
 }
+
+}  // namespace
+
+Result<fs::path> SaveRecord(const fs::path& folder, const Record& record) { return Save(folder, record); }
+
+Result<fs::path> SaveRecord(const fs::path& folder, const ExternalRecord& record) { return Save(folder, record); }
 
 }  // namespace marlin

@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "records/import_results.h"
 #include "records/record_json.h"
+#include "records/test_imports.h"
 #include "records/test_records.h"
 
 namespace marlin {
@@ -50,6 +52,36 @@ TEST_F(Store, SavedRecordsComeBack) {
   const LoadedRecords loaded = Load();
   EXPECT_EQ(loaded.records.size(), records.size());
   EXPECT_TRUE(loaded.warnings.empty()) << loaded.warnings.front();
+}
+
+ExternalRecord SomeExternal() {
+  return (*ImportResults(test::LlamaBenchJson(), "b.json", "b.json", "metal-marlin report import b.json"))[0];
+}
+
+// Analyze, which ranks and plots read from, gets `records` alone.
+TEST_F(Store, ExternalRecordsStandApart) {
+  ASSERT_TRUE(SaveRecord(folder_, test::SevenRecords()[0].record).ok());
+  const Result<fs::path> path = SaveRecord(folder_, SomeExternal());
+  ASSERT_TRUE(path.ok()) << path.error().message;
+  EXPECT_TRUE(path->filename().string().starts_with("tiny-Q4_K_M.gguf-external-llama-bench-")) << *path;
+  ASSERT_TRUE(SaveRecord(folder_, SomeExternal()).ok()) << "the same file again";
+  const LoadedRecords loaded = Load();
+  EXPECT_EQ(loaded.records.size(), 1u);
+  ASSERT_EQ(loaded.external.size(), 1u);
+  EXPECT_EQ(loaded.external[0].file, path->filename());
+  EXPECT_TRUE(loaded.warnings.empty()) << loaded.warnings[0];
+}
+
+TEST_F(Store, OfACopiedImportOneStays) {
+  const Result<fs::path> path = SaveRecord(folder_, SomeExternal());
+  ASSERT_TRUE(path.ok()) << path.error().message;
+  fs::copy_file(*path, folder_ / "zzz.json");
+  const std::string text = *ReadFile(*path);
+  Put("cut.json", text.substr(0, text.size() / 2));
+  const LoadedRecords loaded = Load();
+  EXPECT_EQ(loaded.external.size(), 1u);
+  EXPECT_NE(WarningAbout(loaded, "zzz.json").find("holds the same import"), std::string::npos);
+  EXPECT_NE(WarningAbout(loaded, "cut.json").find("cut off"), std::string::npos);
 }
 
 TEST_F(Store, TheFolderIsMadeOnSave) {

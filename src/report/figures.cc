@@ -22,6 +22,13 @@ std::string MilliNats(const MeanEstimate& x, const char* sign) {
   return fmt::format("{} [{}, {}]", text(x.mean), text(x.mean_95->low), text(x.mean_95->high));
 }
 
+// At least this many significant digits, all of those before the point.
+std::string FigureDigits(double x, int digits) {
+  if (x == 0 || !std::isfinite(x)) return fmt::format("{}", x);
+  const int decimals = std::max(0, digits - 1 - static_cast<int>(std::floor(std::log10(std::abs(x)))));
+  return decimals > digits + 3 ? fmt::format("{:.{}e}", x, digits - 1) : fmt::format("{:.{}f}", x, decimals);
+}
+
 }  // namespace
 
 std::string FigurePerplexity(const std::optional<PerplexityEstimate>& x) {
@@ -73,11 +80,9 @@ std::string FigureSpeed(const std::optional<Speed>& x) {
 
 std::string FigureRatio(std::optional<double> x) { return x ? fmt::format("{:.2f}x", *x) : kNotMeasured; }
 
-std::string FigureThreeDigits(double x) {
-  if (x == 0 || !std::isfinite(x)) return fmt::format("{}", x);
-  const int decimals = std::max(0, 2 - static_cast<int>(std::floor(std::log10(std::abs(x)))));
-  return decimals > 6 ? fmt::format("{:.2e}", x) : fmt::format("{:.{}f}", x, decimals);
-}
+std::string FigureThreeDigits(double x) { return FigureDigits(x, 3); }
+
+std::string FigureFiveDigits(double x) { return FigureDigits(x, 5); }
 
 std::string FigureFixed(std::optional<double> x, int decimals) {
   return x ? fmt::format("{:.{}f}", *x, decimals) : kNotMeasured;

@@ -27,6 +27,7 @@ std::string FigureShare(const std::optional<MeanEstimate>& x);  // percent witho
 std::string FigureSpeed(const std::optional<Speed>& x);         // "61.3", "61.3 unstable"
 std::string FigureRatio(std::optional<double> x);               // "3.48x"
 std::string FigureThreeDigits(double x);  // at least three significant digits: "1234", "61.3", "0.0123"
+std::string FigureFiveDigits(double x);   // of another program: "7100.0", "0.34402"
 std::string FigureFixed(std::optional<double> x, int decimals);
 std::string FigureMegabytes(std::optional<std::uint64_t> bytes);  // 10^6 bytes: "78.4"
 std::string FigureBitsPerWeight(const Record& record);            // "4.139", "16" for a baseline

@@ -68,13 +68,17 @@ Cell RecordCell(std::string text, const StoredRecord& stored, const PageOptions&
 }
 
 Document BuildPage(const Analysis& analysis, const PageOptions& options) {
-  if (analysis.shown.empty()) return EmptyPage(options);
+  if (analysis.shown.empty()) {
+    Document page = EmptyPage(options);
+    page.Append(ExternalSection(options));
+    return page;
+  }
   Document page;
   for (Document& section :
        std::vector{Head(analysis, options), SummarySection(analysis, options), ModelsSection(analysis, options),
-                   MixedSection(analysis, options), CalibrationSection(analysis, options), PlotsSection(options),
-                   MethodologySection(analysis), HardwareSection(analysis), ConfigurationsSection(analysis),
-                   RecordsSection(analysis, options), LeftOut(options)}) {
+                   ExternalSection(options), MixedSection(analysis, options), CalibrationSection(analysis, options),
+                   PlotsSection(options), MethodologySection(analysis), HardwareSection(analysis),
+                   ConfigurationsSection(analysis), RecordsSection(analysis, options), LeftOut(options)}) {
     page.Append(std::move(section));
   }
   return page;

@@ -25,8 +25,9 @@ struct PageCommands {
 
 struct PageOptions {
   PageCommands commands;
-  std::string records_link;           // from the page to the folder of records: "results/", "" = beside it
-  std::vector<std::string> left_out;  // files that are no records, one sentence each
+  std::string records_link;              // from the page to the folder of records: "results/", "" = beside it
+  std::vector<StoredExternal> external;  // what other programs measured
+  std::vector<std::string> left_out;     // files that are no records, one sentence each
   std::map<std::string, std::string> why_not_drawn;  // by name, of plots that could not be drawn
   // Names of those that are there: plots/NAME.png and plots/NAME.svg; NAME-2 is a second page, and so on.
   std::set<std::string> plots;

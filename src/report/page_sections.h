@@ -39,6 +39,8 @@ std::string LoadNote(const std::vector<TimedRow>& rows);
 std::vector<std::string> ArithmeticNotes(const ResultGroup& group);
 // What imported rows are, a plain sentence; empty without one.
 std::string ImportedNote(const ResultGroup& group);
+// What other programs measured; empty without such records.
+Document ExternalSection(const PageOptions& options);
 Document MixedSection(const Analysis& analysis, const PageOptions& options);
 Document CalibrationSection(const Analysis& analysis, const PageOptions& options);
 Document PlotsSection(const PageOptions& options);

@@ -155,6 +155,7 @@ PageOptions PageOptionsOf(const ReportOptions& options, const std::vector<Pictur
   page.sort = options.sort;
   page.commands = options.commands;
   page.records_link = options.records_link;
+  page.external = options.external;
   page.left_out = options.left_out;
   page.how_to_make = options.how_to_make;
   page.why_not_drawn = std::move(failures);

@@ -15,7 +15,8 @@ namespace marlin {
 struct ReportOptions {
   std::filesystem::path output;  // folder of RESULTS.md; made when missing
   PageCommands commands;
-  std::string records_link;           // address of the folder of records seen from the page: "results/"
+  std::string records_link;  // address of the folder of records seen from the page: "results/"
+  std::vector<StoredExternal> external;
   std::vector<std::string> left_out;  // warnings of LoadRecords; they become part of the page
   std::string gnuplot = "gnuplot";    // program or path
   RankOrder sort = RankOrder::kPerplexity;

@@ -22,7 +22,7 @@
 #include <thread>
 
 #include "base/file.h"
-#include "study/utc.h"
+#include "base/utc.h"
 
 namespace marlin {
 namespace {

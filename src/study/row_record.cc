@@ -12,7 +12,7 @@
 #include "records/record_json.h"
 #include "records/store.h"
 #include "study/mixed_rows.h"
-#include "study/utc.h"
+#include "base/utc.h"
 
 namespace marlin {
 namespace {

@@ -21,7 +21,7 @@
 #include "study/machine.h"
 #include "study/row_model.h"
 #include "study/row_record.h"
-#include "study/utc.h"
+#include "base/utc.h"
 
 namespace marlin {
 namespace {

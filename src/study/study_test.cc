@@ -15,7 +15,7 @@
 #include "study/baseline_format.h"
 #include "study/comparison.h"
 #include "study/machine.h"
-#include "study/utc.h"
+#include "base/utc.h"
 
 namespace marlin {
 namespace {
