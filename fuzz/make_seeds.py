@@ -426,6 +426,40 @@ def records() -> None:
     write("record", "accepted-noise-floor-2", compact(bare | {"noise_floor": floor}))
 
 
+def imports() -> None:
+    test = {"build_commit": "1234abcd", "build_number": 6001, "cpu_info": "CPU", "gpu_info": "", "backends": "CPU",
+            "model_filename": "models/tiny.gguf", "model_type": "tiny 1B", "model_size": 640000000, "model_n_params": 1100000000,
+            "n_batch": 2048, "n_ubatch": 512, "n_threads": 8, "type_k": "f16", "type_v": "f16", "n_gpu_layers": -1,
+            "n_prompt": 512, "n_gen": 0, "n_depth": 0, "test_time": "2025-06-01T12:00:01Z", "avg_ts": 310.5, "stddev_ts": 2.5,
+            "samples_ts": [308, 310.5, 313]}
+    run = {"results": {"quiz": {"alias": "quiz", "acc,none": 0.625, "acc_stderr,none": 0.0125}, "sums": {
+               "exact_match,strict-match": 0.25, "exact_match_stderr,strict-match": "N/A"}, "all": {"alias": "all", " ": " "}},
+           "versions": {"quiz": 1.0, "sums": "2"}, "n-shot": {"quiz": 0, "sums": 5}, "higher_is_better": {"quiz": {"acc": True}},
+           "n-samples": {"quiz": {"original": 1500, "effective": 1500}, "sums": {"effective": 200}},
+           "config": {"model": "hf", "model_args": "pretrained=Org/Tiny-1B,dtype=bfloat16", "batch_size": "8", "limit": 200.0},
+           "git_hash": "abcd123", "date": 1748779200.75, "lm_eval_version": "0.4.8", "model_name": "Org/Tiny-1B"}
+    write("import", "accepted-llama-bench", compact([test, test | {"n_prompt": 0, "n_gen": 128, "n_depth": 64}]))
+    write("import", "accepted-llama-bench-lines", compact(test) + "\n" + compact(test | {"build_number": 6002}) + "\n")
+    write("import", "accepted-lm-eval", compact(run))
+    write("import", "accepted-lm-eval-arguments", compact(run | {"model_name": None, "config": {"model_args": {
+        "pretrained": "/a/b/Tiny", "load_in_4bit": True}}}))
+    write("import", "invalid-mean", compact([test | {"avg_ts": 320}]))
+    write("import", "invalid-missing", compact([test | {"n_threads": None}]))
+    write("import", "invalid-cut-line", compact(test) + "\n" + compact(test)[:-9])
+    write("import", "invalid-value", compact(run | {"results": {"quiz": {"acc,none": "0.6"}}}))
+    write("import", "invalid-nan", '{"results":{"quiz":{"acc,none":NaN}},"model_name":"m"}')
+    write("import", "invalid-foreign", compact({"schema": "x"}))
+    record = {"schema": "metal-marlin.external", "version": 1, "id": "0" * 16, "key": "0" * 64, "measured": "2025-06-01T12:00:01Z",
+              "command": "metal-marlin report import r.json", "program": {"name": "llama-bench", "version": "build 6001 (1234abcd)"},
+              "source": {"file": "r.json", "sha256": "0" * 64}, "model": {"name": "tiny.gguf", "description": None},
+              "machine": "backend CPU", "settings": None, "measurements": [
+                  {"what": "pp512", "protocol": "n_prompt 512", "value": 310.5, "unit": "tok/s", "error": 2.5,
+                   "error_kind": "standard deviation", "samples": [308, 310.5, 313]}]}
+    write("record", "accepted-external", compact(record))
+    write("record", "invalid-external-empty", compact(record | {"measurements": []}))
+    write("record", "unsupported-external-version", compact(record | {"version": 2}))
+
+
 # --- safetensors and statistics ----------------------------------------------------------------------------------------
 
 
@@ -674,6 +708,6 @@ def tekkens() -> None:
 
 
 if __name__ == "__main__":
-    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, tensor_files, statistics_files, tokenizers,
-                 sentencepiece_models, tekkens):
+    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, imports, tensor_files, statistics_files,
+                 tokenizers, sentencepiece_models, tekkens):
         make()

@@ -6,9 +6,26 @@
 
 namespace marlin {
 
+namespace {
+
+Status CheckExternal(const ExternalRecord& record) {
+  const auto text = ToJson(record);
+  MARLIN_CHECK(text.ok(), "an external record that was read can be written");
+  const auto again = RecordFromJson(*text, "again");
+  MARLIN_CHECK(again.ok() && *ToJson(std::get<ExternalRecord>(*again)) == *text, "and read, and is the same");
+  PageOptions options;
+  options.external = {{record, "record.json"}};
+  MARLIN_CHECK(!RenderPage(Analyze({}), options).empty(), "a page");
+  return {};
+}
+
+}  // namespace
+
 Status FuzzRecord(FuzzInput input) {
-  const auto parsed = FromJson(FuzzText(input), "record.json");
-  if (!parsed) return parsed.error();
+  const auto file = RecordFromJson(FuzzText(input), "record.json");
+  if (!file) return file.error();
+  if (const auto* external = std::get_if<ExternalRecord>(&*file)) return CheckExternal(*external);
+  const auto* const parsed = std::get_if<ParsedRecord>(&*file);
   const auto text = ToJson(parsed->record);
   if (!text) {
     MARLIN_CHECK(text.error().code == ErrorCode::kNumerical, "only numbers that no file can hold keep a record back");

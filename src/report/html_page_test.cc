@@ -12,6 +12,8 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "records/import_results.h"
+#include "records/test_imports.h"
 #include "records/test_records.h"
 #include "report/page_data.h"
 #include "report/plots.h"
@@ -80,9 +82,10 @@ std::vector<std::string> HostileNames() {
           "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d \xe2\x80\xae-7B", "\"' onclick=\"x()\" </table></script><!-- \\u003c"};
 }
 
-std::string HtmlPageOf(const std::vector<StoredRecord>& records) {
+std::string HtmlPageOf(const std::vector<StoredRecord>& records, const std::vector<StoredExternal>& external = {}) {
   const Analysis analysis = Analyze(records);
   PageOptions options;
+  options.external = external;
   for (const Plot& plot : Plots()) {
     if (plot.figure(analysis)) options.plots.insert(plot.name);
   }
@@ -173,9 +176,12 @@ TEST(HtmlPage, WorksInABrowser) {
       {"hostile", OfModels(HostileNames())},
       {"ninety", ninety}};
   std::string command = "python3 '" MARLIN_SOURCE_DIR "/tools/check_page.py'";
+  const ExternalRecord imported = (*ImportResults(test::LlamaBenchJson(), "b.json", "b.json", "command"))[0];
   for (const auto& [name, records] : sets) {
     const fs::path file = folder / (name + ".html");
-    ASSERT_TRUE(WriteFileAtomic(file, HtmlPageOf(records)).ok());
+    std::vector<StoredExternal> external;
+    if (name == "one") external.push_back({imported, RecordFileName(imported)});
+    ASSERT_TRUE(WriteFileAtomic(file, HtmlPageOf(records, external)).ok());
     command += " '" + file.string() + "'";
   }
   const fs::path log = folder / "log";
