@@ -6,13 +6,13 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/utc.h"
 #include "model/model.h"
 #include "quantize/method.h"
 #include "records/keys.h"
 #include "records/record_json.h"
 #include "records/store.h"
 #include "study/mixed_rows.h"
-#include "base/utc.h"
 
 namespace marlin {
 namespace {

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
+#include "base/utc.h"
 #include "bench/kernel_throughput.h"
 #include "bench/limits.h"
 #include "bench/model_throughput.h"
@@ -21,7 +22,6 @@
 #include "study/machine.h"
 #include "study/row_model.h"
 #include "study/row_record.h"
-#include "base/utc.h"
 
 namespace marlin {
 namespace {

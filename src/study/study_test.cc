@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/thread_pool.h"
+#include "base/utc.h"
 #include "files/safetensors_writer.h"
 #include "formats/formats.h"
 #include "model/description.h"
@@ -15,7 +16,6 @@
 #include "study/baseline_format.h"
 #include "study/comparison.h"
 #include "study/machine.h"
-#include "base/utc.h"
 
 namespace marlin {
 namespace {
