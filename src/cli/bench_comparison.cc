@@ -16,6 +16,7 @@
 #include "cli/calibration.h"
 #include "cli/child.h"
 #include "cli/comparison_output.h"
+#include "cli/comparison_page.h"
 #include "cli/configs.h"
 #include "cli/emit_jobs.h"
 #include "cli/model_names.h"
@@ -29,6 +30,7 @@
 #include "quantize/method.h"
 #include "records/analysis.h"
 #include "records/store.h"
+#include "report/comparisons.h"
 #include "report/summary.h"
 #include "study/comparison.h"
 #include "study/job_list.h"
@@ -64,8 +66,11 @@ struct BenchComparisonArguments {
   std::string shard;
   std::string emit;
   std::size_t claim_expiry = static_cast<std::size_t>(kClaimExpiry.count());
-  CalibrationOptions calibration;
+  std::vector<std::string> calibrations;
+  CalibrationOptions calibration;  // of each of them; `data` stays empty
   BackendOptions backend;
+  bool page = false;
+  std::string output;
 
   bool only_looks() const { return dry_run || list_jobs || !emit.empty(); }
 };
@@ -77,6 +82,43 @@ std::vector<std::string> DefaultConfigs() {
     if (row.info.code_bits == 4) names.emplace_back(row.info.name);
   }
   return names;
+}
+
+// Every configuration of the page.
+std::vector<std::string> PageConfigs() {
+  std::vector<std::string> names = DefaultConfigs();
+  names.insert(names.end(), {kUniformConfig, kMixedConfig});
+  return names;
+}
+
+// With --page, what the page needs and the command line does not say: every configuration, both texts.
+BenchComparisonArguments Completed(BenchComparisonArguments options) {
+  if (!options.page) return options;
+  if (options.configs.empty()) options.configs = PageConfigs();
+  if (options.calibrations.empty()) options.calibrations = {kWikiText, kBartowski};
+  return options;
+}
+
+// Checks that nothing speaks against --page.
+Status CheckPageOptions(const BenchComparisonArguments& options) {
+  if (!options.page) return {};
+  if (!options.job.empty() || !options.emit.empty()) {
+    return Error{
+        ErrorCode::kUsage,
+        fmt::format("--page and {} exclude each other: a single job makes no page. Name the configurations and "
+                    "the texts instead (--config, --calibration); `metal-marlin report generate` makes the "
+                    "page from the records",
+                    options.job.empty() ? "--emit" : "--job")};
+  }
+  const bool looks = std::ranges::any_of(options.methods, [](const std::string& name) {
+    const auto recipe = ParseRecipe(name);
+    return name == kAutoMethod || !recipe || recipe->needs != MethodNeeds::kNothing;  // CheckMethods reports errors
+  });
+  if (looks) return {};
+  return Error{ErrorCode::kUsage,
+               fmt::format("--page compares calibration texts, and the method {} uses none: leave --method out, or add "
+                           "one that uses a text, such as gptq-cd",
+                           fmt::join(options.methods, ", "))};
 }
 
 Result<std::vector<const FormatRow*>> ParseConfigs(std::vector<std::string> names) {
@@ -123,7 +165,7 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   out.configs = std::move(*configs);
   out.mixed = std::find(options.configs.begin(), options.configs.end(), kMixedConfig) != options.configs.end();
   out.uniform = std::find(options.configs.begin(), options.configs.end(), kUniformConfig) != options.configs.end();
-  const bool calibrated = !options.calibration.data.empty();
+  const bool calibrated = !options.calibrations.empty();
   out.methods.clear();
   for (std::string name : options.methods) {
     if (name == kAutoMethod) name = ChooseMethod(calibrated ? MethodNeeds::kGram : MethodNeeds::kNothing);
@@ -225,23 +267,43 @@ Status CheckMethods(const std::vector<std::string>& names, bool calibrated, bool
   return calibrated && !used ? CheckMethodUsesText(names[0]) : Status();
 }
 
-// The calibration text of the methods, if one was given.
-Result<std::optional<ComparisonCalibration>> FindMethodsText(const BenchComparisonArguments& options,
-                                                             const ComparisonOptions& comparison,
-                                                             const EvalText& evaluation, Console& console) {
+// The calibration texts of the methods; a text that is named twice is used once.
+Result<std::vector<ComparisonCalibration>> FindMethodsTexts(const BenchComparisonArguments& options,
+                                                            const ComparisonOptions& comparison,
+                                                            const EvalText& evaluation, Console& console) {
   const bool planned = comparison.mixed || comparison.uniform;
-  if (auto status = CheckMethods(comparison.methods, !options.calibration.data.empty(), planned); !status) {
+  if (auto status = CheckMethods(comparison.methods, !options.calibrations.empty(), planned); !status) {
     return status.error();
   }
-  if (options.calibration.data.empty()) return std::optional<ComparisonCalibration>();
   CalibrationOptions calibration = options.calibration;
   calibration.offline = options.text.offline;
-  auto input = FindCalibration(calibration, console);
-  if (!input) return input.error();
-  if (auto overlap = CheckOverlap(input->text, evaluation, calibration.allow_overlap, console); !overlap) {
-    return overlap.error();
+  if (options.calibrations.empty() &&
+      (calibration.windows != kCalibrationWindows || calibration.ctx != kCalibrationCtx)) {
+    return Error{ErrorCode::kUsage, "--calibration-windows and --calibration-ctx need a text: give --calibration TEXT"};
   }
-  return std::optional<ComparisonCalibration>({std::move(input->text), calibration.windows, calibration.ctx});
+  std::vector<ComparisonCalibration> texts;
+  for (const std::string& name : options.calibrations) {
+    calibration.data = name;
+    auto input = FindCalibration(calibration, console);
+    if (!input && options.page) {
+      return Error{input.error().code,
+                   input.error().message + fmt::format("; --page needs both {} and {} unless --calibration names the "
+                                                       "texts to use",
+                                                       kWikiText, kBartowski)};
+    }
+    if (!input) return input.error();
+    if (auto overlap = CheckOverlap(input->text, evaluation, calibration.allow_overlap, console); !overlap) {
+      return overlap.error();
+    }
+    const bool known = std::ranges::any_of(
+        texts, [&](const ComparisonCalibration& other) { return other.text.sha256 == input->text.sha256; });
+    if (known) {
+      console.Warn(fmt::format("{} is a calibration text that was named before it: it is used once", name));
+      continue;
+    }
+    texts.push_back({std::move(input->text), calibration.windows, calibration.ctx});
+  }
+  return texts;
 }
 
 // Checks that the rows that need plans have what plans need, and that plan options are given only for such rows.
@@ -256,7 +318,7 @@ Status CheckPlanning(const BenchComparisonArguments& options, const ComparisonOp
     return Error{ErrorCode::kUsage,
                  "a plan belongs to one model and has its own budget: give one --model and no --budget"};
   }
-  if (!options.calibration.data.empty()) return {};
+  if (!options.calibrations.empty()) return {};
   return Error{ErrorCode::kUsage,
                "mixed and uniform need a plan, and a plan is measured on a text: give --calibration TEXT, or a "
                "finished plan with --plan FILE"};
@@ -268,7 +330,7 @@ Status AddPlans(const BenchComparisonArguments& options, const Invocation& invoc
   if (!comparison.mixed && !comparison.uniform) return {};
   PlanRequest& request = comparison.plans;
   request.file = options.plan;
-  if (comparison.calibration != nullptr) request.text = &comparison.calibration->text;
+  if (!comparison.calibrations.empty()) request.text = &comparison.calibrations[0].text;
   request.ctx = options.calibration.ctx;
   request.windows = options.plan_windows;
   std::vector<std::string> budgets = options.budgets;
@@ -391,8 +453,61 @@ BackendOptions MakerOptions(BackendOptions options) {
   return options;
 }
 
+// What the options left out of the page, and which option did.
+std::vector<std::string> LeftOut(const BenchComparisonArguments& options, const ComparisonPlan& plan,
+                                 const ComparisonOptions& comparison) {
+  std::vector<std::string> out;
+  std::vector<std::string> absent;
+  for (const std::string& config : PageConfigs()) {
+    if (std::ranges::find(options.configs, config) == options.configs.end()) absent.push_back(config);
+  }
+  if (!absent.empty()) out.push_back(fmt::format("{} (left out by --config)", fmt::join(absent, ", ")));
+  for (const char* name : {kWikiText, kBartowski}) {
+    const bool used = std::ranges::any_of(comparison.calibrations, [&](const auto& x) { return x.text.name == name; });
+    if (!used) out.push_back(fmt::format("calibration on {} (left out by --calibration)", name));
+  }
+  if (!comparison.time_models) out.emplace_back("speeds, peak memory and kernels (left out by --no-timing)");
+  if (comparison.time_models && !comparison.time_kernels) out.emplace_back("kernels (left out by --no-kernels)");
+  const bool some = std::ranges::any_of(plan.models, [&](const ComparisonModel& model) {
+    return model.windows < model.text.tokens.size() / comparison.ctx;
+  });
+  if (some) out.push_back(fmt::format("windows of the text after the first {} (--samples)", comparison.samples));
+  return out;
+}
+
+// Runs the jobs and keeps the page. A page that cannot be written at first stops everything, before hours of work;
+// later it is a warning, as the records are there.
+Status RunWithPage(const BenchComparisonArguments& options, ComparisonPlan& plan, const ComparisonOptions& comparison,
+                   ComparisonTools tools, const MachineLimits& limits, const JobChoice& choice, Console& console) {
+  const ReportArguments report{options.results, options.output};
+  if (auto status = WriteComparisonPage(report); !status) return status;
+  const std::string folder = report.output.empty() ? report.results : report.output;
+  console.Say(fmt::format("page            {}, made again after each row", (fs::path(folder) / "index.html").string()));
+  std::string warned;
+  tools.recorded = [&] {
+    const Status status = WriteComparisonPage(report);
+    if (status.ok() || status.error().message == warned) return;
+    warned = status.error().message;
+    console.Warn(warned);
+  };
+  const Status outcome = RunJobs(plan, comparison, tools, limits, choice);
+  if (!outcome.ok() && outcome.error().code == ErrorCode::kInterrupted) return outcome;
+  const auto summary =
+      FinishComparisonPage(report, plan, comparison, tools.text, LeftOut(options, plan, comparison), outcome);
+  if (!summary) return outcome.ok() ? summary.error() : outcome;
+  console.Result(summary->text);
+  if (console.json()) {
+    auto measured = ResultsJson(plan, options.results);
+    if (!measured) return outcome.ok() ? measured.error() : outcome;
+    (*measured)["page"] = summary->data;
+    console.Data(*measured);
+  }
+  return outcome;
+}
+
 Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocation) {
   Console& console = invocation.console;
+  if (auto status = CheckPageOptions(options); !status) return status;
   if (auto status = CheckResults(options.results); !status) return status;
   if (auto status = CheckImports(options); !status) return status;
   const auto choice = ParseChoice(options);
@@ -407,9 +522,9 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   const bool absent_will_do = options.only_looks() && options.emit.empty();
   const auto text = absent_will_do ? FindTextWithoutNetwork(options.text, console) : FindText(options.text, console);
   if (!text) return text.error();
-  const auto calibration = FindMethodsText(options, *comparison, *text, console);
-  if (!calibration) return calibration.error();
-  if (*calibration) comparison->calibration = &**calibration;
+  const auto calibrations = FindMethodsTexts(options, *comparison, *text, console);
+  if (!calibrations) return calibrations.error();
+  comparison->calibrations = *calibrations;
   if (auto status = AddPlans(options, invocation, *comparison); !status) return status;
   const auto measure_limits = [&] {
     ThreadPool pool((*backend)->threads());
@@ -427,7 +542,11 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   if (choice->id.empty()) {
     const std::vector<Job> jobs = ListJobs(*plan, *comparison, *text, limits);
     std::vector<ListedJob> listed = ObserveJobs(jobs, *plan, *comparison, *text, *choice);
-    if (options.emit.empty() && !options.list_jobs) PrintPlan(*plan, listed, *comparison, *text, limits, console);
+    const bool rows = !options.page || options.only_looks();
+    if (options.emit.empty() && !options.list_jobs) {
+      if (rows) PrintRows(*plan, *comparison, *text, console);
+      PrintTotal(*plan, listed, *comparison, *text, limits, console);
+    }
     if (options.list_jobs) KeepShare(jobs, *choice, listed);
     if (options.only_looks()) return Look(options, *plan, *comparison, *text, jobs, listed, invocation);
   }
@@ -438,13 +557,15 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
                         [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },
                         measure_limits,
                         console.progress(),
-                        [&](const std::string& line) { console.Say(line); }};
+                        [&](const std::string& line) { console.Say(line); },
+                        {}};
+  if (options.page) return RunWithPage(options, *plan, *comparison, tools, limits, *choice, console);
   if (auto status = RunJobs(*plan, *comparison, tools, limits, *choice); !status) return status;
   return SayResults(*plan, *comparison, *text, *choice, console);
 }
 
 Status RunComparisonVerb(const BenchComparisonArguments& options, Invocation& invocation) {
-  const Status status = PlanAndRun(options, invocation);
+  const Status status = PlanAndRun(Completed(options), invocation);
   if (status.ok() || status.error().code != ErrorCode::kInterrupted) return status;
   return Error{ErrorCode::kInterrupted, "interrupted; the same command continues where this one stopped"};
 }
@@ -463,6 +584,13 @@ void RegisterBenchComparison(Verb bench) {
                        fmt::join(DefaultConfigs(), ", ")))
       .SeparatedByCommas()
       .Names();
+  const Option page = verb.AddFlag(
+      "--page", options->page,
+      fmt::format("Fill the whole page: the configurations above with {} and {}, each calibrated on {} and "
+                  "{} unless options name others; RESULTS.md and index.html are made again after each row, "
+                  "and a short summary ends the run",
+                  kUniformConfig, kMixedConfig, kWikiText, kBartowski));
+  verb.Add("-o,--output", options->output, "Folder of the page; default: the folder of the records").Needs(page);
   verb.Add("--budget", options->budgets,
            fmt::format("Budget of mixed and uniform: bits per weight (4.5bpw) or size of the model (900MB); separated "
                        "by commas or repeated; default {}bpw",
@@ -485,7 +613,7 @@ void RegisterBenchComparison(Verb bench) {
            "size counts the bytes in the file; may be repeated");
   verb.Add("--name", options->names,
            "Name of an imported file in the report, in the order of --import; default: the file's name");
-  AddCalibrationOptions(verb, "--calibration", options->calibration);
+  AddCalibrationsOptions(verb, "--calibration", options->calibrations, options->calibration);
   AddTextOptions(verb, options->text);
   verb.Add("-s,--samples", options->samples, "Number of windows to evaluate, from the start of the text; 0 = all")
       .Between(0, 1 << 30);

@@ -2,32 +2,55 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "text/text_overlap.h"
 
 namespace marlin {
 
-void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
+namespace {
+
+std::string CalibrationHelp() {
   std::string downloaded, local;
   for (const NamedText& source : CalibrationSources()) {
     std::string& names = source.endpoint.empty() ? local : downloaded;
     names += fmt::format("{}{}", names.empty() ? "" : ", ", source.name);
   }
+  return fmt::format("a file; {} (downloaded once); or from the folder METAL_MARLIN_DATA, never downloaded: {}",
+                     downloaded, local);
+}
+
+// The windows and their length.
+std::array<Option, 2> AddWindowOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
   options.windows = kCalibrationWindows;
   options.ctx = kCalibrationCtx;
-  const Option text = verb.Add(data_option, options.data,
-                               fmt::format("Calibration text: a file; {} (downloaded once); or from the folder "
-                                           "METAL_MARLIN_DATA, never downloaded: {}",
-                                           downloaded, local));
   // Commands that also have windows of evaluation text spell these out.
   const std::string prefix = data_option == "--data" ? "--" : "--calibration-";
-  verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
-      .Between(kLeastCalibrationWindows, std::size_t{1} << 20)
-      .Needs(text);
-  verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072).Needs(text);
+  const Option windows =
+      verb.Add(prefix + "windows", options.windows, "Windows of calibration text, spread evenly over it")
+          .Between(kLeastCalibrationWindows, std::size_t{1} << 20);
+  const Option ctx = verb.Add(prefix + "ctx", options.ctx, "Tokens per window of calibration text").Between(4, 131072);
   verb.AddFlag("--allow-overlap", options.allow_overlap,
                "Allow a text that shares more than 1 % of its runs of 13 words with an evaluation text");
+  return {windows, ctx};
+}
+
+}  // namespace
+
+void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options) {
+  const Option text = verb.Add(data_option, options.data, "Calibration text: " + CalibrationHelp());
+  for (Option option : AddWindowOptions(verb, data_option, options)) option.Needs(text);
+}
+
+void AddCalibrationsOptions(Verb& verb, const std::string& data_option, std::vector<std::string>& texts,
+                            CalibrationOptions& options) {
+  verb.Add(
+          data_option, texts,
+          "Calibration text: " + CalibrationHelp() + ". May be repeated: each configuration is calibrated on each text")
+      .OneWordEach();
+  AddWindowOptions(verb, data_option, options);
 }
 
 void WarnOfFewWindows(const CalibrationOptions& options, const std::string& name, std::size_t windows,

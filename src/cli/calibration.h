@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "cli/verb.h"
 #include "study/calibration_text.h"
@@ -19,6 +20,10 @@ struct CalibrationOptions {
 
 // data_option: how the command spells the text, "--data" or "--calibration".
 void AddCalibrationOptions(Verb& verb, const std::string& data_option, CalibrationOptions& options);
+// The same for a command that takes several texts, which become `texts`; it checks itself that the options of windows
+// have a text.
+void AddCalibrationsOptions(Verb& verb, const std::string& data_option, std::vector<std::string>& texts,
+                            CalibrationOptions& options);
 
 struct CalibrationInput {
   EvalText text;

@@ -101,8 +101,7 @@ void KeepShare(const std::vector<Job>& jobs, const JobChoice& choice, std::vecto
   });
 }
 
-void PrintPlan(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
-               const EvalText& text, const MachineLimits& limits, Console& console) {
+void PrintRows(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text, Console& console) {
   for (const ComparisonModel& model : plan.models) {
     console.Say(fmt::format("{} ({}, {:.1f} million parameters): {} rows", model.name, BaselineName(model.source_type),
                             static_cast<double>(model.parameters) / 1e6, model.rows.size()));
@@ -114,6 +113,10 @@ void PrintPlan(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, c
                               RowText(model, model.rows[r], StateOf(model, r, options, text))));
     }
   }
+}
+
+void PrintTotal(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
+                const EvalText& text, const MachineLimits& limits, Console& console) {
   console.Say(options.time_models ? fmt::format("timing          {} (warm-up/measured iterations){}",
                                                 PlanName(options.timing), options.time_kernels ? ", kernels too" : "")
                                   : "timing          none");

@@ -24,9 +24,11 @@ std::vector<ListedJob> ObserveJobs(const std::vector<Job>& jobs, const Compariso
 // Leaves out the jobs of other shares.
 void KeepShare(const std::vector<Job>& jobs, const JobChoice& choice, std::vector<ListedJob>& listed);
 
-// The models, their rows, and what is left to do.
-void PrintPlan(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
-               const EvalText& text, const MachineLimits& limits, Console& console);
+// The models and their rows.
+void PrintRows(const ComparisonPlan& plan, const ComparisonOptions& options, const EvalText& text, Console& console);
+// The timing, the machine, and what is left to do.
+void PrintTotal(const ComparisonPlan& plan, const std::vector<ListedJob>& jobs, const ComparisonOptions& options,
+                const EvalText& text, const MachineLimits& limits, Console& console);
 // One line per job.
 void PrintJobs(const std::vector<ListedJob>& jobs, const std::vector<Job>& all, Console& console);
 

@@ -1,6 +1,6 @@
 // report generate: writes RESULTS.md and plots from records. report import: results of other programs become records.
 
-#include "report/report.h"
+#include "cli/report.h"
 
 #include <fmt/format.h>
 
@@ -18,16 +18,6 @@
 namespace marlin {
 namespace {
 namespace fs = std::filesystem;
-
-constexpr const char* kDefaultResults = "./benchmarks/results/";
-constexpr const char* kSortByPerplexity = "ppl";
-constexpr const char* kSortByDivergence = "kl";
-
-struct ReportArguments {
-  std::string results = kDefaultResults;
-  std::string output;
-  std::string sort = kSortByPerplexity;
-};
 
 // The commands that fill the folder of records and make this page again.
 PageCommands CommandsOf(const ReportArguments& options) {
@@ -79,16 +69,8 @@ Status RunReport(const ReportArguments& options, Invocation& invocation) {
             ? " yet: a comparison was interrupted; the same `metal-marlin bench comparison` continues where it stopped"
             : ""));
   }
-  ReportOptions report;
-  report.output = options.output.empty() ? fs::path(options.results) : fs::path(options.output);
-  report.commands = CommandsOf(options);
-  report.records_link = RecordsLink(options.results, report.output);
-  report.external = loaded->external;
-  report.left_out = loaded->warnings;
-  report.how_to_make = LinesThatMake;
-  if (options.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
   const Analysis analysis = Analyze(loaded->records);
-  const auto written = GenerateReport(analysis, report);
+  const auto written = GenerateReport(analysis, ReportOptionsOf(options, *loaded));
   if (!written) return written.error();
   for (const std::string& warning : written->warnings) console.Warn(warning);
   console.Result(SummaryText(analysis));
@@ -157,6 +139,18 @@ void RegisterImport(Verb report) {
 }
 
 }  // namespace
+
+ReportOptions ReportOptionsOf(const ReportArguments& arguments, const LoadedRecords& records) {
+  ReportOptions report;
+  report.output = fs::path(arguments.output.empty() ? arguments.results : arguments.output);
+  report.commands = CommandsOf(arguments);
+  report.records_link = RecordsLink(arguments.results, report.output);
+  report.external = records.external;
+  report.left_out = records.warnings;
+  report.how_to_make = LinesThatMake;
+  if (arguments.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
+  return report;
+}
 
 void RegisterReport(Verb parent) {
   Verb report = parent.AddGroup("report", "Write the report from records",

@@ -32,6 +32,12 @@ fs::path WithHome(const std::string& path) {
   return fs::path(Variable({"HOME"})) / path.substr(std::min<std::size_t>(path.size(), 2));
 }
 
+std::string EndpointIn(const char* name) {
+  std::string endpoint = Variable({name});
+  while (endpoint.ends_with('/')) endpoint.pop_back();
+  return endpoint;
+}
+
 bool IsTrue(std::string word) {
   std::ranges::transform(word, word.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return word == "1" || word == "ON" || word == "YES" || word == "TRUE";
@@ -73,11 +79,9 @@ Result<std::string> ReadToken(const fs::path& home) {
 
 }  // namespace
 
-std::string HubEndpoint() {
-  std::string endpoint = Variable({"HF_ENDPOINT"});
-  while (endpoint.ends_with('/')) endpoint.pop_back();
-  return endpoint;
-}
+std::string HubEndpoint() { return EndpointIn("HF_ENDPOINT"); }
+
+std::string GistEndpoint() { return EndpointIn("METAL_MARLIN_GIST_ENDPOINT"); }
 
 std::string OfflineVariable() {
   for (const char* name : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"}) {

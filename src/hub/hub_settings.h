@@ -18,6 +18,9 @@ struct HubSettings {
 // HF_ENDPOINT, else empty; no slash behind it.
 std::string HubEndpoint();
 
+// METAL_MARLIN_GIST_ENDPOINT, a server that holds copies of gists under their paths; else empty. No slash behind it.
+std::string GistEndpoint();
+
 // Which variable forbids the network, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE; empty = none.
 std::string OfflineVariable();
 

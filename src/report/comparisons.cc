@@ -21,18 +21,24 @@ bool Fits(const record::Size& uniform, const record::Size& mixed, std::uint64_t 
   return uniform.model_bytes + mixed.quantized_tensor_bytes <= mixed.model_bytes + budget;
 }
 
+auto TextKey(const record::Calibration& x) { return std::tie(x.name, x.sha256, x.windows, x.ctx); }
+
+bool SameText(const record::Config& a, const record::Config& b) {
+  if (!a.calibration || !b.calibration) return a.calibration.has_value() == b.calibration.has_value();
+  return TextKey(*a.calibration) == TextKey(*b.calibration);
+}
+
 const ResultRow* UniformPartner(const ResultGroup& group, const ResultRow& mixed, std::uint64_t budget) {
   for (const ResultRow& row : group.rows) {  // sorted by rank
     const record::Config& config = row.record().config;
     if (row.rank && config.kind == record::Kind::kUniform && config.method == mixed.record().config.method &&
-        SameTensors(config, mixed.record().config) && Fits(row.record().size, mixed.record().size, budget)) {
+        SameText(config, mixed.record().config) && SameTensors(config, mixed.record().config) &&
+        Fits(row.record().size, mixed.record().size, budget)) {
       return &row;
     }
   }
   return nullptr;
 }
-
-auto TextKey(const record::Calibration& x) { return std::tie(x.name, x.sha256, x.windows, x.ctx); }
 
 // The name, and what else sets the text apart from others of that name in the group.
 std::string TitleOf(const record::Calibration& text, const ResultGroup& group) {

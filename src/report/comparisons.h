@@ -26,12 +26,12 @@ struct RowDifference {
 RowDifference DifferenceOf(const ResultRow& a, const ResultRow& b);
 
 struct MixedPair {
-  const ResultRow* uniform = nullptr;  // null: no configuration of the same method fits
+  const ResultRow* uniform = nullptr;  // null: no configuration of the same method and text fits
   const ResultRow* mixed = nullptr;
   std::uint64_t budget_bytes = 0;
 };
 // One per ranked row with a mixed plan, in the order of the rows. `uniform` is the first ranked row of the same method
-// with one format for the same kinds of tensors and no more bytes than the budget allows.
+// and calibration text with one format for the same kinds of tensors and no more bytes than the budget allows.
 std::vector<MixedPair> MixedPairs(const ResultGroup& group);
 
 // Rows with the same plan: the first one represents all.

@@ -167,7 +167,9 @@ Document MixedSection(const Analysis& analysis, const PageOptions& options) {
     return out;
   }
   out.AddList(
-      {"Uniform: the best single configuration of the same method whose bytes stay within the mixed plan's budget.",
+      {"Uniform: the best single configuration of the same method and calibration text whose bytes stay within the "
+       "mixed "
+       "plan's budget.",
        "KL in 1e-3 nats. Negative: the mixed plan loses less.",
        "The verdict follows KL, or perplexity where KL is not measured.",
        "Expected KL: the sum of the losses of the single units, measured with the weights of the planning step."});

@@ -79,7 +79,7 @@ TEST(Comparisons, ThePlotShowsKlWhereBothRowsOfAPairHaveIt) {
   EXPECT_FALSE(Has(script, "perplexity delta, %"));
 }
 
-TEST(Comparisons, UniformIsOfTheSameMethodAndTensors) {
+TEST(Comparisons, UniformIsOfTheSameMethodTextAndTensors) {
   std::vector<StoredRecord> records = test::SevenRecords();
   records.push_back(MixedRecord(0.01));
   records.back().record.config.method = "gptq";
@@ -88,6 +88,13 @@ TEST(Comparisons, UniformIsOfTheSameMethodAndTensors) {
   EXPECT_FALSE(MixedFigure(Analyze(records)).has_value());
   records[3].record.config.method = "gptq";
   EXPECT_TRUE(Has(MixedPart(records), "| [fp4-g128 gptq]("));
+  const record::Calibration text{"wikitext2", Sha256Hex("wikitext2"), 128, 512};
+  records.back().record.config.calibration = text;
+  EXPECT_TRUE(Has(MixedPart(records), "none within the budget")) << "only the mixed row has a text";
+  records[3].record.config.calibration = record::Calibration{"bartowski-v3", Sha256Hex("bartowski-v3"), 128, 512};
+  EXPECT_TRUE(Has(MixedPart(records), "none within the budget")) << "another text";
+  records[3].record.config.calibration = text;
+  EXPECT_TRUE(Has(MixedPart(records), "| [fp4-g128 gptq (wikitext2)]("));
   records[3].record.config.quantized_embeddings = true;
   EXPECT_TRUE(Has(MixedPart(records), "none within the budget"));
 }

@@ -83,12 +83,16 @@ std::string SpeedText(const ResultGroup& group, const ResultRow& row) {
 
 }  // namespace
 
+std::string RowClause(const ResultGroup& group, const ResultRow& row) {
+  return fmt::format("{} {} at {} smaller; {}", MarkedName(row), CostText(row),
+                     FigureRatio(Compression(row.record().size)), SpeedText(group, row));
+}
+
 std::string ModelSentence(const ModelResults& model, const ResultGroup& group) {
   const ResultRow* const best = group.best();
   if (best == nullptr) return fmt::format("{}: no row is the best.", model.name);
   const record::Size& size = best->record().size;
-  std::string text = fmt::format("{}: {} {} at {} smaller; {}.", model.name, MarkedName(*best), CostText(*best),
-                                 FigureRatio(Compression(size)), SpeedText(group, *best));
+  std::string text = fmt::format("{}: {}.", model.name, RowClause(group, *best));
   if (best->delta && best->delta->distinguished() && best->delta->percent < 0) {
     text += " A lower perplexity does not mean a better model: see its KL.";
   }

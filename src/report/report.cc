@@ -88,13 +88,14 @@ std::vector<Picture> ListPictures(const Analysis& analysis) {
   return pictures;
 }
 
-Status Draw(Picture& picture, const std::string& gnuplot) {
+Status Draw(Picture& picture, const ReportOptions& options) {
+  if (!options.why_no_plots.empty()) return Error{ErrorCode::kUnsupported, options.why_no_plots};
   if (picture.figure.height_px > kTallestPicture_px) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("there is too much to draw for one model: {} pixels of height, {} at most",
                              picture.figure.height_px, kTallestPicture_px)};
   }
-  Result<std::string> drawn = DrawFigure(picture.figure, picture.type, gnuplot);
+  Result<std::string> drawn = DrawFigure(picture.figure, picture.type, options.gnuplot);
   if (!drawn) return drawn.error();
   picture.bytes = std::move(*drawn);
   return {};
@@ -104,11 +105,11 @@ Status Draw(Picture& picture, const std::string& gnuplot) {
 using Failures = std::map<std::string, std::string>;
 
 // Fills in the bytes. A plot with a page that cannot be drawn is left out whole. Errors: kInterrupted.
-Result<Failures> DrawAll(std::vector<Picture>& pictures, const std::string& gnuplot) {
+Result<Failures> DrawAll(std::vector<Picture>& pictures, const ReportOptions& options) {
   Failures failures;
   for (Picture& picture : pictures) {
     if (failures.contains(picture.plot->name)) continue;
-    const Status drawn = Draw(picture, gnuplot);
+    const Status drawn = Draw(picture, options);
     if (!drawn && drawn.error().code == ErrorCode::kInterrupted) return drawn.error();
     if (!drawn) failures[picture.plot->name] = drawn.error().message;
   }
@@ -181,7 +182,7 @@ Result<ReportOutput> GenerateReport(const Analysis& analysis, const ReportOption
     if (Status ours = CheckPage(page); !ours.ok()) return ours.error();
   }
   std::vector<Picture> pictures = ListPictures(analysis);
-  const Result<Failures> failures = DrawAll(pictures, options.gnuplot);
+  const Result<Failures> failures = DrawAll(pictures, options);
   if (!failures) return failures.error();
   ReportOutput output;
   output.warnings = Warnings(pictures, *failures);

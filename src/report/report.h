@@ -19,6 +19,7 @@ struct ReportOptions {
   std::vector<StoredExternal> external;
   std::vector<std::string> left_out;  // warnings of LoadRecords; they become part of the page
   std::string gnuplot = "gnuplot";    // program or path
+  std::string why_no_plots;           // a sentence for the page; not empty = no plot is drawn
   RankOrder sort = RankOrder::kPerplexity;
   std::function<std::vector<std::string>(const Record&)> how_to_make = nullptr;  // as in PageOptions
 };

@@ -9,8 +9,6 @@
 namespace marlin {
 namespace {
 
-constexpr std::string_view kGists = "https://gist.githubusercontent.com";
-
 constexpr std::array kSources = {
     NamedText{"wikitext2", "training text of WikiText-2", "wikitext-2-raw/wiki.train.raw", kHuggingFace,
               "/datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip", "wiki.train.raw"},

@@ -17,7 +17,8 @@ using Connection = HttpTestServer::Connection;
 
 class CalibrationTextTest : public testing::Test {
  protected:
-  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"};
+  const SavedEnvironment saved_{"METAL_MARLIN_DATA", "METAL_MARLIN_GIST_ENDPOINT", "HF_ENDPOINT", "HF_HUB_OFFLINE",
+                                "TRANSFORMERS_OFFLINE"};
   void SetUp() override {
     std::string pattern = (fs::temp_directory_path() / "marlin-calibration-XXXXXX").string();
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
@@ -60,6 +61,29 @@ TEST_F(CalibrationTextTest, TheGistIsDownloadedOnceAndHashed) {
   const auto again = FindCalibrationText(options_, nullptr);
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(again->sha256, text->sha256);
+}
+
+// Each variable moves the texts of its own server only.
+TEST_F(CalibrationTextTest, VariablesNameOtherServers) {
+  const HttpTestServer gists([&](int, const std::string&, const Connection& connection) {
+    connection.Send(HttpResponse("200 OK", "many words of many kinds\n"));
+  });
+  const HttpTestServer hub([&](int, const std::string&, const Connection& connection) {
+    connection.Send(HttpResponse("200 OK", Zip({{"wiki.train.raw", "what models learn from\n"}})));
+  });
+  ::setenv("METAL_MARLIN_GIST_ENDPOINT", (gists.url() + "/").c_str(), 1);
+  ::setenv("HF_ENDPOINT", hub.url().c_str(), 1);
+  options_.offline = false;
+  for (const char* name : {"bartowski-v3", "wikitext2"}) {
+    options_.data = name;
+    const auto text = FindCalibrationText(options_, nullptr);
+    ASSERT_TRUE(text) << text.error().message;
+    EXPECT_EQ(text->name, name);
+  }
+  ASSERT_EQ(gists.requests().size(), 1u);
+  EXPECT_TRUE(gists.requests()[0].starts_with(std::string("GET ") + kGist + " ")) << gists.requests()[0];
+  ASSERT_EQ(hub.requests().size(), 1u);
+  EXPECT_TRUE(hub.requests()[0].starts_with(std::string("GET ") + kArchive + " ")) << hub.requests()[0];
 }
 
 TEST_F(CalibrationTextTest, TheTrainingTextComesOutOfTheArchive) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -60,8 +61,9 @@ struct ComparisonOptions {
   PlanRequest plans;
   bool mixed = false;
   bool uniform = false;
-  std::vector<ImportRequest> imports;                  // files that another program made from the only model
-  const ComparisonCalibration* calibration = nullptr;  // for the methods that use one; null = none does
+  std::vector<ImportRequest> imports;  // files that another program made from the only model
+  // For the methods that use a text: each configuration is calibrated on each of them. Empty = none does.
+  std::span<const ComparisonCalibration> calibrations;
   std::size_t ctx = 512;
   std::size_t samples = 0;  // windows; 0 = all
   TimingPlan timing = kStandardPlan;
@@ -98,6 +100,7 @@ struct ComparisonTools {
   std::function<MachineLimits()> measure_limits;  // around every timing; may be empty
   ProgressFn progress;
   std::function<void(const std::string&)> say;  // lines about a finished step; may be empty
+  std::function<void()> recorded;               // after each job that left records; may be empty
 
   void Say(const std::string& text) const {
     if (say) say(text);
@@ -113,18 +116,20 @@ struct ComparisonRow {
   // A file of another program; evaluated with its own bytes, never timed: this program's kernels do not support its
   // formats.
   std::shared_ptr<const ImportedModel> imported;
-  std::optional<std::size_t> plan;  // of the model, that decides the row
-  std::string method;               // "none" for the baseline, "imported" for such a file
-  bool calibrated = false;          // by the model's calibration text
-  std::string unnecessary;          // why the row is not measured: its plan decided that; else empty
-  std::string quality_key;          // 64 hexadecimal digits; empty until its plan is made
-  std::string speed_key;            // the same; also empty where nothing is timed
-  std::uint64_t model_bytes = 0;    // that will be written to the work folder
+  std::optional<std::size_t> plan;         // of the model, that decides the row
+  std::string method;                      // "none" for the baseline, "imported" for such a file
+  std::optional<std::size_t> calibration;  // of the model, that the method looks at
+  std::string text;                        // its name where there are several; else empty
+  std::string unnecessary;                 // why the row is not measured: its plan decided that; else empty
+  std::string quality_key;                 // 64 hexadecimal digits; empty until its plan is made
+  std::string speed_key;                   // the same; also empty where nothing is timed
+  std::uint64_t model_bytes = 0;           // that will be written to the work folder
 
   bool is_baseline() const { return !imported && !plan && format == nullptr; }
   bool is_made() const { return !imported && !is_baseline(); }  // quantized here
   bool is_known() const { return !quality_key.empty(); }
-  std::string name() const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq", "mixed (plan 1)"
+  std::string name()
+      const;  // "fp4-g128", "fp4-g128 gptq", "mixed 4.25 bits gptq", "mixed (plan 1)", "fp4-g128 gptq, c4"
 };
 
 // The method of a row that another program quantized.
@@ -149,7 +154,7 @@ struct ComparisonModel {
   TokenStream text;  // the evaluation text, tokenized once
   bool adds_bos = false;
   std::size_t windows = 0;  // to evaluate
-  std::optional<CalibrationWindows> calibration;
+  std::vector<CalibrationWindows> calibrations;
   bool windows_estimated = false;  // the text is absent
   std::vector<std::optional<PrecisionPlan>> plans;
   std::vector<ComparisonRow> rows;  // the baseline first

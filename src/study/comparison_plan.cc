@@ -19,30 +19,37 @@
 namespace marlin {
 namespace {
 
-// One row for each method.
-void AddRows(const ComparisonOptions& options, const std::string& config_id, const FormatRow* format,
+// One row for each method. Methods that look at no text have their rows with the first one.
+void AddRows(const ComparisonOptions& options, std::size_t text, const std::string& config_id, const FormatRow* format,
              std::optional<std::size_t> plan, std::vector<ComparisonRow>& rows) {
   for (const std::string& method : options.methods) {
+    const bool looks = ParseRecipe(method)->needs != MethodNeeds::kNothing;
+    if (text > 0 && !looks) continue;
     ComparisonRow row;
     row.asked = row.config_id = config_id;
     row.format = format;
     row.plan = plan;
     row.method = method;
-    row.calibrated = options.calibration != nullptr && ParseRecipe(method)->needs != MethodNeeds::kNothing;
+    if (looks && text < options.calibrations.size()) row.calibration = text;
+    if (row.calibration && options.calibrations.size() > 1) row.text = options.calibrations[text].text.name;
     rows.push_back(std::move(row));
   }
 }
 
-// The baseline, then every configuration by every method, then files of other programs.
+// The baseline, then for every calibration text every configuration by every method, then files of other programs.
 std::vector<ComparisonRow> RowsOf(const ComparisonOptions& options,
                                   const std::vector<std::shared_ptr<const ImportedModel>>& imports) {
   std::vector<ComparisonRow> rows(1);
   rows[0].asked = rows[0].config_id = "f16";
   rows[0].method = "none";
-  for (const FormatRow* format : options.configs) AddRows(options, std::string(format->info.name), format, {}, rows);
-  for (std::size_t plan = 0; plan < options.plans.size(); ++plan) {
-    if (options.uniform) AddRows(options, kUniformConfig, nullptr, plan, rows);
-    if (options.mixed) AddRows(options, kMixedConfig, nullptr, plan, rows);
+  for (std::size_t text = 0; text == 0 || text < options.calibrations.size(); ++text) {
+    for (const FormatRow* format : options.configs) {
+      AddRows(options, text, std::string(format->info.name), format, {}, rows);
+    }
+    for (std::size_t plan = 0; plan < options.plans.size(); ++plan) {
+      if (options.uniform) AddRows(options, text, kUniformConfig, nullptr, plan, rows);
+      if (options.mixed) AddRows(options, text, kMixedConfig, nullptr, plan, rows);
+    }
   }
   for (const auto& imported : imports) {
     ComparisonRow& row = rows.emplace_back();
@@ -85,10 +92,11 @@ Result<ComparisonModel> OpenModel(const std::filesystem::path& path, const Compa
     return Error{ErrorCode::kInput, fmt::format("{} has {} tokens for {}, less than one window of {}", text.name,
                                                 tokens, checkpoint->name, options.ctx)};
   }
-  std::optional<CalibrationWindows> calibration;
-  if (const ComparisonCalibration* from = options.calibration) {
-    if (auto status = CutCalibration(*tokenizer, from->text, from->ctx, from->windows).MoveTo(calibration); !status)
-      return status.error();
+  std::vector<CalibrationWindows> calibrations;
+  for (const ComparisonCalibration& from : options.calibrations) {
+    auto windows = CutCalibration(*tokenizer, from.text, from.ctx, from.windows);
+    if (!windows) return windows.error();
+    calibrations.push_back(std::move(*windows));
   }
   std::vector<std::shared_ptr<const ImportedModel>> imports;
   for (const ImportRequest& request : options.imports) {
@@ -98,7 +106,7 @@ Result<ComparisonModel> OpenModel(const std::filesystem::path& path, const Compa
     imports.push_back(std::make_shared<const ImportedModel>(std::move(*imported)));
   }
   ComparisonModel model;
-  model.calibration = std::move(calibration);
+  model.calibrations = std::move(calibrations);
   model.path = path;
   model.name = checkpoint->name;
   model.source_type = SourceType(*checkpoint);
@@ -134,7 +142,8 @@ void Resolve(const ComparisonModel& model, ComparisonRow& row) {
   }
   row.config_id = row.format->info.name;
   const auto same = [&](const ComparisonRow& other) {
-    return other.format == row.format && other.method == row.method && other.unnecessary.empty();
+    return other.format == row.format && other.method == row.method && other.calibration == row.calibration &&
+           other.unnecessary.empty();
   };
   if (std::any_of(model.rows.data(), static_cast<const ComparisonRow*>(&row), same)) {
     row.unnecessary = row.config_id + " is a row already";
@@ -168,7 +177,8 @@ std::string ComparisonRow::name() const {
   std::string what = config_id;
   if (mixed != nullptr) what = fmt::format("mixed {:.4g} bits", mixed->bits_per_weight());
   if (plan && format == nullptr && mixed == nullptr) what += fmt::format(" (plan {})", *plan + 1);
-  return is_baseline() || imported || method == "rtn" ? what : what + " " + method;
+  if (!is_baseline() && !imported && method != "rtn") what += " " + method;
+  return text.empty() ? what : what + ", " + text;
 }
 
 std::string BaselineName(const std::string& source_type) {

@@ -50,8 +50,8 @@ class Estimator {
   // Evaluation with the baseline's head beside the row's own.
   JobCosts Quality(const ComparisonRow& row) const {
     JobCosts costs{Run(tokens()) + tokens() * head_flops() / rate(), Bytes(row), row.is_made() ? Bytes(row) : 0};
-    if (!row.calibrated) return costs;
-    const CalibrationWindows& windows = *model_.calibration;
+    if (!row.calibration) return costs;
+    const CalibrationWindows& windows = model_.calibrations[*row.calibration];
     costs.seconds += Making(row.method) + kWalkPasses * Run(static_cast<double>(windows.begins.size() * windows.ctx));
     costs.memory_bytes = std::max(costs.memory_bytes, QuantizingBytes(model_.description, windows.begins.size(),
                                                                       windows.ctx, ParseRecipe(row.method)->needs));

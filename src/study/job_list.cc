@@ -69,8 +69,9 @@ class Lister {
     std::string text = fmt::format("\n{} {}", row.asked, row.method);
     if (row.plan) text += " " + PlanName(model, options_, *row.plan);
     if (row.imported) text += " " + row.imported->sha256;
-    if (const auto& from = model.calibration; row.calibrated) {
-      text += fmt::format(" {} {} {}", from->text_sha256, from->begins.size(), from->ctx);
+    if (row.calibration) {
+      const CalibrationWindows& from = model.calibrations[*row.calibration];
+      text += fmt::format(" {} {} {}", from.text_sha256, from.begins.size(), from.ctx);
     }
     return text;
   }

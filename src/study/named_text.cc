@@ -34,6 +34,7 @@ Result<fs::path> CachedPathOf(const NamedText& text, const TextSearch& search) {
 std::string UrlOf(const NamedText& text, const TextSearch& search) {
   std::string endpoint = search.endpoint;
   if (endpoint.empty() && text.endpoint == kHuggingFace) endpoint = HubEndpoint();
+  if (endpoint.empty() && text.endpoint == kGists) endpoint = GistEndpoint();
   if (endpoint.empty()) endpoint = text.endpoint;
   while (endpoint.ends_with("/")) endpoint.pop_back();
   return endpoint + std::string(text.url_path);

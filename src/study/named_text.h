@@ -14,6 +14,7 @@
 namespace marlin {
 
 inline constexpr std::string_view kHuggingFace = "https://huggingface.co";
+inline constexpr std::string_view kGists = "https://gist.githubusercontent.com";
 inline constexpr std::uint64_t kMaxTextBytes = 64 << 20;  // no text or archive of the lists has a quarter of it
 
 struct NamedText {
@@ -33,7 +34,7 @@ struct NamedText {
 struct TextSearch {
   std::filesystem::path data_folder;  // empty = $METAL_MARLIN_DATA
   std::filesystem::path cache_dir;    // empty = CacheDir()
-  std::string endpoint;               // empty = the text's own, or $HF_ENDPOINT where that is Hugging Face's
+  std::string endpoint;               // empty = the text's own, or what a variable names instead of it
   bool offline = false;               // never touches the network; OfflineVariable() says so too
 };
 

@@ -37,8 +37,8 @@ Status EnsureModel(const ComparisonModel& model, const ComparisonOptions& option
       quantize.plan_sha256 = HashFormats(*row.mixed);
     }
     quantize.method = row.method;
-    if (row.calibrated) {
-      quantize.calibration = &*model.calibration;
+    if (row.calibration) {
+      quantize.calibration = &model.calibrations[*row.calibration];
       quantize.backend = &tools.maker;
     }
     quantize.threads = tools.maker.threads();

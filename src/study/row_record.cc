@@ -93,8 +93,9 @@ Record RowRecord(const ComparisonModel& model, const ComparisonOptions& options,
   } else {
     DescribeUniformRow(model, row, config);
   }
-  if (const auto& from = model.calibration; row.calibrated) {
-    config.calibration = record::Calibration{from->text_name, from->text_sha256, from->begins.size(), from->ctx};
+  if (row.calibration) {
+    const CalibrationWindows& from = model.calibrations[*row.calibration];
+    config.calibration = record::Calibration{from.text_name, from.text_sha256, from.begins.size(), from.ctx};
   }
   return record;
 }

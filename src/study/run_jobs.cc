@@ -130,7 +130,10 @@ class JobRunner {
     if (IsDone(job, plan_, options_, tools_.text)) return Outcome::kDone;  // meanwhile
     if (const auto timing = TimingHere(job)) return WaitFor(job, *timing);
     const Status status = RunClaimed(job);
-    if (status.ok()) return Outcome::kRan;
+    if (status.ok()) {
+      if (tools_.recorded && job.kind != JobKind::kLimits && job.kind != JobKind::kPlan) tools_.recorded();
+      return Outcome::kRan;
+    }
     const ErrorCode code = status.error().code;
     if (code == ErrorCode::kInterrupted || code == ErrorCode::kResource) return status.error();
     if (!first_error_) first_error_ = status.error();
