@@ -44,8 +44,14 @@ class PageCommand : public Comparison {
 
   // The page of the tiny model; its weights need a budget of their own.
   RunResult Page(const std::vector<std::string>& more) const {
-    std::vector<std::string> command = Command("results", {"--page", "--budget", "5.2bpw", "--calibration-windows", "8",
-                                                           "--calibration-ctx", "64", "--plan-windows", "4"});
+    std::vector<std::string> words = {"--budget", "5.2bpw", "--plan-windows", "4"};
+    words.insert(words.end(), more.begin(), more.end());
+    return PageWithoutPlans(words);
+  }
+
+  RunResult PageWithoutPlans(const std::vector<std::string>& more) const {
+    std::vector<std::string> command =
+        Command("results", {"--page", "--calibration-windows", "8", "--calibration-ctx", "64"});
     command.insert(command.end(), more.begin(), more.end());
     RunOptions options;
     options.environment = {{"HF_ENDPOINT", server_.url()},
@@ -184,6 +190,29 @@ TEST_F(PageCommand, WhatFailedIsNamedAndTheRestIsOnThePage) {
   EXPECT_NE(run.out.find("  failed: "), std::string::npos) << run.out;
   EXPECT_NE(run.out.find("  model: quality of fp4-g64 gptq, bartowski-v3\n"), std::string::npos) << run.out;
   EXPECT_NE(CalibrationLine("fp4-g32 gptq"), "") << Markdown();
+}
+
+TEST_F(PageCommand, FourModelsOfWhichOneFailsHaveAShortSummaryToo) {
+  std::vector<std::string> more = {"--no-timing", "--samples", "2", "-c", "fp4-g32", "-q"};
+  for (const std::string name : {"MistralForCausalLM", "Phi3ForCausalLM", "Qwen3ForCausalLM"}) {
+    WriteTinyModel(folder_ / name, name.c_str());
+    more.insert(more.end(), {"--model", (folder_ / name).string()});
+  }
+  auto dry = more;
+  dry.insert(dry.end(), {"--dry-run", "--json"});
+  const RunResult planned = PageWithoutPlans(dry);
+  ASSERT_EQ(planned.exit_code, 0) << planned.err;
+  const Json rows = Json::parse(planned.out)["rows"];
+  ASSERT_EQ(rows.size(), 12u) << "the baseline and two texts of each";
+  const fs::path blocked =
+      folder_ / "results" / ".work" / ("fp4-g32-" + rows[1]["key"].get<std::string>().substr(0, 12));
+  fs::create_directories(blocked.parent_path());
+  fs::create_symlink(blocked, blocked);
+  const RunResult run = PageWithoutPlans(more);
+  EXPECT_NE(run.exit_code, 0);
+  EXPECT_LE(LinesOf(run.out).size(), 20u) << run.out;
+  EXPECT_NE(run.out.find("\nand 1 more model on the page\n"), std::string::npos) << run.out;
+  EXPECT_NE(run.out.find("  failed: "), std::string::npos) << run.out;
 }
 
 TEST_F(PageCommand, APageOfSomeoneElseStopsItBeforeTheWork) {

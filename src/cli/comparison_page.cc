@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/console.h"
 #include "records/analysis.h"
 #include "records/ranking.h"
 #include "report/figures.h"
@@ -131,7 +132,7 @@ std::string TextOf(const std::vector<SummedModel>& models, const ReportOutput& o
   std::vector<std::string> lines;
   for (const SummedModel& x : models) {
     if (lines.size() == 3 * kShownModels) {
-      lines.push_back(fmt::format("{} more models are on the page", models.size() - kShownModels));
+      lines.push_back(fmt::format("and {} on the page", CountText(models.size() - kShownModels, "more model")));
       break;
     }
     lines.push_back(OneLine(fmt::format("{}: {}", x.model->name,
