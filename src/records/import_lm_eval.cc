@@ -13,7 +13,7 @@
 namespace marlin {
 namespace {
 
-using nlohmann::json;
+using Imported = nlohmann::json;
 
 constexpr double kLargestValue = 1e15;
 constexpr std::string_view kStderr = "_stderr";
@@ -35,9 +35,9 @@ std::string WithoutFolders(const std::string& name) {
 using Arguments = std::vector<std::pair<std::string, std::string>>;
 
 // Those of "pretrained=ORG/MODEL,dtype=bfloat16" or of an object, as far as they are shown.
-Arguments ShownArguments(ImportFields& config, const json& config_json, Status& status) {
+Arguments ShownArguments(ImportFields& config, const Imported& config_json, Status& status) {
   if (!config.Has("model_args")) return {};
-  const json& given = config_json.at("model_args");
+  const Imported& given = config_json.at("model_args");
   Arguments shown;
   for (const std::string_view name : kShownArguments) {
     std::optional<std::string> value;
@@ -85,13 +85,13 @@ std::optional<std::string> VersionOf(ImportFields& run) {
 }
 
 // Everything but the measurements.
-ExternalRecord HeadOfRun(const json& file, ImportFields& run, Status& status) {
-  static const json kNothing = json::object();
+ExternalRecord HeadOfRun(const Imported& file, ImportFields& run, Status& status) {
+  static const Imported kNothing = Imported::object();
   ExternalRecord record;
   record.program = {"lm-evaluation-harness", VersionOf(run)};
   constexpr double kLastSecond = 253402300799;  // of the year 9999
   if (run.Has("date")) record.measured = UtcOf(static_cast<std::time_t>(run.Number("date", 0, kLastSecond)));
-  const json& config_json = run.Has("config") ? file.at("config") : kNothing;
+  const Imported& config_json = run.Has("config") ? file.at("config") : kNothing;
   ImportFields config(config_json, run.where() + ", config", status);
   if (!run.ok()) return record;
   const Arguments arguments = ShownArguments(config, config_json, status);
@@ -111,7 +111,7 @@ ExternalRecord HeadOfRun(const json& file, ImportFields& run, Status& status) {
 // What the file says of a task beside its results: file[section][task].
 class TaskFacts {
  public:
-  TaskFacts(const json& file, std::string where, Status& status)
+  TaskFacts(const Imported& file, std::string where, Status& status)
       : file_(&file), where_(std::move(where)), status_(&status) {}
 
   std::string ProtocolOf(const std::string& task, const std::string& metric, const std::string& filter) const {
@@ -119,7 +119,7 @@ class TaskFacts {
     const auto shots = Scalar("n-shot", task);
     std::string text = fmt::format("task version {}, filter {}, {}, {}", version, filter,
                                    shots ? *shots + "-shot" : "shots not named", Samples(task));
-    const json* const better = Find("higher_is_better", task);
+    const Imported* const better = Find("higher_is_better", task);
     if (better == nullptr || !better->is_object()) return text;
     const auto found = better->find(metric);
     if (found == better->end() || !found->is_boolean()) return text;
@@ -127,7 +127,7 @@ class TaskFacts {
   }
 
  private:
-  const json* Find(const char* section, const std::string& task) const {
+  const Imported* Find(const char* section, const std::string& task) const {
     const auto tasks = file_->find(section);
     if (tasks == file_->end() || !tasks->is_object()) return nullptr;
     const auto found = tasks->find(task);
@@ -140,7 +140,7 @@ class TaskFacts {
   }
 
   std::string Samples(const std::string& task) const {
-    const json* const counts = Find("n-samples", task);
+    const Imported* const counts = Find("n-samples", task);
     if (counts == nullptr || counts->is_null()) return "samples not named";
     ImportFields fields(*counts, fmt::format("{}, n-samples.{}", where_, task), *status_);
     const std::uint64_t used = fields.Count("effective");
@@ -148,12 +148,12 @@ class TaskFacts {
                                   : fmt::format("{} samples", used);
   }
 
-  const json* file_;
+  const Imported* file_;
   std::string where_;
   Status* status_;
 };
 
-bool IsNumberOrNothing(const json& x) {
+bool IsNumberOrNothing(const Imported& x) {
   return x.is_number() || x.is_null() || (x.is_string() && (x == "N/A" || x == ""));
 }
 
@@ -166,7 +166,7 @@ bool IsTooLong(const std::string& name, ImportFields& fields) {
 }
 
 // The measurements of one task: every key with a comma that is no standard error.
-void AddTask(const std::string& task, const json& results, const TaskFacts& facts, ImportFields& fields,
+void AddTask(const std::string& task, const Imported& results, const TaskFacts& facts, ImportFields& fields,
              std::vector<external::Measurement>& all) {
   for (const auto& [key, value] : results.items()) {
     const std::size_t comma = key.find(',');
@@ -193,11 +193,11 @@ void AddTask(const std::string& task, const json& results, const TaskFacts& fact
 
 }  // namespace
 
-Result<std::vector<ExternalRecord>> ImportLmEval(const json& file, const std::string& where) {
+Result<std::vector<ExternalRecord>> ImportLmEval(const Imported& file, const std::string& where) {
   Status status;
   ImportFields run(file, where, status);
   ExternalRecord record = HeadOfRun(file, run, status);
-  const json* const results = run.Object("results");
+  const Imported* const results = run.Object("results");
   if (!status.ok()) return status.error();
   const TaskFacts facts(file, where, status);
   ImportFields tasks(*results, where + ", results", status);

@@ -14,21 +14,21 @@
 namespace marlin {
 namespace {
 
-using nlohmann::json;
+using Imported = nlohmann::json;
 
-Result<json> ParseImport(std::string_view text, const std::string& where) {
+Result<Imported> ParseImport(std::string_view text, const std::string& where) {
   if (JsonDepth(text) > kDeepestJson) {
     return Error{ErrorCode::kInput,
                  fmt::format("{}: nested deeper than {} levels, which no results are", where, kDeepestJson)};
   }
   try {
-    return json::parse(text);
-  } catch (const json::parse_error& error) {
+    return Imported::parse(text);
+  } catch (const Imported::parse_error& error) {
     return Error{ErrorCode::kInput, fmt::format("{}: {}", where,
                                                 WhyNoJson(text, error.byte, "",
                                                           "this is not JSON (NaN and Infinity are none), or the "
                                                           "file is cut off here"))};
-  } catch (const json::exception& error) {  // a number beyond every range
+  } catch (const Imported::exception& error) {  // a number beyond every range
     return Error{ErrorCode::kInput, fmt::format("{}: a number is too large for JSON", where)};
   }
 }
@@ -42,7 +42,7 @@ Result<std::vector<ImportEntry>> ParseLines(std::string_view text, std::string_v
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     std::string place = fmt::format("{}, line {}", where, number);
-    Result<json> entry = ParseImport(line, place);
+    Result<Imported> entry = ParseImport(line, place);
     if (!entry) return entry.error();
     entries.push_back({std::move(place), std::move(*entry)});
     if (entries.size() > kMostExternalMeasurements) break;
@@ -50,9 +50,9 @@ Result<std::vector<ImportEntry>> ParseLines(std::string_view text, std::string_v
   return entries;
 }
 
-std::vector<ImportEntry> EntriesOfArray(json array, std::string_view where) {
+std::vector<ImportEntry> EntriesOfArray(Imported array, std::string_view where) {
   std::vector<ImportEntry> entries;
-  for (json& element : array) {
+  for (Imported& element : array) {
     entries.push_back({fmt::format("{}, entry {}", where, entries.size() + 1), std::move(element)});
   }
   return entries;
@@ -64,7 +64,7 @@ bool IsLines(std::string_view text) {
   if (begin == std::string_view::npos || text[begin] != '{') return false;
   text.remove_prefix(begin);
   const std::string_view first = text.substr(0, text.find('\n'));
-  return JsonDepth(first) <= kDeepestJson && json::accept(first);
+  return JsonDepth(first) <= kDeepestJson && Imported::accept(first);
 }
 
 Error NeitherProgram(std::string_view where, std::string_view got) {
@@ -90,7 +90,7 @@ Result<std::vector<ExternalRecord>> RecordsOf(std::string_view text, const std::
     }
   }
   if (entries.empty()) return NeitherProgram(where, "an empty list");
-  const json& first = entries[0].json;
+  const Imported& first = entries[0].json;
   if (first.is_object() && first.contains("results") && entries.size() == 1) return ImportLmEval(first, where);
   if (first.is_object() && first.contains("schema")) return NeitherProgram(where, "an object with a schema of its own");
   if (!first.is_object()) return NeitherProgram(entries[0].where, first.type_name());

@@ -13,7 +13,7 @@
 namespace marlin {
 namespace {
 
-using nlohmann::json;
+using Imported = nlohmann::json;
 using test::LlamaBenchEntry;
 using test::LlamaBenchJson;
 using test::LlamaBenchLines;
@@ -32,14 +32,14 @@ std::string ImportRefusal(const std::string& text) {
   return records.error().message;
 }
 
-std::string ChangedBench(const std::function<void(json&)>& change) {
-  json all = json::parse(LlamaBenchJson());
+std::string ChangedBench(const std::function<void(Imported&)>& change) {
+  Imported all = Imported::parse(LlamaBenchJson());
   change(all[1]);
   return ImportRefusal(all.dump());
 }
 
-std::string ChangedEval(const std::function<void(json&)>& change) {
-  json all = json::parse(LmEvalJson());
+std::string ChangedEval(const std::function<void(Imported&)>& change) {
+  Imported all = Imported::parse(LmEvalJson());
   change(all);
   return ImportRefusal(all.dump());
 }
@@ -87,7 +87,7 @@ TEST(ImportResults, LinesSayTheSameAsAnArray) {
 }
 
 TEST(ImportResults, ARecordHoldsOneModelBuildAndMachine) {
-  json all = json::parse(LlamaBenchJson());
+  Imported all = Imported::parse(LlamaBenchJson());
   all[0]["n_depth"] = 4096;
   all.push_back(all[0]);
   all[2]["model_filename"] = "C:\\models\\tiny-Q4_K_M.gguf";
@@ -104,8 +104,8 @@ TEST(ImportResults, ARecordHoldsOneModelBuildAndMachine) {
 }
 
 TEST(ImportResults, OldBuildsOfLlamaBenchNameLess) {
-  json all = json::parse(LlamaBenchJson());
-  for (json& entry : all) {
+  Imported all = Imported::parse(LlamaBenchJson());
+  for (Imported& entry : all) {
     for (const char* name : {"n_depth", "n_ubatch", "backends", "gpu_info", "flash_attn", "test_time"})
       entry.erase(name);
     entry["cuda"] = true;
@@ -149,11 +149,12 @@ TEST(ImportResults, LmEvalKeepsItsProtocol) {
 }
 
 TEST(ImportResults, SecretsAndPathsAreNotCopied) {
-  json file = json::parse(LmEvalJson());
+  Imported file = Imported::parse(LmEvalJson());
   file.erase("model_name");
-  for (const json& arguments :
-       {json("pretrained=/home/someone/Tiny,api_key=SECRET,base_url=http://user:SECRET@host"),
-        json{{"pretrained", "/home/someone/Tiny"}, {"api_key", "SECRET"}, {"header", {{"Authorization", "SECRET"}}}}}) {
+  for (const Imported& arguments :
+       {Imported("pretrained=/home/someone/Tiny,api_key=SECRET,base_url=http://user:SECRET@host"),
+        Imported{
+            {"pretrained", "/home/someone/Tiny"}, {"api_key", "SECRET"}, {"header", {{"Authorization", "SECRET"}}}}}) {
     file["config"]["model_args"] = arguments;
     const auto records = Import(file.dump());
     ASSERT_TRUE(records.ok()) << records.error().message;
@@ -188,50 +189,53 @@ TEST(ImportResults, RecordsGoRoundAndTheSameFileGivesTheSameOnes) {
 }
 
 TEST(ImportResults, WrongFieldsOfLlamaBenchAreNamed) {
-  const auto without = [](const char* name) { return ChangedBench([&](json& x) { x.erase(name); }); };
+  const auto without = [](const char* name) { return ChangedBench([&](Imported& x) { x.erase(name); }); };
   for (const char* name : {"build_commit", "model_filename", "n_prompt", "n_gen", "n_batch", "n_threads", "type_k",
                            "type_v", "avg_ts", "stddev_ts", "samples_ts"}) {
     EXPECT_TRUE(Has(without(name), std::string("entry 2: field \"") + name + "\" is missing")) << without(name);
   }
-  EXPECT_EQ(ChangedBench([](json& x) { x["avg_ts"] = "fast"; }),
+  EXPECT_EQ(ChangedBench([](Imported& x) { x["avg_ts"] = "fast"; }),
             "folder/r.json, entry 2: field \"avg_ts\" is string, a number was wanted");
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["avg_ts"] = 0; }), "\"avg_ts\" is 0"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["avg_ts"] = -1; }), "\"avg_ts\" is -1"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["avg_ts"] = 1e300; }), "\"avg_ts\" is 1e+300"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["avg_ts"] = 45; }), "the mean of samples_ts is 41.25"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["samples_ts"][1] = nullptr; }), "\"samples_ts[1]\" is null"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["samples_ts"] = json::array(); }), "\"samples_ts\""));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["n_prompt"] = -512; }), "\"n_prompt\""));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["n_gen"] = 0; }), "both 0"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["n_threads"] = json::array(); }), "\"n_threads\" is array"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["test_time"] = "yesterday"; }), "\"test_time\""));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x["model_type"] = std::string(5000, 'a'); }), "has 5000 bytes"));
-  EXPECT_TRUE(Has(ChangedBench([](json& x) { x = 7; }), "entry 2: this is number, an object was wanted"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["avg_ts"] = 0; }), "\"avg_ts\" is 0"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["avg_ts"] = -1; }), "\"avg_ts\" is -1"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["avg_ts"] = 1e300; }), "\"avg_ts\" is 1e+300"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["avg_ts"] = 45; }), "the mean of samples_ts is 41.25"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["samples_ts"][1] = nullptr; }), "\"samples_ts[1]\" is null"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["samples_ts"] = Imported::array(); }), "\"samples_ts\""));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["n_prompt"] = -512; }), "\"n_prompt\""));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["n_gen"] = 0; }), "both 0"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["n_threads"] = Imported::array(); }), "\"n_threads\" is array"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["test_time"] = "yesterday"; }), "\"test_time\""));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x["model_type"] = std::string(5000, 'a'); }), "has 5000 bytes"));
+  EXPECT_TRUE(Has(ChangedBench([](Imported& x) { x = 7; }), "entry 2: this is number, an object was wanted"));
   EXPECT_EQ(ImportRefusal(LlamaBenchEntry(1, 0, 5) + "\n" + LlamaBenchEntry(1, 0, 5).substr(0, 80)).substr(0, 21),
             "folder/r.json, line 2");
 }
 
 TEST(ImportResults, WrongFieldsOfLmEvalAreNamed) {
-  EXPECT_EQ(ChangedEval([](json& x) { x["results"]["sums"]["exact_match,strict-match"] = "0.25"; }),
+  EXPECT_EQ(ChangedEval([](Imported& x) { x["results"]["sums"]["exact_match,strict-match"] = "0.25"; }),
             "folder/r.json, results.sums: field \"exact_match,strict-match\" is string, a number was wanted");
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"]["sums"]["exact_match_stderr,strict-match"] = "?"; }),
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["results"]["sums"]["exact_match_stderr,strict-match"] = "?"; }),
                   "field \"exact_match_stderr,strict-match\" is neither a number nor \"N/A\""));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"]["sums"]["exact_match_stderr,strict-match"] = -1; }), "is -1"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"]["sums"] = 7; }), "results.sums: this is number"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"] = json::array(); }), "field \"results\" is array"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"] = json::object(); }), "holds no number"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"] = {{"old", {{"acc", 0.5}}}}; }), "version 0.4 or later"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["date"] = 1e99; }), "field \"date\" is 1e+99"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["date"] = "today"; }), "field \"date\" is string"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["config"] = 7; }), "config: this is number"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["config"]["model_args"] = 7; }), "model_args: this is number"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["versions"]["sums"] = json::array(); }), "field \"sums\" is array"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["n-samples"]["sums"] = 7; }), "n-samples.sums: this is number"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["n-samples"]["sums"]["effective"] = -7; }), "\"effective\""));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) { x["results"][std::string(5000, 't')] = json::object(); }), "5000 bytes"));
   EXPECT_TRUE(
-      Has(ChangedEval([](json& x) { x["results"]["sums"][std::string(5000, 'm') + ",none"] = 1; }), "5005 bytes"));
-  EXPECT_TRUE(Has(ChangedEval([](json& x) {
+      Has(ChangedEval([](Imported& x) { x["results"]["sums"]["exact_match_stderr,strict-match"] = -1; }), "is -1"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["results"]["sums"] = 7; }), "results.sums: this is number"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["results"] = Imported::array(); }), "field \"results\" is array"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["results"] = Imported::object(); }), "holds no number"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["results"] = {{"old", {{"acc", 0.5}}}}; }), "version 0.4 or later"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["date"] = 1e99; }), "field \"date\" is 1e+99"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["date"] = "today"; }), "field \"date\" is string"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["config"] = 7; }), "config: this is number"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["config"]["model_args"] = 7; }), "model_args: this is number"));
+  EXPECT_TRUE(
+      Has(ChangedEval([](Imported& x) { x["versions"]["sums"] = Imported::array(); }), "field \"sums\" is array"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["n-samples"]["sums"] = 7; }), "n-samples.sums: this is number"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) { x["n-samples"]["sums"]["effective"] = -7; }), "\"effective\""));
+  EXPECT_TRUE(
+      Has(ChangedEval([](Imported& x) { x["results"][std::string(5000, 't')] = Imported::object(); }), "5000 bytes"));
+  EXPECT_TRUE(
+      Has(ChangedEval([](Imported& x) { x["results"]["sums"][std::string(5000, 'm') + ",none"] = 1; }), "5005 bytes"));
+  EXPECT_TRUE(Has(ChangedEval([](Imported& x) {
                     x.erase("model_name");
                     x["config"].erase("model_args");
                   }),
@@ -264,11 +268,11 @@ TEST(ImportResults, EveryTruncationIsRefused) {
 }
 
 TEST(ImportResults, HugeFilesAreRefused) {
-  json many = json::array();
-  const json entry = json::parse(LlamaBenchEntry(1, 0, 5));
+  Imported many = Imported::array();
+  const Imported entry = Imported::parse(LlamaBenchEntry(1, 0, 5));
   for (std::size_t i = 0; i <= kMostExternalMeasurements; ++i) many.push_back(entry);
   EXPECT_TRUE(Has(ImportRefusal(many.dump()), "more than 10000 results"));
-  json file = json::parse(LmEvalJson());
+  Imported file = Imported::parse(LmEvalJson());
   for (std::size_t i = 0; i <= kMostExternalMeasurements; ++i) {
     file["results"]["quiz_easy"]["m" + std::to_string(i) + ",none"] = 1;
   }
@@ -276,25 +280,25 @@ TEST(ImportResults, HugeFilesAreRefused) {
 }
 
 TEST(ImportResults, BrokenRecordsAreRefused) {
-  const json good = json::parse(*ToJson((*Import(LlamaBenchJson()))[0]));
-  const auto refusal = [&](const std::function<void(json&)>& change) {
-    json changed = good;
+  const Imported good = Imported::parse(*ToJson((*Import(LlamaBenchJson()))[0]));
+  const auto refusal = [&](const std::function<void(Imported&)>& change) {
+    Imported changed = good;
     change(changed);
     const auto read = RecordFromJson(changed.dump(), "file");
     return read ? "" : read.error().message;
   };
-  EXPECT_EQ(refusal([](json&) {}), "");
-  EXPECT_EQ(refusal([](json& x) { x["later"] = 7; }), "") << "unknown fields are ignored";
-  EXPECT_TRUE(Has(refusal([](json& x) { x["version"] = 2; }), "reads versions 1 to 1 of metal-marlin.external"));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["id"] = "../x"; }), "\"id\""));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measured"] = "soon"; }), "\"measured\""));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["source"]["sha256"] = "12"; }), "\"source.sha256\""));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"] = json::array(); }), "\"measurements\""));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"][1].erase("protocol"); }), "measurements[1].protocol"));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"][1]["value"] = 1e300; }), "measurements[1].value"));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"][1]["error"] = -1; }), "measurements[1].error"));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"][1].erase("error_kind"); }), "only one of them"));
-  EXPECT_TRUE(Has(refusal([](json& x) { x["measurements"][1]["samples"] = json::array(); }), "samples"));
+  EXPECT_EQ(refusal([](Imported&) {}), "");
+  EXPECT_EQ(refusal([](Imported& x) { x["later"] = 7; }), "") << "unknown fields are ignored";
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["version"] = 2; }), "reads versions 1 to 1 of metal-marlin.external"));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["id"] = "../x"; }), "\"id\""));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measured"] = "soon"; }), "\"measured\""));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["source"]["sha256"] = "12"; }), "\"source.sha256\""));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"] = Imported::array(); }), "\"measurements\""));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"][1].erase("protocol"); }), "measurements[1].protocol"));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"][1]["value"] = 1e300; }), "measurements[1].value"));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"][1]["error"] = -1; }), "measurements[1].error"));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"][1].erase("error_kind"); }), "only one of them"));
+  EXPECT_TRUE(Has(refusal([](Imported& x) { x["measurements"][1]["samples"] = Imported::array(); }), "samples"));
 }
 
 }  // namespace
