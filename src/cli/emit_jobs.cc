@@ -89,8 +89,8 @@ std::string TimeLimit(double seconds) {
 }
 
 std::uint64_t MemoryMegabytes(std::uint64_t bytes) {
-  constexpr std::uint64_t kProgram = 512;
-  return bytes / 1'000'000 * 5 / 4 + kProgram;
+  constexpr std::uint64_t kWithoutModel = 512;
+  return bytes / 1'000'000 * 5 / 4 + kWithoutModel;
 }
 
 std::string EmitSlurm(const std::vector<Job>& jobs, const EmitOptions& options) {

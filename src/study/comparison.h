@@ -102,8 +102,8 @@ struct ComparisonTools {
   std::function<void(const std::string&)> say;  // lines about a finished step; may be empty
   std::function<void()> recorded;               // after each job that left records; may be empty
 
-  void Say(const std::string& text) const {
-    if (say) say(text);
+  void Say(const std::string& line) const {
+    if (say) say(line);
   }
 };
 

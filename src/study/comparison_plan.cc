@@ -94,9 +94,9 @@ Result<ComparisonModel> OpenModel(const std::filesystem::path& path, const Compa
   }
   std::vector<CalibrationWindows> calibrations;
   for (const ComparisonCalibration& from : options.calibrations) {
-    auto windows = CutCalibration(*tokenizer, from.text, from.ctx, from.windows);
-    if (!windows) return windows.error();
-    calibrations.push_back(std::move(*windows));
+    auto cut = CutCalibration(*tokenizer, from.text, from.ctx, from.windows);
+    if (!cut) return cut.error();
+    calibrations.push_back(std::move(*cut));
   }
   std::vector<std::shared_ptr<const ImportedModel>> imports;
   for (const ImportRequest& request : options.imports) {
