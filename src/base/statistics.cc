@@ -32,10 +32,11 @@ constexpr std::size_t kTogether = 8;
 static_assert(kBootstrapResamples % kTogether == 0);
 
 // The windows that the next kTogether resamples draw: resample r draws draws[i * kTogether + r] as its i-th.
-std::vector<std::uint32_t> NextDraws(std::size_t windows, Rng& rng) {
-  std::vector<std::uint32_t> draws(windows * kTogether);
+template <typename Index>
+std::vector<Index> NextDraws(std::size_t windows, Rng& rng) {
+  std::vector<Index> draws(windows * kTogether);
   for (std::size_t r = 0; r < kTogether; ++r) {
-    for (std::size_t i = 0; i < windows; ++i) draws[i * kTogether + r] = static_cast<std::uint32_t>(rng.Below(windows));
+    for (std::size_t i = 0; i < windows; ++i) draws[i * kTogether + r] = static_cast<Index>(rng.Below(windows));
   }
   return draws;
 }
@@ -44,23 +45,26 @@ std::vector<std::uint32_t> NextDraws(std::size_t windows, Rng& rng) {
 // report share it.
 template <typename Use>
 void ForEachDraws(std::size_t windows, const Use& use) {
-  constexpr std::size_t kMostKept = 4096;  // 16 MB
+  constexpr std::size_t kMostKept = 4096;  // 8 MB
   thread_local std::size_t kept_windows = 0;
-  thread_local std::vector<std::vector<std::uint32_t>> kept;
+  thread_local std::vector<std::vector<std::uint16_t>> kept;
   Rng rng(kBootstrapSeed);
-  const bool keep = windows <= kMostKept;
-  if (keep && kept_windows != windows) {
+  if (windows > kMostKept) {
+    for (std::size_t first = 0; first < kBootstrapResamples; first += kTogether) {
+      use(first, NextDraws<std::uint32_t>(windows, rng));
+    }
+    return;
+  }
+  if (kept_windows != windows) {
     kept.clear();
-    for (std::size_t first = 0; first < kBootstrapResamples; first += kTogether)
-      kept.push_back(NextDraws(windows, rng));
+    while (kept.size() * kTogether < kBootstrapResamples) kept.push_back(NextDraws<std::uint16_t>(windows, rng));
     kept_windows = windows;
   }
-  for (std::size_t first = 0; first < kBootstrapResamples; first += kTogether) {
-    use(first, keep ? kept[first / kTogether] : NextDraws(windows, rng));
-  }
+  for (std::size_t i = 0; i < kept.size(); ++i) use(i * kTogether, kept[i]);
 }
 
-std::array<double, kTogether> SumsOf(std::span<const double> values, std::span<const std::uint32_t> draws) {
+template <typename Index>
+std::array<double, kTogether> SumsOf(std::span<const double> values, const std::vector<Index>& draws) {
   std::array<double, kTogether> sums = {};
   for (std::size_t i = 0; i < draws.size(); i += kTogether) {
     for (std::size_t r = 0; r < kTogether; ++r) sums[r] += values[draws[i + r]];
@@ -86,7 +90,7 @@ std::vector<double> BootstrapMeans(std::span<const double> sums, std::span<const
   MARLIN_CHECK(!sums.empty() && sums.size() == counts.size(), "one count per window, at least one window");
   const bool equal = AreEqualIntegers(counts);
   std::vector<double> means(kBootstrapResamples);
-  ForEachDraws(sums.size(), [&](std::size_t first, std::span<const std::uint32_t> draws) {
+  ForEachDraws(sums.size(), [&](std::size_t first, const auto& draws) {
     const std::array<double, kTogether> sum = SumsOf(sums, draws);
     std::array<double, kTogether> count;
     count.fill(static_cast<double>(sums.size()) * counts[0]);

@@ -167,14 +167,15 @@ MeanEstimate SameTopOf(const record::Divergence& measured) {
 }
 
 ProbabilityChange ProbabilityChangeOf(const record::Divergence& measured) {
-  return {Mean(measured.window_change, measured.scored_per_window).mean,
-          std::sqrt(Mean(measured.window_change_squared, measured.scored_per_window).mean)};
+  return {PerToken(measured.window_change, measured.scored_per_window),
+          std::sqrt(PerToken(measured.window_change_squared, measured.scored_per_window))};
 }
 
-double KlOf(const record::NoiseFloor& floor) { return Mean(floor.window_kl, floor.scored_per_window).mean; }
+double KlOf(const record::NoiseFloor& floor) { return PerToken(floor.window_kl, floor.scored_per_window); }
 
 bool Indistinguishable(const Record& base, const Record& other) {
-  return base.noise_floor && other.divergence && KlOf(*other.divergence).mean <= KlOf(*base.noise_floor);
+  return base.noise_floor && other.divergence &&
+         PerToken(other.divergence->window_kl, other.divergence->scored_per_window) <= KlOf(*base.noise_floor);
 }
 
 std::string WhyKlNotPaired(const Record& a, const Record& b) {

@@ -27,41 +27,46 @@ class Rules {
     status_ = Error{ErrorCode::kInput, fmt::format("{}: field \"{}\" {}; {}", where_, field, what, remedy_)};
   }
 
+  // The texts are made for the first value that fails alone: a thousand records have millions of values.
+  template <typename Number, typename Holds, typename What>
+  void WantEach(const std::vector<Number>& values, std::string_view field, const Holds& holds, const What& what) {
+    const auto found = std::ranges::find_if_not(values, holds);
+    if (found != values.end()) Want(false, fmt::format("{}[{}]", field, found - values.begin()), what(*found));
+  }
+
   void WantSamples(const std::vector<double>& samples, std::string_view field) {
     Want(!samples.empty(), field, "is empty");
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      Want(std::isfinite(samples[i]) && samples[i] > 0, fmt::format("{}[{}]", field, i),
-           fmt::format("is {}, a time above 0 was wanted", samples[i]));
-    }
+    WantEach(
+        samples, field, [](double x) { return std::isfinite(x) && x > 0; },
+        [](double x) { return fmt::format("is {}, a time above 0 was wanted", x); });
   }
 
   void WantWindows(const std::vector<double>& nll, std::uint64_t windows, std::uint64_t scored,
                    std::string_view field) {
     Want(nll.size() == windows, field, fmt::format("has {} values for {} windows", nll.size(), windows));
-    for (std::size_t i = 0; i < nll.size(); ++i) {
-      Want(std::isfinite(nll[i]) && nll[i] >= 0, fmt::format("{}[{}]", field, i),
-           fmt::format("is {}, a sum of at least 0 nats was wanted", nll[i]));
-      Want(nll[i] <= kMostNats * static_cast<double>(scored), fmt::format("{}[{}]", field, i),
-           fmt::format("is {} nats for {} tokens, at most {} nats a token were wanted", nll[i], scored, kMostNats));
-    }
+    WantEach(
+        nll, field, [](double x) { return std::isfinite(x) && x >= 0; },
+        [](double x) { return fmt::format("is {}, a sum of at least 0 nats was wanted", x); });
+    WantEach(
+        nll, field, [&](double x) { return x <= kMostNats * static_cast<double>(scored); },
+        [&](double x) {
+          return fmt::format("is {} nats for {} tokens, at most {} nats a token were wanted", x, scored, kMostNats);
+        });
   }
 
-  // Sums over windows of what each scored token adds at least 0 of.
   void WantSums(const std::vector<double>& sums, std::uint64_t windows, std::string_view field) {
     Want(sums.size() == windows, field, fmt::format("has {} values for {} windows", sums.size(), windows));
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      Want(std::isfinite(sums[i]) && sums[i] >= 0, fmt::format("{}[{}]", field, i),
-           fmt::format("is {}, a sum of at least 0 was wanted", sums[i]));
-    }
+    WantEach(
+        sums, field, [](double x) { return std::isfinite(x) && x >= 0; },
+        [](double x) { return fmt::format("is {}, a sum of at least 0 was wanted", x); });
   }
 
   void WantTokens(const std::vector<std::uint64_t>& counts, std::uint64_t windows, std::uint64_t most,
                   std::string_view field) {
     Want(counts.size() == windows, field, fmt::format("has {} values for {} windows", counts.size(), windows));
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-      Want(counts[i] <= most, fmt::format("{}[{}]", field, i),
-           fmt::format("is {} of {} scored tokens", counts[i], most));
-    }
+    WantEach(
+        counts, field, [&](std::uint64_t x) { return x <= most; },
+        [&](std::uint64_t x) { return fmt::format("is {} of {} scored tokens", x, most); });
   }
 
   Status status() const { return status_; }
@@ -165,14 +170,13 @@ void CheckDivergence(const record::Divergence& measured, const Record& record, R
   rules.WantSums(measured.window_change_squared, measured.windows, "divergence.window_change_squared");
   // Every token's probability changes by at most 1.
   const double most_change = 1.001 * static_cast<double>(measured.scored_per_window);
-  for (std::size_t i = 0; i < measured.window_change.size(); ++i) {
-    rules.Want(std::abs(measured.window_change[i]) <= most_change, fmt::format("divergence.window_change[{}]", i),
-               fmt::format("is {} for {} tokens", measured.window_change[i], measured.scored_per_window));
-  }
-  for (std::size_t i = 0; i < measured.window_change_squared.size(); ++i) {
-    rules.Want(measured.window_change_squared[i] <= most_change, fmt::format("divergence.window_change_squared[{}]", i),
-               fmt::format("is {} for {} tokens", measured.window_change_squared[i], measured.scored_per_window));
-  }
+  const auto of_tokens = [&](double x) { return fmt::format("is {} for {} tokens", x, measured.scored_per_window); };
+  rules.WantEach(
+      measured.window_change, "divergence.window_change", [&](double x) { return std::abs(x) <= most_change; },
+      of_tokens);
+  rules.WantEach(
+      measured.window_change_squared, "divergence.window_change_squared", [&](double x) { return x <= most_change; },
+      of_tokens);
   rules.Want(measured.kl_median >= 0 && measured.kl_median <= measured.kl_p90 && measured.kl_p90 <= measured.kl_p99 &&
                  measured.kl_p99 <= measured.kl_p999 && measured.kl_p999 <= measured.kl_max,
              "divergence.kl_median", "and the percentiles after it do not rise from 0");
