@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import tempfile
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SKIPPED = 77
 MOST_BYTES = 1_500_000
+LONGEST = 900  # seconds
 
 # What a page says about itself, once everything is drawn.
 STATE = """(() => {
@@ -282,6 +284,7 @@ def main() -> int:
     parser.add_argument("pages", type=pathlib.Path, nargs="+")
     options = parser.parse_args()
     axe = options.axe.read_text() if options.axe else ""
+    signal.alarm(LONGEST)  # a browser that hangs ends the check
     browser = Browser(program)
     try:
         return int(any([check(browser, page, axe) for page in options.pages]))

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -157,7 +158,7 @@ TEST(HtmlPage, TextsOfRecordsStayText) {
 
 // tools/check_page.py opens the pages in Chromium.
 TEST(HtmlPage, WorksInABrowser) {
-  const fs::path folder = fs::path(::testing::TempDir()) / "html-page";
+  const fs::path folder = fs::path(::testing::TempDir()) / fmt::format("html-page-{}", ::getpid());
   fs::remove_all(folder);
   fs::create_directories(folder);
   std::vector<std::string> many;
