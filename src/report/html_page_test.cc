@@ -22,7 +22,7 @@
 namespace marlin {
 namespace {
 namespace fs = std::filesystem;
-using nlohmann::json;
+using PageJson = nlohmann::json;
 
 // Seven configurations with KL, kernels of one of them, a mixed plan, and one configuration by two calibration texts.
 std::vector<StoredRecord> FullRecords(const std::string& model, std::uint64_t seed) {
@@ -96,15 +96,15 @@ std::string HtmlPageOf(const std::vector<StoredRecord>& records, const std::vect
 TEST(PageData, HoldsTheNumbersOfTheRows) {
   const std::vector<StoredRecord> records = FullRecords("a model", 1);
   const Analysis analysis = Analyze(records);
-  const json data = json::parse(PageData(analysis));
+  const PageJson data = PageJson::parse(PageData(analysis));
   ASSERT_EQ(data["groups"].size(), 1u);
-  const json& group = data["groups"][0];
+  const PageJson& group = data["groups"][0];
   const ResultGroup& rows = analysis.models[0].groups[0];
   ASSERT_EQ(group["rows"].size(), rows.rows.size());
   EXPECT_TRUE(group["kl"]);
   EXPECT_NEAR(group["floor"].get<double>(), 6e-13, 1e-18);
   for (std::size_t i = 0; i < rows.rows.size(); ++i) {
-    const json& row = group["rows"][i];
+    const PageJson& row = group["rows"][i];
     EXPECT_EQ(row["records"][0], rows.rows[i].record().id.substr(0, 12));
     EXPECT_EQ(row["baseline"], rows.rows[i].is_baseline());
     EXPECT_EQ(row["kl"].is_null(), !rows.rows[i].kl);
@@ -119,8 +119,8 @@ TEST(PageData, HoldsTheNumbersOfTheRows) {
   EXPECT_EQ(group["plans"][0]["cells"].size(), 12u);
   EXPECT_EQ(group["timings"].size(), 1u);
   // Equal figures share a rank, and say so.
-  for (const json& row : group["rows"]) {
-    const auto same = [&](const json& other) { return !row["rank"].is_null() && other["rank"] == row["rank"]; };
+  for (const PageJson& row : group["rows"]) {
+    const auto same = [&](const PageJson& other) { return !row["rank"].is_null() && other["rank"] == row["rank"]; };
     EXPECT_EQ(row["tied"], std::ranges::count_if(group["rows"], same) > 1);
   }
 }
@@ -129,7 +129,7 @@ TEST(PageData, NoTextEndsTheScript) {
   const std::string data = PageData(Analyze(OfModels(HostileNames())));
   EXPECT_EQ(data.find('<'), std::string::npos);
   EXPECT_EQ(data.find('\n'), std::string::npos);
-  EXPECT_EQ(json::parse(data)["models"].size(), 4u);
+  EXPECT_EQ(PageJson::parse(data)["models"].size(), 4u);
 }
 
 TEST(HtmlPage, SameRecordsSameBytesInAnyOrder) {
