@@ -88,7 +88,7 @@ CHOOSING = """(() => {
     if (groups.size === 0) wrong.push(`${name}: no points`);
   }
   choose("");
-  const rows = () => tables.flatMap((table) => Array.from(table.tBodies[0].rows)).filter((row) => row.dataset.records && !row.hidden).length;
+  const rows = () => tables.flatMap((table) => Array.from(table.tBodies[0].rows)).filter((row) => row.dataset.records && !row.hidden && row.cells[0].textContent !== "baseline").length;
   const all = rows();
   filter.value = "no-such-word";
   filter.dispatchEvent(new Event("input"));

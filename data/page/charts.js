@@ -72,6 +72,9 @@ const errorBars = {
       const meta = chart.getDatasetMeta(index);
       if (!chart.isDatasetVisible(index) || !set.errors) return;
       context.save();
+      context.beginPath();
+      context.rect(chart.chartArea.left, chart.chartArea.top, chart.chartArea.width, chart.chartArea.height);
+      context.clip();
       context.strokeStyle = set.errorColor || set.borderColor;
       context.lineWidth = 1.5;
       set.data.forEach((point, i) => {
@@ -138,16 +141,20 @@ function axis(title, type, extra) {
 function colorLabels(chart) {
   return Chart.defaults.plugins.legend.labels.generateLabels(chart).map((label) => {
     const set = chart.data.datasets[label.datasetIndex];
-    return Object.assign(label, { pointStyle: set.type === "line" ? "line" : Array.isArray(set.pointStyle) ? "rect" : set.pointStyle });
+    return Object.assign(label, { pointStyle: set.type === "line" ? "line" : "rect" });
   });
 }
 
-// From a little below the least of the points and intervals to a little above the largest; only on logarithmic axes,
-// where Chart.js leaves no room.
-function room(points, y) {
-  if (kY[y].scale !== "logarithmic") return { grace: "5%" };
-  const ends = points.flatMap((p) => [p.y, ...(p.error || [])]).filter((value) => value > 0);
+// An axis that shows every value and interval. On logarithmic axes Chart.js leaves no room at the ends.
+function room(values, scale) {
+  if (scale !== "logarithmic") return { suggestedMin: Math.min(...values), suggestedMax: Math.max(...values), grace: "5%" };
+  const ends = values.filter((value) => value > 0);
   return { min: Math.min(...ends) / 1.3, max: Math.max(...ends) * 1.3 };
+}
+
+// The values of points and the ends of their intervals; `along` is the axis of the values.
+function endsOf(points, along = "y") {
+  return points.flatMap((p) => [p[along], ...(p.error || [])]);
 }
 
 // Draws into `box`. `label` says what a person would see.
@@ -237,13 +244,22 @@ function distinct(list) {
   return [...new Set(list)];
 }
 
-function scatter(box, label, points, x, y, nameOf, floor, pareto) {
-  const names = distinct(points.map((p) => nameOf(p.row)));
-  const methods = distinct(points.map((p) => p.row.method));
-  const sets = names.map((name, i) => {
+// What colours and shapes stand for is the same in every chart of the page.
+const rowsWithLoss = () => data.groups.flatMap((group) => group.rows).filter((row) => !row.baseline);
+const allTypes = () => distinct(rowsWithLoss().map((row) => row.type)).sort();
+const allMethods = () => distinct(rowsWithLoss().map((row) => row.method)).sort();
+
+function shapeOf(method) {
+  return kShapes[allMethods().indexOf(method) % kShapes.length];
+}
+
+// `all`: every name that nameOf gives on this page, in the order of the colours.
+function scatter(box, label, points, x, y, all, nameOf, floor, pareto) {
+  const names = all.filter((name) => points.some((p) => nameOf(p.row) === name));
+  const methods = distinct(points.map((p) => p.row.method)).sort();
+  const sets = names.map((name) => {
     const own = points.filter((p) => nameOf(p.row) === name);
-    const shapes = own.map((p) => kShapes[methods.indexOf(p.row.method) % kShapes.length]);
-    return series(name, kColors[i % kColors.length], shapes, own);
+    return series(name, kColors[all.indexOf(name) % kColors.length], own.map((p) => shapeOf(p.row.method)), own);
   });
   if (pareto) {
     sets.push({ label: "Pareto line", data: paretoLine(points, kX[x].less), type: "line", stepped: "before",
@@ -251,7 +267,7 @@ function scatter(box, label, points, x, y, nameOf, floor, pareto) {
   }
   const chart = draw(box, label, {
     type: "scatter", datasets: sets, legend: names.length <= kMostNamed, floor,
-    scales: { x: axis(kX[x].title, "linear", { grace: "5%" }), y: axis(kY[y].title, kY[y].scale, room(points, y)) },
+    scales: { x: axis(kX[x].title, "linear", { grace: "5%" }), y: axis(kY[y].title, kY[y].scale, room(endsOf(points), kY[y].scale)) },
   });
   return { chart, methods };
 }
@@ -265,7 +281,7 @@ function note(box, text) {
 
 function shapesNote(methods) {
   const words = { circle: "circle", rect: "square", triangle: "triangle", rectRot: "diamond", star: "star", crossRot: "cross", rectRounded: "rounded square" };
-  return methods.map((method, i) => `${words[kShapes[i % kShapes.length]]}: ${method}`).join(", ");
+  return methods.map((method) => `${words[shapeOf(method)]}: ${method}`).join(", ");
 }
 
 function choice(title, options, chosen) {
@@ -313,7 +329,7 @@ function drawGroup(box, group) {
     const points = pointsOf(group.rows, x, y);
     const floor = y === "kl" && group.floor !== null ? { y: group.floor, name: "noise floor" } : {};
     const label = `${data.models[group.model]}: ${kY[y].title}, against ${kX[x].title}`;
-    const { chart, methods } = scatter(inner, label, points, x, y, (row) => row.type, floor, true);
+    const { chart, methods } = scatter(inner, label, points, x, y, allTypes(), (row) => row.type, floor, true);
     const hidden = group.rows.filter((row) => !row.baseline && !points.some((p) => p.row === row)).map((row) => row.name);
     note(inner, `Shapes are methods (${shapesNote(methods)}). Bars are 95 % intervals. The large point is the best row.` +
       (floor.name && group.floor < chart.scales.y.min ? ` The noise floor, ${digits(group.floor)} nats, lies below the axis.` : "") +
@@ -327,7 +343,7 @@ function drawOverview(box, groups, x, y) {
   for (const group of groups) for (const row of group.rows) owner.set(row, data.models[group.model]);
   const points = groups.flatMap((group) => pointsOf(group.rows, x, y));
   if (points.length === 0) return;
-  const { methods } = scatter(box, `${kY[y].title} against ${kX[x].title}, all models`, points, x, y, (row) => owner.get(row), {}, false);
+  const { methods } = scatter(box, `${kY[y].title} against ${kX[x].title}, all models`, points, x, y, data.models, (row) => owner.get(row), {}, false);
   note(box, `Colours are models, shapes are methods (${shapesNote(methods)}).`);
 }
 
@@ -362,7 +378,7 @@ function drawThroughput(box, group) {
           says: timed.map((entry) => [`${what} ${digits(entry[at][0])} tok/s, p5 ${digits(entry[at][1])}, p95 ${digits(entry[at][2])}${entry[at][3] ? ", unstable" : ""}`]),
           errorAxis: "x", errorColor: theme("--fore"), backgroundColor: kColors[i], borderColor: kColors[i],
         }],
-        scales: { x: axis(`${what}, tok/s`, "linear", { beginAtZero: true }), y: axis("", "category") },
+        scales: { x: axis(`${what}, tok/s`, "linear", { beginAtZero: true, suggestedMax: Math.max(...timed.map((entry) => entry[at][2])) }), y: axis("", "category") },
       });
     });
   }
@@ -374,14 +390,18 @@ function lossOf(group) {
 
 function drawMixed(box, group) {
   const y = lossOf(group);
-  const part = (name, color, shape, key, shift) => series(name, color, shape, group.mixed.filter((pair) => pair[key] !== null).map((pair) => {
+  const part = (key) => group.mixed.filter((pair) => pair[key] !== null && kY[y].of(group.rows[pair[key]])).map((pair) => {
     const row = group.rows[pair[key]];
     const value = kY[y].of(row);
-    return { x: pair.bits + shift, y: value ? value[0] : null, row, error: value && value[1] !== null ? [value[1], value[2]] : null };
-  }).filter((p) => p.y !== null));
+    return { x: pair.bits, y: value[0], row, error: value[1] === null ? null : [value[1], value[2]] };
+  });
+  const [uniform, mixed] = [part("uniform"), part("mixed")];
   draw(box, `${data.models[group.model]}: the best single configuration and the mixed plan of each budget`, {
-    type: "scatter", datasets: [part("best single configuration", kColors[0], "rect", "uniform", -0.01), part("mixed", kColors[1], "circle", "mixed", 0.01)],
-    scales: { x: axis(`${data.models[group.model]}: budget, bits per weight`, "linear", { grace: "10%" }), y: axis(kY[y].title, "linear", { grace: "10%" }) },
+    type: "scatter", datasets: [series("best single configuration", kColors[0], "rect", uniform), series("mixed", kColors[1], "circle", mixed)],
+    scales: {
+      x: axis(`${data.models[group.model]}: budget, bits per weight`, "linear", { grace: "10%" }),
+      y: axis(kY[y].title, "linear", room(endsOf([...uniform, ...mixed]), "linear")),
+    },
   });
 }
 
@@ -389,6 +409,7 @@ function drawCalibration(box, group) {
   const y = lossOf(group);
   const names = group.calibration.map((entry) => entry.name);
   const texts = distinct(group.calibration.flatMap((entry) => entry.rows.map(([text]) => text)));
+  const ends = [];
   const sets = texts.map((text, i) => {
     const points = [];
     for (const entry of group.calibration) {
@@ -397,11 +418,12 @@ function drawCalibration(box, group) {
         if (value) points.push({ x: value[0], y: entry.name, row: group.rows[index], error: value[1] === null ? null : [value[1], value[2]] });
       }
     }
+    ends.push(...endsOf(points, "x"));
     return series(text, kColors[i % kColors.length], kShapes[i % kShapes.length], points, { errorAxis: "x" });
   });
   draw(box, `${data.models[group.model]}: each configuration by its calibration text`, {
     type: "scatter", datasets: sets, height: `${9 + 2 * names.length}rem`,
-    scales: { x: axis(`${data.models[group.model]}: ${kY[y].title}`, "linear", { grace: "5%" }), y: axis("", "category", { labels: names, offset: true }) },
+    scales: { x: axis(`${data.models[group.model]}: ${kY[y].title}`, "linear", room(ends, "linear")), y: axis("", "category", { labels: names, offset: true }) },
   });
 }
 

@@ -23,9 +23,10 @@ function lightRows(rows) {
   for (const row of rows) for (const line of linesOf(row)) line.classList.add("lit");
 }
 
-// Scrolls to the line of the first table that shows the row.
+// Scrolls to the line of the first table that shows the row, if possible in the section of its model.
 function showRow(row) {
-  const line = linesOf(row).find((x) => x.offsetParent !== null) || linesOf(row)[0];
+  const shown = linesOf(row).filter((x) => x.offsetParent !== null);
+  const line = shown.find((x) => modelColumn(x.closest("table")) < 0) || shown[0] || linesOf(row)[0];
   if (!line) return;
   for (let fold = line.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   line.scrollIntoView({ block: "center" });
@@ -138,8 +139,14 @@ function makeBar() {
   const apply = () => {
     for (const section of sections) section.hidden = model.select.value !== "" && section.firstElementChild.textContent !== model.select.value;
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const { shown, all } = filterRows(tables, model.select.value, words);
-    count.textContent = `${shown} of ${all} rows`;
+    filterRows(tables, model.select.value, words);
+    for (const item of document.querySelectorAll("main section > ul > li")) {
+      const other = data.models.find((name) => item.textContent.startsWith(name + ": "));
+      item.hidden = model.select.value !== "" && other !== undefined && other !== model.select.value;
+    }
+    const all = data.groups.flatMap((group) => group.rows);
+    const shown = all.filter((row) => linesOf(row).some((line) => line.offsetParent !== null));
+    count.textContent = `${shown.length} of ${all.length} rows`;
   };
   model.select.addEventListener("change", () => {
     apply();
@@ -187,5 +194,9 @@ if (data.groups.length > 0) makeBar();
 window.addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details")) fold.open = true;
   drawAll();
+  for (const { chart } of charts) chart.resize();
+});
+window.addEventListener("afterprint", () => {
+  for (const { chart } of charts) chart.resize();
 });
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

@@ -43,21 +43,22 @@ function modelColumn(table) {
   return Array.from(table.tHead.rows[0].cells).findIndex((cell) => cell.textContent.trim() === "Model");
 }
 
-// Hides the rows of other models (model "" = all) and those that lack one of the words. Only rows of records are hidden.
-// Returns how many of them are shown, and of how many.
+// Hides the rows of other models (model "" = all) and those that lack one of the words, but no baseline for its words. A
+// table without any row left is hidden too. Only rows of records are hidden.
 function filterRows(tables, model, words) {
-  let shown = 0, all = 0;
   for (const table of tables) {
     const column = modelColumn(table);
+    let left = 0;
     for (const row of table.tBodies[0].rows) {
-      if (!row.dataset.records) continue;
-      const other = model !== "" && column >= 0 && row.cells[column].textContent.trim() !== model;
-      const text = row.textContent.toLowerCase();
-      row.hidden = other || !words.every((word) => text.includes(word));
-      if (table.closest("details")) continue;
-      all += 1;
-      if (!row.hidden && !row.closest("section[hidden]")) shown += 1;
+      if (row.dataset.records) {
+        const other = model !== "" && column >= 0 && row.cells[column].textContent.trim() !== model;
+        const text = row.textContent.toLowerCase();
+        const baseline = row.cells[0].textContent === "baseline";
+        row.hidden = other || (!baseline && !words.every((word) => text.includes(word)));
+      }
+      if (!row.hidden) left += 1;
     }
+    const frame = table.closest(".table");
+    if (frame) frame.hidden = left === 0;
   }
-  return { shown, all };
 }
