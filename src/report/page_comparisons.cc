@@ -18,7 +18,12 @@ std::string ChangeCell(const std::optional<MeanEstimate>& x) { return x ? Figure
 
 // KL decides where both have it, else perplexity; `better` when the second loses less.
 std::string Verdict(const RowDifference& x, const char* better, const char* worse) {
-  if (x.kl) return !x.kl->distinguished() ? kNoDifference : x.kl->mean < 0 ? better : worse;
+  if (x.kl) {
+    if (!x.kl->distinguished()) return kNoDifference;
+    const bool less = x.kl->mean < 0;
+    const bool opposite = x.perplexity && x.perplexity->distinguished() && (x.perplexity->percent < 0) != less;
+    return std::string(less ? better : worse) + (opposite ? " by KL; perplexity says the opposite" : "");
+  }
   if (x.perplexity) return !x.perplexity->distinguished() ? kNoDifference : x.perplexity->percent < 0 ? better : worse;
   return kNotMeasured;
 }
