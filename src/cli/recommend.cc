@@ -18,6 +18,7 @@
 #include "cli/command_text.h"
 #include "cli/model_names.h"
 #include "cli/model_options.h"
+#include "cli/report.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
 #include "hub/hub_name.h"
@@ -33,11 +34,9 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 
-constexpr const char* kUsualResults = "./benchmarks/results/";
-
 struct RecommendArguments {
-  std::string source = kUsualResults;
-  std::string results = kUsualResults;
+  std::string source = kDefaultResults;
+  std::string results = kDefaultResults;
   bool source_given = false;
   bool results_given = false;
   std::string model;  // of a folder of records

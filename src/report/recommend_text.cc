@@ -7,6 +7,7 @@
 
 #include "records/derive.h"
 #include "report/figures.h"
+#include "report/json_values.h"
 #include "report/page_sections.h"
 #include "report/table.h"
 
@@ -349,13 +350,6 @@ class Writer {
   std::string out_;
 };
 
-template <class T>
-Json ValueJson(const std::optional<T>& x) {
-  return x ? Json(*x) : Json(nullptr);
-}
-
-Json IntervalJson(const std::optional<Interval>& x) { return x ? Json::array({x->low, x->high}) : Json(nullptr); }
-
 // Names of the reasons, in the order of Obstacle.
 constexpr const char* kObstacles[] = {"memory",
                                       "memory_unknown",
@@ -375,11 +369,11 @@ static_assert(std::size(kObstacles) == static_cast<std::size_t>(Obstacle::kLoses
 constexpr const char* kBases[] = {"unknown", "measured", "measured_and_computed", "computed"};
 
 Json MemoryJson(const RowMemory& memory) {
-  return {{"bytes", ValueJson(memory.bytes)},
+  return {{"bytes", OrNull(memory.bytes)},
           {"basis", kBases[static_cast<std::size_t>(memory.basis)]},
           {"tensor_bytes", memory.tensor_bytes},
-          {"cache_bytes", ValueJson(memory.cache_bytes)},
-          {"work_bytes", ValueJson(memory.work_bytes)}};
+          {"cache_bytes", OrNull(memory.cache_bytes)},
+          {"work_bytes", OrNull(memory.work_bytes)}};
 }
 
 Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t place) {
@@ -393,11 +387,11 @@ Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t pla
                {"estimate", answer.estimate && !row.baseline},
                {"baseline", row.baseline},
                {"kl", row.kl ? Json(row.kl->mean) : Json(nullptr)},
-               {"kl_95", row.kl ? IntervalJson(row.kl->mean_95) : Json(nullptr)},
+               {"kl_95", row.kl ? IntervalOrNull(row.kl->mean_95) : Json(nullptr)},
                {"delta_percent", row.delta ? Json(row.delta->percent) : Json(nullptr)},
-               {"delta_percent_95", row.delta ? IntervalJson(row.delta->percent_95) : Json(nullptr)},
-               {"decode_tok_s", ValueJson(row.decode_tok_s)},
-               {"quantized_compression", ValueJson(row.quantized_compression)},
+               {"delta_percent_95", row.delta ? IntervalOrNull(row.delta->percent_95) : Json(nullptr)},
+               {"decode_tok_s", OrNull(row.decode_tok_s)},
+               {"quantized_compression", OrNull(row.quantized_compression)},
                {"memory", MemoryJson(row.memory)}};
   json["reasons"] = Json::array();
   for (const Obstacle x : row.obstacles) {
@@ -445,10 +439,10 @@ Json RecommendJson(const Advice& advice, const RecommendLimits& limits) {
                {"recommended", PlaceJson(answer, answer.recommended)},
                {"runner_up", PlaceJson(answer, answer.runner_up)},
                {"undecided", answer.undecided()}};
-  json["limits"] = {{"memory_bytes", ValueJson(limits.memory_bytes)},
-                    {"max_kl", ValueJson(limits.max_kl)},
-                    {"max_ppl_delta_percent", ValueJson(limits.max_delta_percent)},
-                    {"min_decode_tok_s", ValueJson(limits.min_decode_tok_s)}};
+  json["limits"] = {{"memory_bytes", OrNull(limits.memory_bytes)},
+                    {"max_kl", OrNull(limits.max_kl)},
+                    {"max_ppl_delta_percent", OrNull(limits.max_delta_percent)},
+                    {"min_decode_tok_s", OrNull(limits.min_decode_tok_s)}};
   json["least_possible"] = {{"memory", PlaceJson(answer, answer.least_memory)},
                             {"loss", PlaceJson(answer, answer.least_loss)},
                             {"loss_within_memory", PlaceJson(answer, answer.least_loss_in_memory)},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "report/figures.h"
+#include "report/json_values.h"
 #include "report/page_sections.h"
 #include "report/table.h"
 #include "report/timing_columns.h"
@@ -16,8 +17,6 @@ namespace marlin {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json OrNull(const std::optional<double>& x) { return x ? Json(*x) : Json(nullptr); }
 
 bool HasSameGrid(const ResultGroup& group) {
   return std::any_of(group.rows.begin(), group.rows.end(),
@@ -77,8 +76,6 @@ std::string GroupText(const ModelResults& model, const ResultGroup& group) {
   return OneLine(model.name) + ": " + OneLine(text) + "\n\n" + ToPlainText(table) + BestMark(group) +
          (HasSameGrid(group) ? "† same grid as source, which flatters the row\n" : "") + AcceptedNote(group) + notes;
 }
-
-Json IntervalOrNull(const std::optional<Interval>& x) { return x ? Json::array({x->low, x->high}) : Json(nullptr); }
 
 Json TimingJson(const RowTiming& timing) {
   const TimingSetting& setting = timing.setting;
