@@ -48,9 +48,10 @@ TEST(Recommend, TheBestOfThePageWithItsCommands) {
   EXPECT_EQ(answer["recommended"], "mixed 4.5 bits gptq-cd (wikitext2-valid)");
   EXPECT_EQ(answer["runner_up"], "fp4-g32 gptq-cd (wikitext2-valid)");
   EXPECT_EQ(answer["commands"][0],
-            "metal-marlin plan MODEL --budget 4.5bpw --calibration wikitext2-valid -o plan.json");
+            "metal-marlin plan MODEL --budget 4.5bpw --calibration wikitext2-valid -o plan-4.5bpw.json");
   EXPECT_EQ(answer["commands"][1],
-            "metal-marlin quantize MODEL --plan plan.json --method gptq-cd --calibration wikitext2-valid -o ./mixed");
+            "metal-marlin quantize MODEL --plan plan-4.5bpw.json --method gptq-cd --calibration wikitext2-valid -o "
+            "./mixed-4.5bpw-gptq-cd-wikitext2-valid");
   const json row = RowNamed(answer, answer["recommended"]);
   EXPECT_EQ(row["records"][0]["file"], "SmolLM2-135M-Instruct.Q4_1-mixed-3d9ca80d91d2.json");
   EXPECT_EQ(row["memory"]["bytes"], 145915904);

@@ -93,9 +93,12 @@ CHOOSING = """(() => {
   filter.value = "no-such-word";
   filter.dispatchEvent(new Event("input"));
   if (rows() !== 0) wrong.push("a word that is nowhere leaves rows");
+  const left = charts.flatMap(({chart}) => chart.data.datasets.flatMap((set) => (set.rows ? set.data : [])));
+  if (left.some((point) => point !== null && !Number.isNaN(point.y))) wrong.push("a word that is nowhere leaves points");
   filter.value = "";
   filter.dispatchEvent(new Event("input"));
   if (rows() !== all) wrong.push("an empty filter hides rows");
+  if (charts.some(({chart}) => chart.data.datasets.some((set) => set.all && set.data.some((point, i) => point !== set.all[i])))) wrong.push("an empty filter hides points");
   drawAll();
   return wrong;
 })()"""

@@ -10,11 +10,17 @@ const kX = {
   ratio: { title: "compression (16-bit bytes / bytes)", of: (row) => row.ratio, less: false },
 };
 const kY = {
-  kl: { title: "mean KL from the baseline, nats per token", of: (row) => row.kl, scale: "logarithmic" },
+  kl: { title: "mean KL from the baseline, 1e-3 nats per token", of: (row) => thousandths(row.kl), scale: "logarithmic" },
   ppl: { title: "perplexity delta, %", of: (row) => row.ppl, scale: "linear" },
 };
 
+// Nats as the tables show them.
+function thousandths(values) {
+  return values && values.map((x) => (x === null ? null : 1e3 * x));
+}
+
 const charts = [];        // {chart, box}
+const filtered = new Set();  // rows that the filter hides
 const pending = new Map();  // box -> function that draws into it
 
 function theme(name) {
@@ -54,8 +60,8 @@ function describe(row) {
   const rank = row.rank === null ? "" : `, rank ${row.rank}${row.tied ? " (tie)" : ""}`;
   const notes = [row.few ? "few windows" : "", row.indistinguishable ? "not above the noise floor" : ""].filter(Boolean);
   return [
-    `KL ${interval(row.kl, " nats")}`,
-    `perplexity ${interval(row.ppl, " %")}${rank}`,
+    `KL in 1e-3 nats: ${interval(thousandths(row.kl), "")}`,
+    `perplexity delta: ${interval(row.ppl, " %")}${rank}`,
     `${digits(row.bytes / 1e6)} MB, ${digits(row.bits)} bits per weight, ${digits(row.ratio)}x smaller`,
     ...(notes.length ? [notes.join(", ")] : []),
     `record ${row.records[0]}`,
@@ -80,7 +86,7 @@ const errorBars = {
       set.data.forEach((point, i) => {
         const at = meta.data[i];
         const [low, high] = set.errors[i] || [null, null];
-        if (low === null || !at) return;
+        if (low === null || !at || filtered.has(set.rows[i])) return;
         const along = set.errorAxis === "x" ? "x" : "y";
         const scale = chart.scales[along];
         const least = scale.type === "logarithmic" ? Math.max(low, scale.min) : low;
@@ -157,6 +163,18 @@ function endsOf(points, along = "y") {
   return points.flatMap((p) => [p[along], ...(p.error || [])]);
 }
 
+// Takes the points of filtered rows out of a chart, and puts those of others back. Axes and lines stay as they are.
+function thin(chart) {
+  for (const set of chart.data.datasets) {
+    if (!set.rows) continue;
+    set.all ??= set.data;
+    set.data = set.all.map((point, i) => {
+      if (!filtered.has(set.rows[i])) return point;
+      return typeof point === "object" ? { x: NaN, y: NaN } : null;
+    });
+  }
+}
+
 // Draws into `box`. `label` says what a person would see.
 function draw(box, label, config) {
   const canvas = document.createElement("canvas");
@@ -200,6 +218,10 @@ function draw(box, label, config) {
       },
     },
   });
+  if (filtered.size > 0) {
+    thin(chart);
+    chart.update();
+  }
   charts.push({ chart, box });
   return chart;
 }
@@ -327,12 +349,12 @@ function figuresOf(rows) {
 function drawGroup(box, group) {
   withAxes(box, figuresOf(group.rows), (inner, x, y) => {
     const points = pointsOf(group.rows, x, y);
-    const floor = y === "kl" && group.floor !== null ? { y: group.floor, name: "noise floor" } : {};
+    const floor = y === "kl" && group.floor !== null ? { y: 1e3 * group.floor, name: "noise floor" } : {};
     const label = `${data.models[group.model]}: ${kY[y].title}, against ${kX[x].title}`;
     const { chart, methods } = scatter(inner, label, points, x, y, allTypes(), (row) => row.type, floor, true);
     const hidden = group.rows.filter((row) => !row.baseline && !points.some((p) => p.row === row)).map((row) => row.name);
     note(inner, `Shapes are methods (${shapesNote(methods)}). Bars are 95 % intervals. The large point is the best row.` +
-      (floor.name && group.floor < chart.scales.y.min ? ` The noise floor, ${digits(group.floor)} nats, lies below the axis.` : "") +
+      (floor.name && floor.y < chart.scales.y.min ? ` The noise floor, ${digits(floor.y)} in 1e-3 nats, lies below the axis.` : "") +
       (hidden.length ? ` Not drawn: ${hidden.join(", ")}.` : ""));
   });
 }
@@ -436,7 +458,7 @@ function drawSensitivity(box, group) {
     const layers = distinct(plan.cells.map((cell) => cell[0]));
     const frame = document.createElement("details");
     const summary = document.createElement("summary");
-    summary.textContent = `${data.models[group.model]}, ${row.config}: ${plan.about}`;
+    summary.textContent = `${data.models[group.model]}, ${row.config}: ${plan.about}, in 1e-3 nats`;
     const table = document.createElement("table");
     table.className = "heat";
     const head = table.createTHead().insertRow();
@@ -461,8 +483,8 @@ function drawSensitivity(box, group) {
         // From white to a blue on which black text still reads.
         cell.style.background = `hsl(210 90% ${97 - 42 * share}%)`;
         cell.style.color = "#000000";
-        cell.textContent = found[2] === null ? found[3] : `${found[3]} ${found[2].toExponential(1)}`;
-        cell.title = `layer ${layer}, ${unit}: ${found[2] === null ? "not measured" : digits(found[2]) + " nats"}; the plan gives it ${found[3]}; record ${row.records[0]}`;
+        cell.textContent = found[2] === null ? found[3] : `${found[3]} ${Number((1e3 * found[2]).toPrecision(2))}`;
+        cell.title = `layer ${layer}, ${unit}: ${found[2] === null ? "not measured" : digits(1e3 * found[2]) + " in 1e-3 nats"}; the plan gives it ${found[3]}; record ${row.records[0]}`;
       });
     }
     frame.append(summary, table);

@@ -40,7 +40,7 @@ function lightPoints(row) {
     if (row) {
       chart.data.datasets.forEach((set, datasetIndex) => {
         (set.rows || []).forEach((own, index) => {
-          if (own === row && chart.isDatasetVisible(datasetIndex)) active.push({ datasetIndex, index });
+          if (own === row && !filtered.has(row) && chart.isDatasetVisible(datasetIndex)) active.push({ datasetIndex, index });
         });
       });
     }
@@ -136,10 +136,24 @@ function makeBar() {
   const look = choice("Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], "");
   const count = document.createElement("output");
   const sections = sectionsOfModels();
+  // Charts show the rows that the words leave in the tables.
+  const thinAll = (words) => {
+    const before = filtered.size;
+    filtered.clear();
+    for (const row of data.groups.flatMap((group) => group.rows)) {
+      if (words.length > 0 && !row.baseline && linesOf(row).every((line) => line.hidden)) filtered.add(row);
+    }
+    if (before === 0 && filtered.size === 0) return;
+    for (const { chart } of charts) {
+      thin(chart);
+      chart.update();
+    }
+  };
   const apply = () => {
     for (const section of sections) section.hidden = model.select.value !== "" && section.firstElementChild.textContent !== model.select.value;
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     filterRows(tables, model.select.value, words);
+    thinAll(words);
     for (const item of document.querySelectorAll("main section > ul > li")) {
       const other = data.models.find((name) => item.textContent.startsWith(name + ": "));
       item.hidden = model.select.value !== "" && other !== undefined && other !== model.select.value;
@@ -186,6 +200,26 @@ function linkRows() {
   }
 }
 
+// Links to the sections of the page, below its title.
+function makeContents() {
+  const list = document.createElement("ul");
+  list.className = "contents";
+  document.querySelectorAll("main > section > section > h2").forEach((head, index) => {
+    head.parentElement.id = `s${index + 1}`;
+    const link = document.createElement("a");
+    link.href = `#s${index + 1}`;
+    link.textContent = head.textContent;
+    const item = document.createElement("li");
+    item.append(link);
+    list.append(item);
+  });
+  const frame = document.createElement("nav");
+  frame.setAttribute("aria-label", "Sections");
+  frame.append(list);
+  document.querySelector("h1").after(frame);
+}
+
+makeContents();
 tables.forEach(makeSortable);
 linkRows();
 placeGroupCharts();

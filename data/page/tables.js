@@ -3,7 +3,7 @@
 
 // The number that a cell begins with, or null.
 function numberOf(text) {
-  const value = parseFloat(text.replace(/,/g, "").replace(/^≤/, ""));
+  const value = parseFloat(text.replace(/,/g, ""));
   return Number.isNaN(value) ? null : value;
 }
 

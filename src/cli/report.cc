@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/command_text.h"
 #include "cli/verb.h"
+#include "quantize/method.h"
 #include "records/analysis.h"
 #include "records/import_results.h"
 #include "records/store.h"
@@ -148,6 +149,8 @@ ReportOptions ReportOptionsOf(const ReportArguments& arguments, const LoadedReco
   report.external = records.external;
   report.left_out = records.warnings;
   report.how_to_make = LinesThatMake;
+  for (const Method& method : Methods()) report.methods.emplace_back(method.name, method.description);
+  for (const Step& step : Steps()) report.methods.emplace_back(step.name, step.description);
   if (arguments.sort == kSortByDivergence) report.sort = RankOrder::kDivergence;
   return report;
 }

@@ -13,6 +13,8 @@
 namespace marlin {
 namespace {
 
+constexpr double kShown = 1e3;  // nats are shown in thousandths, as in the tables
+
 // Every point and interval, with room for the labels; at least a factor of 2 in y.
 Axes ChooseKlAxes(const std::vector<PlotPoint>& points) {
   Interval x = {points[0].x, points[0].x};
@@ -40,9 +42,9 @@ std::vector<PlotPoint> ParetoLine(std::vector<PlotPoint> points) {
 // The floor as a line where it is near the points, else in words: some kernels agree to 1e-12 nats.
 void AddFloor(const Record& baseline, PointPanel& panel) {
   constexpr double kNear = 30;
-  const double floor = KlOf(*baseline.noise_floor);
+  const double floor = kShown * KlOf(*baseline.noise_floor);
   if (floor * kNear < panel.axes.y.low) {
-    panel.note = fmt::format("noise floor {:.1e} nats: below this axis", floor);
+    panel.note = fmt::format("noise floor {:.1e} nats: below this axis", floor / kShown);
     return;
   }
   panel.axes.y.low = std::min(panel.axes.y.low, floor / 1.5);
@@ -66,12 +68,13 @@ std::vector<PointPanel> CollectKlPanels(const Analysis& analysis) {
           continue;
         }
         drawn.push_back(&row);
-        const double y = row.kl->mean;
+        const double y = kShown * row.kl->mean;
         if (y <= 0) {
           at_zero += (at_zero.empty() ? "; KL 0, not drawn: " : ", ") + row.name;
           continue;
         }
-        Interval y_95 = row.kl->mean_95.value_or(Interval{y, y});
+        Interval y_95 = row.kl->mean_95.value_or(Interval{row.kl->mean, row.kl->mean});
+        y_95 = {kShown * y_95.low, kShown * y_95.high};
         y_95.low = std::max(y_95.low, y / 10);  // an interval that reaches 0 reaches the bottom
         panel.points.push_back(PointOf(row, *bits, y, y_95));
       }
@@ -96,7 +99,7 @@ std::optional<Figure> KlFigure(const Analysis& analysis) {
   const std::vector<PointPanel> panels = CollectKlPanels(analysis);
   if (panels.empty()) return std::nullopt;
   return PointFigure(panels, StylesOf(analysis),
-                     {"bits per weight of the quantized tensors", "mean KL, nats per token, 95 % interval"},
+                     {"bits per weight of the quantized tensors", "mean KL, 1e-3 nats per token, 95 % interval"},
                      "set logscale y\nset format x '%g'\n");
 }
 

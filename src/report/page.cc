@@ -41,7 +41,9 @@ Document Head(const Analysis& analysis, const PageOptions& options) {
   head.AddPieces({fmt::format("{} from {} records, the newest of {}. Run ", kGenerated, analysis.shown.size(), newest),
                   document::Code(options.commands.update), " to update."});
   head.AddList(
-      {"The name of a row links to its record.", "Missing values read \"not measured\", never 0.",
+      {fmt::format("The name of a row links to its record, a file in {}.",
+                   options.records_link.empty() ? "the folder of this page" : options.records_link),
+       "Missing values read \"not measured\", never 0.",
        "Brackets hold 95 % intervals. Rows share a rank if their own paired difference does not distinguish them.",
        fmt::format("\"few\": fewer than {} windows.", kFewWindows),
        fmt::format("\"unstable\": after removing outliers the times vary by more than {:.0f} % (coefficient of "
@@ -75,10 +77,11 @@ Document BuildPage(const Analysis& analysis, const PageOptions& options) {
   }
   Document page;
   for (Document& section :
-       std::vector{Head(analysis, options), SummarySection(analysis, options), ModelsSection(analysis, options),
-                   ExternalSection(options), MixedSection(analysis, options), CalibrationSection(analysis, options),
-                   PlotsSection(options), MethodologySection(analysis), HardwareSection(analysis),
-                   ConfigurationsSection(analysis), RecordsSection(analysis, options), LeftOut(options)}) {
+       std::vector{Head(analysis, options), WordsFold(analysis, options), SummarySection(analysis, options),
+                   ModelsSection(analysis, options), ExternalSection(options), MixedSection(analysis, options),
+                   CalibrationSection(analysis, options), PlotsSection(options), MethodologySection(analysis),
+                   HardwareSection(analysis), ConfigurationsSection(analysis), RecordsSection(analysis, options),
+                   LeftOut(options)}) {
     page.Append(std::move(section));
   }
   return page;

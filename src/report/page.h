@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "records/analysis.h"
@@ -31,7 +32,8 @@ struct PageOptions {
   std::map<std::string, std::string> why_not_drawn;  // by name, of plots that could not be drawn
   // Names of those that are there: plots/NAME.png and plots/NAME.svg; NAME-2 is a second page, and so on.
   std::set<std::string> plots;
-  RankOrder sort = RankOrder::kPerplexity;  // of the tables of a model; ranks do not depend on it
+  RankOrder sort = RankOrder::kPerplexity;                   // of the tables of a model; ranks do not depend on it
+  std::vector<std::pair<std::string, std::string>> methods;  // names and what they do; the page tells of those it shows
   // The command lines that make the weights of a row, and sentences on what they need; null = the page does not say.
   std::function<std::vector<std::string>(const Record&)> how_to_make = nullptr;
 };

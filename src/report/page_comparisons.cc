@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "report/comparisons.h"
@@ -95,7 +96,7 @@ void AddTexts(Table& table, const std::string& config, const TextPair& pair, con
        identical ? "none: calibration made no difference" : Verdict(change, "second is better", "first is better")});
 }
 
-// The line of the page's two texts stands once where no configuration has both.
+// The line of the page's two texts stands once, behind the others, where no configuration has both.
 Table DifferencesTable(const std::vector<CalibratedRows>& all, const PageOptions& options) {
   Table table;
   table.columns = {{"Config", Align::kLeft},
@@ -107,14 +108,28 @@ Table DifferencesTable(const std::vector<CalibratedRows>& all, const PageOptions
                    {"Verdict", Align::kLeft}};
   const bool has_page_texts =
       std::ranges::any_of(all, [](const auto& entry) { return PairsOf(entry)[0].first != nullptr; });
-  if (!has_page_texts) AddTexts(table, "every configuration", {kPageTexts, nullptr, nullptr}, options);
   for (const CalibratedRows& entry : all) {
     const std::vector<TextPair> pairs = PairsOf(entry);
     for (std::size_t i = has_page_texts ? 0 : 1; i < pairs.size(); ++i) {
       AddTexts(table, entry.config + " " + entry.method, pairs[i], options);
     }
   }
+  if (!has_page_texts) AddTexts(table, "every configuration", {kPageTexts, nullptr, nullptr}, options);
   return table;
+}
+
+// Calibration on a text of the kind that is measured shows the method at its best.
+std::string KinshipNote(const Analysis& analysis) {
+  std::set<std::string> kin;
+  for (const StoredRecord* const stored : analysis.shown) {
+    const auto& text = stored->record.config.calibration;
+    if (text && text->name.starts_with(kWikiText)) kin.insert(text->name);
+  }
+  if (kin.empty()) return "";
+  return fmt::format(
+      "{}: other articles of the collection that the test text comes from. On other kinds of text such a "
+      "row may lose more.",
+      fmt::join(kin, ", "));
 }
 
 std::string Caption(const ResultGroup& group) {
@@ -205,10 +220,13 @@ Document CalibrationSection(const Analysis& analysis, const PageOptions& options
         fmt::format("Not measured: no record has a calibration text ({}, {} or another).", kWikiText, kBartowski));
     return out;
   }
-  out.AddList({fmt::format("Each text has its own name. The line \"{}\" needs the texts named {} and {}.", kPageTexts,
-                           kWikiText, kBartowski),
-               "Other texts are compared with the one that lost least.",
-               "Negative: the second loses less. The verdict follows KL, or perplexity where KL is not measured."});
+  std::vector<std::string> notes = {
+      fmt::format("Each text has its own name. The line \"{}\" needs the texts named {} and {}.", kPageTexts, kWikiText,
+                  kBartowski),
+      "Other texts are compared with the one that lost least.",
+      "Negative: the second loses less. The verdict follows KL, or perplexity where KL is not measured."};
+  if (std::string note = KinshipNote(analysis); !note.empty()) notes.push_back(std::move(note));
+  out.AddList(std::move(notes));
   out.Append(std::move(tables));
   return out;
 }

@@ -156,7 +156,9 @@ TEST(Comparisons, CalibrationTextsStandUnderTheirOwnNames) {
 TEST(Comparisons, OtherTextsNeverFillThePagesLine) {
   std::vector<StoredRecord> records = test::SevenRecords();
   for (const char* text : {"wikitext2-valid", "c4"}) records.push_back(CalibratedRecord(text, 0.05));
+  EXPECT_TRUE(Has(TextPart(records), "- wikitext2-valid: other articles of the collection"));
   const std::string section = TextPart(records);
+  EXPECT_LT(section.find("c4 vs wikitext2-valid"), section.find("| every configuration |")) << section;
   EXPECT_TRUE(
       Has(section,
           "| every configuration | WikiText-2 vs Bartowski v3 | not measured | not measured | not measured | not "

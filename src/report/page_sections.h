@@ -11,6 +11,8 @@
 
 namespace marlin {
 
+// What the page's words mean: its figures, formats and methods.
+Document WordsFold(const Analysis& analysis, const PageOptions& options);
 Document SummarySection(const Analysis& analysis, const PageOptions& options);
 Document ModelsSection(const Analysis& analysis, const PageOptions& options);
 // The rows as the tables of a model show them: baselines, rows with the figure, least first, others. Where no row has

@@ -92,17 +92,20 @@ std::string ModelSentence(const ModelResults& model, const ResultGroup& group) {
   const ResultRow* const best = group.best();
   if (best == nullptr) return fmt::format("{}: no row is the best.", model.name);
   const record::Size& size = best->record().size;
-  std::string text = fmt::format("{}: {}.", model.name, RowClause(group, *best));
+  const record::Model& source = best->record().model;
+  std::string text = model.name + ": ";
+  if (source.source_bytes < size.model_bytes && source.source_bytes < size.fp16_bytes) {
+    text += fmt::format(
+        "the original is already quantized ({}) and smaller, {} MB against {} MB: keep it. Best of the "
+        "rows: ",
+        source.source_type, FigureMegabytes(source.source_bytes), FigureMegabytes(size.model_bytes));
+  }
+  text += RowClause(group, *best) + ".";
   if (best->delta && best->delta->distinguished() && best->delta->percent < 0) {
     text += " A lower perplexity does not mean a better model: see its KL.";
   }
   if (best->indistinguishable) text += " Its KL is not above the noise floor.";
   if (group.order == RankOrder::kPerplexity) text += " It is ranked by perplexity: not every row has a KL.";
-  const record::Model& source = best->record().model;
-  if (source.source_bytes < size.model_bytes && source.source_bytes < size.fp16_bytes) {
-    text += fmt::format(" The original is already quantized ({}) and smaller: {} MB against {} MB.", source.source_type,
-                        FigureMegabytes(source.source_bytes), FigureMegabytes(size.model_bytes));
-  }
   return text;
 }
 

@@ -126,8 +126,9 @@ TEST(Sentences, AQuantizedOriginalThatIsSmallerIsNamed) {
   std::vector<StoredRecord> records = BaseAndRow();
   EXPECT_FALSE(Has(SentenceOf(records), "already quantized")) << "as large as 16 bits";
   for (StoredRecord& stored : records) stored.record.model.source_bytes = 96'600'000;
-  EXPECT_TRUE(
-      Has(SentenceOf(records), "The original is already quantized (Q4_1) and smaller: 96.6 MB against 116.4 MB."))
+  EXPECT_TRUE(Has(SentenceOf(records),
+                  ": the original is already quantized (Q4_1) and smaller, 96.6 MB against 116.4 MB: keep it. "
+                  "Best of the rows: "))
       << SentenceOf(records);
 }
 

@@ -100,7 +100,10 @@ Document SummarySection(const Analysis& analysis, const PageOptions& options) {
   if (same_grid) out.AddText("† same grid as source, which flatters the row: see the model's detail.");
   out.AddText("How the best row is chosen:");
   out.AddNumbered(
-      {fmt::format("Only rows whose quantized tensors are at least {} times smaller count.", kBestCompression),
+      {fmt::format(
+           "Only rows whose quantized tensors are at least {} times smaller count. The whole model shrinks less "
+           "where embeddings or other tensors stay in 16 bits.",
+           kBestCompression),
        "The row with the least mean KL from the baseline wins, or with the least perplexity delta where KL "
        "is not measured on every row.",
        "Among rows not distinguished from it: the smallest; then, among rows timed interleaved, the fastest "

@@ -292,6 +292,23 @@ TEST(Page, TheLinesThatMakeARowStandInAFold) {
   EXPECT_FALSE(Has(PageOf(test::SevenRecords()), "How to make these rows"));
 }
 
+TEST(Page, WordsOfTheRowsAreExplained) {
+  std::vector<StoredRecord> records = test::SevenRecords();
+  PageOptions options;
+  options.methods = {{"rtn", "rounds"}, {"gptq", "spreads errors"}, {"awq", "scales"}, {"mse", "searches"}};
+  EXPECT_TRUE(Has(PageOf(records, options), "- rtn: rounds.\n"));
+  EXPECT_FALSE(Has(PageOf(records, options), "spreads errors"));
+  EXPECT_FALSE(Has(PageOf(records, options), "Calibration text, in"));
+  records[2].record.config.method = "awq+gptq";
+  records[2].record.config.calibration = record::Calibration{"c4", "abc", 128, 512};
+  const std::string page = PageOf(records, options);
+  for (const char* words :
+       {"- rtn: rounds.\n", "- gptq: spreads errors.\n", "- awq: scales.\n", "Calibration text, in"}) {
+    EXPECT_TRUE(Has(page, words)) << words;
+  }
+  EXPECT_FALSE(Has(page, "mse: searches"));
+}
+
 TEST(Page, UnstableTimingsAreMarked) {
   std::vector<StoredRecord> records = test::SevenRecords();
   std::vector<double>& samples = records[3].record.throughput->decode->samples_ns;

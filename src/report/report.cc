@@ -159,6 +159,7 @@ PageOptions PageOptionsOf(const ReportOptions& options, const std::vector<Pictur
   page.external = options.external;
   page.left_out = options.left_out;
   page.how_to_make = options.how_to_make;
+  page.methods = options.methods;
   page.why_not_drawn = std::move(failures);
   for (const Picture& picture : pictures) {
     if (!picture.bytes.empty()) page.plots.insert(picture.stem);

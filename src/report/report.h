@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -22,6 +23,7 @@ struct ReportOptions {
   std::string why_no_plots;           // a sentence for the page; not empty = no plot is drawn
   RankOrder sort = RankOrder::kPerplexity;
   std::function<std::vector<std::string>(const Record&)> how_to_make = nullptr;  // as in PageOptions
+  std::vector<std::pair<std::string, std::string>> methods;                      // as in PageOptions
 };
 
 struct ReportOutput {

@@ -16,8 +16,6 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-constexpr const char* kPlanFile = "plan.json";
-
 void Add(Words& words, std::initializer_list<std::string> more) { words.insert(words.end(), more); }
 
 // A name of the list finds its text. Any other one is the name of a file, which lies somewhere.
@@ -51,6 +49,18 @@ std::optional<double> BudgetBits(const Record& record) {
   return 8 * (static_cast<double>(*record.config.budget_bytes) + static_cast<double>(kept)) / weights;
 }
 
+// "4.5bpw"; empty where the record does not say it.
+std::string BudgetText(const Record& record) {
+  const auto bits = record.plan ? BudgetBits(record) : std::nullopt;
+  return bits ? fmt::format("{:.6g}bpw", *bits) : "";
+}
+
+// Plans of other budgets have other names.
+std::string PlanFile(const Record& record) {
+  const std::string budget = BudgetText(record);
+  return budget.empty() ? "plan.json" : fmt::format("plan-{}.json", budget);
+}
+
 void AddPlan(const Record& record, const std::string& model, MakeCommands& out) {
   if (!record.plan) {
     out.notes.emplace_back("the record does not hold its plan; plan.json is the file that its command names or makes");
@@ -58,8 +68,8 @@ void AddPlan(const Record& record, const std::string& model, MakeCommands& out) 
   }
   const record::Plan& plan = *record.plan;
   Words words = {"plan", model};
-  if (const auto bits = BudgetBits(record)) {
-    Add(words, {"--budget", fmt::format("{:.6g}bpw", *bits)});
+  if (const std::string budget = BudgetText(record); !budget.empty()) {
+    Add(words, {"--budget", budget});
   } else {
     Add(words, {"--max-kl", "KL"});
     out.notes.emplace_back("the plan was made for a limit of loss (--max-kl) that the record does not hold");
@@ -70,16 +80,26 @@ void AddPlan(const Record& record, const std::string& model, MakeCommands& out) 
     Add(words, {"--held-out", fmt::format("{}", kHeldOutPerWindow * plan.text.windows)});
   }
   AddAccepted(record.model, words);
-  Add(words, {"-o", kPlanFile});
+  Add(words, {"-o", PlanFile(record)});
   out.lines.push_back(std::move(words));
   NoteText(plan.text, out);
 }
 
-// Names the folder after the configuration where that is a plain name.
-std::string FolderOf(const std::string& config) {
-  const bool plain = !config.empty() && config.size() <= 40 && config[0] != '.' &&
-                     config.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.") == std::string::npos;
-  return plain ? "./" + config : "FOLDER";
+bool IsPlain(const std::string& name) {
+  return !name.empty() && name.size() <= 40 && name[0] != '.' &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-.") == std::string::npos;
+}
+
+// Configuration, budget, method and text, so that rows have folders of their own. Names that are not plain are left
+// out.
+std::string FolderOf(const Record& record) {
+  const record::Config& config = record.config;
+  if (!IsPlain(config.id)) return "FOLDER";
+  std::string folder = "./" + config.id;
+  if (const std::string budget = BudgetText(record); !budget.empty()) folder += "-" + budget;
+  if (IsPlain(config.method)) folder += "-" + config.method;
+  if (config.calibration && IsPlain(config.calibration->name)) folder += "-" + config.calibration->name;
+  return folder;
 }
 
 void NoteVersions(const record::Config& config, MakeCommands& out) {
@@ -114,7 +134,7 @@ MakeCommands CommandsThatMake(const Record& record, const std::string& model) {
   Words words = {"quantize", model};
   if (config.kind == record::Kind::kMixed) {
     AddPlan(record, model, out);
-    Add(words, {"--plan", kPlanFile});
+    Add(words, {"--plan", PlanFile(record)});
   } else {
     Add(words, {"--config", config.id});
   }
@@ -126,7 +146,7 @@ MakeCommands CommandsThatMake(const Record& record, const std::string& model) {
   if (config.quantized_embeddings) Add(words, {"--quantize-embeddings"});
   if (config.quantized_head) Add(words, {"--quantize-head"});
   AddAccepted(record.model, words);
-  Add(words, {"-o", FolderOf(config.id)});
+  Add(words, {"-o", FolderOf(record)});
   out.lines.push_back(std::move(words));
   NoteVersions(config, out);
   if (record.machine.activations == "int8") out.notes.emplace_back("it was measured with --activations int8");

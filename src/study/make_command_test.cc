@@ -26,23 +26,24 @@ std::vector<std::string> Lines(const Record& record) {
 using Lists = std::vector<std::string>;
 
 TEST(MakeCommand, RoundToNearestNeedsNoText) {
-  EXPECT_EQ(Lines(Uniform("rtn")), Lists{"quantize ./m --config fp4-g128 --method rtn -o ./fp4-g128"});
+  EXPECT_EQ(Lines(Uniform("rtn")), Lists{"quantize ./m --config fp4-g128 --method rtn -o ./fp4-g128-rtn"});
   EXPECT_TRUE(CommandsThatMake(Uniform("rtn"), "./m").notes.empty());
 }
 
 TEST(MakeCommand, UsualWindowsAreLeftOutAndOthersNamed) {
   Record record = Uniform("gptq-cd");
   record.config.calibration = record::Calibration{"wikitext2", "abc", 128, 512};
-  EXPECT_EQ(Lines(record),
-            Lists{"quantize ./m --config fp4-g128 --method gptq-cd --calibration wikitext2 -o ./fp4-g128"});
+  EXPECT_EQ(
+      Lines(record),
+      Lists{"quantize ./m --config fp4-g128 --method gptq-cd --calibration wikitext2 -o ./fp4-g128-gptq-cd-wikitext2"});
   EXPECT_TRUE(CommandsThatMake(record, "./m").notes.empty()) << "the program knows this text";
   record.config.calibration = record::Calibration{"mine.txt", "0123456789abcdef", 32, 256};
   record.config.quantized_embeddings = record.config.quantized_head = true;
   record.model.accepted_unknown = {"new_key"};
-  EXPECT_EQ(
-      Lines(record),
-      Lists{"quantize ./m --config fp4-g128 --method gptq-cd --calibration mine.txt --calibration-windows 32 "
-            "--calibration-ctx 256 --quantize-embeddings --quantize-head --accept-unknown new_key -o ./fp4-g128"});
+  EXPECT_EQ(Lines(record),
+            Lists{"quantize ./m --config fp4-g128 --method gptq-cd --calibration mine.txt --calibration-windows 32 "
+                  "--calibration-ctx 256 --quantize-embeddings --quantize-head --accept-unknown new_key "
+                  "-o ./fp4-g128-gptq-cd-mine.txt"});
   const MakeCommands made = CommandsThatMake(record, "./m");
   ASSERT_EQ(made.notes.size(), 1u);
   EXPECT_EQ(made.notes[0], "mine.txt is a text file of that name (sha256 0123456789ab...): give its path");
@@ -60,9 +61,9 @@ Record Mixed() {
 }
 
 TEST(MakeCommand, AMixedRowNeedsItsPlanFirst) {
-  EXPECT_EQ(Lines(Mixed()),
-            (Lists{"plan ./m --budget 4.5bpw --calibration wikitext2 -o plan.json",
-                   "quantize ./m --plan plan.json --method gptq-cd --calibration wikitext2 -o ./mixed"}));
+  EXPECT_EQ(Lines(Mixed()), (Lists{"plan ./m --budget 4.5bpw --calibration wikitext2 -o plan-4.5bpw.json",
+                                   "quantize ./m --plan plan-4.5bpw.json --method gptq-cd --calibration wikitext2 "
+                                   "-o ./mixed-4.5bpw-gptq-cd-wikitext2"}));
 }
 
 // The budget of a plan counts units that stay in 16 bits, that of a record does not: 800 weights in 450 bytes and 200
@@ -74,7 +75,7 @@ TEST(MakeCommand, ABudgetCountsWhatStaysIn16Bits) {
   record.plan->text.windows = 8;
   EXPECT_EQ(Lines(record)[0],
             "plan ./m --budget 6.8bpw --method rtn --calibration wikitext2 --calibration-windows 8 --held-out 16 -o "
-            "plan.json");
+            "plan-6.8bpw.json");
 }
 
 TEST(MakeCommand, WhatTheRecordDoesNotHoldIsSaid) {
