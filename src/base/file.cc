@@ -84,6 +84,15 @@ Status CheckOutputFile(const fs::path& path) {
   return {};
 }
 
+Status CheckFreeSpace(const fs::path& folder, std::uint64_t bytes) {
+  std::error_code code;
+  const fs::space_info space = fs::space(folder.empty() ? fs::path(".") : folder, code);
+  if (code || space.available >= bytes) return {};
+  return Error{ErrorCode::kResource,
+               fmt::format("the disk of {} has {} bytes free, and {} are needed; free some, or write to another disk",
+                           folder.empty() ? "." : folder.string(), space.available, bytes)};
+}
+
 Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
   if (auto status = CheckOutputFile(path); !status) return status.error();
   AtomicFile file;

@@ -19,6 +19,10 @@ Result<std::string> ReadFile(const std::filesystem::path& path, std::size_t max_
 // name, a folder or a device in its place, no folder to write in).
 Status CheckOutputFile(const std::filesystem::path& path);
 
+// Whether the disk of a folder has room for so many bytes; asked before the first of them is written. A file system
+// that does not say passes. Errors: kResource, with both numbers.
+Status CheckFreeSpace(const std::filesystem::path& folder, std::uint64_t bytes);
+
 // A file being written. Nothing is visible under `path` before Commit; a destroyed writer leaves nothing behind.
 // Errors of every call: kResource when the disk is full or a size limit is hit, kInput when the place cannot be
 // written; each names the file.

@@ -45,6 +45,12 @@ void AllowTail([[maybe_unused]] const void* data, [[maybe_unused]] std::size_t s
 
 }  // namespace
 
+MappedFile MappedFile::Nothing(const std::filesystem::path& path) {
+  MappedFile file;
+  file.path_ = path;
+  return file;
+}
+
 Result<MappedFile> MappedFile::Open(const std::filesystem::path& path) {
   const auto opened = OpenForReading(path);
   if (!opened) return opened.error();

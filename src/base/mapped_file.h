@@ -15,6 +15,9 @@ class MappedFile {
   // Errors: kInput when the file is missing, is not a regular file or cannot be read.
   static Result<MappedFile> Open(const std::filesystem::path& path);
 
+  // Of no bytes, for data that has the form of a file and lies elsewhere; messages name it by `path`.
+  static MappedFile Nothing(const std::filesystem::path& path);
+
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
   MappedFile(const MappedFile&) = delete;

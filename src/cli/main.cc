@@ -86,6 +86,8 @@ int RunProgram(const std::vector<std::string>& words, Console& plain) {
   RegisterCalibrate(line.root());
   RegisterPlan(line.root());
   RegisterQuantize(line.root());
+  RegisterExport(line.root());
+  RegisterCheckExport(line.root());
   RegisterVerify(line.root());
   RegisterGenerate(line.root());
   RegisterEval(line.root());

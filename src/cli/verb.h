@@ -62,6 +62,8 @@ void RegisterCalibrate(Verb root);
 void RegisterRecommend(Verb root);
 void RegisterCompare(Verb root);
 void RegisterEval(Verb root);
+void RegisterCheckExport(Verb root);
+void RegisterExport(Verb root);
 void RegisterGenerate(Verb root);
 void RegisterInspect(Verb root);
 void RegisterPlan(Verb root);

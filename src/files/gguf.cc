@@ -390,6 +390,20 @@ Error GgufFile::Missing(std::string_view key) const {
   return {ErrorCode::kInput, fmt::format("{}: metadata \"{}\" is missing", file.path().string(), key)};
 }
 
+std::optional<std::uint32_t> GgmlTypeNumber(DType dtype) {
+  const auto row = std::ranges::find(kGgmlTypes, std::optional(dtype), &GgmlType::dtype);
+  return row == kGgmlTypes.end() ? std::nullopt : std::optional(row->id);
+}
+
+GgufFile GgufFile::InMemory(const std::filesystem::path& path, std::map<std::string_view, GgufValue> metadata,
+                            std::vector<Tensor> tensors) {
+  GgufFile gguf(MappedFile::Nothing(path));
+  gguf.version = 3;
+  gguf.metadata = std::move(metadata);
+  gguf.tensors = std::move(tensors);
+  return gguf;
+}
+
 Result<GgufFile> GgufFile::Open(const std::filesystem::path& path) {
   auto mapped = MappedFile::Open(path);
   if (!mapped) return mapped.error();

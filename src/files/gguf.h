@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -59,10 +60,18 @@ using GgufValue = std::variant<bool, std::int64_t, std::uint64_t, double, std::s
 // A name or a text of the file as it may stand in a message: short and printable.
 std::string Printable(std::string_view text);
 
+// The number of a type in the file; empty for types that GGUF does not have.
+std::optional<std::uint32_t> GgmlTypeNumber(DType dtype);
+
 struct GgufFile {
   // Errors: kInput (truncated, overlapping, contradictory; says what and where), kUnsupported (version, byte order,
   // nested arrays, block types; names the tensor and the type).
   static Result<GgufFile> Open(const std::filesystem::path& path);
+
+  // The same of metadata and tensors that are in memory, before they are written; `path` names them in messages. What
+  // they point into outlives the result.
+  static GgufFile InMemory(const std::filesystem::path& path, std::map<std::string_view, GgufValue> metadata,
+                           std::vector<Tensor> tensors);
 
   bool Has(std::string_view key) const { return metadata.contains(key); }
 

@@ -280,7 +280,11 @@ Status FinishGlm4(const GgufConfigSource&, json& config) {
   return {};
 }
 
-Status FinishGpt2(const GgufConfigSource&, json& config) {
+Status FinishChatGlm(const GgufConfigSource& source, json& config) { return FinishGlm4(source, config); }
+
+Status FinishGpt2(const GgufConfigSource& source, json& config) {
+  // Hugging Face's GPT-2 has no key for it: heads make up the hidden size.
+  if (config.value("head_dim", json()) == source.hidden / source.heads) config.erase("head_dim");
   config["activation_function"] = "gelu_new";
   return {};
 }

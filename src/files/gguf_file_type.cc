@@ -28,4 +28,9 @@ const GgufFileType* FindGgufFileType(std::int64_t number) {
   return found == kFileTypes.end() ? nullptr : &*found;
 }
 
+const GgufFileType* FindGgufFileType(std::string_view name) {
+  const auto found = std::ranges::find(kFileTypes, name, &GgufFileType::name);
+  return found == kFileTypes.end() ? nullptr : &*found;
+}
+
 }  // namespace marlin

@@ -16,5 +16,6 @@ struct GgufFileType {
 
 // nullptr when this program does not know the number.
 const GgufFileType* FindGgufFileType(std::int64_t number);
+const GgufFileType* FindGgufFileType(std::string_view name);
 
 }  // namespace marlin

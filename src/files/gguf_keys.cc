@@ -87,6 +87,7 @@ constexpr std::array kOtherKeys = {
     KnownKey{"split.tensors.count"},
     KnownKey{"quantize.imatrix.*"},
     KnownKey{"mradermacher.*"},
+    KnownKey{"metal_marlin.*"},
     // The tokenizer: used.
     KnownKey{"tokenizer.ggml.model"},
     KnownKey{"tokenizer.ggml.pre"},

@@ -18,25 +18,25 @@ constexpr std::array kKeyRows = {
     GgufKeyRow{"attention.head_count", "num_attention_heads", true},
     GgufKeyRow{"attention.head_count_kv", "num_key_value_heads", false},
     GgufKeyRow{"attention.key_length", "head_dim", false},
-    GgufKeyRow{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
-    GgufKeyRow{"rope.freq_base", "rope_theta", false},
+    GgufKeyRow{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true, GgufType::kF32},
+    GgufKeyRow{"rope.freq_base", "rope_theta", false, GgufType::kF32},
     GgufKeyRow{"context_length", "max_position_embeddings", true},
     GgufKeyRow{"attention.sliding_window", "sliding_window", false},
 };
 
 constexpr std::array kGemma2Keys = {
-    GgufKeyRow{"attn_logit_softcapping", "attn_logit_softcapping", false},
-    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false},
+    GgufKeyRow{"attn_logit_softcapping", "attn_logit_softcapping", false, GgufType::kF32},
+    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false, GgufType::kF32},
 };
 
 constexpr std::array kGemma3Keys = {
-    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false},
-    GgufKeyRow{"rope.freq_base_swa", "rope_local_base_freq", false},
+    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false, GgufType::kF32},
+    GgufKeyRow{"rope.freq_base_swa", "rope_local_base_freq", false, GgufType::kF32},
 };
 
 // Numbers for each type of block are read by FinishGemma4.
 constexpr std::array kGemma4Keys = {
-    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false},
+    GgufKeyRow{"final_logit_softcapping", "final_logit_softcapping", false, GgufType::kF32},
     GgufKeyRow{"attention.shared_kv_layers", "num_kv_shared_layers", false},
     GgufKeyRow{"embedding_length_per_layer_input", "hidden_size_per_layer_input", true},
     GgufKeyRow{"attention.head_count_kv", nullptr, false},
@@ -45,10 +45,10 @@ constexpr std::array kGemma4Keys = {
 };
 
 constexpr std::array kGraniteKeys = {
-    GgufKeyRow{"attention.scale", "attention_multiplier", true},
-    GgufKeyRow{"embedding_scale", "embedding_multiplier", true},
-    GgufKeyRow{"residual_scale", "residual_multiplier", true},
-    GgufKeyRow{"logit_scale", "logits_scaling", true},
+    GgufKeyRow{"attention.scale", "attention_multiplier", true, GgufType::kF32},
+    GgufKeyRow{"embedding_scale", "embedding_multiplier", true, GgufType::kF32},
+    GgufKeyRow{"residual_scale", "residual_multiplier", true, GgufType::kF32},
+    GgufKeyRow{"logit_scale", "logits_scaling", true, GgufType::kF32},
 };
 
 constexpr std::array kGpt2Keys = {
@@ -58,14 +58,14 @@ constexpr std::array kGpt2Keys = {
     GgufKeyRow{"attention.head_count", "n_head", true},
     GgufKeyRow{"attention.head_count_kv", nullptr, false},
     GgufKeyRow{"attention.layer_norm_rms_epsilon", nullptr, false},
-    GgufKeyRow{"attention.layer_norm_epsilon", "layer_norm_epsilon", true},
+    GgufKeyRow{"attention.layer_norm_epsilon", "layer_norm_epsilon", true, GgufType::kF32},
     GgufKeyRow{"context_length", "n_positions", true},
 };
 
 constexpr std::array kGptNeoxKeys = {
     GgufKeyRow{"attention.layer_norm_rms_epsilon", nullptr, false},
-    GgufKeyRow{"attention.layer_norm_epsilon", "layer_norm_eps", true},
-    GgufKeyRow{"rope.freq_base", "rotary_emb_base", false},
+    GgufKeyRow{"attention.layer_norm_epsilon", "layer_norm_eps", true, GgufType::kF32},
+    GgufKeyRow{"rope.freq_base", "rotary_emb_base", false, GgufType::kF32},
 };
 
 constexpr std::array kLlamaBlock = {
@@ -172,6 +172,18 @@ constexpr std::array kGlm4Block = {
     GgufNameRow{"post_ffw_norm", "post_mlp_layernorm"},
 };
 
+// GLM-4 without the norms of what each part adds.
+constexpr std::array kGlmBlock = {
+    GgufNameRow{"attn_norm", "input_layernorm"},
+    GgufNameRow{"attn_q", "self_attn.q_proj", Biased::kAttention},
+    GgufNameRow{"attn_k", "self_attn.k_proj", Biased::kAttention},
+    GgufNameRow{"attn_v", "self_attn.v_proj", Biased::kAttention},
+    GgufNameRow{"attn_output", "self_attn.o_proj"},
+    GgufNameRow{"ffn_norm", "post_attention_layernorm"},
+    GgufNameRow{"ffn_up", "mlp.gate_up_proj"},
+    GgufNameRow{"ffn_down", "mlp.down_proj"},
+};
+
 constexpr std::array kSeedOssBlock = {
     GgufNameRow{"attn_norm", "input_layernorm"},
     GgufNameRow{"attn_q", "self_attn.q_proj", Biased::kAttention},
@@ -237,27 +249,75 @@ constexpr std::array kGptNeoxOuter = {
 };
 
 constexpr std::array kGgufFamilies = {
-    GgufFamily{"llama", "llama", "LlamaForCausalLM", false, kLlamaBlock, kOuterNames, {}, FinishLlama},
-    GgufFamily{"qwen2", "qwen2", "Qwen2ForCausalLM", true, kQwen2Block, kOuterNames, {}, FinishLlama},
-    GgufFamily{"qwen3", "qwen3", "Qwen3ForCausalLM", false, kQwen3Block, kOuterNames, {}, FinishLlama},
-    GgufFamily{"gemma2", "gemma2", "Gemma2ForCausalLM", false, kGemma3Block, kGemma3Outer, kGemma2Keys, FinishGemma2},
-    GgufFamily{"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, kGemma3Block, kGemma3Outer, kGemma3Keys,
-               FinishGemma3},
-    GgufFamily{"gemma4", "gemma4_text", "Gemma4ForCausalLM", false, kGemma4Block, kGemma4Outer, kGemma4Keys,
-               FinishGemma4},
+    GgufFamily{"llama",
+               "llama",
+               "LlamaForCausalLM",
+               false,
+               kLlamaBlock,
+               kOuterNames,
+               {},
+               FinishLlama,
+               WriteWithoutWindows,
+               "model.layers.",
+               true},
     GgufFamily{
-        "mistral3", "ministral3", "Ministral3ForCausalLM", false, kLlamaBlock, kOuterNames, {}, FinishMinistral3},
-    GgufFamily{"phi3", "phi3", "Phi3ForCausalLM", false, kPhi3Block, kOuterNames, {}, FinishPhi3},
-    GgufFamily{"smollm3", "smollm3", "SmolLM3ForCausalLM", false, kLlamaBlock, kOuterNames, {}, FinishLlama},
-    GgufFamily{"olmo2", "olmo2", "Olmo2ForCausalLM", false, kOlmo2Block, kOuterNames, {}, FinishOlmo2},
-    GgufFamily{"granite", "granite", "GraniteForCausalLM", false, kLlamaBlock, kOuterNames, kGraniteKeys, FinishLlama},
-    GgufFamily{"glm4", "glm4", "Glm4ForCausalLM", false, kGlm4Block, kOuterNames, {}, FinishGlm4},
-    GgufFamily{"seed_oss", "seed_oss", "SeedOssForCausalLM", false, kSeedOssBlock, kOuterNames, {}, FinishLlama},
-    GgufFamily{"gpt2", "gpt2", "GPT2LMHeadModel", true, kGpt2Block, kGpt2Outer, kGpt2Keys, FinishGpt2,
+        "qwen2", "qwen2", "Qwen2ForCausalLM", true, kQwen2Block, kOuterNames, {}, FinishLlama, WriteWithoutWindows},
+    GgufFamily{
+        "qwen3", "qwen3", "Qwen3ForCausalLM", false, kQwen3Block, kOuterNames, {}, FinishLlama, WriteWithoutWindows},
+    GgufFamily{"gemma2", "gemma2", "Gemma2ForCausalLM", false, kGemma3Block, kGemma3Outer, kGemma2Keys, FinishGemma2,
+               WriteGemma2},
+    GgufFamily{"gemma3", "gemma3_text", "Gemma3ForCausalLM", false, kGemma3Block, kGemma3Outer, kGemma3Keys,
+               FinishGemma3, WriteGemma3},
+    GgufFamily{"gemma4", "gemma4_text", "Gemma4ForCausalLM", false, kGemma4Block, kGemma4Outer, kGemma4Keys,
+               FinishGemma4, WriteGemma4},
+    GgufFamily{"mistral3",
+               "ministral3",
+               "Ministral3ForCausalLM",
+               false,
+               kLlamaBlock,
+               kOuterNames,
+               {},
+               FinishMinistral3,
+               WriteMinistral3,
+               "model.layers.",
+               true},
+    GgufFamily{"phi3", "phi3", "Phi3ForCausalLM", false, kPhi3Block, kOuterNames, {}, FinishPhi3, WritePhi3},
+    GgufFamily{"smollm3",
+               "smollm3",
+               "SmolLM3ForCausalLM",
+               false,
+               kLlamaBlock,
+               kOuterNames,
+               {},
+               FinishLlama,
+               WriteWithoutWindows},
+    GgufFamily{"olmo2", "olmo2", "Olmo2ForCausalLM", false, kOlmo2Block, kOuterNames, {}, FinishOlmo2, WriteOlmo2},
+    GgufFamily{"granite", "granite", "GraniteForCausalLM", false, kLlamaBlock, kOuterNames, kGraniteKeys, FinishLlama,
+               WriteWithoutWindows, "model.layers.", true},
+    GgufFamily{"glm4", "glm4", "Glm4ForCausalLM", false, kGlm4Block, kOuterNames, {}, FinishGlm4, WriteWithoutWindows},
+    GgufFamily{"chatglm", "glm", "GlmForCausalLM", false, kGlmBlock, kOuterNames, {}, FinishChatGlm, WriteChatGlm},
+    GgufFamily{"seed_oss",
+               "seed_oss",
+               "SeedOssForCausalLM",
+               false,
+               kSeedOssBlock,
+               kOuterNames,
+               {},
+               FinishLlama,
+               WriteWithoutWindows},
+    GgufFamily{"gpt2", "gpt2", "GPT2LMHeadModel", true, kGpt2Block, kGpt2Outer, kGpt2Keys, FinishGpt2, nullptr,
                "transformer.h."},
     GgufFamily{"gptneox", "gpt_neox", "GPTNeoXForCausalLM", true, kGptNeoxBlock, kGptNeoxOuter, kGptNeoxKeys,
-               FinishGptNeox, "gpt_neox.layers."},
+               FinishGptNeox, WriteGptNeox, "gpt_neox.layers."},
 };
+
+// Classes that are written as another family's: they differ from it in settings alone, or in none.
+struct OtherClass {
+  std::string_view hf_class, architecture;
+};
+constexpr std::array kOtherClasses = {OtherClass{"MistralForCausalLM", "llama"},
+                                      OtherClass{"MinistralForCausalLM", "llama"},
+                                      OtherClass{"Olmo3ForCausalLM", "olmo2"}};
 
 constexpr std::string_view kGgufBlocks = "blk.";
 
@@ -284,6 +344,20 @@ std::optional<std::size_t> TakeBlock(std::string_view before_block, std::string_
 
 std::span<const GgufFamily> GgufFamilies() { return kGgufFamilies; }
 std::span<const GgufKeyRow> GgufKeyRows() { return kKeyRows; }
+
+const GgufFamily* GgufFamilyOfClass(std::string_view hf_class) {
+  const auto other = std::ranges::find(kOtherClasses, hf_class, &OtherClass::hf_class);
+  const auto found =
+      other != kOtherClasses.end()
+          ? std::ranges::find(kGgufFamilies, other->architecture, &GgufFamily::architecture)
+          : std::ranges::find_if(kGgufFamilies, [&](const GgufFamily& f) { return f.hf_class == hf_class; });
+  return found == kGgufFamilies.end() ? nullptr : &*found;
+}
+
+const char* GgufKeyOf(const GgufFamily& family, const GgufKeyRow& row) {
+  const auto own = std::ranges::find(family.keys, row.suffix, &GgufKeyRow::suffix);
+  return own == family.keys.end() ? row.key : own->key;
+}
 
 NamedPlace FindPlace(const GgufFamily& family, Spelling spelling, std::string_view name) {
   NamedPlace place;

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "files/gguf.h"
 #include "files/gguf_families.h"
 
 namespace marlin {
@@ -18,12 +19,13 @@ struct GgufKeyRow {
   std::string_view suffix;
   const char* key;
   bool required;
+  GgufType type = GgufType::kU32;  // as llama.cpp wants it written; numbers of every type are read
 };
 
 // Linear layers that may have a bias, which config.json speaks of together; or vectors that always have one.
 enum class Biased { kNever, kAttention, kMlp, kAlways };
 
-// How the values of a GGUF file differ from those of Hugging Face. gguf_to_hf.cc undoes it.
+// How the values of a GGUF file differ from those of Hugging Face. gguf_to_hf.cc undoes it, hf_to_gguf.cc does it.
 enum class Transform {
   kNone,
   kInterleavedQueries,  // Stored::rotary_heads, for as many heads as there are queries
@@ -51,12 +53,19 @@ struct GgufFamily {
   std::span<const GgufNameRow> outer;  // and outside
   std::span<const GgufKeyRow> keys;    // beside those that most families have (GgufKeyRows)
   FinishGgufConfig finish;             // what no table can say
+  WriteGgufConfig write = nullptr;     // the same in the other direction; null = nothing
   std::string_view hf_blocks = "model.layers.";
+  bool frequency_factors = false;  // llama.cpp reads a tensor rope_freqs.weight in this architecture
 };
 
 std::span<const GgufFamily> GgufFamilies();
+// The family that a class of Hugging Face is written as; null = llama.cpp has no architecture for it that is read here.
+const GgufFamily* GgufFamilyOfClass(std::string_view hf_class);
 // Keys of most families. A family's own row for a suffix counts instead.
 std::span<const GgufKeyRow> GgufKeyRows();
+
+// The key of a suffix in config.json: the family's own, else the usual one; null = a function of the family has it.
+const char* GgufKeyOf(const GgufFamily& family, const GgufKeyRow& row);
 
 // The two ways to spell the name of a tensor.
 enum class Spelling { kGguf, kHf };

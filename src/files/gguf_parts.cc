@@ -105,6 +105,10 @@ Result<GgufParts> OpenGgufParts(const fs::path& path) {
   return parts;
 }
 
+fs::path GgufPartPath(const fs::path& path, std::size_t number, std::size_t count) {
+  return path.parent_path() / PartName{path.stem().string(), 1, count}.Of(number);
+}
+
 std::string GgufModelName(const fs::path& path) {
   const auto part = ParsePartName(path);
   return part ? part->stem : path.stem().string();

@@ -17,6 +17,7 @@
 #include "files/gguf_keys.h"
 #include "files/gguf_metadata.h"
 #include "files/gguf_names.h"
+#include "files/gguf_rope.h"
 
 namespace marlin {
 namespace {
@@ -46,12 +47,6 @@ Result<const GgufFamily*> FindFamily(const GgufFile& gguf) {
                                        DidYouMean(name, known), fmt::join(known, ", ")));
 }
 
-// The key of a suffix in config.json: the family's own, else the usual one; null = a function reads it.
-const char* KeyOf(const GgufFamily& family, const GgufKeyRow& row) {
-  const auto own = std::ranges::find(family.keys, row.suffix, &GgufKeyRow::suffix);
-  return own == family.keys.end() ? row.key : own->key;
-}
-
 Status TranslateKeys(const GgufMetadata& metadata, const GgufFamily& family, json& config) {
   const auto translate = [&](const GgufKeyRow& row, const char* key) -> Status {
     if (key == nullptr) return {};
@@ -65,7 +60,7 @@ Status TranslateKeys(const GgufMetadata& metadata, const GgufFamily& family, jso
     return {};
   };
   for (const GgufKeyRow& row : GgufKeyRows()) {
-    if (auto status = translate(row, KeyOf(family, row)); !status) return status;
+    if (auto status = translate(row, GgufKeyOf(family, row)); !status) return status;
   }
   for (const GgufKeyRow& row : family.keys) {
     if (auto status = translate(row, row.key); !status) return status;
@@ -76,7 +71,7 @@ Status TranslateKeys(const GgufMetadata& metadata, const GgufFamily& family, jso
 // The usual name of a count; the key of config.json is the family's.
 const char* KeyOf(const GgufFamily& family, std::string_view suffix) {
   for (const GgufKeyRow& row : GgufKeyRows()) {
-    if (row.suffix == suffix) return KeyOf(family, row);
+    if (row.suffix == suffix) return GgufKeyOf(family, row);
   }
   return nullptr;
 }
@@ -129,50 +124,32 @@ Status CheckHeads(const GgufMetadata& metadata, const GgufFamily& family, const 
   return {};
 }
 
-// The factors that Llama 3.1's scaling divides the frequencies by, for its published low and high factors and context.
-constexpr double kLlama3Low = 1;
-constexpr double kLlama3High = 4;
-constexpr double kLlama3Context = 8192;
-
-double Llama3Factor(double wavelength, double factor) {
-  if (wavelength < kLlama3Context / kLlama3High) return 1;
-  if (wavelength > kLlama3Context / kLlama3Low) return factor;
-  const double blend = (kLlama3Context / wavelength - kLlama3Low) / (kLlama3High - kLlama3Low);
-  return 1 / ((1 - blend) / factor + blend);
-}
-
 // A GGUF keeps the result of Llama 3.1's scaling, one divisor per frequency, and not its parameters. The parameters are
-// recovered (the largest divisor is the factor) and must give the same divisors again.
+// recovered and must give the same divisors again.
 Status TranslateRopeFactors(const GgufFile& gguf, const Tensor& tensor, json& config) {
   if (tensor.dtype != DType::kF32 || tensor.shape.size() != 1) {
     return Bad(gguf, "tensor rope_freqs.weight is not a vector of F32");
   }
   std::vector<float> factors(tensor.elements());
   if (auto s = DecodeRows(tensor, 0, MatrixView<float>(factors.data(), 1, factors.size())); !s) return s.error();
-  const double largest = *std::max_element(factors.begin(), factors.end());
-  const double theta = config.value("rope_theta", 10000.0);
-  for (std::size_t i = 0; i < factors.size(); ++i) {
-    const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(factors.size()));
-    const double wanted = Llama3Factor(2 * std::numbers::pi / frequency, largest);
-    // 1e-4: the file's factors went through fp32 powers; a wrong parameter is off by far more.
-    if (!(std::abs(factors[i] - wanted) <= 1e-4 * wanted)) {
-      return Unsupported(gguf,
-                         fmt::format("tensor rope_freqs.weight is not Llama 3.1's scaling (element {} is {}, want {}); "
-                                     "other frequency factors are not supported",
-                                     i, factors[i], wanted));
-    }
+  const auto scaling = FitLlama3(factors, config.value("rope_theta", 10000.0));
+  if (!scaling) {
+    return Unsupported(
+        gguf,
+        "tensor rope_freqs.weight is not Llama 3.1's scaling of rotary positions; other frequency factors "
+        "are not supported");
   }
-  if (largest == 1) return {};
+  if (scaling->factor == 1) return {};
   if (config.contains("rope_scaling")) {
     return Unsupported(gguf, fmt::format("tensor rope_freqs.weight and metadata rope.scaling.type {} scale the rotary "
                                          "frequencies together; this program computes one of the two alone",
                                          config["rope_scaling"]["rope_type"].dump()));
   }
   config["rope_scaling"] = {{"rope_type", "llama3"},
-                            {"factor", ShortestDecimal(largest)},
-                            {"low_freq_factor", kLlama3Low},
-                            {"high_freq_factor", kLlama3High},
-                            {"original_max_position_embeddings", static_cast<int>(kLlama3Context)}};
+                            {"factor", ShortestDecimal(scaling->factor)},
+                            {"low_freq_factor", scaling->low},
+                            {"high_freq_factor", scaling->high},
+                            {"original_max_position_embeddings", scaling->context}};
   return {};
 }
 
@@ -204,6 +181,14 @@ Status TranslateRopeScaling(const GgufMetadata& metadata, json& config) {
     const auto number = metadata.Number(row.suffix);
     if (!number) return number.error();
     if (*number) scaling[row.key] = **number;
+  }
+  // llama.cpp computes the usual magnitude of YaRN and multiplies it by this.
+  const auto magnitude = name == "yarn" ? metadata.Positive("rope.scaling.attn_factor", 1) : Result<double>(1.0);
+  if (!magnitude) return magnitude.error();
+  if (*magnitude != 1) {
+    if (!scaling.contains("attention_factor")) {
+      scaling["attention_factor"] = ShortestDecimal(*magnitude * UsualYarnMagnitude(*factor));
+    }
   }
   config["rope_scaling"] = std::move(scaling);
   return {};

@@ -95,7 +95,8 @@ struct RopeScaling {
 struct Rope {
   std::size_t dims = 0;     // of a head, the first ones; the others stay
   bool neighbours = false;  // pairs (2 i, 2 i + 1) instead of (i, i + dims / 2)
-  RopeScaling scaling;
+  RopeScaling scaling = {};
+  double theta = 0;  // what the frequencies were made of, before any scaling
 };
 
 // Indexes of matrices, norms and vectors of the block.

@@ -292,7 +292,7 @@ Result<Rope> RopeOf(const Config& config, const RopeRequest& request, const std:
     return UnsupportedConfig(
         fmt::format("\"{}\" is {}, and this architecture turns whole heads; want 1", request.share_key, *share));
   }
-  scaling.theta = *theta;
+  scaling.theta = scaling.rope.theta = *theta;
   scaling.share = *share;
   scaling.rope.dims = static_cast<std::size_t>(static_cast<double>(request.head_dim) * *share);
   scaling.rope.neighbours = request.neighbours;

@@ -206,6 +206,17 @@ Result<ChatTemplate> FindChatTemplate(const Checkpoint& checkpoint, const fs::pa
   return ChatTemplate{std::move(*parsed), std::move(tokens)};
 }
 
+std::string ChatTemplateText(const Checkpoint& checkpoint) {
+  if (checkpoint.container != Container::kGguf) {
+    const auto source = SourceOfFolder(checkpoint.path);
+    return source ? source->text : "";
+  }
+  const auto gguf = GgufFile::Open(checkpoint.path);
+  if (!gguf) return "";
+  const auto source = SourceOfGguf(*gguf, checkpoint.path);
+  return source ? source->text : "";
+}
+
 Result<ordered_json> ReadMessages(const fs::path& path) {
   const auto text = ReadFile(path, kLongestCompanion_bytes);
   if (!text) return text.error();

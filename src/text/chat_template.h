@@ -24,6 +24,9 @@ struct ChatTemplate {
 // "default". Errors: kInput (there is none, or files are broken), kUnsupported (see JinjaTemplate::Parse).
 Result<ChatTemplate> FindChatTemplate(const Checkpoint& checkpoint, const std::filesystem::path& file);
 
+// The text of that template as the model's files hold it; empty where they hold none that FindChatTemplate would take.
+std::string ChatTemplateText(const Checkpoint& checkpoint);
+
 // A list of objects with a text "role" and, if they hold nothing else, a "content": a text or a list of parts. Errors:
 // kInput (file, number of the message, field, got, want).
 Result<nlohmann::ordered_json> ReadMessages(const std::filesystem::path& path);

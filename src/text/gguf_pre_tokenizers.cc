@@ -237,6 +237,24 @@ const GgufPreTokenizer* FindGgufPreTokenizer(std::string_view name) {
   return found == kPreTokenizers.end() ? nullptr : &*found;
 }
 
+namespace {
+
+std::string DigestOf(const std::vector<PreTokenizerStep>& steps) {
+  TokenizerHasher hasher;
+  for (const PreTokenizerStep& step : steps) HashStep(step, hasher);
+  return hasher.Digest();
+}
+
+}  // namespace
+
+const GgufPreTokenizer* FindGgufPreTokenizer(const std::vector<PreTokenizerStep>& steps, bool nfc, bool ignore_merges) {
+  const std::string wanted = DigestOf(steps);
+  const auto found = std::ranges::find_if(kPreTokenizers, [&](const GgufPreTokenizer& row) {
+    return row.nfc == nfc && row.ignore_merges == ignore_merges && DigestOf(row.steps()) == wanted;
+  });
+  return found == kPreTokenizers.end() ? nullptr : &*found;
+}
+
 std::string GgufPreTokenizerNames() {
   std::string names;
   for (const GgufPreTokenizer& row : kPreTokenizers) names += (names.empty() ? "" : ", ") + std::string(row.name);

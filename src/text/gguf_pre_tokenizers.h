@@ -22,6 +22,10 @@ struct GgufPreTokenizer {
 // nullptr for an unknown name.
 const GgufPreTokenizer* FindGgufPreTokenizer(std::string_view name);
 
+// The row that does the same as these steps; the first one of several, which differ in nothing that decides tokens.
+// nullptr when there is none.
+const GgufPreTokenizer* FindGgufPreTokenizer(const std::vector<PreTokenizerStep>& steps, bool nfc, bool ignore_merges);
+
 // All names, for messages.
 std::string GgufPreTokenizerNames();
 

@@ -213,7 +213,12 @@ Result<Tokenizer> Tokenizer::FromSentencePiece(std::string_view model, std::stri
 Result<Tokenizer> Tokenizer::FromGguf(const std::filesystem::path& path) {
   auto file = GgufFile::Open(path);
   if (!file) return file.error();
-  return FromSpec(SpecFromGguf(*file, path.string()), path.string());
+  return FromGguf(*file);
+}
+
+Result<Tokenizer> Tokenizer::FromGguf(const GgufFile& file) {
+  const std::string where = file.file.path().string();
+  return FromSpec(SpecFromGguf(file, where), where);
 }
 
 Result<Tokenizer> Tokenizer::FromCheckpoint(const Checkpoint& checkpoint) {
@@ -246,7 +251,7 @@ bool Tokenizer::IsThere(const Checkpoint& checkpoint) {
   const auto file = GgufFile::Open(checkpoint.path);
   if (!file) return false;
   const auto model = file->Find<std::string_view>("tokenizer.ggml.model");
-  return !model || *model != nullptr;
+  return !model || (*model != nullptr && **model != kNoGgufTokenizer);
 }
 
 Result<std::vector<std::int32_t>> Tokenizer::Encode(std::string_view text, bool parse_special) const {
@@ -282,6 +287,7 @@ std::vector<std::int32_t> Tokenizer::prefix() const {
   return ids;
 }
 std::int32_t Tokenizer::eos() const { return impl_->spec.eos; }
+const TokenizerSpec& Tokenizer::spec() const { return impl_->spec; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 
 std::string Tokenizer::ToHuggingFaceJson() const {

@@ -15,6 +15,7 @@
 namespace marlin {
 
 struct Checkpoint;
+struct GgufFile;
 struct TokenizerSpec;
 
 class Tokenizer {
@@ -31,6 +32,7 @@ class Tokenizer {
                                              std::string_view where);
   // From the metadata of a GGUF file.
   static Result<Tokenizer> FromGguf(const std::filesystem::path& path);
+  static Result<Tokenizer> FromGguf(const GgufFile& file);
   // The tokenizer that belongs to a checkpoint; of a folder tokenizer.json, else tekken.json, else tokenizer.model.
   static Result<Tokenizer> FromCheckpoint(const Checkpoint& checkpoint);
   // Whether a checkpoint has a tokenizer at all, broken or not.
@@ -55,6 +57,8 @@ class Tokenizer {
   std::vector<std::int32_t> prefix() const;  // what is put in front of a text: nothing, BOS, or BOS behind others
   std::int32_t eos() const;                  // -1 = none
   const std::string& sha256() const;         // of everything that decides Encode: equal hash, equal ids
+
+  const TokenizerSpec& spec() const;
 
   // tokenizer.json and tokenizer_config.json that Hugging Face tokenizers load to the same behaviour; the original text
   // when it came from there.

@@ -1,0 +1,132 @@
+// export and check-export, as a user runs them.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/program.h"
+#include "tests/tiny_gguf.h"
+#include "tests/tiny_model.h"
+
+namespace marlin {
+namespace {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string TestModel(const std::string& name) {
+  return std::string(MARLIN_SOURCE_DIR) + "/src/model/testdata/" + name;
+}
+
+class Export : public testing::Test {
+ protected:
+  std::string Out() const { return folder_ / "out.gguf"; }
+  RunResult Run(const std::string& model, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"export", model, "-o", Out(), "--to", "gguf"};
+    words.insert(words.end(), more.begin(), more.end());
+    return RunProgram(words);
+  }
+  void ExpectRefusal(const RunResult& result, int code, const std::string& part) const {
+    EXPECT_EQ(result.exit_code, code) << result.err;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  }
+  const TemporaryFolder folder_;
+};
+
+class ExportFamilies : public Export, public testing::WithParamInterface<const char*> {};
+
+TEST_P(ExportFamilies, LogitsOfAWindowAreTheSame) {
+  const RunResult made = Run(TestModel(GetParam()), {"-q"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const RunResult checked = RunProgram({"check-export", Out(), TestModel(GetParam()), "--json", "-q"});
+  ASSERT_EQ(checked.exit_code, 0) << checked.err;
+  const json data = json::parse(checked.out);
+  EXPECT_EQ(data["same"], true);
+  EXPECT_EQ(data["rounded"], 0);
+  EXPECT_GE(data["logits"]["tokens"], 32);
+  EXPECT_LE(data["logits"]["relative"], 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ExportFamilies,
+                         testing::Values("tiny-llama", "tiny-qwen2", "tiny-qwen3", "tiny-gemma2", "tiny-gemma3",
+                                         "tiny-gemma4", "tiny-gemma4-e", "tiny-ministral3", "tiny-phi3", "tiny-smollm3",
+                                         "tiny-olmo2", "tiny-olmo3", "tiny-granite", "tiny-glm4", "tiny-seed-oss",
+                                         "tiny-gpt2", "tiny-gpt-neox", "tiny-gemma4.gguf", "tiny-phi3.gguf",
+                                         "tiny-gpt2.gguf"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::ranges::replace_if(
+                               name, [](char c) { return c == '-' || c == '.'; }, '_');
+                           return name;
+                         });
+
+TEST_F(Export, MinnowInParts) {
+  const RunResult made = Run(kMinnow, {"--split-size", "10MB", "--type", "f32"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_NE(made.out.find("out-00001-of-00003.gguf: 74 tensors, 29.5 MB in 3 files"), std::string::npos) << made.out;
+  EXPECT_FALSE(fs::exists(Out()));
+  const RunResult checked = RunProgram({"check-export", folder_ / "out-00001-of-00003.gguf", kMinnow});
+  ASSERT_EQ(checked.exit_code, 0) << checked.err;
+  EXPECT_NE(checked.out.find("tensors    74, 7344384 weights, each bit for bit\n"), std::string::npos) << checked.out;
+  EXPECT_NE(checked.out.find("tokenizer  the same tokens"), std::string::npos) << checked.out;
+}
+
+TEST_F(Export, SaysOnceMoreThatAFileExists) {
+  ASSERT_EQ(Run(TestModel("tiny-llama")).exit_code, 0);
+  ExpectRefusal(Run(TestModel("tiny-llama")), 3, "out.gguf exists; use --overwrite");
+  EXPECT_EQ(Run(TestModel("tiny-llama"), {"--overwrite"}).exit_code, 0);
+}
+
+TEST_F(Export, WhatCannotBeWrittenIsNamed) {
+  ExpectRefusal(Run(TestModel("tiny-mistral")), 5, "GGUF's architecture llama has no attention windows");
+  ExpectRefusal(Run(TestModel("tiny-llama"), {"--type", "q9_z"}), 2, "--type");
+  ExpectRefusal(Run(TestModel("tiny-llama"), {"--split-size", "many"}), 2, "--split-size");
+  ExpectRefusal(Run(folder_ / "nothing"), 3, "no such model");
+  ExpectRefusal(RunProgram({"export", TestModel("tiny-llama"), "-o", folder_ / "out.bin"}), 2, "by the ending .gguf");
+  ExpectRefusal(RunProgram({"export", TestModel("tiny-llama"), "-o", Out(), "--to", "zip"}), 2, "--to");
+  WriteTinyModel(folder_ / "model");
+  ASSERT_EQ(RunProgram({"quantize", folder_ / "model", "-o", folder_ / "small", "--config", "fp4-g32", "-q"}).exit_code,
+            0);
+  ExpectRefusal(Run(folder_ / "small"), 5, "is quantized (fp4-g32), and this format is not yet exported to GGUF");
+  WriteTinyGguf(folder_ / "blocks.gguf");
+  ExpectRefusal(Run(folder_ / "blocks.gguf"), 5, "is IQ4_NL: the model is quantized");
+  EXPECT_FALSE(fs::exists(Out()));
+}
+
+TEST_F(Export, AQuantizedFileIsWrittenAsWhatItDecodesTo) {
+  WriteTinyGguf(folder_ / "blocks.gguf");
+  ASSERT_EQ(Run(folder_ / "blocks.gguf", {"--type", "f32"}).exit_code, 0);
+  const RunResult exact = RunProgram({"check-export", Out(), folder_ / "blocks.gguf", "--json", "-q"});
+  ASSERT_EQ(exact.exit_code, 0) << exact.err;
+  EXPECT_EQ(json::parse(exact.out)["rounded"], 0);
+  ASSERT_EQ(Run(folder_ / "blocks.gguf", {"--type", "bf16", "--overwrite"}).exit_code, 0);
+  const RunResult rounded = RunProgram({"check-export", Out(), folder_ / "blocks.gguf", "--json", "-q"});
+  ASSERT_EQ(rounded.exit_code, 0) << rounded.err;
+  EXPECT_GT(json::parse(rounded.out)["rounded"], 0);
+}
+
+TEST_F(Export, ADiskThatFillsLeavesNothing) {
+  RunOptions options;
+  options.file_size_limit = 1 << 20;
+  const RunResult result = RunProgram({"export", kMinnow, "-o", Out(), "-q"}, options);
+  EXPECT_EQ(result.exit_code, 4) << result.err;
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+}
+
+TEST_F(Export, CheckNamesTheFirstDifference) {
+  ASSERT_EQ(Run(TestModel("tiny-llama")).exit_code, 0);
+  ExpectRefusal(RunProgram({"check-export", Out(), TestModel("tiny-qwen3")}), 7, "head");
+  // The last byte of the file belongs to the last tensor, or to its padding.
+  std::fstream file(Out(), std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-40, std::ios::end);
+  file.write("\x40\x40\x40\x40", 4);
+  file.close();
+  const RunResult changed = RunProgram({"check-export", Out(), TestModel("tiny-llama")});
+  ExpectRefusal(changed, 7, ": got ");
+  EXPECT_NE(changed.err.find("tensor "), std::string::npos) << changed.err;
+  ExpectRefusal(RunProgram({"check-export", TestModel("tiny-llama"), TestModel("tiny-llama")}), 2, "is no GGUF file");
+}
+
+}  // namespace
+}  // namespace marlin
