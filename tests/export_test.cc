@@ -1,7 +1,7 @@
 // export and check-export, as a user runs them.
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -54,8 +54,8 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportFamilies,
                                          "tiny-olmo2", "tiny-olmo3", "tiny-granite", "tiny-glm4", "tiny-seed-oss",
                                          "tiny-gpt2", "tiny-gpt-neox", "tiny-gemma4.gguf", "tiny-phi3.gguf",
                                          "tiny-gpt2.gguf"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& tested) {
+                           std::string name = tested.param;
                            std::ranges::replace_if(
                                name, [](char c) { return c == '-' || c == '.'; }, '_');
                            return name;

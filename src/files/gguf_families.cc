@@ -280,7 +280,16 @@ Status FinishGlm4(const GgufConfigSource&, json& config) {
   return {};
 }
 
-Status FinishChatGlm(const GgufConfigSource& source, json& config) { return FinishGlm4(source, config); }
+// llama.cpp's converter leaves out the size of heads, and of the transformers class also the epsilon and the context: it
+// writes other numbers there.
+Status FinishChatGlm(const GgufConfigSource& source, json& config) {
+  if (!config.contains("head_dim")) {
+    return source.metadata.Unsupported(
+        "architecture \"chatglm\" without chatglm.attention.key_length: llama.cpp's converter wrote this file and lost "
+        "settings of the model; use the safetensors of the model");
+  }
+  return FinishGlm4(source, config);
+}
 
 Status FinishGpt2(const GgufConfigSource& source, json& config) {
   // Hugging Face's GPT-2 has no key for it: heads make up the hidden size.

@@ -31,7 +31,7 @@ class GgufPairs {
   bool Has(std::string_view key) const;
   std::size_t size() const { return pairs_.size(); }
 
-  // As a reader of the file sees them; the views point into this object.
+  // As a reader of the file sees them; the views point into this object and end with the next Set.
   std::map<std::string_view, GgufValue> View() const;
   // As they lie in the file.
   std::string Bytes() const;

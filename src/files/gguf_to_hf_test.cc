@@ -283,5 +283,20 @@ TEST_F(GgufToHf, RefusesContradictions) {
   }
 }
 
+// What llama.cpp multiplies the usual magnitude of YaRN by.
+TEST_F(GgufToHf, YarnMagnitudeAsAFactor) {
+  GgufBuilder builder = Metadata("llama");
+  builder.Text("llama.rope.scaling.type", "yarn").F32("llama.rope.scaling.factor", 4);
+  builder.U32("llama.rope.scaling.original_context_length", 16).F32("llama.rope.scaling.attn_factor", 2);
+  const auto view = Translate(Tensors(builder));
+  ASSERT_TRUE(view.ok()) << view.error().message;
+  EXPECT_NEAR(view->config["rope_scaling"]["attention_factor"].get<double>(), 2 * (0.1 * std::log(4.0) + 1), 1e-6);
+}
+
+TEST_F(GgufToHf, ChatGlmWithoutItsHeadsIsRefused) {
+  GgufBuilder builder = Metadata("chatglm");
+  ExpectError(Tensors(builder), ErrorCode::kUnsupported, "llama.cpp's converter wrote this file and lost settings");
+}
+
 }  // namespace
 }  // namespace marlin

@@ -94,7 +94,8 @@ void AddGeneral(const OpenedModel& source, const GgufExportOptions& options, Ggu
 Status AddTokens(const OpenedModel& source, const Tokenizer* tokenizer, GgufExport& out) {
   const std::size_t rows = source.description.vocab_size;
   GgufPairs& pairs = out.model.pairs;
-  const auto architecture = std::get<std::string_view>(pairs.View().at("general.architecture"));
+  // A copy: views end with the next key that is set.
+  const std::string architecture(std::get<std::string_view>(pairs.View().at("general.architecture")));
   if (architecture != "gpt2") pairs.Set(fmt::format("{}.vocab_size", architecture), static_cast<std::uint32_t>(rows));
   if (tokenizer == nullptr) {
     pairs.Set(fmt::format("{}.vocab_size", architecture), static_cast<std::uint32_t>(rows));

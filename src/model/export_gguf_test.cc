@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/half.h"
+#include "base/rng.h"
 #include "files/gguf.h"
 #include "files/safetensors_writer.h"
 #include "files/test_files.h"
@@ -68,8 +72,8 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportGguf,
                                          "tiny-phi3.gguf", "tiny-qwen3.gguf", "tiny-smollm3.gguf", "tiny-olmo2.gguf",
                                          "tiny-olmo3.gguf", "tiny-granite.gguf", "tiny-glm4.gguf", "tiny-seed-oss.gguf",
                                          "tiny-gpt2.gguf", "tiny-gpt-neox.gguf"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& tested) {
+                           std::string name = tested.param;
                            std::ranges::replace_if(
                                name, [](char c) { return c == '-' || c == '.'; }, '_');
                            return name;
@@ -77,6 +81,37 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportGguf,
 
 class ExportGgufErrors : public ExportGguf {
  protected:
+  // A model of this configuration with random numbers.
+  fs::path WriteRandom(const nlohmann::json& config) const {
+    const auto description = DescribeModel(config);
+    EXPECT_TRUE(description.ok());
+    std::map<std::string, std::vector<std::size_t>> shapes;
+    for (const StoredTensor& tensor : description->tensors) shapes[tensor.name] = tensor.shape;
+    for (const SplitTensor& split : description->splits) {
+      shapes.erase(description->tensors[split.tensor].name);
+      shapes[split.stored.name] = split.stored.shape;
+    }
+    const fs::path folder = folder_ / "random";
+    fs::create_directories(folder);
+    EXPECT_TRUE(WriteFileAtomic(folder / "config.json", config.dump()).ok());
+    std::vector<PlannedTensor> plan;
+    for (const auto& [name, shape] : shapes) plan.push_back({name, DType::kBF16, shape});
+    auto writer = SafetensorsWriter::Create(folder, plan);
+    EXPECT_TRUE(writer.ok());
+    Rng rng(1);
+    for (const auto& [name, shape] : shapes) {
+      const std::size_t bytes = *ByteSize(DType::kBF16, shape, name);
+      std::vector<std::uint8_t> values;
+      while (values.size() < bytes) {
+        const std::uint16_t bits = FloatToBf16(static_cast<float>(rng.Uniform() - 0.5));
+        values.push_back(static_cast<std::uint8_t>(bits));
+        values.push_back(static_cast<std::uint8_t>(bits >> 8));
+      }
+      EXPECT_TRUE(writer->Write(name, values).ok());
+    }
+    EXPECT_TRUE(writer->Commit().ok());
+    return folder;
+  }
   // The tiny Llama with a value changed.
   fs::path WriteChanged(const std::string& tensor, float value) const {
     const auto source = OpenCheckpoint(Testdata("tiny-llama"));
@@ -110,6 +145,28 @@ TEST_F(ExportGgufErrors, WhatGgufDoesNotHoldIsNamed) {
     EXPECT_EQ(plan.error().code, ErrorCode::kUnsupported);
     EXPECT_NE(plan.error().message.find(part), std::string::npos) << plan.error().message;
   }
+}
+
+// No tiny checkpoint of GLM-4-9B has heads that make up the hidden size, as published models have.
+TEST_F(ExportGgufErrors, GlmIsWrittenAsChatGlm) {
+  const nlohmann::json config = {{"architectures", {"GlmForCausalLM"}},
+                                 {"vocab_size", 40},
+                                 {"hidden_size", 48},
+                                 {"num_hidden_layers", 2},
+                                 {"num_attention_heads", 4},
+                                 {"num_key_value_heads", 2},
+                                 {"head_dim", 12},
+                                 {"intermediate_size", 20},
+                                 {"max_position_embeddings", 64},
+                                 {"rms_norm_eps", 1e-5},
+                                 {"attention_bias", true},
+                                 {"tie_word_embeddings", false}};
+  const auto source = OpenModel(WriteRandom(config));
+  ASSERT_TRUE(source.ok()) << source.error().message;
+  const auto written = Export(*source, {});
+  ASSERT_TRUE(written.ok()) << written.error().message;
+  EXPECT_EQ(*GgufFile::Open(folder_ / "out.gguf")->Require<std::string_view>("general.architecture"), "chatglm");
+  ExpectSameModel(*source);
 }
 
 TEST_F(ExportGgufErrors, ANumberBeyondF16IsAnErrorAndNeverInfinity) {
