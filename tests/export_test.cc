@@ -116,7 +116,7 @@ TEST_F(Export, ADiskThatFillsLeavesNothing) {
 
 TEST_F(Export, CheckNamesTheFirstDifference) {
   ASSERT_EQ(Run(TestModel("tiny-llama")).exit_code, 0);
-  ExpectRefusal(RunProgram({"check-export", Out(), TestModel("tiny-qwen3")}), 7, "head");
+  ExpectRefusal(RunProgram({"check-export", Out(), TestModel("tiny-qwen3")}), 7, "self_attn.q_proj rows is 32, want 48");
   // The last byte of the file belongs to the last tensor, or to its padding.
   std::fstream file(Out(), std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-40, std::ios::end);
