@@ -4,7 +4,7 @@
 
 Needs numpy, safetensors, gguf and llama-cpp-python. Each MODEL is exported as F32; `metal-marlin check-export` compares every number.
 - gguf-py reads every tensor. Where MODEL is a GGUF, the numbers are those of the source bit for bit.
-- llama.cpp loads the file and computes the logits of a window (CPU, F32 weights, F32 cache): the first window of the sample text, or, of a
+- llama.cpp loads the file and computes the logits of a window (CPU, F32 weights, F32 cache): the first one of the sample text, or, of a
   tiny checkpoint, the tokens that lie beside it. They agree with `metal-marlin eval logits` of the source, or with the logits of transformers that lie
   beside the checkpoint. The limit is relative to the largest logit of the window. Models with GELU have a wider one, GELU_LIMIT: llama.cpp
   looks GELU up in a table of 16 bits.

@@ -280,8 +280,8 @@ Status FinishGlm4(const GgufConfigSource&, json& config) {
   return {};
 }
 
-// llama.cpp's converter leaves out the size of heads, and of the transformers class also the epsilon and the context: it
-// writes other numbers there.
+// llama.cpp's converter leaves out the size of heads, and of the transformers class also the epsilon and the context:
+// it writes other numbers there.
 Status FinishChatGlm(const GgufConfigSource& source, json& config) {
   if (!config.contains("head_dim")) {
     return source.metadata.Unsupported(
