@@ -75,11 +75,11 @@ struct BenchComparisonArguments {
   bool only_looks() const { return dry_run || list_jobs || !emit.empty(); }
 };
 
-// The six configurations of the page: every 4-bit format of the list.
+// The six configurations of the page: every common 4-bit format of the list.
 std::vector<std::string> DefaultConfigs() {
   std::vector<std::string> names;
   for (const FormatRow& row : Formats()) {
-    if (row.info.code_bits == 4) names.emplace_back(row.info.name);
+    if (row.info.code_bits == 4 && row.info.common) names.emplace_back(row.info.name);
   }
   return names;
 }

@@ -49,7 +49,9 @@ Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string
     formats.push_back(*format);
   }
   if (!formats.empty()) return formats;
-  for (const FormatRow& row : Formats()) formats.push_back(&row);
+  for (const FormatRow& row : Formats()) {
+    if (row.info.common) formats.push_back(&row);
+  }
   return formats;
 }
 

@@ -47,7 +47,7 @@ std::vector<Weighed> Weigh(const Description& description) {
   const std::uint64_t fp16 = ModelBytes(description, nullptr);
   std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
   for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0) continue;
+    if (format.info.group == 0 || !format.info.common) continue;
     const std::uint64_t bytes = StoredBytes(description, &format);
     const double bits = 8.0 * static_cast<double>(LinearBytes(description, format.info)) /
                         static_cast<double>(LinearWeights(description));

@@ -32,7 +32,7 @@ json ConfigGroup(const FormatInfo& info, json targets) {
           {"weights",
            {{"num_bits", info.code_bits},
             {"type", "int"},
-            {"symmetric", false},
+            {"symmetric", info.zero_point_bits == 0},
             {"group_size", info.group},
             {"strategy", "group"},
             {"dynamic", false}}},

@@ -96,6 +96,22 @@ bool Equal(std::span<const std::uint8_t> a, const std::vector<std::uint8_t>& b) 
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
 
+TEST_F(Quantized, AScaleOutOfRangeIsNamed) {
+  Model model = MakeModel({{"model.layers.0.self_attn.q_proj", "mxfp4", 9, 128}});
+  for (const std::uint8_t byte : {0, 102, 143, 255}) {
+    model.matrices[0].scales[7] = byte;
+    ASSERT_TRUE(WriteModel(out(), model, true).ok());
+    const auto checkpoint = OpenCheckpoint(out());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message;
+    const auto matrix = FindEncoded(*checkpoint, "model.layers.0.self_attn.q_proj");
+    ASSERT_FALSE(matrix.ok());
+    EXPECT_EQ(matrix.error().code, ErrorCode::kInput);
+    const std::string want =
+        "q_proj.weight_scale holds the scale 2^" + std::to_string(byte - 127) + ", want 2^-24 to 2^15";
+    EXPECT_NE(matrix.error().message.find(want), std::string::npos) << matrix.error().message;
+  }
+}
+
 TEST_F(Quantized, RoundTripOfEveryFormat) {
   for (const std::uint64_t shard : {SafetensorsWriter::kDefaultShardBytes, std::uint64_t{2000}}) {
     Model model = MakeModel(AllFormatsOnAwkwardShapes());

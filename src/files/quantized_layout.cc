@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -147,6 +148,16 @@ Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, con
   return tensor->bytes;
 }
 
+// Scales that are powers of two must be among those that this program computes with.
+Status CheckScales(const Checkpoint& checkpoint, std::string_view stem, const EncodedMatrixView& matrix) {
+  if (matrix.format->info.scale_bits != 8) return {};
+  const auto bad = std::ranges::find_if_not(matrix.scales, IsE8m0InRange);
+  if (bad == matrix.scales.end()) return {};
+  return Bad(checkpoint, fmt::format("tensor {} holds the scale 2^{}, want 2^{} to 2^{}",
+                                     checkpoint.NameInFiles(fmt::format("{}{}", stem, kScaleSuffix)), *bad - kE8m0Bias,
+                                     kLeastScaleExponent, kLargestScaleExponent));
+}
+
 }  // namespace
 
 std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
@@ -162,7 +173,7 @@ std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow
     parts.push_back({name(kPackedSuffix), dtype, {rows, CodeBytesPerRow(info, cols)}});
   }
   const std::size_t groups = GroupsPerRow(info, cols);
-  parts.push_back({name(kScaleSuffix), DType::kF16, {rows, groups}});
+  parts.push_back({name(kScaleSuffix), info.scale_bits == 8 ? DType::kU8 : DType::kF16, {rows, groups}});
   if (info.zero_point_bits != 0) parts.push_back({name(kZeroPointSuffix), DType::kI32, {(rows + 7) / 8, groups}});
   parts.push_back({name(kShapeSuffix), DType::kI64, {2}});
   return parts;
@@ -208,6 +219,7 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
     if (part.name.ends_with(kScaleSuffix)) view.scales = *bytes;
     if (part.name.ends_with(kZeroPointSuffix)) view.zero_points = *bytes;
   }
+  if (auto status = CheckScales(checkpoint, stem, view); !status) return status.error();
   return view;
 }
 

@@ -3,7 +3,7 @@
 //
 //   stem.weight_packed      codes: I32 [rows, cols / 8] for INT4 with cols % 8 == 0, else U8 [rows, bytes of a row];
 //                           I8 [rows, cols] for INT8
-//   stem.weight_scale       F16 [rows, groups]
+//   stem.weight_scale       F16 [rows, groups]; U8 for scales that are powers of two
 //   stem.weight_zero_point  I32 [ceil(rows / 8), groups], for formats with zero points
 //   stem.weight_shape       I64 [2]: rows, cols
 //

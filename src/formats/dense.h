@@ -15,6 +15,7 @@ struct Fp32 {
     out[0] = {};
     return 1;
   }
+  static std::uint16_t RoundScale(float) noexcept { return 0; }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return std::bit_cast<std::uint32_t>(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept { return std::bit_cast<float>(code); }
 };
@@ -26,6 +27,7 @@ struct Fp16 {
     out[0] = {};
     return 1;
   }
+  static std::uint16_t RoundScale(float) noexcept { return 0; }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToHalf(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept {
     return HalfToFloat(static_cast<std::uint16_t>(code));
@@ -39,6 +41,7 @@ struct Bf16 {
     out[0] = {};
     return 1;
   }
+  static std::uint16_t RoundScale(float) noexcept { return 0; }
   static std::uint32_t Round(float weight, GroupParams) noexcept { return FloatToBf16(weight); }
   static float Decode(std::uint32_t code, GroupParams) noexcept {
     return Bf16ToFloat(static_cast<std::uint16_t>(code));

@@ -43,10 +43,14 @@ EncodedMatrix::EncodedMatrix(const FormatRow& f, std::size_t r, std::size_t c) :
 GroupParams GetParams(const EncodedMatrixView& matrix, std::size_t row, std::size_t group) {
   GroupParams params;
   const std::size_t groups = matrix.groups();
-  if (!matrix.scales.empty()) {
+  const FormatInfo& info = matrix.format->info;
+  if (info.scale_bits == 16) {
     const std::uint8_t* scale = matrix.scales.data() + (row * groups + group) * 2;
     params.scale = static_cast<std::uint16_t>(scale[0] | scale[1] << 8);
+  } else if (info.scale_bits == 8) {
+    params.scale = E8m0ToHalf(matrix.scales[row * groups + group]);
   }
+  params.zero_point = static_cast<std::uint8_t>(info.fixed_zero_point);
   if (!matrix.zero_points.empty()) {
     const Nibble place = ZeroPointPlace(row, group, groups);
     params.zero_point = matrix.zero_points[place.byte] >> place.shift & 15;
@@ -56,10 +60,13 @@ GroupParams GetParams(const EncodedMatrixView& matrix, std::size_t row, std::siz
 
 void SetParams(EncodedMatrix& matrix, std::size_t row, std::size_t group, GroupParams params) {
   const std::size_t groups = GroupsPerRow(matrix.format->info, matrix.cols);
-  if (!matrix.scales.empty()) {
+  const FormatInfo& info = matrix.format->info;
+  if (info.scale_bits == 16) {
     std::uint8_t* scale = matrix.scales.data() + (row * groups + group) * 2;
     scale[0] = static_cast<std::uint8_t>(params.scale);
     scale[1] = static_cast<std::uint8_t>(params.scale >> 8);
+  } else if (info.scale_bits == 8) {
+    matrix.scales[row * groups + group] = HalfToE8m0(params.scale);
   }
   if (!matrix.zero_points.empty()) {
     const Nibble place = ZeroPointPlace(row, group, groups);

@@ -2,7 +2,7 @@
 //
 //   codes        [rows][ceil(cols * code_bits / 8)] bytes; 4-bit codes: byte j = code 2j | code 2j+1 << 4;
 //                wider codes little-endian
-//   scales       [rows][groups] fp16, little-endian                       (formats with groups)
+//   scales       [rows][groups] fp16, little-endian, or bytes (scale.h)   (formats with groups)
 //   zero_points  [ceil(rows / 8)][groups] 32-bit words, little-endian: row r of group g is nibble r % 8 of word
 //                [r / 8][g]; the padding of the last word is 0              (formats with zero points)
 //

@@ -12,6 +12,8 @@
 #include <span>
 #include <string_view>
 
+#include "formats/scale.h"
+
 namespace marlin {
 
 // A format's name as a template argument.
@@ -25,7 +27,7 @@ struct FormatName {
 // The parameters shared by the weights of one group.
 struct GroupParams {
   std::uint16_t scale = 0;      // fp16 bits
-  std::uint8_t zero_point = 0;  // 0..15; formats without a zero point leave it 0
+  std::uint8_t zero_point = 0;  // 0..15; fixed_zero_point where the format stores none
 };
 
 struct FormatInfo {
@@ -35,8 +37,11 @@ struct FormatInfo {
   std::string_view label;   // the report's column "type": "FP4 E2M1"
   int code_bits;            // 4, 8, 16 or 32
   int group;                // weights per scale; 0 = no groups
-  int scale_bits;           // 16, or 0 without groups
+  int scale_bits;           // as stored: 16 or 8; 0 without groups
   int zero_point_bits;      // 4, or 0 when symmetric
+  ScaleType scale_type = ScaleType::kFp16;
+  int fixed_zero_point = 0;  // of every group, where none is stored
+  bool common = true;        // compared, planned and timed where the user names no format
   bool operator==(const FormatInfo&) const = default;
 };
 
@@ -46,6 +51,7 @@ inline constexpr std::size_t kMaxProposals = 128;
 // Fit    weights of one group -> params. `importance` (E[x^2] per column) is empty or as long as `weights`; a format
 //        may ignore it. Weights are finite.
 // Propose weights of one group -> params worth trying when the error is to be small, Fit's first; returns how many.
+// RoundScale  a scale that fits best -> the nearest one that is stored, as in scale.h.
 // Round  one weight -> the code whose decoded value is nearest; ties go to the even code magnitude.
 // Decode one code -> weight: scale times what the code and the zero point say. Exact in fp32 for every format here:
 //        codes have at most 8 significant bits, scales 11. The code that equals the zero point is the weight 0.
@@ -57,6 +63,8 @@ concept Format = requires(std::span<const float> weights, float weight, std::uin
   noexcept->std::same_as<GroupParams>;
   { F::Propose(weights, proposals) }
   noexcept->std::same_as<std::size_t>;
+  { F::RoundScale(weight) }
+  noexcept->std::same_as<std::uint16_t>;
   { F::Round(weight, params) }
   noexcept->std::same_as<std::uint32_t>;
   { F::Decode(code, params) }
@@ -69,6 +77,7 @@ struct FormatRow {
   FormatInfo info;
   GroupParams (*fit)(std::span<const float> weights, std::span<const float> importance) noexcept;
   std::size_t (*propose)(std::span<const float> weights, std::span<GroupParams, kMaxProposals> proposals) noexcept;
+  std::uint16_t (*round_scale)(float wanted) noexcept;
   void (*round)(std::span<const float> weights, GroupParams params, std::span<std::uint32_t> codes) noexcept;
   void (*decode)(std::span<const std::uint32_t> codes, GroupParams params, std::span<float> weights) noexcept;
   // sum of importance[j] (w[j] - Decode(Round(w[j])))^2

@@ -29,7 +29,8 @@ double ErrorOfAll(std::span<const float> weights, std::span<const float> importa
 
 template <Format... Fs>
 constexpr auto MakeRows(FormatList<Fs...>) {
-  return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
+  return std::array{
+      FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &Fs::RoundScale, &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
 }
 
 constexpr auto kRows = MakeRows(AllFormats{});

@@ -12,6 +12,7 @@
 #include "formats/fp4.h"
 #include "formats/int4.h"
 #include "formats/int8.h"
+#include "formats/mxfp4.h"
 
 namespace marlin {
 
@@ -25,14 +26,16 @@ struct FormatList {
   }
 };
 
-using AllFormats = FormatList<Fp32, Fp16, Bf16,           //
-                              Int8<8, "int8-g128", 128>,  //
-                              Fp4<16, "fp4-g32", 32>,     //
-                              Fp4<17, "fp4-g64", 64>,     //
-                              Fp4<18, "fp4-g128", 128>,   //
-                              Fp4<19, "fp4-g256", 256>,   //
-                              Int4<32, "int4-g64", 64>,   //
-                              Int4<33, "int4-g128", 128>>;
+using AllFormats = FormatList<Fp32, Fp16, Bf16,            //
+                              Int8<8, "int8-g128", 128>,   //
+                              Fp4<16, "fp4-g32", 32>,      //
+                              Fp4<17, "fp4-g64", 64>,      //
+                              Fp4<18, "fp4-g128", 128>,    //
+                              Fp4<19, "fp4-g256", 256>,    //
+                              Int4<32, "int4-g64", 64>,    //
+                              Int4<33, "int4-g128", 128>,  //
+                              Mxfp4<48, "mxfp4", 32>,      //
+                              SymmetricInt4<64, "q4_0", 32>, Int8<68, "q8_0", 32, false>>;
 
 // All formats as rows, in the order of the list.
 std::span<const FormatRow> Formats();

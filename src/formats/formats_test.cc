@@ -82,10 +82,12 @@ TEST_P(FormatProperties, ErrorStaysBelowHalfAStep) {
       float step = std::abs(weights[i]) * 0x1p-7f;  // bf16 keeps 8 significant bits, the coarsest dense format
       if (format.info.group > 0) {
         const GroupParams params = GetParams(matrix.view(), 0, i / static_cast<std::size_t>(format.info.group));
-        step = HalfToFloat(params.scale) * (format.info.family == "fp4" ? 2.0f : 1.0f);
+        step = std::abs(HalfToFloat(params.scale)) * (format.info.family == "fp4" ? 2.0f : 1.0f);
       }
-      // INT4's rounded zero point can move an end of the range by up to another half step.
-      const float allowed = format.info.family == "int4" ? step * 1.01f : step * 0.51f;
+      // INT4's rounded zero point can move an end of the range by up to another half step, and the far end of symmetric
+      // INT4 lacks one. The peak of MXFP4 lies below 8, its largest value is 6.
+      const bool is_cut = format.info.family == "int4" || format.info.scale_type == ScaleType::kE8m0;
+      const float allowed = is_cut ? step * 1.01f : step * 0.51f;
       EXPECT_LE(std::abs(decoded[i] - weights[i]), allowed) << "cols " << cols << " i " << i;
     }
   }
@@ -133,8 +135,10 @@ TEST_P(FormatProperties, CodesAndParamsComeBackFromTheirBytes) {
       for (auto& c : codes[r]) c = static_cast<std::uint32_t>(rng.Next() >> (64 - format.info.code_bits));
       SetCodes(matrix, r, 0, codes[r]);
       for (std::size_t g = 0; g < GroupsPerRow(format.info, cols); ++g) {
-        const auto zero = static_cast<std::uint8_t>(format.info.zero_point_bits == 0 ? 0 : rng.Below(16));
-        params[r].push_back({static_cast<std::uint16_t>(rng.Below(0x7c00)), zero});
+        const auto zero = static_cast<std::uint8_t>(format.info.zero_point_bits == 0 ? format.info.fixed_zero_point
+                                                                                     : static_cast<int>(rng.Below(16)));
+        const float wanted = HalfToFloat(static_cast<std::uint16_t>(rng.Below(0x7c00)));
+        params[r].push_back({format.round_scale(r % 2 == 0 ? wanted : -wanted), zero});
         SetParams(matrix, r, g, params[r].back());
       }
     }
@@ -164,8 +168,14 @@ TEST_P(FormatProperties, ProposalsBeginWithFitAndAreFinite) {
     EXPECT_EQ(proposals[0].scale, fit.scale);
     EXPECT_EQ(proposals[0].zero_point, fit.zero_point);
     for (std::size_t i = 0; i < count; ++i) {
-      EXPECT_LT(proposals[i].scale, 0x7c00) << "negative or infinite";
-      EXPECT_LT(proposals[i].zero_point, format.info.zero_point_bits == 0 ? 1 : 16);
+      const float scale = HalfToFloat(proposals[i].scale);
+      EXPECT_TRUE(std::isfinite(scale)) << scale;
+      EXPECT_TRUE(scale >= 0 || format.round_scale(-1) != 0) << scale;
+      EXPECT_EQ(proposals[i].scale, HasGroups(format.info) ? format.round_scale(scale) : 0) << "is stored as it is";
+      if (format.info.zero_point_bits == 0) {
+        EXPECT_EQ(proposals[i].zero_point, format.info.fixed_zero_point);
+      }
+      EXPECT_LT(proposals[i].zero_point, 16);
     }
   }
 }
@@ -176,7 +186,7 @@ TEST_P(FormatProperties, DecodedWeightsAreProportionalToTheScale) {
   if (format.info.group == 0) GTEST_SKIP() << "no scale";
   std::vector<std::uint32_t> codes(std::size_t{1} << format.info.code_bits);
   for (std::uint32_t c = 0; c < codes.size(); ++c) codes[c] = c;
-  const auto zero = static_cast<std::uint8_t>(format.info.zero_point_bits == 0 ? 0 : 6);
+  const auto zero = static_cast<std::uint8_t>(format.info.zero_point_bits == 0 ? format.info.fixed_zero_point : 6);
   std::vector<float> units(codes.size(), NAN);
   std::vector<float> values(codes.size(), NAN);
   format.decode(codes, {FloatToHalf(1.0f), zero}, units);
@@ -250,6 +260,46 @@ TEST(GoldenBytes, Int8) {
   const EncodedMatrix matrix = Encode(*FindFormat("int8-g128"), {weights, 1, 3});
   EXPECT_EQ(matrix.codes, (Bytes{0x7f, 0x81, 0xf3}));
   EXPECT_EQ(matrix.scales, (Bytes{0x66, 0x2e}));
+}
+
+TEST(GoldenBytes, Mxfp4) {
+  // Peak 3: exponent floor(log2 3) - 2 = -1, byte 126; in steps of 0.5 as in Fp4. Peak 3.9 has the same scale: 7.8 is
+  // cut off to 6.
+  const float weights[] = {3.0f, -3.0f, 0.5f, 0.25f, -0.1f, 1.25f, 3.9f};
+  const EncodedMatrix matrix = Encode(*FindFormat("mxfp4"), {weights, 1, 7});
+  EXPECT_EQ(matrix.codes, (Bytes{0xf7, 0x12, 0x40, 0x07}));
+  EXPECT_EQ(matrix.scales, (Bytes{126}));
+}
+
+TEST(GoldenBytes, Q4_0) {
+  // The peak -2 gets code 0: scale 0.25 = fp16 0x3400. Codes 0, 12, 8, 10 (tie at 2.5 steps, to 2), 15 (8 steps, cut
+  // off).
+  const float weights[] = {-2.0f, 1.0f, 0.0f, 0.625f, 2.0f};
+  const EncodedMatrix matrix = Encode(*FindFormat("q4_0"), {weights, 1, 5});
+  EXPECT_EQ(matrix.codes, (Bytes{0xc0, 0xa8, 0x0f}));
+  EXPECT_EQ(matrix.scales, (Bytes{0x00, 0x34}));
+  EXPECT_TRUE(matrix.zero_points.empty());
+  // A positive peak makes the scale negative.
+  const float other[] = {2.0f, -1.0f};
+  EXPECT_EQ(Encode(*FindFormat("q4_0"), {other, 1, 2}).codes, (Bytes{0xc0}));
+  EXPECT_EQ(Encode(*FindFormat("q4_0"), {other, 1, 2}).scales, (Bytes{0x00, 0xb4}));
+}
+
+TEST(Scales, PowersOfTwoAreRoundedToTheNearer) {
+  for (int exponent = kLeastScaleExponent; exponent <= kLargestScaleExponent; ++exponent) {
+    const float power = std::ldexp(1.0f, exponent);
+    const std::uint16_t half = HalfOfExponent(exponent);
+    EXPECT_EQ(HalfToFloat(half), power);
+    EXPECT_EQ(E8m0ToHalf(HalfToE8m0(half)), half);
+    for (const float factor : {0.76f, 1.0f, 1.49f}) {
+      EXPECT_EQ(RoundScaleToE8m0(factor * power), half) << power << " " << factor;
+    }
+  }
+  EXPECT_EQ(RoundScaleToE8m0(0x1p-26f), 0);
+  EXPECT_EQ(RoundScaleToE8m0(1e9f), HalfOfExponent(kLargestScaleExponent));
+  for (const float none : {0.0f, -1.0f, NAN}) EXPECT_EQ(RoundScaleToE8m0(none), 0);
+  EXPECT_FALSE(IsE8m0InRange(255));
+  EXPECT_EQ(E8m0ToHalf(0), 0);
 }
 
 TEST(GoldenBytes, Dense) {

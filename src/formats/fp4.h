@@ -58,6 +58,7 @@ struct Fp4 {
   static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeE2m1(weights, out);
   }
+  static std::uint16_t RoundScale(float wanted) noexcept { return RoundScaleToHalf(wanted); }
   static std::uint32_t Round(float weight, GroupParams params) noexcept { return RoundE2m1(weight, params); }
   static float Decode(std::uint32_t code, GroupParams params) noexcept { return DecodeE2m1(code, params); }
 };

@@ -12,9 +12,17 @@
 
 namespace marlin {
 
-template <std::uint16_t kId, FormatName kName, int kGroup>
+template <std::uint16_t kId, FormatName kName, int kGroup, bool kCommon = true>
 struct Int8 {
-  static constexpr FormatInfo kInfo{kId, kName.view(), "int8", "INT8 symmetric", 8, kGroup, 16, 0};
+  static constexpr FormatInfo kInfo{.id = kId,
+                                    .name = kName.view(),
+                                    .family = "int8",
+                                    .label = "INT8 symmetric",
+                                    .code_bits = 8,
+                                    .group = kGroup,
+                                    .scale_bits = 16,
+                                    .zero_point_bits = 0,
+                                    .common = kCommon};
 
   static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     float peak = 0;
@@ -32,6 +40,8 @@ struct Int8 {
     }
     return count;
   }
+
+  static std::uint16_t RoundScale(float wanted) noexcept { return RoundScaleToHalf(wanted); }
 
   static std::uint32_t Round(float weight, GroupParams params) noexcept {
     const float step = HalfToFloat(params.scale);

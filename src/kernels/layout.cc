@@ -46,7 +46,7 @@ PanelGeometry MakeGeometry(const FormatInfo& info, std::size_t rows, std::size_t
   g.groups = (cols + g.group - 1) / g.group;
   g.code_bits = static_cast<std::size_t>(info.code_bits);
   g.has_scales = info.scale_bits != 0;
-  g.has_zero_points = info.zero_point_bits != 0;
+  g.has_zero_points = info.zero_point_bits != 0 || info.fixed_zero_point != 0;
   g.zero_offset = g.has_scales ? kPanelRows * 2 : 0;
   g.code_offset = g.zero_offset + (g.has_zero_points ? kPanelRows : 0);
   const auto code_bytes = [&](std::size_t length) { return g.StoredLength(length) * kPanelRows * g.code_bits / 8; };

@@ -3,7 +3,7 @@
 // A matrix [n, k] is cut into panels of 64 rows, one after the other. Inside a panel the groups follow each other:
 //
 //   group    [64 fp16 scales]      formats with groups
-//            [64 u8 zero points]   formats with zero points
+//            [64 u8 zero points]   formats with zero points, stored or fixed
 //            codes
 //
 //   codes, 4 bits    [ceil(len / 8)][4][64 B]   64 B = 16 rows x 8 k; as 16 words of 32 bits, word r = row r:

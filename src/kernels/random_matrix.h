@@ -21,7 +21,8 @@ inline double RandomValue(Rng& rng) {
   return sum * (std::numbers::sqrt3 / 65536);
 }
 
-// Codes are random bits (finite values for 16 and 32 bits); one scale in eight is 0 or subnormal.
+// Codes are random bits (finite values for 16 and 32 bits); one scale in eight is 0 or subnormal, and half of them are
+// negative where the format allows it.
 inline EncodedMatrix RandomEncoded(const FormatRow& format, std::size_t rows, std::size_t cols, Rng& rng) {
   EncodedMatrix matrix(format, rows, cols);
   const FormatInfo& info = format.info;
@@ -39,10 +40,12 @@ inline EncodedMatrix RandomEncoded(const FormatRow& format, std::size_t rows, st
     for (std::size_t g = 0; g < GroupsPerRow(info, cols); ++g) {
       GroupParams params;
       const std::uint64_t kind = rng.Below(16);
-      params.scale = kind == 0   ? 0
-                     : kind == 1 ? static_cast<std::uint16_t>(1 + rng.Below(1023))
-                                 : FloatToHalf(static_cast<float>(0.01 + 0.1 * rng.Uniform()));
-      if (info.zero_point_bits != 0) params.zero_point = static_cast<std::uint8_t>(rng.Below(16));
+      const float wanted = kind == 0   ? 0.0f
+                           : kind == 1 ? HalfToFloat(static_cast<std::uint16_t>(1 + rng.Below(1023)))
+                                       : static_cast<float>(0.01 + 0.1 * rng.Uniform());
+      const bool negative = format.round_scale(-1) != 0 && rng.Below(2) == 0;
+      params.scale = format.round_scale(negative ? -wanted : wanted);
+      params.zero_point = static_cast<std::uint8_t>(info.zero_point_bits != 0 ? rng.Below(16) : info.fixed_zero_point);
       SetParams(matrix, r, g, params);
     }
   }

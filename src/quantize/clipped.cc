@@ -12,7 +12,6 @@ namespace marlin {
 namespace {
 
 constexpr std::uint16_t kMagnitude = 0x7fff;
-constexpr std::uint16_t kLargest = 0x7bff;  // 65504
 constexpr std::uint16_t kInfinity = 0x7c00;
 
 // 16-bit numbers whose magnitude is at least `least`.
@@ -26,13 +25,28 @@ std::size_t CountFrom(std::span<const std::uint8_t> bytes, std::uint16_t least) 
   return count;
 }
 
+// The magnitude of the largest scale of a format, fp16 bits.
+std::uint16_t LargestScale(const FormatRow& format) { return format.round_scale(kHalfMax); }
+
+std::size_t CountLargestScales(const EncodedMatrixView& matrix) {
+  const std::uint16_t largest = LargestScale(*matrix.format);
+  std::size_t count = 0;
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    for (std::size_t g = 0; g < matrix.groups(); ++g) {
+      count += (GetParams(matrix, r, g).scale & kMagnitude) == largest ? 1 : 0;
+    }
+  }
+  return count;
+}
+
 }  // namespace
 
 ClippedTensor FindClipped(const std::string& name, const EncodedMatrixView& matrix) {
   const FormatInfo& info = matrix.format->info;
   ClippedTensor tensor{name, std::string(info.name), 0, info.group != 0};
   if (tensor.has_scales) {
-    tensor.count = CountFrom(matrix.scales, kLargest);
+    tensor.count = CountLargestScales(matrix);
+    tensor.largest = HalfToFloat(LargestScale(*matrix.format));
   } else if (info.name == "fp16") {
     tensor.count = CountFrom(matrix.codes, kInfinity);
   }
@@ -42,9 +56,9 @@ ClippedTensor FindClipped(const std::string& name, const EncodedMatrixView& matr
 std::string Describe(const ClippedTensor& tensor) {
   if (tensor.has_scales) {
     return fmt::format(
-        "tensor {}: {} scales of {} end at {}, the largest fp16 number, so that their weights are cut off; "
+        "tensor {}: {} scales of {} end at {}, the largest scale of the format, so that their weights are cut off; "
         "keep this tensor in 16 bits (--plan)",
-        tensor.name, tensor.count, tensor.format, kHalfMax);
+        tensor.name, tensor.count, tensor.format, tensor.largest);
   }
   return fmt::format("tensor {}: {} values exceed {}, the largest fp16 number, and became infinite; use another method",
                      tensor.name, tensor.count, kHalfMax);

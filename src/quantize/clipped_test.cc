@@ -16,7 +16,7 @@ EncodedMatrix Encoded(const char* format, float value) {
 }
 
 TEST(Clipped, ScalesAtTheEndOfTheirRangeAreCounted) {
-  for (const char* format : {"fp4-g32", "int4-g64", "int8-g128"}) {
+  for (const char* format : {"fp4-g32", "int4-g64", "int8-g128", "mxfp4", "q4_0", "q8_0"}) {
     const ClippedTensor clipped = FindClipped("model.x", Encoded(format, 1e9f).view());
     EXPECT_EQ(clipped.count, 1u) << format;
     EXPECT_NE(Describe(clipped).find("tensor model.x: 1 scales of " + std::string(format)), std::string::npos)

@@ -74,6 +74,9 @@ class Descent {
     const MatrixView<const float> columns(hessian_.data() + low, k, width, k);
     Multiply<float>({columns, {errors_.data(), k, rows_}, {gradient_.data(), width, rows_}}, isa_);
     if (format_.info.group != 0) RefitScales(low, high, group);
+    if (format_.info.scale_type == ScaleType::kE8m0) {
+      for (const float factor : {2.0f, 0.5f}) MoveScales(factor, low, high, group);
+    }
     for (std::size_t j = low; j < high; ++j) RoundColumn(j, low, high, group);
   }
 
@@ -101,8 +104,7 @@ class Descent {
       GroupParams& params = Params(r, group);
       const double old = HalfToFloat(params.scale);
       const double wanted = old + along / curvature;
-      if (!(wanted > 0) || wanted > kHalfMax) continue;
-      const std::uint16_t rounded = FloatToHalf(static_cast<float>(wanted));
+      const std::uint16_t rounded = format_.round_scale(static_cast<float>(wanted));
       const double change = HalfToFloat(rounded) - old;
       if (rounded == 0 || change == 0 || !(change * (change * curvature - 2 * along) < 0)) continue;
       params.scale = rounded;
@@ -112,6 +114,51 @@ class Descent {
         gradient_[i * rows_ + r] -= static_cast<float>(change) * curved_[i * rows_ + r];
       }
     }
+  }
+
+  // Scales that are far from each other seldom get better while the codes stay. Each row's group gets codes for the
+  // scale times `factor`, every column rounded to where its own error would be least, and keeps them if the error
+  // falls.
+  void MoveScales(float factor, std::size_t low, std::size_t high, std::size_t group) {
+    const std::size_t k = weights_.cols;
+    const std::size_t width = high - low;
+    trial_.resize(width * rows_);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      const GroupParams params = Moved(Params(r, group), factor);
+      for (std::size_t i = 0; i < width; ++i) {
+        const std::size_t j = low + i;
+        const float value = weights_.Row(begin_ + r)[j] - errors_[j * rows_ + r];
+        const float target = value + gradient_[i * rows_ + r] / hessian_[j * k + j];
+        float next = 0;
+        format_.round({&target, 1}, params, {&trial_[r * width + i], 1});
+        format_.decode({&trial_[r * width + i], 1}, params, {&next, 1});
+        unit_[i * rows_ + r] = next - value;
+      }
+    }
+    std::fill_n(curved_.begin(), width * rows_, 0.0f);
+    const MatrixView<const float> square(hessian_.data() + low * k + low, width, width, k);
+    Multiply<float>({square, {unit_.data(), width, rows_}, {curved_.data(), width, rows_}}, isa_);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      double change = 0;
+      for (std::size_t i = 0; i < width; ++i) {
+        change += static_cast<double>(unit_[i * rows_ + r]) * (curved_[i * rows_ + r] - 2.0 * gradient_[i * rows_ + r]);
+      }
+      if (!(change < 0)) continue;
+      Params(r, group) = Moved(Params(r, group), factor);
+      changed_ = true;
+      for (std::size_t i = 0; i < width; ++i) {
+        codes_[r * k + low + i] = trial_[r * width + i];
+        const std::size_t j = low + i;
+        errors_[j * rows_ + r] -= unit_[i * rows_ + r];
+        gradient_[i * rows_ + r] -= curved_[i * rows_ + r];
+      }
+    }
+  }
+
+  // At the ends of the range the scale stays.
+  GroupParams Moved(GroupParams params, float factor) const {
+    const std::uint16_t scale = format_.round_scale(factor * HalfToFloat(params.scale));
+    return {scale == 0 ? params.scale : scale, params.zero_point};
   }
 
   void RoundColumn(std::size_t j, std::size_t low, std::size_t high, std::size_t group) {
@@ -154,6 +201,7 @@ class Descent {
   std::vector<float> errors_;                    // [k][rows] weight - value
   std::vector<float> gradient_, curved_, unit_;  // [block][rows]
   std::vector<float> moves_;                     // [rows]
+  std::vector<std::uint32_t> trial_;             // [rows][block] codes for another scale
 };
 
 }  // namespace

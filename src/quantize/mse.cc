@@ -13,7 +13,7 @@ namespace {
 constexpr int kMostRefits = 8;
 constexpr std::size_t kLongestGroup = 256;
 
-// The scale that fits codes rounded with `params` best, as fp16; 0 when they are all zeros.
+// The stored scale that fits codes rounded with `params` best; 0 when they are all zeros.
 std::uint16_t RefitScale(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
                          GroupParams params) {
   std::array<std::uint32_t, kLongestGroup> code_memory;
@@ -29,8 +29,7 @@ std::uint16_t RefitScale(const FormatRow& format, std::span<const float> weights
     along += value * weights[i];
     square += value * values[i];
   }
-  if (!(along > 0) || !(square > 0)) return 0;
-  return FloatToHalf(std::min(static_cast<float>(along / square), kHalfMax));
+  return square > 0 ? format.round_scale(static_cast<float>(along / square)) : std::uint16_t{0};
 }
 
 // job(row) for every row. Zero points of eight neighbouring rows share a word of an encoded matrix.

@@ -52,7 +52,8 @@ TEST(Mse, IsNeverWorseThanRtnAndUsuallyMuchBetter) {
         const double mse = WeightedError(p, EncodeMse(format, p.view(), importance, pool), importance);
         EXPECT_LE(mse, rtn * (1 + 1e-9)) << format.info.name << " " << cols;
         if (cols >= 172 && format.info.code_bits == 4) {
-          EXPECT_LT(mse, 0.95 * rtn) << format.info.name << " " << cols;
+          const bool coarse = format.info.scale_type == ScaleType::kE8m0;  // three scales to choose from
+          EXPECT_LT(mse, (coarse ? 0.99 : 0.95) * rtn) << format.info.name << " " << cols;
         }
       }
     }
@@ -126,7 +127,8 @@ TEST(Mse, ZerosExtremesAndSilentGroupsAreFinite) {
   for (const FormatRow& format : Formats()) {
     for (const auto& weights : groups) {
       for (const auto& importance : {zeros, ones}) {
-        EXPECT_LT(SearchParams(format, weights, importance).scale, 0x7c00) << format.info.name;
+        const float scale = HalfToFloat(SearchParams(format, weights, importance).scale);
+        EXPECT_TRUE(std::isfinite(scale)) << format.info.name;
       }
     }
     const std::vector<float> some = {1, 2, 3, 4};

@@ -22,7 +22,7 @@ PlanUnit MakeUnit(const Block& block, std::size_t layer, std::size_t input) {
     weights += std::uint64_t{block.matrices[m].rows} * block.matrices[m].cols;
   }
   for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0) continue;
+    if (format.info.group == 0 || !format.info.common) continue;
     std::uint64_t bytes = 0;
     for (const std::size_t m : matrices) {
       bytes += SizeOfEncoded(format.info, block.matrices[m].rows, block.matrices[m].cols).total();
@@ -88,7 +88,7 @@ PrecisionPlan EmptyPlan(const Description& description) {
 std::vector<UniformChoice> UniformChoices(const PrecisionPlan& plan) {
   std::vector<UniformChoice> choices;
   for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0) continue;
+    if (format.info.group == 0 || !format.info.common) continue;
     UniformChoice choice{&format, 0, 0.0};
     for (const PlanUnit& unit : plan.units) {
       const PlanCandidate& candidate = *unit.Find(format.info.name);
