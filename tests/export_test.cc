@@ -34,6 +34,13 @@ class Export : public testing::Test {
   const TemporaryFolder folder_;
 };
 
+std::string TestNameOf(const testing::TestParamInfo<const char*>& tested) {
+  std::string name = tested.param;
+  std::ranges::replace_if(
+      name, [](char c) { return c == '-' || c == '.'; }, '_');
+  return name;
+}
+
 class ExportFamilies : public Export, public testing::WithParamInterface<const char*> {};
 
 TEST_P(ExportFamilies, LogitsOfAWindowAreTheSame) {
@@ -54,12 +61,37 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportFamilies,
                                          "tiny-olmo2", "tiny-olmo3", "tiny-granite", "tiny-glm4", "tiny-seed-oss",
                                          "tiny-gpt2", "tiny-gpt-neox", "tiny-gemma4.gguf", "tiny-phi3.gguf",
                                          "tiny-gpt2.gguf"),
-                         [](const auto& tested) {
-                           std::string name = tested.param;
-                           std::ranges::replace_if(
-                               name, [](char c) { return c == '-' || c == '.'; }, '_');
-                           return name;
-                         });
+                         TestNameOf);
+
+// The codes and scales of a quantized folder stand in the file as they are.
+TEST_F(Export, QuantizedWeightsStayAsTheyAre) {
+  const std::string minnow = std::string(MARLIN_SOURCE_DIR) + "/models/minnow";
+  for (const char* config : {"q4_0", "q8_0", "mxfp4", "int8-g128"}) {
+    const std::string folder = folder_ / config;
+    const RunResult quantized = RunProgram({"quantize", minnow, "-o", folder, "--config", config, "-q"});
+    ASSERT_EQ(quantized.exit_code, 0) << quantized.err;
+    const RunResult made = Run(folder, {"-q", "--overwrite"});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+    const RunResult checked = RunProgram({"check-export", Out(), folder, "--json", "-q"});
+    ASSERT_EQ(checked.exit_code, 0) << config << ": " << checked.err;
+    const json data = json::parse(checked.out);
+    EXPECT_EQ(data["same"], true);
+    EXPECT_EQ(data["rounded"], 0);
+    EXPECT_EQ(data["weights"], 7344384) << "every one";
+    // Another folder's codes are not these.
+    const RunResult other = RunProgram({"check-export", Out(), minnow, "-q"});
+    ExpectRefusal(other, 7, "got ");
+  }
+}
+
+TEST_F(Export, RowsThatBlocksDoNotDivideAreNamed) {
+  const std::string model = TestModel("tiny-olmo2.gguf");
+  ASSERT_EQ(RunProgram({"quantize", model, "-o", folder_ / "small", "--config", "q4_0", "-q"}).exit_code, 0);
+  ExpectRefusal(Run(folder_ / "small"), 5, "mlp.down_proj.weight has rows of 88 weights, and Q4_0 has blocks of 32");
+  EXPECT_EQ(Run(folder_ / "small", {"--type", "f32", "-q"}).exit_code, 0);
+  const RunResult checked = RunProgram({"check-export", Out(), folder_ / "small", "-q"});
+  EXPECT_EQ(checked.exit_code, 0) << checked.err;
+}
 
 TEST_F(Export, MinnowInParts) {
   const RunResult made = Run(kMinnow, {"--split-size", "10MB", "--type", "f32"});
@@ -88,7 +120,7 @@ TEST_F(Export, WhatCannotBeWrittenIsNamed) {
   WriteTinyModel(folder_ / "model");
   ASSERT_EQ(RunProgram({"quantize", folder_ / "model", "-o", folder_ / "small", "--config", "fp4-g32", "-q"}).exit_code,
             0);
-  ExpectRefusal(Run(folder_ / "small"), 5, "is quantized (fp4-g32), and this format is not yet exported to GGUF");
+  ExpectRefusal(Run(folder_ / "small"), 5, "is fp4-g32, which no type of GGUF holds without loss; quantize to one of ");
   WriteTinyGguf(folder_ / "blocks.gguf");
   ExpectRefusal(Run(folder_ / "blocks.gguf"), 5, "is IQ4_NL: the model is quantized");
   EXPECT_FALSE(fs::exists(Out()));
@@ -116,7 +148,8 @@ TEST_F(Export, ADiskThatFillsLeavesNothing) {
 
 TEST_F(Export, CheckNamesTheFirstDifference) {
   ASSERT_EQ(Run(TestModel("tiny-llama")).exit_code, 0);
-  ExpectRefusal(RunProgram({"check-export", Out(), TestModel("tiny-qwen3")}), 7, "self_attn.q_proj rows is 32, want 48");
+  ExpectRefusal(RunProgram({"check-export", Out(), TestModel("tiny-qwen3")}), 7,
+                "self_attn.q_proj rows is 32, want 48");
   // The last byte of the file belongs to the last tensor, or to its padding.
   std::fstream file(Out(), std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(-40, std::ios::end);

@@ -8,6 +8,8 @@ Needs numpy, safetensors, gguf and llama-cpp-python. Each MODEL is exported as F
   tiny checkpoint, the tokens that lie beside it. They agree with `metal-marlin eval logits` of the source, or with the logits of transformers that lie
   beside the checkpoint. The limit is relative to the largest logit of the window. Models with GELU have a wider one, GELU_LIMIT: llama.cpp
   looks GELU up in a table of 16 bits.
+- Where MODEL is a folder by `quantize`, it is exported once more with its own codes and scales. gguf-py decodes every block to the numbers of
+  the F32 file, bit for bit, and llama.cpp loads the file. Its logits with its quantized kernels are compared, without a limit.
 - Where MODEL is a GGUF, llama.cpp converts it to F32 itself. Its logits with that file and with the exported one are the same bits.
 
 A quantized GGUF is exported as F16 first, since `eval logits` keeps weights in 16 bits; that file is then the source. llama.cpp does not
@@ -123,6 +125,30 @@ def our_logits(program: str, source: pathlib.Path, context: int, threads: int, f
     return numpy.load(logits)
 
 
+def is_made_by_quantize(path: pathlib.Path) -> bool:
+    config = path / "config.json"
+    return config.exists() and "metal_marlin" in (json.loads(config.read_text()).get("quantization_config") or {})
+
+
+def check_blocks(program: str, model: pathlib.Path, decoded: pathlib.Path, logits: numpy.ndarray, threads: int, folder: pathlib.Path) -> str:
+    """The file with the codes of `model` beside the one that holds what they decode to."""
+    exported = folder / "blocks.gguf"
+    run(program, "export", model, "-o", exported, "--overwrite", "-q")
+    run(program, "check-export", exported, model, "-q")
+    got, want = tensors_of(exported), tensors_of(decoded)
+    for name, values in got.items():
+        if not numpy.array_equal(values.view(numpy.uint32), want[name].view(numpy.uint32)):
+            raise SystemExit(f"{exported}: gguf-py decodes tensor {name} to other numbers")
+    types = {}
+    for tensor in gguf.GGUFReader(str(exported)).tensors:
+        types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + 1
+    theirs = their_logits(exported, len(logits), threads, [], folder)
+    if theirs is None:
+        raise SystemExit(f"{model}: llama.cpp does not load the file with blocks")
+    relative = numpy.abs(logits.astype(numpy.float64) - theirs).max() / numpy.abs(logits).max()
+    return f"; with its blocks ({', '.join(f'{count} {name}' for name, count in sorted(types.items()))}): equal bit for bit, llama.cpp's kernels differ by {relative:.3g}"
+
+
 def check(program: str, model: pathlib.Path, limit: float, threads: int, folder: pathlib.Path) -> bool:
     source = model
     if is_quantized(model):
@@ -164,6 +190,8 @@ def check(program: str, model: pathlib.Path, limit: float, threads: int, folder:
         same = "; llama.cpp gives the same bits with its own F32 file" if equal else "; llama.cpp gives other logits with its own F32 file"
         same += "" if equal else f": {reason}" if reason else ": FAILED"
         fits = fits and (equal or reason is not None)
+    if is_made_by_quantize(model):
+        same += check_blocks(program, model, exported, ours, threads, folder)
     print(f"{model.name}: {compared}; {context} tokens, {of}: largest logit {numpy.abs(ours).max():.4g}, largest difference "
           f"{difference:.3g}, relative {relative:.3g} (limit {limit:g}){'' if relative <= limit else ', as export said' if told else ': FAILED'}{same}", flush=True)
     return fits

@@ -1,4 +1,4 @@
-// The block types of ggml, decoded to fp32 exactly as ggml defines them. Read only: this program never writes them.
+// The block types of ggml, decoded to fp32 exactly as ggml defines them. ggml_encode.h writes some of them.
 #pragma once
 
 #include <cstdint>

@@ -66,10 +66,9 @@ using WriteGgufConfig = Status (*)(const GgufConfigTarget& target);
 Status WriteWithoutWindows(const GgufConfigTarget& target);
 Status WriteMinistral3(const GgufConfigTarget& target);
 Status WriteGemma2(const GgufConfigTarget& target);
-Status WriteGemma3(const GgufConfigTarget& target);
+Status WriteWindows(const GgufConfigTarget& target);
 Status WriteGemma4(const GgufConfigTarget& target);
 Status WritePhi3(const GgufConfigTarget& target);
-Status WriteOlmo2(const GgufConfigTarget& target);
 Status WriteChatGlm(const GgufConfigTarget& target);
 Status WriteGptNeox(const GgufConfigTarget& target);
 

@@ -110,7 +110,8 @@ Status WriteGemma2(const GgufConfigTarget& target) {
   return {};
 }
 
-Status WriteGemma3(const GgufConfigTarget& target) {
+// Blocks with and without windows, and the base of the rotary positions in those with.
+Status WriteWindows(const GgufConfigTarget& target) {
   const bool windows =
       std::ranges::any_of(target.facts.blocks, [](const ModelFacts::Block& block) { return block.window != 0; });
   if (!windows) return {};
@@ -188,15 +189,6 @@ Status WritePhi3(const GgufConfigTarget& target) {
     if (!factors) return factors.error();
     target.vectors.push_back({name, *std::move(factors)});
   }
-  return {};
-}
-
-Status WriteOlmo2(const GgufConfigTarget& target) {
-  const bool windows =
-      std::ranges::any_of(target.facts.blocks, [](const ModelFacts::Block& block) { return block.window != 0; });
-  if (!windows) return {};
-  target.SetWindowPattern();
-  target.Set("rope.freq_base_swa", static_cast<float>(target.facts.sliding_theta));
   return {};
 }
 

@@ -12,7 +12,8 @@
 
 namespace marlin {
 
-// Every key of the file. `read`: suffixes of the architecture's keys that the family reads. Errors: kUnsupported, naming the first key that is neither used nor harmless.
+// Every key of the file. `read`: suffixes of the architecture's keys that the family reads. Errors: kUnsupported,
+// naming the first key that is neither used nor harmless.
 Status CheckGgufKeys(const GgufFile& gguf, std::string_view architecture,
                      const std::set<std::string, std::less<>>& read, AcceptedNames& accepted);
 

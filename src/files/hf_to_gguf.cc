@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "files/ggml_encode.h"
 #include "files/gguf_names.h"
 #include "files/gguf_rope.h"
 
@@ -60,9 +61,40 @@ bool IsAlwaysF32(const GgufTensor& tensor) {
          tensor.name == "position_embd.weight";
 }
 
+// The type that every part of a quantized matrix has.
+Result<DType> BlockTypeFor(const GgufTensor& tensor) {
+  std::optional<DType> type;
+  for (const EncodedMatrixView& part : tensor.encoded) {
+    const FormatInfo& format = part.format->info;
+    const auto own = BlockTypeOf(format);
+    if (!own) {
+      return NoPlace(fmt::format(
+          "tensor {} is {}, which no type of GGUF holds without loss; quantize to one of {}, or name a type "
+          "for what it decodes to with --type f32, bf16 or f16",
+          tensor.parts.front().name, format.name, FormatsWithBlockTypes()));
+    }
+    if (type && *type != *own) {
+      return NoPlace(
+          fmt::format("tensor {} of the file has parts of the types {} and {}; give its parts one format in the "
+                      "plan",
+                      tensor.name, Info(*type).name, Info(*own).name));
+    }
+    type = own;
+  }
+  const std::size_t block = Info(*type).block_elements;
+  if (tensor.cols() % block != 0) {
+    return NoPlace(
+        fmt::format("tensor {} has rows of {} weights, and {} has blocks of {}; keep it in 16 bits (--plan), or "
+                    "name a type for what it decodes to with --type f32, bf16 or f16",
+                    tensor.parts.front().name, tensor.cols(), Info(*type).name, block));
+  }
+  return *type;
+}
+
 Result<DType> TypeOf(const GgufTensor& tensor, std::optional<DType> type) {
   if (IsAlwaysF32(tensor)) return DType::kF32;
   if (type) return *type;
+  if (!tensor.encoded.empty()) return BlockTypeFor(tensor);
   const DType own = tensor.parts.front().dtype;
   switch (own) {
     case DType::kF16:
@@ -106,8 +138,21 @@ void Transformed(const GgufNameRow& row, const json& config, GgufTensor& tensor)
   }
 }
 
+// All of the parts are quantized, or none.
+Status FindEncodedParts(const GgufSource& source, GgufTensor& tensor) {
+  for (const Tensor& part : tensor.parts) {
+    const auto found = source.encoded.find(part.name);
+    if (found != source.encoded.end()) tensor.encoded.push_back(found->second);
+  }
+  if (tensor.encoded.empty() || tensor.encoded.size() == tensor.parts.size()) return {};
+  return NoPlace(
+      fmt::format("tensor {} of the file has parts that are quantized and parts that are not; give its parts "
+                  "one format in the plan",
+                  tensor.name));
+}
+
 Result<GgufTensor> TensorOf(const GgufFamily& family, const std::string& whole, std::vector<Tensor> parts,
-                            const json& config, std::optional<DType> type) {
+                            const GgufSource& source, std::optional<DType> type) {
   std::string with_ending;
   const NamedPlace place = PlaceOf(family, whole, with_ending);
   if (place.row == nullptr) {
@@ -118,7 +163,8 @@ Result<GgufTensor> TensorOf(const GgufFamily& family, const std::string& whole, 
   tensor.shape = parts.front().shape;
   for (std::size_t i = 1; i < parts.size(); ++i) tensor.shape.front() += parts[i].shape.front();
   tensor.parts = std::move(parts);
-  Transformed(*place.row, config, tensor);
+  Transformed(*place.row, source.config, tensor);
+  if (auto status = FindEncodedParts(source, tensor); !status) return status.error();
   const auto dtype = TypeOf(tensor, type);
   if (!dtype) return dtype.error();
   tensor.dtype = *dtype;
@@ -136,14 +182,22 @@ Status DecodeVectorParts(const GgufTensor& tensor, std::span<float> out) {
   return {};
 }
 
-// The part that holds a row of all parts, and the row in it.
-std::pair<const Tensor*, std::size_t> PartOfRow(const GgufTensor& tensor, std::size_t row) {
-  for (const Tensor& part : tensor.parts) {
-    if (row < part.rows()) return {&part, row};
-    row -= part.rows();
+// The part that holds a row of all parts, by its number, and the row in it.
+std::pair<std::size_t, std::size_t> PartOfRow(const GgufTensor& tensor, std::size_t row) {
+  for (std::size_t i = 0; i < tensor.parts.size(); ++i) {
+    const std::size_t rows = tensor.parts[i].rows();
+    if (row < rows) return {i, row};
+    row -= rows;
   }
   MARLIN_CHECK(false, "a row of the parts");
   return {};
+}
+
+void DecodeEncodedRows(const GgufTensor& tensor, std::size_t begin, MatrixView<float> out) {
+  for (std::size_t r = 0; r < out.rows; ++r) {
+    const auto [part, row] = PartOfRow(tensor, tensor.SourceRow(begin + r));
+    DecodeRow(tensor.encoded[part], row, out.Row(r));
+  }
 }
 
 }  // namespace
@@ -175,8 +229,13 @@ Status DecodeRows(const GgufTensor& tensor, std::size_t begin, MatrixView<float>
     for (std::size_t i = 0; i < out.cols; ++i) out.Row(0)[i] = values[tensor.SourceRow(i)] + tensor.added;
     return {};
   }
+  if (!tensor.encoded.empty()) {
+    DecodeEncodedRows(tensor, begin, out);
+    return {};
+  }
   for (std::size_t r = 0; r < out.rows;) {
-    const auto [part, row] = PartOfRow(tensor, tensor.SourceRow(begin + r));
+    const auto [index, row] = PartOfRow(tensor, tensor.SourceRow(begin + r));
+    const Tensor* const part = &tensor.parts[index];
     // Rows that are neighbours in the part too are decoded together.
     std::size_t count = 1;
     if (tensor.rotary_heads == 0) count = std::min(out.rows - r, part->rows() - row);
@@ -189,6 +248,19 @@ Status DecodeRows(const GgufTensor& tensor, std::size_t begin, MatrixView<float>
     for (float& value : out.Row(r)) value += tensor.added;
   }
   return {};
+}
+
+std::size_t RowBytes(const GgufTensor& tensor, std::size_t rows) {
+  const DTypeInfo& type = Info(tensor.dtype);
+  return rows * tensor.cols() / type.block_elements * type.block_bytes;
+}
+
+void EncodeRows(const GgufTensor& tensor, std::size_t begin, std::size_t rows, std::span<std::uint8_t> out) {
+  const std::size_t bytes = RowBytes(tensor, 1);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const auto [part, row] = PartOfRow(tensor, tensor.SourceRow(begin + r));
+    EncodeBlocks(tensor.encoded[part], row, out.subspan(r * bytes, bytes));
+  }
 }
 
 Result<GgufModel> TranslateToGguf(const GgufSource& source, std::optional<DType> type) {
@@ -222,7 +294,7 @@ Result<GgufModel> TranslateToGguf(const GgufSource& source, std::optional<DType>
     parts[whole].push_back(tensor);
   }
   for (const std::string& whole : order) {
-    auto tensor = TensorOf(family, whole, std::move(parts[whole]), source.config, type);
+    auto tensor = TensorOf(family, whole, std::move(parts[whole]), source, type);
     if (!tensor) return tensor.error();
     out.tensors.push_back(*std::move(tensor));
   }

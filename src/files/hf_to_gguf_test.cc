@@ -4,10 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <numeric>
 
+#include "base/rng.h"
+#include "files/ggml_blocks.h"
 #include "files/gguf_names.h"
 #include "files/gguf_rope.h"
+#include "formats/formats.h"
 
 namespace marlin {
 namespace {
@@ -36,7 +40,7 @@ class HfToGguf : public testing::Test {
       held.tensor.bytes = {reinterpret_cast<const std::uint8_t*>(held.values.data()), held.values.size() * 4};
       tensors_.push_back(held.tensor);
     }
-    return TranslateToGguf({config_, facts_, tensors_,
+    return TranslateToGguf({config_, facts_, tensors_, encoded_,
                             [](std::string_view name) {
                               const std::size_t part = name.find(".query");
                               return std::string(name.substr(0, part)) + (part == name.npos ? "" : ".weight");
@@ -55,6 +59,7 @@ class HfToGguf : public testing::Test {
     EXPECT_NE(model.error().message.find(part), std::string::npos) << model.error().message;
   }
 
+  std::map<std::string, EncodedMatrixView> encoded_;  // none
   json config_ = {{"architectures", {"LlamaForCausalLM"}},
                   {"num_attention_heads", 2},
                   {"num_key_value_heads", 1},
@@ -143,6 +148,48 @@ TEST(GgufRope, ScalingsAreFoundAgain) {
   }
   EXPECT_EQ(FitLlama3(std::vector<float>(8, 1.0f), kTheta)->factor, 1);
   EXPECT_FALSE(FitLlama3({}, kTheta).has_value());
+}
+
+// Rows of two parts, each with its own codes, in the order in which llama.cpp wants queries.
+TEST_F(HfToGguf, RowsOfQuantizedPartsAreMovedWithTheirScales) {
+  Rng rng(5);
+  std::vector<float> weights(8 * 64);
+  for (float& weight : weights) weight = static_cast<float>(rng.Normal());
+  const FormatRow& format = *FindFormat("q4_0");
+  const EncodedMatrix upper = Encode(format, {weights.data(), 4, 64});
+  const EncodedMatrix lower = Encode(format, {weights.data() + 4 * 64, 4, 64});
+  GgufTensor tensor;
+  tensor.dtype = DType::kQ4_0;
+  tensor.shape = {8, 64};
+  tensor.rotary_heads = 2;
+  for (const EncodedMatrix* part : {&upper, &lower}) {
+    Tensor named;
+    named.shape = {4, 64};
+    tensor.parts.push_back(named);
+    tensor.encoded.push_back(part->view());
+  }
+  EXPECT_EQ(RowBytes(tensor, 1), 36u);
+  std::vector<std::uint8_t> blocks(RowBytes(tensor, 8), 0xee);
+  EncodeRows(tensor, 0, 8, blocks);
+  const std::vector<float> decoded = Decoded(tensor);
+  std::vector<float> got(64, NAN), want(64, NAN);
+  const std::size_t source[] = {0, 2, 1, 3, 4, 6, 5, 7};  // the halves of a head of 4 rows are interleaved
+  for (std::size_t row = 0; row < 8; ++row) {
+    DecodeBlocks(DType::kQ4_0, std::span(blocks).subspan(row * 36, 36), got);
+    DecodeRow(source[row] < 4 ? upper.view() : lower.view(), source[row] % 4, want);
+    EXPECT_EQ(got, want) << row;
+    EXPECT_EQ(std::vector<float>(decoded.begin() + static_cast<std::ptrdiff_t>(row * 64),
+                                 decoded.begin() + static_cast<std::ptrdiff_t>(row * 64 + 64)),
+              want);
+  }
+}
+
+TEST_F(HfToGguf, FormatsWithoutABlockTypeAreNamed) {
+  const EncodedMatrix matrix(*FindFormat("fp4-g32"), 4, 64);
+  Add("model.layers.0.mlp.up_proj.weight", {4, 64});
+  encoded_.emplace("model.layers.0.mlp.up_proj.weight", matrix.view());
+  ExpectError(ErrorCode::kUnsupported, "is fp4-g32, which no type of GGUF holds without loss");
+  EXPECT_TRUE(Translate(DType::kF16).ok());
 }
 
 }  // namespace

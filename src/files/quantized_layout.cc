@@ -179,6 +179,13 @@ std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow
   return parts;
 }
 
+std::optional<std::string_view> StemOfEncoded(std::string_view name) {
+  for (const std::string_view suffix : {kPackedSuffix, kScaleSuffix, kZeroPointSuffix, kShapeSuffix}) {
+    if (name.ends_with(suffix)) return name.substr(0, name.size() - suffix.size());
+  }
+  return std::nullopt;
+}
+
 std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols) {
   std::array<std::uint8_t, 16> bytes;
   for (std::size_t i = 0; i < 8; ++i) {

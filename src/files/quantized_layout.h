@@ -41,6 +41,9 @@ inline std::string WeightName(std::string_view stem) { return std::string(stem) 
 std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
                                           std::size_t cols);
 
+// The stem of a tensor that may be a part of an encoded matrix.
+std::optional<std::string_view> StemOfEncoded(std::string_view name);
+
 // The bytes of stem.weight_shape.
 std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols);
 

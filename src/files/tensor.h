@@ -13,7 +13,7 @@
 
 namespace marlin {
 
-// Storage types of safetensors and of GGUF. The block types are read only: they are decoded, never written.
+// Storage types of safetensors and of GGUF. The block types are those of ggml.
 enum class DType : std::uint8_t {
   kF64,
   kF32,

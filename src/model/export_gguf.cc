@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/half.h"
+#include "files/ggml_blocks.h"
 #include "files/gguf_file_type.h"
 #include "files/gguf_names.h"
 #include "files/gguf_parts.h"
@@ -40,25 +41,41 @@ Error Located(const OpenedModel& source, const Error& error) {
   return {error.code, fmt::format("{}: {}", source.checkpoint.path.string(), error.message)};
 }
 
-// The one place that says which weights may be written into which container. So far: plain ones.
-Status CheckPlain(const OpenedModel& source) {
-  for (const Tensor& tensor : source.checkpoint.tensors) {
+// The tensors of a model by the names of plain ones.
+struct NamedWeights {
+  std::vector<Tensor> tensors;
+  std::map<std::string, EncodedMatrixView> encoded;
+};
+
+// The parts of a quantized matrix become one tensor without bytes.
+Result<NamedWeights> WeightsOf(const Checkpoint& checkpoint) {
+  NamedWeights out;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    const auto stem = StemOfEncoded(tensor.name);
+    if (!stem || checkpoint.Find(std::string(*stem) + std::string(kPackedSuffix)) == nullptr) {
+      out.tensors.push_back(tensor);
+      continue;
+    }
     if (!tensor.name.ends_with(kPackedSuffix)) continue;
-    return Error{
-        ErrorCode::kUnsupported,
-        fmt::format("{} is quantized ({}), and this format is not yet exported to GGUF; export the model that it "
-                    "was made of",
-                    source.checkpoint.path.string(), SourceType(source.checkpoint))};
+    const auto matrix = FindEncoded(checkpoint, *stem);
+    if (!matrix) return matrix.error();
+    Tensor whole;
+    whole.name = WeightName(*stem);
+    whole.dtype = DType::kU8;
+    whole.shape = {matrix->rows, matrix->cols};
+    out.encoded.emplace(whole.name, *matrix);
+    out.tensors.push_back(std::move(whole));
   }
-  return {};
+  return out;
 }
 
-GgufSource SourceOf(const OpenedModel& source, const json& config, const ModelFacts& facts) {
+GgufSource SourceOf(const OpenedModel& source, const json& config, const ModelFacts& facts,
+                    const NamedWeights& weights) {
   std::map<std::string, std::string> wholes;
   for (const SplitTensor& split : source.description.splits) {
     wholes[source.description.tensors[split.tensor].name] = split.stored.name;
   }
-  return {config, facts, source.checkpoint.tensors, [wholes = std::move(wholes)](std::string_view name) {
+  return {config, facts, weights.tensors, weights.encoded, [wholes = std::move(wholes)](std::string_view name) {
             const auto found = wholes.find(std::string(name));
             return found == wholes.end() ? std::string(name) : found->second;
           }};
@@ -67,7 +84,9 @@ GgufSource SourceOf(const OpenedModel& source, const json& config, const ModelFa
 Result<GgufModel> Translate(const OpenedModel& source, std::optional<DType> type) {
   const json config = CompleteConfig(source.checkpoint.config, source.description);
   const ModelFacts facts = FactsOf(source.description);
-  return TranslateToGguf(SourceOf(source, config, facts), type);
+  const auto weights = WeightsOf(source.checkpoint);
+  if (!weights) return weights.error();
+  return TranslateToGguf(SourceOf(source, config, facts, *weights), type);
 }
 
 // The type that most weights have, by its number in general.file_type.
@@ -89,6 +108,10 @@ void AddGeneral(const OpenedModel& source, const GgufExportOptions& options, Ggu
   model.pairs.Set("general.quantization_version", std::uint32_t{2});
   if (!options.program.empty()) model.pairs.Set("metal_marlin.program", options.program);
   if (!options.source_sha256.empty()) model.pairs.Set("metal_marlin.source_sha256", options.source_sha256);
+  if (const auto made = ReadMadeBy(source.checkpoint.config)) {
+    model.pairs.Set("metal_marlin.method", made->method);
+    if (!made->text_name.empty()) model.pairs.Set("metal_marlin.calibration", made->text_name);
+  }
 }
 
 Status AddTokens(const OpenedModel& source, const Tokenizer* tokenizer, GgufExport& out) {
@@ -188,7 +211,21 @@ std::size_t RowsAtOnce(const GgufTensor& tensor) {
   return std::max<std::size_t>(1, kPiece_bytes / (sizeof(float) * std::max<std::size_t>(1, tensor.cols())));
 }
 
+Status WriteBlocks(const GgufTensor& tensor, GgufWriter& writer) {
+  const std::size_t step = RowsAtOnce(tensor);
+  std::vector<std::uint8_t> bytes;
+  for (std::size_t row = 0; row < tensor.rows(); row += step) {
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while writing the model"};
+    const std::size_t count = std::min(step, tensor.rows() - row);
+    bytes.resize(RowBytes(tensor, count));
+    EncodeRows(tensor, row, count, bytes);
+    if (auto status = writer.Write(bytes); !status) return status;
+  }
+  return {};
+}
+
 Status WriteTensor(const OpenedModel& source, const GgufTensor& tensor, GgufWriter& writer) {
+  if (IsBlockType(tensor.dtype)) return WriteBlocks(tensor, writer);
   std::vector<float> values;
   std::vector<std::uint8_t> bytes;
   const std::size_t cols = tensor.cols(), step = RowsAtOnce(tensor);
@@ -255,7 +292,6 @@ Status CompareTokenizers(const Tokenizer& own, const Tokenizer& other, const std
 }
 
 Result<GgufExport> PlanGguf(const OpenedModel& source, const Tokenizer* tokenizer, const GgufExportOptions& options) {
-  if (auto status = CheckPlain(source); !status) return status.error();
   GgufExport out;
   if (auto status = Translate(source, options.type).MoveTo(out.model); !status) return Located(source, status.error());
   out.notes = out.model.notes;
@@ -267,7 +303,7 @@ Result<GgufExport> PlanGguf(const OpenedModel& source, const Tokenizer* tokenize
     if (auto status = CheckSameTokens(source, *tokenizer, preview.file); !status) return status.error();
   }
   for (const GgufTensor& tensor : out.model.tensors) {
-    out.tensor_bytes += tensor.rows() * tensor.cols() * Info(tensor.dtype).block_bytes;
+    out.tensor_bytes += RowBytes(tensor, tensor.rows());
   }
   return out;
 }
@@ -283,7 +319,7 @@ Result<GgufWritten> WriteGguf(const OpenedModel& source, const GgufExport& plan,
   std::uint64_t done = 0;
   for (const GgufTensor& tensor : plan.model.tensors) {
     if (auto status = WriteTensor(source, tensor, *writer); !status) return status.error();
-    done += tensor.rows() * tensor.cols() * Info(tensor.dtype).block_bytes;
+    done += RowBytes(tensor, tensor.rows());
     Report(progress, {"writing", done, plan.tensor_bytes, "bytes", ""});
   }
   if (auto status = writer->Commit(); !status) return status.error();

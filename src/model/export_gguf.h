@@ -31,8 +31,9 @@ struct GgufExport {
   std::uint64_t tensor_bytes = 0;
 };
 
-// `tokenizer` may be null: the file then has none. Writes nothing. Errors: kUnsupported (a quantized folder; a setting,
-// a tensor or a tokenizer that GGUF does not hold), naming it and the ways out; kInput.
+// `tokenizer` may be null: the file then has none. The source may be quantized: its codes and scales stay as they are.
+// Writes nothing. Errors: kUnsupported (a setting, a tensor, a format or a tokenizer that GGUF does not hold), naming
+// it and the ways out; kInput.
 Result<GgufExport> PlanGguf(const OpenedModel& source, const Tokenizer* tokenizer, const GgufExportOptions& options);
 
 struct GgufWritten {
