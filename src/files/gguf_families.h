@@ -72,6 +72,9 @@ Status WritePhi3(const GgufConfigTarget& target);
 Status WriteChatGlm(const GgufConfigTarget& target);
 Status WriteGptNeox(const GgufConfigTarget& target);
 
+// A number of an object; `otherwise` where the object has none of this name.
+double NumberOf(const nlohmann::json& object, const char* key, double otherwise);
+
 // The settings of rotary positions of blocks without a window, in either spelling of config.json; an empty object where
 // there are none.
 nlohmann::json RopeSettings(const nlohmann::json& config);

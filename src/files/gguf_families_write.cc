@@ -18,11 +18,6 @@ Error NotInArchitecture(const GgufConfigTarget& target, const std::string& what)
   return {ErrorCode::kUnsupported, fmt::format("GGUF's architecture {} {}", target.architecture, what)};
 }
 
-double NumberOf(const json& object, const char* key, double otherwise) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<double>() : otherwise;
-}
-
 std::vector<std::int32_t> ByBlock(const ModelFacts& facts, std::size_t ModelFacts::Block::*size) {
   std::vector<std::int32_t> sizes;
   for (const ModelFacts::Block& block : facts.blocks) sizes.push_back(static_cast<std::int32_t>(block.*size));
@@ -66,6 +61,11 @@ void GgufConfigTarget::SetWindowPattern() const {
   GgufFlags flags;
   for (const ModelFacts::Block& block : facts.blocks) flags.values.push_back(block.window != 0 ? 1 : 0);
   Set("attention.sliding_window_pattern", std::move(flags));
+}
+
+double NumberOf(const json& object, const char* key, double otherwise) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<double>() : otherwise;
 }
 
 json RopeSettings(const json& config) {

@@ -67,34 +67,29 @@ std::optional<Llama3Scaling> FitStep(std::span<const float> divisors, double the
   return Llama3Scaling{factor, 1, context / (kept + (slow - kept) * 0.01), context};
 }
 
-double NumberIn(const json& settings, const char* key, double otherwise) {
-  const auto found = settings.find(key);
-  return found != settings.end() && found->is_number() ? found->get<double>() : otherwise;
-}
-
 double ShortContext(const GgufConfigTarget& target, const json& settings) {
   constexpr const char* kKey = "original_max_position_embeddings";
-  return NumberIn(settings, kKey, NumberIn(target.config, kKey, 0));
+  return NumberOf(settings, kKey, NumberOf(target.config, kKey, 0));
 }
 
 Status WriteLinear(const GgufConfigTarget& target, const json& settings, bool) {
   target.Set("rope.scaling.type", std::string("linear"));
-  target.Set("rope.scaling.factor", static_cast<float>(NumberIn(settings, "factor", 1)));
+  target.Set("rope.scaling.factor", static_cast<float>(NumberOf(settings, "factor", 1)));
   return {};
 }
 
 Status WriteYarn(const GgufConfigTarget& target, const json& settings, bool) {
-  const double context = NumberIn(target.config, "max_position_embeddings", 0);
+  const double context = NumberOf(target.config, "max_position_embeddings", 0);
   const double short_context = ShortContext(target, settings);
-  const double factor = NumberIn(settings, "factor", context / short_context);
+  const double factor = NumberOf(settings, "factor", context / short_context);
   target.Set("rope.scaling.type", std::string("yarn"));
   target.Set("rope.scaling.factor", static_cast<float>(factor));
   target.Set("rope.scaling.original_context_length", static_cast<std::uint32_t>(short_context));
-  target.Set("rope.scaling.yarn_beta_fast", static_cast<float>(NumberIn(settings, "beta_fast", 32)));
-  target.Set("rope.scaling.yarn_beta_slow", static_cast<float>(NumberIn(settings, "beta_slow", 1)));
+  target.Set("rope.scaling.yarn_beta_fast", static_cast<float>(NumberOf(settings, "beta_fast", 32)));
+  target.Set("rope.scaling.yarn_beta_slow", static_cast<float>(NumberOf(settings, "beta_slow", 1)));
   // Most programs that read this file compute the usual magnitude and multiply it by the first of these; the second is
   // the magnitude as converters write it.
-  const double magnitude = NumberIn(settings, "attention_factor", 0);
+  const double magnitude = NumberOf(settings, "attention_factor", 0);
   if (magnitude != 0) {
     target.Set("rope.scaling.attn_factor", static_cast<float>(magnitude / UsualYarnMagnitude(factor)));
     target.Set("rope.scaling.yarn_attn_factor", static_cast<float>(magnitude));
@@ -108,8 +103,8 @@ Status WriteLlama3(const GgufConfigTarget& target, const json& settings, bool ma
                  fmt::format("Llama 3.1's scaling of rotary positions: GGUF's architecture {} has no vector for it",
                              target.architecture)};
   }
-  const Llama3Scaling scaling{NumberIn(settings, "factor", 1), NumberIn(settings, "low_freq_factor", 1),
-                              NumberIn(settings, "high_freq_factor", 4), ShortContext(target, settings)};
+  const Llama3Scaling scaling{NumberOf(settings, "factor", 1), NumberOf(settings, "low_freq_factor", 1),
+                              NumberOf(settings, "high_freq_factor", 4), ShortContext(target, settings)};
   target.vectors.push_back(
       {"rope_freqs.weight", Llama3Divisors(scaling, target.facts.theta, target.facts.rotary_dims / 2)});
   return {};

@@ -211,41 +211,48 @@ std::size_t RowsAtOnce(const GgufTensor& tensor) {
   return std::max<std::size_t>(1, kPiece_bytes / (sizeof(float) * std::max<std::size_t>(1, tensor.cols())));
 }
 
-Status WriteBlocks(const GgufTensor& tensor, GgufWriter& writer) {
+// visit(row, count) for pieces of the rows, one after the other, until one fails. Errors: its own, kInterrupted while
+// `doing`.
+template <class Visit>
+Status ForRows(const GgufTensor& tensor, const char* doing, Visit visit) {
   const std::size_t step = RowsAtOnce(tensor);
-  std::vector<std::uint8_t> bytes;
   for (std::size_t row = 0; row < tensor.rows(); row += step) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while writing the model"};
-    const std::size_t count = std::min(step, tensor.rows() - row);
-    bytes.resize(RowBytes(tensor, count));
-    EncodeRows(tensor, row, count, bytes);
-    if (auto status = writer.Write(bytes); !status) return status;
+    if (Interrupted()) return Error{ErrorCode::kInterrupted, fmt::format("interrupted while {}", doing)};
+    if (Status status = visit(row, std::min(step, tensor.rows() - row)); !status) return status;
   }
   return {};
 }
 
-Status WriteTensor(const OpenedModel& source, const GgufTensor& tensor, GgufWriter& writer) {
-  if (IsBlockType(tensor.dtype)) return WriteBlocks(tensor, writer);
-  std::vector<float> values;
-  std::vector<std::uint8_t> bytes;
-  const std::size_t cols = tensor.cols(), step = RowsAtOnce(tensor);
-  for (std::size_t row = 0; row < tensor.rows(); row += step) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while writing the model"};
-    const std::size_t count = std::min(step, tensor.rows() - row);
-    values.resize(count * cols);
-    bytes.resize(values.size() * Info(tensor.dtype).block_bytes);
-    if (auto status = DecodeRows(tensor, row, MatrixView<float>(values.data(), count, cols)); !status) return status;
-    if (auto status = Encode(tensor.dtype, values, bytes, tensor, row * cols); !status)
-      return Located(source, status.error());
-    if (auto status = writer.Write(bytes); !status) return status;
+// Some rows as the type keeps them.
+Status RowsAsBytes(const OpenedModel& source, const GgufTensor& tensor, std::size_t row, std::size_t count,
+                   std::vector<std::uint8_t>& bytes) {
+  bytes.resize(RowBytes(tensor, count));
+  if (IsBlockType(tensor.dtype)) {
+    EncodeRows(tensor, row, count, bytes);
+    return {};
   }
+  std::vector<float> values(count * tensor.cols());
+  const MatrixView<float> out(values.data(), count, tensor.cols());
+  if (auto status = DecodeRows(tensor, row, out); !status) return status;
+  if (auto status = Encode(tensor.dtype, values, bytes, tensor, row * tensor.cols()); !status)
+    return Located(source, status.error());
+  return {};
+}
+
+Status WriteTensor(const OpenedModel& source, const GgufTensor& tensor, GgufWriter& writer) {
+  std::vector<std::uint8_t> bytes;
+  const Status written = ForRows(tensor, "writing the model", [&](std::size_t row, std::size_t count) {
+    const Status status = RowsAsBytes(source, tensor, row, count, bytes);
+    return status ? writer.Write(bytes) : status;
+  });
+  if (!written) return written;
   for (const Tensor& part : tensor.parts) source.checkpoint.Forget(part);
   return {};
 }
 
 // Checks before the first byte that F16 holds every number.
 Status CheckRange(const OpenedModel& source, const GgufModel& model, const ProgressFn& progress) {
-  std::vector<float> values;
+  std::vector<std::uint8_t> bytes;
   std::uint64_t done = 0;
   for (const GgufTensor& tensor : model.tensors) {
     const bool narrower = tensor.dtype == DType::kF16 && !std::ranges::all_of(tensor.parts, [](const Tensor& part) {
@@ -253,16 +260,10 @@ Status CheckRange(const OpenedModel& source, const GgufModel& model, const Progr
                           });
     Report(progress, {"checking", ++done, model.tensors.size(), "tensors", ""});
     if (!narrower) continue;
-    const std::size_t cols = tensor.cols(), step = RowsAtOnce(tensor);
-    std::vector<std::uint8_t> bytes(2 * step * cols);
-    for (std::size_t row = 0; row < tensor.rows(); row += step) {
-      if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while checking the model"};
-      const std::size_t count = std::min(step, tensor.rows() - row);
-      values.resize(count * cols);
-      if (auto status = DecodeRows(tensor, row, MatrixView<float>(values.data(), count, cols)); !status) return status;
-      if (auto status = Encode(tensor.dtype, values, bytes, tensor, row * cols); !status)
-        return Located(source, status.error());
-    }
+    const Status checked = ForRows(tensor, "checking the model", [&](std::size_t row, std::size_t count) {
+      return RowsAsBytes(source, tensor, row, count, bytes);
+    });
+    if (!checked) return checked;
     for (const Tensor& part : tensor.parts) source.checkpoint.Forget(part);
   }
   return {};
