@@ -494,7 +494,7 @@ def tensor_files() -> None:
     write("safetensors", "invalid-overflow", safetensors([("a", "F32", [1 << 40, 1 << 40], floats)]))
     write("safetensors", "invalid-hole", whole.replace(b"[24,32]", b"[25,33]"))
     write("safetensors", "invalid-no-json", struct.pack("<Q", 4) + b"....")
-    write("safetensors", "unsupported-type", safetensors([("a", "F8_E4M3", [6], bytes(6))]))
+    write("safetensors", "unsupported-type", safetensors([("a", "F8_E5M2", [6], bytes(6))]))
 
 
 def statistics_files() -> None:

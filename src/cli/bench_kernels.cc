@@ -98,6 +98,19 @@ Status CheckKernel(const std::vector<const FormatRow*>& formats, const std::stri
       fmt::format("--kernel {} multiplies {} weights, but none of the formats has such weights", name, row->family)};
 }
 
+// Checks that the blocks of every format divide the rows of every shape.
+Status CheckRows(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes) {
+  for (const FormatRow* format : formats) {
+    const auto bad =
+        std::ranges::find_if(shapes, [&](const GemmShape& shape) { return !FitsRows(format->info, shape.k); });
+    if (bad == shapes.end()) continue;
+    return Error{ErrorCode::kUsage, fmt::format("{} has blocks of {} weights, which do not divide k = {}; choose other "
+                                                "--shapes, or its fallback {}",
+                                                format->info.name, format->info.block, bad->k, format->info.fallback)};
+  }
+  return {};
+}
+
 Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
                const BenchKernelsArguments& options, Console& console) {
   const auto kernels = KernelsOf(options.backend);
@@ -286,6 +299,7 @@ Status RunKernels(const BenchKernelsArguments& options, Invocation& invocation) 
   const auto shapes = ChooseShapes(options, invocation.console);
   if (!shapes) return shapes.error();
   if (auto status = CheckKernel(*formats, options.backend.kernel); !status) return status;
+  if (auto status = CheckRows(*formats, *shapes); !status) return status;
   if (options.explain) return Explain(*formats, *shapes, options, invocation.console);
   return TimeAll(*formats, *shapes, options, invocation);
 }

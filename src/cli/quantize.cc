@@ -12,6 +12,7 @@
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
+#include "formats/formats.h"
 #include "quantize/calibrate.h"
 #include "quantize/quantize_model.h"
 #include "study/machine.h"
@@ -139,6 +140,11 @@ void Print(const QuantizeArguments& options, const std::string& method, const Qu
   console.Result(fmt::format("  written, read back, every hash checked: {} files, {}", summary.verified.files,
                              FormatBytes(static_cast<double>(summary.verified.bytes))));
   if (!summary.rotated.empty()) console.Result(fmt::format("  rotated          {}", summary.rotated));
+  for (const auto& [names, count] : summary.fallbacks) {
+    console.Result(
+        fmt::format("  fallback         {} tensors are {}: their rows are no multiple of {} weights, a block of {}",
+                    count, names.second, FindFormat(names.first)->info.block, names.first));
+  }
   if (!summary.kept.empty()) {
     console.Result(
         fmt::format("  kept in 16 bits  {} tensors with rows that are not a multiple of the group (--compat)",
@@ -150,6 +156,14 @@ nlohmann::json ToJson(const std::vector<ClippedTensor>& tensors) {
   nlohmann::json list = nlohmann::json::array();
   for (const ClippedTensor& tensor : tensors) {
     list.push_back({{"tensor", tensor.name}, {"format", tensor.format}, {"clipped", tensor.count}});
+  }
+  return list;
+}
+
+nlohmann::json ToJson(const FallbackCounts& fallbacks) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [names, count] : fallbacks) {
+    list.push_back({{"wanted", names.first}, {"format", names.second}, {"tensors", count}});
   }
   return list;
 }
@@ -229,6 +243,7 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
                            {"quantized_bytes", summary->sizes.quantized_bytes},
                            {"quantized_parameters", summary->sizes.quantized_parameters},
                            {"bits_per_weight", summary->sizes.bits_per_weight()},
+                           {"fallbacks", ToJson(summary->fallbacks)},
                            {"kept_16_bit", summary->kept},
                            {"rotated", summary->rotated},
                            {"clipped", ToJson(summary->clipped)},

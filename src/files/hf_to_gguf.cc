@@ -73,6 +73,12 @@ Result<DType> BlockTypeFor(const GgufTensor& tensor) {
           "for what it decodes to with --type f32, bf16 or f16",
           tensor.parts.front().name, format.name, FormatsWithBlockTypes()));
     }
+    if (const std::size_t inexact = CountInexactInBlocks(part); inexact > 0) {
+      return NoPlace(fmt::format(
+          "tensor {}: in {} of its groups the zero point times the scale is no FP16 number, which {} stores; "
+          "quantize the original again with this version, whose scales are made for it",
+          tensor.parts.front().name, inexact, Info(*own).name));
+    }
     if (type && *type != *own) {
       return NoPlace(
           fmt::format("tensor {} of the file has parts of the types {} and {}; give its parts one format in the "

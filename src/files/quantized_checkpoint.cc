@@ -81,8 +81,8 @@ std::vector<PlannedTensor> PlanTensors(const QuantizedPlan& plan) {
       continue;
     }
     MARLIN_CHECK(weight.shape.size() == 2, "an encoded weight is a matrix");
-    for (PlannedTensor& part : EncodedTensors(weight.name, *weight.format, weight.shape[0], weight.shape[1])) {
-      tensors.push_back(std::move(part));
+    for (EncodedTensor& part : EncodedTensors(weight.name, *weight.format, weight.shape[0], weight.shape[1])) {
+      tensors.push_back(std::move(part.tensor));
     }
   }
   return tensors;
@@ -165,12 +165,10 @@ Status QuantizedWriter::Write(std::string_view stem, const EncodedMatrixView& ma
   MARLIN_CHECK(planned.format == matrix.format, "the format of the plan");
   MARLIN_CHECK(planned.shape[0] == matrix.rows && planned.shape[1] == matrix.cols, "the shape of the plan");
   const auto shape = EncodedShapeBytes(matrix.rows, matrix.cols);
-  for (const PlannedTensor& part : EncodedTensors(stem, *matrix.format, matrix.rows, matrix.cols)) {
-    std::span<const std::uint8_t> bytes = shape;
-    if (part.name.ends_with(kPackedSuffix)) bytes = matrix.codes;
-    if (part.name.ends_with(kScaleSuffix)) bytes = matrix.scales;
-    if (part.name.ends_with(kZeroPointSuffix)) bytes = matrix.zero_points;
-    if (auto status = writer_.Write(part.name, bytes); !status) return status;
+  for (const EncodedTensor& part : EncodedTensors(stem, *matrix.format, matrix.rows, matrix.cols)) {
+    const std::span<const std::uint8_t> bytes =
+        part.bytes == nullptr ? std::span<const std::uint8_t>(shape) : matrix.*part.bytes;
+    if (auto status = writer_.Write(part.tensor.name, bytes); !status) return status;
   }
   return {};
 }

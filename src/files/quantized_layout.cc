@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -148,39 +149,96 @@ Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, con
   return tensor->bytes;
 }
 
-// Scales that are powers of two must be among those that this program computes with.
+// Why the first scale that this program does not compute with is none; empty where all are.
+std::string FindBadScale(const EncodedMatrixView& matrix) {
+  const ScaleType type = matrix.format->info.scale_type;
+  if (type == ScaleType::kE8m0) {
+    const auto bad = std::ranges::find_if_not(matrix.scales, IsE8m0InRange);
+    if (bad == matrix.scales.end()) return {};
+    return fmt::format("the scale 2^{}, want 2^{} to 2^{}", *bad - kE8m0Bias, kLeastScaleExponent,
+                       kLargestScaleExponent);
+  }
+  if (type == ScaleType::kE4m3) {
+    const auto bad = std::ranges::find_if(matrix.scales, [](std::uint8_t byte) { return byte > kE4m3MaxByte; });
+    if (bad != matrix.scales.end()) return fmt::format("the E4M3 scale {:#04x}, want 0 to {:#04x}", *bad, kE4m3MaxByte);
+  }
+  return {};
+}
+
 Status CheckScales(const Checkpoint& checkpoint, std::string_view stem, const EncodedMatrixView& matrix) {
-  if (matrix.format->info.scale_bits != 8) return {};
-  const auto bad = std::ranges::find_if_not(matrix.scales, IsE8m0InRange);
-  if (bad == matrix.scales.end()) return {};
-  return Bad(checkpoint, fmt::format("tensor {} holds the scale 2^{}, want 2^{} to 2^{}",
-                                     checkpoint.NameInFiles(fmt::format("{}{}", stem, kScaleSuffix)), *bad - kE8m0Bias,
-                                     kLeastScaleExponent, kLargestScaleExponent));
+  const auto in_file = [&](std::string_view suffix) {
+    return checkpoint.NameInFiles(fmt::format("{}{}", stem, suffix));
+  };
+  if (const std::string bad = FindBadScale(matrix); !bad.empty()) {
+    return Bad(checkpoint, fmt::format("tensor {} holds {}", in_file(kScaleSuffix), bad));
+  }
+  if (matrix.format->info.unit_scope != UnitScope::kMatrix) return {};
+  float inverse = 0;
+  std::memcpy(&inverse, matrix.units.data(), sizeof(inverse));
+  const float unit = 1 / inverse;
+  int exponent = 0;
+  if (std::isfinite(unit) && std::frexp(unit, &exponent) == 0.5f && HalfToFloat(FloatToHalf(unit)) == unit) return {};
+  return Bad(checkpoint,
+             fmt::format("tensor {} holds {}, want a power of two from 2^{} to 2^{}", in_file(kGlobalScaleSuffix),
+                         inverse, -kLargestScaleExponent, -kLeastScaleExponent));
 }
 
 }  // namespace
 
-std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
+namespace {
+
+// The tensor of numbers that are stored as scales are: one per group.
+PlannedTensor TensorOfGroups(std::string name, const FormatInfo& info, std::size_t rows, std::size_t cols) {
+  const std::size_t groups = GroupsPerRow(info, cols);
+  switch (info.scale_type) {
+    case ScaleType::kFp16:
+      return {std::move(name), DType::kF16, {rows, groups}};
+    case ScaleType::kE8m0:
+      return {std::move(name), DType::kU8, {rows, groups}};
+    case ScaleType::kE4m3:
+      return {std::move(name), DType::kF8E4M3, {rows, groups}};
+    case ScaleType::kInt8:
+      return {std::move(name), DType::kI8, {rows, groups}};
+    case ScaleType::kUint6:
+      return {std::move(name), DType::kU8, {rows, BytesOfBits(groups, info.scale_bits)}};
+  }
+  return {};
+}
+
+PlannedTensor TensorOfCodes(std::string name, const FormatInfo& info, std::size_t rows, std::size_t cols) {
+  if (info.family == "int4" && cols % 8 == 0) return {std::move(name), DType::kI32, {rows, cols / 8}};
+  const DType dtype = info.code_bits == 8 ? DType::kI8 : DType::kU8;
+  return {std::move(name), dtype, {rows, CodeBytesPerRow(info, cols)}};
+}
+
+}  // namespace
+
+std::vector<EncodedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
                                           std::size_t cols) {
+  using View = EncodedMatrixView;
   const FormatInfo& info = format.info;
   MARLIN_CHECK(info.group != 0, "dense formats are stored as plain tensors");
   const auto name = [&](std::string_view suffix) { return fmt::format("{}{}", stem, suffix); };
-  std::vector<PlannedTensor> parts;
-  if (info.family == "int4" && cols % 8 == 0) {
-    parts.push_back({name(kPackedSuffix), DType::kI32, {rows, cols / 8}});
-  } else {
-    const DType dtype = info.code_bits == 8 ? DType::kI8 : DType::kU8;
-    parts.push_back({name(kPackedSuffix), dtype, {rows, CodeBytesPerRow(info, cols)}});
+  std::vector<EncodedTensor> parts;
+  parts.push_back({TensorOfCodes(name(kPackedSuffix), info, rows, cols), &View::codes});
+  parts.push_back({TensorOfGroups(name(kScaleSuffix), info, rows, cols), &View::scales});
+  if (info.zero_point_bits != 0) {
+    const std::size_t groups = GroupsPerRow(info, cols);
+    parts.push_back({{name(kZeroPointSuffix), DType::kI32, {(rows + 7) / 8, groups}}, &View::zero_points});
   }
-  const std::size_t groups = GroupsPerRow(info, cols);
-  parts.push_back({name(kScaleSuffix), info.scale_bits == 8 ? DType::kU8 : DType::kF16, {rows, groups}});
-  if (info.zero_point_bits != 0) parts.push_back({name(kZeroPointSuffix), DType::kI32, {(rows + 7) / 8, groups}});
-  parts.push_back({name(kShapeSuffix), DType::kI64, {2}});
+  if (HasBias(info)) parts.push_back({TensorOfGroups(name(kBiasSuffix), info, rows, cols), &View::biases});
+  if (info.unit_scope == UnitScope::kMatrix) {
+    parts.push_back({{name(kGlobalScaleSuffix), DType::kF32, {1}}, &View::units});
+  } else if (info.unit_scope == UnitScope::kBlock) {
+    const std::vector<std::uint64_t> shape = {rows, UnitBlocks(info, cols), UnitsPerBlock(info)};
+    parts.push_back({{name(kUnitSuffix), DType::kF16, shape}, &View::units});
+  }
+  parts.push_back({{name(kShapeSuffix), DType::kI64, {2}}});
   return parts;
 }
 
 std::optional<std::string_view> StemOfEncoded(std::string_view name) {
-  for (const std::string_view suffix : {kPackedSuffix, kScaleSuffix, kZeroPointSuffix, kShapeSuffix}) {
+  for (const std::string_view suffix : kEncodedSuffixes) {
     if (name.ends_with(suffix)) return name.substr(0, name.size() - suffix.size());
   }
   return std::nullopt;
@@ -218,13 +276,13 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
   view.format = *format;
   view.rows = shape->rows;
   view.cols = shape->cols;
-  for (const PlannedTensor& part : EncodedTensors(stem, **format, view.rows, view.cols)) {
-    if (part.name.ends_with(kShapeSuffix)) continue;  // read above
-    const auto bytes = FindPart(checkpoint, part);
-    if (!bytes) return bytes.error();
-    if (part.name.ends_with(kPackedSuffix)) view.codes = *bytes;
-    if (part.name.ends_with(kScaleSuffix)) view.scales = *bytes;
-    if (part.name.ends_with(kZeroPointSuffix)) view.zero_points = *bytes;
+  if (!FitsRows((*format)->info, view.cols)) {
+    return Bad(checkpoint, fmt::format("{} has rows of {} weights, want a multiple of {} for {}", stem, view.cols,
+                                       (*format)->info.block, (*format)->info.name));
+  }
+  for (const EncodedTensor& part : EncodedTensors(stem, **format, view.rows, view.cols)) {
+    if (part.bytes == nullptr) continue;  // read above
+    if (auto status = FindPart(checkpoint, part.tensor).MoveTo(view.*part.bytes); !status) return status.error();
   }
   if (auto status = CheckScales(checkpoint, stem, view); !status) return status.error();
   return view;

@@ -3,8 +3,11 @@
 //
 //   stem.weight_packed      codes: I32 [rows, cols / 8] for INT4 with cols % 8 == 0, else U8 [rows, bytes of a row];
 //                           I8 [rows, cols] for INT8
-//   stem.weight_scale       F16 [rows, groups]; U8 for scales that are powers of two
+//   stem.weight_scale       F16 [rows, groups]; U8 for powers of two, F8_E4M3, I8; U8 [rows, bytes of a row] for 6 bits
 //   stem.weight_zero_point  I32 [ceil(rows / 8), groups], for formats with zero points
+//   stem.weight_bias        F16 [rows, groups] or U8 [rows, bytes of a row], for formats with biases
+//   stem.weight_global_scale  F32 [1], for formats with one unit per matrix: 1 / unit
+//   stem.weight_unit        F16 [rows, blocks, units], for formats with units per block
 //   stem.weight_shape       I64 [2]: rows, cols
 //
 // config.json has the format of each stem: quantization_config / metal_marlin / plan. A checkpoint of others has no
@@ -32,13 +35,26 @@ inline constexpr std::string_view kWeightSuffix = ".weight";
 inline constexpr std::string_view kPackedSuffix = ".weight_packed";
 inline constexpr std::string_view kScaleSuffix = ".weight_scale";
 inline constexpr std::string_view kZeroPointSuffix = ".weight_zero_point";
+inline constexpr std::string_view kBiasSuffix = ".weight_bias";
+inline constexpr std::string_view kGlobalScaleSuffix = ".weight_global_scale";
+inline constexpr std::string_view kUnitSuffix = ".weight_unit";
 inline constexpr std::string_view kShapeSuffix = ".weight_shape";
 
 // The name of the tensor of a matrix that is not encoded.
 inline std::string WeightName(std::string_view stem) { return std::string(stem) + std::string(kWeightSuffix); }
 
+// All of them.
+inline constexpr std::array kEncodedSuffixes = {kPackedSuffix, kScaleSuffix,       kZeroPointSuffix, kBiasSuffix,
+                                                kUnitSuffix,   kGlobalScaleSuffix, kShapeSuffix};
+
+// One tensor of an encoded matrix.
+struct EncodedTensor {
+  PlannedTensor tensor;
+  std::span<const std::uint8_t> EncodedMatrixView::*bytes = nullptr;  // null: the shape
+};
+
 // The tensors of an encoded matrix, in file order. The format has groups.
-std::vector<PlannedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
+std::vector<EncodedTensor> EncodedTensors(std::string_view stem, const FormatRow& format, std::size_t rows,
                                           std::size_t cols);
 
 // The stem of a tensor that may be a part of an encoded matrix.

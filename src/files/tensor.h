@@ -25,6 +25,7 @@ enum class DType : std::uint8_t {
   kI8,
   kU8,
   kBool,
+  kF8E4M3,
   kQ4_0,
   kQ4_1,
   kQ5_0,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -87,7 +88,9 @@ Error DescribeDamage(const fs::path& path) {
 
 Status CheckScales(const SafetensorsFile& file) {
   for (const Tensor& tensor : file.tensors) {
-    if (!tensor.name.ends_with(kScaleSuffix) || tensor.dtype != DType::kF16) continue;
+    const bool of_groups = std::ranges::any_of(std::array{kScaleSuffix, kBiasSuffix, kUnitSuffix},
+                                               [&](auto suffix) { return tensor.name.ends_with(suffix); });
+    if (!of_groups || tensor.dtype != DType::kF16) continue;
     for (std::size_t i = 0; i < tensor.elements(); ++i) {
       const auto bits = static_cast<std::uint16_t>(tensor.bytes[2 * i] | tensor.bytes[2 * i + 1] << 8);
       if (std::isfinite(HalfToFloat(bits))) continue;

@@ -2,23 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace marlin {
 namespace {
 
 template <Format F>
-void RoundAll(std::span<const float> weights, GroupParams params, std::span<std::uint32_t> codes) noexcept {
+void RoundAll(std::span<const float> weights, const GroupParams& params, std::span<std::uint32_t> codes) noexcept {
   for (std::size_t i = 0; i < weights.size(); ++i) codes[i] = F::Round(weights[i], params);
 }
 
 template <Format F>
-void DecodeAll(std::span<const std::uint32_t> codes, GroupParams params, std::span<float> weights) noexcept {
+void DecodeAll(std::span<const std::uint32_t> codes, const GroupParams& params, std::span<float> weights) noexcept {
   for (std::size_t i = 0; i < codes.size(); ++i) weights[i] = F::Decode(codes[i], params);
 }
 
 template <Format F>
-double ErrorOfAll(std::span<const float> weights, std::span<const float> importance, GroupParams params) noexcept {
+double ErrorOfAll(std::span<const float> weights, std::span<const float> importance,
+                  const GroupParams& params) noexcept {
   double sum = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const double error = weights[i] - F::Decode(F::Round(weights[i], params), params);
@@ -29,8 +31,8 @@ double ErrorOfAll(std::span<const float> weights, std::span<const float> importa
 
 template <Format... Fs>
 constexpr auto MakeRows(FormatList<Fs...>) {
-  return std::array{
-      FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &Fs::RoundScale, &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
+  return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &Fs::RoundScale, &Fs::RoundBias, &Fs::Settle,
+                              &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
 }
 
 constexpr auto kRows = MakeRows(AllFormats{});
@@ -44,6 +46,17 @@ constexpr bool IdsAndNamesAreUnique() {
   return true;
 }
 static_assert(IdsAndNamesAreUnique());
+
+// A fallback is a format of the list that takes rows of any length.
+constexpr bool FallbacksEnd() {
+  for (const FormatRow& row : kRows) {
+    const auto fallback =
+        std::ranges::find_if(kRows, [&](const FormatRow& other) { return other.info.name == row.info.fallback; });
+    if (!row.info.fallback.empty() && (fallback == kRows.end() || !fallback->info.fallback.empty())) return false;
+  }
+  return true;
+}
+static_assert(FallbacksEnd());
 
 }  // namespace
 
@@ -61,6 +74,10 @@ const FormatRow* FindFormat(std::uint16_t id) {
     if (row.info.id == id) return &row;
   }
   return nullptr;
+}
+
+const FormatRow& FormatForRows(const FormatRow& format, std::size_t cols) {
+  return FitsRows(format.info, cols) ? format : *FindFormat(format.info.fallback);
 }
 
 Result<const FormatRow*> ParseFormat(std::string_view name) {

@@ -10,7 +10,6 @@
 #include <array>
 #include <cmath>
 
-#include "base/half.h"
 #include "formats/format.h"
 
 namespace marlin {
@@ -18,28 +17,27 @@ namespace marlin {
 inline constexpr std::array<float, 16> kE2m1Values = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                                       -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
-// Scale so that the largest magnitude lands on 6.
-inline GroupParams FitE2m1(std::span<const float> weights) noexcept {
+// The scale that puts the largest magnitude on 6.
+inline float FitE2m1(std::span<const float> weights) noexcept {
   float peak = 0;
   for (const float w : weights) peak = std::max(peak, std::abs(w));
-  return {FloatToHalf(std::min(peak / 6.0f, kHalfMax)), 0};
+  return peak / 6.0f;
 }
 
 // Scales so that the largest magnitude lands between 10 and 2.7, in steps of 1/24 octave: above 6 it is cut off, below
 // 4 the wide gap between 4 and 6 is not used.
-inline std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+template <class F>
+std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
   constexpr float kStep = 1.0293022f;  // 2^(1/24)
-  float peak = 0;
-  for (const float w : weights) peak = std::max(peak, std::abs(w));
+  const float whole = FitE2m1(weights);
   std::size_t count = 0;
-  out[count++] = FitE2m1(weights);
-  float scale = peak / 10.0f;
-  for (int i = 0; i <= 45; ++i, scale *= kStep) out[count++] = {FloatToHalf(std::min(scale, kHalfMax)), 0};
+  out[count++] = {.scale = F::RoundScale(whole, {})};
+  float scale = whole * 0.6f;
+  for (int i = 0; i <= 45; ++i, scale *= kStep) out[count++] = {.scale = F::RoundScale(scale, {})};
   return count;
 }
 
-inline std::uint32_t RoundE2m1(float weight, GroupParams params) noexcept {
-  const float scale = HalfToFloat(params.scale);
+inline std::uint32_t RoundE2m1(float weight, float scale) noexcept {
   if (scale == 0) return 0;
   // One for every halfway point between neighbouring magnitudes that is passed; at a tie the even code wins.
   const float x = std::abs(weight) / scale;
@@ -47,20 +45,22 @@ inline std::uint32_t RoundE2m1(float weight, GroupParams params) noexcept {
   return static_cast<std::uint32_t>(code == 0 || weight > 0 ? code : code | 8);
 }
 
-inline float DecodeE2m1(std::uint32_t code, GroupParams params) noexcept {
-  return kE2m1Values[code & 15u] * HalfToFloat(params.scale);
-}
+inline float DecodeE2m1(std::uint32_t code, float scale) noexcept { return kE2m1Values[code & 15u] * scale; }
 
 template <std::uint16_t kId, FormatName kName, int kGroup>
-struct Fp4 {
+struct Fp4 : NoBias, NoUnits {
   static constexpr FormatInfo kInfo{kId, kName.view(), "fp4", "FP4 E2M1", 4, kGroup, 16, 0};
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept { return FitE2m1(weights); }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
-    return ProposeE2m1(weights, out);
+  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+    return {.scale = RoundScale(FitE2m1(weights), {})};
   }
-  static std::uint16_t RoundScale(float wanted) noexcept { return RoundScaleToHalf(wanted); }
-  static std::uint32_t Round(float weight, GroupParams params) noexcept { return RoundE2m1(weight, params); }
-  static float Decode(std::uint32_t code, GroupParams params) noexcept { return DecodeE2m1(code, params); }
+  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+    return ProposeE2m1<Fp4>(weights, out);
+  }
+  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
+  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+    return RoundE2m1(weight, params.scale);
+  }
+  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
 };
 
 }  // namespace marlin

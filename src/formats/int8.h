@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/half.h"
 #include "formats/format.h"
-#include "formats/int4.h"
+#include "formats/integers.h"
 
 namespace marlin {
 
 template <std::uint16_t kId, FormatName kName, int kGroup, bool kCommon = true>
-struct Int8 {
+struct Int8 : NoBias, NoUnits {
   static constexpr FormatInfo kInfo{.id = kId,
                                     .name = kName.view(),
                                     .family = "int8",
@@ -27,7 +26,7 @@ struct Int8 {
   static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     float peak = 0;
     for (const float w : weights) peak = std::max(peak, std::abs(w));
-    return {FloatToHalf(std::min(peak / 127.0f, kHalfMax)), 0};
+    return {.scale = RoundScale(peak / 127.0f, {})};
   }
 
   // The peak cut off by up to three tenths.
@@ -36,22 +35,21 @@ struct Int8 {
     std::size_t count = 0;
     out[count++] = whole;
     for (int percent = 98; percent >= 70; percent -= 2) {
-      out[count++] = {FloatToHalf(HalfToFloat(whole.scale) * static_cast<float>(percent) / 100.0f), 0};
+      out[count++] = {.scale = RoundScale(whole.scale * static_cast<float>(percent) / 100.0f, {})};
     }
     return count;
   }
 
-  static std::uint16_t RoundScale(float wanted) noexcept { return RoundScaleToHalf(wanted); }
+  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
 
-  static std::uint32_t Round(float weight, GroupParams params) noexcept {
-    const float step = HalfToFloat(params.scale);
-    if (step == 0) return 0;
-    const float code = RoundHalfEven(std::clamp(weight / step, -127.0f, 127.0f));
+  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+    if (params.scale == 0) return 0;
+    const float code = RoundHalfEven(std::clamp(weight / params.scale, -127.0f, 127.0f));
     return static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
   }
 
-  static float Decode(std::uint32_t code, GroupParams params) noexcept {
-    return static_cast<float>(static_cast<std::int8_t>(code)) * HalfToFloat(params.scale);
+  static float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return static_cast<float>(static_cast<std::int8_t>(code)) * params.scale;
   }
 };
 

@@ -9,7 +9,7 @@
 namespace marlin {
 
 template <std::uint16_t kId, FormatName kName, int kGroup>
-struct Mxfp4 {
+struct Mxfp4 : NoBias, NoUnits {
   static constexpr FormatInfo kInfo{.id = kId,
                                     .name = kName.view(),
                                     .family = "fp4",
@@ -30,20 +30,22 @@ struct Mxfp4 {
     return std::clamp(std::ilogb(peak) - 2, kLeastScaleExponent, kLargestScaleExponent);
   }
   static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
-    return {HalfOfExponent(ExponentOf(weights)), 0};
+    return {.scale = PowerOfTwo(ExponentOf(weights))};
   }
   // One twice as large, which cuts nothing off, and one half as large.
   static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
     const int exponent = ExponentOf(weights);
     std::size_t count = 0;
     for (const int own : {exponent, exponent + 1, exponent - 1}) {
-      if (own >= kLeastScaleExponent && own <= kLargestScaleExponent) out[count++] = {HalfOfExponent(own), 0};
+      if (own >= kLeastScaleExponent && own <= kLargestScaleExponent) out[count++] = {.scale = PowerOfTwo(own)};
     }
     return count;
   }
-  static std::uint16_t RoundScale(float wanted) noexcept { return RoundScaleToE8m0(wanted); }
-  static std::uint32_t Round(float weight, GroupParams params) noexcept { return RoundE2m1(weight, params); }
-  static float Decode(std::uint32_t code, GroupParams params) noexcept { return DecodeE2m1(code, params); }
+  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToE8m0(wanted); }
+  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+    return RoundE2m1(weight, params.scale);
+  }
+  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
 };
 
 }  // namespace marlin

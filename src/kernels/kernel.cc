@@ -133,6 +133,12 @@ std::span<const KernelRow> AllRows() {
     Fp32Row("neon/fp16", "fp16", kIsaNeon, kNeonTable.fp16),
     Fp32Row("neon/fp32", "fp32", kIsaNeon, kNeonTable.fp32),
 #endif
+#if defined(MARLIN_X86)
+    Fp32Row("avx512/any", kAnyFamily, kIsaAvx512, kAvx512Table.any),
+    Fp32Row("avx2/any", kAnyFamily, kIsaAvx2, kAvx2Table.any),
+#elif defined(MARLIN_ARM64)
+    Fp32Row("neon/any", kAnyFamily, kIsaNeon, kNeonTable.any),
+#endif
     Fp32Row("scalar/any", kAnyFamily, kIsaScalar, kScalarTable.any),
   };
   return kRows;

@@ -49,21 +49,6 @@ Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, RegionPool& memory, T
   return packed;
 }
 
-EncodedMatrix Unpack(const PackedMatrix& packed) {
-  const PanelGeometry& geometry = packed.geometry;
-  EncodedMatrix matrix(*packed.format, geometry.rows, geometry.cols);
-  std::vector<std::uint32_t> codes(geometry.cols);
-  for (std::size_t row = 0; row < geometry.rows; ++row) {
-    for (std::size_t g = 0; g < geometry.groups; ++g) {
-      const std::span<std::uint32_t> part = std::span(codes).subspan(g * geometry.group, geometry.GroupLength(g));
-      GetPackedCodes(geometry, packed.memory.data(), row, g, 0, part);
-      if (geometry.has_scales) SetParams(matrix, row, g, GetPackedParams(geometry, packed.memory.data(), row, g));
-    }
-    SetCodes(matrix, row, 0, codes);
-  }
-  return matrix;
-}
-
 void DecodePackedRow(const PackedMatrix& packed, std::size_t row, std::span<float> out) {
   const PanelGeometry& geometry = packed.geometry;
   MARLIN_CHECK(row < geometry.rows && out.size() == geometry.cols, "row of a packed matrix");

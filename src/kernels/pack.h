@@ -1,4 +1,4 @@
-// Converts the canonical byte layout of a weight matrix to the compute layout (layout.h) and back.
+// Converts the canonical byte layout of a weight matrix to the compute layout (layout.h).
 #pragma once
 
 #include <cstddef>
@@ -20,9 +20,6 @@ struct PackedMatrix {
 
 // Into memory of the pool. Errors: kUnsupported for an empty matrix, kResource.
 Result<PackedMatrix> Pack(const EncodedMatrixView& matrix, RegionPool& memory, ThreadPool& pool);
-
-// The matrix that was packed, bit for bit.
-EncodedMatrix Unpack(const PackedMatrix& packed);
 
 // One row, decoded to fp32; out has cols elements.
 void DecodePackedRow(const PackedMatrix& packed, std::size_t row, std::span<float> out);

@@ -15,25 +15,22 @@ Result<PackedMatrix> PackByTwo(const EncodedMatrixView& matrix) {
   return Pack(matrix, memory, pool);
 }
 
-TEST(Pack, UnpackGivesTheSameBitsBack) {
+TEST(Pack, EveryRowDecodesToTheSameBits) {
   Rng rng(1);
   for (const FormatRow& format : Formats()) {
-    for (const std::size_t cols :
-         {std::size_t{1}, std::size_t{7}, std::size_t{130}, std::size_t{172}, std::size_t{257}, std::size_t{576}}) {
+    for (const std::size_t wanted : {1u, 7u, 130u, 172u, 257u, 576u}) {
+      const std::size_t cols = FittingCols(format.info, wanted);
       for (const std::size_t rows : {1u, 63u, 64u, 65u, 192u}) {
         SCOPED_TRACE(testing::Message() << format.info.name << " " << rows << " x " << cols);
         const EncodedMatrix matrix = RandomEncoded(format, rows, cols, rng);
         const Result<PackedMatrix> packed = PackByTwo(matrix.view());
         ASSERT_TRUE(packed.ok()) << packed.error().message;
-        const EncodedMatrix back = Unpack(*packed);
-        EXPECT_EQ(back.codes, matrix.codes);
-        EXPECT_EQ(back.scales, matrix.scales);
-        EXPECT_EQ(back.zero_points, matrix.zero_points);
-
         std::vector<float> want(cols), got(cols, NAN);
-        DecodeRow(matrix.view(), rows - 1, want);
-        DecodePackedRow(*packed, rows - 1, got);
-        EXPECT_EQ(std::memcmp(want.data(), got.data(), cols * sizeof(float)), 0);
+        for (std::size_t r = 0; r < rows; ++r) {
+          DecodeRow(matrix.view(), r, want);
+          DecodePackedRow(*packed, r, got);
+          ASSERT_EQ(std::memcmp(want.data(), got.data(), cols * sizeof(float)), 0) << r;
+        }
       }
     }
   }
@@ -44,7 +41,7 @@ TEST(Pack, UnpackGivesTheSameBitsBack) {
 TEST(Pack, PaddingDecodesToZero) {
   Rng rng(2);
   for (const FormatRow& format : Formats()) {
-    if (format.info.code_bits == 32) continue;
+    if (format.info.code_bits == 32 || !FitsRows(format.info, 257)) continue;  // never padded
     const EncodedMatrix matrix = RandomEncoded(format, 65, 257, rng);
     const Result<PackedMatrix> packed = PackByTwo(matrix.view());
     ASSERT_TRUE(packed.ok());
@@ -60,6 +57,7 @@ TEST(Pack, PaddingDecodesToZero) {
       for (const std::uint32_t code : padding) EXPECT_EQ(code, params.zero_point);
       if (row < 65) continue;
       EXPECT_EQ(params.scale, 0);
+      EXPECT_EQ(params.bias, 0);
       EXPECT_EQ(params.zero_point, 0);
     }
   }
@@ -70,7 +68,7 @@ TEST(Pack, BytesFollowThePicture) {
   EncodedMatrix matrix(format, 2, 8);
   const std::uint32_t codes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   SetCodes(matrix, 1, 0, codes);
-  SetParams(matrix, 1, 0, {0x3c00, 9});
+  SetParams(matrix, 1, 0, {.scale = 1, .zero_point = 9});
   const Result<PackedMatrix> packed = PackByTwo(matrix.view());
   ASSERT_TRUE(packed.ok());
   ASSERT_EQ(packed->geometry.bytes(), 128u + 64u + 256u);

@@ -95,10 +95,8 @@ std::unordered_set<std::string> UsedNames(const Checkpoint& checkpoint, const De
     for (const Matrix& matrix : parts->matrices) {
       if (checkpoint.Find(matrix.name + std::string(kPackedSuffix)) == nullptr) continue;
       // weight_g_idx is refused where the weight is read.
-      for (const std::string_view suffix :
-           {kPackedSuffix, kScaleSuffix, kZeroPointSuffix, kShapeSuffix, std::string_view(".weight_g_idx")}) {
-        used.insert(matrix.name + std::string(suffix));
-      }
+      for (const std::string_view suffix : kEncodedSuffixes) used.insert(matrix.name + std::string(suffix));
+      used.insert(matrix.name + ".weight_g_idx");
     }
   }
   return used;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "formats/encoded_matrix.h"
+#include "formats/formats.h"
 
 namespace marlin {
 namespace {
@@ -27,17 +28,19 @@ std::uint64_t LargestBlock(const Description& description) {
   return most;
 }
 
-std::uint64_t LinearBytes(const Description& description, const FormatInfo& format) {
+std::uint64_t LinearBytes(const Description& description, const FormatRow& format) {
   std::uint64_t bytes = 0;
   for (const Block& block : description.blocks) {
-    for (const Matrix& matrix : block.matrices) bytes += SizeOfEncoded(format, matrix.rows, matrix.cols).total();
+    for (const Matrix& matrix : block.matrices) {
+      bytes += SizeOfEncoded(FormatForRows(format, matrix.cols).info, matrix.rows, matrix.cols).total();
+    }
   }
   return bytes;
 }
 
 std::uint64_t ModelBytes(const Description& description, const FormatRow* format) {
   const std::uint64_t fp16 = 2 * CountParameters(description);
-  return format == nullptr ? fp16 : fp16 - 2 * LinearWeights(description) + LinearBytes(description, format->info);
+  return format == nullptr ? fp16 : fp16 - 2 * LinearWeights(description) + LinearBytes(description, *format);
 }
 
 std::uint64_t StoredBytes(const Description& description, const FormatRow* format) {

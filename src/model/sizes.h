@@ -14,8 +14,8 @@ std::uint64_t LinearWeights(const Description& description);
 // Of the block that has most.
 std::uint64_t LargestBlock(const Description& description);
 
-// Their bytes in a format, scales and zero points included.
-std::uint64_t LinearBytes(const Description& description, const FormatInfo& format);
+// Their bytes in a format, or its fallback where its blocks do not divide the rows, scales and all else included.
+std::uint64_t LinearBytes(const Description& description, const FormatRow& format);
 
 // Tensor bytes of the whole model, everything but these matrices in 16 bits; format == nullptr: everything.
 std::uint64_t ModelBytes(const Description& description, const FormatRow* format);

@@ -75,18 +75,10 @@ Result<Scan> ScanTensor(const Tensor& tensor, ThreadPool& pool) {
   return all;
 }
 
-// To nearest, from the values that the matrix holds. A step is whole because zero points of eight rows share a word.
+// To nearest, from the values that the matrix holds.
 EncodedMatrix RoundTo(const FormatRow& format, const EncodedMatrixView& matrix, ThreadPool& pool) {
-  static_assert(kRowsPerStep % 8 == 0);
-  EncodedMatrix rounded(format, matrix.rows, matrix.cols);
-  pool.Split((matrix.rows + kRowsPerStep - 1) / kRowsPerStep, [&](std::size_t first, std::size_t last, int) {
-    std::vector<float> values(matrix.cols);
-    for (std::size_t r = first * kRowsPerStep; r < std::min(last * kRowsPerStep, matrix.rows); ++r) {
-      DecodeRow(matrix, r, values);
-      EncodeRow(rounded, r, values);
-    }
-  });
-  return rounded;
+  const auto read = [&](std::size_t row, std::span<float> out) { DecodeRow(matrix, row, out); };
+  return Encode(FormatForRows(format, matrix.cols), matrix.rows, matrix.cols, read, pool);
 }
 
 // Loads tensor after tensor; keeps only its position.

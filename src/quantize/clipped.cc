@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -25,15 +26,20 @@ std::size_t CountFrom(std::span<const std::uint8_t> bytes, std::uint16_t least) 
   return count;
 }
 
-// The magnitude of the largest scale of a format, fp16 bits.
-std::uint16_t LargestScale(const FormatRow& format) { return format.round_scale(kHalfMax); }
+// The largest magnitude of a scale of a format; where units are shared, of a unit.
+float LargestScale(const FormatRow& format) {
+  return format.info.unit_scope == UnitScope::kBlock ? kHalfMax : std::abs(format.round_scale(kHalfMax, {}));
+}
 
 std::size_t CountLargestScales(const EncodedMatrixView& matrix) {
-  const std::uint16_t largest = LargestScale(*matrix.format);
+  const float largest = LargestScale(*matrix.format);
+  const bool has_units = matrix.format->info.unit_scope == UnitScope::kBlock;
   std::size_t count = 0;
   for (std::size_t r = 0; r < matrix.rows; ++r) {
     for (std::size_t g = 0; g < matrix.groups(); ++g) {
-      count += (GetParams(matrix, r, g).scale & kMagnitude) == largest ? 1 : 0;
+      const GroupParams params = GetParams(matrix, r, g);
+      const float magnitude = std::abs(has_units ? HalfToFloat(params.scale_unit) : params.scale);
+      count += magnitude >= largest ? 1 : 0;
     }
   }
   return count;
@@ -46,7 +52,7 @@ ClippedTensor FindClipped(const std::string& name, const EncodedMatrixView& matr
   ClippedTensor tensor{name, std::string(info.name), 0, info.group != 0};
   if (tensor.has_scales) {
     tensor.count = CountLargestScales(matrix);
-    tensor.largest = HalfToFloat(LargestScale(*matrix.format));
+    tensor.largest = LargestScale(*matrix.format);
   } else if (info.name == "fp16") {
     tensor.count = CountFrom(matrix.codes, kInfinity);
   }

@@ -1,10 +1,11 @@
 #include "quantize/coordinate_descent.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
-#include "base/half.h"
 #include "kernels/product.h"
+#include "quantize/refit.h"
 #include "quantize/row_pieces.h"
 
 namespace marlin {
@@ -73,45 +74,65 @@ class Descent {
     std::fill_n(gradient_.begin(), width * rows_, 0.0f);
     const MatrixView<const float> columns(hessian_.data() + low, k, width, k);
     Multiply<float>({columns, {errors_.data(), k, rows_}, {gradient_.data(), width, rows_}}, isa_);
-    if (format_.info.group != 0) RefitScales(low, high, group);
+    if (format_.info.group != 0) RefitParams(low, high, group);
     if (format_.info.scale_type == ScaleType::kE8m0) {
       for (const float factor : {2.0f, 0.5f}) MoveScales(factor, low, high, group);
     }
     for (std::size_t j = low; j < high; ++j) RoundColumn(j, low, high, group);
   }
 
-  // The scale of every row's group for which the error is least while the codes stay.
-  void RefitScales(std::size_t low, std::size_t high, std::size_t group) {
+  // curved = H unit, within the block.
+  void Curve(std::size_t low, std::size_t width) {
+    std::fill_n(curved_.begin(), width * rows_, 0.0f);
+    const std::size_t k = weights_.cols;
+    const MatrixView<const float> square(hessian_.data() + low * k + low, width, width, k);
+    Multiply<float>({square, {unit_.data(), width, rows_}, {curved_.data(), width, rows_}}, isa_);
+  }
+
+  // [width] H 1, within the block.
+  std::vector<double> CurvedOnes(std::size_t low, std::size_t width) const {
+    std::vector<double> sums(width);
+    for (std::size_t i = 0; i < width; ++i) {
+      const float* const row = hessian_.data() + (low + i) * weights_.cols + low;
+      sums[i] = std::accumulate(row, row + width, 0.0);
+    }
+    return sums;
+  }
+
+  // The scale and the bias of every row's group for which the error is least while the codes stay.
+  void RefitParams(std::size_t low, std::size_t high, std::size_t group) {
     const std::size_t k = weights_.cols;
     const std::size_t width = high - low;
     std::vector<float> values(width);
     for (std::size_t r = 0; r < rows_; ++r) {
-      format_.decode({codes_.data() + r * k + low, width}, {kHalfOne, Params(r, group).zero_point}, values);
+      const GroupParams unit{.scale = 1, .zero_point = Params(r, group).zero_point};
+      format_.decode({codes_.data() + r * k + low, width}, unit, values);
       for (std::size_t i = 0; i < width; ++i) unit_[i * rows_ + r] = values[i];
     }
-    std::fill_n(curved_.begin(), width * rows_, 0.0f);
-    const MatrixView<const float> square(hessian_.data() + low * k + low, width, width, k);
-    Multiply<float>({square, {unit_.data(), width, rows_}, {curved_.data(), width, rows_}}, isa_);
+    Curve(low, width);
+    const bool has_bias = HasBias(format_.info);
+    const std::vector<double> ones = has_bias ? CurvedOnes(low, width) : std::vector<double>(width);
     for (std::size_t r = 0; r < rows_; ++r) {
-      double along = 0;
-      double curvature = 0;
+      RefitSums sums;
       for (std::size_t i = 0; i < width; ++i) {
         const double value = unit_[i * rows_ + r];
-        along += value * gradient_[i * rows_ + r];
-        curvature += value * curved_[i * rows_ + r];
+        const double gradient = gradient_[i * rows_ + r];
+        sums.scale_slope += value * gradient;
+        sums.scale_curvature += value * curved_[i * rows_ + r];
+        sums.bias_slope += gradient;
+        sums.bias_curvature += ones[i];
+        sums.mixed_curvature += value * ones[i];
       }
-      if (!(curvature > 0)) continue;
       GroupParams& params = Params(r, group);
-      const double old = HalfToFloat(params.scale);
-      const double wanted = old + along / curvature;
-      const std::uint16_t rounded = format_.round_scale(static_cast<float>(wanted));
-      const double change = HalfToFloat(rounded) - old;
-      if (rounded == 0 || change == 0 || !(change * (change * curvature - 2 * along) < 0)) continue;
-      params.scale = rounded;
+      const GroupParams refitted = Refit(format_, sums, params);
+      if (refitted == params) continue;
+      const float scale_change = refitted.scale - params.scale;
+      const float bias_change = refitted.bias - params.bias;
+      params = refitted;
       changed_ = true;
       for (std::size_t i = 0; i < width; ++i) {
-        errors_[(low + i) * rows_ + r] -= static_cast<float>(change) * unit_[i * rows_ + r];
-        gradient_[i * rows_ + r] -= static_cast<float>(change) * curved_[i * rows_ + r];
+        errors_[(low + i) * rows_ + r] -= scale_change * unit_[i * rows_ + r] + bias_change;
+        gradient_[i * rows_ + r] -= scale_change * curved_[i * rows_ + r] + bias_change * static_cast<float>(ones[i]);
       }
     }
   }
@@ -135,9 +156,7 @@ class Descent {
         unit_[i * rows_ + r] = next - value;
       }
     }
-    std::fill_n(curved_.begin(), width * rows_, 0.0f);
-    const MatrixView<const float> square(hessian_.data() + low * k + low, width, width, k);
-    Multiply<float>({square, {unit_.data(), width, rows_}, {curved_.data(), width, rows_}}, isa_);
+    Curve(low, width);
     for (std::size_t r = 0; r < rows_; ++r) {
       double change = 0;
       for (std::size_t i = 0; i < width; ++i) {
@@ -157,8 +176,9 @@ class Descent {
 
   // At the ends of the range the scale stays.
   GroupParams Moved(GroupParams params, float factor) const {
-    const std::uint16_t scale = format_.round_scale(factor * HalfToFloat(params.scale));
-    return {scale == 0 ? params.scale : scale, params.zero_point};
+    const float scale = format_.round_scale(factor * params.scale, params);
+    if (scale != 0) params.scale = scale;
+    return params;
   }
 
   void RoundColumn(std::size_t j, std::size_t low, std::size_t high, std::size_t group) {

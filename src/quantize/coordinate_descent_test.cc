@@ -46,7 +46,26 @@ std::size_t Length(const FormatRow& format, std::size_t k) {
   return format.info.group == 0 ? k : static_cast<std::size_t>(format.info.group);
 }
 
-// How much changing one code of the row, or the scale of one group to its neighbour, would lower the error at most.
+// The params with the next scale, or the next bias, that the format can store, up and down.
+std::vector<GroupParams> NeighboursOf(const FormatRow& format, const GroupParams& own) {
+  std::vector<GroupParams> neighbours;
+  for (const double side : {1.0, -1.0}) {
+    GroupParams next = own;
+    for (double step = 1e-5; step < 1 && next.scale == own.scale; step *= 1.5) {
+      next.scale = format.round_scale(static_cast<float>(own.scale * (1 + side * step)), own);
+    }
+    if (next.scale != own.scale && next.scale != 0) neighbours.push_back(next);
+    next = own;
+    for (double step = 1e-5; step < 1 && next.bias == own.bias; step *= 1.5) {
+      next.bias = format.round_bias(static_cast<float>(own.bias * (1 + side * step)), own);
+    }
+    if (next.bias != own.bias) neighbours.push_back(next);
+  }
+  return neighbours;
+}
+
+// How much changing one code of the row, or the scale or bias of one group to its neighbour, would lower the error at
+// most.
 double BestSingleStep(const Layer& layer, const std::vector<float>& hessian, const EncodedMatrix& matrix,
                       std::size_t r) {
   const FormatRow& format = *matrix.format;
@@ -64,10 +83,9 @@ double BestSingleStep(const Layer& layer, const std::vector<float>& hessian, con
     row[j] = old;
   }
   for (std::size_t g = 0; g < matrix.view().groups(); ++g) {
-    const GroupParams own = GetParams(matrix.view(), r, g);
-    for (const int step : {-1, 1}) {
+    for (const GroupParams& neighbour : NeighboursOf(format, GetParams(matrix.view(), r, g))) {
       EncodedMatrix other = matrix;
-      SetParams(other, r, g, {static_cast<std::uint16_t>(own.scale + step), own.zero_point});
+      SetParams(other, r, g, neighbour);
       std::vector<float> changed(layer.k, NAN);
       DecodeRow(other.view(), r, changed);
       best = std::max(best, now - RowError(layer, hessian, r, changed));
@@ -80,7 +98,7 @@ TEST(CoordinateDescent, EndsWhereNoSingleStepHelps) {
   ThreadPool pool(2);
   const Layer layer = RandomLayer(3, 75, 200, 61);
   const std::vector<float> hessian = DampedHessian(layer.stats, kDamping, pool);
-  for (const char* name : {"fp4-g32", "fp4-g64", "int4-g64"}) {
+  for (const char* name : {"fp4-g32", "fp4-g64", "int4-g64", "nvfp4", "q4_1", "q5_0", "iq4_nl", "mlx4-g32"}) {
     EncodedMatrix matrix = Encode(*FindFormat(name), layer.view());
     DescendByCoordinates(layer.view(), hessian, kUntilNothingChanges, matrix, pool);
     const double error = Error(layer, hessian, matrix);
@@ -92,13 +110,17 @@ TEST(CoordinateDescent, EndsWhereNoSingleStepHelps) {
 
 TEST(CoordinateDescent, NeverRaisesTheErrorAndImprovesGptq) {
   ThreadPool pool(2);
-  for (const bool dead : {false, true}) {
-    const Layer layer = RandomLayer(21, 290, 600, dead ? 62 : 63, dead);
+  struct Shape {
+    std::size_t cols;
+    bool dead;
+  };
+  for (const auto& [cols, dead] : {Shape{290, false}, Shape{290, true}, Shape{512, false}}) {
+    const Layer layer = RandomLayer(21, cols, 600, dead ? 62 : 63, dead);
     const std::vector<float> hessian = DampedHessian(layer.stats, kDamping, pool);
     const auto factor = FactorHessian(layer.stats, pool);
     ASSERT_TRUE(factor.ok());
     for (const FormatRow& format : Formats()) {
-      if (format.info.code_bits > 8) continue;
+      if (format.info.code_bits > 8 || FitsRows(format.info, 290) != (cols == 290)) continue;
       EncodedMatrix matrix = EncodeGptq(format, layer.view(), *factor, pool);
       const double gptq = Error(layer, hessian, matrix);
       double last = gptq;

@@ -19,16 +19,9 @@ namespace fs = std::filesystem;
 constexpr std::string_view kFilePrefix = "layer-";
 constexpr std::string_view kFileSuffix = ".safetensors";
 
-struct Part {
-  const char* suffix;
-  std::vector<std::uint8_t> EncodedMatrix::*bytes;
-};
-constexpr std::array kParts = {Part{".codes", &EncodedMatrix::codes}, Part{".scales", &EncodedMatrix::scales},
-                               Part{".zero_points", &EncodedMatrix::zero_points}};
-
 // "model.layers.3.mlp.down_proj.fp4-g128.codes"
-std::string PartName(const std::string& name, const FormatRow& format, const Part& part) {
-  return fmt::format("{}.{}{}", name, format.info.name, part.suffix);
+std::string PartName(const std::string& name, const FormatRow& format, const EncodedPart& part) {
+  return fmt::format("{}.{}.{}", name, format.info.name, part.name);
 }
 
 bool ReadPart(const SafetensorsFile& file, const std::string& name, std::vector<std::uint8_t>& bytes) {
@@ -51,18 +44,18 @@ Status LayerStore::Save(std::size_t layer, const EncodedLayer& matrices) const {
   if (code) return Error{ErrorCode::kInput, fmt::format("cannot make {}: {}", folder_.string(), code.message())};
   std::vector<PlannedTensor> plan;
   for (const auto& [name, matrix] : matrices) {
-    for (const Part& part : kParts) {
-      if ((matrix.*part.bytes).empty()) continue;
-      plan.push_back({PartName(name, *matrix.format, part), DType::kU8, {(matrix.*part.bytes).size()}});
+    for (const EncodedPart& part : kEncodedParts) {
+      if ((matrix.*part.owned).empty()) continue;
+      plan.push_back({PartName(name, *matrix.format, part), DType::kU8, {(matrix.*part.owned).size()}});
     }
   }
   auto writer =
       SafetensorsWriter::CreateFile(File(layer), std::move(plan), {{"key", key_}, {"arithmetic", arithmetic_}});
   if (!writer) return writer.error();
   for (const auto& [name, matrix] : matrices) {
-    for (const Part& part : kParts) {
-      if ((matrix.*part.bytes).empty()) continue;
-      if (auto status = writer->Write(PartName(name, *matrix.format, part), matrix.*part.bytes); !status) return status;
+    for (const EncodedPart& part : kEncodedParts) {
+      if ((matrix.*part.owned).empty()) continue;
+      if (auto status = writer->Write(PartName(name, *matrix.format, part), matrix.*part.owned); !status) return status;
     }
   }
   return writer->Commit();
@@ -89,8 +82,8 @@ Result<std::optional<EncodedLayer>> LayerStore::Load(std::size_t layer,
   EncodedLayer matrices;
   for (const auto& [name, shape] : shapes) {
     EncodedMatrix matrix(*shape.format, shape.rows, shape.cols);
-    for (const Part& part : kParts) {
-      if (!ReadPart(*file, PartName(name, *shape.format, part), matrix.*part.bytes)) return none;
+    for (const EncodedPart& part : kEncodedParts) {
+      if (!ReadPart(*file, PartName(name, *shape.format, part), matrix.*part.owned)) return none;
     }
     matrices.emplace(name, std::move(matrix));
   }

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "base/check.h"
-#include "base/half.h"
+#include "quantize/refit.h"
 
 namespace marlin {
 namespace {
@@ -13,23 +13,26 @@ namespace {
 constexpr int kMostRefits = 8;
 constexpr std::size_t kLongestGroup = 256;
 
-// The stored scale that fits codes rounded with `params` best; 0 when they are all zeros.
-std::uint16_t RefitScale(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
-                         GroupParams params) {
+// The scale and the bias that fit codes rounded with `params` best.
+GroupParams RefitToCodes(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
+                         const GroupParams& params) {
   std::array<std::uint32_t, kLongestGroup> code_memory;
   std::array<float, kLongestGroup> value_memory;
   const std::span codes(code_memory.data(), weights.size());
   const std::span values(value_memory.data(), weights.size());
   format.round(weights, params, codes);
-  format.decode(codes, {kHalfOne, params.zero_point}, values);
-  double along = 0;
-  double square = 0;
+  format.decode(codes, {.scale = 1, .zero_point = params.zero_point}, values);
+  RefitSums sums;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    const double value = static_cast<double>(values[i]) * importance[i];
-    along += value * weights[i];
-    square += value * values[i];
+    const double value = values[i];
+    const double along = importance[i] * (weights[i] - value * params.scale - params.bias);
+    sums.scale_slope += value * along;
+    sums.bias_slope += along;
+    sums.scale_curvature += value * value * importance[i];
+    sums.bias_curvature += importance[i];
+    sums.mixed_curvature += value * importance[i];
   }
-  return square > 0 ? format.round_scale(static_cast<float>(along / square)) : std::uint16_t{0};
+  return Refit(format, sums, params);
 }
 
 // job(row) for every row. Zero points of eight neighbouring rows share a word of an encoded matrix.
@@ -40,6 +43,40 @@ void ForRows(std::size_t rows, ThreadPool& pool, Job job) {
   });
 }
 
+// Params of one group and their error.
+struct Candidate {
+  GroupParams params;
+  double error = 0;
+};
+
+// The scale and the bias refitted to the codes and the codes to them, as long as that helps.
+Candidate Improve(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
+                  Candidate best) {
+  const auto take_if_better = [&](const GroupParams& params) {
+    const double error = format.error(weights, importance, params);
+    if (!(error < best.error)) return false;
+    best = {params, error};
+    return true;
+  };
+  const auto refit = [&](const GroupParams& params) {
+    return take_if_better(RefitToCodes(format, weights, importance, params));
+  };
+  for (int i = 0; i < kMostRefits; ++i) {
+    bool better = refit(best.params);
+    if (format.info.zero_point_bits > 0) {
+      const GroupParams from = best.params;
+      for (const int step : {-1, 1}) {
+        if (from.zero_point + step < 0 || from.zero_point + step > 15) continue;
+        GroupParams moved = from;
+        moved.zero_point = static_cast<std::uint8_t>(from.zero_point + step);
+        better |= refit(moved);
+      }
+    }
+    if (!better) break;
+  }
+  return best;
+}
+
 }  // namespace
 
 GroupParams SearchParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance) {
@@ -48,30 +85,17 @@ GroupParams SearchParams(const FormatRow& format, std::span<const float> weights
   MARLIN_CHECK(weights.size() <= kLongestGroup, "length of a group");
   std::array<GroupParams, kMaxProposals> proposals;
   const std::size_t count = format.propose(weights, proposals);
-  GroupParams best = proposals[0];
-  double least = format.error(weights, importance, best);
-  const auto take_if_better = [&](GroupParams params) {
-    const double error = format.error(weights, importance, params);
-    if (!(error < least)) return false;
-    best = params;
-    least = error;
-    return true;
-  };
-  for (std::size_t i = 1; i < count; ++i) take_if_better(proposals[i]);
-  const auto refit = [&](GroupParams params) {
-    const std::uint16_t scale = RefitScale(format, weights, importance, params);
-    return scale != 0 && take_if_better({scale, params.zero_point});
-  };
-  for (int i = 0; i < kMostRefits; ++i) {
-    bool better = refit(best);
-    if (format.info.zero_point_bits > 0) {
-      const GroupParams from = best;
-      if (from.zero_point > 0) better |= refit({from.scale, static_cast<std::uint8_t>(from.zero_point - 1)});
-      if (from.zero_point < 15) better |= refit({from.scale, static_cast<std::uint8_t>(from.zero_point + 1)});
-    }
-    if (!better) break;
+  Candidate best{proposals[0], format.error(weights, importance, proposals[0])};
+  for (std::size_t i = 1; i < count; ++i) {
+    const double error = format.error(weights, importance, proposals[i]);
+    if (error < best.error) best = {proposals[i], error};
   }
-  return best;
+  return Improve(format, weights, importance, best).params;
+}
+
+GroupParams ImproveParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
+                          const GroupParams& params) {
+  return Improve(format, weights, importance, {params, format.error(weights, importance, params)}).params;
 }
 
 std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<const float> weights,
@@ -81,35 +105,27 @@ std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<con
   const std::vector<float> equal(importance.empty() ? weights.cols : 0, 1.0f);
   if (importance.empty()) importance = equal;
   std::vector<GroupParams> params(weights.rows * groups);
-  ForRows(weights.rows, pool, [&](std::size_t r) {
-    for (std::size_t g = 0; g < groups; ++g) {
-      const std::size_t begin = g * static_cast<std::size_t>(format.info.group);
-      const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - begin);
-      params[r * groups + g] =
-          SearchParams(format, weights.Row(r).subspan(begin, size), importance.subspan(begin, size));
-    }
-  });
+  const auto for_groups = [&](auto job) {
+    ForRows(weights.rows, pool, [&](std::size_t r) {
+      for (std::size_t g = 0; g < groups; ++g) {
+        const std::size_t begin = g * static_cast<std::size_t>(format.info.group);
+        const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - begin);
+        GroupParams& own = params[r * groups + g];
+        own = job(weights.Row(r).subspan(begin, size), importance.subspan(begin, size), own);
+      }
+    });
+  };
+  for_groups([&](auto part, auto counts, const GroupParams&) { return SearchParams(format, part, counts); });
+  if (format.info.unit_scope == UnitScope::kNone) return params;
+  Settle(format, weights.cols, params);
+  for_groups([&](auto part, auto counts, const GroupParams& own) { return ImproveParams(format, part, counts, own); });
   return params;
 }
 
 EncodedMatrix EncodeMse(const FormatRow& format, MatrixView<const float> weights, std::span<const float> importance,
                         ThreadPool& pool) {
   if (format.info.group == 0) return Encode(format, weights, pool);
-  const std::vector<GroupParams> params = SearchAllParams(format, weights, importance, pool);
-  EncodedMatrix matrix(format, weights.rows, weights.cols);
-  const std::size_t groups = matrix.view().groups();
-  ForRows(weights.rows, pool, [&](std::size_t r) {
-    std::vector<std::uint32_t> codes(weights.cols);
-    for (std::size_t g = 0; g < groups; ++g) {
-      const std::size_t begin = g * static_cast<std::size_t>(format.info.group);
-      const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - begin);
-      const GroupParams own = params[r * groups + g];
-      SetParams(matrix, r, g, own);
-      format.round(weights.Row(r).subspan(begin, size), own, std::span(codes).subspan(begin, size));
-    }
-    SetCodes(matrix, r, 0, codes);
-  });
-  return matrix;
+  return EncodeWith(format, weights, SearchAllParams(format, weights, importance, pool), pool);
 }
 
 }  // namespace marlin

@@ -11,12 +11,17 @@
 
 namespace marlin {
 
-// The best proposal of the format, its scale then refitted in closed form to the codes (weighted least squares) and the
-// codes to the scale as long as that helps. Never a larger error than the format's Fit. importance: as long as weights,
-// not negative.
+// The best proposal of the format, its scale and bias then refitted in closed form to the codes (weighted least
+// squares) and the codes to them as long as that helps. Never a larger error than the format's Fit. Units are not
+// chosen. importance: as long as weights, not negative.
 GroupParams SearchParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance);
 
-// [n, groups] of weights [n, k]; importance [k], empty = all equal.
+// The same from given params on, whose units stay.
+GroupParams ImproveParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
+                          const GroupParams& params);
+
+// Settled: units are chosen for the params that were searched, and the params then improved with them. [n, groups] of
+// weights [n, k]; importance [k], empty = all equal.
 std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<const float> weights,
                                          std::span<const float> importance, ThreadPool& pool);
 

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/rng.h"
 #include "formats/formats.h"
+#include "kernels/random_matrix.h"
 
 namespace marlin {
 namespace {
@@ -45,7 +46,8 @@ TEST(Mse, IsNeverWorseThanRtnAndUsuallyMuchBetter) {
   ThreadPool pool(2);
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0) continue;
-    for (const std::size_t cols : {1u, 7u, 64u, 172u, 576u}) {
+    for (const std::size_t wanted : {1u, 7u, 64u, 172u, 576u}) {
+      const std::size_t cols = FittingCols(format.info, wanted);
       const Problem p = RandomProblem(19, cols, cols);
       for (const std::span<const float> importance : {std::span<const float>(p.importance), std::span<const float>()}) {
         const double rtn = WeightedError(p, Encode(format, p.view()), importance);
@@ -83,9 +85,11 @@ TEST(Mse, IsCloseToTheBestThereIs) {
       const auto weights = p.view().Row(r);
       found += format.error(weights, p.importance, SearchParams(format, weights, p.importance));
       double least = INFINITY;
-      for (std::uint16_t scale = FloatToHalf(0.002f); scale < FloatToHalf(0.5f); ++scale) {
+      for (std::uint16_t bits = FloatToHalf(0.002f); bits < FloatToHalf(0.5f); ++bits) {
+        const float scale = HalfToFloat(bits);
+        if (format.round_scale(scale, {}) != scale) continue;
         for (std::uint8_t zero = 0; zero < (format.info.zero_point_bits == 0 ? 1 : 16); ++zero) {
-          least = std::min(least, format.error(weights, p.importance, {scale, zero}));
+          least = std::min(least, format.error(weights, p.importance, {.scale = scale, .zero_point = zero}));
         }
       }
       best += least;
@@ -127,7 +131,7 @@ TEST(Mse, ZerosExtremesAndSilentGroupsAreFinite) {
   for (const FormatRow& format : Formats()) {
     for (const auto& weights : groups) {
       for (const auto& importance : {zeros, ones}) {
-        const float scale = HalfToFloat(SearchParams(format, weights, importance).scale);
+        const float scale = SearchParams(format, weights, importance).scale;
         EXPECT_TRUE(std::isfinite(scale)) << format.info.name;
       }
     }

@@ -25,7 +25,8 @@ PlanUnit MakeUnit(const Block& block, std::size_t layer, std::size_t input) {
     if (format.info.group == 0 || !format.info.common) continue;
     std::uint64_t bytes = 0;
     for (const std::size_t m : matrices) {
-      bytes += SizeOfEncoded(format.info, block.matrices[m].rows, block.matrices[m].cols).total();
+      const Matrix& matrix = block.matrices[m];
+      bytes += SizeOfEncoded(FormatForRows(format, matrix.cols).info, matrix.rows, matrix.cols).total();
     }
     unit.candidates.push_back({&format, bytes, {}, {}});
   }

@@ -54,7 +54,7 @@ TEST(PrecisionPlan, UnitsCoverTheLinearLayersWithExactBytes) {
   EXPECT_EQ(plan.units[6].stems.size(), 2u);
   EXPECT_EQ(plan.linear_weights, LinearWeights(model));
   for (const UniformChoice& choice : UniformChoices(plan)) {
-    EXPECT_EQ(choice.bytes, LinearBytes(model, choice.format->info)) << choice.format->info.name;
+    EXPECT_EQ(choice.bytes, LinearBytes(model, *choice.format)) << choice.format->info.name;
     EXPECT_EQ(choice.bytes + plan.other_bytes, ModelBytes(model, choice.format));
     EXPECT_FALSE(choice.kl.has_value()) << "nothing is measured yet";
   }

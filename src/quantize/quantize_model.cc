@@ -36,7 +36,8 @@ Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOpti
     const std::string stem = is_weight ? tensor.name.substr(0, tensor.name.size() - kWeightSuffix.size()) : "";
     if (const auto quantized = formats.find(stem); is_weight && quantized != formats.end()) {
       ++found;
-      const FormatRow& format = *quantized->second;
+      const FormatRow& format = FormatForRows(*quantized->second, tensor.cols());
+      if (&format != quantized->second) ++summary.fallbacks[{quantized->second->info.name, format.info.name}];
       const bool fits = !options.compat || FitsPackQuantized(format.info, tensor.cols());
       if (fits) {
         plan.weights.push_back({stem, &format, DType::kF16, {tensor.rows(), tensor.cols()}});
@@ -289,8 +290,7 @@ Result<StoredSizes> MeasureQuantizedFolder(const fs::path& folder) {
     format.tensors += 1;
     format.weights += weight->rows * weight->cols;
     sizes.quantized_parameters += weight->rows * weight->cols;
-    sizes.quantized_bytes +=
-        weight->encoded->codes.size() + weight->encoded->scales.size() + weight->encoded->zero_points.size();
+    sizes.quantized_bytes += SizeOfEncoded(weight->encoded->format->info, weight->rows, weight->cols).total();
   }
   return sizes;
 }

@@ -82,10 +82,14 @@ Result<std::vector<std::string>> StemsToQuantize(const Description& description,
 // Stems and formats of either kind of options. Errors: as StemsToQuantize.
 Result<FormatMap> FormatsToUse(const Description& description, const QuantizeOptions& options);
 
+// Matrices whose rows the blocks of the wanted format do not divide: (wanted, its fallback) -> how many.
+using FallbackCounts = std::map<std::pair<std::string_view, std::string_view>, std::size_t>;
+
 struct QuantizeSummary {
   StoredSizes sizes;
   std::uint64_t fp16_bytes = 0;        // of the original: 2 bytes x parameters
   VerifiedFolder verified;             // the folder as it was read back
+  FallbackCounts fallbacks;
   std::vector<std::string> kept;       // stems that stayed 16-bit because of compat
   std::string rotated;                 // what of the model was rotated, in words; empty = nothing
   std::vector<ClippedTensor> clipped;  // tensors with numbers beyond the range of fp16

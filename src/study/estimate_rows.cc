@@ -53,7 +53,7 @@ Result<Estimates> EstimateRows(const OpenedModel& opened, const EvalText& text, 
   const auto weights = static_cast<double>(LinearWeights(opened.description));
   for (const UniformChoice& choice : UniformChoices(plan)) {
     if (choice.format == nullptr || !choice.kl) continue;
-    const auto bytes = static_cast<double>(LinearBytes(opened.description, choice.format->info));
+    const auto bytes = static_cast<double>(LinearBytes(opened.description, *choice.format));
     out.rows.push_back({std::string(choice.format->info.name), StoredBytes(opened.description, choice.format),
                         2 * weights / bytes, *choice.kl});
   }

@@ -14,6 +14,7 @@
 #include "eval/windows.h"
 #include "files/json_text.h"
 #include "files/quantized_layout.h"
+#include "formats/formats.h"
 #include "model/sizes.h"
 #include "quantize/gptq.h"
 #include "quantize/source_tensors.h"
@@ -239,7 +240,8 @@ class SensitivityWalk {
       for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
         if (unit.candidates[c].format == nullptr) continue;
         if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-        const auto matrix = options_.method->run(*unit.candidates[c].format, weights, &stats, pool_);
+        const auto matrix =
+            options_.method->run(FormatForRows(*unit.candidates[c].format, weights.cols), weights, &stats, pool_);
         if (!matrix) return Error{matrix.error().code, stem + ": " + matrix.error().message};
         errors[c] += stats.gram.empty() ? WeightedError(weights, matrix->view(), importance, pool_)
                                         : ReconstructionError(weights, matrix->view(), stats, pool_);

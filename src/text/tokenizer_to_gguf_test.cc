@@ -47,7 +47,7 @@ json CharacterJson() {
        {{"<unk>", 0}, {"a", 1}, {"b", 2}, {"\u2581", 3}, {"ab", 4}, {"\u2581ab", 5}, {"<0xC3>", 6}, {"<0xA9>", 7}}},
       {"merges", {"a b", "\u2581 ab"}},
       {"unk_token", "<unk>"},
-                   {"fuse_unk", true},
+      {"fuse_unk", true},
       {"byte_fallback", true}};
   return file;
 }

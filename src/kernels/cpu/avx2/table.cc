@@ -1,13 +1,14 @@
 // The kernels of AVX2 with FMA and F16C. Exports its table and nothing else.
 #include "kernels/cpu/avx2/codes.h"
 #include "kernels/cpu/avx2/vec.h"
+#include "kernels/cpu/decode_body.h"
 #include "kernels/cpu/direct_body.h"
 #include "kernels/cpu/ops_body.h"
 
 namespace marlin {
 
 const IsaTable kAvx2Table = {
-    .any = nullptr,
+    .any = MatmulAny,
     .fp4 = Matmul<Fp4Code>,
     .int4 = Matmul<Int4Code>,
     .int8 = Matmul<Int8Code>,

@@ -1,13 +1,14 @@
 // The kernels of AVX-512 (F, BW, VL, DQ). Exports its table and nothing else.
 #include "kernels/cpu/avx512/codes.h"
 #include "kernels/cpu/avx512/vec.h"
+#include "kernels/cpu/decode_body.h"
 #include "kernels/cpu/direct_body.h"
 #include "kernels/cpu/ops_body.h"
 
 namespace marlin {
 
 const IsaTable kAvx512Table = {
-    .any = nullptr,
+    .any = MatmulAny,
     .fp4 = Matmul<Fp4Code>,
     .int4 = Matmul<Int4Code>,
     .int8 = Matmul<Int8Code>,

@@ -2,13 +2,14 @@
 #include "kernels/cpu/neon/codes.h"
 #include "kernels/cpu/neon/vec.h"
 // The bodies come after the vectors they are written in.
+#include "kernels/cpu/decode_body.h"
 #include "kernels/cpu/direct_body.h"
 #include "kernels/cpu/ops_body.h"
 
 namespace marlin {
 
 const IsaTable kNeonTable = {
-    .any = nullptr,
+    .any = MatmulAny,
     .fp4 = Matmul<Fp4Code>,
     .int4 = Matmul<Int4Code>,
     .int8 = Matmul<Int8Code>,
