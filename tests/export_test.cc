@@ -66,7 +66,8 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportFamilies,
 // The codes and scales of a quantized folder stand in the file as they are.
 TEST_F(Export, QuantizedWeightsStayAsTheyAre) {
   const std::string minnow = std::string(MARLIN_SOURCE_DIR) + "/models/minnow";
-  for (const char* config : {"q4_0", "q8_0", "mxfp4", "int8-g128"}) {
+  for (const char* config : {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_nl", "mxfp4",
+                             "int8-g128", "int4-g64", "mlx4-g64"}) {
     const std::string folder = folder_ / config;
     const RunResult quantized = RunProgram({"quantize", minnow, "-o", folder, "--config", config, "-q"});
     ASSERT_EQ(quantized.exit_code, 0) << quantized.err;

@@ -19,6 +19,7 @@
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
+#include "formats/runtimes.h"
 #include "quantize/calibrate.h"
 #include "quantize/method.h"
 #include "study/machine.h"
@@ -35,6 +36,7 @@ struct PlanArguments {
   std::string output;
   std::string budget;
   std::string size;
+  std::string runtime;  // empty: this program
   std::optional<double> max_kl;
   std::size_t held_out = kHeldOutWindows;
   std::string method = kDefaultPlanMethod;
@@ -50,7 +52,12 @@ Result<Budget> ChooseBudget(const PlanArguments& options) {
   const int named = (options.budget.empty() ? 0 : 1) + (options.size.empty() ? 0 : 1) + (options.max_kl ? 1 : 0);
   if (named > 1) return Error{ErrorCode::kUsage, "--budget, --size and --max-kl exclude each other"};
   if (options.max_kl) return Budget{BudgetKind::kMostKl, *options.max_kl};
-  if (named == 0) return Budget{BudgetKind::kBitsPerWeight, kDefaultBudgetBits};
+  if (named == 0 && options.runtime.empty()) return Budget{BudgetKind::kBitsPerWeight, kDefaultBudgetBits};
+  if (named == 0) {
+    const auto runtime = ParseRuntime(options.runtime);
+    if (!runtime) return runtime.error();
+    return Budget{BudgetKind::kBitsPerWeight, (*runtime)->budget_bits};
+  }
   auto budget = ParseBudget(options.budget.empty() ? options.size : options.budget);
   if (budget && !options.size.empty() && budget->kind != BudgetKind::kModelBytes) {
     return Error{ErrorCode::kUsage, fmt::format("--size is the size of a model, such as 900MB, not {}", options.size)};
@@ -161,6 +168,16 @@ Result<const Method*> ParsePlanMethod(const std::string& name) {
                                               MethodNames(), name)};
 }
 
+// The formats of the runtime that the plan is for.
+Status ChooseFormats(const std::string& name, PlanOptions& plan) {
+  if (name.empty()) return {};
+  const auto runtime = ParseRuntime(name);
+  if (!runtime) return runtime.error();
+  plan.formats = {FormatsOf((*runtime)->planned), (*runtime)->row_multiple};
+  plan.probe = plan.formats.formats.front()->info.name;
+  return {};
+}
+
 struct PlanJob {
   Checkpoint checkpoint;
   PlanWindows windows;
@@ -187,6 +204,7 @@ Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invo
   auto hash = HashCheckpoint(opened->checkpoint);
   if (!hash) return hash.error();
   PlanOptions plan;
+  if (auto status = ChooseFormats(options.runtime, plan); !status) return status.error();
   plan.kind = budget.kind;
   plan.value = budget.value;
   plan.method = options.method;
@@ -230,6 +248,21 @@ Status RunPlan(const PlanArguments& options, Invocation& invocation) {
   return {};
 }
 
+std::vector<std::string> RuntimeList() {
+  std::vector<std::string> names;
+  for (const Runtime& runtime : kRuntimes) names.emplace_back(runtime.name);
+  return names;
+}
+
+// "gguf (llama.cpp: q4_0 iq4_nl ...), mlx (...)".
+std::string RuntimeNames() {
+  std::string names;
+  for (const Runtime& runtime : kRuntimes) {
+    names += fmt::format("{}{} ({}: {})", names.empty() ? "" : "; ", runtime.name, runtime.programs, runtime.planned);
+  }
+  return names;
+}
+
 }  // namespace
 
 void RegisterPlan(Verb parent) {
@@ -243,6 +276,9 @@ void RegisterPlan(Verb parent) {
   verb.Add("--max-kl", options->max_kl,
            "Replaces --budget: make the smallest model whose expected loss is at most this, in nats per token")
       .Between(0.0, 1000.0);
+  verb.Add("--for", options->runtime,
+           fmt::format("Choose among the formats that another program runs fast: {}", RuntimeNames()))
+      .OneOf(RuntimeList());
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   options->calibration.windows = kPlanWindows;
   verb.Add("--held-out", options->held_out, "Further windows of the text that confirm the plan")

@@ -14,6 +14,10 @@
 
 namespace marlin {
 
+inline float DecodeAffine(std::uint32_t code, const GroupParams& params) noexcept {
+  return static_cast<float>(code) * params.scale + params.bias;
+}
+
 struct Range {
   float low = 0;
   float high = 0;
@@ -81,7 +85,7 @@ struct Affine : NoUnits {
   static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, kMost);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
+  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeAffine(code, params); }
 };
 
 }  // namespace marlin

@@ -29,7 +29,7 @@ inline std::uint32_t RoundInteger(float weight, const GroupParams& params, float
 }
 
 inline float DecodeInteger(std::uint32_t code, const GroupParams& params) noexcept {
-  return static_cast<float>(static_cast<int>(code) - params.zero_point) * params.scale + params.bias;
+  return static_cast<float>(static_cast<int>(code) - params.zero_point) * params.scale;
 }
 
 template <std::uint16_t kId, FormatName kName, int kGroup>

@@ -85,7 +85,7 @@ struct KAffine {
   static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, kMost);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
+  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeAffine(code, params); }
 };
 
 template <std::uint16_t kId, FormatName kName, FormatName kFallback>

@@ -13,20 +13,23 @@
 namespace marlin {
 namespace {
 
-PlanUnit MakeUnit(const Block& block, std::size_t layer, std::size_t input) {
-  PlanUnit unit{layer, input, {}, {}, 0};
+PlanUnit MakeUnit(const Block& block, std::size_t layer, std::size_t input, const PlanFormats& formats) {
+  PlanUnit unit;
+  unit.layer = layer;
+  unit.input = input;
   std::uint64_t weights = 0;
   const std::vector<std::size_t>& matrices = block.inputs[input].matrices;
   for (const std::size_t m : matrices) {
     unit.stems.push_back(block.matrices[m].name);
+    unit.cols = block.matrices[m].cols;
     weights += std::uint64_t{block.matrices[m].rows} * block.matrices[m].cols;
   }
-  for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0 || !format.info.common) continue;
+  for (const FormatRow* wanted : formats.formats) {
+    const FormatRow& format = FormatForRows(*wanted, unit.cols);
+    if (unit.cols % formats.row_multiple != 0 || unit.Find(format.info.name) != nullptr) continue;
     std::uint64_t bytes = 0;
     for (const std::size_t m : matrices) {
-      const Matrix& matrix = block.matrices[m];
-      bytes += SizeOfEncoded(FormatForRows(format, matrix.cols).info, matrix.rows, matrix.cols).total();
+      bytes += SizeOfEncoded(format.info, block.matrices[m].rows, block.matrices[m].cols).total();
     }
     unit.candidates.push_back({&format, bytes, {}, {}});
   }
@@ -41,6 +44,11 @@ const PlanCandidate* PlanUnit::Find(std::string_view name) const {
     if (candidate.name() == name) return &candidate;
   }
   return nullptr;
+}
+
+const PlanCandidate& PlanUnit::Uniform(const FormatRow& format) const {
+  const PlanCandidate* const own = Find(FormatForRows(format, cols).info.name);
+  return own != nullptr ? *own : *Find(kKeptName);
 }
 
 std::uint64_t PrecisionPlan::bytes() const {
@@ -74,12 +82,21 @@ FormatMap PrecisionPlan::formats() const {
   return formats;
 }
 
-PrecisionPlan EmptyPlan(const Description& description) {
+PlanFormats CommonPlanFormats() {
+  PlanFormats common;
+  for (const FormatRow& format : Formats()) {
+    if (HasGroups(format.info) && format.info.common) common.formats.push_back(&format);
+  }
+  return common;
+}
+
+PrecisionPlan EmptyPlan(const Description& description, const PlanFormats& formats) {
   PrecisionPlan plan;
+  plan.wanted = formats.formats;
   for (std::size_t layer = 0; layer < description.blocks.size(); ++layer) {
     const Block& block = description.blocks[layer];
     for (std::size_t input = 0; input < block.inputs.size(); ++input)
-      plan.units.push_back(MakeUnit(block, layer, input));
+      plan.units.push_back(MakeUnit(block, layer, input, formats));
   }
   plan.linear_weights = LinearWeights(description);
   plan.other_bytes = ModelBytes(description, nullptr) - 2 * plan.linear_weights;
@@ -88,11 +105,10 @@ PrecisionPlan EmptyPlan(const Description& description) {
 
 std::vector<UniformChoice> UniformChoices(const PrecisionPlan& plan) {
   std::vector<UniformChoice> choices;
-  for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0 || !format.info.common) continue;
-    UniformChoice choice{&format, 0, 0.0};
+  for (const FormatRow* format : plan.wanted) {
+    UniformChoice choice{format, 0, 0.0};
     for (const PlanUnit& unit : plan.units) {
-      const PlanCandidate& candidate = *unit.Find(format.info.name);
+      const PlanCandidate& candidate = unit.Uniform(*format);
       choice.bytes += candidate.bytes;
       const auto kl = candidate.kl();
       choice.kl = choice.kl && kl ? std::optional(*choice.kl + *kl) : std::nullopt;

@@ -34,12 +34,15 @@ struct PlanCandidate {
 struct PlanUnit {
   std::size_t layer = 0;
   std::size_t input = 0;  // of the block
+  std::size_t cols = 0;   // of every matrix
   std::vector<std::string> stems;
   std::vector<PlanCandidate> candidates;
   std::size_t chosen = 0;
 
   const PlanCandidate& choice() const { return candidates[chosen]; }
   const PlanCandidate* Find(std::string_view name) const;  // null when there is none
+  // What the unit has where every unit shall have one format: the format, its fallback, or 16 bits.
+  const PlanCandidate& Uniform(const FormatRow& format) const;
 };
 
 enum class BudgetKind { kBitsPerWeight, kModelBytes, kMostKl };
@@ -57,6 +60,14 @@ struct HeldOutKl {
   std::vector<double> window_kl;  // sums over the scored tokens, nats
 };
 
+// What the units of a plan choose from, beside 16 bits.
+struct PlanFormats {
+  std::vector<const FormatRow*> formats;  // where blocks do not divide the rows of a unit, it has the fallback
+  std::size_t row_multiple = 1;           // a unit with rows of other lengths stays in 16 bits
+};
+// The common formats.
+PlanFormats CommonPlanFormats();
+
 struct PrecisionPlan {
   std::string model_name, model_sha256, tokenizer_sha256;
   std::string text_name, text_sha256;
@@ -67,10 +78,11 @@ struct PrecisionPlan {
   std::string probe;                 // format that every unit was measured in
   std::string program, command;
   PlanBudget budget;
-  std::vector<PlanUnit> units;       // in the order of the forward pass
-  std::vector<HeldOutKl> confirmed;  // the plan, then single configurations within its budget; may be empty
-  std::uint64_t linear_weights = 0;  // of all units
-  std::uint64_t other_bytes = 0;     // of what no plan touches, in 16 bits
+  std::vector<const FormatRow*> wanted;  // what the units choose from
+  std::vector<PlanUnit> units;           // in the order of the forward pass
+  std::vector<HeldOutKl> confirmed;      // the plan, then single configurations within its budget; may be empty
+  std::uint64_t linear_weights = 0;      // of all units
+  std::uint64_t other_bytes = 0;         // of what no plan touches, in 16 bits
 
   std::uint64_t bytes() const;       // of all units
   std::uint64_t kept_bytes() const;  // of the units that stay in 16 bits
@@ -80,9 +92,10 @@ struct PrecisionPlan {
 };
 
 // Every unit of a model with all its candidates, nothing measured, the first of them chosen; the counts of the plan.
-PrecisionPlan EmptyPlan(const Description& description);
+PrecisionPlan EmptyPlan(const Description& description, const PlanFormats& formats = CommonPlanFormats());
 
-// The same format everywhere. Bytes and the sum of the KLs; null when the units lack it.
+// The same format everywhere, its fallback or 16 bits where a unit does not have it. Bytes and the sum of the KLs; null
+// when the units lack it.
 struct UniformChoice {
   const FormatRow* format = nullptr;
   std::uint64_t bytes = 0;

@@ -136,6 +136,28 @@ class Reader {
   Status status_;
 };
 
+// The common formats, and all others that the file names.
+PlanFormats FormatsNamed(const json& document) {
+  std::set<std::string> names;
+  const auto add = [&](const json& object) {
+    if (object.is_object() && object.contains("format") && object["format"].is_string()) names.insert(object["format"]);
+  };
+  const auto units = document.find("units");
+  if (units == document.end() || !units->is_array()) return CommonPlanFormats();
+  for (const json& unit : *units) {
+    add(unit);
+    const auto candidates = unit.is_object() ? unit.find("candidates") : unit.end();
+    if (candidates == unit.end() || !candidates->is_array()) continue;
+    for (const json& candidate : *candidates) add(candidate);
+  }
+  PlanFormats formats;
+  for (const FormatRow& row : Formats()) {
+    if (!HasGroups(row.info)) continue;
+    if (row.info.common || names.contains(std::string(row.info.name))) formats.formats.push_back(&row);
+  }
+  return formats;
+}
+
 std::string CandidateNames(const PlanUnit& unit) {
   std::string names;
   for (const PlanCandidate& candidate : unit.candidates) {
@@ -332,7 +354,7 @@ Result<PrecisionPlan> ReadPlan(const std::filesystem::path& file, const Descript
                             document.value("version", json()).dump(), kVersion));
     return reader.status().error();
   }
-  PrecisionPlan plan = EmptyPlan(description);
+  PrecisionPlan plan = EmptyPlan(description, FormatsNamed(document));
   ReadSource(document, reader, plan);
   if (!reader.status().ok()) return reader.status().error();
   if (plan.model_sha256 != model_sha256 || plan.tokenizer_sha256 != tokenizer_sha256) {

@@ -190,10 +190,16 @@ std::string BaselineName(const std::string& source_type) {
 
 bool SameGridAsSource(const std::string& weight_type, const FormatInfo& format) {
   if (const FormatRow* const own = FindFormat(weight_type)) return own->info.family == format.family;
-  // Integer grids with a scale per small group: codes of the one fall near codes of the other.
-  return (format.family == "int4" && weight_type.starts_with("Q4_")) ||
-         (format.family == "int8" && weight_type.starts_with("Q8_")) ||
-         (format.family == "fp4" && weight_type == "MXFP4");
+  // Grids with a scale per small group: codes of the one fall near codes of the other.
+  struct SameGrid {
+    std::string_view family, source;
+  };
+  static constexpr SameGrid kSameGrids[] = {{"int4", "Q4_"},    {"affine4", "Q4_"}, {"k4", "Q4_"}, {"int5", "Q5_"},
+                                            {"affine5", "Q5_"}, {"k5", "Q5_"},      {"k6", "Q6_"}, {"int8", "Q8_"},
+                                            {"iq4", "IQ4_"},    {"fp4", "MXFP4"}};
+  return std::ranges::any_of(kSameGrids, [&](const SameGrid& grid) {
+    return format.family == grid.family && weight_type.starts_with(grid.source);
+  });
 }
 
 Status ResolveRows(const ComparisonOptions& options, const EvalText& text, ComparisonModel& model) {

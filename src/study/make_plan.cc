@@ -154,7 +154,9 @@ Status Confirm(const Checkpoint& checkpoint, Model& model, const PlanWindows& wi
     if (*choice.kl > kWorthTrying * *fitting[0].kl) break;
     FormatMap formats;
     for (const PlanUnit& unit : plan.units) {
-      for (const std::string& stem : unit.stems) formats[stem] = choice.format;
+      const FormatRow* const own = unit.Uniform(*choice.format).format;
+      if (own == nullptr) continue;
+      for (const std::string& stem : unit.stems) formats[stem] = own;
     }
     auto uniform = confirmation.Measure(std::string(choice.format->info.name), choice.bytes, formats);
     if (!uniform) return uniform.error();
@@ -202,7 +204,7 @@ Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& 
   if (!description) {
     return Error{description.error().code, checkpoint.path.string() + ": " + description.error().message};
   }
-  PrecisionPlan plan = EmptyPlan(*description);
+  PrecisionPlan plan = EmptyPlan(*description, options.formats);
   // Whether it can be met is known before anything is measured.
   if (auto status = SetBudget(plan, options.kind, options.value); !status) return status.error();
   auto model = LoadModel(checkpoint, backend, Precision::kSixteenBit, progress);
@@ -216,16 +218,20 @@ Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& 
   plan.windows = windows.measured.begins.size();
   plan.held_out_windows = windows.held_out.begins.size();
   plan.method = options.method;
-  plan.probe = kPlanProbe;
+  plan.probe = options.probe;
   plan.program = options.program;
   plan.command = options.command;
   SensitivityOptions sensitivity;
   sensitivity.method = *method;
-  sensitivity.probe = FindFormat(kPlanProbe);
+  sensitivity.probe = FindFormat(options.probe);
   sensitivity.measure_all = options.measure_all;
   sensitivity.kept = options.kept;
   sensitivity.key =
       fmt::format("{} {} {} v{}", options.model_sha256, options.tokenizer_sha256, backend.arithmetic(), kPlanVersion);
+  if (options.probe != kPlanProbe) sensitivity.key += " among";
+  for (const FormatRow* format : options.formats.formats) {
+    if (options.probe != kPlanProbe) sensitivity.key += fmt::format(" {}", format->info.name);
+  }
   if (auto status = MeasureSensitivities(checkpoint, *model, windows.measured, sensitivity, progress, plan); !status) {
     return status.error();
   }

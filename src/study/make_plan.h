@@ -20,7 +20,7 @@ inline constexpr std::size_t kHeldOutPerWindow = 2;
 inline constexpr std::size_t kHeldOutWindows = kHeldOutPerWindow * kPlanWindows;
 inline constexpr double kDefaultBudgetBits = 4.25;
 inline constexpr const char* kDefaultPlanMethod = "mse";
-inline constexpr const char* kPlanProbe = "fp4-g128";
+inline constexpr const char* kPlanProbe = "fp4-g128";  // of the common formats
 // Raised whenever the same inputs give another plan.
 inline constexpr int kPlanVersion = 1;
 
@@ -39,6 +39,8 @@ struct PlanOptions {
   double value = kDefaultBudgetBits;
   std::string method = kDefaultPlanMethod;
   bool measure_all = false;
+  PlanFormats formats = CommonPlanFormats();
+  std::string probe = kPlanProbe;  // the format that every unit is measured in
   // Where measured layers are kept, for a resumed run and for other budgets; the caller removes it. Empty = not kept.
   std::filesystem::path kept;
   std::string model_sha256, tokenizer_sha256;

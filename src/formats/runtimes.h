@@ -1,0 +1,51 @@
+// Which programs run which formats, each with its own kernels: the list behind `plan --for` and the tables of reports.
+// files/ knows how the formats are stored for them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/format.h"
+
+namespace marlin {
+
+struct Runtime {
+  std::string_view name;      // "gguf": what --for and --to call its files
+  std::string_view programs;  // "llama.cpp"
+  std::string_view formats;   // those that its files hold without loss, separated by spaces
+  std::string_view
+      planned;             // those of them that a plan chooses from, because it runs them fast; the first is the probe
+  double budget_bits = 0;  // of a plan where the user names no budget
+  std::size_t row_multiple = 1;  // rows of other lengths stay in 16 bits
+};
+
+// As of November 2026. vLLM: the kernels called Marlin.
+inline constexpr std::array kRuntimes = {
+    Runtime{"gguf", "llama.cpp",
+            "q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 int8-g128 int4-g64 int4-g128 mlx4-g32 mlx4-g64 "
+            "mlx4-g128",
+            "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85},
+    Runtime{"mlx", "MLX", "mlx4-g32 mlx4-g64 mlx4-g128 mxfp4 mlx-nvfp4 q8_0 int8-g128 q4_0 int4-g64 int4-g128",
+            "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75},
+    Runtime{"vllm", "vLLM", "int4-g64 int4-g128 q4_0 int8-g128 mxfp4 nvfp4", "int4-g128 int4-g64 q4_0 int8-g128", 4.5,
+            128},
+};
+
+// Errors: kUsage, naming the runtimes there are.
+Result<const Runtime*> ParseRuntime(std::string_view name);
+
+// The rows of a list of formats, such as Runtime::planned. Every name is known.
+std::vector<const FormatRow*> FormatsOf(std::string_view names);
+
+// Whether a runtime's files hold the format.
+bool Runs(const Runtime& runtime, const FormatInfo& format);
+
+// "llama.cpp, MLX": the programs that run the format; empty where none does.
+std::string ProgramsThatRun(const FormatInfo& format);
+
+}  // namespace marlin
