@@ -173,8 +173,7 @@ void RegisterCheckExport(Verb parent) {
   AddAcceptUnknown(verb, options->accept_unknown);
   AddExactBackendOptions(verb, options->backend);
   verb.AddFooter(
-      "Compares every setting, every number bit for bit (rounded as its type rounds), the tokens of the "
-      "built-in\n"
+      "\nCompares every setting, every number bit for bit (rounded as its type rounds), the tokens of the built-in\n"
       "text, and the logits of a window. Exit code 7 names the first difference.");
   verb.Runs([options](Invocation& invocation) { return RunCheckExport(*options, invocation); });
 }

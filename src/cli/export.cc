@@ -203,7 +203,7 @@ void RegisterExport(Verb parent) {
   AddAcceptUnknown(verb, options->accept_unknown);
   verb.AddFlag("--overwrite", options->overwrite, "Replace an existing file, or a folder that this program made");
   verb.AddFooter(
-      fmt::format("compressed-tensors and mlx take folders made by quantize, and keep their codes, scales and "
+      fmt::format("\ncompressed-tensors and mlx take folders made by quantize, and keep their codes, scales and "
                   "zero points.\n"
                   "  compressed-tensors  {}\n"
                   "  mlx                 {}; of INT4, what the type of the scales holds",

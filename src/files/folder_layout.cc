@@ -153,7 +153,7 @@ std::string ContainersOf(const FormatInfo& format) {
   for (const FolderLayout layout : {FolderLayout::kCompressedTensors, FolderLayout::kMlx}) {
     if (Holds(layout, format)) names += fmt::format("{}{}", names.empty() ? "" : ", ", NameOf(layout));
   }
-  return names.empty() ? "no container" : names;
+  return names;
 }
 
 std::string_view CompressedTensorsName(const FormatInfo& format) { return RowOf(format).packed; }

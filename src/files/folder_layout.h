@@ -35,7 +35,7 @@ std::string_view NameOf(FolderLayout layout);
 bool Holds(FolderLayout layout, const FormatInfo& format);
 // The formats that it has, for messages: "int4-g64, int8-g128".
 std::string FormatsOf(FolderLayout layout);
-// The containers of other programs that have the format, GGUF among them: "GGUF, MLX"; "no container" if there is none.
+// The containers of other programs that have the format, GGUF among them: "GGUF, MLX". Empty if there is none.
 std::string ContainersOf(const FormatInfo& format);
 
 // Of a format that the container holds: "weights" and "format" of an entry of compressed-tensors' "config_groups".

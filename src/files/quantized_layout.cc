@@ -285,15 +285,10 @@ Status CheckCompressedTensors(Checkpoint& checkpoint, const json& quantization) 
 }  // namespace
 
 Status CheckQuantization(Checkpoint& checkpoint) {
-  const json& mlx = Member(checkpoint.config, "quantization");
-  if (!mlx.is_null() && LayoutOf(checkpoint.config) != FolderLayout::kMlx) {
-    return Unsupported(checkpoint, fmt::format("quantized for MLX by another program ({}), which this program does not "
-                                               "read; name the 16-bit original",
-                                               ShortValue(mlx)));
-  }
   // MLX calls the key "quantization", early versions of compressed-tensors "compression_config".
+  const bool mlx = LayoutOf(checkpoint.config) == FolderLayout::kMlx;  // checked with its tensors
   for (const char* key : {"quantization", "compression_config"}) {
-    if (Member(checkpoint.config, key).is_null()) continue;
+    if (Member(checkpoint.config, key).is_null() || (mlx && key == std::string_view("quantization"))) continue;
     return Unsupported(checkpoint,
                        fmt::format("config.json: the weights are quantized (\"{}\" is {}) in a way that this "
                                    "program does not read; name the 16-bit original",

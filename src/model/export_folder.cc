@@ -131,10 +131,11 @@ Status CheckWhole(const OpenedModel& source, const FolderWeight& weight) {
 Status CheckShape(const OpenedModel& source, const FolderWeight& weight, FolderLayout layout) {
   const FormatInfo& info = weight.parts.front().encoded->format->info;
   if (!Holds(layout, info)) {
-    return Refused(source,
-                   fmt::format("{} is {}, which {} does not hold without loss (without loss: {}); quantize to one of "
-                               "{}",
-                               weight.name, info.name, NameOf(layout), ContainersOf(info), FormatsOf(layout)));
+    const std::string others = ContainersOf(info);
+    return Refused(source, fmt::format("{} is {}, which {} does not hold without loss ({}); quantize to one of {}",
+                                       weight.name, info.name, NameOf(layout),
+                                       others.empty() ? "no other container does either" : others + " hold it",
+                                       FormatsOf(layout)));
   }
   const auto group = static_cast<std::size_t>(info.group);
   if (weight.shape[1] % group != 0) {

@@ -1,17 +1,14 @@
 #include "model/mlx_config.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
+
+#include "model/families/family.h"
+#include "model/same_description.h"
 
 namespace marlin {
 namespace {
 using nlohmann::json;
-
-// A key that is missing, or null, gets a value.
-void SetMissing(json& config, const char* key, const json& value) {
-  if (value.is_null()) return;
-  json& place = config[key];
-  if (place.is_null()) place = value;
-}
 
 json Get(const json& object, const char* key) { return object.is_object() ? object.value(key, json()) : json(); }
 
@@ -25,6 +22,20 @@ json ScalingOf(const json& rope) {
   return scaling;
 }
 
+// Whether this program finds the same model in a configuration.
+bool Says(const json& config, const Description& description) {
+  const auto read = DescribeModel(config);
+  return read.ok() && !FirstDifference(description, *read);
+}
+
+// A key that is missing, or null, gets a value, where the family knows the key and the model stays the same with it.
+void SetMissing(json& config, const char* key, const json& value, const Description& description) {
+  if (value.is_null() || !description.read_keys.contains(key) || !Get(config, key).is_null()) return;
+  json with = config;
+  with[key] = value;
+  if (Says(with, description)) config = std::move(with);
+}
+
 }  // namespace
 
 json MlxConfig(const json& config, const Description& description) {
@@ -33,11 +44,12 @@ json MlxConfig(const json& config, const Description& description) {
   const json rope = Get(config, "rope_parameters");
   const json full = Get(rope, "full_attention");
   const json& all = full.is_null() ? rope : full;
-  SetMissing(out, "rope_theta", Get(all, "rope_theta"));
-  SetMissing(out, "rope_scaling", ScalingOf(all));
-  SetMissing(out, "partial_rotary_factor", Get(all, "partial_rotary_factor"));
-  SetMissing(out, "original_max_position_embeddings", Get(all, "original_max_position_embeddings"));
-  SetMissing(out, "rope_local_base_freq", Get(Get(rope, "sliding_attention"), "rope_theta"));
+  const auto add = [&](const char* key, const json& value) { SetMissing(out, key, value, description); };
+  add("rope_local_base_freq", Get(Get(rope, "sliding_attention"), "rope_theta"));
+  for (const char* key : {"rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}) {
+    add(key, Get(all, key));
+  }
+  add("rope_scaling", ScalingOf(all));
   return out;
 }
 
