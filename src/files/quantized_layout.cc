@@ -103,7 +103,8 @@ Result<const FormatRow*> FormatOfCompressedTensors(const Checkpoint& checkpoint,
     for (const FormatRow& row : Formats()) {
       if (!IsOf(row.info, layout, weights)) continue;
       known = true;
-      if ((*scales)->cols() != GroupsPerRow(row.info, cols)) continue;
+      const bool bytes = (*scales)->dtype == DType::kU8;  // instead of numbers
+      if ((*scales)->cols() != GroupsPerRow(row.info, cols) || bytes != (row.info.scale_bits == 8)) continue;
       const bool fits = (*codes)->bytes.size() == SizeOfEncoded(row.info, rows, cols).code_bytes;
       if (fits || match == nullptr) match = &row;
     }

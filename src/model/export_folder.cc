@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/half.h"
 #include "files/quantized_layout.h"
+#include "model/config_keys.h"
 #include "model/families/family.h"
 #include "model/mlx_config.h"
 #include "model/same_description.h"
@@ -296,6 +297,9 @@ Result<std::map<std::string, std::string>> CompanionsOf(const fs::path& folder) 
 Status CheckConfigSays(const OpenedModel& source, const json& config) {
   const auto description = DescribeModel(config);
   if (!description) return Refused(source, description.error().message);
+  AcceptedNames accepted = source.checkpoint.accepted;
+  const std::string where = source.checkpoint.path.string();
+  if (auto status = CheckConfigKeys(config, description->read_keys, where, accepted); !status) return status;
   const auto difference = FirstDifference(source.description, *description);
   if (!difference) return {};
   return Refused(source, fmt::format("{} is {}, and a reader of the folder would take {}", difference->setting,

@@ -36,6 +36,17 @@ void SetMissing(json& config, const char* key, const json& value, const Descript
   if (Says(with, description)) config = std::move(with);
 }
 
+// Gemma 4: the heads of full blocks under keys of their own instead of those of each block.
+json NameGlobalHeads(json config, const Description& description) {
+  const json blocks = Get(config, "per_layer_config");
+  if (!blocks.is_object() || blocks.empty()) return config;
+  json with = config;
+  with.erase("per_layer_config");
+  with["global_head_dim"] = Get(blocks.front(), "head_dim");
+  with["num_global_key_value_heads"] = Get(blocks.front(), "num_key_value_heads");
+  return Says(with, description) ? with : config;
+}
+
 }  // namespace
 
 json MlxConfig(const json& config, const Description& description) {
@@ -50,7 +61,10 @@ json MlxConfig(const json& config, const Description& description) {
     add(key, Get(all, key));
   }
   add("rope_scaling", ScalingOf(all));
-  return out;
+  // GPT-NeoX.
+  add("rotary_emb_base", Get(all, "rope_theta"));
+  add("rotary_pct", Get(all, "partial_rotary_factor"));
+  return NameGlobalHeads(std::move(out), description);
 }
 
 }  // namespace marlin
