@@ -232,7 +232,7 @@ TEST_F(ExportFolders, WhatCannotBeWrittenIsNamed) {
   ExpectRefusal(To("compressed-tensors", kMinnow), 5, "is not a folder made by quantize, and compressed-tensors");
   ExpectRefusal(To("mlx", Quantized("fp4-g32")), 5, "fp4-g32, which MLX does not hold without loss");
   ExpectRefusal(To("compressed-tensors", source, {"--type", "f16"}), 2, "--type is for gguf and mlx");
-  ExpectRefusal(To("mlx", source, {"--split-size", "0"}), 2, "--split-size is 0");
+  ExpectRefusal(To("mlx", source, {"--split-size", "0MB"}), 2, "--split-size: \"0MB\" is not a size");
   ASSERT_EQ(RunProgram({"quantize", TestModel("tiny-olmo2.gguf"), "-o", folder_ / "small", "--config", "q4_0", "-q"})
                 .exit_code,
             0);

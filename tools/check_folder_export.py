@@ -2,7 +2,7 @@
 
     python tools/check_folder_export.py PROGRAM MODEL... [--formats q4_0,mxfp4] [--context 64] [--families]
 
-Needs torch, transformers, compressed-tensors, mlx (mlx[cpu] on Linux), mlx-lm, numpy, safetensors. Each MODEL is a 16-bit folder. It is quantized
+Needs torch, transformers, compressed-tensors, mlx (mlx[cpu] on Linux), mlx-lm, numpy, safetensors. Each MODEL is a folder or a GGUF file. It is quantized
 to every format (round to nearest) and to a mixture of formats. `check-export` compares each exported folder with the quantized one, and:
 
 - The codes, scales and zero points of the quantized folder are decoded here, as src/files/quantized_layout.h describes them. That is what a
@@ -278,7 +278,6 @@ def join_folders(made: list[pathlib.Path], out: pathlib.Path) -> None:
 
 
 def check(program: str, model: pathlib.Path, label: str, formats: list[str], context: int, folder: pathlib.Path) -> bool:
-    tokens = hf.AutoTokenizer.from_pretrained(model)(SAMPLE.read_text()[:4000])["input_ids"][:context]
     good = True
     for name in formats:
         shutil.rmtree(folder, ignore_errors=True)
@@ -286,6 +285,7 @@ def check(program: str, model: pathlib.Path, label: str, formats: list[str], con
         try:
             quantized = quantize(program, model, name, folder)
             tensors, plan = tensors_of(quantized), plan_of(quantized)
+            tokens = hf.AutoTokenizer.from_pretrained(quantized)(SAMPLE.read_text()[:4000])["input_ids"][:context]
             own = {stem: decode(tensors, stem, format) for stem, format in plan.items()}
             must(program, "eval", "logits", quantized, "-o", folder / "logits.npy", "--data", SAMPLE, "--ctx", context, "--activations", "fp32",
                  "--threads", 2, "-q")
