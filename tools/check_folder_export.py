@@ -38,8 +38,9 @@ from safetensors import safe_open
 SAMPLE = pathlib.Path(__file__).resolve().parent.parent / "data" / "sample" / "sample.txt"
 FORMATS = ["int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4"]
 MIXTURE = ["mxfp4", "q4_0", "int8-g128"]
-# mlx-lm scales Gemma 3's embedding by the root of the hidden size in bf16, whatever the type of the model.
-OTHER_LIMITS = {"gemma3_text": 2e-4}
+# mlx-lm scales Gemma 3's embedding by the root of the hidden size in bf16, whatever the type of the model, and takes GELU's approximation
+# by tanh for GPT-NeoX.
+OTHER_LIMITS = {"gemma3_text": 2e-4, "gpt_neox": 5e-4}
 LIMITS = {"float32": 1e-5, "float16": 3e-2, "bfloat16": 2e-1}
 E2M1 = numpy.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], numpy.float32)
 SIZES = dict(vocab_size=4096, hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
