@@ -169,9 +169,11 @@ Status CheckReplaceable(const std::filesystem::path& path) {
 }  // namespace
 
 Status CheckNewFolder(const std::filesystem::path& path, bool overwrite) {
+  if (overwrite) {
+    if (auto status = CheckReplaceable(path); !status) return status;
+  }
   const auto named = CheckOutputFolder(path, overwrite);
-  if (!named) return named.error();
-  return overwrite ? CheckReplaceable(*named) : Status();
+  return named ? Status() : named.error();
 }
 
 QuantizedWriter::QuantizedWriter(AtomicDir folder, QuantizedPlan plan, SafetensorsWriter writer)
