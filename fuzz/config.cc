@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "files/checkpoint.h"
+#include "files/folder_layout.h"
+#include "files/folder_reader.h"
 #include "files/json_text.h"
 #include "files/quantized_layout.h"
 #include "files/tensor.h"
@@ -32,7 +34,7 @@ void CheckDescription(const Description& d) {
   MARLIN_CHECK(CountParameters(d) < std::size_t{1} << 60, "a number of parameters that does not overflow");
 }
 
-// A matrix of 8 x 128 as a quantized checkpoint stores it, whose format the configuration decides.
+// A matrix of 8 x 128 as a quantized checkpoint or a folder of MLX stores it, whose format the configuration decides.
 void CheckQuantization(const nlohmann::json& json) {
   constexpr std::string_view kStem = "model.layers.0.mlp.up_proj";
   static const std::array<std::uint8_t, 1024> kZeros{};
@@ -45,10 +47,17 @@ void CheckQuantization(const nlohmann::json& json) {
     checkpoint.index.emplace(tensor.name, checkpoint.tensors.size());
     checkpoint.tensors.push_back(std::move(tensor));
   };
-  add(kPackedSuffix, DType::kI32, {8, 16});
-  add(kScaleSuffix, DType::kF16, {8, 2});
-  add(kZeroPointSuffix, DType::kI32, {1, 2});
-  add(kShapeSuffix, DType::kI64, {2});
+  if (LayoutOf(json) == FolderLayout::kMlx) {
+    add(kWeightSuffix, DType::kU32, {8, 16});
+    add(kMlxScales, DType::kF16, {8, 2});
+    add(kMlxBiases, DType::kF16, {8, 2});
+  } else {
+    add(kPackedSuffix, DType::kI32, {8, 16});
+    add(kScaleSuffix, DType::kF16, {8, 2});
+    add(kZeroPointSuffix, DType::kI32, {1, 2});
+    add(kShapeSuffix, DType::kI64, {2});
+  }
+  if (!TranslateFolder(checkpoint)) return;
   const auto encoded = FindEncoded(checkpoint, kStem);
   if (encoded) {
     const EncodedSize size = SizeOfEncoded(encoded->format->info, encoded->rows, encoded->cols);

@@ -86,6 +86,9 @@ THEIRS = {"quantization_config": {"quant_method": "compressed-tensors", "format"
     "group_0": {"targets": ["Linear"], "weights": {
         "num_bits": 4, "type": "int", "symmetric": False, "strategy": "group", "group_size": 64}}}}}
 
+MLX = {"quantization": {"group_size": 64, "bits": 4, "mode": "affine"}, "quantization_config": {"quant_method": "mlx", "metal_marlin": {
+    "method": "rtn", "plan": {"model.layers.0.mlp.up_proj": "int4-g64"}}}}
+
 
 def configs() -> None:
     write("config", "accepted-llama", compact(LLAMA))
@@ -95,6 +98,7 @@ def configs() -> None:
     write("config", "accepted-linear-scaling", compact(LLAMA | {"rope_scaling": {"type": "linear", "factor": 2}}))
     write("config", "accepted-quantized", compact(LLAMA | OURS))
     write("config", "accepted-compressed-tensors", compact(LLAMA | THEIRS))
+    write("config", "accepted-mlx", compact(LLAMA | MLX))
     yarn = {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32}
     write("config", "accepted-yarn", compact(LLAMA | {"rope_scaling": yarn}))
     write("config", "invalid-yarn", compact(LLAMA | {"rope_scaling": {"rope_type": "yarn", "factor": 4}}))

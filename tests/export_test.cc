@@ -162,5 +162,100 @@ TEST_F(Export, CheckNamesTheFirstDifference) {
   ExpectRefusal(RunProgram({"check-export", TestModel("tiny-llama"), TestModel("tiny-llama")}), 2, "is no GGUF file");
 }
 
+// Folders for other programs, from minnow quantized to one format.
+class ExportFolders : public Export {
+ protected:
+  std::string Folder() const { return folder_ / "out"; }
+  std::string Quantized(const std::string& config) const {
+    const std::string folder = folder_ / config;
+    const RunResult made = RunProgram({"quantize", kMinnow, "-o", folder, "--config", config, "-q"});
+    EXPECT_EQ(made.exit_code, 0) << made.err;
+    return folder;
+  }
+  RunResult To(const std::string& container, const std::string& model, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"export", model, "-o", Folder(), "--to", container};
+    words.insert(words.end(), more.begin(), more.end());
+    return RunProgram(words);
+  }
+  json Compared(const std::string& source) const {
+    const RunResult checked = RunProgram({"check-export", Folder(), source, "--json", "-q"});
+    EXPECT_EQ(checked.exit_code, 0) << checked.err;
+    return checked.exit_code == 0 ? json::parse(checked.out) : json();
+  }
+};
+
+TEST_F(ExportFolders, EveryFormatThatCompressedTensorsHolds) {
+  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4"}) {
+    const std::string source = Quantized(config);
+    const RunResult made = To("compressed-tensors", source, {"--overwrite"});
+    ASSERT_EQ(made.exit_code, 0) << config << ": " << made.err;
+    const json data = Compared(source);
+    EXPECT_EQ(data["same"], true) << config;
+    EXPECT_EQ(data["rounded"], 0) << config;
+    EXPECT_EQ(data["weights"], 7344384) << config;
+    EXPECT_EQ(data["logits"]["difference"], 0) << config;
+    EXPECT_EQ(RunProgram({"verify", Folder(), "-q"}).exit_code, 0);
+  }
+}
+
+TEST_F(ExportFolders, EveryFormatThatMlxHolds) {
+  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4"}) {
+    const std::string source = Quantized(config);
+    const RunResult made = To("mlx", source, {"--overwrite", "--type", "f32"});
+    ASSERT_EQ(made.exit_code, 0) << config << ": " << made.err;
+    const json data = Compared(source);
+    EXPECT_EQ(data["same"], true) << config;
+    EXPECT_EQ(data["rounded"], 0) << config;
+    EXPECT_EQ(data["logits"]["difference"], 0) << config;
+  }
+  // In the type of the model, where that holds them.
+  ASSERT_EQ(To("mlx", folder_ / "mxfp4", {"--overwrite"}).exit_code, 0);
+  EXPECT_EQ(Compared(folder_ / "mxfp4")["rounded"], 0);
+  const RunResult inexact = To("mlx", folder_ / "int4-g64", {"--overwrite"});
+  ExpectRefusal(inexact, 5, "not lossless: model.layers.0.mlp.down_proj is int4-g64, and BF16 does not hold the scale");
+  ASSERT_EQ(To("mlx", folder_ / "q8_0", {"--overwrite", "--type", "f16"}).exit_code, 0);
+  const json rounded = Compared(folder_ / "q8_0");
+  EXPECT_GT(rounded["rounded"], 0) << "numbers of the embedding";
+  EXPECT_LT(rounded["rounded"], 100);
+  // Another folder's codes are not these.
+  ExpectRefusal(RunProgram({"check-export", Folder(), folder_ / "mxfp4", "-q"}), 7, "is q8_0 [");
+}
+
+TEST_F(ExportFolders, InParts) {
+  const std::string source = Quantized("q4_0");
+  ASSERT_EQ(To("compressed-tensors", source, {"--split-size", "3MB"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "out" / "model-00002-of-00002.safetensors"));
+  EXPECT_EQ(Compared(source)["same"], true);
+}
+
+TEST_F(ExportFolders, WhatCannotBeWrittenIsNamed) {
+  const std::string source = Quantized("q4_0");
+  ExpectRefusal(To("compressed-tensors", kMinnow), 5, "is not a folder made by quantize, and compressed-tensors");
+  ExpectRefusal(To("mlx", Quantized("fp4-g32")), 5, "fp4-g32, which MLX does not hold without loss");
+  ExpectRefusal(To("compressed-tensors", source, {"--type", "f16"}), 2, "--type is for gguf and mlx");
+  ExpectRefusal(To("mlx", source, {"--split-size", "0MB"}), 2, "--split-size: \"0MB\" is not a size");
+  ASSERT_EQ(RunProgram({"quantize", TestModel("tiny-olmo2.gguf"), "-o", folder_ / "small", "--config", "q4_0", "-q"})
+                .exit_code,
+            0);
+  ExpectRefusal(To("mlx", folder_ / "small"), 5, "down_proj has rows of 88 weights, and MLX wants whole groups of 32");
+  EXPECT_FALSE(fs::exists(Folder()));
+  ASSERT_EQ(To("mlx", source).exit_code, 0);
+  ExpectRefusal(To("mlx", source), 3, "already exists; choose another name, or give --overwrite");
+  std::ofstream(folder_ / "out" / "notes.txt") << "mine";
+  ExpectRefusal(To("mlx", source, {"--overwrite"}), 3, "holds notes.txt");
+  ExpectRefusal(RunProgram({"check-export", folder_ / "fp4-g32", source}), 2, "no folder for other programs");
+}
+
+TEST_F(ExportFolders, ADiskThatFillsLeavesNothing) {
+  const std::string source = Quantized("q4_0");
+  RunOptions options;
+  options.file_size_limit = 1 << 20;
+  for (const char* container : {"compressed-tensors", "mlx"}) {
+    const RunResult result = RunProgram({"export", source, "-o", Folder(), "--to", container, "-q"}, options);
+    EXPECT_EQ(result.exit_code, 4) << result.err;
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()), 1);
+  }
+}
+
 }  // namespace
 }  // namespace marlin

@@ -444,7 +444,7 @@ TEST_F(Verbs, OverwriteReplacesOnlyWhatQuantizeMade) {
   const auto quantize = [&](const fs::path& out) {
     return RunProgram({"quantize", model_, "--config", "int4-g64", "-o", out.string(), "--overwrite", "-q"});
   };
-  ExpectFailure(quantize(model_), 3, "replaces only what quantize made");
+  ExpectFailure(quantize(model_), 3, "replaces only what this program made");
   const fs::path file = folder_ / "notes.txt";
   ASSERT_TRUE(WriteFileAtomic(file, "mine").ok());
   ExpectFailure(quantize(file), 3, "is not a folder");

@@ -176,18 +176,24 @@ Result<fs::path> NameOfNewFolder(const fs::path& path) {
                            path.string(), (path / "out").lexically_normal().string())};
 }
 
-Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
-  const auto target = NameOfNewFolder(path);
-  if (!target) return target.error();
+Result<fs::path> CheckOutputFolder(const fs::path& path, bool overwrite) {
+  auto target = NameOfNewFolder(path);
+  if (!target) return target;
   const auto kind = KindOf(*target);
   if (kind && (*kind == PathKind::kFile || *kind == PathKind::kOther)) {
     return Error{ErrorCode::kInput, fmt::format("{} exists and is no folder; choose another name", target->string())};
   }
   if (kind && *kind == PathKind::kFolder && !overwrite) {
     return Error{ErrorCode::kInput,
-                 fmt::format("{} already exists; choose another name, or give --overwrite if quantize made it",
+                 fmt::format("{} already exists; choose another name, or give --overwrite if this program made it",
                              target->string())};
   }
+  return target;
+}
+
+Result<AtomicDir> AtomicDir::Create(const fs::path& path, bool overwrite) {
+  const auto target = CheckOutputFolder(path, overwrite);
+  if (!target) return target.error();
   std::error_code code;
   if (target->has_parent_path()) {
     fs::create_directories(target->parent_path(), code);

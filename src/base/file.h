@@ -58,6 +58,10 @@ Status WriteFileAtomic(const std::filesystem::path& path, std::string_view text)
 // "/", which name no folder that could be made.
 Result<std::filesystem::path> NameOfNewFolder(const std::filesystem::path& path);
 
+// Whether a folder can be made at this path, and its name; asked before work whose result belongs there. Errors: kInput
+// (no folder's name, a file in its place, a folder and overwrite is false).
+Result<std::filesystem::path> CheckOutputFolder(const std::filesystem::path& path, bool overwrite);
+
 // A folder being filled under a temporary name beside `path`. Commit renames it; an existing folder at `path` is
 // replaced only when `overwrite` was given, and is kept until the new one is complete.
 class AtomicDir {

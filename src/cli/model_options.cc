@@ -22,6 +22,13 @@ void AddAcceptUnknown(Verb& verb, std::vector<std::string>& names) {
       .OneWordEach();
 }
 
+Result<std::optional<Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
+  if (!Tokenizer::IsThere(checkpoint)) return std::optional<Tokenizer>();
+  auto tokenizer = Tokenizer::FromCheckpoint(checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  return std::optional<Tokenizer>(*std::move(tokenizer));
+}
+
 void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>& accept, Console& console) {
   const std::vector<std::string> found = checkpoint.accepted.found();
   if (!found.empty()) {

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/open_file.h"
 #include "base/sha256.h"
+#include "files/folder_reader.h"
 #include "files/gguf.h"
 #include "files/gguf_file_type.h"
 #include "files/gguf_parts.h"
@@ -204,6 +205,7 @@ Result<Checkpoint> OpenFolder(const fs::path& path, AcceptedNames accepted, Conf
                                  kSingleFile, kIndexFile));
   }
   if (!status) return status.error();
+  if (status = TranslateFolder(*checkpoint); !status) return status.error();
   return checkpoint;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,9 +31,11 @@ struct Checkpoint {
   std::filesystem::path path;  // folder, or GGUF file
   std::string name;            // for people: folder name, or the GGUF's file name without its ending
   Container container = Container::kSafetensors;
-  nlohmann::json config;                               // config.json, or the same keys made from GGUF metadata
-  std::vector<Tensor> tensors;                         // in file order
-  std::vector<MappedFile> files;                       // what the spans of `tensors` point into
+  nlohmann::json config;          // config.json, or the same keys made from GGUF metadata
+  std::vector<Tensor> tensors;    // in file order
+  std::vector<MappedFile> files;  // what the spans of `tensors` point into
+  // Or into these: bytes that the files hold in another layout (folder_reader.h).
+  std::vector<std::shared_ptr<const std::vector<std::uint8_t>>> made;
   std::unordered_map<std::string, std::size_t> index;  // name -> position in tensors
   const GgufFileType* file_type = nullptr;             // that a GGUF file names
   AcceptedNames accepted;             // keys and tensors that this program does not know; results name them

@@ -198,11 +198,13 @@ TEST_F(CompressedTensors, OtherQuantizationsAreRefused) {
            {"num_bits", 8}, {"type", "float"}, {"symmetric", true}, {"strategy", "channel"}, {"num_bits", nullptr}}) {
     json scheme = Scheme();
     scheme[key] = value;
-    ExpectWeightError(Find(Quantization(scheme), Parts()), ErrorCode::kUnsupported, "asymmetric INT4");
+    ExpectWeightError(Find(Quantization(scheme), Parts()), ErrorCode::kUnsupported, "of a kind of compressed-tensors");
   }
   json scheme = Scheme();
   scheme["group_size"] = 32;
-  ExpectWeightError(Find(Quantization(scheme), Parts()), ErrorCode::kUnsupported, "group size");
+  ExpectWeightError(Find(Quantization(scheme), Parts()), ErrorCode::kUnsupported, "group_size 32");
+  scheme["group_size"] = 128;
+  ExpectWeightError(Find(Quantization(scheme), Parts()), ErrorCode::kUnsupported, "has 2 scales for 128 columns");
   json quantization = Quantization(Scheme());
   quantization["format"] = "int-quantized";
   ExpectWeightError(Find(quantization, Parts()), ErrorCode::kUnsupported, "int-quantized");

@@ -26,35 +26,54 @@ bool IsReadableByOthers(const QuantizedPlan& plan) {
   return any;
 }
 
-// One entry of "config_groups": INT4 with the group size of `info` for the modules in `targets`.
-json ConfigGroup(const FormatInfo& info, json targets) {
-  return {{"targets", std::move(targets)},
-          {"weights",
-           {{"num_bits", info.code_bits},
-            {"type", "int"},
-            {"symmetric", info.zero_point_bits == 0},
-            {"group_size", info.group},
-            {"strategy", "group"},
-            {"dynamic", false}}},
-          {"input_activations", nullptr},
-          {"output_activations", nullptr},
-          {"format", "pack-quantized"}};
+// Those that are quantized, by the name of their format.
+std::map<std::string_view, std::vector<const PlannedWeight*>> ByFormat(const QuantizedPlan& plan) {
+  std::map<std::string_view, std::vector<const PlannedWeight*>> out;
+  for (const PlannedWeight& weight : plan.weights) {
+    if (weight.format != nullptr) out[weight.format->info.name].push_back(&weight);
+  }
+  return out;
 }
 
 // One format: all linear layers but those in "ignore". Several: each names its modules.
 json ConfigGroups(const QuantizedPlan& plan) {
-  std::map<std::string_view, std::pair<const FormatInfo*, json>> modules;  // by format
-  for (const PlannedWeight& weight : plan.weights) {
-    if (weight.format == nullptr) continue;
-    auto& group = modules.try_emplace(weight.format->info.name, &weight.format->info, json::array()).first->second;
-    group.second.push_back(weight.name);
-  }
+  const auto formats = ByFormat(plan);
   json groups = json::object();
-  for (auto& [name, group] : modules) {
-    json targets = modules.size() == 1 ? json::array({"Linear"}) : std::move(group.second);
-    groups[fmt::format("group_{}", groups.size())] = ConfigGroup(*group.first, std::move(targets));
+  for (const auto& [name, weights] : formats) {
+    const FormatInfo& info = weights.front()->format->info;
+    json targets = json::array();
+    for (const PlannedWeight* weight : weights) targets.push_back(weight->name);
+    if (formats.size() == 1) targets = json::array({"Linear"});
+    groups[fmt::format("group_{}", groups.size())] = {{"targets", std::move(targets)},
+                                                      {"weights", CompressedTensorsWeights(info)},
+                                                      {"input_activations", nullptr},
+                                                      {"output_activations", nullptr},
+                                                      {"format", CompressedTensorsName(info)}};
   }
   return groups;
+}
+
+// What all formats are called, if they are called the same.
+std::string_view CommonName(const QuantizedPlan& plan) {
+  std::string_view common;
+  for (const auto& [name, weights] : ByFormat(plan)) {
+    const std::string_view own = CompressedTensorsName(weights.front()->format->info);
+    if (!common.empty() && own != common) return "mixed-precision";
+    common = own;
+  }
+  return common;
+}
+
+// What MLX reads: the settings of the format that most modules have, and those of the others under their names.
+json MlxQuantization(const QuantizedPlan& plan) {
+  const auto formats = ByFormat(plan);
+  const auto most = std::ranges::max_element(formats, {}, [](const auto& entry) { return entry.second.size(); });
+  json out = MlxSettings(most->second.front()->format->info);
+  for (const auto& [name, weights] : formats) {
+    if (name == most->first) continue;
+    for (const PlannedWeight* weight : weights) out[weight->name] = MlxSettings(weight->format->info);
+  }
+  return out;
 }
 
 // Linear layers that stay plain. The head is one of them even when it is the embedding and has no tensor.
@@ -81,11 +100,30 @@ std::vector<PlannedTensor> PlanTensors(const QuantizedPlan& plan) {
       continue;
     }
     MARLIN_CHECK(weight.shape.size() == 2, "an encoded weight is a matrix");
-    for (EncodedTensor& part : EncodedTensors(weight.name, *weight.format, weight.shape[0], weight.shape[1])) {
-      tensors.push_back(std::move(part.tensor));
+    for (PlannedTensor& part :
+         TensorsOf(plan.layout, plan.number, weight.name, *weight.format, weight.shape[0], weight.shape[1])) {
+      tensors.push_back(std::move(part));
     }
   }
   return tensors;
+}
+
+json Describe(const Provenance& from) {
+  json ours = {{"layout", kQuantizedLayoutVersion},
+               {"method", from.method},
+               {"calibration", from.calibration},
+               {"rotation", from.rotation},
+               {"source",
+                {{"name", from.source_name},
+                 {"container", from.source_container},
+                 {"type", from.source_type},
+                 {"sha256", from.source_sha256}}},
+               {"program", from.program},
+               {"command", from.command}};
+  if (!from.plan_sha256.empty()) ours["plan_sha256"] = from.plan_sha256;
+  if (!from.plan_budget.empty()) ours["plan_budget"] = from.plan_budget;
+  if (!from.accepted_unknown.empty()) ours["accepted_unknown"] = from.accepted_unknown;
+  return ours;
 }
 
 std::string Text(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
@@ -97,38 +135,28 @@ json QuantizationConfig(const QuantizedPlan& plan) {
   for (const PlannedWeight& weight : plan.weights) {
     if (weight.format != nullptr) formats[weight.name] = weight.format->info.name;
   }
-  const Provenance& from = plan.provenance;
-  json ours = {{"layout", kQuantizedLayoutVersion},
-               {"method", from.method},
-               {"calibration", from.calibration},
-               {"rotation", from.rotation},
-               {"plan", std::move(formats)},
-               {"source",
-                {{"name", from.source_name},
-                 {"container", from.source_container},
-                 {"type", from.source_type},
-                 {"sha256", from.source_sha256}}},
-               {"program", from.program},
-               {"command", from.command}};
-  if (!from.plan_sha256.empty()) ours["plan_sha256"] = from.plan_sha256;
-  if (!from.plan_budget.empty()) ours["plan_budget"] = from.plan_budget;
-  if (!from.accepted_unknown.empty()) ours["accepted_unknown"] = from.accepted_unknown;
-  if (!IsReadableByOthers(plan)) return {{"quant_method", "metal-marlin"}, {"metal_marlin", ours}};
-  return {{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}, {"quantization_status", "compressed"},
+  json ours = plan.made.is_null() ? Describe(plan.provenance) : plan.made;
+  ours["plan"] = std::move(formats);
+  if (plan.layout == FolderLayout::kMlx) return {{"quant_method", kMlxMethod}, {"metal_marlin", ours}};
+  if (plan.layout == FolderLayout::kOwn && !IsReadableByOthers(plan)) {
+    return {{"quant_method", "metal-marlin"}, {"metal_marlin", ours}};
+  }
+  return {{"quant_method", "compressed-tensors"}, {"format", CommonName(plan)}, {"quantization_status", "compressed"},
           {"config_groups", ConfigGroups(plan)},  {"ignore", Ignored(plan)},    {"kv_cache_scheme", nullptr},
           {"global_compression_ratio", nullptr},  {"metal_marlin", ours}};
 }
 
 namespace {
 
-// Nothing is replaced that quantize did not write.
+// Nothing is replaced that this program did not write.
 Status CheckReplaceable(const std::filesystem::path& path) {
   std::error_code code;
   if (!std::filesystem::exists(std::filesystem::symlink_status(path, code))) return {};
   const auto refuse = [&](const std::string& what) {
-    return Error{ErrorCode::kInput, fmt::format("{} {}; --overwrite replaces only what quantize made: choose another "
-                                                "name, or move it away",
-                                                path.string(), what)};
+    return Error{ErrorCode::kInput,
+                 fmt::format("{} {}; --overwrite replaces only what this program made: choose another "
+                             "name, or move it away",
+                             path.string(), what)};
   };
   if (std::filesystem::is_symlink(path, code)) return refuse("is a link");
   if (!std::filesystem::is_directory(path, code)) return refuse("is not a folder");
@@ -140,18 +168,36 @@ Status CheckReplaceable(const std::filesystem::path& path) {
 
 }  // namespace
 
+Status CheckNewFolder(const std::filesystem::path& path, bool overwrite) {
+  if (overwrite) {
+    if (auto status = CheckReplaceable(path); !status) return status;
+  }
+  const auto named = CheckOutputFolder(path, overwrite);
+  return named ? Status() : named.error();
+}
+
 QuantizedWriter::QuantizedWriter(AtomicDir folder, QuantizedPlan plan, SafetensorsWriter writer)
     : folder_(std::move(folder)), plan_(std::move(plan)), writer_(std::move(writer)) {}
 
 Result<QuantizedWriter> QuantizedWriter::Create(const std::filesystem::path& path, bool overwrite, QuantizedPlan plan) {
-  if (overwrite) {
-    if (auto status = CheckReplaceable(path); !status) return status.error();
+  if (auto status = CheckNewFolder(path, overwrite); !status) return status.error();
+  auto tensors = PlanTensors(plan);
+  const std::size_t count = tensors.size();
+  std::uint64_t bytes = 0;
+  for (const PlannedTensor& tensor : tensors) {
+    const auto size = ByteSize(tensor.dtype, tensor.shape, "tensor " + tensor.name);
+    if (!size) return size.error();
+    bytes += *size;
   }
   auto folder = AtomicDir::Create(path, overwrite);
   if (!folder) return folder.error();
-  auto writer = SafetensorsWriter::Create(folder->temporary(), PlanTensors(plan), {}, plan.max_shard_bytes);
+  if (auto status = CheckFreeSpace(folder->temporary(), bytes); !status) return status.error();
+  auto writer = SafetensorsWriter::Create(folder->temporary(), std::move(tensors), {}, plan.max_shard_bytes);
   if (!writer) return writer.error();
-  return QuantizedWriter(std::move(*folder), std::move(plan), std::move(*writer));
+  QuantizedWriter out(std::move(*folder), std::move(plan), std::move(*writer));
+  out.tensors_ = count;
+  out.bytes_ = bytes;
+  return out;
 }
 
 const PlannedWeight& QuantizedWriter::Next(std::string_view name) {
@@ -164,11 +210,10 @@ Status QuantizedWriter::Write(std::string_view stem, const EncodedMatrixView& ma
   const PlannedWeight& planned = Next(stem);
   MARLIN_CHECK(planned.format == matrix.format, "the format of the plan");
   MARLIN_CHECK(planned.shape[0] == matrix.rows && planned.shape[1] == matrix.cols, "the shape of the plan");
-  const auto shape = EncodedShapeBytes(matrix.rows, matrix.cols);
-  for (const EncodedTensor& part : EncodedTensors(stem, *matrix.format, matrix.rows, matrix.cols)) {
-    const std::span<const std::uint8_t> bytes =
-        part.bytes == nullptr ? std::span<const std::uint8_t>(shape) : matrix.*part.bytes;
-    if (auto status = writer_.Write(part.tensor.name, bytes); !status) return status;
+  const auto bytes = BytesOf(plan_.layout, plan_.number, matrix);
+  const auto tensors = TensorsOf(plan_.layout, plan_.number, stem, *matrix.format, matrix.rows, matrix.cols);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (auto status = writer_.Write(tensors[i].name, bytes[i].view()); !status) return status;
   }
   return {};
 }
@@ -183,6 +228,8 @@ Status QuantizedWriter::Commit() {
   if (auto status = writer_.Commit(); !status) return status;
   json config = std::move(plan_.config);
   config["quantization_config"] = QuantizationConfig(plan_);
+  config.erase("quantization");
+  if (plan_.layout == FolderLayout::kMlx) config["quantization"] = MlxQuantization(plan_);
   const std::filesystem::path& folder = folder_.temporary();
   if (auto status = WriteFileAtomic(folder / "config.json", Text(config)); !status) return status;
   for (const auto& [name, text] : plan_.files) {

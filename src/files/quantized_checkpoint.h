@@ -4,12 +4,14 @@
 //
 // quantization_config:
 //   quant_method    "compressed-tensors" when every quantized matrix is INT4 and its group divides its rows, so that
-//                   other programs load the folder; then format, config_groups, ignore, ... as that library spells
-//                   them. Otherwise "metal-marlin".
+//                   other programs load the folder, and in that layout; then format, config_groups, ignore, ... as that
+//                   library spells them. "mlx" in MLX's layout, whose programs read the key "quantization" beside it.
+//                   Otherwise "metal-marlin".
 //   metal_marlin    always: layout (the version of this description), method, calibration (null without), rotation
 //                   {seed, heads, residual} (null without), plan {stem: format}, plan_sha256 and plan_budget (of a
 //                   mixed plan), source, program, command, accepted_unknown (keys and tensors of the source that have
-//                   no effect here)
+//                   no effect here), exported (of a folder for other programs: program and sha256 of the quantized
+//                   folder that it was made of)
 #pragma once
 
 #include <cstdint>
@@ -24,6 +26,7 @@
 
 #include "base/file.h"
 #include "base/result.h"
+#include "files/folder_layout.h"
 #include "files/safetensors_writer.h"
 #include "formats/encoded_matrix.h"
 
@@ -62,7 +65,14 @@ struct QuantizedPlan {
   Provenance provenance;
   std::map<std::string, std::string> files;  // name -> text: tokenizer.json, tokenizer_config.json, ...
   std::uint64_t max_shard_bytes = SafetensorsWriter::kDefaultShardBytes;
+  FolderLayout layout = FolderLayout::kOwn;
+  DType number = DType::kF16;  // of MLX's scales and biases
+  nlohmann::json made{};       // "metal_marlin" of the folder that is written in another layout; null: provenance
 };
+
+// Whether a folder may be made at this path. Errors: kInput (something is there and overwrite is false, or it is not
+// what was written here).
+Status CheckNewFolder(const std::filesystem::path& path, bool overwrite);
 
 // The "quantization_config" of a plan.
 nlohmann::json QuantizationConfig(const QuantizedPlan& plan);
@@ -72,14 +82,18 @@ nlohmann::json QuantizationConfig(const QuantizedPlan& plan);
 class QuantizedWriter {
  public:
   // Errors: kInput (the folder exists and overwrite is false or it holds what was not written here, a name twice, a
-  // place that cannot be written), kResource.
+  // place that cannot be written), kResource (the disk is too small, asked before the first byte).
   static Result<QuantizedWriter> Create(const std::filesystem::path& path, bool overwrite, QuantizedPlan plan);
 
-  // The next weight of the plan. Errors: kInput, kResource.
+  // The next weight of the plan; a matrix in the canonical bytes, whatever the layout. Errors: kInput, kResource.
   Status Write(std::string_view stem, const EncodedMatrixView& matrix);
   Status Write(std::string_view name, std::span<const std::uint8_t> bytes);
   // After the last weight. Errors: kInput, kResource.
   Status Commit();
+
+  // Of the files: their tensors and the bytes of them.
+  std::size_t tensors() const { return tensors_; }
+  std::uint64_t bytes() const { return bytes_; }
 
  private:
   QuantizedWriter(AtomicDir folder, QuantizedPlan plan, SafetensorsWriter writer);
@@ -88,6 +102,8 @@ class QuantizedWriter {
   AtomicDir folder_;
   QuantizedPlan plan_;
   SafetensorsWriter writer_;
+  std::size_t tensors_ = 0;
+  std::uint64_t bytes_ = 0;
   std::size_t next_ = 0;
 };
 

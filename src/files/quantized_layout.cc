@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "files/checkpoint.h"
+#include "files/folder_layout.h"
 #include "files/known_keys.h"
 #include "formats/formats.h"
 
@@ -32,13 +33,9 @@ Error Unsupported(const Checkpoint& checkpoint, const std::string& what) {
   return {ErrorCode::kUnsupported, fmt::format("{}: {}", checkpoint.path.string(), what)};
 }
 
-struct MatrixShape {
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-};
+}  // namespace
 
-// stem.weight_shape, believed only as far as the codes are large enough for it; so nothing computed from it overflows.
-Result<MatrixShape> ReadShape(const Checkpoint& checkpoint, std::string_view stem) {
+Result<EncodedShape> ReadEncodedShape(const Checkpoint& checkpoint, std::string_view stem) {
   const std::string name = fmt::format("{}{}", stem, kShapeSuffix);
   const auto found = checkpoint.Get(name);
   if (!found) return found.error();
@@ -60,8 +57,10 @@ Result<MatrixShape> ReadShape(const Checkpoint& checkpoint, std::string_view ste
     return Bad(checkpoint, fmt::format("tensor {} says [{}, {}], which cannot be the shape of {} bytes of codes", name,
                                        values[0], values[1], codes->bytes.size()));
   }
-  return MatrixShape{static_cast<std::size_t>(values[0]), static_cast<std::size_t>(values[1])};
+  return EncodedShape{static_cast<std::size_t>(values[0]), static_cast<std::size_t>(values[1])};
 }
+
+namespace {
 
 // This program's own map from stem to format.
 Result<const FormatRow*> FormatOfPlan(const Checkpoint& checkpoint, const json& plan, std::string_view stem) {
@@ -78,46 +77,58 @@ Result<const FormatRow*> FormatOfPlan(const Checkpoint& checkpoint, const json& 
   return format;
 }
 
-// The INT4 format that cuts `cols` into `groups`, provided that every group of the configuration is asymmetric INT4.
-// Which modules a configuration group applies to is not worked out: mixed precision of others is refused.
+// Whether an entry of "config_groups" speaks of a format.
+bool IsOf(const FormatInfo& format, const json& layout, const json& weights) {
+  if (!Holds(FolderLayout::kCompressedTensors, format) || layout != CompressedTensorsName(format)) return false;
+  const json wanted = CompressedTensorsWeights(format);
+  return std::ranges::all_of(std::array{"num_bits", "type", "symmetric", "strategy", "group_size"},
+                             [&](const char* key) { return Member(weights, key) == wanted[key]; });
+}
+
+// The format that cuts the matrix into the scales and codes that are there, among those of the configuration's groups.
+// Which modules a group applies to is not worked out: a group of a kind that this program does not read is refused.
 Result<const FormatRow*> FormatOfCompressedTensors(const Checkpoint& checkpoint, const json& quantization,
-                                                   std::string_view stem, std::size_t cols) {
+                                                   std::string_view stem, std::size_t rows, std::size_t cols) {
   const json& groups = Member(quantization, "config_groups");
   if (!groups.is_object() || groups.empty())
     return Bad(checkpoint, "config.json: \"config_groups\" is missing or empty");
-  const std::string scales_name = fmt::format("{}{}", stem, kScaleSuffix);
-  const auto found = checkpoint.Get(scales_name);
-  if (!found) return found.error();
-  const Tensor* const scales = *found;
+  const auto scales = checkpoint.Get(fmt::format("{}{}", stem, kScaleSuffix));
+  if (!scales) return scales.error();
+  const auto codes = checkpoint.Get(fmt::format("{}{}", stem, kPackedSuffix));
+  if (!codes) return codes.error();
   const FormatRow* match = nullptr;
   for (const auto& [name, group] : groups.items()) {
     const json& weights = Member(group, "weights");
     const json& layout = Member(group, "format").is_null() ? Member(quantization, "format") : Member(group, "format");
-    if (layout != "pack-quantized" || Member(weights, "num_bits") != 4 || Member(weights, "type") != "int" ||
-        Member(weights, "symmetric") != false || Member(weights, "strategy") != "group") {
-      return Unsupported(
-          checkpoint,
-          fmt::format("config.json: {} is not asymmetric INT4 by groups in the pack-quantized layout "
-                      "(num_bits {}, type {}, symmetric {}, strategy {}, format {}), the only kind of "
-                      "compressed-tensors that this program reads",
-                      name, Member(weights, "num_bits").dump(), Member(weights, "type").dump(),
-                      Member(weights, "symmetric").dump(), Member(weights, "strategy").dump(), layout.dump()));
-    }
+    bool known = false;
     for (const FormatRow& row : Formats()) {
-      if (row.info.family != "int4" || Member(weights, "group_size") != row.info.group) continue;
-      if (scales->cols() == GroupsPerRow(row.info, cols)) match = &row;
+      if (!IsOf(row.info, layout, weights)) continue;
+      known = true;
+      const bool bytes = Info((*scales)->dtype).block_bytes == 1;  // instead of numbers of 16 bits
+      if ((*scales)->cols() != GroupsPerRow(row.info, cols) || bytes != (row.info.scale_bits == 8)) continue;
+      const bool fits = (*codes)->bytes.size() == SizeOfEncoded(row.info, rows, cols).code_bytes;
+      if (fits || match == nullptr) match = &row;
     }
+    if (known) continue;
+    return Unsupported(
+        checkpoint,
+        fmt::format("config.json: {} is of a kind of compressed-tensors that this program does not read (num_bits {}, "
+                    "type {}, symmetric {}, strategy {}, group_size {}, format {}); it reads what {} are written as",
+                    name, Member(weights, "num_bits").dump(), Member(weights, "type").dump(),
+                    Member(weights, "symmetric").dump(), Member(weights, "strategy").dump(),
+                    Member(weights, "group_size").dump(), layout.dump(), FormatsOf(FolderLayout::kCompressedTensors)));
   }
   if (match == nullptr) {
-    return Unsupported(checkpoint,
-                       fmt::format("{}: no INT4 format of this program has the group size of config.json and {} "
-                                   "scales for {} columns",
-                                   stem, scales->cols(), cols));
+    return Unsupported(checkpoint, fmt::format("{}: no format of config.json has {} scales for {} columns", stem,
+                                               (*scales)->cols(), cols));
   }
   return match;
 }
 
-Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view stem, std::size_t cols) {
+}  // namespace
+
+Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view stem, std::size_t rows,
+                                  std::size_t cols) {
   const json& quantization = Member(checkpoint.config, "quantization_config");
   const json& ours = Member(quantization, "metal_marlin");
   if (!ours.is_null()) return FormatOfPlan(checkpoint, Member(ours, "plan"), stem);
@@ -127,8 +138,10 @@ Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view
         checkpoint, fmt::format("config.json: {} is quantized by the method {}, which this program does not read", stem,
                                 method.dump()));
   }
-  return FormatOfCompressedTensors(checkpoint, quantization, stem, cols);
+  return FormatOfCompressedTensors(checkpoint, quantization, stem, rows, cols);
 }
+
+namespace {
 
 // The part, with exactly the type and shape that the format wants.
 Result<std::span<const std::uint8_t>> FindPart(const Checkpoint& checkpoint, const PlannedTensor& wanted) {
@@ -182,10 +195,6 @@ Status CheckScales(const Checkpoint& checkpoint, std::string_view stem, const En
              fmt::format("tensor {} holds {}, want a power of two from 2^{} to 2^{}", in_file(kGlobalScaleSuffix),
                          inverse, -kLargestScaleExponent, -kLeastScaleExponent));
 }
-
-}  // namespace
-
-namespace {
 
 // The tensor of numbers that are stored as scales are: one per group.
 PlannedTensor TensorOfGroups(std::string name, const FormatInfo& info, std::size_t rows, std::size_t cols) {
@@ -268,9 +277,9 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
                                    "not read",
                                    stem));
   }
-  const auto shape = ReadShape(checkpoint, stem);
+  const auto shape = ReadEncodedShape(checkpoint, stem);
   if (!shape) return shape.error();
-  const auto format = FormatOf(checkpoint, stem, shape->cols);
+  const auto format = FormatOf(checkpoint, stem, shape->rows, shape->cols);
   if (!format) return format.error();
   EncodedMatrixView view;
   view.format = *format;
@@ -332,8 +341,9 @@ Status CheckCompressedTensors(Checkpoint& checkpoint, const json& quantization) 
 
 Status CheckQuantization(Checkpoint& checkpoint) {
   // MLX calls the key "quantization", early versions of compressed-tensors "compression_config".
+  const bool mlx = LayoutOf(checkpoint.config) == FolderLayout::kMlx;  // checked with its tensors
   for (const char* key : {"quantization", "compression_config"}) {
-    if (Member(checkpoint.config, key).is_null()) continue;
+    if (Member(checkpoint.config, key).is_null() || (mlx && key == std::string_view("quantization"))) continue;
     return Unsupported(checkpoint,
                        fmt::format("config.json: the weights are quantized (\"{}\" is {}) in a way that this "
                                    "program does not read; name the 16-bit original",
@@ -355,11 +365,34 @@ Status CheckQuantization(Checkpoint& checkpoint) {
   }
   const json& method = Member(*found, "quant_method");
   if (method == "compressed-tensors") return CheckCompressedTensors(checkpoint, *found);
-  if (method == "metal-marlin" && ours.is_object()) return {};
+  if ((method == "metal-marlin" || method == kMlxMethod) && ours.is_object()) return {};
   const std::string by = method.is_string() ? method.get<std::string>() : "a method without a name";
   return Unsupported(checkpoint, fmt::format("quantized by {}, which this program does not read; name the 16-bit "
                                              "original",
                                              by));
+}
+
+void NameFormat(json& config, const std::string& stem, std::string_view format) {
+  if (Member(Member(Member(config, "quantization_config"), "metal_marlin"), "plan").is_null()) return;
+  config["quantization_config"]["metal_marlin"]["plan"][stem] = format;
+}
+
+FolderLayout LayoutOf(const json& config) {
+  const json& quantization = Member(config, "quantization_config");
+  const json& method = Member(quantization, "quant_method");
+  if (method == "compressed-tensors") return FolderLayout::kCompressedTensors;
+  return method == kMlxMethod && Member(quantization, "metal_marlin").is_object() ? FolderLayout::kMlx
+                                                                                  : FolderLayout::kOwn;
+}
+
+std::optional<std::string> OnlineRotation(const json& config) {
+  const json& rotation = Member(Member(Member(config, "quantization_config"), "metal_marlin"), "rotation");
+  if (!rotation.is_object()) return std::nullopt;
+  for (const auto& [key, value] : rotation.items()) {
+    if (key == "seed" || key == "heads" || key == "residual" || value.is_null() || value == false) continue;
+    return key;
+  }
+  return std::nullopt;
 }
 
 std::optional<MadeBy> ReadMadeBy(const json& config) {

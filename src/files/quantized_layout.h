@@ -31,6 +31,11 @@ namespace marlin {
 
 struct Checkpoint;
 
+enum class FolderLayout;
+
+// "quant_method" of an MLX folder that this program wrote; MLX itself reads "quantization".
+inline constexpr std::string_view kMlxMethod = "mlx";
+
 inline constexpr std::string_view kWeightSuffix = ".weight";
 inline constexpr std::string_view kPackedSuffix = ".weight_packed";
 inline constexpr std::string_view kScaleSuffix = ".weight_scale";
@@ -63,8 +68,23 @@ std::optional<std::string_view> StemOfEncoded(std::string_view name);
 // The bytes of stem.weight_shape.
 std::array<std::uint8_t, 16> EncodedShapeBytes(std::size_t rows, std::size_t cols);
 
+struct EncodedShape {
+  std::size_t rows = 0, cols = 0;
+};
+// stem.weight_shape beside the codes, which are there; believed only as far as they are large enough for it, so nothing
+// computed from it overflows. Errors: kInput.
+Result<EncodedShape> ReadEncodedShape(const Checkpoint& checkpoint, std::string_view stem);
+
 // Whether other programs can read the matrix as compressed-tensors "pack-quantized".
 bool FitsPackQuantized(const FormatInfo& format, std::size_t cols);
+
+// The format of a matrix, as the configuration and its tensors say. Errors: kInput, kUnsupported.
+Result<const FormatRow*> FormatOf(const Checkpoint& checkpoint, std::string_view stem, std::size_t rows,
+                                  std::size_t cols);
+
+// Enters the format of a matrix into the plan of a folder that this program wrote; does nothing to other
+// configurations.
+void NameFormat(nlohmann::json& config, const std::string& stem, std::string_view format);
 
 // Errors: kInput (parts missing, of other shapes or types than the format wants: each named with got and want),
 // kUnsupported (a quantization that this program does not compute).
@@ -74,6 +94,13 @@ Result<EncodedMatrixView> FindEncoded(const Checkpoint& checkpoint, std::string_
 // taken out of the configuration. Names that were accepted when the folder was made count as accepted again. Errors:
 // kUnsupported (quantized by another program; names it), kInput (the configuration makes no sense).
 Status CheckQuantization(Checkpoint& checkpoint);
+
+// Of a folder with this configuration: whose names and bytes its tensors have.
+FolderLayout LayoutOf(const nlohmann::json& config);
+
+// What a rotated folder needs while it runs, by its name in "rotation": a rotation that is not part of the weights.
+// Empty where the weights hold all of it: seed, heads, residual.
+std::optional<std::string> OnlineRotation(const nlohmann::json& config);
 
 // What this program wrote about a folder that it made.
 struct MadeBy {

@@ -21,6 +21,7 @@ enum class DType : std::uint8_t {
   kBF16,
   kI64,
   kI32,
+  kU32,
   kI16,
   kI8,
   kU8,

@@ -14,6 +14,7 @@ constexpr std::array kKeys = {
     KnownKey{"architectures"},
     KnownKey{"model_type"},
     KnownKey{"quantization_config"},
+    KnownKey{"quantization"},
     KnownKey{"bos_token_id"},
     KnownKey{"eos_token_id"},
     KnownKey{"pad_token_id"},

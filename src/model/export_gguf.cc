@@ -20,6 +20,7 @@
 #include "files/gguf_writer.h"
 #include "files/quantized_layout.h"
 #include "model/config_keys.h"
+#include "model/export_folder.h"
 #include "model/families/family.h"
 #include "model/gguf_facts.h"
 #include "model/same_description.h"
@@ -281,19 +282,21 @@ Status CompareTokenizers(const Tokenizer& own, const Tokenizer& other, const std
   if (!got) return got.error();
   if (*wanted != *got) {
     const auto at = std::ranges::mismatch(*wanted, *got).in1 - wanted->begin();
-    return Error{code,
-                 fmt::format("{}: the tokenizer of the GGUF file gives other tokens of the built-in text, from token "
-                             "{} on",
-                             where, at)};
+    return Error{
+        code, fmt::format("{}: the tokenizer of the exported model gives other tokens of the built-in text, from token "
+                          "{} on",
+                          where, at)};
   }
   if (own.adds_bos() != other.adds_bos() || (own.adds_bos() && own.bos() != other.bos())) {
-    return Error{code, fmt::format("{}: the GGUF file puts another token in front of a text", where)};
+    return Error{code, fmt::format("{}: the exported model puts another token in front of a text", where)};
   }
   return {};
 }
 
 Result<GgufExport> PlanGguf(const OpenedModel& source, const Tokenizer* tokenizer, const GgufExportOptions& options) {
   GgufExport out;
+  if (const auto rotation = OnlineRotation(source.checkpoint.config))
+    return RotatedWhileItRuns(source, *rotation, "GGUF");
   if (auto status = Translate(source, options.type).MoveTo(out.model); !status) return Located(source, status.error());
   out.notes = out.model.notes;
   AddGeneral(source, options, out.model);
