@@ -15,6 +15,25 @@
 namespace marlin {
 namespace {
 
+// weight = scale * code + bias, headers [64 fp16 scales][64 fp16 biases]; the values of Code are the codes. Weights are
+// decoded, with one rounding, before they are multiplied.
+template <class Code>
+struct BiasedCode : Code {
+  struct Zero {
+    Vec scale;
+    Vec bias;
+  };
+  static Zero LoadZero(const std::uint8_t* header, int row) {
+    return {GroupScale(header, row), GroupScale(header + 2 * kPanelRows, row)};
+  }
+  static typename Code::Step Load(const std::uint8_t* p, const Zero&) { return Code::Load(p, {}); }
+  template <int kK>
+  static Vec Value(const typename Code::Step& step, const Zero& zero) {
+    return Fma(zero.scale, Code::template Value<kK>(step, {}), zero.bias);
+  }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+};
+
 template <class Code, int kK = 0>
 [[gnu::always_inline]] inline void StoreStep(const typename Code::Step& step, const typename Code::Zero& zero,
                                              float* to) {

@@ -29,10 +29,9 @@
 //   TokenTwoByTwo(x, width)                 ... those of tokens x[0] and x[1]; a token's words are `width` apart
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
 //   FetchParams(x, k, begin, tokens)        prefetches what TokenParams reads
-//   TokenParams<T, kOffset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
+//   TokenParams<T, Offset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
 //   .Keep()                                 ... copies them, so that Value computes no address
-//   .Value(sum, offset, token)              ... the sum in fp32; offset counts if kOffset
-//   Offset                                  type of offsets: Vec, or Words that Value can read
+//   .Value(sum, offset, token)              ... the sum in fp32; offset: as in offset_body.h
 //   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes
 //   First(sum)                              any lane as fp32
 //
@@ -40,12 +39,15 @@
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     difference of the words from the weights, if there is one
+//   Offset(header, row)                     difference of the words from the weights, if there is one: Vec or Words, as
+//                                           Dots reads it, or a SplitOffset
+//   OffsetsOf(zero points)                  ... of integers with zero points, for those with biases (affine_body.h)
 //
 // Few tokens: codes become words in registers; the two-pass scheme also stores them in the L1 cache. Many tokens: the
 // words of some blocks are unpacked into the L1 cache first, those of two rows side by side for AddTwoByTwo.
 #pragma once
 
+#include "kernels/cpu/affine_body.h"
 #include "kernels/cpu/few_dots_body.h"
 #include "kernels/cpu/many_dots_body.h"
 

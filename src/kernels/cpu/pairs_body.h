@@ -6,6 +6,7 @@
 //   SumOf(words)      the sum of the rounded columns
 #pragma once
 
+#include "kernels/cpu/offset_body.h"
 #include "kernels/cpu/packed_input.h"
 
 namespace marlin {
@@ -15,29 +16,28 @@ struct PairSums {
   static constexpr int kStepWords = 4;
   static constexpr int kParts = 1;
   using Sum = Vec;
-  using Offset = Vec;
   static constexpr std::size_t kChunkLength = 128;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
+  static Vec ToFp32(Sum sum) { return sum; }
+  static Vec Without(Vec offset, const float* input, Vec sum) { return Fnma(offset, Broadcast(input), sum); }
+  static Vec WithoutRest(Vec rest, const float* input, Vec value) { return Without(rest, input, value); }
 
   // Prefetches what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
   static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
     FetchSums(packed + (cols + 7) / 8 * kStepWords * width, cols, begin, width);
   }
 
-  template <int T, bool kOffset>
+  template <int T, class Offset>
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
         : sums_(packed + (cols + 7) / 8 * kStepWords * T, cols, begin, length) {}
     void Keep() {
-      if constexpr (kOffset) sums_.Keep();
+      if constexpr (kReadsInputSums<Offset>) sums_.Keep();
     }
-    Vec Value(Sum sum, Vec offset, int t) const {
-      if constexpr (kOffset) return Fnma(offset, Broadcast(sums_.at + t), sum);
-      return sum;
-    }
+    Vec Value(Sum sum, Offset offset, int t) const { return Subtract<PairSums>(offset, sums_.at + t, sum); }
 
    private:
     InputSumsOf<T, float> sums_;

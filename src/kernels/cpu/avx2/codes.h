@@ -53,6 +53,11 @@ struct Fp4Code {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
+// The zero points of 8 rows.
+inline __m256i ZeroPoints(const std::uint8_t* header, int row) {
+  return _mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row));
+}
+
 struct Int4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
@@ -62,8 +67,7 @@ struct Int4Code {
   };
   using Step = ByteStep;
   static Zero LoadZero(const std::uint8_t* header, int row) {
-    const __m256i points = _mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row));
-    return {_mm256_mullo_epi32(points, _mm256_set1_epi32(0x01010101))};
+    return {_mm256_mullo_epi32(ZeroPoints(header, row), _mm256_set1_epi32(0x01010101))};
   }
   static Step Load(const std::uint8_t* p, const Zero& zero) {
     const ByteStep codes = SplitNibbles(p);
@@ -74,6 +78,24 @@ struct Int4Code {
     return SignedByte<kK>(step);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+// Codes as they are.
+struct NibbleCode {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 32;
+  struct Zero {};
+  struct Step {
+    __m256i word;
+  };
+  static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes32(p)}; }
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    constexpr int kDown = kK < 4 ? 8 * kK : 8 * (kK - 4) + 4;
+    const __m256i low = _mm256_srli_epi32(step.word, kDown);
+    return _mm256_cvtepi32_ps(kDown == 28 ? low : _mm256_and_si256(low, _mm256_set1_epi32(15)));
+  }
 };
 
 struct Int8Code {

@@ -58,9 +58,8 @@ struct Int4IntPairs {
     return _mm256_and_si256(_mm256_srli_epi16(LoadWords(bytes), 4 * kPair), _mm256_set1_epi16(15));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Words Offset(const std::uint8_t* header, int row) {
-    return _mm256_mullo_epi32(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)), _mm256_set1_epi32(kOffsetPair));
-  }
+  static Words OffsetsOf(Ints points) { return _mm256_mullo_epi32(points, BroadcastWord(&kOffsetPair)); }
+  static Words Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 template <class PairDots>

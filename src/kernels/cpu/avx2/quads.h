@@ -41,9 +41,8 @@ struct Int4Quads {
     return QuadOfNibbles<kQuad>(bytes);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec Offset(const std::uint8_t* header, int row) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)));
-  }
+  static Vec OffsetsOf(Ints points) { return ToFloats(points); }
+  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 // Weights from -128 to 127, whose signs go to x, which is -128 only in tokens that are not finite.

@@ -35,6 +35,7 @@ const DotTable kAvx2QuadTable = {
     .peak = kDotPeak<SmallQuadDots>,
     .fp4 = MatmulDots<Fp4Quads<SmallQuadDots>>,
     .int4 = MatmulDots<Int4Quads<SmallQuadDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4Quads<SmallQuadDots>>>,
     .int8 = MatmulDots<Int8Quads<QuadDots>>,
     .bf16 = nullptr,
 };

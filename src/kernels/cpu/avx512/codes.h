@@ -33,7 +33,9 @@ inline __m512i MovePairDown(const std::uint8_t* bytes) {
   }
 }
 
-struct Fp4Code {
+// Nibbles are indices of a table.
+template <class Table>
+struct TableCode {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
   static constexpr int kVectorBytes = 64;
@@ -46,12 +48,31 @@ struct Fp4Code {
   // The permutation looks at the low 4 bits of an index only, so the nibbles above need no mask.
   template <int kK>
   static Vec Value(const Step& step, Zero) {
-    const Vec table = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f,  //
-                                     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
-    return _mm512_permutexvar_ps(MoveNibbleDown<kK>(step.word), table);
+    return _mm512_permutexvar_ps(MoveNibbleDown<kK>(step.word), Table::Values());
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
+
+struct Fp4Table {
+  static Vec Values() {
+    return _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f,  //
+                          -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
+  }
+};
+using Fp4Code = TableCode<Fp4Table>;
+
+struct NibbleTable {
+  static Vec Values() {
+    return _mm512_setr_ps(0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f, 7.0f,  //
+                          8.0f, 9.0f, 10.0f, 11.0f, 12.0f, 13.0f, 14.0f, 15.0f);
+  }
+};
+using NibbleCode = TableCode<NibbleTable>;
+
+// The zero points of 16 rows.
+inline __m512i ZeroPoints(const std::uint8_t* header, int row) {
+  return _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
+}
 
 struct Int4Code {
   static constexpr int kStep = 8;
@@ -64,8 +85,7 @@ struct Int4Code {
     __m512i word;
   };
   static Zero LoadZero(const std::uint8_t* header, int row) {
-    const __m512i points = _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
-    return {_mm512_castsi512_ps(_mm512_or_si512(points, Bits2To23()))};
+    return {_mm512_castsi512_ps(_mm512_or_si512(ZeroPoints(header, row), Bits2To23()))};
   }
   static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes64(p)}; }
   // A nibble under the bits of 2^23 is the float 2^23 + code; minus 2^23 + zero point, exact. A table would be as

@@ -52,9 +52,8 @@ struct Int4Pairs : PairCode {
                          -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20, -0x3f00);
     return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
   }
-  static Vec Offset(const std::uint8_t* header, int row) {
-    return Sub(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row))), Set(8.0f));
-  }
+  static Vec OffsetsOf(Ints points) { return Sub(ToFloats(points), Set(8.0f)); }
+  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 struct Int8Pairs : PairCode {

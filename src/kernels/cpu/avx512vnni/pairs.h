@@ -41,9 +41,8 @@ struct Int4IntPairs : IntPairs {
   static Words Word(const std::uint8_t* bytes) {
     return _mm512_and_si512(MovePairDown<kPair>(bytes), _mm512_set1_epi16(15));
   }
-  static Words Offset(const std::uint8_t* header, int row) {
-    return OffsetPairs(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
-  }
+  static Words OffsetsOf(Ints points) { return OffsetPairs(points); }
+  static Words Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 struct Int8IntPairs : IntPairs {

@@ -51,9 +51,8 @@ struct Int4Quads : QuadCode<Dots> {
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
   }
-  static auto Offset(const std::uint8_t* header, int row) {
-    return Dots::OffsetsOf(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
-  }
+  static auto OffsetsOf(Ints points) { return Dots::OffsetsOf(points); }
+  static auto Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 template <class Dots>

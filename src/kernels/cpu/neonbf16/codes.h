@@ -52,7 +52,8 @@ struct Int4Pairs : PairCodeBase {
                              0x00, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40};
     return PairsOfNibbles(bytes, low, high).pair[kPair];
   }
-  static Vec Offset(const std::uint8_t* header, int row) { return Sub(ZeroPoints(header, row), Set(8.0f)); }
+  static Vec OffsetsOf(Ints points) { return Sub(ToFloats(points), Set(8.0f)); }
+  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 struct Int8Pairs : PairCodeBase {

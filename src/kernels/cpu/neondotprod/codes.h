@@ -51,7 +51,8 @@ struct Int4Quads : QuadCode<Dots> {
   static Words Word(const std::uint8_t* bytes) {
     return vreinterpretq_u32_u8(QuadOfNibbles<kQuad>(bytes));
   }
-  static Vec Offset(const std::uint8_t* header, int row) { return ZeroPoints(header, row); }
+  static Vec OffsetsOf(Ints points) { return ToFloats(points); }
+  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
 };
 
 template <class Dots>

@@ -9,6 +9,7 @@ const IsaTable kScalarTable = {
     .any = MatmulAny,
     .fp4 = nullptr,
     .int4 = nullptr,
+    .affine4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,
     .fp16 = nullptr,
