@@ -327,24 +327,12 @@ TEST_P(PackedActivations, AreTheNearest) {
   }
 }
 
-// -bias / scale in two parts, as tile.h says.
-struct SplitZero {
-  float whole;
-  float rest;
-
-  explicit SplitZero(const GroupParams& params) {
-    const float inverse = 1 / (params.scale == 0 ? 1 : params.scale);
-    whole = std::clamp(std::nearbyint(-params.bias * inverse), 0.0f, 15.0f);
-    rest = std::fma(-params.scale, whole, -params.bias) * inverse;
-  }
-};
-
 // The integers that products are sums of.
 EncodedMatrix WithScalesOf1(EncodedMatrix matrix) {
   for (std::size_t r = 0; r < matrix.rows; ++r) {
     for (std::size_t g = 0; g < matrix.view().groups(); ++g) {
       GroupParams params = GetParams(matrix.view(), r, g);
-      params.bias = -SplitZero(params).whole;
+      params.bias = 0;
       params.scale = 1;
       SetParams(matrix, r, g, params);
     }
@@ -371,10 +359,14 @@ float DotOfIntegers(const KernelRow& kernel, const TokenWords& token, std::size_
       sum_of_x += number;
     }
     const GroupParams params = GetParams(matrix.view(), row, group);
-    auto value = static_cast<float>(sum);
-    if (HasBias(info)) value = std::fma(-SplitZero(params).rest, static_cast<float>(sum_of_x), value);
     const float scale = bytes ? token.ByteScale(begin, k) : token.Int16Scale(begin, k);
-    total = std::fma(params.scale, value * scale, total);
+    if (HasBias(info)) {
+      const float x = static_cast<float>(sum_of_x), product = params.bias * x;
+      const float value = std::fma(params.scale, static_cast<float>(sum), product) - std::fma(-params.bias, x, product);
+      total = std::fma(value, scale, total);
+    } else {
+      total = std::fma(params.scale, static_cast<float>(sum) * scale, total);
+    }
   }
   return total;
 }

@@ -30,8 +30,8 @@
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
 //   FetchParams(x, k, begin, tokens)        prefetches what TokenParams reads
 //   TokenParams<T, Offset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
-//   .Keep()                                 ... copies them, so that Value computes no address
-//   .Value(sum, offset, token)              ... the sum in fp32; offset: as in offset_body.h
+//   .Keep()                                 ... copies them, so that AddTo computes no address
+//   .AddTo(total, scale, sum, offset, token)   ... total + scale * sum in fp32; offset: as in offset_body.h
 //   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes
 //   First(sum)                              any lane as fp32
 //
@@ -40,14 +40,13 @@
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
 //   Offset(header, row)                     difference of the words from the weights, if there is one: Vec or Words, as
-//                                           Dots reads it, or a SplitOffset
-//   OffsetsOf(zero points)                  ... of integers with zero points, for those with biases (affine_body.h)
+//                                           Dots reads it, or a Bias
+//   kWordZero                               ... the code whose word is 0; of formats that BiasedDots extends
 //
 // Few tokens: codes become words in registers; the two-pass scheme also stores them in the L1 cache. Many tokens: the
 // words of some blocks are unpacked into the L1 cache first, those of two rows side by side for AddTwoByTwo.
 #pragma once
 
-#include "kernels/cpu/affine_body.h"
 #include "kernels/cpu/few_dots_body.h"
 #include "kernels/cpu/many_dots_body.h"
 

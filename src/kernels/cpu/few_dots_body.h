@@ -57,11 +57,11 @@ class BlockParams {
   BlockParams(const MatmulTile& tile, const Block& block)
       : BlockParams(Tiles(tile.packed, tile.geometry->cols), tile.geometry->cols, block) {}
   template <int kToken>
-  [[gnu::always_inline]] Vec Value(typename Dots::Sum sum, Offset offset) const {
+  [[gnu::always_inline]] Vec AddTo(Vec total, Vec scale, typename Dots::Sum sum, Offset offset) const {
     if constexpr (kToken < Tiles::kFirst) {
-      return first_.Value(sum, offset, kToken);
+      return first_.AddTo(total, scale, sum, offset, kToken);
     } else {
-      return second_.Value(sum, offset, kToken - Tiles::kFirst);
+      return second_.AddTo(total, scale, sum, offset, kToken - Tiles::kFirst);
     }
   }
 
@@ -82,8 +82,7 @@ template <int T, class Params, class Sums, class Offset>
                                               float* totals) {
   Unrolled<T>([&](auto t) MARLIN_INLINE {
     float* const total = totals + t * 64;
-    const Vec value = params.template Value<decltype(t)::value>(sums.Of(t, v), offset);
-    Store(total, Fma(scale, value, Load(total)));
+    Store(total, params.template AddTo<decltype(t)::value>(Load(total), scale, sums.Of(t, v), offset));
   });
 }
 

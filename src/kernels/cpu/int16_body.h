@@ -11,15 +11,15 @@ namespace {
 
 // An offset times a sum of x takes a dot product of pairs: (offset, 128 offset) with minus the sum, which is stored
 // as a + 128 b.
-constexpr std::uint32_t kOffsetPair = 1 + (128 << 16);
+constexpr int kOffsetPair = 1 + (128 << 16);
 struct OffsetsInPairs {
   using InputSum = std::uint32_t;
-  static Vec ToFp32(Ints sum) { return ToFloats(sum); }
   static Vec Without(Words offset, const std::uint32_t* input, Ints sum) {
     return ToFloats(AddPairs(sum, offset, BroadcastWord(input)));
   }
-  static Vec WithoutRest(Vec rest, const std::uint32_t* input, Vec value) {
-    return Fma(rest, Without(BroadcastWord(&kOffsetPair), input, ZeroInts()), value);
+  static float InFp32(std::uint32_t pair) {
+    const int minus = static_cast<int>(pair & 0xffff) + 128 * static_cast<std::int16_t>(pair >> 16);
+    return static_cast<float>(-minus);
   }
 };
 

@@ -16,9 +16,8 @@ namespace {
 // is exact.
 struct OffsetsInFp32 {
   using InputSum = float;
-  static Vec ToFp32(Ints sum) { return ToFloats(sum); }
   static Vec Without(Vec offset, const float* input, Ints sum) { return Fnma(offset, Broadcast(input), ToFloats(sum)); }
-  static Vec WithoutRest(Vec rest, const float* input, Vec value) { return Fnma(rest, Broadcast(input), value); }
+  static float InFp32(float sum_of_x) { return sum_of_x; }
 };
 
 // Sums of products. 8 k are kWords words of a row, each multiplied by kOfToken words of a token.
@@ -53,8 +52,15 @@ struct IntSums {
       scales_ = own_scales_;
       if constexpr (kReadsInputSums<Offset>) sums_.Keep();
     }
-    Vec Value(Sum sum, Offset offset, int t) const {
-      return Mul(Subtract<Offsets>(offset, sums_.at + t, sum), Broadcast(scales_ + t));
+    Vec AddTo(Vec total, Vec scale, Sum sum, Offset offset, int t) const {
+      const Vec token = Broadcast(scales_ + t);
+      if constexpr (kIsBias<Offset>) {
+        return Fma(WithBias(scale, ToFloats(sum), offset, Set(Offsets::InFp32(sums_.at[t]))), token, total);
+      } else if constexpr (kReadsInputSums<Offset>) {
+        return Fma(scale, Mul(Offsets::Without(offset, sums_.at + t, sum), token), total);
+      } else {
+        return Fma(scale, Mul(ToFloats(sum), token), total);
+      }
     }
 
    private:

@@ -22,7 +22,7 @@ struct DotProduct {
   const DotChunk* chunk;
   std::uint8_t* weights;        // [steps of all blocks][words of a step][64 rows] words
   const float* scales;          // [blocks][64]
-  const float* offsets;         // as offset_body.h stores them
+  const float* offsets;         // [blocks][64], 32 bits each, as offset_body.h stores them
   const std::uint32_t* packed;  // the tokens of this tile
   std::size_t cols;
   float* totals;                   // [tokens][64], added to
@@ -89,7 +89,7 @@ class TileRun {
       LoadOffset(offsets + v * kLanes, offset);
       Unrolled<T>([&](auto t) MARLIN_INLINE {
         float* const total = totals + t * 64 + v * kLanes;
-        Store(total, Fma(scale, token.Value(sums.Of(t, v), offset, t), Load(total)));
+        Store(total, token.AddTo(Load(total), scale, sums.Of(t, v), offset, t));
       });
     });
   }
@@ -336,7 +336,7 @@ void MatmulManyDots(const MatmulTile& tile) noexcept {
   auto* const weights = reinterpret_cast<std::uint8_t*>(tile.workspace);
   float* const scales = tile.workspace + kUnpackedBytes / sizeof(float);
   float* const offsets = scales + 64 * kMostDotBlocks;
-  float* const totals = offsets + 2 * kOffsetsOfChunk;
+  float* const totals = offsets + 64 * kMostDotBlocks;
   ZeroTotals(totals, tile.m);
   DotChunk chunk;
   ForEachBlock<kDotBlockLength>(tile, [&](const Block& block) {

@@ -1,20 +1,19 @@
-// What is subtracted from sums of products, times the sum of x, because a format's words differ from its weights
-// (dots_body.h): nothing, a number per row, or a number and a rest per row. Included after an instruction set's
-// words.h; everything has internal linkage.
+// What differs between a format's words and its weights, for one vector of rows (dots_body.h): nothing, an offset (a
+// Vec, or Words where it takes part in sums of integers), or a bias. Included after an instruction set's words.h;
+// everything has internal linkage.
 #pragma once
 
 #include "kernels/cpu/tile.h"
+#include "kernels/layout.h"
 
 namespace marlin {
 namespace {
 
 struct NoOffset {};
 
-// `whole` is a Vec, or Words where it takes part in sums of integers; `rest` is subtracted after it, in fp32.
-template <class Whole>
-struct SplitOffset {
-  Whole whole;
-  Vec rest;
+// weight = scale * word + bias
+struct Bias {
+  Vec value;
 };
 
 template <class Offset>
@@ -22,42 +21,38 @@ constexpr bool kReadsInputSums = true;
 template <>
 constexpr bool kReadsInputSums<NoOffset> = false;
 
-// Offsets of the blocks of a chunk are kept as [blocks][64] of 32 bits; rests are as far behind them.
-constexpr std::size_t kOffsetsOfChunk = 64 * kMostDotBlocks;
+template <class Offset>
+constexpr bool kIsBias = false;
+template <>
+constexpr bool kIsBias<Bias> = true;
 
 inline void StoreOffset(float*, NoOffset) {}
 inline void StoreOffset(float* p, Vec a) { Store(p, a); }
 inline void StoreOffset(float* p, Words a) { StoreWords(p, a); }
-template <class Whole>
-inline void StoreOffset(float* p, SplitOffset<Whole> a) {
-  StoreOffset(p, a.whole);
-  Store(p + kOffsetsOfChunk, a.rest);
-}
+inline void StoreOffset(float* p, Bias a) { Store(p, a.value); }
 
 inline void LoadOffset(const float*, NoOffset&) {}
 inline void LoadOffset(const float* p, Vec& a) { a = Load(p); }
 inline void LoadOffset(const float* p, Words& a) { a = LoadWords(reinterpret_cast<const std::uint8_t*>(p)); }
-template <class Whole>
-inline void LoadOffset(const float* p, SplitOffset<Whole>& a) {
-  LoadOffset(p, a.whole);
-  a.rest = Load(p + kOffsetsOfChunk);
+inline void LoadOffset(const float* p, Bias& a) { a.value = Load(p); }
+
+// scale * sum + bias * sum of x. The two cancel where weights are near 0, so the rounding of the second product is
+// made up for.
+inline Vec WithBias(Vec scale, Vec sum, Bias bias, Vec sum_of_x) {
+  const Vec product = Mul(bias.value, sum_of_x);
+  return Sub(Fma(scale, sum, product), Fnma(bias.value, sum_of_x, product));
 }
 
-// The sum in fp32, less the offset times the sum of x at `input`. Sums:
-//   ToFp32(sum), Without(offset, input, sum)
-//   WithoutRest(rest, input, value)   value is in fp32 already
-template <class Sums, class Sum, class InputSum>
-[[gnu::always_inline]] inline Vec Subtract(NoOffset, const InputSum*, Sum sum) {
-  return Sums::ToFp32(sum);
-}
-template <class Sums, class Sum, class InputSum, class Whole>
-[[gnu::always_inline]] inline Vec Subtract(Whole offset, const InputSum* input, Sum sum) {
-  return Sums::Without(offset, input, sum);
-}
-template <class Sums, class Sum, class InputSum, class Whole>
-[[gnu::always_inline]] inline Vec Subtract(SplitOffset<Whole> offset, const InputSum* input, Sum sum) {
-  return Sums::WithoutRest(offset.rest, input, Sums::Without(offset.whole, input, sum));
-}
+// Integers with a stored bias. Code: integers with zero points, whose words are codes - kWordZero; a group's header is
+// [64 fp16 scales][64 fp16 biases].
+template <class Code>
+struct BiasedDots : Code {
+  static Bias Offset(const std::uint8_t* header, int row) {
+    const Vec bias = GroupScale(header + 2 * kPanelRows, row);
+    if constexpr (Code::kWordZero == 0) return {bias};
+    return {Fma(GroupScale(header, row), Set(Code::kWordZero), bias)};
+  }
+};
 
 }  // namespace
 }  // namespace marlin

@@ -20,9 +20,6 @@ struct PairSums {
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
   static float First(Sum sum) { return marlin::First(sum); }
-  static Vec ToFp32(Sum sum) { return sum; }
-  static Vec Without(Vec offset, const float* input, Vec sum) { return Fnma(offset, Broadcast(input), sum); }
-  static Vec WithoutRest(Vec rest, const float* input, Vec value) { return Without(rest, input, value); }
 
   // Prefetches what TokenParams will read of a tile of `width` tokens, a block from `begin` on.
   static void FetchParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t width) {
@@ -37,7 +34,15 @@ struct PairSums {
     void Keep() {
       if constexpr (kReadsInputSums<Offset>) sums_.Keep();
     }
-    Vec Value(Sum sum, Offset offset, int t) const { return Subtract<PairSums>(offset, sums_.at + t, sum); }
+    Vec AddTo(Vec total, Vec scale, Sum sum, Offset offset, int t) const {
+      if constexpr (kIsBias<Offset>) {
+        return Add(total, WithBias(scale, sum, offset, Broadcast(sums_.at + t)));
+      } else if constexpr (kReadsInputSums<Offset>) {
+        return Fma(scale, Fnma(offset, Broadcast(sums_.at + t), sum), total);
+      } else {
+        return Fma(scale, sum, total);
+      }
+    }
 
    private:
     InputSumsOf<T, float> sums_;

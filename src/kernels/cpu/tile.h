@@ -24,9 +24,9 @@ inline constexpr std::size_t kMostDotBlocks = 8;
 // Room for unpacked weights: 256 k in 16 bits.
 inline constexpr std::size_t kUnpackedBytes = 64 * 256 * 2;
 
-// Floats of a thread's work space: unpacked weights, their scales, offsets and rests of offsets, totals.
+// Floats of a thread's work space: unpacked weights, their scales and offsets, totals.
 inline constexpr std::size_t kMatmulWorkspace =
-    kUnpackedBytes / sizeof(float) + 3 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
+    kUnpackedBytes / sizeof(float) + 2 * 64 * kMostDotBlocks + 64 * kMaxTileTokens;
 
 // Tokens whose packed activations are adjacent: at most as many as the widest register tile has.
 inline constexpr std::size_t kTokenTile = 6;
@@ -88,9 +88,9 @@ struct PackedInput {
 // then total = fma(scale, value, total), value = sum - offset * sum of x, of integers times the scale of the token. The
 // offset is what a kernel added to all weights of a row's group.
 //
-// Weights with a bias: in fp32 the chain is of decoded weights, and the scale is 1. Rounded: with inverse = 1 / scale,
-// whole = the integer of 0..15 nearest to -bias * inverse and rest = fma(-scale, whole, -bias) * inverse, the sum is of
-// code - whole, and value = fma(-rest, sum of x, sum).
+// Weights with a bias: in fp32 the chain is of decoded weights, and the scale is 1. Rounded: total = total + value, of
+// integers fma(value, scale of the token, total); value = fma(scale, sum, p) - fma(-bias, sum of x, p), where p = bias
+// * sum of x, rounded.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;

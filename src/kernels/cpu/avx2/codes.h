@@ -53,11 +53,6 @@ struct Fp4Code {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
-// The zero points of 8 rows.
-inline __m256i ZeroPoints(const std::uint8_t* header, int row) {
-  return _mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row));
-}
-
 struct Int4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
@@ -67,7 +62,8 @@ struct Int4Code {
   };
   using Step = ByteStep;
   static Zero LoadZero(const std::uint8_t* header, int row) {
-    return {_mm256_mullo_epi32(ZeroPoints(header, row), _mm256_set1_epi32(0x01010101))};
+    const __m256i points = _mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row));
+    return {_mm256_mullo_epi32(points, _mm256_set1_epi32(0x01010101))};
   }
   static Step Load(const std::uint8_t* p, const Zero& zero) {
     const ByteStep codes = SplitNibbles(p);

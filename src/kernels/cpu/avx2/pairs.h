@@ -53,13 +53,15 @@ template <class PairDots>
 struct Int4IntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     return _mm256_and_si256(_mm256_srli_epi16(LoadWords(bytes), 4 * kPair), _mm256_set1_epi16(15));
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Words OffsetsOf(Ints points) { return _mm256_mullo_epi32(points, BroadcastWord(&kOffsetPair)); }
-  static Words Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Words Offset(const std::uint8_t* header, int row) {
+    return _mm256_mullo_epi32(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)), _mm256_set1_epi32(kOffsetPair));
+  }
 };
 
 template <class PairDots>

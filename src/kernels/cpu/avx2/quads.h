@@ -36,13 +36,15 @@ template <class QuadDots>
 struct Int4Quads {
   using Dots = QuadDots;
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
-  static Vec OffsetsOf(Ints points) { return ToFloats(points); }
-  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Vec Offset(const std::uint8_t* header, int row) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(LoadBytes8(header + 128 + row)));
+  }
 };
 
 // Weights from -128 to 127, whose signs go to x, which is -128 only in tokens that are not finite.

@@ -69,11 +69,6 @@ struct NibbleTable {
 };
 using NibbleCode = TableCode<NibbleTable>;
 
-// The zero points of 16 rows.
-inline __m512i ZeroPoints(const std::uint8_t* header, int row) {
-  return _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
-}
-
 struct Int4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
@@ -85,7 +80,8 @@ struct Int4Code {
     __m512i word;
   };
   static Zero LoadZero(const std::uint8_t* header, int row) {
-    return {_mm512_castsi512_ps(_mm512_or_si512(ZeroPoints(header, row), Bits2To23()))};
+    const __m512i points = _mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row));
+    return {_mm512_castsi512_ps(_mm512_or_si512(points, Bits2To23()))};
   }
   static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes64(p)}; }
   // A nibble under the bits of 2^23 is the float 2^23 + code; minus 2^23 + zero point, exact. A table would be as

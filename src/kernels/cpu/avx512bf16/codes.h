@@ -44,6 +44,7 @@ struct Fp4Pairs : PairCode {
 // Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
 struct Int4Pairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 8;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     const __m512i table =
@@ -52,8 +53,9 @@ struct Int4Pairs : PairCode {
                          -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20, -0x3f00);
     return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
   }
-  static Vec OffsetsOf(Ints points) { return Sub(ToFloats(points), Set(8.0f)); }
-  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Vec Offset(const std::uint8_t* header, int row) {
+    return Sub(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row))), Set(8.0f));
+  }
 };
 
 struct Int8Pairs : PairCode {

@@ -23,7 +23,7 @@ inline Words ToInt16(Ints low, Ints high) {
 namespace marlin {
 namespace {
 
-inline Words OffsetPair(int offset) { return _mm512_set1_epi32(offset * static_cast<int>(kOffsetPair)); }
+inline Words OffsetPair(int offset) { return _mm512_set1_epi32(offset * kOffsetPair); }
 inline Words OffsetPairs(Ints offsets) { return _mm512_mullo_epi32(offsets, OffsetPair(1)); }
 
 }  // namespace

@@ -37,12 +37,14 @@ struct Fp4IntPairs : IntPairs {
 
 struct Int4IntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     return _mm512_and_si512(MovePairDown<kPair>(bytes), _mm512_set1_epi16(15));
   }
-  static Words OffsetsOf(Ints points) { return OffsetPairs(points); }
-  static Words Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Words Offset(const std::uint8_t* header, int row) {
+    return OffsetPairs(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
+  }
 };
 
 struct Int8IntPairs : IntPairs {

@@ -47,12 +47,14 @@ struct Fp4Quads : QuadCode<Dots> {
 template <class Dots>
 struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
   }
-  static auto OffsetsOf(Ints points) { return Dots::OffsetsOf(points); }
-  static auto Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static auto Offset(const std::uint8_t* header, int row) {
+    return Dots::OffsetsOf(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row)));
+  }
 };
 
 template <class Dots>

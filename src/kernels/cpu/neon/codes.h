@@ -102,8 +102,8 @@ inline uint8x16_t ZeroPointBytes(const std::uint8_t* header, int row) {
   const uint8x16_t rows = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
   return vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(points)), rows);
 }
-inline int32x4_t ZeroPoints(const std::uint8_t* header, int row) {
-  return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_u8(ZeroPointBytes(header, row)), 24));
+inline Vec ZeroPoints(const std::uint8_t* header, int row) {
+  return vcvtq_f32_u32(vshrq_n_u32(vreinterpretq_u32_u8(ZeroPointBytes(header, row)), 24));
 }
 
 struct Int4Code : EightColumns {

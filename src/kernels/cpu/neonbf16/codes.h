@@ -44,6 +44,7 @@ struct Fp4Pairs : PairCodeBase {
 // Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
 struct Int4Pairs : PairCodeBase {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 8;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     const uint8x16_t low = {0x00, 0xe0, 0xc0, 0xa0, 0x80, 0x40, 0x00, 0x80,  //
@@ -52,8 +53,7 @@ struct Int4Pairs : PairCodeBase {
                              0x00, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40};
     return PairsOfNibbles(bytes, low, high).pair[kPair];
   }
-  static Vec OffsetsOf(Ints points) { return Sub(ToFloats(points), Set(8.0f)); }
-  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Vec Offset(const std::uint8_t* header, int row) { return Sub(ZeroPoints(header, row), Set(8.0f)); }
 };
 
 struct Int8Pairs : PairCodeBase {

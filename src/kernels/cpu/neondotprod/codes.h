@@ -47,12 +47,12 @@ struct Fp4Quads : QuadCode<Dots> {
 template <class Dots>
 struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return vreinterpretq_u32_u8(QuadOfNibbles<kQuad>(bytes));
   }
-  static Vec OffsetsOf(Ints points) { return ToFloats(points); }
-  static Vec Offset(const std::uint8_t* header, int row) { return OffsetsOf(ZeroPoints(header, row)); }
+  static Vec Offset(const std::uint8_t* header, int row) { return ZeroPoints(header, row); }
 };
 
 template <class Dots>
