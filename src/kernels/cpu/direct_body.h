@@ -113,16 +113,24 @@ template <class Code, int T, int kV>
   }
 }
 
-// Vectors of rows that T tokens leave registers for: a power of 2, so that it divides the panel.
+template <class Code>
+constexpr bool kIsBiased = false;
+template <class Code>
+constexpr bool kIsBiased<BiasedCode<Code>> = true;
+
+// Vectors of rows that `tokens` leave registers for: a power of 2, so that it divides the panel. The scale and the bias
+// of a vector count as one more token, with room for two.
+template <class Code>
 constexpr int DirectVectors(int tokens) {
+  const int own = kIsBiased<Code> ? 1 : 0;
   int vectors = kPanelVectors;
-  while (vectors > 1 && vectors * tokens > kDirectSums) vectors /= 2;
+  while (vectors > 1 && vectors * (tokens + own) > kDirectSums + 2 * own) vectors /= 2;
   return vectors;
 }
 
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewTokens(const MatmulTile& tile) {
-  constexpr int kV = DirectVectors(T);
+  constexpr int kV = DirectVectors<Code>(T);
   float* const out = tile.workspace;  // [T][64]
   for (int first = 0; first < 64; first += kV * kLanes) {
     Vec totals[kV * T];
