@@ -214,6 +214,7 @@ struct IsaTable {
   MatmulFn fp4;
   MatmulFn int4;
   MatmulFn affine4;
+  MatmulFn iq4;
   MatmulFn int8;
   MatmulFn bf16;
   MatmulFn fp16;
@@ -228,6 +229,7 @@ struct DotTable {
   MatmulFn fp4;
   MatmulFn int4;
   MatmulFn affine4;
+  MatmulFn iq4;
   MatmulFn int8;
   MatmulFn bf16;
 };

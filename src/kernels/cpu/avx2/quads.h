@@ -56,6 +56,17 @@ struct SignedQuadDots : QuadDots {
 };
 
 template <class QuadDots>
+struct Iq4Quads {
+  using Dots = SignedQuadDots<QuadDots>;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return _mm256_shuffle_epi8(Iq4Bytes(), QuadOfNibbles<kQuad>(bytes));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+template <class QuadDots>
 struct Int8Quads {
   using Dots = SignedQuadDots<QuadDots>;
   static constexpr std::size_t kStepBytes = 512;

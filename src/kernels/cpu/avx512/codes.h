@@ -69,6 +69,14 @@ struct NibbleTable {
 };
 using NibbleCode = TableCode<NibbleTable>;
 
+struct Iq4Table {
+  static Vec Values() {
+    return _mm512_setr_ps(-127.0f, -104.0f, -83.0f, -65.0f, -49.0f, -35.0f, -22.0f, -10.0f,  //
+                          1.0f, 13.0f, 25.0f, 38.0f, 53.0f, 69.0f, 89.0f, 113.0f);
+  }
+};
+using Iq4Code = TableCode<Iq4Table>;
+
 struct Int4Code {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;

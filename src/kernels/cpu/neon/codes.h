@@ -95,6 +95,17 @@ struct NibbleTable {
 };
 using NibbleCode = TableCode<NibbleTable>;
 
+// -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+struct Iq4Table {
+  static uint8x16_t LowBytes() {
+    return uint8x16_t{0xfe, 0xd0, 0xa6, 0x82, 0x44, 0x0c, 0xb0, 0x20, 0x80, 0x50, 0xc8, 0x18, 0x54, 0x8a, 0xb2, 0xe2};
+  }
+  static uint8x16_t HighBytes() {
+    return uint8x16_t{0xc2, 0xc2, 0xc2, 0xc2, 0xc2, 0xc2, 0xc1, 0xc1, 0x3f, 0x41, 0x41, 0x42, 0x42, 0x42, 0x42, 0x42};
+  }
+};
+using Iq4Code = TableCode<Iq4Table>;
+
 // The zero point of each row, in all four bytes of its word.
 inline uint8x16_t ZeroPointBytes(const std::uint8_t* header, int row) {
   std::uint32_t points = 0;

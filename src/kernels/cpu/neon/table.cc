@@ -13,6 +13,7 @@ const IsaTable kNeonTable = {
     .fp4 = Matmul<Fp4Code>,
     .int4 = Matmul<Int4Code>,
     .affine4 = Matmul<BiasedCode<NibbleCode>>,
+    .iq4 = Matmul<Iq4Code>,
     .int8 = Matmul<Int8Code>,
     .bf16 = Matmul<Bf16Code>,
     .fp16 = Matmul<Fp16Code>,

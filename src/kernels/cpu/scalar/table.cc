@@ -10,6 +10,7 @@ const IsaTable kScalarTable = {
     .fp4 = nullptr,
     .int4 = nullptr,
     .affine4 = nullptr,
+    .iq4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,
     .fp16 = nullptr,
