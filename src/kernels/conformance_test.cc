@@ -177,9 +177,12 @@ class Conformance : public testing::TestWithParam<Case> {
 
   // k: of the least matrix, at least so wide, that the format can store.
   static void Check(std::size_t m, std::size_t n, std::size_t least_k, GuardSide side, Rng& rng) {
-    const std::size_t k = Fitting(least_k);
+    Check(m, RandomEncoded(*GetParam().format, n, Fitting(least_k), rng), side, rng);
+  }
+
+  static void Check(std::size_t m, const EncodedMatrix& matrix, GuardSide side, Rng& rng) {
+    const std::size_t n = matrix.rows, k = matrix.cols;
     SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k);
-    const EncodedMatrix matrix = RandomEncoded(*GetParam().format, n, k, rng);
     const Result<PackedMatrix> packed = PackForTest(matrix.view());
     ASSERT_TRUE(packed.ok());
     std::vector<float> x(m * k);
@@ -232,6 +235,27 @@ TEST_P(Conformance, AgreesWithDoubleOnLargerShapes) {
   Rng rng(8);
   for (const std::size_t m : {1, 2, 4, 5, 100}) Check(m, 129, 576, GuardSide::kAfter, rng);
   Check(kMaxTileTokens, 70, 257, GuardSide::kAfter, rng);
+}
+
+class Biases : public Conformance {};
+
+// All weights of a group are on one side of 0, nearly as far from it as Fit allows.
+TEST_P(Biases, AgreeWithDoubleFarFromZero) {
+  Rng rng(14);
+  for (const std::size_t m : {1, 2, 13, 50}) {
+    for (const std::size_t k : {1, 3, 64, 172, 576}) {
+      EncodedMatrix matrix = RandomEncoded(*GetParam().format, 70, Fitting(k), rng);
+      for (std::size_t r = 0; r < matrix.rows; ++r) {
+        for (std::size_t g = 0; g < matrix.view().groups(); ++g) {
+          GroupParams params = GetParams(matrix.view(), r, g);
+          params.bias = GetParam().format->round_bias(params.scale * (r % 2 == 0 ? -1000.0f : 985.0f), params);
+          SetParams(matrix, r, g, params);
+        }
+      }
+      Check(m, matrix, GuardSide::kAfter, rng);
+      if (HasFatalFailure()) return;
+    }
+  }
 }
 
 TEST_P(Conformance, ARowHasTheSameBitsWhateverItCameWith) {
@@ -303,10 +327,12 @@ TEST_P(PackedActivations, AreTheNearest) {
   }
 }
 
+// The integers that products are sums of.
 EncodedMatrix WithScalesOf1(EncodedMatrix matrix) {
   for (std::size_t r = 0; r < matrix.rows; ++r) {
     for (std::size_t g = 0; g < matrix.view().groups(); ++g) {
       GroupParams params = GetParams(matrix.view(), r, g);
+      params.bias = 0;
       params.scale = 1;
       SetParams(matrix, r, g, params);
     }
@@ -325,12 +351,22 @@ float DotOfIntegers(const KernelRow& kernel, const TokenWords& token, std::size_
   for (std::size_t begin = 0, end = 0; begin < k; begin = end) {
     const std::size_t group = begin / static_cast<std::size_t>(info.group);
     end = std::min({begin + kDotBlockLength, (group + 1) * static_cast<std::size_t>(info.group), k});
-    double sum = 0;  // exact
+    double sum = 0;  // exact, as that of x
+    double sum_of_x = 0;
     for (std::size_t i = begin; i < end; ++i) {
-      sum += static_cast<double>(whole[i]) * (bytes ? token.Byte(i) : token.Int16(i, split));
+      const int number = bytes ? token.Byte(i) : token.Int16(i, split);
+      sum += static_cast<double>(whole[i]) * number;
+      sum_of_x += number;
     }
+    const GroupParams params = GetParams(matrix.view(), row, group);
     const float scale = bytes ? token.ByteScale(begin, k) : token.Int16Scale(begin, k);
-    total = std::fma(GetParams(matrix.view(), row, group).scale, static_cast<float>(sum) * scale, total);
+    if (HasBias(info)) {
+      const float x = static_cast<float>(sum_of_x), product = params.bias * x;
+      const float value = std::fma(params.scale, static_cast<float>(sum), product) - std::fma(-params.bias, x, product);
+      total = std::fma(value, scale, total);
+    } else {
+      total = std::fma(params.scale, static_cast<float>(sum) * scale, total);
+    }
   }
   return total;
 }
@@ -394,6 +430,12 @@ TEST_P(Conformance, NotANumberStaysInItsToken) {
   }
 }
 
+std::vector<Case> CasesWithBias() {
+  std::vector<Case> cases = Cases();
+  std::erase_if(cases, [](const Case& c) { return !HasBias(c.format->info); });
+  return cases;
+}
+
 std::vector<Case> CasesWith(std::initializer_list<Activations> some) {
   std::vector<Case> cases = Cases();
   std::erase_if(cases, [&](const Case& c) { return std::ranges::find(some, c.row->activations) == some.end(); });
@@ -408,6 +450,7 @@ INSTANTIATE_TEST_SUITE_P(RowsThatPack, PackedIntegers,
 // A build may have no such row.
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedActivations);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PackedIntegers);
+INSTANTIATE_TEST_SUITE_P(AllRows, Biases, testing::ValuesIn(CasesWithBias()), CaseName);
 INSTANTIATE_TEST_SUITE_P(AllRows, Conformance, testing::ValuesIn(Cases()), CaseName);
 
 }  // namespace

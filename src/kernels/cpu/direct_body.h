@@ -15,6 +15,25 @@
 namespace marlin {
 namespace {
 
+// weight = scale * code + bias, headers [64 fp16 scales][64 fp16 biases]; the values of Code are the codes. Weights are
+// decoded, with one rounding, before they are multiplied.
+template <class Code>
+struct BiasedCode : Code {
+  struct Zero {
+    Vec scale;
+    Vec bias;
+  };
+  static Zero LoadZero(const std::uint8_t* header, int row) {
+    return {GroupScale(header, row), GroupScale(header + 2 * kPanelRows, row)};
+  }
+  static typename Code::Step Load(const std::uint8_t* p, const Zero&) { return Code::Load(p, {}); }
+  template <int kK>
+  static Vec Value(const typename Code::Step& step, const Zero& zero) {
+    return Fma(zero.scale, Code::template Value<kK>(step, {}), zero.bias);
+  }
+  static Vec Scale(const std::uint8_t*, int) { return Set(1.0f); }
+};
+
 template <class Code, int kK = 0>
 [[gnu::always_inline]] inline void StoreStep(const typename Code::Step& step, const typename Code::Zero& zero,
                                              float* to) {
@@ -94,16 +113,24 @@ template <class Code, int T, int kV>
   }
 }
 
-// Vectors of rows that T tokens leave registers for: a power of 2, so that it divides the panel.
+template <class Code>
+constexpr bool kIsBiased = false;
+template <class Code>
+constexpr bool kIsBiased<BiasedCode<Code>> = true;
+
+// Vectors of rows that `tokens` leave registers for: a power of 2, so that it divides the panel. The scale and the bias
+// of a vector count as one more token, with room for two.
+template <class Code>
 constexpr int DirectVectors(int tokens) {
+  const int own = kIsBiased<Code> ? 1 : 0;
   int vectors = kPanelVectors;
-  while (vectors > 1 && vectors * tokens > kDirectSums) vectors /= 2;
+  while (vectors > 1 && vectors * (tokens + own) > kDirectSums + 2 * own) vectors /= 2;
   return vectors;
 }
 
 template <class Code, int T>
 [[gnu::noinline]] void MatmulFewTokens(const MatmulTile& tile) {
-  constexpr int kV = DirectVectors(T);
+  constexpr int kV = DirectVectors<Code>(T);
   float* const out = tile.workspace;  // [T][64]
   for (int first = 0; first < 64; first += kV * kLanes) {
     Vec totals[kV * T];

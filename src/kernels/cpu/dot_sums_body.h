@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/cpu/matmul_body.h"
+#include "kernels/cpu/offset_body.h"
 #include "kernels/cpu/tile.h"
 
 namespace marlin {
@@ -110,11 +111,17 @@ struct NeededInL1 {
   [[gnu::always_inline]] void operator()(const std::uint8_t* line) const { __builtin_prefetch(line + kIntoL1Ahead); }
 };
 
-// Whether the words of a format are larger than its weights.
+// What the words of a format, for one vector of rows, are larger by than its weights.
 template <class Code>
-constexpr bool kHasOffset = requires(const std::uint8_t* header) {
-  Code::Offset(header, 0);
-};
+[[gnu::always_inline]] inline auto DecodeOffset(const std::uint8_t* header, int row) {
+  if constexpr (requires { Code::Offset(header, row); }) {
+    return Code::Offset(header, row);
+  } else {
+    return NoOffset{};
+  }
+}
+template <class Code>
+using OffsetType = decltype(DecodeOffset<Code>(nullptr, 0));
 
 // Tiles of many tokens that share the requests for later weights. A single fast tile would wait, because only a few
 // requests are answered at a time.

@@ -29,10 +29,9 @@
 //   TokenTwoByTwo(x, width)                 ... those of tokens x[0] and x[1]; a token's words are `width` apart
 //   OfToken<kToken>(low, high)              ... a token's sums with the rows of Low and of High
 //   FetchParams(x, k, begin, tokens)        prefetches what TokenParams reads
-//   TokenParams<T, kOffset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
-//   .Keep()                                 ... copies them, so that Value computes no address
-//   .Value(sum, offset, token)              ... the sum in fp32; offset counts if kOffset
-//   Offset                                  type of offsets: Vec, or Words that Value can read
+//   TokenParams<T, Offset>(x, k, begin, length)   parameters that convert the sums of T tokens over a block to fp32
+//   .Keep()                                 ... copies them, so that AddTo computes no address
+//   .AddTo(total, scale, sum, offset, token)   ... total + scale * sum in fp32; offset: as in offset_body.h
 //   kChunkLength                            k whose weights are unpacked together, at most kUnpackedBytes
 //   First(sum)                              any lane as fp32
 //
@@ -40,7 +39,9 @@
 //
 //   Dots, kStepBytes, Scale(header, row)
 //   Word<kWord>(bytes)                      word kWord of a step, bytes = of this vector of rows in the step
-//   Offset(header, row)                     difference of the words from the weights, if there is one
+//   Offset(header, row)                     difference of the words from the weights, if there is one: Vec or Words, as
+//                                           Dots reads it, or a Bias
+//   kWordZero                               ... the code whose word is 0; of formats that BiasedDots extends
 //
 // Few tokens: codes become words in registers; the two-pass scheme also stores them in the L1 cache. Many tokens: the
 // words of some blocks are unpacked into the L1 cache first, those of two rows side by side for AddTwoByTwo.

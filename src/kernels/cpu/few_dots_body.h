@@ -47,21 +47,21 @@ struct DirectWordsOfPart {
 
 // Parameters of the tokens for the sums over a block; the tokens are packed in one tile or two. They are copied before
 // the loops of the sums, because addresses computed after the loops would delay the next sums.
-template <class Dots, int T, bool kOffset>
+template <class Dots, int T, class Offset>
 class BlockParams {
   using Tiles = WordsOfTiles<Dots, T>;
   template <int kTokens>
-  using Tile = typename Dots::template TokenParams<kTokens, kOffset>;
+  using Tile = typename Dots::template TokenParams<kTokens, Offset>;
 
  public:
   BlockParams(const MatmulTile& tile, const Block& block)
       : BlockParams(Tiles(tile.packed, tile.geometry->cols), tile.geometry->cols, block) {}
   template <int kToken>
-  [[gnu::always_inline]] Vec Value(typename Dots::Sum sum, typename Dots::Offset offset) const {
+  [[gnu::always_inline]] Vec AddTo(Vec total, Vec scale, typename Dots::Sum sum, Offset offset) const {
     if constexpr (kToken < Tiles::kFirst) {
-      return first_.Value(sum, offset, kToken);
+      return first_.AddTo(total, scale, sum, offset, kToken);
     } else {
-      return second_.Value(sum, offset, kToken - Tiles::kFirst);
+      return second_.AddTo(total, scale, sum, offset, kToken - Tiles::kFirst);
     }
   }
 
@@ -82,13 +82,12 @@ template <int T, class Params, class Sums, class Offset>
                                               float* totals) {
   Unrolled<T>([&](auto t) MARLIN_INLINE {
     float* const total = totals + t * 64;
-    const Vec value = params.template Value<decltype(t)::value>(sums.Of(t, v), offset);
-    Store(total, Fma(scale, value, Load(total)));
+    Store(total, params.template AddTo<decltype(t)::value>(Load(total), scale, sums.Of(t, v), offset));
   });
 }
 
 template <class Code, int T>
-using ParamsOf = BlockParams<typename Code::Dots, T, kHasOffset<Code>>;
+using ParamsOf = BlockParams<typename Code::Dots, T, OffsetType<Code>>;
 
 // Adds a block to totals [T][64], for the rows of one register tile.
 template <class Code, int T, class Sums>
@@ -97,9 +96,7 @@ template <class Code, int T, class Sums>
   Unrolled<Sums::kVectors>([&](auto v) MARLIN_INLINE {
     const int row = first + v * kLanes;
     const Vec scale = Code::Scale(block.header, row);
-    typename Code::Dots::Offset offset{};
-    if constexpr (kHasOffset<Code>) offset = Code::Offset(block.header, row);
-    FoldVector<T>(params, sums, v, scale, offset, totals + row);
+    FoldVector<T>(params, sums, v, scale, DecodeOffset<Code>(block.header, row), totals + row);
   });
 }
 

@@ -13,10 +13,13 @@ namespace {
 // as a + 128 b.
 constexpr int kOffsetPair = 1 + (128 << 16);
 struct OffsetsInPairs {
-  using Offset = Words;
   using InputSum = std::uint32_t;
   static Vec Without(Words offset, const std::uint32_t* input, Ints sum) {
     return ToFloats(AddPairs(sum, offset, BroadcastWord(input)));
+  }
+  static float InFp32(std::uint32_t pair) {
+    const int minus = static_cast<int>(pair & 0xffff) + 128 * static_cast<std::int16_t>(pair >> 16);
+    return static_cast<float>(-minus);
   }
 };
 

@@ -6,6 +6,7 @@
 //   Nearest(vec), ToFloats(ints)         Nearest: ties to even
 #pragma once
 
+#include "kernels/cpu/offset_body.h"
 #include "kernels/cpu/packed_input.h"
 
 namespace marlin {
@@ -14,9 +15,9 @@ namespace {
 // Subtracts an offset times the sum of a token's numbers from a sum of products: in fp32, for bytes, where all of that
 // is exact.
 struct OffsetsInFp32 {
-  using Offset = Vec;
   using InputSum = float;
   static Vec Without(Vec offset, const float* input, Ints sum) { return Fnma(offset, Broadcast(input), ToFloats(sum)); }
+  static float InFp32(float sum_of_x) { return sum_of_x; }
 };
 
 // Sums of products. 8 k are kWords words of a row, each multiplied by kOfToken words of a token.
@@ -26,7 +27,6 @@ struct IntSums {
   static constexpr int kParts = kOfToken;
   static constexpr std::size_t kTokenWords = kWords * kOfToken;
   using Sum = Ints;
-  using Offset = typename Offsets::Offset;
   static constexpr std::size_t kChunkLength = 512 / kWords;
   static Sum Start() { return ZeroInts(); }
   static float First(Sum sum) { return static_cast<float>(FirstInt(sum)); }
@@ -38,7 +38,7 @@ struct IntSums {
     FetchSums(scales + InputScales(cols) * width, cols, begin, width);
   }
 
-  template <int T, bool kOffset>
+  template <int T, class Offset>
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
@@ -50,12 +50,17 @@ struct IntSums {
       __builtin_memcpy(own_scales_, scales_, sizeof(own_scales_));
       asm("" : "+m"(own_scales_));
       scales_ = own_scales_;
-      if constexpr (kOffset) sums_.Keep();
+      if constexpr (kReadsInputSums<Offset>) sums_.Keep();
     }
-    Vec Value(Sum sum, Offset offset, int t) const {
-      const Vec scale = Broadcast(scales_ + t);
-      if constexpr (kOffset) return Mul(Offsets::Without(offset, sums_.at + t, sum), scale);
-      return Mul(ToFloats(sum), scale);
+    Vec AddTo(Vec total, Vec scale, Sum sum, Offset offset, int t) const {
+      const Vec token = Broadcast(scales_ + t);
+      if constexpr (kIsBias<Offset>) {
+        return Fma(WithBias(scale, ToFloats(sum), offset, Set(Offsets::InFp32(sums_.at[t]))), token, total);
+      } else if constexpr (kReadsInputSums<Offset>) {
+        return Fma(scale, Mul(Offsets::Without(offset, sums_.at + t, sum), token), total);
+      } else {
+        return Fma(scale, Mul(ToFloats(sum), token), total);
+      }
     }
 
    private:

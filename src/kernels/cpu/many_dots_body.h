@@ -6,11 +6,6 @@
 namespace marlin {
 namespace {
 
-inline void StoreOffset(float* p, Vec a) { Store(p, a); }
-inline void StoreOffset(float* p, Words a) { StoreWords(p, a); }
-inline void LoadOffset(const float* p, Vec& a) { a = Load(p); }
-inline void LoadOffset(const float* p, Words& a) { a = LoadWords(reinterpret_cast<const std::uint8_t*>(p)); }
-
 // Some blocks whose weights are unpacked together.
 struct DotChunk {
   std::size_t k = 0;  // of the first column
@@ -27,7 +22,7 @@ struct DotProduct {
   const DotChunk* chunk;
   std::uint8_t* weights;        // [steps of all blocks][words of a step][64 rows] words
   const float* scales;          // [blocks][64]
-  const float* offsets;         // [blocks][64], 32 bits each; unused where the format has none
+  const float* offsets;         // [blocks][64], 32 bits each, as offset_body.h stores them
   const std::uint32_t* packed;  // the tokens of this tile
   std::size_t cols;
   float* totals;                   // [tokens][64], added to
@@ -62,7 +57,7 @@ struct PackedStepWords {
 };
 
 // The register tiles of T tokens, one after the other; with kTwoPass high bytes first, then low bytes.
-template <class Dots, int T, bool kOffset, bool kTwoPass>
+template <class Dots, int T, class Offset, bool kTwoPass>
 class TileRun {
  public:
   static constexpr int kVectors = VectorsOf<Dots, T, kTwoPass>();
@@ -83,18 +78,18 @@ class TileRun {
   // A block's totals: totals[t][v] = fma(scale, value of the sum, totals[t][v]).
   template <class SomeSums>
   [[gnu::always_inline]] void Fold(std::size_t b, int first, const SomeSums& sums) const {
-    const typename Dots::template TokenParams<T, kOffset> token(p_.packed, p_.cols, p_.chunk->begins[b],
-                                                                p_.chunk->steps[b] * 8);
+    const typename Dots::template TokenParams<T, Offset> token(p_.packed, p_.cols, p_.chunk->begins[b],
+                                                               p_.chunk->steps[b] * 8);
     const float* const scales = p_.scales + b * 64 + first;
     const float* const offsets = p_.offsets + b * 64 + first;
     float* const totals = p_.totals + first;
     Unrolled<kVectors>([&](auto v) MARLIN_INLINE {
       const Vec scale = Load(scales + v * kLanes);
-      typename Dots::Offset offset{};
-      if constexpr (kOffset) LoadOffset(offsets + v * kLanes, offset);
+      Offset offset;
+      LoadOffset(offsets + v * kLanes, offset);
       Unrolled<T>([&](auto t) MARLIN_INLINE {
         float* const total = totals + t * 64 + v * kLanes;
-        Store(total, Fma(scale, token.Value(sums.Of(t, v), offset, t), Load(total)));
+        Store(total, token.AddTo(Load(total), scale, sums.Of(t, v), offset, t));
       });
     });
   }
@@ -106,9 +101,9 @@ class TileRun {
 };
 
 // T tokens, the rows of one register tile.
-template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void DotTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
-  using Run = TileRun<Dots, T, kOffset, false>;
+template <class Dots, int T, class Offset>
+[[gnu::always_inline]] inline void DotTile(const DotProduct& p, TileRun<Dots, T, Offset, false>& run, int first) {
+  using Run = TileRun<Dots, T, Offset, false>;
   constexpr int kAtOnce = kWordsAtOnce<Dots>;
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
@@ -129,10 +124,9 @@ template <class Dots, int T, bool kOffset>
 }
 
 // The same in two passes: the sums of the high bytes, times 256, are the start of those of the low bytes.
-template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void DotTileTwoPass(const DotProduct& p, TileRun<Dots, T, kOffset, true>& run,
-                                                  int first) {
-  using Run = TileRun<Dots, T, kOffset, true>;
+template <class Dots, int T, class Offset>
+[[gnu::always_inline]] inline void DotTileTwoPass(const DotProduct& p, TileRun<Dots, T, Offset, true>& run, int first) {
+  using Run = TileRun<Dots, T, Offset, true>;
   const std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
@@ -163,8 +157,8 @@ template <class Dots, int T, bool kOffset>
 }
 
 // The same with products of two rows by two tokens.
-template <class Dots, int T, bool kOffset>
-[[gnu::always_inline]] inline void TwoByTwoTile(const DotProduct& p, TileRun<Dots, T, kOffset, false>& run, int first) {
+template <class Dots, int T, class Offset>
+[[gnu::always_inline]] inline void TwoByTwoTile(const DotProduct& p, TileRun<Dots, T, Offset, false>& run, int first) {
   const std::uint8_t* w = p.weights + first * 8;
   const std::uint32_t* x = run.Input();
   for (std::size_t b = 0; b < p.chunk->blocks; ++b) {
@@ -183,10 +177,10 @@ template <class Dots, int T, bool kOffset>
 // The same in vectors of rows, unpacking the weights on the way.
 template <class Code, int T>
 [[gnu::always_inline]] inline void UnpackingDotTile(const DotProduct& p,
-                                                    TileRun<typename Code::Dots, T, kHasOffset<Code>, false>& run,
+                                                    TileRun<typename Code::Dots, T, OffsetType<Code>, false>& run,
                                                     int first) {
   using Dots = typename Code::Dots;
-  using Run = TileRun<Dots, T, kHasOffset<Code>, false>;
+  using Run = TileRun<Dots, T, OffsetType<Code>, false>;
   constexpr int kAtOnce = kWordsAtOnce<Dots>;
   std::uint8_t* w = p.weights + first * 4;
   const std::uint32_t* x = run.Input();
@@ -213,31 +207,31 @@ template <class Code, int T>
 
 template <class Code, int T>
 [[gnu::noinline]] void UnpackingDotTileOfTokens(const DotProduct& p) {
-  TileRun<typename Code::Dots, T, kHasOffset<Code>, false> run(p);
+  TileRun<typename Code::Dots, T, OffsetType<Code>, false> run(p);
   for (int first = 0; first < 64; first += run.kVectors * kLanes) UnpackingDotTile<Code, T>(p, run, first);
 }
 
-template <class Dots, int T, bool kOffset>
+template <class Dots, int T, class Offset>
 [[gnu::noinline]] void DotTileOfTokens(const DotProduct& p) {
   constexpr bool kTwoPass = kTakesTwoPasses<Dots, T>;
-  TileRun<Dots, T, kOffset, kTwoPass> run(p);
+  TileRun<Dots, T, Offset, kTwoPass> run(p);
   for (int first = 0; first < 64; first += run.kVectors * kLanes) {
     if constexpr (kTwoPass) {
-      DotTileTwoPass<Dots, T, kOffset>(p, run, first);
+      DotTileTwoPass<Dots, T, Offset>(p, run, first);
     } else if constexpr (kHasTwoByTwo<Dots>) {
-      TwoByTwoTile<Dots, T, kOffset>(p, run, first);
+      TwoByTwoTile<Dots, T, Offset>(p, run, first);
     } else {
-      DotTile<Dots, T, kOffset>(p, run, first);
+      DotTile<Dots, T, Offset>(p, run, first);
     }
   }
 }
 
-template <class Dots, bool kOffset, int T = kTokenTile>
+template <class Dots, class Offset, int T = kTokenTile>
 inline void MultiplyDotTokens(const DotProduct& p, std::size_t tokens) {
   if constexpr (T > 1) {
-    if (tokens < T) return MultiplyDotTokens<Dots, kOffset, T - 1>(p, tokens);
+    if (tokens < T) return MultiplyDotTokens<Dots, Offset, T - 1>(p, tokens);
   }
-  DotTileOfTokens<Dots, T, kOffset>(p);
+  DotTileOfTokens<Dots, T, Offset>(p);
 }
 
 // Word kWord of a step and the word stored with it, of one vector of rows.
@@ -260,7 +254,7 @@ inline void UnpackParams(const Block& block, float* scales, float* offsets) {
   FetchAheadOfHeader(block, false);
   for (int v = 0; v < kPanelVectors; ++v) {
     Store(scales + v * kLanes, Code::Scale(block.header, v * kLanes));
-    if constexpr (kHasOffset<Code>) StoreOffset(offsets + v * kLanes, Code::Offset(block.header, v * kLanes));
+    StoreOffset(offsets + v * kLanes, DecodeOffset<Code>(block.header, v * kLanes));
   }
 }
 
@@ -333,7 +327,7 @@ inline void MultiplyChunk(const MatmulTile& tile, DotProduct p, float* totals) {
     p.later_weights = p.chunk->codes[0] + kIntoL2Ahead + later * Smaller(i, sharing) / sharing;
     p.later_weights_bytes = i < sharing ? (later + sharing - 1) / sharing : 0;
     if (i == 0 && UnpackChunk<Code>(p, tokens)) continue;
-    MultiplyDotTokens<Dots, kHasOffset<Code>>(p, tokens);
+    MultiplyDotTokens<Dots, OffsetType<Code>>(p, tokens);
   }
 }
 

@@ -6,6 +6,7 @@
 //   SumOf(words)      the sum of the rounded columns
 #pragma once
 
+#include "kernels/cpu/offset_body.h"
 #include "kernels/cpu/packed_input.h"
 
 namespace marlin {
@@ -15,7 +16,6 @@ struct PairSums {
   static constexpr int kStepWords = 4;
   static constexpr int kParts = 1;
   using Sum = Vec;
-  using Offset = Vec;
   static constexpr std::size_t kChunkLength = 128;
   static std::size_t WordsOfToken(std::size_t k) { return PairWords(k); }
   static Sum Start() { return Zero(); }
@@ -26,17 +26,22 @@ struct PairSums {
     FetchSums(packed + (cols + 7) / 8 * kStepWords * width, cols, begin, width);
   }
 
-  template <int T, bool kOffset>
+  template <int T, class Offset>
   class TokenParams {
    public:
     TokenParams(const std::uint32_t* packed, std::size_t cols, std::size_t begin, std::size_t length)
         : sums_(packed + (cols + 7) / 8 * kStepWords * T, cols, begin, length) {}
     void Keep() {
-      if constexpr (kOffset) sums_.Keep();
+      if constexpr (kReadsInputSums<Offset>) sums_.Keep();
     }
-    Vec Value(Sum sum, Vec offset, int t) const {
-      if constexpr (kOffset) return Fnma(offset, Broadcast(sums_.at + t), sum);
-      return sum;
+    Vec AddTo(Vec total, Vec scale, Sum sum, Offset offset, int t) const {
+      if constexpr (kIsBias<Offset>) {
+        return Add(total, WithBias(scale, sum, offset, Broadcast(sums_.at + t)));
+      } else if constexpr (kReadsInputSums<Offset>) {
+        return Fma(scale, Fnma(offset, Broadcast(sums_.at + t), sum), total);
+      } else {
+        return Fma(scale, sum, total);
+      }
     }
 
    private:

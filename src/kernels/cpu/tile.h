@@ -87,6 +87,10 @@ struct PackedInput {
 // total). Rounded: blocks of at most 128 k; in bf16 a chain of dot products of pairs, in int16 and int8 an integer;
 // then total = fma(scale, value, total), value = sum - offset * sum of x, of integers times the scale of the token. The
 // offset is what a kernel added to all weights of a row's group.
+//
+// Weights with a bias: in fp32 the chain is of decoded weights, and the scale is 1. Rounded: total = total + value, of
+// integers fma(value, scale of the token, total); value = fma(scale, sum, p) - fma(-bias, sum of x, p), where p = bias
+// * sum of x, rounded.
 struct MatmulTile {
   const PanelGeometry* geometry = nullptr;
   const FormatRow* format = nullptr;
@@ -209,6 +213,8 @@ struct IsaTable {
   MatmulFn any;  // every format, through FormatRow
   MatmulFn fp4;
   MatmulFn int4;
+  MatmulFn affine4;
+  MatmulFn iq4;
   MatmulFn int8;
   MatmulFn bf16;
   MatmulFn fp16;
@@ -222,6 +228,8 @@ struct DotTable {
   PeakLoop peak;
   MatmulFn fp4;
   MatmulFn int4;
+  MatmulFn affine4;
+  MatmulFn iq4;
   MatmulFn int8;
   MatmulFn bf16;
 };

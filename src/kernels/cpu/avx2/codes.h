@@ -32,8 +32,18 @@ inline Vec SignedByte(const ByteStep& step) {
   return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(word, kUp), 24));
 }
 
-// Values are doubled to be integers; the scale is halved, which is exact.
-struct Fp4Code {
+// In both halves, as a shuffle reads it.
+inline __m256i Fp4Bytes() {
+  return _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+}
+inline __m256i Iq4Bytes() {
+  return _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113));
+}
+
+// Nibbles are indices of a table of signed bytes.
+template <__m256i (*Table)()>
+struct TableCode {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
   static constexpr int kVectorBytes = 32;
@@ -41,15 +51,20 @@ struct Fp4Code {
   using Step = ByteStep;
   static Zero LoadZero(const std::uint8_t*, int) { return {}; }
   static Step Load(const std::uint8_t* p, Zero) {
-    const __m256i table = _mm256_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12,  //
-                                           0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     const ByteStep codes = SplitNibbles(p);
-    return {_mm256_shuffle_epi8(table, codes.low), _mm256_shuffle_epi8(table, codes.high)};
+    return {_mm256_shuffle_epi8(Table(), codes.low), _mm256_shuffle_epi8(Table(), codes.high)};
   }
   template <int kK>
   static Vec Value(const Step& step, Zero) {
     return SignedByte<kK>(step);
   }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+using Iq4Code = TableCode<Iq4Bytes>;
+
+// Values are doubled to be integers; the scale is halved, which is exact.
+struct Fp4Code : TableCode<Fp4Bytes> {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
@@ -74,6 +89,24 @@ struct Int4Code {
     return SignedByte<kK>(step);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+// Codes as they are.
+struct NibbleCode {
+  static constexpr int kStep = 8;
+  static constexpr int kStepBytes = 256;
+  static constexpr int kVectorBytes = 32;
+  struct Zero {};
+  struct Step {
+    __m256i word;
+  };
+  static Step Load(const std::uint8_t* p, Zero) { return {LoadBytes32(p)}; }
+  template <int kK>
+  static Vec Value(const Step& step, Zero) {
+    constexpr int kDown = kK < 4 ? 8 * kK : 8 * (kK - 4) + 4;
+    const __m256i low = _mm256_srli_epi32(step.word, kDown);
+    return _mm256_cvtepi32_ps(kDown == 28 ? low : _mm256_and_si256(low, _mm256_set1_epi32(15)));
+  }
 };
 
 struct Int8Code {

@@ -33,19 +33,27 @@ inline Words SignedPair(Words bytes) {
   return _mm256_srai_epi16(bytes, 8);
 }
 
-// Values are doubled to be integers; the scale is halved, which is exact.
-template <class PairDots>
-struct Fp4IntPairs {
+// Nibbles are indices of a table of signed bytes.
+template <class PairDots, __m256i (*Table)()>
+struct TableIntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     constexpr int kFirst = kPairs[kPair][0];
-    const __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
     const Words word = LoadWords(bytes);
     const Words codes = _mm256_and_si256(kFirst < 4 ? word : _mm256_srli_epi32(word, 4), _mm256_set1_epi8(15));
-    return SignedPair<kFirst % 4>(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes));
+    return SignedPair<kFirst % 4>(_mm256_shuffle_epi8(Table(), codes));
   }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
+};
+
+template <class PairDots>
+using Iq4IntPairs = TableIntPairs<PairDots, Iq4Bytes>;
+
+// Values are doubled to be integers; the scale is halved, which is exact.
+template <class PairDots>
+struct Fp4IntPairs : TableIntPairs<PairDots, Fp4Bytes> {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
@@ -53,6 +61,7 @@ template <class PairDots>
 struct Int4IntPairs {
   using Dots = PairDots;
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     return _mm256_and_si256(_mm256_srli_epi16(LoadWords(bytes), 4 * kPair), _mm256_set1_epi16(15));

@@ -36,6 +36,7 @@ template <class QuadDots>
 struct Int4Quads {
   using Dots = QuadDots;
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);
@@ -52,6 +53,17 @@ struct SignedQuadDots : QuadDots {
   static QuadSums::Sum Add(QuadSums::Sum sum, Words weights, Words x) {
     return QuadDots::Add(sum, _mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights));
   }
+};
+
+template <class QuadDots>
+struct Iq4Quads {
+  using Dots = SignedQuadDots<QuadDots>;
+  static constexpr std::size_t kStepBytes = 256;
+  template <int kQuad>
+  static Words Word(const std::uint8_t* bytes) {
+    return _mm256_shuffle_epi8(Iq4Bytes(), QuadOfNibbles<kQuad>(bytes));
+  }
+  static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
 template <class QuadDots>

@@ -35,6 +35,8 @@ const DotTable kAvx2QuadTable = {
     .peak = kDotPeak<SmallQuadDots>,
     .fp4 = MatmulDots<Fp4Quads<SmallQuadDots>>,
     .int4 = MatmulDots<Int4Quads<SmallQuadDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4Quads<SmallQuadDots>>>,
+    .iq4 = MatmulDots<Iq4Quads<QuadDots>>,
     .int8 = MatmulDots<Int8Quads<QuadDots>>,
     .bf16 = nullptr,
 };

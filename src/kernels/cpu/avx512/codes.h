@@ -33,7 +33,9 @@ inline __m512i MovePairDown(const std::uint8_t* bytes) {
   }
 }
 
-struct Fp4Code {
+// Nibbles are indices of a table.
+template <class Table>
+struct TableCode {
   static constexpr int kStep = 8;
   static constexpr int kStepBytes = 256;
   static constexpr int kVectorBytes = 64;
@@ -46,12 +48,34 @@ struct Fp4Code {
   // The permutation looks at the low 4 bits of an index only, so the nibbles above need no mask.
   template <int kK>
   static Vec Value(const Step& step, Zero) {
-    const Vec table = _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f,  //
-                                     -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
-    return _mm512_permutexvar_ps(MoveNibbleDown<kK>(step.word), table);
+    return _mm512_permutexvar_ps(MoveNibbleDown<kK>(step.word), Table::Values());
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
+
+struct Fp4Table {
+  static Vec Values() {
+    return _mm512_setr_ps(0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f,  //
+                          -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f);
+  }
+};
+using Fp4Code = TableCode<Fp4Table>;
+
+struct NibbleTable {
+  static Vec Values() {
+    return _mm512_setr_ps(0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f, 7.0f,  //
+                          8.0f, 9.0f, 10.0f, 11.0f, 12.0f, 13.0f, 14.0f, 15.0f);
+  }
+};
+using NibbleCode = TableCode<NibbleTable>;
+
+struct Iq4Table {
+  static Vec Values() {
+    return _mm512_setr_ps(-127.0f, -104.0f, -83.0f, -65.0f, -49.0f, -35.0f, -22.0f, -10.0f,  //
+                          1.0f, 13.0f, 25.0f, 38.0f, 53.0f, 69.0f, 89.0f, 113.0f);
+  }
+};
+using Iq4Code = TableCode<Iq4Table>;
 
 struct Int4Code {
   static constexpr int kStep = 8;

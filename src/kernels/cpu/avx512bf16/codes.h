@@ -27,31 +27,46 @@ struct PairCode {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-struct Fp4Pairs : PairCode {
+// Nibbles are indices of a table of 16 bf16. The permutation uses 5 bits of an index; the table is stored twice, so
+// bit 4 needs no mask.
+template <class Table>
+struct TablePairs : PairCode {
   static constexpr std::size_t kStepBytes = 256;
-  // The permutation uses 5 bits of an index; the table is stored twice, so bit 4 needs no mask.
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
-    // bf16 of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
-    const __m512i table =
-        _mm512_set_epi16(-0x3f40, -0x3f80, -0x3fc0, -0x4000, -0x4040, -0x4080, -0x4100, -0x8000, 0x40c0, 0x4080, 0x4040,
-                         0x4000, 0x3fc0, 0x3f80, 0x3f00, 0, -0x3f40, -0x3f80, -0x3fc0, -0x4000, -0x4040, -0x4080,
-                         -0x4100, -0x8000, 0x40c0, 0x4080, 0x4040, 0x4000, 0x3fc0, 0x3f80, 0x3f00, 0);
-    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
+    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), _mm512_broadcast_i64x4(Table::Values()));
+  }
+};
+
+// 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
+struct Fp4PairTable {
+  static __m256i Values() {
+    return _mm256_setr_epi16(0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0,  //
+                             -0x8000, -0x4100, -0x4080, -0x4040, -0x4000, -0x3fc0, -0x3f80, -0x3f40);
+  }
+};
+using Fp4Pairs = TablePairs<Fp4PairTable>;
+
+// -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+struct Iq4PairTable {
+  static __m256i Values() {
+    return _mm256_setr_epi16(-0x3d02, -0x3d30, -0x3d5a, -0x3d7e, -0x3dbc, -0x3df4, -0x3e50, -0x3ee0,  //
+                             0x3f80, 0x4150, 0x41c8, 0x4218, 0x4254, 0x428a, 0x42b2, 0x42e2);
+  }
+};
+using Iq4Pairs = TablePairs<Iq4PairTable>;
+
+// -8 to 7
+struct Int4PairTable {
+  static __m256i Values() {
+    return _mm256_setr_epi16(-0x3f00, -0x3f20, -0x3f40, -0x3f60, -0x3f80, -0x3fc0, -0x4000, -0x4080,  //
+                             0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0);
   }
 };
 
 // Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
-struct Int4Pairs : PairCode {
-  static constexpr std::size_t kStepBytes = 256;
-  template <int kPair>
-  static Words Word(const std::uint8_t* bytes) {
-    const __m512i table =
-        _mm512_set_epi16(0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0, -0x4080, -0x4000, -0x3fc0, -0x3f80,
-                         -0x3f60, -0x3f40, -0x3f20, -0x3f00, 0x40e0, 0x40c0, 0x40a0, 0x4080, 0x4040, 0x4000, 0x3f80, 0,
-                         -0x4080, -0x4000, -0x3fc0, -0x3f80, -0x3f60, -0x3f40, -0x3f20, -0x3f00);
-    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), table);
-  }
+struct Int4Pairs : TablePairs<Int4PairTable> {
+  static constexpr float kWordZero = 8;
   static Vec Offset(const std::uint8_t* header, int row) {
     return Sub(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes16(header + 128 + row))), Set(8.0f));
   }

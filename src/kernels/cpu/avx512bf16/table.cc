@@ -9,6 +9,8 @@ const DotTable kAvx512Bf16Table = {
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4Pairs>,
     .int4 = MatmulDots<Int4Pairs>,
+    .affine4 = MatmulDots<BiasedDots<Int4Pairs>>,
+    .iq4 = MatmulDots<Iq4Pairs>,
     .int8 = MatmulDots<Int8Pairs>,
     .bf16 = MatmulDots<Bf16Pairs>,
 };

@@ -10,6 +10,8 @@ const DotTable kAvx512VbmiTable = {
     .peak = {},
     .fp4 = MatmulDots<Fp4PermutedQuads<QuadDots>>,
     .int4 = nullptr,
+    .affine4 = nullptr,
+    .iq4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,
 };

@@ -11,6 +11,8 @@ const DotTable kAvx512VbmiSplitTable = {
     .peak = {},
     .fp4 = MatmulInt16<Fp4PermutedQuads<SplitQuadDots>, Fp4IntPairs>,
     .int4 = nullptr,
+    .affine4 = nullptr,
+    .iq4 = nullptr,
     .int8 = nullptr,
     .bf16 = nullptr,
 };

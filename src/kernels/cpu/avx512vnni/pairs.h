@@ -23,20 +23,32 @@ struct IntPairs {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-// Values are doubled to be integers; the scale is halved, which is exact. The permutation uses 5 bits of an index; the
-// table is stored twice, so bit 4 needs no mask.
-struct Fp4IntPairs : IntPairs {
+inline __m256i Fp4Pairs() { return _mm256_setr_epi16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12); }
+inline __m256i Iq4Pairs() {
+  return _mm256_setr_epi16(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+}
+
+// Nibbles are indices of a table. The permutation uses 5 bits of an index; the table is stored twice, so bit 4 needs no
+// mask.
+template <__m256i (*Table)()>
+struct TableIntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
-    const __m256i table = _mm256_setr_epi16(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), _mm512_broadcast_i64x4(table));
+    return _mm512_permutexvar_epi16(MovePairDown<kPair>(bytes), _mm512_broadcast_i64x4(Table()));
   }
+};
+
+using Iq4IntPairs = TableIntPairs<Iq4Pairs>;
+
+// Values are doubled to be integers; the scale is halved, which is exact.
+struct Fp4IntPairs : TableIntPairs<Fp4Pairs> {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
 struct Int4IntPairs : IntPairs {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     return _mm512_and_si512(MovePairDown<kPair>(bytes), _mm512_set1_epi16(15));

@@ -32,14 +32,30 @@ inline __m512i Fp4Bytes() {
   return _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
 }
 
-// Values are doubled and moved up by 12 to be integers from 0 to 24; the scale is halved, which is exact.
-template <class Dots>
-struct Fp4Quads : QuadCode<Dots> {
+inline __m512i Iq4Bytes() {
+  return _mm512_broadcast_i32x4(
+      _mm_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, -127, -115, -103, -90, -75, -59, -39, -15));
+}
+
+// Nibbles are indices of a table.
+template <class Dots, __m512i (*Table)()>
+struct TableQuads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
-    return _mm512_shuffle_epi8(Fp4Bytes(), QuadOfNibbles<kQuad>(bytes));
+    return _mm512_shuffle_epi8(Table(), QuadOfNibbles<kQuad>(bytes));
   }
+};
+
+// Values are moved up by 128.
+template <class Dots>
+struct Iq4Quads : TableQuads<Dots, Iq4Bytes> {
+  static auto Offset(const std::uint8_t*, int) { return Dots::OffsetOf(128); }
+};
+
+// Values are doubled and moved up by 12 to be integers from 0 to 24; the scale is halved, which is exact.
+template <class Dots>
+struct Fp4Quads : TableQuads<Dots, Fp4Bytes> {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
   static auto Offset(const std::uint8_t*, int) { return Dots::OffsetOf(12); }
 };
@@ -47,6 +63,7 @@ struct Fp4Quads : QuadCode<Dots> {
 template <class Dots>
 struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return QuadOfNibbles<kQuad>(bytes);

@@ -9,6 +9,8 @@ const DotTable kAvx512VnniTable = {
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads<QuadDots>>,
     .int4 = MatmulDots<Int4Quads<QuadDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4Quads<QuadDots>>>,
+    .iq4 = MatmulDots<Iq4Quads<QuadDots>>,
     .int8 = MatmulDots<Int8Quads<QuadDots>>,
     .bf16 = nullptr,
 };

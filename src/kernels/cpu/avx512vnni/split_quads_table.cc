@@ -9,6 +9,8 @@ const DotTable kAvx512SplitTable = {
     .peak = kDotPeak<SplitQuadDots>,
     .fp4 = MatmulInt16<Fp4Quads<SplitQuadDots>, Fp4IntPairs>,
     .int4 = MatmulInt16<Int4Quads<SplitQuadDots>, Int4IntPairs>,
+    .affine4 = MatmulInt16<BiasedDots<Int4Quads<SplitQuadDots>>, BiasedDots<Int4IntPairs>>,
+    .iq4 = MatmulInt16<Iq4Quads<SplitQuadDots>, Iq4IntPairs>,
     .int8 = MatmulInt16<Int8Quads<SplitQuadDots>, Int8IntPairs>,
     .bf16 = nullptr,
 };

@@ -16,6 +16,8 @@ const DotTable kAvxVnniPairTable = {
     .peak = kDotPeak<PairDots>,
     .fp4 = MatmulDots<Fp4IntPairs<PairDots>>,
     .int4 = MatmulDots<Int4IntPairs<PairDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4IntPairs<PairDots>>>,
+    .iq4 = MatmulDots<Iq4IntPairs<PairDots>>,
     .int8 = MatmulDots<Int8IntPairs<PairDots>>,
     .bf16 = nullptr,
 };

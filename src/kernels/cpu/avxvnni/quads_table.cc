@@ -16,6 +16,8 @@ const DotTable kAvxVnniQuadTable = {
     .peak = kDotPeak<QuadDots>,
     .fp4 = MatmulDots<Fp4Quads<QuadDots>>,
     .int4 = MatmulDots<Int4Quads<QuadDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4Quads<QuadDots>>>,
+    .iq4 = MatmulDots<Iq4Quads<QuadDots>>,
     .int8 = MatmulDots<Int8Quads<QuadDots>>,
     .bf16 = nullptr,
 };

@@ -58,24 +58,53 @@ inline PairStep PairsOfNibbles(const std::uint8_t* p, uint8x16_t low, uint8x16_t
                    {vqtbl1q_u8(high, codes.first), vqtbl1q_u8(high, codes.second)});
 }
 
-struct Fp4Code : EightColumns {
+// Nibbles are indices of a table of bf16.
+template <class Table>
+struct TableCode : EightColumns {
   static constexpr int kStepBytes = 256;
   struct Zero {};
   using Step = PairStep;
   static Zero LoadZero(const std::uint8_t*, int) { return {}; }
-  static Step Load(const std::uint8_t* p, Zero) {
-    // bf16 of 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
-    const uint8x16_t low = {0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0, 0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0};
-    const uint8x16_t high = {0,    0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40,
-                             0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0};
-    return PairsOfNibbles(p, low, high);
-  }
+  static Step Load(const std::uint8_t* p, Zero) { return PairsOfNibbles(p, Table::LowBytes(), Table::HighBytes()); }
   template <int kK>
   static Vec Value(const Step& step, Zero) {
     return ColumnOf<kK>(step);
   }
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
+
+// 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
+struct Fp4Table {
+  static uint8x16_t LowBytes() {
+    return uint8x16_t{0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0, 0, 0, 0x80, 0xc0, 0, 0x40, 0x80, 0xc0};
+  }
+  static uint8x16_t HighBytes() {
+    return uint8x16_t{0, 0x3f, 0x3f, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x80, 0xbf, 0xbf, 0xbf, 0xc0, 0xc0, 0xc0, 0xc0};
+  }
+};
+using Fp4Code = TableCode<Fp4Table>;
+
+// 0 to 15
+struct NibbleTable {
+  static uint8x16_t LowBytes() {
+    return uint8x16_t{0x00, 0x80, 0x00, 0x40, 0x80, 0xa0, 0xc0, 0xe0, 0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70};
+  }
+  static uint8x16_t HighBytes() {
+    return uint8x16_t{0x00, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41};
+  }
+};
+using NibbleCode = TableCode<NibbleTable>;
+
+// -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+struct Iq4Table {
+  static uint8x16_t LowBytes() {
+    return uint8x16_t{0xfe, 0xd0, 0xa6, 0x82, 0x44, 0x0c, 0xb0, 0x20, 0x80, 0x50, 0xc8, 0x18, 0x54, 0x8a, 0xb2, 0xe2};
+  }
+  static uint8x16_t HighBytes() {
+    return uint8x16_t{0xc2, 0xc2, 0xc2, 0xc2, 0xc2, 0xc2, 0xc1, 0xc1, 0x3f, 0x41, 0x41, 0x42, 0x42, 0x42, 0x42, 0x42};
+  }
+};
+using Iq4Code = TableCode<Iq4Table>;
 
 // The zero point of each row, in all four bytes of its word.
 inline uint8x16_t ZeroPointBytes(const std::uint8_t* header, int row) {
@@ -101,12 +130,10 @@ struct Int4Code : EightColumns {
   static Step Load(const std::uint8_t* p, const Zero& zero) {
     const uint8x16x2_t low = {uint8x16_t{0x80, 0x70, 0x60, 0x50, 0x40, 0x30, 0x20, 0x10,  //
                                          0x00, 0xe0, 0xc0, 0xa0, 0x80, 0x40, 0x00, 0x80},
-                              uint8x16_t{0x00, 0x80, 0x00, 0x40, 0x80, 0xa0, 0xc0, 0xe0,  //
-                                         0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70}};
+                              NibbleTable::LowBytes()};
     const uint8x16x2_t high = {uint8x16_t{0xc1, 0xc1, 0xc1, 0xc1, 0xc1, 0xc1, 0xc1, 0xc1,  //
                                           0xc1, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xbf},
-                               uint8x16_t{0x00, 0x3f, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40,  //
-                                          0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41, 0x41}};
+                               NibbleTable::HighBytes()};
     const ByteStep codes = SplitNibbles(p);
     const uint8x16_t first = vaddq_u8(codes.first, zero.distance);
     const uint8x16_t second = vaddq_u8(codes.second, zero.distance);

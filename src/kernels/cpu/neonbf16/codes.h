@@ -33,17 +33,22 @@ struct PairCodeBase {
   static Vec Scale(const std::uint8_t* header, int row) { return GroupScale(header, row); }
 };
 
-struct Fp4Pairs : PairCodeBase {
+// Code: one whose step is pairs of bf16.
+template <class Code>
+struct PairsOf : PairCodeBase {
   static constexpr std::size_t kStepBytes = 256;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
-    return Fp4Code::Load(bytes, {}).pair[kPair];
+    return Code::Load(bytes, {}).pair[kPair];
   }
 };
+using Fp4Pairs = PairsOf<Fp4Code>;
+using Iq4Pairs = PairsOf<Iq4Code>;
 
 // Words hold code - 8; zero point - 8 times the sum of x is subtracted from sums, which is cheaper than from weights.
 struct Int4Pairs : PairCodeBase {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 8;
   template <int kPair>
   static Words Word(const std::uint8_t* bytes) {
     const uint8x16_t low = {0x00, 0xe0, 0xc0, 0xa0, 0x80, 0x40, 0x00, 0x80,  //

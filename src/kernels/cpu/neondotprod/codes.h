@@ -32,21 +32,34 @@ inline uint8x16_t QuadOfNibbles(const std::uint8_t* bytes) {
   return kQuad == 0 ? codes.first : codes.second;
 }
 
-// Values are doubled to be integers; the scale is halved, which is exact.
-template <class Dots>
-struct Fp4Quads : QuadCode<Dots> {
+inline int8x16_t Fp4Bytes() { return int8x16_t{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}; }
+inline int8x16_t Iq4Bytes() {
+  return int8x16_t{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+}
+
+// Nibbles are indices of a table.
+template <class Dots, int8x16_t (*Table)()>
+struct TableQuads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
-    const int8x16_t table = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    return vreinterpretq_u32_s8(vqtbl1q_s8(table, QuadOfNibbles<kQuad>(bytes)));
+    return vreinterpretq_u32_s8(vqtbl1q_s8(Table(), QuadOfNibbles<kQuad>(bytes)));
   }
+};
+
+template <class Dots>
+using Iq4Quads = TableQuads<Dots, Iq4Bytes>;
+
+// Values are doubled to be integers; the scale is halved, which is exact.
+template <class Dots>
+struct Fp4Quads : TableQuads<Dots, Fp4Bytes> {
   static Vec Scale(const std::uint8_t* header, int row) { return Mul(GroupScale(header, row), Set(0.5f)); }
 };
 
 template <class Dots>
 struct Int4Quads : QuadCode<Dots> {
   static constexpr std::size_t kStepBytes = 256;
+  static constexpr float kWordZero = 0;
   template <int kQuad>
   static Words Word(const std::uint8_t* bytes) {
     return vreinterpretq_u32_u8(QuadOfNibbles<kQuad>(bytes));

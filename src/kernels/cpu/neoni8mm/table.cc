@@ -22,6 +22,8 @@ const DotTable kNeonI8mmTable = {
     .peak = kDotPeak<MatrixDots>,
     .fp4 = MatmulDots<Fp4Quads<MatrixDots>>,
     .int4 = MatmulDots<Int4Quads<MatrixDots>>,
+    .affine4 = MatmulDots<BiasedDots<Int4Quads<MatrixDots>>>,
+    .iq4 = MatmulDots<Iq4Quads<MatrixDots>>,
     .int8 = MatmulDots<Int8Quads<MatrixDots>>,
     .bf16 = nullptr,
 };
