@@ -42,7 +42,7 @@ TEST(Minnow, EveryConfigurationKeepsItsPerplexity) {
   // weights too (docs/verification.md). Instruction sets sum in different orders: that moves them by less than 1e-5.
   constexpr double kBaseline = 23.12107;
   const std::map<std::string, double> stored = {{"fp4-g32", 23.60640},  {"fp4-g64", 23.53167},  {"fp4-g128", 23.61142},
-                                                {"fp4-g256", 23.55489}, {"int4-g64", 23.51568}, {"int4-g128", 23.74831},
+                                                {"fp4-g256", 23.55489}, {"int4-g64", 23.53935}, {"int4-g128", 23.73438},
                                                 {"int8-g128", 23.12795}};
   EXPECT_NEAR(Perplexity(kMinnow, "fp32") / kBaseline, 1, 1e-4);
   EXPECT_NEAR(Perplexity(kMinnow, "bf16") / kBaseline, 1, kBf16Limit);
@@ -260,6 +260,7 @@ TEST(Minnow, OneSweepTimesAllMethodsTogether) {
   for (const auto& entry : fs::directory_iterator(folder / "results")) {
     if (entry.path().filename().string()[0] == '.') continue;
     const json record = json::parse(*ReadFile(entry.path()));
+    if (record["perplexity"].is_null()) continue;  // speeds and noise floor have records of their own
     by_method[record["config"]["method"]] = record;
   }
   ASSERT_EQ(by_method.size(), 3u);

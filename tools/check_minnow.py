@@ -43,6 +43,12 @@ def to_half(values):
     return np.minimum(values, np.float32(65504)).astype(np.float16).astype(np.float32)
 
 
+def to_bits(values, bits):
+    """Rounded to so many significant bits, ties to even."""
+    fraction, exponent = np.frexp(values)
+    return np.ldexp(np.rint(np.ldexp(fraction, bits)), exponent - bits).astype(np.float32)
+
+
 def round_fp4(groups):
     scale = to_half(np.abs(groups).max(-1, keepdims=True) / np.float32(6))
     x = np.divide(np.abs(groups), scale, out=np.zeros_like(groups), where=scale != 0)
@@ -55,7 +61,7 @@ def round_fp4(groups):
 
 def round_int4(groups):
     low, high = (np.minimum(groups.min(-1, keepdims=True), 0), np.maximum(groups.max(-1, keepdims=True), 0))
-    scale = to_half((high / 2 - low / 2) / np.float32(7.5))
+    scale = to_half(to_bits((high / 2 - low / 2) / np.float32(7.5), 7))
     divisor = np.where(scale == 0, 1, scale)
     zero = np.rint(np.clip(-low / divisor, 0, 15))
     return np.rint(np.clip(groups / divisor, -zero, 15 - zero)) * scale

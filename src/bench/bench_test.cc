@@ -71,7 +71,9 @@ TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
   const auto backend = MakeCpuBackend({});
   ASSERT_TRUE(backend.ok());
   std::vector<const FormatRow*> formats;
-  for (const FormatRow& row : Formats()) formats.push_back(&row);
+  for (const FormatRow& row : Formats()) {
+    if (FitsRows(row.info, 176)) formats.push_back(&row);
+  }
   const GemmShape shapes[] = {{"test", 3, 300, 176}, {"test", 50, 300, 176}};
   const auto timings = TimeKernels(**backend, shapes, formats, {"test", 1, 2}, std::size_t{1} << 24, {});
   ASSERT_TRUE(timings.ok()) << timings.error().message;
