@@ -85,6 +85,57 @@ TEST_F(Export, QuantizedWeightsStayAsTheyAre) {
   }
 }
 
+// One command gives the file of two.
+TEST_F(Export, QuantizeWritesForOtherPrograms) {
+  ASSERT_EQ(RunProgram({"quantize", kMinnow, "-o", folder_ / "k", "--config", "q4_k", "-q"}).exit_code, 0);
+  ASSERT_EQ(Run(folder_ / "k", {"-q"}).exit_code, 0);
+  const std::string direct = folder_ / "direct.gguf";
+  const RunResult made = RunProgram({"quantize", kMinnow, "-o", direct, "--config", "q4_k", "--to", "gguf", "-q"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_EQ(RunProgram({"check-export", direct, folder_ / "k", "-q"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(direct + ".quantized"));
+  const std::string mlx = folder_ / "mlx";
+  ASSERT_EQ(RunProgram({"quantize", kMinnow, "-o", mlx, "--config", "mlx4-g64", "--to", "mlx", "-q"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(fs::path(mlx) / "model.safetensors"));
+}
+
+TEST_F(Export, QuantizeRefusesBeforeItWorks) {
+  const std::string out = folder_ / "x.gguf";
+  const auto quantize = [&](const std::string& config, const std::string& to) {
+    return RunProgram({"quantize", kMinnow, "-o", out, "--config", config, "--to", to, "-q"});
+  };
+  ExpectRefusal(quantize("fp4-g64", "gguf"), 2, "holds no fp4-g64 weights without loss (no container does)");
+  ExpectRefusal(quantize("q4_k", "mlx"), 2, "holds no q4_k weights without loss (so can GGUF)");
+  ExpectRefusal(quantize("mxfp4", "tensorrt"), 2, "tensorrt");
+  fs::create_directories(out + ".quantized");
+  ExpectRefusal(quantize("mxfp4", "gguf"), 3, "is left from a run that did not end");
+  fs::remove_all(out + ".quantized");
+  std::ofstream(out) << "mine";
+  ExpectRefusal(quantize("mxfp4", "gguf"), 3, "exists; use --overwrite");
+}
+
+// What the container does not hold stays, and says how to go on.
+TEST_F(Export, AFolderThatCannotBeExportedStays) {
+  const std::string out = folder_ / "mlx";
+  const RunResult run = RunProgram({"quantize", kMinnow, "-o", out, "--config", "int4-g128", "--to", "mlx", "-q"});
+  ExpectRefusal(run, 5, "not lossless");
+  EXPECT_NE(run.err.find("the quantized folder stays"), std::string::npos) << run.err;
+  EXPECT_FALSE(fs::exists(out));
+  EXPECT_EQ(RunProgram({"export", out + ".quantized", "-o", out, "--to", "mlx", "--type", "f16", "-q"}).exit_code, 0);
+}
+
+// Rows of 88 weights hold no block: these matrices stay in 16 bits.
+TEST_F(Export, QuantizeKeepsWhatBlocksDoNotDivide) {
+  const std::string out = folder_ / "small.gguf";
+  const RunResult made = RunProgram(
+      {"quantize", TestModel("tiny-olmo2.gguf"), "-o", out, "--config", "q4_0", "--to", "gguf", "--json", "-q"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const json data = json::parse(made.out);
+  EXPECT_FALSE(data["kept_16_bit"].empty());
+  for (const json& name : data["kept_16_bit"]) EXPECT_TRUE(name.get<std::string>().ends_with("down_proj")) << name;
+  EXPECT_EQ(data["exported"][0], out);
+}
+
 TEST_F(Export, RowsThatBlocksDoNotDivideAreNamed) {
   const std::string model = TestModel("tiny-olmo2.gguf");
   ASSERT_EQ(RunProgram({"quantize", model, "-o", folder_ / "small", "--config", "q4_0", "-q"}).exit_code, 0);

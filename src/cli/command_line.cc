@@ -9,8 +9,8 @@
 #include <cmath>
 #include <filesystem>
 
-#include "base/file.h"
 #include "base/did_you_mean.h"
+#include "base/file.h"
 
 namespace marlin {
 namespace {

@@ -49,8 +49,8 @@ std::vector<Weighed> Weigh(const Description& description) {
   for (const FormatRow& format : Formats()) {
     if (format.info.group == 0 || !format.info.common) continue;
     const std::uint64_t bytes = StoredBytes(description, &format);
-    const double bits = 8.0 * static_cast<double>(LinearBytes(description, format)) /
-                        static_cast<double>(LinearWeights(description));
+    const double bits =
+        8.0 * static_cast<double>(LinearBytes(description, format)) / static_cast<double>(LinearWeights(description));
     rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});
   }
   return rows;

@@ -2,16 +2,24 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <system_error>
 
+#include "base/file.h"
+#include "base/open_file.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
 #include "cli/configs.h"
+#include "cli/export_model.h"
 #include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/program_info.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
+#include "files/quantized_layout.h"
 #include "formats/formats.h"
 #include "quantize/calibrate.h"
 #include "quantize/quantize_model.h"
@@ -31,9 +39,14 @@ struct QuantizeArguments {
   std::string stats;
   bool rotate = false;
   bool seed_given = false;
+  bool compat = false;
+  std::string to;  // empty: a folder of this program
   std::vector<std::string> accept_unknown;
   CalibrationOptions calibration;
   QuantizeOptions quantize;
+
+  // The folder that quantize makes; with --to it is removed in the end.
+  std::string folder() const { return to.empty() ? output : output + ".quantized"; }
 };
 
 // Inputs of a calibrated method; the options of quantize point into it.
@@ -146,9 +159,9 @@ void Print(const QuantizeArguments& options, const std::string& method, const Qu
                     count, names.second, FindFormat(names.first)->info.block, names.first));
   }
   if (!summary.kept.empty()) {
-    console.Result(
-        fmt::format("  kept in 16 bits  {} tensors with rows that are not a multiple of the group (--compat)",
-                    summary.kept.size()));
+    console.Result(fmt::format("  kept in 16 bits  {} tensors with rows that {} does not divide ({})",
+                               summary.kept.size(), options.to.empty() ? "the group" : "the block or group",
+                               options.to.empty() ? "--compat" : "--to " + options.to));
   }
 }
 
@@ -166,6 +179,82 @@ nlohmann::json ToJson(const FallbackCounts& fallbacks) {
     list.push_back({{"wanted", names.first}, {"format", names.second}, {"tensors", count}});
   }
   return list;
+}
+
+nlohmann::json ToJson(const QuantizeSummary& summary) {
+  return {{"model_bytes", summary.sizes.model_bytes},
+          {"fp16_bytes", summary.fp16_bytes},
+          {"quantized_bytes", summary.sizes.quantized_bytes},
+          {"quantized_parameters", summary.sizes.quantized_parameters},
+          {"bits_per_weight", summary.sizes.bits_per_weight()},
+          {"fallbacks", ToJson(summary.fallbacks)},
+          {"kept_16_bit", summary.kept},
+          {"rotated", summary.rotated},
+          {"clipped", ToJson(summary.clipped)}};
+}
+
+// What --compat and --to ask for: matrices that others cannot read stay in 16 bits.
+Status ChooseWhatFits(const QuantizeArguments& options, const FormatRow* format, const FormatMap& formats,
+                      QuantizeOptions& quantize) {
+  std::set<const FormatRow*> used;
+  if (format != nullptr) used.insert(format);
+  for (const auto& [stem, own] : formats) used.insert(own);
+  for (const FormatRow* own : used) {
+    if (!options.to.empty()) {
+      if (auto status = CheckExportedFormat(options.to, own->info); !status) return status;
+    } else if (options.compat && own->info.family != "int4") {
+      return Error{
+          ErrorCode::kUsage,
+          fmt::format("--compat is for INT4; for {} name the format of the other program with --to", own->info.name)};
+    }
+  }
+  if (options.compat) quantize.fits = FitsPackQuantized;
+  if (!options.to.empty()) {
+    quantize.fits = [to = options.to](const FormatInfo& own, std::size_t cols) { return FitsExport(to, own, cols); };
+  }
+  return {};
+}
+
+ExportRequest RequestOf(const QuantizeArguments& options) {
+  ExportRequest request;
+  request.output = options.output;
+  request.to = options.to;
+  request.overwrite = options.quantize.overwrite;
+  return request;
+}
+
+// What can be refused before the work: the output, and a model that the container cannot hold.
+Status CheckTarget(const QuantizeArguments& options, const OpenedModel& opened) {
+  if (options.to.empty()) return {};
+  if (auto status = CheckExport(RequestOf(options)); !status) return status;
+  if (IsListed(options.folder())) {
+    return Error{
+        ErrorCode::kInput,
+        fmt::format("{} is left from a run that did not end; write it with `metal-marlin export {} -o {} --to "
+                    "{}`, or remove it",
+                    options.folder(), QuoteForShell(options.folder()), QuoteForShell(options.output), options.to)};
+  }
+  return CheckExportedModel(RequestOf(options), opened);
+}
+
+// Writes the folder for the other program and removes it.
+Result<Exported> ExportAndRemove(const QuantizeArguments& options, Console& console) {
+  const auto export_it = [&]() -> Result<Exported> {
+    const auto opened = OpenModelOf(options.folder(), options.accept_unknown, console);
+    if (!opened) return opened.error();
+    return ExportModel(RequestOf(options), *opened, console);
+  };
+  auto exported = export_it();
+  if (!exported) {
+    return Error{exported.error().code,
+                 fmt::format("{}; the quantized folder stays: `metal-marlin export {} -o {} --to {}` writes it again",
+                             exported.error().message, QuoteForShell(options.folder()), QuoteForShell(options.output),
+                             options.to)};
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(options.folder(), ignored);
+  for (const std::string& note : exported->notes) console.Warn(note);
+  return exported;
 }
 
 // The formats of a plan file.
@@ -222,32 +311,34 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   quantize.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   quantize.command = invocation.command;
   Calibration calibration;
+  if (auto status = ChooseWhatFits(options, *format, formats, quantize); !status) return status;
+  if (auto status = CheckTarget(options, *opened); !status) return status;
   if (auto status = Prepare(options, *opened, invocation, quantize, calibration); !status) return status;
-  const auto summary = QuantizeModel(checkpoint, quantize, options.output, invocation.console.progress());
+  const auto summary = QuantizeModel(checkpoint, quantize, options.folder(), invocation.console.progress());
   if (!summary && summary.error().code == ErrorCode::kInterrupted && calibration.windows) {
     return Error{ErrorCode::kInterrupted,
                  fmt::format("interrupted; the same command continues after the last finished layer, kept in {}",
-                             KeptLayersOf(options.output).string())};
+                             KeptLayersOf(options.folder()).string())};
   }
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
+  std::optional<Exported> exported;
+  if (!options.to.empty()) {
+    if (auto status = ExportAndRemove(options, invocation.console).MoveTo(exported.emplace()); !status) return status;
+    invocation.console.Result(fmt::format("{}: {} tensors, {}, for {}", exported->files.front(), exported->tensors,
+                                          FormatBytes(static_cast<double>(exported->bytes)), options.to));
+  }
   for (const ClippedTensor& clipped : summary->clipped) {
     invocation.console.Warn(Describe(clipped));
   }
-  invocation.console.Data({{"folder", options.output},
-                           {"config", quantize.formats == nullptr ? options.config : "mixed"},
-                           {"plan_sha256", quantize.plan_sha256},
-                           {"method", quantize.method},
-                           {"model_bytes", summary->sizes.model_bytes},
-                           {"fp16_bytes", summary->fp16_bytes},
-                           {"quantized_bytes", summary->sizes.quantized_bytes},
-                           {"quantized_parameters", summary->sizes.quantized_parameters},
-                           {"bits_per_weight", summary->sizes.bits_per_weight()},
-                           {"fallbacks", ToJson(summary->fallbacks)},
-                           {"kept_16_bit", summary->kept},
-                           {"rotated", summary->rotated},
-                           {"clipped", ToJson(summary->clipped)},
-                           {"accepted_unknown", checkpoint.accepted.found()}});
+  nlohmann::json data = ToJson(*summary);
+  data.update({{"folder", options.to.empty() ? nlohmann::json(options.output) : nlohmann::json(nullptr)},
+               {"exported", exported ? nlohmann::json(exported->files) : nlohmann::json(nullptr)},
+               {"config", quantize.formats == nullptr ? options.config : "mixed"},
+               {"plan_sha256", quantize.plan_sha256},
+               {"method", quantize.method},
+               {"accepted_unknown", checkpoint.accepted.found()}});
+  invocation.console.Data(data);
   return {};
 }
 
@@ -263,7 +354,13 @@ void RegisterQuantize(Verb parent) {
            fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig))
       .Names();
   verb.Add("--plan", options->plan, "Plan file from `metal-marlin plan`, with a format per layer; replaces --config");
-  verb.Add("-o,--output", options->output, "Folder to create").Required().NamesNewFolder();
+  verb.Add("-o,--output", options->output, "Folder, or with --to gguf the file, to create").Required().NamesNewFolder();
+  verb.Add(
+          "--to", options->to,
+          fmt::format("Write for another program instead, without loss: {}. Rows that its blocks do not divide stay in "
+                      "16 bits, or take the type that it falls back to",
+                      DescribeExports()))
+      .OneOf(ExportNames());
   verb.Add("--method", options->quantize.method,
            fmt::format("Quantization method: {} (gptq-cd with --calibration; with --stats mse, or gptq-cd if they "
                        "contain X^T X; else rtn), {}",
@@ -280,7 +377,7 @@ void RegisterQuantize(Verb parent) {
   verb.AddFlag("--offline", options->calibration.offline, "Never touch the network");
   verb.AddFlag("--quantize-embeddings", options->quantize.quantize_embeddings, "Also quantize the embedding");
   verb.AddFlag("--quantize-head", options->quantize.quantize_head, "Also quantize the output head");
-  verb.AddFlag("--compat", options->quantize.compat,
+  verb.AddFlag("--compat", options->compat,
                "Keep tensors in 16 bits that other programs cannot read when quantized (INT4: rows that are not a "
                "multiple of the group)");
   AddAcceptUnknown(verb, options->accept_unknown);

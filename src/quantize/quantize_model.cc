@@ -38,7 +38,7 @@ Result<QuantizedPlan> PlanFolder(const SourceTensors& source, const QuantizeOpti
       ++found;
       const FormatRow& format = FormatForRows(*quantized->second, tensor.cols());
       if (&format != quantized->second) ++summary.fallbacks[{quantized->second->info.name, format.info.name}];
-      const bool fits = !options.compat || FitsPackQuantized(format.info, tensor.cols());
+      const bool fits = !options.fits || options.fits(format.info, tensor.cols());
       if (fits) {
         plan.weights.push_back({stem, &format, DType::kF16, {tensor.rows(), tensor.cols()}});
         continue;
@@ -175,22 +175,18 @@ Result<VerifiedFolder> CheckRoundTrip(const fs::path& folder, const QuantizedPla
   return verified;
 }
 
-Status CheckFormat(const FormatRow& format, bool compat) {
+Status CheckFormat(const FormatRow& format) {
   if (format.info.group == 0) {
     return Error{ErrorCode::kUsage,
                  fmt::format("{} is not a quantization; choose one with a group, such as fp4-g128", format.info.name)};
   }
-  if (compat && format.info.family != "int4") {
-    return Error{ErrorCode::kUsage,
-                 fmt::format("--compat is for INT4; other programs have no layout for {}", format.info.name)};
-  }
   return {};
 }
 
-Status CheckOptions(const Checkpoint& checkpoint, const QuantizeOptions& options, const FormatMap& formats) {
+Status CheckOptions(const Checkpoint& checkpoint, const FormatMap& formats) {
   if (formats.empty()) return Error{ErrorCode::kUsage, "this plan keeps every layer in 16 bits: nothing to quantize"};
   for (const auto& [stem, format] : formats) {
-    if (auto status = CheckFormat(*format, options.compat); !status) return status;
+    if (auto status = CheckFormat(*format); !status) return status;
   }
   if (checkpoint.config.contains("quantization_config")) {
     return Error{ErrorCode::kInput, fmt::format("{} is already quantized; quantize its 16-bit original instead",
@@ -309,7 +305,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   }
   auto formats = FormatsToUse(*description, options);
   if (!formats) return formats.error();
-  if (auto status = CheckOptions(checkpoint, options, *formats); !status) return status.error();
+  if (auto status = CheckOptions(checkpoint, *formats); !status) return status.error();
   ThreadPool pool(options.threads > 0 ? options.threads : AvailableThreads());
 
   const std::optional<std::uint64_t> seed = recipe->rotate ? std::optional(options.rotation_seed) : std::nullopt;
@@ -340,7 +336,7 @@ Result<QuantizeSummary> QuantizeModel(const Checkpoint& checkpoint, const Quanti
   provenance.plan_budget = options.plan_budget;
   provenance.accepted_unknown = checkpoint.accepted.found();
 
-  FormatMap made;  // without what compat keeps
+  FormatMap made;  // without what `fits` keeps
   for (const PlannedWeight& weight : plan->weights) {
     made[weight.name] =
         weight.format != nullptr ? weight.format : FindFormat(weight.dtype == DType::kBF16 ? "bf16" : "fp16");

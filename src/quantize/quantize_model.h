@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -41,7 +42,8 @@ struct QuantizeOptions {
   Backend* backend = nullptr;
   bool quantize_embeddings = false;
   bool quantize_head = false;
-  bool compat = false;  // only what other programs can read; the rest stays 16-bit
+  // Which matrices may be quantized, by format and row length; the others stay in 16 bits. Empty: all.
+  std::function<bool(const FormatInfo& format, std::size_t cols)> fits;
   bool overwrite = false;
   int threads = 0;            // 0 = all
   std::string source_sha256;  // empty = computed here
@@ -87,10 +89,10 @@ using FallbackCounts = std::map<std::pair<std::string_view, std::string_view>, s
 
 struct QuantizeSummary {
   StoredSizes sizes;
-  std::uint64_t fp16_bytes = 0;        // of the original: 2 bytes x parameters
-  VerifiedFolder verified;             // the folder as it was read back
+  std::uint64_t fp16_bytes = 0;  // of the original: 2 bytes x parameters
+  VerifiedFolder verified;       // the folder as it was read back
   FallbackCounts fallbacks;
-  std::vector<std::string> kept;       // stems that stayed 16-bit because of compat
+  std::vector<std::string> kept;       // stems that stayed in 16 bits because of `fits`
   std::string rotated;                 // what of the model was rotated, in words; empty = nothing
   std::vector<ClippedTensor> clipped;  // tensors with numbers beyond the range of fp16
 };
