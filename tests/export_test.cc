@@ -67,7 +67,7 @@ INSTANTIATE_TEST_SUITE_P(Families, ExportFamilies,
 TEST_F(Export, QuantizedWeightsStayAsTheyAre) {
   const std::string minnow = std::string(MARLIN_SOURCE_DIR) + "/models/minnow";
   for (const char* config : {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_nl", "mxfp4",
-                             "int8-g128", "int4-g64", "mlx4-g64"}) {
+                             "mlx-nvfp4", "int8-g128", "int4-g64", "mlx4-g64"}) {
     const std::string folder = folder_ / config;
     const RunResult quantized = RunProgram({"quantize", minnow, "-o", folder, "--config", config, "-q"});
     ASSERT_EQ(quantized.exit_code, 0) << quantized.err;
@@ -236,7 +236,7 @@ class ExportFolders : public Export {
 };
 
 TEST_F(ExportFolders, EveryFormatThatCompressedTensorsHolds) {
-  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4"}) {
+  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4", "nvfp4"}) {
     const std::string source = Quantized(config);
     const RunResult made = To("compressed-tensors", source, {"--overwrite"});
     ASSERT_EQ(made.exit_code, 0) << config << ": " << made.err;
@@ -250,7 +250,8 @@ TEST_F(ExportFolders, EveryFormatThatCompressedTensorsHolds) {
 }
 
 TEST_F(ExportFolders, EveryFormatThatMlxHolds) {
-  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "int8-g128", "q8_0", "mxfp4"}) {
+  for (const char* config : {"int4-g64", "int4-g128", "q4_0", "q4_1", "int8-g128", "q8_0", "mxfp4", "mlx-nvfp4",
+                             "mlx4-g32", "mlx4-g64", "mlx4-g128"}) {
     const std::string source = Quantized(config);
     const RunResult made = To("mlx", source, {"--overwrite", "--type", "f32"});
     ASSERT_EQ(made.exit_code, 0) << config << ": " << made.err;
@@ -260,8 +261,10 @@ TEST_F(ExportFolders, EveryFormatThatMlxHolds) {
     EXPECT_EQ(data["logits"]["difference"], 0) << config;
   }
   // In the type of the model, where that holds them.
-  ASSERT_EQ(To("mlx", folder_ / "mxfp4", {"--overwrite"}).exit_code, 0);
-  EXPECT_EQ(Compared(folder_ / "mxfp4")["rounded"], 0);
+  for (const char* config : {"mxfp4", "mlx-nvfp4", "mlx4-g32", "mlx4-g64", "mlx4-g128"}) {
+    ASSERT_EQ(To("mlx", folder_ / config, {"--overwrite"}).exit_code, 0) << config;
+    EXPECT_EQ(Compared(folder_ / config)["rounded"], 0) << config;
+  }
   const RunResult inexact = To("mlx", folder_ / "int4-g64", {"--overwrite"});
   ExpectRefusal(inexact, 5, "not lossless: model.layers.0.mlp.down_proj is int4-g64, and BF16 does not hold the scale");
   ASSERT_EQ(To("mlx", folder_ / "q8_0", {"--overwrite", "--type", "f16"}).exit_code, 0);

@@ -16,9 +16,9 @@ import tempfile
 import gguf
 import numpy as np
 
-# Where the fp16 scales of a block are, in bytes. MXFP4 has a byte of exponent instead: any is as good as another.
+# Where the fp16 scales of a block are, in bytes. MXFP4 and NVFP4 have bytes instead: any is as good as another.
 SCALES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2],
-          "Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": []}
+          "Q6_K": [208], "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": [], "NVFP4": []}
 # Zeros, subnormals, the smallest normal, one, the largest, infinity, NaN.
 EDGES = np.array([0x0000, 0x8000, 0x0001, 0x83FF, 0x0400, 0x3C00, 0x7BFF, 0xFBFF, 0x7C00, 0x7E00], np.uint16)
 

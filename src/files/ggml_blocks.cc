@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/half.h"
+#include "formats/scale.h"
 
 // Every product below is exact in fp32: a scale has 11 significant bits (fp16), and sub-scale and code together at most
 // 12 (a lone power of two, such as -32 or -128, adds none). So at most one operation per weight rounds, the last one,
@@ -189,6 +190,20 @@ void DecodeMXFP4(const std::uint8_t* block, float* out) {
   }
 }
 
+// Four scales (E4M3 without its sign; 0x7f counts as 0) | four runs of 8 bytes: byte j of a run = weight j | weight j +
+// 8
+// << 4                                                     weight = scale / 2 * twice(code)
+void DecodeNVFP4(const std::uint8_t* block, float* out) {
+  for (std::size_t run = 0; run < 4; ++run) {
+    const float scale = block[run] == 0x7f ? 0.0f : E4m3ToFloat(block[run] & 0x7f) / 2;
+    const std::uint8_t* codes = block + 4 + 8 * run;
+    for (std::size_t j = 0; j < 8; ++j) {
+      out[16 * run + j] = scale * kTwiceE2M1[codes[j] & 15];
+      out[16 * run + j + 8] = scale * kTwiceE2M1[codes[j] >> 4];
+    }
+  }
+}
+
 using BlockDecoder = void (*)(const std::uint8_t* block, float* out);
 
 BlockDecoder FindDecoder(DType dtype) {
@@ -219,6 +234,8 @@ BlockDecoder FindDecoder(DType dtype) {
       return DecodeIQ4XS;
     case DType::kMXFP4:
       return DecodeMXFP4;
+    case DType::kNVFP4:
+      return DecodeNVFP4;
     default:
       return nullptr;
   }

@@ -19,9 +19,9 @@
 namespace marlin {
 namespace {
 
-constexpr std::array kBlockTypes = {DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
-                                    DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
-                                    DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4};
+constexpr std::array kBlockTypes = {DType::kQ4_0,   DType::kQ4_1,   DType::kQ5_0,  DType::kQ5_1, DType::kQ8_0,
+                                    DType::kQ2_K,   DType::kQ3_K,   DType::kQ4_K,  DType::kQ5_K, DType::kQ6_K,
+                                    DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4, DType::kNVFP4};
 
 std::vector<float> Decode(DType dtype, std::span<const std::uint8_t> bytes) {
   std::vector<float> out(bytes.size() / Info(dtype).block_bytes * Info(dtype).block_elements,
@@ -122,8 +122,18 @@ Term DefineQ45K(DType dtype, const Bits& bits, std::size_t k) {
   return {bits.Half(0) * scale, code, -(bits.Half(2) * minimum)};
 }
 
-Term Define256(DType dtype, const Bits& bits, std::size_t k) {
+Term DefineNVFP4(const Bits& bits, std::size_t k) {
+  const std::size_t run = k / 16;
+  const unsigned mantissa = bits.Field(8 * run, 3), exponent = bits.Field(8 * run + 3, 4);
+  double scale = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8.0 + mantissa, static_cast<int>(exponent) - 10);
+  if (bits.Field(8 * run, 8) == 0x7f) scale = 0;
+  return {scale, E2M1(bits.Field(8 * (4 + 8 * run + k % 8) + k % 16 / 8 * 4, 4)), 0};
+}
+
+Term DefineLonger(DType dtype, const Bits& bits, std::size_t k) {
   switch (dtype) {
+    case DType::kNVFP4:
+      return DefineNVFP4(bits, k);
     case DType::kQ2_K:
       return DefineQ2K(bits, k);
     case DType::kQ3_K:
@@ -157,7 +167,7 @@ TEST(GgmlBlocks, FollowTheDefinition) {
       const Bits bits{block};
       const auto decoded = Decode(dtype, block);
       for (std::size_t k = 0; k < decoded.size(); ++k) {
-        const Term term = info.block_elements == 32 ? Define32(dtype, bits, k) : Define256(dtype, bits, k);
+        const Term term = info.block_elements == 32 ? Define32(dtype, bits, k) : DefineLonger(dtype, bits, k);
         const float want = ToFloat(term.scale * term.code + term.offset);
         if (std::isnan(want)) {
           ASSERT_TRUE(std::isnan(decoded[k])) << info.name << " weight " << k;

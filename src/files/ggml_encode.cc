@@ -79,6 +79,17 @@ void PutMxfp4(Params params, Codes codes, Block out) {
   PutNibbles(codes, out.data() + 1);
 }
 
+// Four scales, four runs of 8 bytes: byte j of a run has elements j and j + 8.
+void PutNvfp4(Params params, Codes codes, Block out) {
+  for (std::size_t run = 0; run < 4; ++run) {
+    out[run] = FloatToE4m3(params[run].scale);
+    for (std::size_t j = 0; j < 8; ++j) {
+      const std::uint32_t* const own = codes.data() + 16 * run + j;
+      out[4 + 8 * run + j] = static_cast<std::uint8_t>(own[0] | own[8] << 4);
+    }
+  }
+}
+
 // How often a number counts its unit.
 std::uint32_t Multiple(float value, std::uint16_t unit) {
   return static_cast<std::uint32_t>(static_cast<std::int32_t>(value / HalfToFloat(unit)));
@@ -141,14 +152,15 @@ struct BlockType {
 
 // Every format that has a type with the same codes and scales. The groups are whole blocks, or parts of one.
 constexpr std::array kBlockTypes = {
-    BlockType{"int4-g64", DType::kQ4_1, PutQ4_1},   BlockType{"int4-g128", DType::kQ4_1, PutQ4_1},
-    BlockType{"int8-g128", DType::kQ8_0, PutQ8_0},  BlockType{"mxfp4", DType::kMXFP4, PutMxfp4},
-    BlockType{"q4_0", DType::kQ4_0, PutQ4_0},       BlockType{"q4_1", DType::kQ4_1, PutQ4_1},
-    BlockType{"q5_0", DType::kQ5_0, PutQ5_0},       BlockType{"q5_1", DType::kQ5_1, PutQ5_1},
-    BlockType{"q8_0", DType::kQ8_0, PutQ8_0},       BlockType{"q4_k", DType::kQ4_K, PutQ45K<false>},
-    BlockType{"q5_k", DType::kQ5_K, PutQ45K<true>}, BlockType{"q6_k", DType::kQ6_K, PutQ6K},
-    BlockType{"iq4_nl", DType::kIQ4_NL, PutQ4_0},   BlockType{"mlx4-g32", DType::kQ4_1, PutQ4_1},
-    BlockType{"mlx4-g64", DType::kQ4_1, PutQ4_1},   BlockType{"mlx4-g128", DType::kQ4_1, PutQ4_1}};
+    BlockType{"int4-g64", DType::kQ4_1, PutQ4_1},    BlockType{"int4-g128", DType::kQ4_1, PutQ4_1},
+    BlockType{"int8-g128", DType::kQ8_0, PutQ8_0},   BlockType{"mxfp4", DType::kMXFP4, PutMxfp4},
+    BlockType{"mlx-nvfp4", DType::kNVFP4, PutNvfp4}, BlockType{"q4_0", DType::kQ4_0, PutQ4_0},
+    BlockType{"q4_1", DType::kQ4_1, PutQ4_1},        BlockType{"q5_0", DType::kQ5_0, PutQ5_0},
+    BlockType{"q5_1", DType::kQ5_1, PutQ5_1},        BlockType{"q8_0", DType::kQ8_0, PutQ8_0},
+    BlockType{"q4_k", DType::kQ4_K, PutQ45K<false>}, BlockType{"q5_k", DType::kQ5_K, PutQ45K<true>},
+    BlockType{"q6_k", DType::kQ6_K, PutQ6K},         BlockType{"iq4_nl", DType::kIQ4_NL, PutQ4_0},
+    BlockType{"mlx4-g32", DType::kQ4_1, PutQ4_1},    BlockType{"mlx4-g64", DType::kQ4_1, PutQ4_1},
+    BlockType{"mlx4-g128", DType::kQ4_1, PutQ4_1}};
 
 const BlockType* Find(const FormatInfo& format) {
   const auto* const row = std::ranges::find(kBlockTypes, format.name, &BlockType::format);

@@ -27,7 +27,7 @@ TEST(GgmlEncode, BlocksDecodeToTheSameBits) {
     if (!type) continue;
     ++formats;
     const std::size_t block = Info(*type).block_elements;
-    for (const std::size_t cols : {32u, 96u, 160u, 576u, 256u, 1280u}) {
+    for (const std::size_t cols : {32u, 64u, 96u, 160u, 576u, 256u, 1280u}) {
       if (cols % block != 0) continue;
       const EncodedMatrix matrix = RandomMatrix(format, 5, cols);
       for (std::size_t row = 0; row < 5; ++row) {
@@ -43,7 +43,7 @@ TEST(GgmlEncode, BlocksDecodeToTheSameBits) {
       }
     }
   }
-  EXPECT_EQ(formats, 16u) << FormatsWithBlockTypes();
+  EXPECT_EQ(formats, 17u) << FormatsWithBlockTypes();
 }
 
 // By hand from ggml's definitions.

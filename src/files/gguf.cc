@@ -83,7 +83,7 @@ constexpr std::array kGgmlTypes = {
     GgmlType{34, "TQ1_0", {}},
     GgmlType{35, "TQ2_0", {}},
     GgmlType{39, "MXFP4", DType::kMXFP4},
-    GgmlType{40, "NVFP4", {}},
+    GgmlType{40, "NVFP4", DType::kNVFP4},
 };
 
 template <class T>

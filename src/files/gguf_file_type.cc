@@ -18,7 +18,7 @@ constexpr std::array kFileTypes = {
     GgufFileType{17, "Q5_K_M", DType::kQ5_K},   GgufFileType{18, "Q6_K", DType::kQ6_K},
     GgufFileType{21, "Q2_K_S", DType::kQ2_K},   GgufFileType{25, "IQ4_NL", DType::kIQ4_NL},
     GgufFileType{30, "IQ4_XS", DType::kIQ4_XS}, GgufFileType{32, "BF16", DType::kBF16},
-    GgufFileType{38, "MXFP4", DType::kMXFP4},
+    GgufFileType{38, "MXFP4", DType::kMXFP4},   GgufFileType{39, "NVFP4", DType::kNVFP4},
 };
 
 }  // namespace

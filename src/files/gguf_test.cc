@@ -40,11 +40,11 @@ class Gguf : public TemporaryFolder {
     DType dtype;
   };
   static constexpr std::array kBlockTypes = {
-      BlockType{2, DType::kQ4_0},  BlockType{3, DType::kQ4_1},    BlockType{6, DType::kQ5_0},
-      BlockType{7, DType::kQ5_1},  BlockType{8, DType::kQ8_0},    BlockType{10, DType::kQ2_K},
-      BlockType{11, DType::kQ3_K}, BlockType{12, DType::kQ4_K},   BlockType{13, DType::kQ5_K},
-      BlockType{14, DType::kQ6_K}, BlockType{20, DType::kIQ4_NL}, BlockType{23, DType::kIQ4_XS},
-      BlockType{39, DType::kMXFP4}};
+      BlockType{2, DType::kQ4_0},   BlockType{3, DType::kQ4_1},    BlockType{6, DType::kQ5_0},
+      BlockType{7, DType::kQ5_1},   BlockType{8, DType::kQ8_0},    BlockType{10, DType::kQ2_K},
+      BlockType{11, DType::kQ3_K},  BlockType{12, DType::kQ4_K},   BlockType{13, DType::kQ5_K},
+      BlockType{14, DType::kQ6_K},  BlockType{20, DType::kIQ4_NL}, BlockType{23, DType::kIQ4_XS},
+      BlockType{39, DType::kMXFP4}, BlockType{40, DType::kNVFP4}};
 
   // A tensor [2, 256] of every block type, of random bytes.
   static GgufBuilder EveryBlockType(Rng& rng) {
@@ -226,7 +226,7 @@ TEST_F(Gguf, NonsenseInTensors) {
 TEST_F(Gguf, BlockTypesThatAreNotReadAreNamed) {
   ExpectError(GgufBuilder().Entry("blk.0.attn_q.weight", {256}, 18, 0).Bytes(), ErrorCode::kUnsupported,
               "tensor blk.0.attn_q.weight has the type IQ3_XXS");
-  ExpectError(GgufBuilder().Entry("t", {256}, 40, 0).Bytes(), ErrorCode::kUnsupported, "NVFP4");
+  ExpectError(GgufBuilder().Entry("t", {256}, 35, 0).Bytes(), ErrorCode::kUnsupported, "TQ2_0");
   ExpectError(GgufBuilder().Entry("t", {256}, 4242, 0).Bytes(), ErrorCode::kUnsupported, "number 4242");
 }
 

@@ -28,7 +28,7 @@ constexpr std::array kDTypes = {
     DTypeInfo{DType::kQ3_K, "Q3_K", 256, 110, true},   DTypeInfo{DType::kQ4_K, "Q4_K", 256, 144, true},
     DTypeInfo{DType::kQ5_K, "Q5_K", 256, 176, true},   DTypeInfo{DType::kQ6_K, "Q6_K", 256, 210, true},
     DTypeInfo{DType::kIQ4_NL, "IQ4_NL", 32, 18, true}, DTypeInfo{DType::kIQ4_XS, "IQ4_XS", 256, 136, true},
-    DTypeInfo{DType::kMXFP4, "MXFP4", 32, 17, true},
+    DTypeInfo{DType::kMXFP4, "MXFP4", 32, 17, true},   DTypeInfo{DType::kNVFP4, "NVFP4", 64, 36, true},
 };
 
 constexpr bool TableFollowsEnumeration() {

@@ -39,7 +39,8 @@ enum class DType : std::uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
-  kMXFP4  // the last one
+  kMXFP4,
+  kNVFP4  // the last one
 };
 
 struct DTypeInfo {

@@ -31,7 +31,7 @@ std::vector<float> All(const Tensor& tensor) {
 }
 
 TEST(Tensor, EveryDTypeIsFoundByItsName) {
-  for (int i = 0; i <= static_cast<int>(DType::kMXFP4); ++i) {
+  for (int i = 0; i <= static_cast<int>(DType::kNVFP4); ++i) {
     const DTypeInfo& info = Info(static_cast<DType>(i));
     EXPECT_EQ(FindDType(info.name), &info);
     EXPECT_EQ(info.block_elements > 1, IsBlockType(info.dtype)) << info.name;

@@ -26,10 +26,11 @@ struct Runtime {
 
 // As of November 2026. vLLM: the kernels called Marlin.
 inline constexpr std::array kRuntimes = {
-    Runtime{"gguf", "llama.cpp",
-            "q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 int8-g128 int4-g64 int4-g128 mlx4-g32 mlx4-g64 "
-            "mlx4-g128",
-            "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85},
+    Runtime{
+        "gguf", "llama.cpp",
+        "q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 mlx-nvfp4 int8-g128 int4-g64 int4-g128 mlx4-g32 mlx4-g64 "
+        "mlx4-g128",
+        "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85},
     Runtime{"mlx", "MLX", "mlx4-g32 mlx4-g64 mlx4-g128 mxfp4 mlx-nvfp4 q8_0 int8-g128 q4_0 q4_1 int4-g64 int4-g128",
             "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75},
     Runtime{"vllm", "vLLM", "int4-g64 int4-g128 q4_0 int8-g128 mxfp4 nvfp4", "int4-g128 int4-g64 q4_0 int8-g128", 4.5,
