@@ -18,6 +18,13 @@ function linesOf(row) {
   return row.records.flatMap((id) => rowsOfRecord.get(id) || []);
 }
 
+// The programs that run what a line shows; only the table of a model has them in a column.
+const runsOfRecord = new Map(data.groups.flatMap((group) => group.rows.flatMap((row) => row.records.map((id) => [id, row.runs]))));
+
+function runsOfLine(line) {
+  return (line.dataset.records || "").split(" ").map((id) => runsOfRecord.get(id) || "").join(" ");
+}
+
 function lightRows(rows) {
   for (const line of document.querySelectorAll("tr.lit")) line.classList.remove("lit");
   for (const row of rows) for (const line of linesOf(row)) line.classList.add("lit");
@@ -131,7 +138,7 @@ function makeBar() {
   const label = document.createElement("label");
   const filter = document.createElement("input");
   filter.type = "search";
-  filter.placeholder = "int4 gptq";
+  filter.placeholder = "int4 llama.cpp";
   label.append("Rows with ", filter);
   const look = choice("Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], "");
   const count = document.createElement("output");
@@ -152,7 +159,7 @@ function makeBar() {
   const apply = () => {
     for (const section of sections) section.hidden = model.select.value !== "" && section.firstElementChild.textContent !== model.select.value;
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    filterRows(tables, model.select.value, words);
+    filterRows(tables, model.select.value, words, runsOfLine);
     thinAll(words);
     for (const item of document.querySelectorAll("main section > ul > li")) {
       const other = data.models.find((name) => item.textContent.startsWith(name + ": "));
