@@ -18,6 +18,11 @@ function linesOf(row) {
   return row.records.flatMap((id) => rowsOfRecord.get(id) || []);
 }
 
+// Those that show no other row beside it.
+function ownLinesOf(row) {
+  return linesOf(row).filter((line) => line.dataset.records.split(" ").every((id) => row.records.includes(id)));
+}
+
 // The programs that run what a line shows; only the table of a model has them in a column.
 const runsOfRecord = new Map(data.groups.flatMap((group) => group.rows.flatMap((row) => row.records.map((id) => [id, row.runs]))));
 
@@ -148,7 +153,7 @@ function makeBar() {
     const before = filtered.size;
     filtered.clear();
     for (const row of data.groups.flatMap((group) => group.rows)) {
-      if (words.length > 0 && !row.baseline && linesOf(row).every((line) => line.hidden)) filtered.add(row);
+      if (words.length > 0 && !row.baseline && ownLinesOf(row).every((line) => line.hidden)) filtered.add(row);
     }
     if (before === 0 && filtered.size === 0) return;
     for (const { chart } of charts) {
@@ -166,7 +171,7 @@ function makeBar() {
       item.hidden = model.select.value !== "" && other !== undefined && other !== model.select.value;
     }
     const all = data.groups.flatMap((group) => group.rows);
-    const shown = all.filter((row) => linesOf(row).some((line) => line.offsetParent !== null));
+    const shown = all.filter((row) => ownLinesOf(row).some((line) => line.offsetParent !== null));
     count.textContent = `${shown.length} of ${all.length} rows`;
   };
   model.select.addEventListener("change", () => {
