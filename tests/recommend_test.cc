@@ -169,6 +169,9 @@ TEST(Recommend, WithoutRecordsItIsAnEstimate) {
   EXPECT_EQ(answer["files"]["recommended"]["runs_in"], (json{"llama.cpp", "MLX", "vLLM"}));
   EXPECT_EQ(answer["files"]["recommended"]["exports"][2],
             "metal-marlin export ./int4-g64 --to compressed-tensors -o int4-g64-ct");
+  EXPECT_EQ(answer["files"]["recommended"]["exports"][1],
+            "metal-marlin export ./int4-g64 --to mlx --type f16 -o int4-g64-mlx")
+      << "bf16, the type of the model, does not hold its scales";
   // Sizes are those of the records; sensitivities order the configurations as the measurement did.
   EXPECT_EQ(RowNamed(answer, "fp4-g128")["memory"]["tensor_bytes"], 5350784);
   EXPECT_LT(RowNamed(answer, "int8-g128")["kl"], RowNamed(answer, "int4-g64")["kl"]);

@@ -98,13 +98,23 @@ std::string LimitWords(const RecommendArguments& options) {
   return text;
 }
 
-// The commands that write the folder of a row as files of these runtimes.
-std::vector<std::string> ExportCommands(const Runtimes& runtimes, const std::string& folder,
-                                        const std::vector<std::string>& accept_unknown) {
+// Whether bf16, the type of most models, does not hold every scale of the format and zero point x scale. f16 does.
+bool NeedsHalfScales(const BytesOfFormat& part) {
+  constexpr float kElevenBits = 1 + 0x1p-10F;
+  const FormatRow& format = *FindFormat(part.format);
+  return format.info.scale_type == ScaleType::kFp16 &&
+         (format.info.zero_point_bits > 0 || format.round_scale(kElevenBits, {}) == kElevenBits);
+}
+
+// The commands that write the folder of a row as files of these runtimes, which know all formats.
+std::vector<std::string> ExportCommands(const Runtimes& runtimes, const std::vector<BytesOfFormat>& parts,
+                                        const std::string& folder, const std::vector<std::string>& accept_unknown) {
+  const bool half = std::ranges::any_of(parts, NeedsHalfScales);
   std::vector<std::string> commands;
   const std::string name = folder.starts_with("./") ? folder.substr(2) : folder;
   for (const Runtime* const runtime : runtimes) {
     std::vector<std::string> words = {"export", folder, "--to", std::string(runtime->container)};
+    if (runtime->typed_scales && half) words.insert(words.end(), {"--type", "f16"});
     for (const std::string& word : AcceptWords(accept_unknown)) words.push_back(word);
     words.insert(words.end(), {"-o", name + std::string(runtime->ending)});
     commands.push_back(CommandText(words));
@@ -118,8 +128,8 @@ RowFiles FilesOf(const Recommendation& answer, std::optional<std::size_t> place,
   RowFiles files{RuntimesOf(*answer.group, row), {}};
   const std::string folder = CommandsThatMake(row.record(), model).folder;
   if (!files.runtimes || folder.empty()) return files;
-  files.exports =
-      ExportCommands(*files.runtimes, folder, row.record().model.accepted_unknown.value_or(std::vector<std::string>()));
+  files.exports = ExportCommands(*files.runtimes, QuantizedParts(row.record()), folder,
+                                 row.record().model.accepted_unknown.value_or(std::vector<std::string>()));
   return files;
 }
 
@@ -249,7 +259,8 @@ RowFiles FilesOfEstimate(const Description& description, const JudgedRow& row, c
     });
     if (runs) runtimes.push_back(&runtime);
   }
-  std::vector<std::string> exports = ExportCommands(runtimes, "./" + row.config, options.accept_unknown);
+  std::vector<std::string> exports =
+      ExportCommands(runtimes, {{row.config, 0}}, "./" + row.config, options.accept_unknown);
   return {std::move(runtimes), std::move(exports)};
 }
 

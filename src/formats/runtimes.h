@@ -26,6 +26,7 @@ struct Runtime {
   std::size_t row_multiple = 1;  // rows of other lengths stay in 16 bits
   std::size_t most_block = 0;  // rows are multiples of the group, or of this where it is less; 0 = always of the group
   bool embeddings = true;      // it runs quantized ones
+  bool typed_scales = false;   // its files hold scales in the type of `export --type`
 };
 
 inline constexpr std::string_view kRuntimesAsOf = "November 2026";
@@ -38,7 +39,7 @@ inline constexpr std::array kRuntimes = {
             "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85, 1, 32},
     Runtime{"mlx", "mlx", "-mlx", "MLX",
             "mlx4-g32 mlx4-g64 mlx4-g128 mxfp4 mlx-nvfp4 q8_0 int8-g128 q4_0 q4_1 int4-g64 int4-g128",
-            "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75},
+            "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75, 1, 0, true, true},
     Runtime{"vllm", "compressed-tensors", "-ct", "vLLM", "int4-g64 int4-g128 q4_0 int8-g128 mxfp4 nvfp4",
             "int4-g128 int4-g64 q4_0 int8-g128", 4.5, 128, 0, false},
 };

@@ -29,8 +29,21 @@ bool HoldsAll(const Runtime& runtime, std::span<const BytesOfFormat> parts, bool
   });
 }
 
-// One entry per format. Empty where the record does not say all of them; units that stay in 16 bits run everywhere.
-std::vector<BytesOfFormat> PartsOf(const Record& record) {
+// Whether another row of the same tensors shows that not all of their rows are multiples of this.
+bool RowsHaveOtherLengths(const ResultGroup& group, const Record& record, std::size_t multiple) {
+  return std::ranges::any_of(group.rows, [&](const ResultRow& other) {
+    const Record& x = other.record();
+    if (x.config.kind != record::Kind::kUniform) return false;
+    if (x.size.quantized_parameters != record.size.quantized_parameters) return false;
+    const FormatRow* const format = FindFormat(x.config.id);
+    return format != nullptr && HasGroups(format->info) && static_cast<std::size_t>(format->info.group) == multiple &&
+           !GroupsAreWhole(QuantizedParts(x), x.size.quantized_parameters);
+  });
+}
+
+}  // namespace
+
+std::vector<BytesOfFormat> QuantizedParts(const Record& record) {
   const record::Config& config = record.config;
   if (config.kind == record::Kind::kUniform) return {{config.id, record.size.quantized_tensor_bytes}};
   // A plan names units of the blocks alone.
@@ -45,20 +58,6 @@ std::vector<BytesOfFormat> PartsOf(const Record& record) {
   for (const auto& [format, sum] : bytes) parts.push_back({format, sum});
   return parts;
 }
-
-// Whether another row of the same tensors shows that not all of their rows are multiples of this.
-bool RowsHaveOtherLengths(const ResultGroup& group, const Record& record, std::size_t multiple) {
-  return std::ranges::any_of(group.rows, [&](const ResultRow& other) {
-    const Record& x = other.record();
-    if (x.config.kind != record::Kind::kUniform) return false;
-    if (x.size.quantized_parameters != record.size.quantized_parameters) return false;
-    const FormatRow* const format = FindFormat(x.config.id);
-    return format != nullptr && HasGroups(format->info) && static_cast<std::size_t>(format->info.group) == multiple &&
-           !GroupsAreWhole(PartsOf(x), x.size.quantized_parameters);
-  });
-}
-
-}  // namespace
 
 bool GroupsAreWhole(std::span<const BytesOfFormat> parts, std::uint64_t parameters) {
   double weights = 0;
@@ -88,7 +87,7 @@ std::optional<Runtimes> RuntimesOf(std::span<const BytesOfFormat> parts, std::ui
 
 std::optional<Runtimes> RuntimesOf(const ResultGroup& group, const ResultRow& row) {
   const Record& record = row.record();
-  auto runtimes = RuntimesOf(PartsOf(record), record.size.quantized_parameters);
+  auto runtimes = RuntimesOf(QuantizedParts(record), record.size.quantized_parameters);
   if (!runtimes) return runtimes;
   std::erase_if(*runtimes, [&](const Runtime* runtime) {
     if (record.config.quantized_embeddings && !runtime->embeddings) return true;

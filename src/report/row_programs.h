@@ -24,6 +24,10 @@ struct BytesOfFormat {
   std::uint64_t bytes = 0;
 };
 
+// The formats of a row, each once. Empty where the record does not say all of them; units that stay in 16 bits are
+// none.
+std::vector<BytesOfFormat> QuantizedParts(const Record& record);
+
 using Runtimes = std::vector<const Runtime*>;
 
 // False where sizes show that a last group is short: whole groups of all `parameters` would have other bytes. Formats
