@@ -57,6 +57,19 @@ TEST(Recommend, TheBestOfThePageWithItsCommands) {
   EXPECT_EQ(row["memory"]["bytes"], 145915904);
 }
 
+TEST(Recommend, SaysInWhichProgramsTheRowsRun) {
+  const json smol = AskCommitted(kSmolRecords, {})["files"];
+  EXPECT_EQ(smol["recommended"]["runs_in"], json::array()) << "its plan has formats of this program alone";
+  EXPECT_EQ(smol["recommended"]["exports"], json::array());
+  const json qwen = AskCommitted(kQwenRecords, {})["files"];
+  EXPECT_EQ(qwen["recommended"]["runs_in"], (json{"llama.cpp", "MLX", "vLLM"}));
+  EXPECT_EQ(qwen["recommended"]["exports"][0],
+            "metal-marlin export ./int4-g128-gptq-cd-wikitext2-valid --to gguf -o "
+            "int4-g128-gptq-cd-wikitext2-valid.gguf");
+  EXPECT_EQ(AskCommitted(kQwenRecords, {"--memory", "12GB"})["files"]["recommended"]["runs_in"], nullptr)
+      << "the model itself";
+}
+
 TEST(Recommend, ALimitOfMemory) {
   const json answer = AskCommitted(kSmolRecords, {"--memory", "145MB"});
   EXPECT_EQ(answer["recommended"], "mixed 4.25 bits gptq-cd (wikitext2-valid)") << "142.6 MB; 4.5 bits need 145.9";
@@ -153,6 +166,12 @@ TEST(Recommend, WithoutRecordsItIsAnEstimate) {
   EXPECT_EQ(answer["rows"].size(), 8u) << "the 16-bit model and every configuration";
   EXPECT_EQ(answer["recommended"], "int4-g64");
   EXPECT_EQ(answer["commands"][0], "metal-marlin quantize " + kMinnow + " --config int4-g64 -o ./int4-g64");
+  EXPECT_EQ(answer["files"]["recommended"]["runs_in"], (json{"llama.cpp", "MLX", "vLLM"}));
+  EXPECT_EQ(answer["files"]["recommended"]["exports"][2],
+            "metal-marlin export ./int4-g64 --to compressed-tensors -o int4-g64-ct");
+  EXPECT_EQ(answer["files"]["recommended"]["exports"][1],
+            "metal-marlin export ./int4-g64 --to mlx --type f16 -o int4-g64-mlx")
+      << "bf16, the type of the model, does not hold its scales";
   // Sizes are those of the records; sensitivities order the configurations as the measurement did.
   EXPECT_EQ(RowNamed(answer, "fp4-g128")["memory"]["tensor_bytes"], 5350784);
   EXPECT_LT(RowNamed(answer, "int8-g128")["kl"], RowNamed(answer, "int4-g64")["kl"]);

@@ -16,7 +16,7 @@ ALLOWED = {
     "eval": "base formats files text kernels model",
     "bench": "base formats files text kernels model",
     "records": "base",
-    "report": "base records",
+    "report": "base formats records",
     "study": "base formats files text hub kernels model quantize eval bench records report",
     "cli": "base formats files text hub kernels model quantize eval bench records report study",
 }

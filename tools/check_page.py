@@ -95,6 +95,14 @@ CHOOSING = """(() => {
   if (rows() !== 0) wrong.push("a word that is nowhere leaves rows");
   const left = charts.flatMap(({chart}) => chart.data.datasets.flatMap((set) => (set.rows ? set.data : [])));
   if (left.some((point) => point !== null && !Number.isNaN(point.y))) wrong.push("a word that is nowhere leaves points");
+  const programs = new Set(data.groups.flatMap((group) => group.rows).filter((row) => !row.baseline).flatMap((row) => (row.runs || "").split(", ")).filter(Boolean));
+  for (const program of programs) {
+    filter.value = program;
+    filter.dispatchEvent(new Event("input"));
+    for (const row of data.groups.flatMap((group) => group.rows).filter((row) => !row.baseline && row.runs)) {
+      if (row.runs.includes(program) === filtered.has(row) && !row.name.toLowerCase().includes(program.toLowerCase())) wrong.push(`the filter ${program}: ${row.name} runs in ${row.runs}`);
+    }
+  }
   filter.value = "";
   filter.dispatchEvent(new Event("input"));
   if (rows() !== all) wrong.push("an empty filter hides rows");
@@ -114,6 +122,7 @@ LINKING = """(() => {
   if (chart.getActiveElements().length === 0) wrong.push("a row marks no point");
   const body = (chart.tooltip.body || []).flatMap((x) => x.lines).join(" ");
   if (!body.includes(row.records[0]) || !body.includes("metal-marlin")) wrong.push("a tooltip names no record or command: " + body);
+  if (row.runs && !row.baseline && !body.includes(`runs in ${row.runs}`)) wrong.push("a tooltip names no programs: " + body);
   lightPoints(null);
   lightRows([row]);
   if (document.querySelectorAll("tr.lit").length === 0) wrong.push("a point marks no row");

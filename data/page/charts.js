@@ -63,6 +63,7 @@ function describe(row) {
     `KL in 1e-3 nats: ${interval(thousandths(row.kl), "")}`,
     `perplexity delta: ${interval(row.ppl, " %")}${rank}`,
     `${digits(row.bytes / 1e6)} MB, ${digits(row.bits)} bits per weight, ${digits(row.ratio)}x smaller`,
+    ...(row.runs && !row.baseline ? [`runs in ${row.runs}`] : []),
     ...(notes.length ? [notes.join(", ")] : []),
     `record ${row.records[0]}`,
     ...shorten(wrap(data.commands[row.command], 70)),

@@ -18,6 +18,18 @@ function linesOf(row) {
   return row.records.flatMap((id) => rowsOfRecord.get(id) || []);
 }
 
+// Those that show no other row beside it.
+function ownLinesOf(row) {
+  return linesOf(row).filter((line) => line.dataset.records.split(" ").every((id) => row.records.includes(id)));
+}
+
+// The programs that run what a line shows; only the table of a model has them in a column.
+const runsOfRecord = new Map(data.groups.flatMap((group) => group.rows.flatMap((row) => row.records.map((id) => [id, row.runs]))));
+
+function runsOfLine(line) {
+  return (line.dataset.records || "").split(" ").map((id) => runsOfRecord.get(id) || "").join(" ");
+}
+
 function lightRows(rows) {
   for (const line of document.querySelectorAll("tr.lit")) line.classList.remove("lit");
   for (const row of rows) for (const line of linesOf(row)) line.classList.add("lit");
@@ -131,7 +143,7 @@ function makeBar() {
   const label = document.createElement("label");
   const filter = document.createElement("input");
   filter.type = "search";
-  filter.placeholder = "int4 gptq";
+  filter.placeholder = "int4 llama.cpp";
   label.append("Rows with ", filter);
   const look = choice("Colours", [["", "as the system"], ["light", "light"], ["dark", "dark"]], "");
   const count = document.createElement("output");
@@ -141,7 +153,7 @@ function makeBar() {
     const before = filtered.size;
     filtered.clear();
     for (const row of data.groups.flatMap((group) => group.rows)) {
-      if (words.length > 0 && !row.baseline && linesOf(row).every((line) => line.hidden)) filtered.add(row);
+      if (words.length > 0 && !row.baseline && ownLinesOf(row).every((line) => line.hidden)) filtered.add(row);
     }
     if (before === 0 && filtered.size === 0) return;
     for (const { chart } of charts) {
@@ -152,14 +164,14 @@ function makeBar() {
   const apply = () => {
     for (const section of sections) section.hidden = model.select.value !== "" && section.firstElementChild.textContent !== model.select.value;
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    filterRows(tables, model.select.value, words);
+    filterRows(tables, model.select.value, words, runsOfLine);
     thinAll(words);
     for (const item of document.querySelectorAll("main section > ul > li")) {
       const other = data.models.find((name) => item.textContent.startsWith(name + ": "));
       item.hidden = model.select.value !== "" && other !== undefined && other !== model.select.value;
     }
     const all = data.groups.flatMap((group) => group.rows);
-    const shown = all.filter((row) => linesOf(row).some((line) => line.offsetParent !== null));
+    const shown = all.filter((row) => ownLinesOf(row).some((line) => line.offsetParent !== null));
     count.textContent = `${shown.length} of ${all.length} rows`;
   };
   model.select.addEventListener("change", () => {

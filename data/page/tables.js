@@ -44,15 +44,15 @@ function modelColumn(table) {
 }
 
 // Hides the rows of other models (model "" = all) and those that lack one of the words, but no baseline for its words. A
-// table without any row left is hidden too. Only rows of records are hidden.
-function filterRows(tables, model, words) {
+// table without any row left is hidden too. Only rows of records are hidden. `hints` gives words that a row has unseen.
+function filterRows(tables, model, words, hints) {
   for (const table of tables) {
     const column = modelColumn(table);
     let left = 0;
     for (const row of table.tBodies[0].rows) {
       if (row.dataset.records) {
         const other = model !== "" && column >= 0 && row.cells[column].textContent.trim() !== model;
-        const text = row.textContent.toLowerCase();
+        const text = `${row.textContent} ${hints(row)}`.toLowerCase();
         const baseline = row.cells[0].textContent === "baseline";
         row.hidden = other || (!baseline && !words.every((word) => text.includes(word)));
       }

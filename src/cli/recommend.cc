@@ -21,10 +21,13 @@
 #include "cli/report.h"
 #include "cli/verb.h"
 #include "files/checkpoint.h"
+#include "formats/formats.h"
+#include "formats/runtimes.h"
 #include "hub/hub_name.h"
 #include "model/model.h"
 #include "records/store.h"
 #include "report/recommend_text.h"
+#include "report/row_programs.h"
 #include "report/table.h"
 #include "study/estimate_rows.h"
 #include "study/machine.h"
@@ -95,8 +98,48 @@ std::string LimitWords(const RecommendArguments& options) {
   return text;
 }
 
-void AddCommands(const JudgedRow& row, const std::string& model, Advice& advice) {
-  const MakeCommands made = CommandsThatMake(row.row->record(), model);
+// Whether bf16, the type of most models, does not hold every scale of the format and zero point x scale. f16 does.
+bool NeedsHalfScales(const BytesOfFormat& part) {
+  constexpr float kElevenBits = 1 + 0x1p-10F;
+  const FormatRow& format = *FindFormat(part.format);
+  return format.info.scale_type == ScaleType::kFp16 &&
+         (format.info.zero_point_bits > 0 || format.round_scale(kElevenBits, {}) == kElevenBits);
+}
+
+// The commands that write the folder of a row as files of these runtimes, which know all formats.
+std::vector<std::string> ExportCommands(const Runtimes& runtimes, const std::vector<BytesOfFormat>& parts,
+                                        const std::string& folder, const std::vector<std::string>& accept_unknown) {
+  const bool half = std::ranges::any_of(parts, NeedsHalfScales);
+  std::vector<std::string> commands;
+  const std::string name = folder.starts_with("./") ? folder.substr(2) : folder;
+  for (const Runtime* const runtime : runtimes) {
+    std::vector<std::string> words = {"export", folder, "--to", std::string(runtime->container)};
+    if (runtime->typed_scales && half) words.insert(words.end(), {"--type", "f16"});
+    for (const std::string& word : AcceptWords(accept_unknown)) words.push_back(word);
+    words.insert(words.end(), {"-o", name + std::string(runtime->ending)});
+    commands.push_back(CommandText(words));
+  }
+  return commands;
+}
+
+RowFiles FilesOf(const Recommendation& answer, std::optional<std::size_t> place, const std::string& model) {
+  if (!place) return {};
+  const ResultRow& row = *answer.rows[*place].row;
+  RowFiles files{RuntimesOf(*answer.group, row), {}};
+  const std::string folder = CommandsThatMake(row.record(), model).folder;
+  if (!files.runtimes || folder.empty()) return files;
+  files.exports = ExportCommands(*files.runtimes, QuantizedParts(row.record()), folder,
+                                 row.record().model.accepted_unknown.value_or(std::vector<std::string>()));
+  return files;
+}
+
+// For rows that were measured.
+void AddCommands(const std::string& model, Advice& advice) {
+  const Recommendation& answer = advice.answer;
+  advice.recommended = FilesOf(answer, answer.recommended, model);
+  advice.runner_up = FilesOf(answer, answer.runner_up, model);
+  if (!answer.recommended) return;
+  const MakeCommands made = CommandsThatMake(answer.rows[*answer.recommended].row->record(), model);
   for (const auto& line : made.lines) advice.commands.push_back(CommandText(line));
   advice.notes = made.notes;
 }
@@ -164,11 +207,9 @@ Status RecommendFromRecords(const RecommendArguments& options, const RecommendLi
     // Names in the cache can be typed as they are; of a file the records know no path.
     const std::string& name = model->model().name;
     const bool typed = ParseHubName(name).ok();
-    if (const auto place = advice.answer.recommended) {
-      AddCommands(advice.answer.rows[*place], typed ? name : "MODEL", advice);
-      if (!typed && !advice.commands.empty()) {
-        advice.notes.insert(advice.notes.begin(), "MODEL is the file or folder of " + name);
-      }
+    AddCommands(typed ? name : "MODEL", advice);
+    if (!typed && !advice.commands.empty()) {
+      advice.notes.insert(advice.notes.begin(), "MODEL is the file or folder of " + name);
     }
     advice.next =
         fmt::format("metal-marlin recommend {} --results {}{}", typed ? QuoteForShell(OneLine(name)) : "MODEL",
@@ -205,6 +246,24 @@ Status CheckMemoryToEstimate(const Description& description, const std::string& 
                            FormatBytes(static_cast<double>(need)), FormatBytes(static_cast<double>(have)), measure)};
 }
 
+// Of a row that has this format in all blocks.
+RowFiles FilesOfEstimate(const Description& description, const JudgedRow& row, const RecommendArguments& options) {
+  const FormatRow* const format = FindFormat(row.config);
+  if (row.baseline || format == nullptr) return {};
+  Runtimes runtimes;
+  for (const Runtime& runtime : kRuntimes) {
+    const bool runs = std::ranges::all_of(description.blocks, [&](const Block& block) {
+      return std::ranges::all_of(block.matrices, [&](const Matrix& matrix) {
+        return RunsRows(runtime, FormatForRows(*format, matrix.cols).info, matrix.cols);
+      });
+    });
+    if (runs) runtimes.push_back(&runtime);
+  }
+  std::vector<std::string> exports =
+      ExportCommands(runtimes, {{row.config, 0}}, "./" + row.config, options.accept_unknown);
+  return {std::move(runtimes), std::move(exports)};
+}
+
 Status RecommendByEstimate(const RecommendArguments& options, const RecommendLimits& limits, const OpenedModel& opened,
                            Invocation& invocation) {
   Console& console = invocation.console;
@@ -234,8 +293,12 @@ Status RecommendByEstimate(const RecommendArguments& options, const RecommendLim
       "No records of this model in {}: KL is the sum of what each of {} units loses alone, rounded to "
       "nearest, on {} of {} tokens of the {}. Sizes are exact.",
       options.results, estimates->units, CountText(estimates->windows, "window"), estimates->ctx, estimates->text_name);
+  if (const auto place = advice.answer.runner_up) {
+    advice.runner_up = FilesOfEstimate(opened.description, advice.answer.rows[*place], options);
+  }
   if (const auto place = advice.answer.recommended) {
     const JudgedRow& row = advice.answer.rows[*place];
+    advice.recommended = FilesOfEstimate(opened.description, row, options);
     if (row.baseline) {
       advice.notes.emplace_back("nothing to make: it is the model itself, run in 16 bits");
     } else {
@@ -292,7 +355,7 @@ Status RecommendModel(const RecommendArguments& options, const RecommendLimits& 
   auto answer = Recommend(analysis.models.front(), limits, SessionOfModel(opened->description));
   if (!answer) return answer.error();
   std::vector<Advice> all = {Advice{std::move(*answer), {}, {}, {}, {}}};
-  if (const auto place = all[0].answer.recommended) AddCommands(all[0].answer.rows[*place], options.source, all[0]);
+  AddCommands(options.source, all[0]);
   Print(all, limits, console);
   return VerdictOf(all);
 }

@@ -35,12 +35,11 @@ bool Runs(const Runtime& runtime, const FormatInfo& format) {
                              [&](const FormatRow* row) { return row->info.name == format.name; });
 }
 
-std::string ProgramsThatRun(const FormatInfo& format) {
-  std::string programs;
-  for (const Runtime& runtime : kRuntimes) {
-    if (Runs(runtime, format)) programs += fmt::format("{}{}", programs.empty() ? "" : ", ", runtime.programs);
-  }
-  return programs;
+bool RunsRows(const Runtime& runtime, const FormatInfo& format, std::size_t cols) {
+  if (!Runs(runtime, format) || format.group == 0) return false;
+  const auto group = static_cast<std::size_t>(format.group);
+  const std::size_t block = runtime.most_block == 0 ? group : std::min(group, runtime.most_block);
+  return cols % block == 0 && cols % runtime.row_multiple == 0;
 }
 
 }  // namespace marlin

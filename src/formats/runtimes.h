@@ -15,26 +15,33 @@
 namespace marlin {
 
 struct Runtime {
-  std::string_view name;      // "gguf": what --for and --to call its files
-  std::string_view programs;  // "llama.cpp"
-  std::string_view formats;   // those that its files hold without loss, separated by spaces
-  std::string_view
-      planned;             // those of them that a plan chooses from, because it runs them fast; the first is the probe
-  double budget_bits = 0;  // of a plan where the user names no budget
+  std::string_view name;         // "gguf": what `plan --for` calls it
+  std::string_view container;    // what `export --to` calls its files
+  std::string_view ending;       // usual for the name of such a file or folder
+  std::string_view programs;     // "llama.cpp"
+  std::string_view formats;      // those that its files hold without loss, separated by spaces
+  std::string_view planned;      // those of them that a plan chooses from: it runs them fast; the first is the probe
+  double budget_bits = 0;        // of a plan where the user names no budget
   std::size_t row_multiple = 1;  // rows of other lengths stay in 16 bits
+  std::size_t most_block = 0;  // rows are multiples of the group, or of this where it is less; 0 = always of the group
+  bool embeddings = true;      // it runs quantized ones
+  bool typed_scales = false;   // its files hold scales in the type of `export --type`
 };
 
-// As of November 2026. vLLM: the kernels called Marlin.
+inline constexpr std::string_view kRuntimesAsOf = "November 2026";
+
+// vLLM: the kernels called Marlin.
 inline constexpr std::array kRuntimes = {
     Runtime{
-        "gguf", "llama.cpp",
+        "gguf", "gguf", ".gguf", "llama.cpp",
         "q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k iq4_nl mxfp4 mlx-nvfp4 int8-g128 int4-g64 int4-g128 mlx4-g32 mlx4-g64 "
         "mlx4-g128",
-        "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85},
-    Runtime{"mlx", "MLX", "mlx4-g32 mlx4-g64 mlx4-g128 mxfp4 mlx-nvfp4 q8_0 int8-g128 q4_0 q4_1 int4-g64 int4-g128",
-            "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75},
-    Runtime{"vllm", "vLLM", "int4-g64 int4-g128 q4_0 int8-g128 mxfp4 nvfp4", "int4-g128 int4-g64 q4_0 int8-g128", 4.5,
-            128},
+        "q4_0 iq4_nl q4_k q5_k q6_k q8_0", 4.85, 1, 32},
+    Runtime{"mlx", "mlx", "-mlx", "MLX",
+            "mlx4-g32 mlx4-g64 mlx4-g128 mxfp4 mlx-nvfp4 q8_0 int8-g128 q4_0 q4_1 int4-g64 int4-g128",
+            "mlx4-g64 mlx4-g32 mlx4-g128 mxfp4 q8_0", 4.75, 1, 0, true, true},
+    Runtime{"vllm", "compressed-tensors", "-ct", "vLLM", "int4-g64 int4-g128 q4_0 int8-g128 mxfp4 nvfp4",
+            "int4-g128 int4-g64 q4_0 int8-g128", 4.5, 128, 0, false},
 };
 
 // Errors: kUsage, naming the runtimes there are.
@@ -46,7 +53,7 @@ std::vector<const FormatRow*> FormatsOf(std::string_view names);
 // Whether a runtime's files hold the format.
 bool Runs(const Runtime& runtime, const FormatInfo& format);
 
-// "llama.cpp, MLX": the programs that run the format; empty where none does.
-std::string ProgramsThatRun(const FormatInfo& format);
+// Whether they hold it in rows of this length, and the runtime runs those.
+bool RunsRows(const Runtime& runtime, const FormatInfo& format, std::size_t cols);
 
 }  // namespace marlin

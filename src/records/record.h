@@ -87,11 +87,14 @@ struct Config {
   bool same_grid_as_source = false;  // the source's weights already lie on a similar grid
 };
 
+// The format of units that stay as they are.
+inline constexpr std::string_view kKeptUnit = "16-bit";
+
 // Linear layers of a block that share their input, and so a format.
 struct PlanUnit {
   std::uint64_t layer = 0;
   std::string name;    // "q k v", "o", "gate up", "down"
-  std::string format;  // chosen; "16-bit" = stays as it is
+  std::string format;  // chosen, or kKeptUnit
   std::uint64_t bytes = 0;
   std::optional<double> kl;        // expected when this unit alone has its format, nats per token
   std::optional<double> probe_kl;  // measured when this unit alone has the probe's format

@@ -18,6 +18,7 @@
 #include "records/test_records.h"
 #include "report/page_data.h"
 #include "report/plots.h"
+#include "report/row_programs.h"
 
 namespace marlin {
 namespace {
@@ -111,6 +112,7 @@ TEST(PageData, HoldsTheNumbersOfTheRows) {
     if (rows.rows[i].kl) {
       EXPECT_NEAR(row["kl"][0].get<double>(), rows.rows[i].kl->mean, 1e-5 * rows.rows[i].kl->mean);
     }
+    EXPECT_EQ(row["runs"], ProgramsOf(rows, rows.rows[i]));
     EXPECT_EQ(row["bytes"], rows.rows[i].record().size.model_bytes);
     EXPECT_EQ(data["commands"][row["command"].get<std::size_t>()], rows.rows[i].record().command);
   }

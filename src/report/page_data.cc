@@ -12,6 +12,7 @@
 #include "report/comparisons.h"
 #include "report/figures.h"
 #include "report/page_sections.h"
+#include "report/row_programs.h"
 #include "report/table.h"
 #include "report/timing_columns.h"
 
@@ -59,7 +60,7 @@ class PageDataWriter {
  private:
   Node Group(const ResultGroup& group) {
     Node rows = Node::array();
-    for (const ResultRow& row : group.rows) rows.push_back(Row(row));
+    for (const ResultRow& row : group.rows) rows.push_back(Row(group, row));
     const Record* const floor = group.noise_floor();
     return {{"model", models_.size() - 1},
             {"text", group.perplexity() == nullptr ? "" : OneLine(DescribeText(*group.perplexity()))},
@@ -72,7 +73,7 @@ class PageDataWriter {
             {"plans", Plans(group)}};
   }
 
-  Node Row(const ResultRow& row) {
+  Node Row(const ResultGroup& group, const ResultRow& row) {
     const Record& record = row.record();
     std::vector<std::string> records = {ShortHash(record.id)};
     for (const RowTiming& timing : row.timings) records.push_back(ShortHash(timing.record().id));
@@ -81,6 +82,7 @@ class PageDataWriter {
             {"config", OneLine(ConfigName(record))},
             {"type", OneLine(record.config.label)},
             {"method", OneLine(record.config.method)},
+            {"runs", ProgramsOf(group, row)},
             {"baseline", row.is_baseline()},
             {"imported", record.config.kind == record::Kind::kImported},
             {"best", row.best},

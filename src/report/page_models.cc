@@ -9,6 +9,7 @@
 
 #include "report/figures.h"
 #include "report/page_sections.h"
+#include "report/row_programs.h"
 #include "report/timing_columns.h"
 
 namespace marlin {
@@ -21,6 +22,7 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
                    {"Config", Align::kLeft},
                    {"Size MB"},
                    {"Type", Align::kLeft, kDetail},
+                   {kRunsInTitle, Align::kLeft, kDetail},
                    {"Group", Align::kRight, kDetail},
                    {"Bits/weight", Align::kRight, kDetail},
                    {"PPL base", Align::kRight, kDetail},
@@ -40,10 +42,12 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
     Cell name = RecordCell(MarkedName(row), *row.stored, options);
     name.strong = row.best;
     const bool has_base = row.base_perplexity && !row.is_baseline();
+    const std::string programs = ProgramsOf(group, row);
     std::vector<Cell> cells = {FigureRank(row),
                                name,
                                FigureMegabytes(record.size.model_bytes),
                                record.config.label,
+                               programs.empty() ? "-" : programs,
                                FigureGroup(record.config),
                                FigureBitsPerWeight(record),
                                has_base            ? FigureFixed(row.base_perplexity->perplexity, 3)

@@ -9,6 +9,7 @@
 #include "report/comparisons.h"
 #include "report/figures.h"
 #include "report/page_sections.h"
+#include "report/row_programs.h"
 
 namespace marlin {
 namespace {
@@ -103,6 +104,9 @@ std::string ModelSentence(const ModelResults& model, const ResultGroup& group) {
   text += RowClause(group, *best) + ".";
   if (best->delta && best->delta->distinguished() && best->delta->percent < 0) {
     text += " A lower perplexity does not mean a better model: see its KL.";
+  }
+  if (const std::string programs = ProgramsOf(group, *best); !programs.empty()) {
+    text += fmt::format(" It runs in {}.", programs);
   }
   if (best->indistinguishable) text += " Its KL is not above the noise floor.";
   if (group.order == RankOrder::kPerplexity) text += " It is ranked by perplexity: not every row has a KL.";

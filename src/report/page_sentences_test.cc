@@ -34,7 +34,8 @@ std::string SentenceOf(const std::vector<StoredRecord>& records) {
 TEST(Sentences, CostSizeAndSpeed) {
   EXPECT_EQ(SentenceOf(BaseAndRow()),
             "SmolLM2-135M-Instruct: fp4-g32 costs 5.00 % perplexity (5.00 to 5.00) at 2.31x smaller; decodes 2.00x "
-            "faster than 16 bits (2.00 to 2.00). It is ranked by perplexity: not every row has a KL.");
+            "faster than 16 bits (2.00 to 2.00). It runs in this program only. It is ranked by perplexity: not every "
+            "row has a KL.");
 }
 
 TEST(Sentences, WhatIsNotToldApartIsNoDifference) {

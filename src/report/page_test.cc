@@ -10,6 +10,7 @@
 #include "base/test_text.h"
 #include "records/test_records.h"
 #include "report/plots.h"
+#include "report/row_programs.h"
 #include "report/summary.h"
 #include "report/test_page.h"
 
@@ -307,6 +308,8 @@ TEST(Page, WordsOfTheRowsAreExplained) {
     EXPECT_TRUE(Has(page, words)) << words;
   }
   EXPECT_FALSE(Has(page, "mse: searches"));
+  EXPECT_TRUE(Has(page, "- Runs in: the programs that run a row's formats"));
+  EXPECT_TRUE(Has(page, "as of " + std::string(kRuntimesAsOf)));
 }
 
 TEST(Page, UnstableTimingsAreMarked) {

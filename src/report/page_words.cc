@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "report/page_sections.h"
+#include "report/row_programs.h"
 
 namespace marlin {
 namespace {
@@ -40,6 +41,10 @@ Document WordsFold(const Analysis& analysis, const PageOptions& options) {
       "zero "
       "point for 64 weights.",
       "Prefill: reading the prompt. Decode: making one token after another. Both in tokens per second."};
+  words.push_back(fmt::format(
+      "{}: the programs that run a row's formats by kernels of their own, as of {}. metal-marlin export writes their "
+      "files: they hold the same codes and scales, without loss. A mixed row runs where each of its formats does.",
+      kRunsInTitle, kRuntimesAsOf));
   if (mixed) words.push_back("mixed: a format for each part of the model, the best choice within a budget of bytes.");
   for (const auto& [name, description] : options.methods) {
     if (used.contains(name)) words.push_back(fmt::format("{}: {}.", name, description));

@@ -153,6 +153,10 @@ class Writer {
   void Line(const std::string& text) { out_ += text + "\n"; }
   void Figure(const char* name, const std::string& text) { Line(fmt::format("  {:<9} {}", name, text)); }
 
+  void Commands(const char* name, const std::vector<std::string>& lines) {
+    for (std::size_t i = 0; i < lines.size(); ++i) Figure(i == 0 ? name : "", lines[i]);
+  }
+
   bool ContextMatters() const { return limits_.memory_bytes || limits_.context; }
 
   std::string LimitsText() const {
@@ -217,11 +221,14 @@ class Writer {
     Figure("loses", AllLosses(row));
     Figure("memory", MemoryText(row));
     Figure("speed", SpeedText(row));
+    const std::string programs = row.baseline ? kAsTheOriginal : ProgramsText(advice_.recommended.runtimes);
+    if (!programs.empty()) Figure("runs in", programs);
     for (const Doubt doubt : row.doubts) Figure("but", DoubtText(row, doubt));
     if (row.row != nullptr && row.row->record().config.same_grid_as_source) {
       Figure("but", "† its source already lies on a similar grid, which flatters it");
     }
-    for (std::size_t i = 0; i < advice_.commands.size(); ++i) Figure(i == 0 ? "make it" : "", advice_.commands[i]);
+    Commands("make it", advice_.commands);
+    Commands("export", advice_.recommended.exports);
     for (const std::string& note : advice_.notes) Figure("note", OneLine(note));
     if (row.row == nullptr) return;
     std::string files;
@@ -293,6 +300,9 @@ class Writer {
       const std::string speed =
           row.decode_tok_s ? FigureThreeDigits(*row.decode_tok_s) + " tok/s" : "speed not measured";
       Line(fmt::format("Runner-up: {}: {}; {}, {}", NameOf(row), Why(row), memory, speed));
+      const std::string programs = row.baseline ? kAsTheOriginal : ProgramsText(advice_.runner_up.runtimes);
+      if (!programs.empty()) Figure("runs in", programs);
+      Commands("export", advice_.runner_up.exports);
     }
     std::size_t width = 0;
     std::size_t others = 0;
@@ -419,6 +429,15 @@ Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t pla
   return json;
 }
 
+// "runs_in" is null for a baseline and where nothing is known, empty where no other program runs the row.
+Json FilesJson(const RowFiles& files) {
+  Json json = {{"runs_in", nullptr}, {"exports", files.exports}};
+  if (!files.runtimes) return json;
+  json["runs_in"] = Json::array();
+  for (const Runtime* const runtime : *files.runtimes) json["runs_in"].push_back(runtime->programs);
+  return json;
+}
+
 Json PlaceJson(const Recommendation& answer, std::optional<std::size_t> place) {
   return place ? Json(answer.rows[*place].name) : Json(nullptr);
 }
@@ -449,6 +468,7 @@ Json RecommendJson(const Advice& advice, const RecommendLimits& limits) {
                             {"speed", PlaceJson(answer, answer.fastest)}};
   json["commands"] = advice.commands;
   json["notes"] = advice.notes;
+  json["files"] = {{"recommended", FilesJson(advice.recommended)}, {"runner_up", FilesJson(advice.runner_up)}};
   if (answer.estimate) json["basis"] = advice.basis;
   if (answer.estimate) json["measure"] = advice.next;
   json["rows"] = Json::array();

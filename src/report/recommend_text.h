@@ -2,13 +2,21 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "records/recommend.h"
+#include "report/row_programs.h"
 
 namespace marlin {
+
+// Which programs run a row, and how they get its files.
+struct RowFiles {
+  std::optional<Runtimes> runtimes;  // nullopt: a baseline, or not known
+  std::vector<std::string> exports;  // a command for each, where the program makes the row
+};
 
 // A recommendation and what the program adds to it.
 struct Advice {
@@ -17,6 +25,8 @@ struct Advice {
   std::vector<std::string> notes;     // sentences about them
   std::string basis;                  // of an estimate: how it was made
   std::string next;                   // command that would tell more: of an estimate, the one that measures
+  RowFiles recommended = {};
+  RowFiles runner_up = {};
 };
 
 std::string RecommendText(const Advice& advice, const RecommendLimits& limits);

@@ -146,7 +146,8 @@ MakeCommands CommandsThatMake(const Record& record, const std::string& model) {
   if (config.quantized_embeddings) Add(words, {"--quantize-embeddings"});
   if (config.quantized_head) Add(words, {"--quantize-head"});
   AddAccepted(record.model, words);
-  Add(words, {"-o", FolderOf(record)});
+  out.folder = FolderOf(record);
+  Add(words, {"-o", out.folder});
   out.lines.push_back(std::move(words));
   NoteVersions(config, out);
   if (record.machine.activations == "int8") out.notes.emplace_back("it was measured with --activations int8");

@@ -11,6 +11,7 @@ namespace marlin {
 struct MakeCommands {
   std::vector<std::vector<std::string>> lines;  // in this order; the words after the name of the program
   std::vector<std::string> notes;               // sentences: what they need, what they cannot do
+  std::string folder;                           // that the last line writes; empty without lines
 };
 
 // model: how the command line names the model. Words and notes hold names from the record: the caller makes them safe

@@ -28,6 +28,7 @@ using Lists = std::vector<std::string>;
 TEST(MakeCommand, RoundToNearestNeedsNoText) {
   EXPECT_EQ(Lines(Uniform("rtn")), Lists{"quantize ./m --config fp4-g128 --method rtn -o ./fp4-g128-rtn"});
   EXPECT_TRUE(CommandsThatMake(Uniform("rtn"), "./m").notes.empty());
+  EXPECT_EQ(CommandsThatMake(Uniform("rtn"), "./m").folder, "./fp4-g128-rtn");
 }
 
 TEST(MakeCommand, UsualWindowsAreLeftOutAndOthersNamed) {
@@ -99,6 +100,7 @@ TEST(MakeCommand, ABaselineAndAnotherProgramsFileHaveNone) {
   imported.config.kind = record::Kind::kImported;
   EXPECT_TRUE(Lines(imported).empty());
   EXPECT_NE(CommandsThatMake(imported, "./m").notes[0].find("another program"), std::string::npos);
+  EXPECT_EQ(CommandsThatMake(imported, "./m").folder, "");
 }
 
 TEST(MakeCommand, OtherVersionsOfAMethodAreSaid) {

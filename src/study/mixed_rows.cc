@@ -90,6 +90,8 @@ Status MakePlanFor(const ComparisonModel& model, const ComparisonOptions& option
   return WritePlan(*made, PlanPath(model, options, i));
 }
 
+static_assert(record::kKeptUnit == kKeptName);
+
 record::Plan PlanRecord(const PrecisionPlan& plan) {
   record::Plan out{{plan.text_name, plan.text_sha256, plan.windows, plan.ctx}, plan.method, plan.probe, {}};
   for (const PlanUnit& unit : plan.units) {
