@@ -501,7 +501,7 @@ def tensor_files() -> None:
     write("safetensors", "unsupported-type", safetensors([("a", "F8_E5M2", [6], bytes(6))]))
 
 
-# --- folders -----------------------------------------------------------------------------------------------------------
+# --- quantized folders -----------------------------------------------------------------------------------------------------------
 
 STEM = "model.layers.0.mlp.up_proj"
 HALVES = lambda count: struct.pack(f"<{count}e", *[0.25] * count)
@@ -512,7 +512,7 @@ CODES = lambda count: bytes(i * 37 % 256 for i in range(count))
 def folder(name: str, config: dict, parts: list[tuple[str, str, list[int], bytes]]) -> None:
     """The matrix STEM; parts: suffix, dtype, shape, bytes."""
     whole = safetensors([(STEM + suffix, *rest) for suffix, *rest in parts] + [("norm.weight", "F32", [2], bytes(8))])
-    write("folder", name, compact(config).encode() + b"\n" + whole)
+    write("quantized", name, compact(config).encode() + b"\n" + whole)
 
 
 def plan_entry(method: str, format: str) -> dict:

@@ -38,7 +38,7 @@ Status CheckMatrices(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-Status FuzzFolder(FuzzInput input) {
+Status FuzzQuantized(FuzzInput input) {
   const std::size_t end = std::min(FuzzText(input).find('\n'), input.size());
   auto checkpoint = CheckpointOfConfig(FuzzText(input).substr(0, end), "f");
   if (!checkpoint) return checkpoint.error();
