@@ -48,8 +48,9 @@ MIXTURE = ["mxfp4", "q4_0", "int8-g128"]
 OTHER_LIMITS = {"gemma3_text": 2e-4, "gpt_neox": 5e-4}
 LIMITS = {"float32": 1e-5, "float16": 3e-2, "bfloat16": 2e-1}
 E2M1 = numpy.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], numpy.float32)
-SIZES = dict(vocab_size=4096, hidden_size=256, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+SIZES = dict(vocab_size=4096, hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=128, bos_token_id=None, eos_token_id=0, pad_token_id=None)
+WHOLE_BLOCKS = dict(hidden_size=256, intermediate_size=512)  # rows of super-blocks, in GGUF
 PLAIN = dict(rope_type="default", rope_theta=50000.0)
 SLIDING, FULL = "sliding_attention", "full_attention"
 FAMILIES = {
@@ -320,10 +321,10 @@ def check(program: str, model: pathlib.Path, label: str, formats: list[str], con
     return good
 
 
-def make_family(name: str, tokenizer: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+def make_family(name: str, tokenizer: pathlib.Path, folder: pathlib.Path, sizes: dict = SIZES) -> pathlib.Path:
     model_class, config_class, own = FAMILIES[name]
     torch.manual_seed(7)
-    model = model_class(config_class(**{**SIZES, **own})).float().eval()
+    model = model_class(config_class(**{**sizes, **own})).float().eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             is_norm = "norm" in key and parameter.ndim == 1 and not key.endswith("bias")
@@ -349,7 +350,7 @@ def main() -> int:
     hf.utils.logging.disable_progress_bar()
     if options.make:
         for name in options.families.split(","):
-            make_family(name, options.models[0], options.make / name)
+            make_family(name, options.models[0], options.make / name, SIZES | WHOLE_BLOCKS)
         return 0
     good = True
     with tempfile.TemporaryDirectory() as folder:
