@@ -501,6 +501,93 @@ def tensor_files() -> None:
     write("safetensors", "unsupported-type", safetensors([("a", "F8_E5M2", [6], bytes(6))]))
 
 
+# --- quantized folders -----------------------------------------------------------------------------------------------------------
+
+STEM = "model.layers.0.mlp.up_proj"
+HALVES = lambda count: struct.pack(f"<{count}e", *[0.25] * count)
+FLOATS = lambda count: struct.pack(f"<{count}f", *[0.25] * count)
+CODES = lambda count: bytes(i * 37 % 256 for i in range(count))
+
+
+def folder(name: str, config: dict, parts: list[tuple[str, str, list[int], bytes]]) -> None:
+    """The matrix STEM; parts: suffix, dtype, shape, bytes."""
+    whole = safetensors([(STEM + suffix, *rest) for suffix, *rest in parts] + [("norm.weight", "F32", [2], bytes(8))])
+    write("quantized", name, compact(config).encode() + b"\n" + whole)
+
+
+def plan_entry(method: str, format: str) -> dict:
+    return {"quantization_config": {"quant_method": method, "metal_marlin": {"plan": {STEM: format}}}}
+
+
+def own_folders() -> None:
+    def own(name: str, format: str, cols: int, packed: tuple, *parts: tuple) -> None:
+        shape = ("_shape", "I64", [2], struct.pack("<2q", 2, cols))
+        folder(name, plan_entry("metal-marlin", format), [(f".weight{suffix}", *rest) for suffix, *rest in (packed, *parts, shape)])
+
+    units = HALVES(4)
+    q4_k = [("_scale", "U8", [2, 6], CODES(12)), ("_bias", "U8", [2, 6], CODES(12)), ("_unit", "F16", [2, 1, 2], units)]
+    own("accepted-q4_k", "q4_k", 256, ("_packed", "U8", [2, 128], CODES(256)), *q4_k)
+    own("accepted-q6_k", "q6_k", 256, ("_packed", "U8", [2, 192], CODES(384)), ("_scale", "I8", [2, 16], CODES(32)), ("_unit", "F16", [2, 1, 1], HALVES(2)))
+    own("accepted-iq4_nl", "iq4_nl", 40, ("_packed", "U8", [2, 20], CODES(40)), ("_scale", "F16", [2, 2], HALVES(4)))
+    own("accepted-q5_1", "q5_1", 40, ("_packed", "U8", [2, 25], CODES(50)), ("_scale", "F16", [2, 2], HALVES(4)), ("_bias", "F16", [2, 2], HALVES(4)))
+    own("accepted-nvfp4", "nvfp4", 32, ("_packed", "U8", [2, 16], CODES(32)), ("_scale", "F8_E4M3", [2, 2], b"\x30" * 4), ("_global_scale", "F32", [1], FLOATS(1)))
+    own("invalid-half-a-super-block", "q4_k", 128, ("_packed", "U8", [2, 64], CODES(128)), *q4_k)
+    own("invalid-no-unit", "q4_k", 256, ("_packed", "U8", [2, 128], CODES(256)), *q4_k[:2])
+    own("invalid-global-scale", "nvfp4", 32, ("_packed", "U8", [2, 16], CODES(32)), ("_scale", "F8_E4M3", [2, 2], b"\x30" * 4), ("_global_scale", "F32", [1], bytes(4)))
+    own("unsupported-format", "q9_9", 32, ("_packed", "U8", [2, 16], CODES(32)), ("_scale", "F16", [2, 1], HALVES(2)))
+
+
+def compressed_tensors_folders() -> None:
+    def packed(name: str, layout: str, weights: dict, *parts: tuple) -> None:
+        config = {"quantization_config": {"quant_method": "compressed-tensors", "format": layout, "config_groups": {
+            "group_0": {"targets": ["Linear"], "weights": weights}}}}
+        folder(name, config, [(f".weight{suffix}", *rest) for suffix, *rest in parts])
+
+    integer = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32}
+    shape = ("_shape", "I64", [2], struct.pack("<2q", 2, 32))
+    packed("accepted-packed-int8", "pack-quantized", integer, ("_packed", "I32", [2, 8], CODES(64)), ("_scale", "F16", [2, 1], HALVES(2)), shape)
+    packed("accepted-packed-int4", "pack-quantized", integer | {"num_bits": 4}, ("_packed", "I32", [2, 4], CODES(32)), ("_scale", "F16", [2, 1], HALVES(2)), shape)
+    packed("accepted-packed-mxfp4", "mxfp4-pack-quantized", integer | {"num_bits": 4, "type": "float"},
+           ("_packed", "U8", [2, 16], CODES(32)), ("_scale", "U8", [2, 1], b"\x7d\x7e"))
+    nvfp4 = {"num_bits": 4, "type": "float", "symmetric": True, "strategy": "tensor_group", "group_size": 16}
+    parts = [("_packed", "U8", [2, 16], CODES(32)), ("_scale", "F8_E4M3", [2, 2], b"\x30" * 4), ("_global_scale", "F32", [1], FLOATS(1))]
+    packed("accepted-packed-nvfp4", "nvfp4-pack-quantized", nvfp4, *parts)
+    packed("invalid-packed-nan", "nvfp4-pack-quantized", nvfp4, parts[0], ("_scale", "F8_E4M3", [2, 2], b"\x7f" * 4), parts[2])
+    packed("invalid-packed-shape", "pack-quantized", integer, ("_packed", "I32", [2, 8], CODES(64)), ("_scale", "F16", [2, 1], HALVES(2)),
+           ("_shape", "I64", [2], struct.pack("<2q", 1 << 62, 1 << 62)))
+    packed("unsupported-packed-kind", "pack-quantized", integer | {"strategy": "channel"}, ("_packed", "I32", [2, 8], CODES(64)),
+           ("_scale", "F16", [2, 1], HALVES(2)), shape)
+
+
+def mlx_folders() -> None:
+    def mlx(name: str, format: str, settings: tuple, *parts: tuple) -> None:
+        config = plan_entry("mlx", format) | {"quantization": dict(zip(("group_size", "bits", "mode"), settings))}
+        folder(name, config, list(parts))
+
+    codes = (".weight", "U32", [2, 8], CODES(64))
+    scales, biases = (".scales", "F32", [2, 1], FLOATS(2)), (".biases", "F32", [2, 1], struct.pack("<2f", -0.5, -2))
+    affine = (64, 4, "affine")
+    mlx("accepted-mlx-zero-points", "int4-g64", affine, codes, scales, biases)
+    mlx("accepted-mlx-biases", "mlx4-g64", affine, codes, scales, biases)
+    mlx("accepted-mlx-int8", "q8_0", (32, 8, "affine"), codes, scales, (".biases", "F32", [2, 1], struct.pack("<2f", -32, -32)))
+    mlx("accepted-mlx-half", "q4_1", (32, 4, "affine"), codes, (".scales", "F16", [2, 2], HALVES(4)), (".biases", "F16", [2, 2], HALVES(4)))
+    mlx("accepted-mlx-bf16", "mlx4-g64", affine, codes, (".scales", "BF16", [2, 1], b"\x80\x3e" * 2), (".biases", "BF16", [2, 1], b"\x80\xbe" * 2))
+    mlx("accepted-mlx-mxfp4", "mxfp4", (32, 4, "mxfp4"), codes, (".scales", "U8", [2, 2], b"\x7d" * 4))
+    mlx("accepted-mlx-nvfp4", "mlx-nvfp4", (16, 4, "nvfp4"), codes, (".scales", "U8", [2, 4], b"\x30" * 8))
+    mlx("unsupported-mlx-bias", "int4-g64", affine, codes, scales, (".biases", "F32", [2, 1], struct.pack("<2f", -0.5, -0.3)))
+    mlx("unsupported-mlx-format", "q4_k", affine, codes, scales, biases)
+    mlx("invalid-mlx-settings", "int4-g64", (32, 4, "affine"), codes, scales, biases)
+    mlx("invalid-mlx-no-biases", "int4-g64", affine, codes, scales)
+    mlx("invalid-mlx-row", "int4-g64", affine, (".weight", "U32", [2, 7], CODES(56)), scales, biases)
+    mlx("invalid-mlx-twice", "int4-g64", affine, codes, scales, biases, (".weight_scale", "F16", [2, 1], HALVES(2)))
+
+
+def folders() -> None:
+    own_folders()
+    compressed_tensors_folders()
+    mlx_folders()
+
+
 def statistics_files() -> None:
     def statistics(gram: bool, change: dict | None = None) -> bytes:
         tensors = []
@@ -712,6 +799,6 @@ def tekkens() -> None:
 
 
 if __name__ == "__main__":
-    for make in (archives, chat_templates, configs, downloads, ggufs, hubs, plans, records, imports, tensor_files, statistics_files,
+    for make in (archives, chat_templates, configs, downloads, folders, ggufs, hubs, plans, records, imports, tensor_files, statistics_files,
                  tokenizers, sentencepiece_models, tekkens):
         make()

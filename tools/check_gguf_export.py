@@ -1,6 +1,6 @@
 """Exports models as GGUF and compares the files with what other programs read in them.
 
-    python tools/check_gguf_export.py PROGRAM MODEL... [--limit 1e-4]
+    python tools/check_gguf_export.py PROGRAM MODEL... [--limit 1e-4] [--formats q4_0,q4_k,PLAN.json]
 
 Needs numpy, safetensors, gguf and llama-cpp-python. Each MODEL is exported as F32; `metal-marlin check-export` compares every number.
 - gguf-py reads every tensor. Where MODEL is a GGUF, the numbers are those of the source bit for bit.
@@ -10,6 +10,8 @@ Needs numpy, safetensors, gguf and llama-cpp-python. Each MODEL is exported as F
   looks GELU up in a table of 16 bits.
 - Where MODEL is a folder by `quantize`, it is exported once more with its own codes and scales. gguf-py decodes every block to the numbers of
   the F32 file, bit for bit, and llama.cpp loads the file. Its logits with its quantized kernels are compared, without a limit.
+- --formats: each MODEL is quantized to each of them first (round to nearest), and those folders are checked. A plan file may stand for a
+  format.
 - Where MODEL is a GGUF, llama.cpp converts it to F32 itself. Its logits with that file and with the exported one are the same bits.
 
 A quantized GGUF is exported as F16 first, since `eval logits` keeps weights in 16 bits; that file is then the source. llama.cpp does not
@@ -130,6 +132,14 @@ def is_made_by_quantize(path: pathlib.Path) -> bool:
     return config.exists() and "metal_marlin" in (json.loads(config.read_text()).get("quantization_config") or {})
 
 
+def quantize(program: str, model: pathlib.Path, name: str, folder: pathlib.Path) -> pathlib.Path:
+    """`name`: a format, or a file made by `plan`. The folder is called as both."""
+    choice = ["--plan", name] if name.endswith(".json") else ["-c", name]
+    out = folder / f"{model.name} {pathlib.Path(name).name}"
+    run(program, "quantize", model, "-o", out, *choice, "--method", "rtn", "-q")
+    return out
+
+
 def check_blocks(program: str, model: pathlib.Path, decoded: pathlib.Path, logits: numpy.ndarray, threads: int, folder: pathlib.Path) -> str:
     """The file with the codes of `model` beside the one that holds what they decode to."""
     exported = folder / "blocks.gguf"
@@ -205,13 +215,17 @@ def main() -> int:
     parser.add_argument("program")
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     parser.add_argument("--limit", type=float, default=1e-4)
+    parser.add_argument("--formats", type=lambda text: text.split(","), default=[])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     good = True
     for model in options.models:
-        with tempfile.TemporaryDirectory() as folder:
-            good = check(options.program, model, options.limit, options.threads, pathlib.Path(folder)) and good
+        for name in options.formats or [None]:
+            with tempfile.TemporaryDirectory() as folder:
+                folder = pathlib.Path(folder)
+                source = model if name is None else quantize(options.program, model, name, folder)
+                good = check(options.program, source, options.limit, options.threads, folder) and good
     return 0 if good else 1
 
 

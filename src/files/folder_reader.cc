@@ -200,6 +200,10 @@ Status TranslateMatrix(Checkpoint& checkpoint, const MlxMatrix& from, std::vecto
     if (auto status = ReadAffine(checkpoint, from).MoveTo(params); !status) return status;
   }
   for (const EncodedTensor& part : EncodedTensors(from.stem, *from.format, from.rows, from.cols)) {
+    if (checkpoint.Find(part.tensor.name) != nullptr) {
+      return Error{ErrorCode::kInput, fmt::format("{}: {} is there twice, as MLX stores it and as {}",
+                                                  checkpoint.path.string(), from.stem, part.tensor.name)};
+    }
     if (part.bytes == &EncodedMatrixView::codes) {
       out.push_back(CodesTensor(from.format->info, part.tensor, *from.codes, checkpoint));
     } else if (part.bytes == nullptr) {

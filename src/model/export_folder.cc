@@ -1,14 +1,11 @@
 #include "model/export_folder.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -17,6 +14,7 @@
 #include "files/quantized_layout.h"
 #include "model/config_keys.h"
 #include "model/families/family.h"
+#include "model/folder_parts.h"
 #include "model/mlx_config.h"
 #include "model/same_description.h"
 
@@ -24,8 +22,6 @@ namespace marlin {
 namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr std::size_t kRowsAtOnce_bytes = std::size_t{1} << 22;
 
 // Files beside the weights that other programs look for.
 constexpr const char* kCompanions[] = {"tokenizer.json",
@@ -45,25 +41,6 @@ Error Refused(const OpenedModel& source, const std::string& what) {
 }
 
 std::size_t RowsOf(const std::vector<std::size_t>& shape) { return shape.empty() ? 1 : shape[0]; }
-
-// A tensor of the source under the name that the plan gives it.
-struct NamedPart {
-  std::string name;
-  std::vector<std::size_t> shape;
-  FolderWeight::Part part;
-};
-
-// A matrix that is quantized under its stem, another tensor under its name; empty for further parts of a matrix.
-Result<std::optional<NamedPart>> PartOf(const Checkpoint& checkpoint, const Tensor& tensor) {
-  const auto stem = StemOfEncoded(tensor.name);
-  if (!stem || checkpoint.Find(std::string(*stem) + std::string(kPackedSuffix)) == nullptr) {
-    return std::optional(NamedPart{tensor.name, tensor.shape, {{}, &tensor, {}}});
-  }
-  if (!tensor.name.ends_with(kPackedSuffix)) return std::optional<NamedPart>();
-  const auto matrix = FindEncoded(checkpoint, *stem);
-  if (!matrix) return matrix.error();
-  return std::optional(NamedPart{std::string(*stem), {matrix->rows, matrix->cols}, {{}, nullptr, *matrix}});
-}
 
 // The parts of stored tensors, by the names of their own tensors.
 std::map<std::string, const SplitTensor*> SplitsOf(const Description& description) {
@@ -202,8 +179,8 @@ Status CheckExact(const OpenedModel& source, const std::vector<FolderWeight>& we
     return Refused(
         source,
         fmt::format("not lossless: {} is {}, and {} does not hold the scale, or zero point x scale, of {} of its "
-                    "{} groups (the first: row {}, group {}); {} holds them all, q4_0, q8_0 and int8-g128 are "
-                    "exact in F16, mxfp4 in every type",
+                    "{} groups (the first: row {}, group {}); {} holds them all; mlx4-g32, mlx4-g64, "
+                    "mlx4-g128, mlx-nvfp4 and mxfp4 are exact in every type",
                     weight.name, weight.parts.front().encoded->format->info.name, Info(type).name, inexact.count,
                     inexact.groups, inexact.row, inexact.group, ExactTypes(weights, type)));
   }
@@ -212,22 +189,6 @@ Status CheckExact(const OpenedModel& source, const std::vector<FolderWeight>& we
 
 // A plain tensor as a matrix: of a vector, each element is a row.
 std::size_t ColsOf(const std::vector<std::size_t>& shape) { return shape.size() < 2 ? 1 : shape.back(); }
-
-// visit(row of the part, values of some rows [count, cols]) until one fails.
-template <class Visit>
-Status ForRows(const Tensor& tensor, Visit visit) {
-  const std::size_t cols = std::max<std::size_t>(1, tensor.cols());
-  const std::size_t step = std::max<std::size_t>(1, kRowsAtOnce_bytes / (sizeof(float) * cols));
-  std::vector<float> values;
-  for (std::size_t row = 0; row < tensor.rows(); row += step) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while reading the model"};
-    const std::size_t count = std::min(step, tensor.rows() - row);
-    values.resize(count * cols);
-    if (auto status = DecodeRows(tensor, row, MatrixView<float>(values.data(), count, cols)); !status) return status;
-    if (Status status = visit(row, values); !status) return status;
-  }
-  return {};
-}
 
 // Numbers that a type rounds. Errors: kNumerical (too large for it).
 Result<std::uint64_t> CountRounded(const OpenedModel& source, const Tensor& tensor, DType type) {
@@ -437,109 +398,6 @@ Result<FolderWritten> WriteFolder(const FolderExport& plan, const fs::path& path
   }
   if (auto status = writer->Commit(); !status) return status.error();
   return FolderWritten{writer->tensors(), writer->bytes()};
-}
-
-namespace {
-
-Error Differs(const OpenedModel& written, const std::string& what) {
-  return {ErrorCode::kCorrupt, fmt::format("{}: {}", written.checkpoint.path.string(), what)};
-}
-
-bool SameParams(const GroupParams& a, const GroupParams& b) {
-  const bool empty = a.scale == 0 && b.scale == 0 && a.bias == b.bias;  // no code counts
-  return empty || (a.scale == b.scale && a.bias == b.bias && a.zero_point == b.zero_point);
-}
-
-Status CompareMatrices(const OpenedModel& written, const std::string& name, const EncodedMatrixView& want,
-                       const EncodedMatrixView& got) {
-  if (got.format != want.format || got.rows != want.rows || got.cols != want.cols) {
-    return Differs(written, fmt::format("{} is {} [{}, {}], want {} [{}, {}]", name, got.format->info.name, got.rows,
-                                        got.cols, want.format->info.name, want.rows, want.cols));
-  }
-  const std::size_t row_bytes = CodeBytesPerRow(want.format->info, want.cols);
-  if (const auto at = std::ranges::mismatch(want.codes, got.codes); at.in1 != want.codes.end()) {
-    const auto place = static_cast<std::size_t>(at.in1 - want.codes.begin());
-    return Differs(written, fmt::format("{}, row {}: byte {} of its codes: got {}, want {}", name, place / row_bytes,
-                                        place % row_bytes, *at.in2, *at.in1));
-  }
-  for (std::size_t row = 0; row < want.rows; ++row) {
-    if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted while comparing the models"};
-    for (std::size_t group = 0; group < want.groups(); ++group) {
-      const GroupParams wanted = GetParams(want, row, group), found = GetParams(got, row, group);
-      if (SameParams(wanted, found)) continue;
-      return Differs(written, fmt::format("{}, row {}, group {}: got scale {}, bias {} and zero point {}, want {}, {} "
-                                          "and {}",
-                                          name, row, group, found.scale, found.bias, found.zero_point, wanted.scale,
-                                          wanted.bias, wanted.zero_point));
-    }
-  }
-  return {};
-}
-
-Status ComparePlain(const OpenedModel& written, const Tensor& want, const Tensor& got, FolderComparison& out) {
-  if (got.shape != want.shape) {
-    return Differs(written, fmt::format("tensor {} has shape [{}], want [{}]", want.name, fmt::join(got.shape, ", "),
-                                        fmt::join(want.shape, ", ")));
-  }
-  const std::size_t cols = want.cols();
-  std::vector<float> other;
-  const Status status = ForRows(want, [&](std::size_t row, std::span<const float> values) -> Status {
-    other.resize(values.size());
-    if (auto read = DecodeRows(got, row, MatrixView<float>(other.data(), values.size() / cols, cols)); !read)
-      return read;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const float wanted = RoundedTo(got.dtype, values[i]);
-      out.rounded += wanted != values[i] ? 1 : 0;
-      if (std::bit_cast<std::uint32_t>(wanted) == std::bit_cast<std::uint32_t>(other[i])) continue;
-      return Differs(written, fmt::format("tensor {}, row {}, column {}: got {}, want {}", want.name, row + i / cols,
-                                          i % cols, other[i], wanted));
-    }
-    return {};
-  });
-  if (status) out.weights += want.elements();
-  return status;
-}
-
-// One tensor of the source, or a matrix under its stem.
-Status CompareOne(const OpenedModel& source, const OpenedModel& written, const NamedPart& own, FolderComparison& out) {
-  const Checkpoint& other = written.checkpoint;
-  if (own.part.plain != nullptr) {
-    const Tensor* const got = other.Find(own.name);
-    if (got == nullptr) return Differs(written, fmt::format("tensor {} is missing", own.name));
-    const Status status = ComparePlain(written, *own.part.plain, *got, out);
-    source.checkpoint.Forget(*own.part.plain);
-    other.Forget(*got);
-    return status;
-  }
-  if (other.Find(own.name + std::string(kPackedSuffix)) == nullptr) {
-    return Differs(written, fmt::format("{} is not quantized", own.name));
-  }
-  const auto got = FindEncoded(other, own.name);
-  if (!got) return got.error();
-  out.weights += got->rows * got->cols;
-  return CompareMatrices(written, own.name, *own.part.encoded, *got);
-}
-
-}  // namespace
-
-Result<FolderComparison> CompareFolders(const OpenedModel& source, const OpenedModel& written,
-                                        const ProgressFn& progress) {
-  FolderComparison out;
-  std::set<std::string> known;
-  for (const Tensor& tensor : source.checkpoint.tensors) {
-    known.insert(tensor.name);
-    const auto own = PartOf(source.checkpoint, tensor);
-    if (!own) return own.error();
-    if (!*own) continue;
-    if (auto status = CompareOne(source, written, **own, out); !status) return status.error();
-    ++out.tensors;
-    if (progress) progress({"comparing", known.size(), source.checkpoint.tensors.size(), "tensors", tensor.name});
-  }
-  for (const Tensor& tensor : written.checkpoint.tensors) {
-    if (!known.contains(tensor.name))
-      return Differs(written, fmt::format("tensor {} is not one of the source", tensor.name));
-  }
-  return out;
 }
 
 }  // namespace marlin
