@@ -105,8 +105,9 @@ TEST_F(Export, QuantizeRefusesBeforeItWorks) {
     return RunProgram({"quantize", kMinnow, "-o", out, "--config", config, "--to", to, "-q"});
   };
   ExpectRefusal(quantize("fp4-g64", "gguf"), 2, "holds no fp4-g64 weights without loss (no container does)");
-  ExpectRefusal(quantize("q4_k", "mlx"), 2, "holds no q4_k weights without loss (so can GGUF)");
+  ExpectRefusal(quantize("q4_k", "mlx"), 2, "holds no q4_k weights without loss (held by GGUF)");
   ExpectRefusal(quantize("mxfp4", "tensorrt"), 2, "tensorrt");
+  ExpectRefusal(RunProgram({"quantize", kMinnow, "-o", out, "--config", "q4_k", "-q"}), 2, "add --to gguf");
   fs::create_directories(out + ".quantized");
   ExpectRefusal(quantize("mxfp4", "gguf"), 3, "is left from a run that did not end");
   fs::remove_all(out + ".quantized");

@@ -166,7 +166,7 @@ Status CheckExportedFormat(const std::string& to, const FormatInfo& format) {
   if (row->layout ? Holds(*row->layout, format) : BlockTypeOf(format).has_value()) return {};
   const std::string others = ContainersOf(format);
   return Error{ErrorCode::kUsage, fmt::format("--to {} holds no {} weights without loss ({}); choose one of {}", to,
-                                              format.name, others.empty() ? "no container does" : "so can " + others,
+                                              format.name, others.empty() ? "no container does" : "held by " + others,
                                               row->layout ? FormatsOf(*row->layout) : FormatsWithBlockTypes())};
 }
 

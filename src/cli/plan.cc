@@ -134,7 +134,9 @@ std::string NextCommand(const PlanArguments& options) {
     if (text.ctx != kCalibrationCtx) command += fmt::format(" --calibration-ctx {}", text.ctx);
     if (text.allow_overlap) command += " --allow-overlap";
   }
-  return command + " -o FOLDER";
+  const auto runtime = ParseRuntime(options.runtime);
+  return command +
+         (runtime ? fmt::format(" --to {} -o MODEL{}", (*runtime)->container, (*runtime)->ending) : " -o FOLDER");
 }
 
 void Print(const PlanArguments& options, const PrecisionPlan& plan, double seconds, Console& console) {

@@ -31,6 +31,13 @@ namespace {
 
 constexpr const char* kDefaultConfig = "fp4-g128";
 
+// Where the user names no configuration: one that the container holds.
+std::string DefaultConfig(const std::string& to) {
+  if (to == "gguf") return "q4_k";
+  if (to == "mlx") return "mlx4-g64";
+  return to.empty() ? kDefaultConfig : "int4-g128";
+}
+
 struct QuantizeArguments {
   std::string model;
   std::string config;
@@ -144,7 +151,7 @@ void Print(const QuantizeArguments& options, const std::string& method, const Qu
   const auto model_bytes = static_cast<double>(sizes.model_bytes);
   console.Result(
       fmt::format("{}: {} of tensors ({}, {})", options.output, FormatBytes(model_bytes), options.config, method));
-  console.Result(fmt::format("  compression      {:.3f} (16-bit original {} / this folder's tensors)",
+  console.Result(fmt::format("  compression      {:.3f} (16-bit original {} / the tensors as quantized)",
                              static_cast<double>(summary.fp16_bytes) / model_bytes,
                              FormatBytes(static_cast<double>(summary.fp16_bytes))));
   console.Result(fmt::format("  quantized part   {} of {} weights, {:.4f} bits per weight",
@@ -286,7 +293,13 @@ Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const OpenedMo
 
 Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   QuantizeArguments options = given;
-  if (options.config.empty() && options.plan.empty()) options.config = kDefaultConfig;
+  if (options.config.empty() && options.plan.empty()) options.config = DefaultConfig(options.to);
+  if (options.to.empty() && options.output.ends_with(".gguf")) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("-o {}: without --to, quantize makes a folder; add --to gguf for a file "
+                             "of llama.cpp, or choose another name",
+                             options.output)};
+  }
   const auto format = options.plan.empty() ? ParseConfig(options.config) : Result<const FormatRow*>(nullptr);
   if (!format) return format.error();
   const auto opened = OpenModelOf(options.model, options.accept_unknown, invocation.console);
@@ -351,7 +364,8 @@ void RegisterQuantize(Verb parent) {
                              "metal-marlin quantize ./SmolLM2-135M --config fp4-g128 -o ./SmolLM2-135M-fp4-g128");
   verb.Add("model", options->model, kModelWords).Required();
   verb.Add("-c,--config", options->config,
-           fmt::format("Configuration: one of {}; default {}", ConfigNames(), kDefaultConfig))
+           fmt::format("Configuration: one of {}; default {}; with --to {}, {} or {}", ConfigNames(), kDefaultConfig,
+                       DefaultConfig("gguf"), DefaultConfig("compressed-tensors"), DefaultConfig("mlx")))
       .Names();
   verb.Add("--plan", options->plan, "Plan file from `metal-marlin plan`, with a format per layer; replaces --config");
   verb.Add("-o,--output", options->output, "Folder, or with --to gguf the file, to create").Required().NamesNewFolder();

@@ -119,7 +119,7 @@ Status CheckShape(const OpenedModel& source, const FolderWeight& weight, FolderL
     const std::string others = ContainersOf(info);
     return Refused(source, fmt::format("{} is {}, which {} does not hold without loss ({}); quantize to one of {}",
                                        weight.name, info.name, NameOf(layout),
-                                       others.empty() ? "no other container does either" : others + " hold it",
+                                       others.empty() ? "no other container does either" : "held by " + others,
                                        FormatsOf(layout)));
   }
   const auto group = static_cast<std::size_t>(info.group);
