@@ -81,7 +81,7 @@ TEST_F(Export, QuantizedWeightsStayAsTheyAre) {
     EXPECT_EQ(data["weights"], 7344384) << "every one";
     // Another folder's codes are not these.
     const RunResult other = RunProgram({"check-export", Out(), minnow, "-q"});
-    ExpectRefusal(other, 7, "got ");
+    ExpectRefusal(other, 7, "compare it with the folder that quantize made");
   }
 }
 

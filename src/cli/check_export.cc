@@ -117,6 +117,13 @@ Result<NumbersComparison> CompareNumbers(const OpenedModel& source, const Opened
   return NumbersComparison{folder->tensors, folder->weights, folder->rounded};
 }
 
+// By this program, or in blocks.
+bool IsQuantized(const Checkpoint& checkpoint) {
+  return IsQuantizedSource(checkpoint) || std::ranges::any_of(checkpoint.tensors, [](const Tensor& tensor) {
+           return tensor.name.ends_with(kPackedSuffix);
+         });
+}
+
 Status RunCheckExport(const CheckArguments& given, Invocation& invocation) {
   Console& console = invocation.console;
   const auto source = OpenModelOf(given.source, given.accept_unknown, console);
@@ -126,6 +133,12 @@ Status RunCheckExport(const CheckArguments& given, Invocation& invocation) {
   const auto written = OpenModel(file->path);
   if (!written) return written.error();
   if (auto status = CheckIsExport(given, written->checkpoint); !status) return status;
+  if (IsQuantized(written->checkpoint) && !IsQuantized(source->checkpoint)) {
+    return ExportDiffers(given.output,
+                         fmt::format("it is quantized ({}), and {} is not; compare it with the folder that "
+                                     "quantize made, or measure what it lost with eval divergence",
+                                     SourceType(written->checkpoint), given.source));
+  }
   if (auto status = CompareSettings(given, *source, *written); !status) return status;
   const auto tensors = CompareNumbers(*source, *written, console.progress());
   console.EndProgress();
