@@ -27,11 +27,13 @@ struct ExportFormat {
   const char* ending;                  // of the file; empty: a folder
   std::optional<FolderLayout> layout;  // of the folder
   const char* programs;                // that read it, for the help text
+  const char* config;                  // of quantize, where the user names none
 };
 constexpr std::array kExportFormats = {
-    ExportFormat{"gguf", ".gguf", {}, "a file, for llama.cpp and programs that are built on it"},
-    ExportFormat{"compressed-tensors", "", FolderLayout::kCompressedTensors, "a folder, for vLLM and transformers"},
-    ExportFormat{"mlx", "", FolderLayout::kMlx, "a folder, for mlx-lm"}};
+    ExportFormat{"gguf", ".gguf", {}, "a file, for llama.cpp and programs that are built on it", "q4_k"},
+    ExportFormat{"compressed-tensors", "", FolderLayout::kCompressedTensors, "a folder, for vLLM and transformers",
+                 "int4-g128"},
+    ExportFormat{"mlx", "", FolderLayout::kMlx, "a folder, for mlx-lm", "mlx4-g64"}};
 
 struct ExportType {
   std::string_view name;
@@ -40,8 +42,8 @@ struct ExportType {
 constexpr std::array kExportTypes = {ExportType{"f16", DType::kF16}, ExportType{"bf16", DType::kBF16},
                                      ExportType{"f32", DType::kF32}};
 
-const ExportFormat& FormatOf(const ExportRequest& given) {
-  return *std::ranges::find(kExportFormats, given.to, &ExportFormat::name);  // the option allows no others
+const ExportFormat& FormatOf(std::string_view to) {
+  return *std::ranges::find(kExportFormats, to, &ExportFormat::name);  // the option allows no others
 }
 
 std::optional<DType> TypeOf(const ExportRequest& given) {
@@ -62,7 +64,7 @@ std::string ProgramName() {
 }
 
 Status CheckArguments(const ExportRequest& given) {
-  const ExportFormat& format = FormatOf(given);
+  const ExportFormat& format = FormatOf(given.to);
   if (!given.output.ends_with(format.ending)) {
     return Error{ErrorCode::kUsage, fmt::format("-o {}: other programs know a file of this format by the ending {}; "
                                                 "want {}{}",
@@ -147,31 +149,33 @@ std::vector<std::string> ExportTypeNames() {
 Status CheckExport(const ExportRequest& request) {
   if (auto status = CheckArguments(request); !status) return status;
   if (const auto bytes = PartBytesOf(request); !bytes) return bytes.error();
-  if (FormatOf(request).layout) return CheckNewFolder(request.output, request.overwrite);
+  if (FormatOf(request.to).layout) return CheckNewFolder(request.output, request.overwrite);
   if (IsListed(request.output) && !request.overwrite) {
     return Error{ErrorCode::kInput, fmt::format("{} exists; use --overwrite to replace it", request.output)};
   }
   return CheckOutputFile(request.output);
 }
 
+std::string DefaultConfigOf(const std::string& to) { return FormatOf(to).config; }
+
 bool FitsExport(const std::string& to, const FormatInfo& format, std::size_t cols) {
-  const auto* const row = std::ranges::find(kExportFormats, to, &ExportFormat::name);
-  if (row->layout) return Holds(*row->layout, format) && cols % static_cast<std::size_t>(format.group) == 0;
+  const std::optional<FolderLayout> layout = FormatOf(to).layout;
+  if (layout) return Holds(*layout, format) && cols % static_cast<std::size_t>(format.group) == 0;
   const auto type = BlockTypeOf(format);
   return type && cols % Info(*type).block_elements == 0;
 }
 
 Status CheckExportedFormat(const std::string& to, const FormatInfo& format) {
-  const auto* const row = std::ranges::find(kExportFormats, to, &ExportFormat::name);
-  if (row->layout ? Holds(*row->layout, format) : BlockTypeOf(format).has_value()) return {};
+  const std::optional<FolderLayout> layout = FormatOf(to).layout;
+  if (layout ? Holds(*layout, format) : BlockTypeOf(format).has_value()) return {};
   const std::string others = ContainersOf(format);
   return Error{ErrorCode::kUsage, fmt::format("--to {} holds no {} weights without loss ({}); choose one of {}", to,
                                               format.name, others.empty() ? "no container does" : "held by " + others,
-                                              row->layout ? FormatsOf(*row->layout) : FormatsWithBlockTypes())};
+                                              layout ? FormatsOf(*layout) : FormatsWithBlockTypes())};
 }
 
 Status CheckExportedModel(const ExportRequest& request, const OpenedModel& opened) {
-  if (FormatOf(request).layout) return {};
+  if (FormatOf(request.to).layout) return {};
   GgufExportOptions options;
   options.type = DType::kF16;
   const auto tokenizer = TokenizerOf(opened.checkpoint);
@@ -181,7 +185,7 @@ Status CheckExportedModel(const ExportRequest& request, const OpenedModel& opene
 }
 
 Result<Exported> ExportModel(const ExportRequest& request, const OpenedModel& opened, Console& console) {
-  const std::optional<FolderLayout> layout = FormatOf(request).layout;
+  const std::optional<FolderLayout> layout = FormatOf(request.to).layout;
   return layout ? ExportFolder(request, opened, *layout, console) : ExportFile(request, opened, console);
 }
 

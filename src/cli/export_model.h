@@ -39,6 +39,8 @@ std::vector<std::string> ExportTypeNames();
 // What can be said before the model is opened: names, sizes, an output that exists. Errors: kUsage, kInput.
 Status CheckExport(const ExportRequest& request);
 
+// The configuration that quantize takes for the container where the user names none.
+std::string DefaultConfigOf(const std::string& to);
 // Whether the container holds matrices of a format and of rows with so many weights.
 bool FitsExport(const std::string& to, const FormatInfo& format, std::size_t cols);
 // Errors: kUsage (the container holds no matrix of this format: names those that do).

@@ -31,13 +31,6 @@ namespace {
 
 constexpr const char* kDefaultConfig = "fp4-g128";
 
-// Where the user names no configuration: one that the container holds.
-std::string DefaultConfig(const std::string& to) {
-  if (to == "gguf") return "q4_k";
-  if (to == "mlx") return "mlx4-g64";
-  return to.empty() ? kDefaultConfig : "int4-g128";
-}
-
 struct QuantizeArguments {
   std::string model;
   std::string config;
@@ -293,7 +286,9 @@ Result<FormatMap> FormatsOfPlan(const QuantizeArguments& options, const OpenedMo
 
 Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   QuantizeArguments options = given;
-  if (options.config.empty() && options.plan.empty()) options.config = DefaultConfig(options.to);
+  if (options.config.empty() && options.plan.empty()) {
+    options.config = options.to.empty() ? kDefaultConfig : DefaultConfigOf(options.to);
+  }
   if (options.to.empty() && options.output.ends_with(".gguf")) {
     return Error{ErrorCode::kUsage,
                  fmt::format("-o {}: without --to, quantize makes a folder; add --to gguf for a file "
@@ -365,7 +360,7 @@ void RegisterQuantize(Verb parent) {
   verb.Add("model", options->model, kModelWords).Required();
   verb.Add("-c,--config", options->config,
            fmt::format("Configuration: one of {}; default {}; with --to {}, {} or {}", ConfigNames(), kDefaultConfig,
-                       DefaultConfig("gguf"), DefaultConfig("compressed-tensors"), DefaultConfig("mlx")))
+                       DefaultConfigOf("gguf"), DefaultConfigOf("compressed-tensors"), DefaultConfigOf("mlx")))
       .Names();
   verb.Add("--plan", options->plan, "Plan file from `metal-marlin plan`, with a format per layer; replaces --config");
   verb.Add("-o,--output", options->output, "Folder, or with --to gguf the file, to create").Required().NamesNewFolder();

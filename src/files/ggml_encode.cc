@@ -90,17 +90,12 @@ void PutNvfp4(Params params, Codes codes, Block out) {
   }
 }
 
-// How often a number counts its unit.
-std::uint32_t Multiple(float value, std::uint16_t unit) {
-  return static_cast<std::uint32_t>(static_cast<std::int32_t>(value / HalfToFloat(unit)));
-}
-
 // The 12 bytes of eight scales and eight minima of 6 bits, as ggml_blocks.cc draws them.
 void PutSubScales(Params params, std::uint8_t* out) {
   std::fill_n(out, 12, std::uint8_t{0});
   for (std::size_t sub = 0; sub < 8; ++sub) {
-    const std::uint32_t scale = Multiple(params[sub].scale, params[sub].scale_unit);
-    const std::uint32_t minimum = Multiple(params[sub].bias, params[sub].bias_unit);
+    const std::uint32_t scale = MultipleOf(params[sub].scale, HalfToFloat(params[sub].scale_unit));
+    const std::uint32_t minimum = MultipleOf(params[sub].bias, HalfToFloat(params[sub].bias_unit));
     if (sub < 4) {
       out[sub] |= static_cast<std::uint8_t>(scale);
       out[sub + 4] |= static_cast<std::uint8_t>(minimum);
@@ -139,7 +134,7 @@ void PutQ6K(Params params, Codes codes, Block out) {
     out[128 + half * 32 + j] |= static_cast<std::uint8_t>((codes[k] >> 4) << (run * 2));
   }
   for (std::size_t sub = 0; sub < 16; ++sub) {
-    out[192 + sub] = static_cast<std::uint8_t>(Multiple(params[sub].scale, params[sub].scale_unit));
+    out[192 + sub] = static_cast<std::uint8_t>(MultipleOf(params[sub].scale, HalfToFloat(params[sub].scale_unit)));
   }
   PutHalfBits(params[0].scale_unit, out.data() + 208);
 }

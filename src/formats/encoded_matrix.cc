@@ -59,11 +59,6 @@ float ScaleOf(ScaleType type, std::uint32_t stored, float unit) {
   return 0;
 }
 
-// A multiple of the unit, as SetParams is given it.
-std::uint32_t MultipleOf(float value, float unit) {
-  return static_cast<std::uint32_t>(static_cast<std::int32_t>(value / unit));
-}
-
 std::uint32_t StoredScale(ScaleType type, float scale, float unit) {
   switch (type) {
     case ScaleType::kFp16:

@@ -62,6 +62,11 @@ inline std::uint8_t FloatToE4m3(float value) {
   return static_cast<std::uint8_t>(rounded - (120u << 3));
 }
 
+// How often `value`, a multiple of the unit, counts it: exact. Two's complement where it is negative.
+constexpr std::uint32_t MultipleOf(float value, float unit) {
+  return static_cast<std::uint32_t>(static_cast<std::int32_t>(value / unit));
+}
+
 // `value` rounded to `bits` significant bits, ties to even. Such a number is exact in fp16 within its range.
 constexpr float RoundToBits(float value, int bits) noexcept {
   const int dropped = 24 - bits;

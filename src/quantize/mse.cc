@@ -35,14 +35,6 @@ GroupParams RefitToCodes(const FormatRow& format, std::span<const float> weights
   return Refit(format, sums, params);
 }
 
-// job(row) for every row. Zero points of eight neighbouring rows share a word of an encoded matrix.
-template <class Job>
-void ForRows(std::size_t rows, ThreadPool& pool, Job job) {
-  pool.Split((rows + 7) / 8, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t r = begin * 8; r < std::min(end * 8, rows); ++r) job(r);
-  });
-}
-
 // Params of one group and their error.
 struct Candidate {
   GroupParams params;
@@ -106,12 +98,11 @@ std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<con
   if (importance.empty()) importance = equal;
   std::vector<GroupParams> params(weights.rows * groups);
   const auto for_groups = [&](auto job) {
-    ForRows(weights.rows, pool, [&](std::size_t r) {
-      for (std::size_t g = 0; g < groups; ++g) {
-        const std::size_t begin = g * static_cast<std::size_t>(format.info.group);
-        const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - begin);
-        GroupParams& own = params[r * groups + g];
-        own = job(weights.Row(r).subspan(begin, size), importance.subspan(begin, size), own);
+    pool.Split(params.size(), [&](std::size_t begin, std::size_t end, int) {
+      for (std::size_t i = begin; i < end; ++i) {
+        const std::size_t first = i % groups * static_cast<std::size_t>(format.info.group);
+        const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - first);
+        params[i] = job(weights.Row(i / groups).subspan(first, size), importance.subspan(first, size), params[i]);
       }
     });
   };

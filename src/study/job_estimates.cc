@@ -67,8 +67,7 @@ class Estimator {
     const std::string& method = request.budgets[index].method;
     const auto recipe = ParseRecipe(method);
     const bool gram = recipe && recipe->needs == MethodNeeds::kGram;
-    const auto formats =
-        static_cast<double>(std::ranges::count_if(Formats(), [](const FormatRow& row) { return row.info.group > 0 && row.info.common; }));
+    const auto formats = static_cast<double>(CommonPlanFormats().formats.size());
     const auto layers = static_cast<double>(model_.description.blocks.size());
     const auto tokens = static_cast<double>(request.windows * request.ctx);
     const double sensitivities = formats * Making(method) + Run((2 * layers + 1) * tokens);

@@ -228,9 +228,9 @@ Result<PrecisionPlan> MakePlan(const Checkpoint& checkpoint, const PlanWindows& 
   sensitivity.kept = options.kept;
   sensitivity.key =
       fmt::format("{} {} {} v{}", options.model_sha256, options.tokenizer_sha256, backend.arithmetic(), kPlanVersion);
-  if (options.probe != kPlanProbe) sensitivity.key += " among";
-  for (const FormatRow* format : options.formats.formats) {
-    if (options.probe != kPlanProbe) sensitivity.key += fmt::format(" {}", format->info.name);
+  if (options.probe != kPlanProbe) {
+    sensitivity.key += " among";
+    for (const FormatRow* format : options.formats.formats) sensitivity.key += fmt::format(" {}", format->info.name);
   }
   if (auto status = MeasureSensitivities(checkpoint, *model, windows.measured, sensitivity, progress, plan); !status) {
     return status.error();
