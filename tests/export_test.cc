@@ -107,12 +107,29 @@ TEST_F(Export, QuantizeRefusesBeforeItWorks) {
   ExpectRefusal(quantize("fp4-g64", "gguf"), 2, "holds no fp4-g64 weights without loss (no container does)");
   ExpectRefusal(quantize("q4_k", "mlx"), 2, "holds no q4_k weights without loss (held by GGUF)");
   ExpectRefusal(quantize("mxfp4", "tensorrt"), 2, "tensorrt");
+  ExpectRefusal(quantize("mxfp4", "vllm"), 2, "vllm reads compressed-tensors: want --to compressed-tensors");
+  ExpectRefusal(quantize("Q4_K_M", "gguf"), 2, "q4_k_m is a mix of types: take q4_k for all layers, or let");
+  ExpectRefusal(RunProgram({"plan", kMinnow, "-o", out, "--for", "llama.cpp"}), 2, "llama.cpp: want --for gguf");
   ExpectRefusal(RunProgram({"quantize", kMinnow, "-o", out, "--config", "q4_k", "-q"}), 2, "add --to gguf");
   fs::create_directories(out + ".quantized");
   ExpectRefusal(quantize("mxfp4", "gguf"), 3, "is left from a run that did not end");
   fs::remove_all(out + ".quantized");
   std::ofstream(out) << "mine";
   ExpectRefusal(quantize("mxfp4", "gguf"), 3, "exists; use --overwrite");
+  ExpectRefusal(RunProgram({"export", kMinnow, "-o", out, "--overwrite"}), 3, "this program did not write it");
+  EXPECT_EQ(*ReadFile(out), "mine");
+}
+
+// INT4 is Q4_1 there: a scale and a bias for 32 weights.
+TEST_F(Export, SaysWhatTakesMoreBitsThere) {
+  const RunResult made =
+      RunProgram({"quantize", kMinnow, "-o", folder_ / "x.gguf", "--config", "int4-g128", "--to", "gguf"});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  EXPECT_NE(made.err.find("int4-g128 takes 5 bits per weight in gguf, more than in a folder"), std::string::npos)
+      << made.err;
+  EXPECT_NE(made.out.find("read back        tensors 74, "), std::string::npos) << made.out;
+  EXPECT_NE(made.out.find("rtn, as no text was given; `--calibration wikitext2` chooses gptq-cd"), std::string::npos)
+      << made.out;
 }
 
 // What the container does not hold stays, and says how to go on.

@@ -1,13 +1,15 @@
 """Compares the quality of GGUF files by this program with that of llama.cpp's quantizer, at equal types and bytes.
 
-    python tools/check_gguf_quality.py PROGRAM MODEL [--text wikitext2-valid] [--windows 40] [--types q4_0 q4_k iq4_nl mxfp4]
+    python tools/check_gguf_quality.py PROGRAM MODEL [--text wikitext2-valid] [--calibration-windows 128] [--windows 40]
+        [--types q4_0 q4_k iq4_nl mxfp4] [--no-plan]
 
-Needs numpy, safetensors and llama-cpp-python. MODEL is a folder in 16 bits of the Llama family.
+Needs numpy, safetensors and llama-cpp-python. MODEL has the linear layers of Llama: a folder in 16 bits, or a GGUF file, whose weights lie
+on a grid already. That flatters the types that have a similar grid.
 - Both calibrate on the same windows of the same text. llama.cpp gets its importance matrix, the mean square of every input of a linear
   layer, from `metal-marlin calibrate`.
 - Every linear layer gets the type; the embedding and the head stay in 16 bits. The files have the same size.
 - The program measures both files on the same windows of WikiText-2 test: the mean KL to MODEL, with its 95 % interval.
-- Last, `metal-marlin plan --for gguf` gets as many bytes for the linear layers as llama.cpp's Q4_K_M takes for them.
+- Last, without --no-plan, `metal-marlin plan --for gguf` gets as many bytes for the linear layers as llama.cpp's Q4_K_M takes for them.
 """
 
 import argparse
@@ -93,10 +95,13 @@ class Comparison:
 
     def export(self, name: str, *words) -> pathlib.Path:
         made = self.folder / f"{name}.folder"
-        run(self.arguments.program, "quantize", self.arguments.model, *words, "--method", "gptq-cd", "--calibration", self.arguments.text, "-o", made)
+        run(self.arguments.program, "quantize", self.arguments.model, *words, "--method", "gptq-cd", *self.calibration(), "-o", made)
         path = self.folder / f"{name}.gguf"
         run(self.arguments.program, "export", made, "--to", "gguf", "-o", path)
         return path
+
+    def calibration(self) -> list:
+        return ["--calibration", self.arguments.text, "--calibration-windows", self.arguments.calibration_windows]
 
     def row(self, name: str, ours: pathlib.Path, theirs: pathlib.Path) -> None:
         own, other = self.divergence(ours), self.divergence(theirs)
@@ -112,8 +117,10 @@ def main() -> None:
     parser.add_argument("program")
     parser.add_argument("model")
     parser.add_argument("--text", default="wikitext2-valid")
+    parser.add_argument("--calibration-windows", type=int, default=128)
     parser.add_argument("--windows", type=int, default=0, help="of WikiText-2 test; 0 = all")
     parser.add_argument("--types", nargs="+", default=["q4_0", "q4_k", "iq4_nl", "mxfp4"], choices=list(FILE_TYPES))
+    parser.add_argument("--no-plan", action="store_true")
     arguments = parser.parse_args()
     llama.llama_log_set(quiet, ctypes.c_void_p())
     with tempfile.TemporaryDirectory() as name:
@@ -121,21 +128,23 @@ def main() -> None:
         comparison = Comparison(arguments, folder)
         source = folder / "source.gguf"
         run(arguments.program, "export", arguments.model, "--to", "gguf", "--type", "f16", "-o", source)
-        run(arguments.program, "calibrate", arguments.model, "--data", arguments.text, "-o", folder / "statistics.safetensors")
+        run(arguments.program, "calibrate", arguments.model, "--data", arguments.text, "--windows", arguments.calibration_windows,
+            "-o", folder / "statistics.safetensors")
         entries = importance(folder / "statistics.safetensors")
         print("| type | bytes | KL, 1e-3 nats | bytes | llama.cpp with importance matrix | ratio | apart |\n| --- | ---: | --- | ---: | --- | ---: | --- |")
         for kind in arguments.types:
             theirs = folder / f"{kind}.llama.gguf"
             quantize_by_llama(source, theirs, entries, FILE_TYPES[kind], TENSOR_TYPES.get(kind), True)
             comparison.row(kind, comparison.export(kind, "-c", kind), theirs)
-        theirs = folder / "q4_k_m.llama.gguf"
-        quantize_by_llama(source, theirs, entries, Q4_K_M, None, False)
-        reader = gguf.GGUFReader(str(theirs))
-        weights = sum(int(tensor.n_elements) for tensor in reader.tensors if any(f".{key}.weight" in tensor.name for key in INPUTS))
-        plan = folder / "plan.json"
-        run(arguments.program, "plan", arguments.model, "--for", "gguf", "--budget", f"{8 * linear_bytes(theirs) / weights:.6f}bpw",
-            "--calibration", arguments.text, "-o", plan)
-        comparison.row("plan, Q4_K_M", comparison.export("plan", "--plan", plan), theirs)
+        if not arguments.no_plan:
+            theirs = folder / "q4_k_m.llama.gguf"
+            quantize_by_llama(source, theirs, entries, Q4_K_M, None, False)
+            reader = gguf.GGUFReader(str(theirs))
+            weights = sum(int(tensor.n_elements) for tensor in reader.tensors if any(f".{key}.weight" in tensor.name for key in INPUTS))
+            plan = folder / "plan.json"
+            run(arguments.program, "plan", arguments.model, "--for", "gguf", "--budget", f"{8 * linear_bytes(theirs) / weights:.6f}bpw",
+                *comparison.calibration(), "-o", plan)
+            comparison.row("plan, Q4_K_M", comparison.export("plan", "--plan", plan), theirs)
     print(f"largest ratio {comparison.worst:.3f}")
 
 

@@ -6,14 +6,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/compare_export.h"
 #include "cli/model_names.h"
 #include "cli/model_options.h"
 #include "cli/verb.h"
 #include "eval/perplexity.h"
+#include "files/folder_layout.h"
 #include "files/quantized_layout.h"
-#include "model/export_folder.h"
-#include "model/export_gguf.h"
-#include "model/same_description.h"
 #include "text/sample_text.h"
 
 namespace marlin {
@@ -25,17 +24,6 @@ struct CheckArguments {
   std::vector<std::string> accept_unknown;
   BackendOptions backend;
 };
-
-Error ExportDiffers(const std::string& file, const std::string& what) {
-  return {ErrorCode::kCorrupt, fmt::format("{}: {}", file, what)};
-}
-
-Status CompareSettings(const CheckArguments& given, const OpenedModel& source, const OpenedModel& written) {
-  const auto difference = FirstDifference(source.description, written.description);
-  if (!difference) return {};
-  return ExportDiffers(given.output,
-                       fmt::format("{} is {}, want {}", difference->setting, difference->second, difference->first));
-}
 
 constexpr std::size_t kCheckedTokens = 128;
 
@@ -67,11 +55,12 @@ Result<std::vector<float>> LogitsOf(const OpenedModel& opened, const TokenStream
 constexpr double kLogitsLimit = 1e-4;
 
 Result<LogitsComparison> CompareLogits(const CheckArguments& given, const OpenedModel& source,
-                                       const OpenedModel& written, const std::optional<Tokenizer>& tokenizer,
-                                       bool rounded, Invocation& invocation) {
+                                       const OpenedModel& written, bool rounded, Invocation& invocation) {
   auto backend = MakeBackend(given.backend, invocation.common.threads);
   if (!backend) return backend.error();
-  const auto stream = CheckedTokens(tokenizer, source.description.vocab_size);
+  const auto tokenizer = TokenizerOf(source.checkpoint);
+  if (!tokenizer) return tokenizer.error();
+  const auto stream = CheckedTokens(*tokenizer, source.description.vocab_size);
   if (!stream) return stream.error();
   LogitsComparison out;
   out.tokens = std::min({kCheckedTokens, source.description.max_context, stream->tokens.size()});
@@ -100,23 +89,6 @@ Status CheckIsExport(const CheckArguments& given, const Checkpoint& written) {
                                               given.output)};
 }
 
-struct NumbersComparison {
-  std::size_t tensors = 0;
-  std::uint64_t weights = 0, rounded = 0;
-};
-
-Result<NumbersComparison> CompareNumbers(const OpenedModel& source, const OpenedModel& written,
-                                         const ProgressFn& progress) {
-  if (written.checkpoint.container == Container::kGguf) {
-    const auto file = CompareTensors(source, written.checkpoint.path, progress);
-    if (!file) return file.error();
-    return NumbersComparison{file->tensors, file->weights, file->rounded};
-  }
-  const auto folder = CompareFolders(source, written, progress);
-  if (!folder) return folder.error();
-  return NumbersComparison{folder->tensors, folder->weights, folder->rounded};
-}
-
 // By this program, or in blocks.
 bool IsQuantized(const Checkpoint& checkpoint) {
   return IsQuantizedSource(checkpoint) || std::ranges::any_of(checkpoint.tensors, [](const Tensor& tensor) {
@@ -139,38 +111,26 @@ Status RunCheckExport(const CheckArguments& given, Invocation& invocation) {
                                      "quantize made, or measure what it lost with eval divergence",
                                      SourceType(written->checkpoint), given.source));
   }
-  if (auto status = CompareSettings(given, *source, *written); !status) return status;
-  const auto tensors = CompareNumbers(*source, *written, console.progress());
+  const auto compared = CompareExport(*source, *written, given.output, console.progress());
   console.EndProgress();
-  if (!tensors) return tensors.error();
-  const auto own = TokenizerOf(source->checkpoint);
-  if (!own) return own.error();
-  const auto other = TokenizerOf(written->checkpoint);
-  if (!other) return other.error();
-  if (own->has_value() != other->has_value()) {
-    return ExportDiffers(given.output, "only one of it and its source has a tokenizer");
-  }
-  if (*own) {
-    if (auto status = CompareTokenizers(**own, **other, given.output, ErrorCode::kCorrupt); !status) return status;
-  }
-  const auto logits = CompareLogits(given, *source, *written, *own, tensors->rounded > 0, invocation);
+  if (!compared) return compared.error();
+  const auto logits = CompareLogits(given, *source, *written, compared->rounded > 0, invocation);
   if (!logits) return logits.error();
   const double relative = logits->largest > 0 ? logits->difference / logits->largest : 0;
   console.Result(fmt::format("{} is the same model as {}", given.output, given.source));
   console.Result(fmt::format("  settings   the same"));
+  console.Result(fmt::format("  tensors    {}", compared->DescribeTensors()));
   console.Result(
-      fmt::format("  tensors    {}, {} weights, each bit for bit{}", tensors->tensors, tensors->weights,
-                  tensors->rounded == 0 ? "" : fmt::format("; {} are rounded to its type", tensors->rounded)));
-  console.Result(fmt::format("  tokenizer  {}", *own ? "the same tokens of the built-in text" : "none in both"));
+      fmt::format("  tokenizer  {}", compared->tokenizer ? "the same tokens of the built-in text" : "none in both"));
   console.Result(fmt::format("  logits     {} tokens, largest difference {:.3g}, {:.2g} of the largest logit",
                              logits->tokens, logits->difference, relative));
   console.Data({{"file", given.output},
                 {"source", given.source},
                 {"same", true},
-                {"tensors", tensors->tensors},
-                {"weights", tensors->weights},
-                {"rounded", tensors->rounded},
-                {"tokenizer", own->has_value()},
+                {"tensors", compared->tensors},
+                {"weights", compared->weights},
+                {"rounded", compared->rounded},
+                {"tokenizer", compared->tokenizer},
                 {"logits", {{"tokens", logits->tokens}, {"difference", logits->difference}, {"relative", relative}}}});
   return {};
 }

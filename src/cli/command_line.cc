@@ -174,6 +174,11 @@ Option Option::OneOf(std::vector<std::string> values) {
   return *this;
 }
 
+Option Option::Explains(std::function<std::string(const std::string&)> why) {
+  option_->check(std::move(why), "");
+  return *this;
+}
+
 Option Option::Between(double least, double most) {
   option_->check(
       [least, most](const std::string& word) -> std::string {

@@ -51,6 +51,8 @@ class Option {
 
   Option Required();
   Option OneOf(std::vector<std::string> values);
+  // Before OneOf: what is said of a value that is none of them; empty where the list is enough.
+  Option Explains(std::function<std::string(const std::string&)> why);
   Option Between(double least, double most);
   Option NotNegative();
   // Names from a list: capitals and spaces around them make no difference.

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/budget.h"
@@ -12,6 +13,7 @@
 #include "cli/verb.h"
 #include "files/checkpoint.h"
 #include "files/folder_layout.h"
+#include "files/quantized_layout.h"
 
 namespace marlin {
 namespace {
@@ -22,8 +24,23 @@ struct ExportArguments {
   std::vector<std::string> accept_unknown;
 };
 
+// Of the quantized matrices of a folder by this program, each once.
+std::vector<const FormatRow*> FormatsIn(const Checkpoint& checkpoint) {
+  std::vector<const FormatRow*> formats;
+  for (const Tensor& tensor : checkpoint.tensors) {
+    if (!tensor.name.ends_with(kPackedSuffix)) continue;
+    const auto matrix = FindEncoded(checkpoint, *StemOfEncoded(tensor.name));
+    if (matrix && std::ranges::find(formats, matrix->format) == formats.end()) formats.push_back(matrix->format);
+  }
+  return formats;
+}
+
 void Print(const ExportArguments& given, const Exported& exported, const OpenedModel& opened, Console& console) {
   for (const std::string& note : exported.notes) console.Warn(note);
+  const bool decoded = given.request.to == "gguf" && !given.request.type.empty();
+  for (const FormatRow* const format : decoded ? std::vector<const FormatRow*>() : FormatsIn(opened.checkpoint)) {
+    if (const std::string text = LargerInExport(given.request.to, format->info); !text.empty()) console.Warn(text);
+  }
   console.Result(fmt::format("{}: {} tensors, {}{}", exported.files.front(), exported.tensors,
                              FormatBytes(static_cast<double>(exported.bytes)),
                              exported.files.size() > 1 ? fmt::format(" in {} files", exported.files.size()) : ""));
@@ -57,7 +74,9 @@ void RegisterExport(Verb parent) {
                              "metal-marlin export ./SmolLM2-135M -o SmolLM2-135M.gguf --to gguf");
   verb.Add("model", options->model, kModelWords).Required();
   verb.Add("-o,--output", options->request.output, "File or folder to write").Required();
-  verb.Add("--to", options->request.to, fmt::format("Format: {}", DescribeExports())).OneOf(ExportNames());
+  verb.Add("--to", options->request.to, fmt::format("Format: {}", DescribeExports()))
+      .Explains(ContainerBehind)
+      .OneOf(ExportNames());
   verb.Add("--type", options->request.type,
            "f16, bf16 or f32; without it what the model has. gguf: type of the matrices; vectors and norms are always "
            "f32. mlx: type of scales, biases and all that is not quantized")

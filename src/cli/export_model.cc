@@ -15,6 +15,8 @@
 #include "files/checkpoint.h"
 #include "files/folder_layout.h"
 #include "files/ggml_encode.h"
+#include "files/gguf_writer.h"
+#include "formats/runtimes.h"
 #include "model/export_folder.h"
 #include "model/export_gguf.h"
 
@@ -28,12 +30,18 @@ struct ExportFormat {
   std::optional<FolderLayout> layout;  // of the folder
   const char* programs;                // that read it, for the help text
   const char* config;                  // of quantize, where the user names none
+  const char* others;                  // names of programs that users may take for the container's
 };
 constexpr std::array kExportFormats = {
-    ExportFormat{"gguf", ".gguf", {}, "a file, for llama.cpp and programs that are built on it", "q4_k"},
+    ExportFormat{"gguf",
+                 ".gguf",
+                 {},
+                 "a file, for llama.cpp and programs that are built on it",
+                 "q4_k",
+                 "llama.cpp llamacpp ollama lm-studio lmstudio koboldcpp"},
     ExportFormat{"compressed-tensors", "", FolderLayout::kCompressedTensors, "a folder, for vLLM and transformers",
-                 "int4-g128"},
-    ExportFormat{"mlx", "", FolderLayout::kMlx, "a folder, for mlx-lm", "mlx4-g64"}};
+                 "int4-g128", "vllm sglang transformers"},
+    ExportFormat{"mlx", "", FolderLayout::kMlx, "a folder, for mlx-lm", "mlx4-g64", "mlx-lm"}};
 
 struct ExportType {
   std::string_view name;
@@ -140,6 +148,23 @@ std::string DescribeExports() {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
+std::string ContainerBehind(const std::string& word) {
+  for (const ExportFormat& row : kExportFormats) {
+    if (fmt::format(" {} ", row.others).find(fmt::format(" {} ", word)) == std::string::npos) continue;
+    return fmt::format("{} reads {}: want --to {}", word, row.name, row.name);
+  }
+  return "";
+}
+
+std::string LargerInExport(const std::string& to, const FormatInfo& format) {
+  const Runtime& runtime = *std::ranges::find(kRuntimes, to, &Runtime::container);
+  const HeldFormat* const stored = FindHeld(runtime, format);
+  if (stored == nullptr || stored->bits == 0) return "";
+  return fmt::format(
+      "{} takes {} bits per weight in {}, more than in a folder of this program: the values are the same", format.name,
+      stored->bits, to);
+}
+
 std::vector<std::string> ExportTypeNames() {
   std::vector<std::string> names;
   for (const ExportType& row : kExportTypes) names.emplace_back(row.name);
@@ -150,9 +175,7 @@ Status CheckExport(const ExportRequest& request) {
   if (auto status = CheckArguments(request); !status) return status;
   if (const auto bytes = PartBytesOf(request); !bytes) return bytes.error();
   if (FormatOf(request.to).layout) return CheckNewFolder(request.output, request.overwrite);
-  if (IsListed(request.output) && !request.overwrite) {
-    return Error{ErrorCode::kInput, fmt::format("{} exists; use --overwrite to replace it", request.output)};
-  }
+  if (auto status = CheckReplaced(request.output, request.overwrite); !status) return status;
   return CheckOutputFile(request.output);
 }
 

@@ -36,6 +36,11 @@ std::string DescribeExports();
 // "f16", ...
 std::vector<std::string> ExportTypeNames();
 
+// What is said of the name of a program that is no name of a container; empty for other words.
+std::string ContainerBehind(const std::string& word);
+// What is said of a format whose values need more bits in the container; empty where they do not.
+std::string LargerInExport(const std::string& to, const FormatInfo& format);
+
 // What can be said before the model is opened: names, sizes, an output that exists. Errors: kUsage, kInput.
 Status CheckExport(const ExportRequest& request);
 

@@ -40,6 +40,7 @@ struct Weighed {
   std::uint64_t model_bytes = 0;
   double bits_per_weight = 0;      // quantized tensors
   std::uint64_t memory_bytes = 0;  // to decode with a context of kContext: an estimate
+  bool common = true;              // no format of another program
 };
 
 std::vector<Weighed> Weigh(const Description& description) {
@@ -47,12 +48,13 @@ std::vector<Weighed> Weigh(const Description& description) {
   const std::uint64_t fp16 = ModelBytes(description, nullptr);
   std::vector<Weighed> rows = {{"f16", fp16, 16, fp16 + session}};
   for (const FormatRow& format : Formats()) {
-    if (format.info.group == 0 || !format.info.common) continue;
+    if (format.info.group == 0) continue;
     const std::uint64_t bytes = StoredBytes(description, &format);
     const double bits =
         8.0 * static_cast<double>(LinearBytes(description, format)) / static_cast<double>(LinearWeights(description));
-    rows.push_back({std::string(format.info.name), bytes, bits, bytes + session});
+    rows.push_back({std::string(format.info.name), bytes, bits, bytes + session, format.info.common});
   }
+  std::ranges::stable_partition(rows, &Weighed::common);
   return rows;
 }
 
@@ -174,6 +176,7 @@ void PrintWeighed(const std::vector<Weighed>& rows, const Checkpoint& checkpoint
                              "bits per weight", "memory, estimated"));
   const auto fp16 = static_cast<double>(rows[0].model_bytes);
   for (const Weighed& row : rows) {
+    if (!row.common && (&row)[-1].common) console.Result("  of other programs, for `quantize --to`:");
     console.Result(fmt::format("  {:<12} {:>10} {:>12.3f} {:>16.4f} {:>18}", row.config,
                                FormatBytes(static_cast<double>(row.model_bytes)),
                                fp16 / static_cast<double>(row.model_bytes), row.bits_per_weight,

@@ -51,6 +51,14 @@ Result<OpenedModel> OpenModelOf(const std::string& name, const std::vector<std::
   return opened;
 }
 
+void WarnOfQuantizedSource(const Checkpoint& checkpoint, const std::string& name, Console& console) {
+  if (!IsQuantizedSource(checkpoint)) return;
+  console.Warn(
+      fmt::format("{} is already quantized ({}): a model made of it cannot recover what was lost, and may be larger; "
+                  "`metal-marlin inspect` compares their sizes",
+                  name, SourceType(checkpoint)));
+}
+
 std::vector<std::string> AcceptWords(const std::vector<std::string>& names) {
   std::vector<std::string> words;
   for (const std::string& name : names) {

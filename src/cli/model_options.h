@@ -23,6 +23,9 @@ Result<std::optional<Tokenizer>> TokenizerOf(const Checkpoint& checkpoint);
 // Warns of what was accepted in a model, and of `accept`ed names that it does not hold.
 void WarnOfAccepted(const Checkpoint& checkpoint, const std::vector<std::string>& accept, Console& console);
 
+// Warns where a model is already quantized: what is made of it cannot be better.
+void WarnOfQuantizedSource(const Checkpoint& checkpoint, const std::string& name, Console& console);
+
 // The words of a command line that accept these names.
 std::vector<std::string> AcceptWords(const std::vector<std::string>& names);
 

@@ -193,6 +193,7 @@ Result<PlanJob> Prepare(const PlanArguments& options, const Budget& budget, Invo
   if (!input) return input.error();
   auto opened = OpenModelOf(options.model, options.accept_unknown, invocation.console);
   if (!opened) return opened.error();
+  WarnOfQuantizedSource(opened->checkpoint, options.model, invocation.console);
   const auto tokenizer = Tokenizer::FromCheckpoint(opened->checkpoint);
   if (!tokenizer) return tokenizer.error();
   auto stream = MakeTokenStream(*tokenizer, input->text.text);
@@ -265,13 +266,23 @@ std::string RuntimeNames() {
   return names;
 }
 
+// What is said of the name of a container or of a program.
+std::string RuntimeBehind(const std::string& word) {
+  for (const Runtime& runtime : kRuntimes) {
+    if (word != runtime.name && (word == runtime.container || word == runtime.programs)) {
+      return fmt::format("{}: want --for {}", word, runtime.name);
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 void RegisterPlan(Verb parent) {
   auto options = std::make_shared<PlanArguments>();
   Verb verb = parent.AddVerb("plan", "Choose a format for each layer under a budget, by measured sensitivities",
                              "metal-marlin plan ./SmolLM2-135M --budget 4.25bpw --calibration wikitext2 -o plan.json");
-  verb.Add("model", options->model, std::string(kModelWords) + "; in 16 bits").Required();
+  verb.Add("model", options->model, kModelWords).Required();
   verb.Add("--budget", options->budget,
            fmt::format("Bits per weight of the linear layers, such as 4.5bpw; default {}bpw", kDefaultBudgetBits));
   verb.Add("--size", options->size, "Replaces --budget: bytes of all tensors of the model, such as 900MB");
@@ -280,6 +291,7 @@ void RegisterPlan(Verb parent) {
       .Between(0.0, 1000.0);
   verb.Add("--for", options->runtime,
            fmt::format("Choose among the formats that another program runs fast: {}", RuntimeNames()))
+      .Explains(RuntimeBehind)
       .OneOf(RuntimeList());
   AddCalibrationOptions(verb, "--calibration", options->calibration);
   options->calibration.windows = kPlanWindows;

@@ -12,6 +12,7 @@
 #include "base/open_file.h"
 #include "cli/budget.h"
 #include "cli/calibration.h"
+#include "cli/compare_export.h"
 #include "cli/configs.h"
 #include "cli/export_model.h"
 #include "cli/model_names.h"
@@ -152,6 +153,12 @@ void Print(const QuantizeArguments& options, const std::string& method, const Qu
                              sizes.bits_per_weight()));
   console.Result(fmt::format("  written, read back, every hash checked: {} files, {}", summary.verified.files,
                              FormatBytes(static_cast<double>(summary.verified.bytes))));
+  if (options.quantize.method == kAutoMethod && method == ChooseMethod(MethodNeeds::kNothing)) {
+    console.Result(
+        fmt::format("  method           {}, as no text was given; `--calibration wikitext2` chooses {}, which "
+                    "is slower and loses less",
+                    method, ChooseMethod(MethodNeeds::kGram)));
+  }
   if (!summary.rotated.empty()) console.Result(fmt::format("  rotated          {}", summary.rotated));
   for (const auto& [names, count] : summary.fallbacks) {
     console.Result(
@@ -195,13 +202,14 @@ nlohmann::json ToJson(const QuantizeSummary& summary) {
 
 // What --compat and --to ask for: matrices that others cannot read stay in 16 bits.
 Status ChooseWhatFits(const QuantizeArguments& options, const FormatRow* format, const FormatMap& formats,
-                      QuantizeOptions& quantize) {
+                      Console& console, QuantizeOptions& quantize) {
   std::set<const FormatRow*> used;
   if (format != nullptr) used.insert(format);
   for (const auto& [stem, own] : formats) used.insert(own);
   for (const FormatRow* own : used) {
     if (!options.to.empty()) {
       if (auto status = CheckExportedFormat(options.to, own->info); !status) return status;
+      if (const std::string text = LargerInExport(options.to, own->info); !text.empty()) console.Warn(text);
     } else if (options.compat && own->info.family != "int4") {
       return Error{
           ErrorCode::kUsage,
@@ -237,14 +245,29 @@ Status CheckTarget(const QuantizeArguments& options, const OpenedModel& opened) 
   return CheckExportedModel(RequestOf(options), opened);
 }
 
-// Writes the folder for the other program and removes it.
-Result<Exported> ExportAndRemove(const QuantizeArguments& options, Console& console) {
-  const auto export_it = [&]() -> Result<Exported> {
-    const auto opened = OpenModelOf(options.folder(), options.accept_unknown, console);
-    if (!opened) return opened.error();
-    return ExportModel(RequestOf(options), *opened, console);
-  };
-  auto exported = export_it();
+struct ExportedAndCompared {
+  Exported exported;
+  ComparedExport compared;
+};
+
+// Writes the quantized folder for the other program, and reads that back.
+Result<ExportedAndCompared> ExportAndCompare(const QuantizeArguments& options, Console& console) {
+  const auto opened = OpenModelOf(options.folder(), options.accept_unknown, console);
+  if (!opened) return opened.error();
+  auto exported = ExportModel(RequestOf(options), *opened, console);
+  if (!exported) return exported.error();
+  const std::string& name = exported->files.front();
+  const auto written = OpenModel(name);
+  if (!written) return written.error();
+  const auto compared = CompareExport(*opened, *written, name, console.progress());
+  console.EndProgress();
+  if (!compared) return compared.error();
+  return ExportedAndCompared{*std::move(exported), *compared};
+}
+
+// The folder is removed when all of it was found in what was written.
+Result<ExportedAndCompared> ExportAndRemove(const QuantizeArguments& options, Console& console) {
+  auto exported = ExportAndCompare(options, console);
   if (!exported) {
     return Error{exported.error().code,
                  fmt::format("{}; the quantized folder stays: `metal-marlin export {} -o {} --to {}` writes it again",
@@ -253,7 +276,7 @@ Result<Exported> ExportAndRemove(const QuantizeArguments& options, Console& cons
   }
   std::error_code ignored;
   std::filesystem::remove_all(options.folder(), ignored);
-  for (const std::string& note : exported->notes) console.Warn(note);
+  for (const std::string& note : exported->exported.notes) console.Warn(note);
   return exported;
 }
 
@@ -300,12 +323,7 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   const auto opened = OpenModelOf(options.model, options.accept_unknown, invocation.console);
   if (!opened) return opened.error();
   const Checkpoint& checkpoint = opened->checkpoint;
-  if (IsQuantizedSource(checkpoint)) {
-    invocation.console.Warn(
-        fmt::format("{} is already quantized ({}): the new folder cannot recover what was lost, and may be larger; "
-                    "`metal-marlin inspect` compares their sizes",
-                    options.model, SourceType(checkpoint)));
-  }
+  WarnOfQuantizedSource(checkpoint, options.model, invocation.console);
   QuantizeOptions quantize = options.quantize;
   quantize.format = *format;
   FormatMap formats;
@@ -319,7 +337,7 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   quantize.program = fmt::format("metal-marlin {} ({})", GetProgramInfo().version, GetProgramInfo().commit);
   quantize.command = invocation.command;
   Calibration calibration;
-  if (auto status = ChooseWhatFits(options, *format, formats, quantize); !status) return status;
+  if (auto status = ChooseWhatFits(options, *format, formats, invocation.console, quantize); !status) return status;
   if (auto status = CheckTarget(options, *opened); !status) return status;
   if (auto status = Prepare(options, *opened, invocation, quantize, calibration); !status) return status;
   const auto summary = QuantizeModel(checkpoint, quantize, options.folder(), invocation.console.progress());
@@ -330,18 +348,22 @@ Status RunQuantize(const QuantizeArguments& given, Invocation& invocation) {
   }
   if (!summary) return summary.error();
   Print(options, quantize.method, *summary, invocation.console);
-  std::optional<Exported> exported;
+  nlohmann::json files;
   if (!options.to.empty()) {
-    if (auto status = ExportAndRemove(options, invocation.console).MoveTo(exported.emplace()); !status) return status;
-    invocation.console.Result(fmt::format("{}: {} tensors, {}, for {}", exported->files.front(), exported->tensors,
-                                          FormatBytes(static_cast<double>(exported->bytes)), options.to));
+    const auto written = ExportAndRemove(options, invocation.console);
+    if (!written) return written.error();
+    const Exported& exported = written->exported;
+    invocation.console.Result(fmt::format("{}: {} tensors, {}, for {}", exported.files.front(), exported.tensors,
+                                          FormatBytes(static_cast<double>(exported.bytes)), options.to));
+    invocation.console.Result(fmt::format("  read back        tensors {}", written->compared.DescribeTensors()));
+    files = exported.files;
   }
   for (const ClippedTensor& clipped : summary->clipped) {
     invocation.console.Warn(Describe(clipped));
   }
   nlohmann::json data = ToJson(*summary);
   data.update({{"folder", options.to.empty() ? nlohmann::json(options.output) : nlohmann::json(nullptr)},
-               {"exported", exported ? nlohmann::json(exported->files) : nlohmann::json(nullptr)},
+               {"exported", files},
                {"config", quantize.formats == nullptr ? options.config : "mixed"},
                {"plan_sha256", quantize.plan_sha256},
                {"method", quantize.method},
@@ -369,6 +391,7 @@ void RegisterQuantize(Verb parent) {
           fmt::format("Write for another program instead, without loss: {}. Rows that its blocks do not divide stay in "
                       "16 bits, or take the type that it falls back to",
                       DescribeExports()))
+      .Explains(ContainerBehind)
       .OneOf(ExportNames());
   verb.Add("--method", options->quantize.method,
            fmt::format("Quantization method: {} (gptq-cd with --calibration; with --stats mse, or gptq-cd if they "

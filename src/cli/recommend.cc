@@ -112,7 +112,7 @@ std::vector<std::string> ExportCommands(const Runtimes& runtimes, const std::vec
   const bool half = std::ranges::any_of(parts, NeedsHalfScales);
   std::vector<std::string> commands;
   const std::string name = folder.starts_with("./") ? folder.substr(2) : folder;
-  for (const Runtime* const runtime : runtimes) {
+  for (const auto& [runtime, bits] : runtimes) {
     std::vector<std::string> words = {"export", folder, "--to", std::string(runtime->container)};
     if (runtime->typed_scales && half) words.insert(words.end(), {"--type", "f16"});
     for (const std::string& word : AcceptWords(accept_unknown)) words.push_back(word);
@@ -252,12 +252,13 @@ RowFiles FilesOfEstimate(const Description& description, const JudgedRow& row, c
   if (row.baseline || format == nullptr) return {};
   Runtimes runtimes;
   for (const Runtime& runtime : kRuntimes) {
-    const bool runs = std::ranges::all_of(description.blocks, [&](const Block& block) {
-      return std::ranges::all_of(block.matrices, [&](const Matrix& matrix) {
-        return RunsRows(runtime, FormatForRows(*format, matrix.cols).info, matrix.cols);
-      });
-    });
-    if (runs) runtimes.push_back(&runtime);
+    const HeldFormat* const held = FindHeld(runtime, format->info);
+    const bool runs = held != nullptr && std::ranges::all_of(description.blocks, [&](const Block& block) {
+                        return std::ranges::all_of(block.matrices, [&](const Matrix& matrix) {
+                          return RunsRows(runtime, FormatForRows(*format, matrix.cols).info, matrix.cols);
+                        });
+                      });
+    if (runs) runtimes.push_back({&runtime, held->bits});
   }
   std::vector<std::string> exports =
       ExportCommands(runtimes, {{row.config, 0}}, "./" + row.config, options.accept_unknown);

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/open_file.h"
+#include "files/gguf.h"
 #include "files/gguf_parts.h"
 
 namespace marlin {
@@ -19,12 +20,18 @@ constexpr std::uint32_t kVersion = 3;
 
 std::uint64_t Padded(std::uint64_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; }
 
-Status CheckAbsent(const fs::path& path, bool overwrite) {
-  if (overwrite || !IsListed(path)) return {};
-  return Error{ErrorCode::kInput, fmt::format("{} exists; use --overwrite to replace it", path.string())};
-}
-
 }  // namespace
+
+Status CheckReplaced(const fs::path& path, bool overwrite) {
+  if (!IsListed(path)) return {};
+  if (!overwrite) {
+    return Error{ErrorCode::kInput, fmt::format("{} exists; use --overwrite to replace it", path.string())};
+  }
+  const auto file = GgufFile::Open(path);
+  if (file && file->Has(kGgufProgramKey)) return {};
+  return Error{ErrorCode::kInput,
+               fmt::format("{} exists, and this program did not write it; remove it first", path.string())};
+}
 
 Result<GgufWriter> GgufWriter::Create(const fs::path& path, const GgufPairs& pairs, std::vector<GgufPlace> places,
                                       std::uint64_t max_part_bytes, bool overwrite) {
@@ -69,6 +76,10 @@ void GgufWriter::CutIntoParts(std::uint64_t max_part_bytes) {
 
 std::string GgufWriter::Header(std::size_t part, const GgufPairs& pairs) const {
   GgufPairs own = part == 0 ? pairs : GgufPairs();
+  const auto all = pairs.View();
+  if (const auto program = all.find(kGgufProgramKey); part > 0 && program != all.end()) {
+    own.Set(kGgufProgramKey, std::string(std::get<std::string_view>(program->second)));
+  }
   if (parts_.size() > 1) {
     own.Set("split.no", static_cast<std::uint16_t>(part));
     own.Set("split.count", static_cast<std::uint16_t>(parts_.size()));
@@ -108,7 +119,7 @@ Status GgufWriter::Begin(const fs::path& path, const GgufPairs& pairs, bool over
     for (std::size_t i = parts_[part].begin; i < parts_[part].end; ++i) bytes_ += Padded(sizes_[i]);
     files_.push_back(parts_.size() == 1 ? path : GgufPartPath(path, part + 1, parts_.size()));
     if (auto status = CheckOutputFile(files_.back()); !status) return status;
-    if (auto status = CheckAbsent(files_.back(), overwrite); !status) return status;
+    if (auto status = CheckReplaced(files_.back(), overwrite); !status) return status;
   }
   if (auto status = CheckFreeSpace(path.parent_path(), bytes_); !status) return status;
   for (std::size_t part = 0; part < parts_.size(); ++part) {

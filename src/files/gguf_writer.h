@@ -22,14 +22,21 @@ struct GgufPlace {
   std::vector<std::size_t> shape;  // slowest axis first
 };
 
+// Which program wrote the file; in each of its parts.
+inline constexpr const char* kGgufProgramKey = "metal_marlin.program";
+
+// Refuses to write where a file is that `overwrite` does not allow to replace: with it, files that this program wrote.
+// Errors: kInput.
+Status CheckReplaced(const std::filesystem::path& path, bool overwrite);
+
 // Everything but the bytes of the tensors is said beforehand. Nothing is kept in memory but that. The files appear
 // when all of them are complete; an abandoned writer leaves nothing behind.
 class GgufWriter {
  public:
   // Writes `path`, or, where the tensors have more than max_part_bytes (0: no limit), "NAME-00001-of-00003.gguf", ...
   // beside it. Tensors are never split; the first part has the metadata. Errors: kInput (a name twice, an impossible
-  // shape, a file that exists and `overwrite` is false, a place that cannot be written), kUnsupported (a type that GGUF
-  // does not have), kResource (the disk is too small, asked before the first byte; a disk that is full).
+  // shape, a file that may not be replaced, a place that cannot be written), kUnsupported (a type that GGUF does not
+  // have), kResource (the disk is too small, asked before the first byte; a disk that is full).
   static Result<GgufWriter> Create(const std::filesystem::path& path, const GgufPairs& pairs,
                                    std::vector<GgufPlace> places, std::uint64_t max_part_bytes, bool overwrite);
 

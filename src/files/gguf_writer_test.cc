@@ -115,6 +115,24 @@ TEST_F(GgufWriterTest, AnAbandonedWriterLeavesNothing) {
   EXPECT_EQ(FilesInFolder(), 0u);
 }
 
+TEST_F(GgufWriterTest, ReplacesOnlyFilesOfThisProgram) {
+  GgufPairs pairs = SomePairs();
+  pairs.Set(kGgufProgramKey, std::string("program 1"));
+  for (int i = 0; i < 2; ++i) {
+    auto writer = GgufWriter::Create(folder_ / "m.gguf", pairs, Places(), 32, true);
+    ASSERT_TRUE(writer.ok()) << writer.error().message;
+    WriteAll(*writer);
+    ASSERT_TRUE(writer->Commit().ok());
+  }
+  Write("m-00002-of-00003.gguf", "GGUF of another program");
+  const auto writer = GgufWriter::Create(folder_ / "m.gguf", pairs, Places(), 32, true);
+  ASSERT_FALSE(writer.ok());
+  EXPECT_EQ(writer.error().code, ErrorCode::kInput);
+  EXPECT_NE(writer.error().message.find("m-00002-of-00003.gguf exists, and this program did not write it"),
+            std::string::npos)
+      << writer.error().message;
+}
+
 TEST_F(GgufWriterTest, Refusals) {
   const auto expect = [&](const Result<GgufWriter>& writer, ErrorCode code, const std::string& part) {
     ASSERT_FALSE(writer.ok()) << part;
@@ -123,7 +141,7 @@ TEST_F(GgufWriterTest, Refusals) {
   };
   Write("m.gguf", "x");
   expect(Create(0), ErrorCode::kInput, "m.gguf exists; use --overwrite");
-  EXPECT_TRUE(Create(0, true).ok());
+  expect(Create(0, true), ErrorCode::kInput, "m.gguf exists, and this program did not write it");
   Write("m-00003-of-00003.gguf", "x");
   expect(Create(32), ErrorCode::kInput, "m-00003-of-00003.gguf exists");
   const auto with = [&](std::vector<GgufPlace> places) {

@@ -30,16 +30,19 @@ std::vector<const FormatRow*> FormatsOf(std::string_view names) {
   return formats;
 }
 
-bool Runs(const Runtime& runtime, const FormatInfo& format) {
-  return std::ranges::any_of(FormatsOf(runtime.formats),
-                             [&](const FormatRow* row) { return row->info.name == format.name; });
+const HeldFormat* FindHeld(const Runtime& runtime, const FormatInfo& format) {
+  const auto found = std::ranges::find(runtime.formats, format.name, &HeldFormat::format);
+  return found == runtime.formats.end() ? nullptr : &*found;
+}
+
+std::size_t BlockOf(const HeldFormat& stored, const FormatInfo& format) {
+  if (stored.block > 0) return stored.block;
+  return static_cast<std::size_t>(std::max(format.group, format.block));
 }
 
 bool RunsRows(const Runtime& runtime, const FormatInfo& format, std::size_t cols) {
-  if (!Runs(runtime, format) || format.group == 0) return false;
-  const auto group = static_cast<std::size_t>(format.group);
-  const std::size_t block = runtime.most_block == 0 ? group : std::min(group, runtime.most_block);
-  return cols % block == 0 && cols % runtime.row_multiple == 0;
+  const HeldFormat* const stored = FindHeld(runtime, format);
+  return stored != nullptr && cols % BlockOf(*stored, format) == 0 && cols % runtime.row_multiple == 0;
 }
 
 }  // namespace marlin

@@ -107,7 +107,7 @@ void AddGeneral(const OpenedModel& source, const GgufExportOptions& options, Ggu
     model.pairs.Set("general.file_type", static_cast<std::uint32_t>(type->number));
   }
   model.pairs.Set("general.quantization_version", std::uint32_t{2});
-  if (!options.program.empty()) model.pairs.Set("metal_marlin.program", options.program);
+  if (!options.program.empty()) model.pairs.Set(kGgufProgramKey, options.program);
   if (!options.source_sha256.empty()) model.pairs.Set("metal_marlin.source_sha256", options.source_sha256);
   if (const auto made = ReadMadeBy(source.checkpoint.config)) {
     model.pairs.Set("metal_marlin.method", made->method);

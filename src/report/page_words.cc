@@ -43,7 +43,8 @@ Document WordsFold(const Analysis& analysis, const PageOptions& options) {
       "Prefill: reading the prompt. Decode: making one token after another. Both in tokens per second."};
   words.push_back(fmt::format(
       "{}: the programs that run a row's formats by kernels of their own, as of {}. metal-marlin export writes their "
-      "files: they hold the same codes and scales, without loss. A mixed row runs where each of its formats does.",
+      "files: they hold the same codes and scales, without loss. Bits behind a program: its files need so many bits "
+      "per weight for the quantized layers, more than the row says. A mixed row runs where each of its formats does.",
       kRunsInTitle, kRuntimesAsOf));
   if (mixed) words.push_back("mixed: a format for each part of the model, the best choice within a budget of bytes.");
   for (const auto& [name, description] : options.methods) {

@@ -434,7 +434,7 @@ Json FilesJson(const RowFiles& files) {
   Json json = {{"runs_in", nullptr}, {"exports", files.exports}};
   if (!files.runtimes) return json;
   json["runs_in"] = Json::array();
-  for (const Runtime* const runtime : *files.runtimes) json["runs_in"].push_back(runtime->programs);
+  for (const RowRuntime& row : *files.runtimes) json["runs_in"].push_back(row.runtime->programs);
   return json;
 }
 

@@ -54,10 +54,10 @@ TEST(RecommendText, SaysWhatAndWhyAndHow) {
        {"SmolLM2-135M-Instruct: no limits\nMeasured on WikiText-2 test", "compared by KL, nats per token.",
         "\nRecommended: int4-g64 †\n", "  loses     KL 0.05482", "  memory    ", " MB with 16 tokens, measured",
         "  speed     20", "Test CPU, 2 threads, after 512 tokens", "  but       † its source already lies",
-        "  runs in   llama.cpp, MLX\n",
+        "  runs in   llama.cpp (5 bits), MLX (4.5 bits)\n",
         "  make it   metal-marlin quantize MODEL\n  export    metal-marlin export a\n            metal-marlin export "
         "b\n",
-        "tok/s\n  runs in   llama.cpp\n  export    metal-marlin export c\n", "  note      note of two lines\n",
+        "tok/s\n  runs in   llama.cpp (5 bits)\n  export    metal-marlin export c\n", "  note      note of two lines\n",
         "  records   ", "\nRunner-up: int4-g128 †: loses more: KL 0.08", "The other rows:\n",
         "  f16 (dequantized from Q4_1)  not quantized: 269.0 MB of tensors\n",
         "  fp4-g32                      loses more"}) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "formats/encoded_matrix.h"
 #include "formats/formats.h"
 
 namespace marlin {
@@ -17,16 +18,45 @@ std::uint64_t BitsOfGroup(const FormatInfo& info) {
 
 bool SizeShowsGroups(const FormatInfo& info) { return HasGroups(info) && info.unit_scope == UnitScope::kNone; }
 
-// Whether files of the runtime hold the format in rows whose last group may be short.
-bool HoldsShortGroups(const Runtime& runtime, const FormatInfo& info) {
-  return runtime.most_block != 0 && runtime.most_block < static_cast<std::size_t>(info.group);
+// Of a large matrix in whole groups and blocks.
+double BitsPerWeight(const FormatInfo& info) {
+  constexpr std::size_t kSide = 4096;
+  return 8.0 * static_cast<double>(SizeOfEncoded(info, kSide, kSide).total()) / (kSide * kSide);
 }
 
+// In rows whose last group may be short unless they are `whole`.
 bool HoldsAll(const Runtime& runtime, std::span<const BytesOfFormat> parts, bool whole) {
   return std::ranges::all_of(parts, [&](const BytesOfFormat& part) {
     const FormatInfo& info = FindFormat(part.format)->info;
-    return Runs(runtime, info) && (whole || HoldsShortGroups(runtime, info));
+    const HeldFormat* const stored = FindHeld(runtime, info);
+    return stored != nullptr && (whole || BlockOf(*stored, info) < static_cast<std::size_t>(info.group));
   });
+}
+
+// Of all parts in the files of a runtime that holds them; 0 where they are no larger there.
+double BitsInFiles(const Runtime& runtime, std::span<const BytesOfFormat> parts) {
+  bool larger = false;
+  double bits = 0, weights = 0;
+  for (const BytesOfFormat& part : parts) {
+    const FormatInfo& info = FindFormat(part.format)->info;
+    const double own = BitsPerWeight(info), stored = FindHeld(runtime, info)->bits;
+    const double part_weights = 8 * static_cast<double>(part.bytes) / own;
+    larger = larger || stored > 0;
+    weights += part_weights;
+    bits += part_weights * (stored > 0 ? stored : own);
+  }
+  return larger ? bits / weights : 0;
+}
+
+// The block of a runtime's files that is longer than the groups of a part; 1 where there is none.
+std::size_t LongestBlock(const Runtime& runtime, std::span<const BytesOfFormat> parts) {
+  std::size_t longest = 1;
+  for (const BytesOfFormat& part : parts) {
+    const FormatInfo& info = FindFormat(part.format)->info;
+    const std::size_t block = FindHeld(runtime, info)->block;
+    if (block > static_cast<std::size_t>(info.group)) longest = std::max(longest, block);
+  }
+  return longest;
 }
 
 // Whether another row of the same tensors shows that not all of their rows are multiples of this.
@@ -80,18 +110,21 @@ std::optional<Runtimes> RuntimesOf(std::span<const BytesOfFormat> parts, std::ui
   const bool whole = GroupsAreWhole(parts, parameters);
   Runtimes runtimes;
   for (const Runtime& runtime : kRuntimes) {
-    if (HoldsAll(runtime, parts, whole)) runtimes.push_back(&runtime);
+    if (HoldsAll(runtime, parts, whole)) runtimes.push_back({&runtime, BitsInFiles(runtime, parts)});
   }
   return runtimes;
 }
 
 std::optional<Runtimes> RuntimesOf(const ResultGroup& group, const ResultRow& row) {
   const Record& record = row.record();
-  auto runtimes = RuntimesOf(QuantizedParts(record), record.size.quantized_parameters);
+  const std::vector<BytesOfFormat> parts = QuantizedParts(record);
+  auto runtimes = RuntimesOf(parts, record.size.quantized_parameters);
   if (!runtimes) return runtimes;
-  std::erase_if(*runtimes, [&](const Runtime* runtime) {
-    if (record.config.quantized_embeddings && !runtime->embeddings) return true;
-    return runtime->row_multiple > 1 && RowsHaveOtherLengths(group, record, runtime->row_multiple);
+  std::erase_if(*runtimes, [&](const RowRuntime& row) {
+    const Runtime& runtime = *row.runtime;
+    if (record.config.quantized_embeddings && !runtime.embeddings) return true;
+    const std::size_t multiple = std::max(runtime.row_multiple, LongestBlock(runtime, parts));
+    return multiple > 1 && RowsHaveOtherLengths(group, record, multiple);
   });
   return runtimes;
 }
@@ -100,8 +133,9 @@ std::string ProgramsText(const std::optional<Runtimes>& runtimes) {
   if (!runtimes) return "";
   if (runtimes->empty()) return kThisProgramOnly;
   std::string text;
-  for (const Runtime* const runtime : *runtimes) {
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", runtime->programs);
+  for (const RowRuntime& row : *runtimes) {
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", row.runtime->programs);
+    if (row.bits > 0) text += fmt::format(" ({:.3g} bits)", row.bits);
   }
   return text;
 }

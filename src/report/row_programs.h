@@ -28,7 +28,11 @@ struct BytesOfFormat {
 // none.
 std::vector<BytesOfFormat> QuantizedParts(const Record& record);
 
-using Runtimes = std::vector<const Runtime*>;
+struct RowRuntime {
+  const Runtime* runtime = nullptr;
+  double bits = 0;  // per weight of the quantized tensors in its files, where they are larger than the row; else 0
+};
+using Runtimes = std::vector<RowRuntime>;
 
 // False where sizes show that a last group is short: whole groups of all `parameters` would have other bytes. Formats
 // whose scales share units, and those that are not known, show nothing.
@@ -41,7 +45,7 @@ std::optional<Runtimes> RuntimesOf(std::span<const BytesOfFormat> parts, std::ui
 // nullopt for a baseline, for another program's file, and where the record does not say every format.
 std::optional<Runtimes> RuntimesOf(const ResultGroup& group, const ResultRow& row);
 
-// "llama.cpp, MLX", or kThisProgramOnly; empty for nullopt.
+// "llama.cpp (5 bits), MLX", or kThisProgramOnly; empty for nullopt.
 std::string ProgramsText(const std::optional<Runtimes>& runtimes);
 
 // The same for a row of the group; kAsTheOriginal for a baseline.

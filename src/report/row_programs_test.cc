@@ -24,8 +24,8 @@ std::string ProgramsOfParts(const std::vector<BytesOfFormat>& parts, std::uint64
 }
 
 TEST(RowPrograms, TheFormatDecides) {
-  EXPECT_EQ(ProgramsOfParts({{"int4-g128", BytesIn(4 + 20.0 / 128)}}), "llama.cpp, MLX, vLLM");
-  EXPECT_EQ(ProgramsOfParts({{"q8_0", BytesIn(8.5)}}), "llama.cpp, MLX");
+  EXPECT_EQ(ProgramsOfParts({{"int4-g128", BytesIn(4 + 20.0 / 128)}}), "llama.cpp (5 bits), MLX (4.25 bits), vLLM");
+  EXPECT_EQ(ProgramsOfParts({{"q8_0", BytesIn(8.5)}}), "llama.cpp, MLX (9 bits)");
   EXPECT_EQ(ProgramsOfParts({{"q6_k", BytesIn(6.5625)}}), "llama.cpp");
   EXPECT_EQ(ProgramsOfParts({{"nvfp4", BytesIn(4.5)}}), "vLLM");
   EXPECT_EQ(ProgramsOfParts({{"fp4-g64", BytesIn(4.25)}}), kThisProgramOnly);
@@ -37,8 +37,9 @@ TEST(RowPrograms, TheFormatDecides) {
 TEST(RowPrograms, EveryFormatOfAPlanMustRun) {
   const std::uint64_t half = kWeights / 2;
   const std::uint64_t int4 = half * 276 / 512;  // 4.3125 bits
-  EXPECT_EQ(ProgramsOfParts({{"int4-g64", int4}, {"q4_0", half * 9 / 16}}), "llama.cpp, MLX, vLLM");
-  EXPECT_EQ(ProgramsOfParts({{"int4-g64", int4}, {"q8_0", half * 17 / 16}}), "llama.cpp, MLX");
+  EXPECT_EQ(ProgramsOfParts({{"int4-g64", int4}, {"q4_0", half * 9 / 16}}),
+            "llama.cpp (4.75 bits), MLX (4.75 bits), vLLM");
+  EXPECT_EQ(ProgramsOfParts({{"int4-g64", int4}, {"q8_0", half * 17 / 16}}), "llama.cpp (6.75 bits), MLX (6.75 bits)");
   EXPECT_EQ(ProgramsOfParts({{"int4-g64", int4}, {"fp4-g64", half * 17 / 32}}), kThisProgramOnly);
   EXPECT_EQ(ProgramsOfParts({{"nvfp4", half * 9 / 16}, {"q4_1", half * 5 / 8}}), kThisProgramOnly)
       << "each runs somewhere, both nowhere";
@@ -50,7 +51,8 @@ TEST(RowPrograms, SizesShowShortGroups) {
   const std::uint64_t rows = 1000;
   const std::vector<BytesOfFormat> of_128 = {{"int4-g128", rows * 576 / 2 + rows * 5 * 20 / 8}};
   EXPECT_FALSE(GroupsAreWhole(of_128, rows * 576));
-  EXPECT_EQ(ProgramsOfParts(of_128, rows * 576), "llama.cpp") << "blocks of 32 divide them, whole groups do not";
+  EXPECT_EQ(ProgramsOfParts(of_128, rows * 576), "llama.cpp (5 bits)")
+      << "blocks of 32 divide them, whole groups do not";
   const std::vector<BytesOfFormat> of_64 = {{"int4-g64", rows * 576 / 2 + rows * 9 * 20 / 8}};
   EXPECT_TRUE(GroupsAreWhole(of_64, rows * 576));
   const std::vector<BytesOfFormat> of_q4_0 = {{"q4_0", rows * (584 / 2 + 19 * 2)}};
@@ -70,7 +72,8 @@ TEST(RowPrograms, RowsOfOneLengthAgreeWithSizes) {
         if (cols % runtime.row_multiple != 0) {
           EXPECT_FALSE(RunsRows(runtime, info, cols)) << "sizes do not show it";
         } else if (cols % 32 == 0 || info.group == 32) {  // nor whether 32 divides longer groups
-          EXPECT_EQ(RunsRows(runtime, info, cols), std::ranges::count(by_size, &runtime) == 1) << info.name << cols;
+          EXPECT_EQ(RunsRows(runtime, info, cols), std::ranges::count(by_size, &runtime, &RowRuntime::runtime) == 1)
+              << info.name << cols;
         }
       }
     }
@@ -100,7 +103,7 @@ Record Planned(const std::vector<record::PlanUnit>& units) {
 }
 
 TEST(RowPrograms, ThePageSaysItOfEachRow) {
-  EXPECT_EQ(ProgramsOnPage({RecordOf("int4-g64", 4.3125)}, "int4-g64"), "llama.cpp, MLX, vLLM");
+  EXPECT_EQ(ProgramsOnPage({RecordOf("int4-g64", 4.3125)}, "int4-g64"), "llama.cpp (5 bits), MLX (4.5 bits), vLLM");
   EXPECT_EQ(ProgramsOnPage({RecordOf("fp4-g32", 4.5)}, "fp4-g32"), kThisProgramOnly);
   EXPECT_EQ(ProgramsOnPage({}, "f16 (dequantized from Q4_1)"), kAsTheOriginal);
   EXPECT_EQ(ProgramsOnPage({RecordOf("later-g32", 4.5)}, "later-g32"), "-") << "no format of this program";
@@ -110,7 +113,7 @@ TEST(RowPrograms, APlanSaysItOfAMixedRow) {
   const record::PlanUnit int4 = {0, "q k v", "int4-g64", 1000, 0.001, 0.002};
   const record::PlanUnit int8 = {0, "down", "int8-g128", 1000, 0.001, 0.002};
   const record::PlanUnit kept = {0, "o", std::string(record::kKeptUnit), 4000, 0, 0.002};
-  EXPECT_EQ(ProgramsOnPage({Planned({int4, int8, kept})}, "mixed"), "llama.cpp, MLX, vLLM");
+  EXPECT_EQ(ProgramsOnPage({Planned({int4, int8, kept})}, "mixed"), "llama.cpp (6.21 bits), MLX (5.8 bits), vLLM");
   EXPECT_EQ(ProgramsOnPage({Planned({int4, {0, "o", "fp4-g32", 1000, 0, 0}})}, "mixed"), kThisProgramOnly);
   EXPECT_EQ(ProgramsOnPage({Planned({int4, {0, "o", "later-g32", 1000, 0, 0}})}, "mixed"), "-");
   EXPECT_EQ(ProgramsOnPage({Planned({kept})}, "mixed"), "-");
@@ -124,19 +127,24 @@ TEST(RowPrograms, APlanSaysItOfAMixedRow) {
 
 TEST(RowPrograms, OtherRowsShowWhichLengthsRowsHave) {
   const Record int4 = RecordOf("int4-g64", 4.3125);
-  EXPECT_EQ(ProgramsOnPage({int4, RecordOf("fp4-g128", 4.125)}, "int4-g64"), "llama.cpp, MLX, vLLM");
-  EXPECT_EQ(ProgramsOnPage({int4, RecordOf("fp4-g128", 4.139)}, "int4-g64"), "llama.cpp, MLX")
+  EXPECT_EQ(ProgramsOnPage({int4, RecordOf("fp4-g128", 4.125)}, "int4-g64"),
+            "llama.cpp (5 bits), MLX (4.5 bits), vLLM");
+  EXPECT_EQ(ProgramsOnPage({int4, RecordOf("fp4-g128", 4.139)}, "int4-g64"), "llama.cpp (5 bits), MLX (4.5 bits)")
       << "rows are no multiples of 128, which vLLM wants";
   Record fewer = RecordOf("fp4-g128", 4.139);
   fewer.size.quantized_parameters /= 2;
   fewer.size.quantized_tensor_bytes /= 2;
-  EXPECT_EQ(ProgramsOnPage({int4, fewer}, "int4-g64"), "llama.cpp, MLX, vLLM") << "of other tensors";
+  EXPECT_EQ(ProgramsOnPage({int4, fewer}, "int4-g64"), "llama.cpp (5 bits), MLX (4.5 bits), vLLM")
+      << "of other tensors";
+  const Record unit = RecordOf("mlx-nvfp4", 4.5);
+  EXPECT_EQ(ProgramsOnPage({unit, RecordOf("fp4-g64", 4.25)}, "mlx-nvfp4"), "llama.cpp, MLX");
+  EXPECT_EQ(ProgramsOnPage({unit, RecordOf("fp4-g64", 4.26)}, "mlx-nvfp4"), "MLX") << "blocks of 64 in GGUF";
 }
 
 TEST(RowPrograms, EmbeddingsStayInSixteenBitsForVllm) {
   Record record = RecordOf("int4-g64", 4.3125);
   record.config.quantized_embeddings = true;
-  EXPECT_EQ(ProgramsOnPage({record}, "int4-g64 + embeddings"), "llama.cpp, MLX");
+  EXPECT_EQ(ProgramsOnPage({record}, "int4-g64 + embeddings"), "llama.cpp (5 bits), MLX (4.5 bits)");
 }
 
 TEST(RowPrograms, AnotherProgramsFileSaysNothing) {
