@@ -22,6 +22,7 @@ build:
 
 test:
 	@tools/bootstrap.sh --test
+	@tools/compile_cuda.sh
 	@cmake --preset release --log-level=NOTICE
 	@cmake --build --preset release
 	@python3 tools/run_tests.py build/release

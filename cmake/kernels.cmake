@@ -8,6 +8,24 @@ function(marlin_isa name)
   target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_kernels_${name}>)
 endfunction()
 
+# The backend for NVIDIA devices. What it needs of CUDA beside the driver is in the program; cuBLAS is loaded when a device is opened.
+if(MARLIN_CUDA)
+  enable_language(CUDA)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)  # CMake 3.25 does not know it
+  find_package(CUDAToolkit REQUIRED)
+  file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cu ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cc)
+  list(FILTER cuda_sources EXCLUDE REGEX "without_cuda\\.cc$")
+  add_library(marlin_cuda OBJECT ${cuda_sources})
+  target_include_directories(marlin_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src ${CUDAToolkit_INCLUDE_DIRS})
+  set_target_properties(marlin_cuda PROPERTIES CUDA_ARCHITECTURES "${MARLIN_CUDA_ARCHITECTURES}")
+  # As for C++, a * b + c rounds twice unless the source says FMA.
+  target_compile_options(marlin_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --extended-lambda --expt-relaxed-constexpr>)
+  target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_cuda>)
+  target_link_libraries(marlin_kernels PRIVATE CUDA::cudart_static)
+else()
+  target_sources(marlin_kernels PRIVATE src/kernels/cuda/without_cuda.cc)
+endif()
+
 marlin_isa(scalar)
 if(MARLIN_FUZZ)
   return()  # no parser multiplies

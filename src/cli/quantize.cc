@@ -44,6 +44,7 @@ struct QuantizeArguments {
   std::string to;  // empty: a folder of this program
   std::vector<std::string> accept_unknown;
   CalibrationOptions calibration;
+  BackendOptions backend;
   QuantizeOptions quantize;
 
   // The folder that quantize makes; with --to it is removed in the end.
@@ -78,7 +79,7 @@ Status PrepareWalk(const QuantizeArguments& options, const Description& descript
   WarnOfFewWindows(options.calibration, input->text.name, windows->begins.size(), invocation.console);
   out.windows = std::move(*windows);
   if (auto status = CheckMemory(description, *out.windows, recipe, invocation.console); !status) return status;
-  return MakeBackend({}, invocation.common.threads).MoveTo(out.backend);
+  return MakeBackend(options.backend, invocation.common.threads).MoveTo(out.backend);
 }
 
 // The hash of the model, computed once.
@@ -412,6 +413,7 @@ void RegisterQuantize(Verb parent) {
   verb.AddFlag("--compat", options->compat,
                "Keep tensors in 16 bits that other programs cannot read when quantized (INT4: rows that are not a "
                "multiple of the group)");
+  AddExactBackendOptions(verb, options->backend);
   AddAcceptUnknown(verb, options->accept_unknown);
   verb.AddFlag("--overwrite", options->quantize.overwrite, "Replace an existing folder that quantize made");
   verb.Runs([options, seed](Invocation& invocation) {

@@ -15,13 +15,13 @@
 namespace marlin {
 
 void AddExactBackendOptions(Verb& verb, BackendOptions& options) {
-  std::vector<std::string> backends;
   std::string help;
   for (const BackendRow& row : Backends()) {
-    backends.emplace_back(row.name);
     help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", row.name, row.help);
   }
-  verb.Add("--backend", options.backend, help).OneOf(backends);
+  verb.Add("--device,--backend", options.backend, help).Explains([](const std::string& word) {
+    return FindBackend(word).row != nullptr ? "" : fmt::format("{} is no device; want cpu, cuda or cuda:NUMBER", word);
+  });
   verb.Add("--isa", options.isa,
            fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()))
       .Names();
@@ -43,7 +43,7 @@ namespace {
 
 // Whether the options of kernels say anything.
 bool HasKernels(const BackendOptions& options) {
-  const BackendRow* const row = FindBackend(options.backend);
+  const BackendRow* const row = FindBackend(options.backend).row;
   return row != nullptr && row->has_kernels;
 }
 
@@ -85,7 +85,7 @@ std::string BackendLabel(const BackendOptions& options) {
 }
 
 std::vector<std::string> BackendWords(const BackendOptions& options) {
-  std::vector<std::string> words = {"--backend", options.backend};
+  std::vector<std::string> words = {"--device", options.backend};
   if (!options.isa.empty()) words.insert(words.end(), {"--isa", options.isa});
   if (!options.kernel.empty()) words.insert(words.end(), {"--kernel", options.kernel});
   words.insert(words.end(), {"--activations", options.activations});
@@ -122,7 +122,7 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {
   if (!HasKernels(options)) {
-    return Error{ErrorCode::kUsage, "only --backend cpu has kernels to choose from; the reference has none"};
+    return Error{ErrorCode::kUsage, "only --device cpu has kernels to choose from"};
   }
   const auto cpu = CpuOptionsOf(options);
   if (!cpu) return cpu.error();
@@ -132,15 +132,15 @@ Result<KernelOptions> KernelsOf(const BackendOptions& options) {
 }
 
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options, int threads) {
-  const BackendRow* const row = FindBackend(options.backend);
+  const auto [row, number] = FindBackend(options.backend);
   MARLIN_CHECK(row != nullptr, "the options name a backend");
   if (!row->has_kernels && (!options.isa.empty() || !options.kernel.empty())) {
-    return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --backend cpu"};
+    return Error{ErrorCode::kUsage, "--isa and --kernel choose among the kernels of --device cpu"};
   }
   auto cpu = CpuOptionsOf(options);
   if (!cpu) return cpu.error();
   cpu->threads = threads;
-  return row->make(*cpu);
+  return row->make(*cpu, number);
 }
 
 }  // namespace marlin

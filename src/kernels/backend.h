@@ -114,8 +114,8 @@ class Backend : public Device {
   virtual void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) = 0;
 
   // outs[i] = x * weights[i]^T (+ biases[i] [1, n_i]; without a buffer there is none) for weights that share their
-  // input: x [m, k], outs[i] [m, n_i]. The same bits for every number of threads, and for a row whatever m it came
-  // with. No biases at all = none.
+  // input: x [m, k], outs[i] [m, n_i]. The same bits for every number of threads, and from run to run; on a host also
+  // for a row whatever m it came with. No biases at all = none.
   virtual void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                       const DeviceTensor& x, std::span<const DeviceTensor> outs) = 0;
 

@@ -210,12 +210,14 @@ class CpuAttentionTest : public CpuTest {};
 TEST_P(CpuAttentionTest, IsThatOfTheTextbook) { ExpectTextbook(*cpu_, rng_); }
 
 TEST_P(CpuAttentionTest, LayersOfDifferentShapesShareACache) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   ExpectLayersApart(*cpu_, 1e-5, rng_);
   ExpectLayersApart(*Make(2, Activations::kInt8), 2e-2, rng_);
 }
 
 // As in fp32 with the keys and values that fp16 has.
 TEST_P(CpuAttentionTest, CachesRoundWhereProductsDo) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   const auto rounding = Make(2, Activations::kInt8);
   const bool rounds = RoughestActivations({GetParam().bits, Activations::kInt8, ""}) != Activations::kFp32;
   for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64},
@@ -295,6 +297,7 @@ TEST_P(CpuAttentionTest, TheNumberOfThreadsDoesNotChangeABit) {
 
 // Of 8 blocks of keys and values only the last three, which hold the windows, are there.
 TEST_P(CpuAttentionTest, BlocksBeforeTheWindowAreNotRead) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   constexpr std::size_t kDim = 20, kBlocks = 8, kHeld = 3, kBlock = kKeyBlock * kDim;
   constexpr std::size_t kPositions = 10, kPosition = kBlocks * kKeyBlock - kPositions;
   const OpsTable& ops = OpsFor(GetParam().bits);
@@ -328,7 +331,7 @@ TEST_P(CpuAttentionTest, BlocksBeforeTheWindowAreNotRead) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, CpuAttentionTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuAttentionTest, testing::ValuesIn(TestedBackends()),
                          [](const auto& level) { return std::string(level.param.name); });
 
 TEST(CpuCache, RefusesSizesThatNoMachineHas) {

@@ -106,6 +106,7 @@ TEST_P(CpuBackendTest, TheNumberOfThreadsDoesNotChangeABit) {
 }
 
 TEST_P(CpuBackendTest, ProductsMayRoundActivations) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   const EncodedMatrix a = RandomEncoded(*FindFormat("fp4-g32"), 200, 172, rng_);
   const EncodedMatrix c = RandomEncoded(*FindFormat("bf16"), 70, 172, rng_);  // to bf16 at most
   const EncodedMatrix b = RandomEncoded(*FindFormat("fp16"), 65, 172, rng_);  // no kernel rounds for it
@@ -197,6 +198,7 @@ TEST_P(CpuBackendTest, NormsOnTheWayToAProductAreThoseBeforeIt) {
 
 // Outputs of megabytes are written past the caches: the same bits as those of one token.
 TEST_P(CpuBackendTest, LargeOutputsHaveTheBitsOfSmallOnes) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   constexpr std::size_t kTokens = 512;
   constexpr std::size_t kRows = 1088;
   constexpr std::size_t kCols = 48;
@@ -225,6 +227,7 @@ TEST_P(CpuBackendTest, LargeOutputsHaveTheBitsOfSmallOnes) {
 }
 
 TEST_P(CpuBackendTest, AKernelThatRoundsMoreThanAllowedNamesTheOption) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   for (const KernelRow& row : Kernels()) {
     if ((row.needs & ~GetParam().bits) != 0 || row.activations == Activations::kFp32) continue;
     const std::string name(row.name);
@@ -236,7 +239,7 @@ TEST_P(CpuBackendTest, AKernelThatRoundsMoreThanAllowedNamesTheOption) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuBackendTest, testing::ValuesIn(TestedBackends()),
                          [](const auto& level) { return std::string(level.param.name); });
 
 TEST(MakeCpuBackend, RefusesWhatItCannotDo) {

@@ -220,6 +220,7 @@ TEST_P(CpuElementwiseTest, Activations) {
 
 // Gate and up as the halves of one matrix, as one product makes them.
 TEST_P(CpuElementwiseTest, GateAndUpMayBeSlicesOfOneMatrix) {
+  if (GetParam().cuda) GTEST_SKIP() << "of CPUs alone";
   constexpr std::size_t kRows = 33, kCols = 37, kStride = 2 * kCols + 3;
   std::vector<float> both(kRows * kStride);
   for (float& value : both) value = static_cast<float>(RandomValue(rng_));
@@ -361,7 +362,7 @@ TEST_P(CpuElementwiseTest, TheNumberOfThreadsDoesNotChangeABit) {
   ExpectSameBits(x, [&](HostOperations& cpu, MatrixView<float> to) { cpu.SoftCap(to, 3); });
 }
 
-INSTANTIATE_TEST_SUITE_P(AllLevels, CpuElementwiseTest, testing::ValuesIn(IsaLevels().begin(), IsaLevels().end()),
+INSTANTIATE_TEST_SUITE_P(AllLevels, CpuElementwiseTest, testing::ValuesIn(TestedBackends()),
                          [](const auto& level) { return std::string(level.param.name); });
 
 TEST(CpuElementwiseDeathTest, ArgumentsAreChecked) {

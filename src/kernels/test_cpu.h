@@ -1,4 +1,4 @@
-// For tests of the CPU backend: matrices with poisoned gaps, and the backend of every instruction set beside the
+// For tests of backends: matrices with poisoned gaps, and the backend of every instruction set, and of CUDA, beside the
 // reference.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu_backend.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/host_operations.h"
 #include "kernels/kernel.h"
 #include "kernels/print_isa.h"
@@ -58,17 +59,31 @@ inline bool SameBits(const Matrix& a, const Matrix& b) {
   return std::memcmp(a.data.data(), b.data.data(), a.data.size() * sizeof(float)) == 0;
 }
 
-class CpuTest : public testing::TestWithParam<IsaLevel> {
+// An instruction set of the CPU backend, or CUDA, which has none.
+struct TestedBackend : IsaLevel {
+  bool cuda = false;
+};
+
+inline std::vector<TestedBackend> TestedBackends() {
+  std::vector<TestedBackend> all;
+  for (const IsaLevel& level : IsaLevels()) all.push_back({level, false});
+  if (BuiltWithCuda()) all.push_back({{"cuda", 0}, true});
+  return all;
+}
+
+class CpuTest : public testing::TestWithParam<TestedBackend> {
  protected:
   void SetUp() override {
+    if (GetParam().cuda && CountCudaDevices() == 0) GTEST_SKIP() << "this machine has no CUDA device";
     if (const IsaSet missing = GetParam().bits & ~HostIsa(); missing != 0) {
       GTEST_SKIP() << "this machine lacks " << IsaNames(missing);
     }
     cpu_ = Make(2);
   }
   static std::unique_ptr<HostOperations> Make(int threads, Activations allowed = Activations::kFp32) {
-    Result<std::unique_ptr<Backend>> backend = MakeCpuBackend({threads, GetParam().bits, "", allowed});
-    EXPECT_TRUE(backend.ok());
+    Result<std::unique_ptr<Backend>> backend =
+        GetParam().cuda ? MakeCudaBackend(0, threads) : MakeCpuBackend({threads, GetParam().bits, "", allowed});
+    EXPECT_TRUE(backend.ok()) << backend.error().message;
     return std::make_unique<HostOperations>(*std::move(backend));
   }
   std::unique_ptr<HostOperations> cpu_;

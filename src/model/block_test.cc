@@ -60,7 +60,7 @@ TEST_P(BlockByBlock, GivesTheBitsOfTheForwardPass) {
   const DeviceTensor states = View(buffer, 23, d.hidden_size);
   backend_->Upload(hidden, states);
   model_.FinalNorm(states, states);
-  EXPECT_EQ(Values(*backend_, states), Values(*backend_, want));
+  ExpectSameNumbers(Values(*backend_, states), Values(*backend_, want));
 }
 
 // Every block in its turn, so that blocks that read keys of others find them.
@@ -88,7 +88,8 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
     for (std::size_t input = 0; input < wanted.size(); ++input) {
       const auto show = [&](std::size_t shown, const DeviceTensor& x) {
         EXPECT_EQ(shown, input);
-        EXPECT_EQ(Values(*backend_, x), wanted[input]) << "block " << b << " input " << input;
+        SCOPED_TRACE(testing::Message() << "block " << b << " input " << input);
+        ExpectSameNumbers(Values(*backend_, x), wanted[input]);
       };
       std::vector<float> start = before;
       ASSERT_TRUE(runner->RunToInput(block, input, sequence(0, start), show).ok());

@@ -1,0 +1,34 @@
+// Products of cuBLAS, which is loaded when a device is opened: programs start where it is not installed.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "base/result.h"
+#include "kernels/cuda/operations.h"
+
+namespace marlin::cuda {
+
+class Cublas {
+ public:
+  // Errors: kUnsupported (the library is not there, or not of the version that this program was built for).
+  static Result<std::unique_ptr<Cublas>> Load(cudaStream_t stream);
+  ~Cublas();
+  Cublas(const Cublas&) = delete;
+  Cublas& operator=(const Cublas&) = delete;
+
+  // out [m, n] = x [m, k] * weights [n, k]^T in fp32; weights have no gaps between rows. Errors: kUnsupported.
+  Status Multiply(View<const float> x, const float* weights, View<float> out);
+  // gram [k, k] += x^T x, columns j >= i of row i. Errors: kUnsupported.
+  Status AddGram(View<const float> x, View<float> gram);
+
+ private:
+  struct Functions;
+  Cublas() = default;
+
+  void* library_ = nullptr;
+  std::unique_ptr<Functions> functions_;
+  void* handle_ = nullptr;
+};
+
+}  // namespace marlin::cuda

@@ -1,0 +1,492 @@
+#include "kernels/cuda/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "formats/formats.h"
+#include "kernels/cuda/cublas.h"
+#include "kernels/cuda/operations.h"
+
+namespace marlin {
+namespace {
+
+// The object as the type that this device makes.
+template <class T, class Object>
+auto& OwnOf(const Device& device, Object& object) {
+  MARLIN_CHECK(object.device() == &device, "an object of another device");
+  return static_cast<std::conditional_t<std::is_const_v<Object>, const T, T>&>(object);
+}
+
+// Memory of the device, freed in the order of its stream: what is queued before may still use it.
+class CudaMemory {
+ public:
+  CudaMemory() = default;
+  CudaMemory(CudaMemory&& other) noexcept { *this = std::move(other); }
+  CudaMemory& operator=(CudaMemory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(stream_, other.stream_);
+    return *this;
+  }
+  ~CudaMemory() {
+    if (data_ != nullptr) cudaFreeAsync(data_, stream_);
+  }
+
+  // what: for the message. Errors: kResource.
+  static Result<CudaMemory> Allocate(std::size_t bytes, const char* what, cudaStream_t stream) {
+    CudaMemory out;
+    const cudaError_t code = cudaMallocAsync(&out.data_, std::max<std::size_t>(bytes, 1), stream);
+    if (code != cudaSuccess) {
+      out.data_ = nullptr;
+      cudaGetLastError();  // it is told here; the device goes on
+      std::size_t free = 0, total = 0;
+      cudaMemGetInfo(&free, &total);
+      return Error{ErrorCode::kResource, fmt::format("the CUDA device has no {} bytes for {}: {} of {} are free ({})",
+                                                     bytes, what, free, total, cudaGetErrorString(code))};
+    }
+    out.bytes_ = bytes;
+    out.stream_ = stream;
+    return out;
+  }
+
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+  cudaStream_t stream_ = nullptr;
+};
+
+class CudaBuffer final : public Buffer {
+ public:
+  CudaBuffer(const Device& device, CudaMemory memory) : Buffer(device), memory_(std::move(memory)) {}
+  std::size_t bytes() const override { return memory_.bytes(); }
+  std::byte* data() const { return memory_.data(); }
+
+ private:
+  CudaMemory memory_;
+};
+
+// Where the parts of a weight lie in its memory.
+struct PartsOfWeight {
+  std::size_t pitch = 0;
+  std::size_t scales = 0, biases = 0, zeros = 0, table = 0, bytes = 0;  // codes lie at 0
+};
+
+constexpr std::size_t kPartAlignment = 256;
+std::size_t AlignedTo(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }
+
+PartsOfWeight LayOut(const FormatInfo& info, std::size_t rows, std::size_t cols) {
+  PartsOfWeight out;
+  out.pitch = AlignedTo(CodeBytesPerRow(info, AlignedTo(cols, 8)), 8);
+  const std::size_t groups = rows * GroupsPerRow(info, cols);
+  std::size_t end = 0;
+  const auto place = [&](std::size_t bytes) {
+    const std::size_t begin = end;
+    end = AlignedTo(begin + bytes, kPartAlignment);
+    return begin;
+  };
+  place(out.pitch * rows);
+  out.scales = place(groups * sizeof(float));
+  out.biases = place(HasBias(info) ? groups * sizeof(float) : 0);
+  out.zeros = place(info.zero_point_bits > 0 ? groups : 0);
+  out.table = place(HasGroups(info) ? sizeof(float) << info.code_bits : 0);
+  out.bytes = end;
+  return out;
+}
+
+cuda::Coding CodingOf(const FormatInfo& info) {
+  if (HasGroups(info)) return cuda::Coding::kTable;
+  if (info.code_bits == 32) return cuda::Coding::kFp32;
+  return info.family == "bf16" ? cuda::Coding::kBf16 : cuda::Coding::kFp16;
+}
+
+// The numbers of all codes where the scale is 1, the bias 0, and the zero point that of the format.
+void FillTable(const FormatRow& format, float* table) {
+  std::vector<std::uint32_t> codes(std::size_t{1} << format.info.code_bits);
+  std::iota(codes.begin(), codes.end(), 0u);
+  GroupParams params;
+  params.scale = 1;
+  params.zero_point = static_cast<std::uint8_t>(format.info.zero_point_bits > 0 ? 0 : format.info.fixed_zero_point);
+  format.decode(codes, params, {table, codes.size()});
+}
+
+// As it lies in the device's memory.
+std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const PartsOfWeight& parts) {
+  const FormatInfo& info = matrix.format->info;
+  std::vector<std::uint8_t> bytes(parts.bytes);
+  const std::size_t row_bytes = CodeBytesPerRow(info, matrix.cols);
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    std::copy_n(matrix.codes.data() + r * row_bytes, row_bytes, bytes.data() + r * parts.pitch);
+  }
+  if (!HasGroups(info)) return bytes;
+  auto* const scales = reinterpret_cast<float*>(bytes.data() + parts.scales);
+  auto* const biases = reinterpret_cast<float*>(bytes.data() + parts.biases);
+  const std::size_t groups = matrix.groups();
+  for (std::size_t i = 0; i < matrix.rows * groups; ++i) {
+    const GroupParams params = GetParams(matrix, i / groups, i % groups);
+    scales[i] = params.scale;
+    if (HasBias(info)) biases[i] = params.bias;
+    if (info.zero_point_bits > 0) bytes[parts.zeros + i] = params.zero_point;
+  }
+  FillTable(*matrix.format, reinterpret_cast<float*>(bytes.data() + parts.table));
+  return bytes;
+}
+
+class CudaWeight final : public Weight {
+ public:
+  CudaWeight(const Device& device, const FormatInfo& info, std::size_t rows, std::size_t cols, CudaMemory memory,
+             cudaStream_t stream)
+      : Weight(device), info_(info), memory_(std::move(memory)), stream_(stream) {
+    const PartsOfWeight parts = LayOut(info, rows, cols);
+    const auto at = [&](std::size_t offset) { return reinterpret_cast<const std::uint8_t*>(memory_.data()) + offset; };
+    const auto floats = [&](std::size_t offset) { return reinterpret_cast<const float*>(at(offset)); };
+    packed_ = {at(0), parts.pitch, rows, cols, GroupsPerRow(info, cols), info.group, info.code_bits, CodingOf(info),
+               {},    {},          {},   {}};
+    if (!HasGroups(info)) return;
+    packed_.table = floats(parts.table);
+    packed_.scales = floats(parts.scales);
+    if (HasBias(info)) packed_.biases = floats(parts.biases);
+    if (info.zero_point_bits > 0) packed_.zeros = at(parts.zeros);
+  }
+  std::size_t rows() const override { return packed_.rows; }
+  std::size_t cols() const override { return packed_.cols; }
+  const FormatInfo& format() const override { return info_; }
+  std::size_t resident_bytes() const override { return memory_.bytes(); }
+  Result<std::unique_ptr<Weight>> Clone() const override {
+    auto memory = CudaMemory::Allocate(memory_.bytes(), "weights", stream_);
+    if (!memory) return memory.error();
+    cudaMemcpyAsync(memory->data(), memory_.data(), memory_.bytes(), cudaMemcpyDeviceToDevice, stream_);
+    return std::unique_ptr<Weight>(
+        std::make_unique<CudaWeight>(*device(), info_, rows(), cols(), *std::move(memory), stream_));
+  }
+  std::string_view kernel() const override { return "cuda/plain"; }
+  const cuda::PackedCodes& packed() const { return packed_; }
+
+ private:
+  FormatInfo info_;
+  CudaMemory memory_;
+  cudaStream_t stream_;
+  cuda::PackedCodes packed_;
+};
+
+// For every layer [context][kv_heads * head_dim] keys, then as many values.
+class CudaCache final : public KvCache {
+ public:
+  CudaCache(const Device& device, const CacheShape& shape, CudaMemory memory)
+      : KvCache(device), shape_(shape), memory_(std::move(memory)) {}
+  std::size_t resident_bytes() const override { return memory_.bytes(); }
+  cuda::CacheView Layer(std::size_t layer) const {
+    const CacheLayer& own = shape_.layers[layer];
+    float* const keys = reinterpret_cast<float*>(memory_.data()) + Floats(shape_, layer);
+    return {keys, keys + shape_.context * own.kv_heads * own.head_dim, own.kv_heads, own.head_dim};
+  }
+
+  // Of the first `layers`.
+  static std::size_t Floats(const CacheShape& shape, std::size_t layers) {
+    std::size_t cols = 0;
+    for (std::size_t i = 0; i < layers; ++i) cols += shape.layers[i].kv_heads * shape.layers[i].head_dim;
+    return 2 * cols * shape.context;
+  }
+
+ private:
+  CacheShape shape_;
+  CudaMemory memory_;
+};
+
+// More tokens than this are multiplied by cuBLAS, with decoded weights.
+constexpr std::size_t kFewTokens = 16;
+// Rows that are decoded at once have at most so many numbers.
+constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(int index, int threads, std::string arithmetic, cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
+      : index_(index),
+        threads_(threads),
+        arithmetic_(std::move(arithmetic)),
+        stream_(stream),
+        cublas_(std::move(cublas)) {}
+  ~CudaBackend() override {
+    cudaStreamSynchronize(stream_);
+    decoded_ = CudaMemory();
+    cublas_.reset();
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string_view name() const override { return "cuda"; }
+  std::string arithmetic() const override { return arithmetic_; }
+  int threads() const override { return threads_; }
+
+  Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
+    const std::size_t most = std::numeric_limits<std::size_t>::max() / BytesOf(type);
+    auto memory = CudaMemory::Allocate(std::min(elements, most) * BytesOf(type), "activations", On());
+    if (!memory) return memory.error();
+    return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(*this, *std::move(memory)));
+  }
+
+  void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override {
+    MARLIN_CHECK(from.size() == to.bytes(), "bytes to upload");
+    if (from.empty()) return;
+    const std::size_t size = BytesOf(to.type);
+    Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, from.data(), to.cols * size, to.cols * size, to.rows,
+                           cudaMemcpyHostToDevice, On()));
+  }
+  void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override {
+    MARLIN_CHECK(to.size() == from.bytes(), "bytes to download");
+    if (to.empty()) return;
+    const std::size_t size = BytesOf(from.type);
+    Note(cudaMemcpy2DAsync(to.data(), from.cols * size, BytesAt(from), from.stride * size, from.cols * size, from.rows,
+                           cudaMemcpyDeviceToHost, On()));
+  }
+  Status Synchronize() override {
+    Note(cudaStreamSynchronize(On()));
+    return std::exchange(failure_, Status());
+  }
+
+  Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
+    auto memory =
+        CudaMemory::Allocate(CudaCache::Floats(shape, shape.layers.size()) * sizeof(float), "keys and values", On());
+    if (!memory) return memory.error();
+    return std::unique_ptr<KvCache>(std::make_unique<CudaCache>(*this, shape, *std::move(memory)));
+  }
+
+  Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
+    const FormatInfo& info = matrix.format->info;
+    const PartsOfWeight parts = LayOut(info, matrix.rows, matrix.cols);
+    auto memory = CudaMemory::Allocate(parts.bytes, "weights", On());
+    if (!memory) return memory.error();
+    const std::vector<std::uint8_t> bytes = BytesOfWeight(matrix, parts);
+    Note(cudaMemcpyAsync(memory->data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, On()));
+    Note(cudaStreamSynchronize(On()));  // before `bytes` ends
+    return std::unique_ptr<Weight>(
+        std::make_unique<CudaWeight>(*this, info, matrix.rows, matrix.cols, *std::move(memory), On()));
+  }
+
+  void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
+    MARLIN_CHECK(out.cols == table.cols() && tokens.rows == out.rows, "shape of an embedding");
+    cuda::EmbedRows(PackedOf(table), Ints(tokens), Floats(out), On());
+    NoteLaunch();
+  }
+
+  void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
+              std::span<const DeviceTensor> outs) override {
+    MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
+                 "an output for each weight");
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const cuda::PackedCodes& weight = PackedOf(*weights[i]);
+      MARLIN_CHECK(x.cols == weight.cols && outs[i].cols == weight.rows && outs[i].rows == x.rows,
+                   "shape of a product");
+      const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
+      if (x.rows <= kFewTokens) {
+        cuda::MultiplyFew(weight, bias, ConstFloats(x), Floats(outs[i]), On());
+      } else {
+        MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
+      }
+    }
+    NoteLaunch();
+  }
+
+  void Norm(const NormArgs& norm) override {
+    cuda::Normalize(norm.kind, ConstFloats(norm.x), FloatsOrNone(norm.weight), FloatsOrNone(norm.bias), norm.eps,
+                    Floats(norm.y), On());
+    NoteLaunch();
+  }
+
+  void Rope(const RopeArgs& args) override {
+    cuda::Rotate(Floats(args.x), args.head_dim, ConstFloats(args.cos), ConstFloats(args.sin), Ints(args.positions),
+                 args.neighbours, On());
+    NoteLaunch();
+  }
+
+  void Append(const AppendArgs& args) override {
+    cuda::AppendRows(OwnOf<CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions),
+                     ConstFloats(args.keys), ConstFloats(args.values), On());
+    NoteLaunch();
+  }
+
+  void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
+    cuda::Attend({args.heads, args.scale, args.window, args.softcap}, ConstFloats(args.q),
+                 OwnOf<const CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions), Floats(out), On());
+    NoteLaunch();
+  }
+
+  void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
+    cuda::Activate(activation, Floats(gate), ConstFloats(up), On());
+    NoteLaunch();
+  }
+  void Activate(Activation activation, const DeviceTensor& x) override {
+    cuda::Activate(activation, Floats(x), {}, On());
+    NoteLaunch();
+  }
+  void Add(const DeviceTensor& x, const DeviceTensor& y, float factor) override {
+    cuda::AddScaled(Floats(x), ConstFloats(y), factor, On());
+    NoteLaunch();
+  }
+  void Scale(const DeviceTensor& x, float factor) override {
+    cuda::Multiply(Floats(x), factor, On());
+    NoteLaunch();
+  }
+  void SoftCap(const DeviceTensor& x, float cap) override {
+    cuda::SoftCap(Floats(x), cap, On());
+    NoteLaunch();
+  }
+
+  void CrossEntropy(const DeviceTensor& logits, const DeviceTensor& targets, const DeviceTensor& nll) override {
+    cuda::CrossEntropy(ConstFloats(logits), Ints(targets), Doubles(nll), On());
+    NoteLaunch();
+  }
+  void Divergence(const DeviceTensor& base, const DeviceTensor& other, const DeviceTensor& targets,
+                  const DeviceTensor& out) override {
+    cuda::Divergence(ConstFloats(base), ConstFloats(other), Ints(targets), Doubles(out), On());
+    NoteLaunch();
+  }
+  void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) override {
+    cuda::TopK(ConstFloats(x), Floats(values), ViewOf<std::int32_t>(columns, ElementType::kI32), On());
+    NoteLaunch();
+  }
+  void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) override {
+    cuda::Moments(ConstFloats(x), Doubles(sums), Floats(largest), On());
+    NoteLaunch();
+  }
+  void AddGram(const DeviceTensor& x, const DeviceTensor& gram) override {
+    if (x.rows > 0) Note(cublas_->AddGram(ConstFloats(x), Floats(gram)));
+  }
+
+ private:
+  // The tensor's first byte. All its rows lie in the buffer.
+  std::byte* BytesAt(const DeviceTensor& tensor) const {
+    MARLIN_CHECK(tensor.buffer != nullptr, "there is no tensor");
+    const CudaBuffer& buffer = OwnOf<const CudaBuffer>(*this, *tensor.buffer);
+    const std::size_t size = BytesOf(tensor.type);
+    const std::size_t end = tensor.rows == 0 ? 0 : tensor.offset + (tensor.rows - 1) * tensor.stride + tensor.cols;
+    MARLIN_CHECK(tensor.stride >= tensor.cols && end <= buffer.bytes() / size, "a tensor ends beyond its buffer");
+    return buffer.data() + tensor.offset * size;
+  }
+  template <class T>
+  cuda::View<T> ViewOf(const DeviceTensor& tensor, ElementType type) const {
+    MARLIN_CHECK(tensor.type == type, "type of a tensor");
+    return {reinterpret_cast<T*>(BytesAt(tensor)), tensor.rows, tensor.cols, tensor.stride};
+  }
+  cuda::View<float> Floats(const DeviceTensor& tensor) const { return ViewOf<float>(tensor, ElementType::kF32); }
+  cuda::View<const float> ConstFloats(const DeviceTensor& tensor) const {
+    return ViewOf<const float>(tensor, ElementType::kF32);
+  }
+  cuda::View<const float> FloatsOrNone(const DeviceTensor& tensor) const {
+    return tensor.buffer == nullptr ? cuda::View<const float>() : ConstFloats(tensor);
+  }
+  cuda::View<double> Doubles(const DeviceTensor& tensor) const { return ViewOf<double>(tensor, ElementType::kF64); }
+  cuda::View<const std::int32_t> Ints(const DeviceTensor& tensor) const {
+    return ViewOf<const std::int32_t>(tensor, ElementType::kI32);
+  }
+  const cuda::PackedCodes& PackedOf(const Weight& weight) const {
+    return OwnOf<const CudaWeight>(*this, weight).packed();
+  }
+
+  // The stream; every call that queues something asks for it, on whatever thread.
+  cudaStream_t On() const {
+    cudaSetDevice(index_);
+    return stream_;
+  }
+
+  // Keeps the first error.
+  void Note(Status status) {
+    if (failure_ && !status) failure_ = std::move(status);
+  }
+  void Note(cudaError_t code) {
+    if (code == cudaSuccess) return;
+    Note(Status(Error{ErrorCode::kResource, fmt::format("CUDA device {}: {} ({})", index_, cudaGetErrorString(code),
+                                                        cudaGetErrorName(code))}));
+  }
+  void NoteLaunch() { Note(cudaGetLastError()); }
+
+  // Some rows of the weight after the other are decoded and multiplied.
+  void MultiplyMany(const cuda::PackedCodes& weight, cuda::View<const float> bias, cuda::View<const float> x,
+                    cuda::View<float> out) {
+    const std::size_t at_once =
+        std::min(weight.rows, std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols)));
+    const std::size_t bytes = at_once * weight.cols * sizeof(float);
+    if (decoded_.bytes() < bytes) {
+      decoded_ = CudaMemory();
+      if (auto status = CudaMemory::Allocate(bytes, "decoded weights", On()).MoveTo(decoded_); !status) {
+        return Note(status);
+      }
+    }
+    auto* const rows = reinterpret_cast<float*>(decoded_.data());
+    for (std::size_t first = 0; first < weight.rows; first += at_once) {
+      const std::size_t count = std::min(at_once, weight.rows - first);
+      cuda::DecodeRows(weight, first, count, rows, On());
+      Note(cublas_->Multiply(x, rows, {out.data + first, out.rows, count, out.stride}));
+    }
+    if (bias.data != nullptr) cuda::AddRow(bias, out, On());
+  }
+
+  int index_;
+  int threads_;
+  std::string arithmetic_;
+  cudaStream_t stream_;
+  std::unique_ptr<cuda::Cublas> cublas_;
+  CudaMemory decoded_;
+  Status failure_;
+};
+
+Error NoDevice(const std::string& why) { return {ErrorCode::kUnsupported, "CUDA: " + why}; }
+
+Status StatusOfCall(cudaError_t code) {
+  if (code == cudaSuccess) return {};
+  return NoDevice(fmt::format("{} ({})", cudaGetErrorString(code), cudaGetErrorName(code)));
+}
+
+constexpr int kLeastMajor = 8;  // compute capability
+
+}  // namespace
+
+bool BuiltWithCuda() { return true; }
+
+int CountCudaDevices() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads) {
+  int count = 0;
+  if (auto status = StatusOfCall(cudaGetDeviceCount(&count)); !status) return status.error();
+  if (count == 0) return NoDevice("this machine has no device");
+  if (index < 0 || index >= count) {
+    return Error{ErrorCode::kUsage, fmt::format("CUDA: there is no device {}; want one of 0 to {}", index, count - 1)};
+  }
+  cudaDeviceProp properties;
+  if (auto status = StatusOfCall(cudaGetDeviceProperties(&properties, index)); !status) return status.error();
+  if (properties.major < kLeastMajor) {
+    return NoDevice(fmt::format("device {}, {}, has compute capability {}.{}; want {}.0 or more", index,
+                                properties.name, properties.major, properties.minor, kLeastMajor));
+  }
+  if (auto status = StatusOfCall(cudaSetDevice(index)); !status) return status.error();
+  cudaStream_t stream = nullptr;
+  if (auto status = StatusOfCall(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking)); !status) {
+    return status.error();
+  }
+  cudaMemPool_t pool = nullptr;
+  if (cudaDeviceGetDefaultMemPool(&pool, index) == cudaSuccess) {
+    std::uint64_t all = UINT64_MAX;  // memory that is freed stays with the process
+    cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all);
+  }
+  auto cublas = cuda::Cublas::Load(stream);
+  if (!cublas) {
+    cudaStreamDestroy(stream);
+    return cublas.error();
+  }
+  std::string arithmetic = fmt::format("cuda/sm_{}{}/fp32 v{}", properties.major, properties.minor, kArithmeticVersion);
+  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads,
+                                                                std::move(arithmetic), stream, *std::move(cublas)));
+}
+
+}  // namespace marlin

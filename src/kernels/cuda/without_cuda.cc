@@ -1,0 +1,14 @@
+// Where the program is built without CUDA.
+#include "kernels/cuda/cuda_backend.h"
+
+namespace marlin {
+
+bool BuiltWithCuda() { return false; }
+
+int CountCudaDevices() { return 0; }
+
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int, int) {
+  return Error{ErrorCode::kUnsupported, "this program was built without CUDA: configure it with -DMARLIN_CUDA=ON"};
+}
+
+}  // namespace marlin

@@ -1,0 +1,115 @@
+// Products and embeddings of CUDA for every format x edge shapes, against double.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <string>
+
+#include "kernels/test_cpu.h"
+
+namespace marlin {
+namespace {
+
+class CudaProducts : public testing::TestWithParam<const FormatRow*> {
+ protected:
+  void SetUp() override {
+    if (CountCudaDevices() == 0) GTEST_SKIP() << "this machine has no CUDA device";
+    auto backend = MakeCudaBackend(0, 1);
+    ASSERT_TRUE(backend.ok()) << backend.error().message;
+    cuda_ = std::make_unique<HostOperations>(*std::move(backend));
+  }
+
+  // k: of the least matrix, at least so wide, that the format can store.
+  EncodedMatrix Random(std::size_t n, std::size_t k) {
+    return RandomEncoded(*GetParam(), n, FittingCols(GetParam()->info, k), rng_);
+  }
+
+  Matrix Product(const Weight& weight, const Matrix& x, const float* bias) {
+    Matrix out(x.view.rows, weight.rows());
+    cuda_->Matmul(std::array<const Weight*, 1>{&weight}, std::array<const float*, 1>{bias}, x.view,
+                  std::array{out.view});
+    return out;
+  }
+
+  void Check(std::size_t m, std::size_t n, std::size_t wanted_k, bool biased) {
+    const EncodedMatrix matrix = Random(n, wanted_k);
+    const std::size_t k = matrix.cols;
+    SCOPED_TRACE(testing::Message() << "m " << m << " n " << n << " k " << k);
+    const Matrix x = RandomValues(m, k, rng_);
+    const Matrix bias = RandomValues(1, n, rng_);
+    const auto weight = cuda_->Pack(matrix.view());
+    ASSERT_TRUE(weight.ok()) << weight.error().message;
+    const Matrix y = Product(**weight, x, biased ? bias.data.data() : nullptr);
+    EXPECT_TRUE(SameBits(Product(**weight, x, biased ? bias.data.data() : nullptr), y)) << "from run to run";
+    const auto clone = (*weight)->Clone();
+    ASSERT_TRUE(clone.ok());
+    EXPECT_TRUE(SameBits(Product(**clone, x, biased ? bias.data.data() : nullptr), y));
+    std::vector<float> row(k);
+    for (std::size_t r = 0; r < n; ++r) {
+      DecodeRow(matrix.view(), r, row);
+      for (std::size_t t = 0; t < m; ++t) {
+        double want = biased ? bias.view.Row(0)[r] : 0, size = std::abs(want);
+        for (std::size_t i = 0; i < k; ++i) {
+          const double product = static_cast<double>(row[i]) * static_cast<double>(x.view.Row(t)[i]);
+          want += product;
+          size += std::abs(product);
+        }
+        // One rounding for each product and sum in a chain; chains are far shorter than k.
+        ASSERT_NEAR(y.view.Row(t)[r], want, size * static_cast<double>(k / 32 + 40) * 0x1p-24)
+            << "token " << t << " row " << r;
+      }
+    }
+  }
+
+  std::unique_ptr<HostOperations> cuda_;
+  Rng rng_{21};
+};
+
+TEST_P(CudaProducts, AgreeWithDouble) {
+  bool biased = false;
+  for (const std::size_t m : {1, 2, 7, 8, 9, 16, 17, 65}) {
+    for (const std::size_t n : {1, 7, 65, 130}) {
+      for (const std::size_t k : {1, 3, 8, 17, 64, 130, 172, 576}) {
+        Check(m, n, k, biased = !biased);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(CudaProducts, RowsOfTheTableAreExact) {
+  for (const std::size_t k : {1, 7, 64, 130, 576}) {
+    const EncodedMatrix matrix = Random(70, k);
+    const auto table = *cuda_->Pack(matrix.view());
+    const std::vector<std::int32_t> tokens = {69, 0, 3, 3, 41};
+    Matrix out(tokens.size(), matrix.cols);
+    cuda_->Embed(*table, tokens, out.view);
+    std::vector<float> row(matrix.cols);
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      DecodeRow(matrix.view(), static_cast<std::size_t>(tokens[t]), row);
+      for (std::size_t i = 0; i < row.size(); ++i) ASSERT_EQ(out.view.Row(t)[i], row[i]) << "row " << t << " col " << i;
+    }
+  }
+}
+
+std::vector<const FormatRow*> TestedFormats() {
+  std::vector<const FormatRow*> formats;
+  for (const FormatRow& format : Formats()) {
+    if (BuiltWithCuda()) formats.push_back(&format);
+  }
+  return formats;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllFormats, CudaProducts, testing::ValuesIn(TestedFormats()), [](const auto& info) {
+  std::string name(info.param->info.name);
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
+});
+// A build may be without CUDA.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CudaProducts);
+
+}  // namespace
+}  // namespace marlin
