@@ -197,6 +197,7 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   out.machine.isa = NameOfIsa(options.backend);
   const std::string rounding = RoundingOf(options.backend);
   if (rounding != kExactActivations) out.machine.activations = rounding;
+  out.machine.device = backend.hardware();
   out.arithmetic = backend.arithmetic();
   out.maker_arithmetic = maker.arithmetic();
   out.other_arithmetic = BackendLabel(OtherKernels(options.backend));

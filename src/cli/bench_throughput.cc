@@ -164,7 +164,7 @@ Status RunThroughput(const BenchThroughputArguments& options, Invocation& invoca
   std::optional<MachineLimits> limits;
   std::optional<ReadProbe> probe;
   ThreadPool pool((*backend)->threads());
-  if (!options.no_limits) {
+  if (!options.no_limits && !(*backend)->hardware()) {
     limits = MeasureLimits(pool);
     WarnOfFewCores(*limits, pool.threads(), console);
     if (auto status = ReadProbe::Create(pool).MoveTo(probe); !status) return status;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -100,6 +101,9 @@ class Device {
   // Everything about it that decides the bits of its results, beside what it computes: "cpu/avx2/int16 v1". Devices of
   // equal arithmetic give equal bits on every machine and for every number of threads.
   virtual std::string arithmetic() const = 0;
+
+  // What computes, for records: "NVIDIA H200, ...". None where it is the host's processor.
+  virtual std::optional<std::string> hardware() const { return std::nullopt; }
 
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;

@@ -46,6 +46,8 @@ struct Machine {
   std::optional<double> clock_mhz_after;
   // What products rounded activations to where a kernel for it exists; none = fp32.
   std::optional<std::string> activations = std::nullopt;
+  // What computed, where it was not the processor: "NVIDIA H200 ...".
+  std::optional<std::string> device = std::nullopt;
 };
 
 struct Model {

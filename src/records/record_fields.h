@@ -29,6 +29,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Machine> auto& x) {
   visit("isa_available", x.isa_available);
   visit("isa", x.isa);
   visit("activations", x.activations);
+  visit("device", x.device);
   visit("memory_bytes", x.memory_bytes);
   visit("os", x.os);
   visit("affinity", x.affinity);

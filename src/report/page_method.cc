@@ -172,7 +172,8 @@ Document HardwareSection(const Analysis& analysis) {
     const record::Machine& x = stored->record.machine;
     machines.emplace(
         std::vector<std::string>{
-            x.cpu, fmt::format("{}", x.cores), fmt::format("{} on {}", x.threads, x.affinity), x.isa,
+            x.device ? fmt::format("{}; {}", x.cpu, *x.device) : x.cpu, fmt::format("{}", x.cores),
+            fmt::format("{} on {}", x.threads, x.affinity), x.isa,
             x.isa_available.empty() ? "none named" : fmt::format("{}", fmt::join(x.isa_available, ", ")),
             fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os},
         &stored->record);

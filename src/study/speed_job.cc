@@ -181,14 +181,16 @@ class SpeedJob {
         *load, machine.threads));
   }
 
-  record::Limits LimitsRecord() const {
+  // Those of the host say nothing of another device.
+  std::optional<record::Limits> LimitsRecord() const {
+    if (tools_.backend.hardware()) return std::nullopt;
     const auto measured = [](double rate) { return rate > 0 ? std::optional<double>(rate) : std::nullopt; };
-    return {limits_.read_gbps,
-            limits_.fma_gflops,
-            limits_.fma_isa,
-            measured(limits_.bf16_gflops),
-            measured(limits_.int16_gops),
-            measured(limits_.int8_gops)};
+    return record::Limits{limits_.read_gbps,
+                          limits_.fma_gflops,
+                          limits_.fma_isa,
+                          measured(limits_.bf16_gflops),
+                          measured(limits_.int16_gops),
+                          measured(limits_.int8_gops)};
   }
 
   // The format in which a row's linear layers are multiplied.

@@ -208,9 +208,11 @@ constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(int index, int threads, std::string arithmetic, cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
+  CudaBackend(int index, int threads, std::string hardware, std::string arithmetic, cudaStream_t stream,
+              std::unique_ptr<cuda::Cublas> cublas)
       : index_(index),
         threads_(threads),
+        hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
         stream_(stream),
         cublas_(std::move(cublas)) {}
@@ -224,6 +226,7 @@ class CudaBackend final : public Backend {
 
   std::string_view name() const override { return "cuda"; }
   std::string arithmetic() const override { return arithmetic_; }
+  std::optional<std::string> hardware() const override { return hardware_; }
   int threads() const override { return threads_; }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
@@ -431,6 +434,7 @@ class CudaBackend final : public Backend {
 
   int index_;
   int threads_;
+  std::string hardware_;
   std::string arithmetic_;
   cudaStream_t stream_;
   std::unique_ptr<cuda::Cublas> cublas_;
@@ -446,6 +450,16 @@ Status StatusOfCall(cudaError_t code) {
 }
 
 constexpr int kLeastMajor = 8;  // compute capability
+
+std::string DescribeHardware(const cudaDeviceProp& properties) {
+  const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
+  int driver = 0, runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  return fmt::format("{} (sm_{}{}, {:.1f} GiB, ECC {}), CUDA {}, driver for CUDA {}", properties.name, properties.major,
+                     properties.minor, static_cast<double>(properties.totalGlobalMem) / (1 << 30),
+                     properties.ECCEnabled != 0 ? "on" : "off", version(runtime), version(driver));
+}
 
 }  // namespace
 
@@ -486,7 +500,8 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads) {
   }
   std::string arithmetic = fmt::format("cuda/sm_{}{}/fp32 v{}", properties.major, properties.minor, kArithmeticVersion);
   return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads,
-                                                                std::move(arithmetic), stream, *std::move(cublas)));
+                                                                DescribeHardware(properties), std::move(arithmetic),
+                                                                stream, *std::move(cublas)));
 }
 
 }  // namespace marlin
