@@ -195,7 +195,7 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
     if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
   }
   out.machine.isa = NameOfIsa(options.backend);
-  const std::string rounding = RoundingOf(options.backend);
+  const std::string rounding = backend.hardware() ? std::string(backend.rounding()) : RoundingOf(options.backend);
   if (rounding != kExactActivations) out.machine.activations = rounding;
   out.machine.device = backend.hardware();
   out.arithmetic = backend.arithmetic();

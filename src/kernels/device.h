@@ -105,6 +105,9 @@ class Device {
   // What computes, for records: "NVIDIA H200, ...". None where it is the host's processor.
   virtual std::optional<std::string> hardware() const { return std::nullopt; }
 
+  // The lowest precision to which products round activations, where `hardware` computes: "fp32", "fp16".
+  virtual std::string_view rounding() const { return "fp32"; }
+
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;
 

@@ -35,6 +35,7 @@ class GlassBackend final : public Backend {
   std::string_view name() const override { return inner_->name(); }
   std::string arithmetic() const override { return inner_->arithmetic(); }
   std::optional<std::string> hardware() const override { return inner_->hardware(); }
+  std::string_view rounding() const override { return inner_->rounding(); }
   int threads() const override { return inner_->threads(); }
 
   // The next operation fails.

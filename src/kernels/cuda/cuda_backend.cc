@@ -12,6 +12,8 @@
 #include "formats/formats.h"
 #include "kernels/cuda/cublas.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/w4.h"
+#include "kernels/cuda/w4_pack.h"
 
 namespace marlin {
 namespace {
@@ -81,7 +83,7 @@ struct PartsOfWeight {
 };
 
 constexpr std::size_t kPartAlignment = 256;
-std::size_t AlignedTo(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }
+constexpr std::size_t AlignedTo(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }
 
 PartsOfWeight LayOut(const FormatInfo& info, std::size_t rows, std::size_t cols) {
   PartsOfWeight out;
@@ -142,6 +144,15 @@ std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const P
 
 class CudaWeight final : public Weight {
  public:
+  // In the layout of w4_layout.h.
+  CudaWeight(const Device& device, const FormatInfo& info, const cuda::W4Format& format, std::size_t rows,
+             std::size_t cols, CudaMemory memory, cudaStream_t stream)
+      : Weight(device), info_(info), memory_(std::move(memory)), stream_(stream) {
+    packed_.rows = rows;
+    packed_.cols = cols;
+    w4_ = {format, reinterpret_cast<const std::uint8_t*>(memory_.data()), rows, cols};
+  }
+  // As the plain kernels read it.
   CudaWeight(const Device& device, const FormatInfo& info, std::size_t rows, std::size_t cols, CudaMemory memory,
              cudaStream_t stream)
       : Weight(device), info_(info), memory_(std::move(memory)), stream_(stream) {
@@ -165,16 +176,21 @@ class CudaWeight final : public Weight {
     if (!memory) return memory.error();
     cudaMemcpyAsync(memory->data(), memory_.data(), memory_.bytes(), cudaMemcpyDeviceToDevice, stream_);
     return std::unique_ptr<Weight>(
-        std::make_unique<CudaWeight>(*device(), info_, rows(), cols(), *std::move(memory), stream_));
+        is_w4()
+            ? std::make_unique<CudaWeight>(*device(), info_, w4_.format, rows(), cols(), *std::move(memory), stream_)
+            : std::make_unique<CudaWeight>(*device(), info_, rows(), cols(), *std::move(memory), stream_));
   }
-  std::string_view kernel() const override { return "cuda/plain"; }
+  std::string_view kernel() const override { return is_w4() ? "cuda/w4-fp16" : "cuda/plain"; }
+  bool is_w4() const { return w4_.records != nullptr; }
   const cuda::PackedCodes& packed() const { return packed_; }
+  const cuda::W4Matrix& w4() const { return w4_; }
 
  private:
   FormatInfo info_;
   CudaMemory memory_;
   cudaStream_t stream_;
   cuda::PackedCodes packed_;
+  cuda::W4Matrix w4_;  // records: null where the plain kernels serve the weight
 };
 
 // For every layer [context][kv_heads * head_dim] keys, then as many values.
@@ -208,10 +224,11 @@ constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(int index, int threads, std::string hardware, std::string arithmetic, cudaStream_t stream,
+  CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
               std::unique_ptr<cuda::Cublas> cublas)
       : index_(index),
         threads_(threads),
+        halves_(halves),
         hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
         stream_(stream),
@@ -219,6 +236,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     cudaStreamSynchronize(stream_);
     decoded_ = CudaMemory();
+    rounded_ = CudaMemory();
     cublas_.reset();
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
@@ -227,6 +245,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return "cuda"; }
   std::string arithmetic() const override { return arithmetic_; }
   std::optional<std::string> hardware() const override { return hardware_; }
+  std::string_view rounding() const override { return halves_ ? "fp16" : "fp32"; }
   int threads() const override { return threads_; }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
@@ -264,19 +283,26 @@ class CudaBackend final : public Backend {
 
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
     const FormatInfo& info = matrix.format->info;
-    const PartsOfWeight parts = LayOut(info, matrix.rows, matrix.cols);
-    auto memory = CudaMemory::Allocate(parts.bytes, "weights", On());
+    const auto w4 = halves_ ? cuda::W4FormatOf(info) : std::nullopt;
+    const std::vector<std::uint8_t> bytes =
+        w4 ? cuda::PackW4(matrix, *w4) : BytesOfWeight(matrix, LayOut(info, matrix.rows, matrix.cols));
+    auto memory = CudaMemory::Allocate(bytes.size(), "weights", On());
     if (!memory) return memory.error();
-    const std::vector<std::uint8_t> bytes = BytesOfWeight(matrix, parts);
     Note(cudaMemcpyAsync(memory->data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, On()));
     Note(cudaStreamSynchronize(On()));  // before `bytes` ends
     return std::unique_ptr<Weight>(
-        std::make_unique<CudaWeight>(*this, info, matrix.rows, matrix.cols, *std::move(memory), On()));
+        w4 ? std::make_unique<CudaWeight>(*this, info, *w4, matrix.rows, matrix.cols, *std::move(memory), On())
+           : std::make_unique<CudaWeight>(*this, info, matrix.rows, matrix.cols, *std::move(memory), On()));
   }
 
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
     MARLIN_CHECK(out.cols == table.cols() && tokens.rows == out.rows, "shape of an embedding");
-    cuda::EmbedRows(PackedOf(table), Ints(tokens), Floats(out), On());
+    const CudaWeight& weight = OwnOf<const CudaWeight>(*this, table);
+    if (weight.is_w4()) {
+      cuda::EmbedW4Rows(weight.w4(), Ints(tokens), Floats(out), On());
+    } else {
+      cuda::EmbedRows(weight.packed(), Ints(tokens), Floats(out), On());
+    }
     NoteLaunch();
   }
 
@@ -284,13 +310,18 @@ class CudaBackend final : public Backend {
               std::span<const DeviceTensor> outs) override {
     MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
                  "an output for each weight");
+    bool rounded = false;
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      const cuda::PackedCodes& weight = PackedOf(*weights[i]);
-      MARLIN_CHECK(x.cols == weight.cols && outs[i].cols == weight.rows && outs[i].rows == x.rows,
+      const CudaWeight& weight = OwnOf<const CudaWeight>(*this, *weights[i]);
+      MARLIN_CHECK(x.cols == weight.cols() && outs[i].cols == weight.rows() && outs[i].rows == x.rows,
                    "shape of a product");
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
-      if (x.rows <= kFewTokens) {
-        cuda::MultiplyFew(weight, bias, ConstFloats(x), Floats(outs[i]), On());
+      if (x.rows <= cuda::kMostFewTokens && x.rows > 0 && weight.is_w4()) {
+        if (!rounded && !RoundInput(ConstFloats(x))) return;
+        rounded = true;
+        cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(outs[i]), On());
+      } else if (x.rows <= kFewTokens) {
+        cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
       } else {
         MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
       }
@@ -390,10 +421,6 @@ class CudaBackend final : public Backend {
   cuda::View<const std::int32_t> Ints(const DeviceTensor& tensor) const {
     return ViewOf<const std::int32_t>(tensor, ElementType::kI32);
   }
-  const cuda::PackedCodes& PackedOf(const Weight& weight) const {
-    return OwnOf<const CudaWeight>(*this, weight).packed();
-  }
-
   // The stream; every call that queues something asks for it, on whatever thread.
   cudaStream_t On() const {
     cudaSetDevice(index_);
@@ -411,22 +438,39 @@ class CudaBackend final : public Backend {
   }
   void NoteLaunch() { Note(cudaGetLastError()); }
 
+  // At least so many bytes. Errors are noted.
+  bool Reserve(std::size_t bytes, const char* what, CudaMemory& memory) {
+    if (memory.bytes() >= bytes && memory.data() != nullptr) return true;
+    memory = CudaMemory();
+    const Status status = CudaMemory::Allocate(bytes, what, On()).MoveTo(memory);
+    if (!status) Note(status);
+    return status.ok();
+  }
+
+  // The powers of the tokens come before their halves.
+  static constexpr std::size_t kPowersBytes = AlignedTo(cuda::kMostFewTokens * sizeof(float), kPartAlignment);
+  bool RoundInput(cuda::View<const float> x) {
+    if (!Reserve(kPowersBytes + cuda::HalfBytes(x.rows, x.cols), "rounded activations", rounded_)) return false;
+    cuda::RoundToHalves(x, HalvesOfInput(), PowersOfInput(), On());
+    return true;
+  }
+  float* PowersOfInput() const { return reinterpret_cast<float*>(rounded_.data()); }
+  std::uint8_t* HalvesOfInput() const { return reinterpret_cast<std::uint8_t*>(rounded_.data() + kPowersBytes); }
+
   // Some rows of the weight after the other are decoded and multiplied.
-  void MultiplyMany(const cuda::PackedCodes& weight, cuda::View<const float> bias, cuda::View<const float> x,
+  void MultiplyMany(const CudaWeight& weight, cuda::View<const float> bias, cuda::View<const float> x,
                     cuda::View<float> out) {
-    const std::size_t at_once =
-        std::min(weight.rows, std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols)));
-    const std::size_t bytes = at_once * weight.cols * sizeof(float);
-    if (decoded_.bytes() < bytes) {
-      decoded_ = CudaMemory();
-      if (auto status = CudaMemory::Allocate(bytes, "decoded weights", On()).MoveTo(decoded_); !status) {
-        return Note(status);
-      }
-    }
+    const std::size_t most = std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols()));
+    const std::size_t at_once = std::min(weight.rows(), AlignedTo(most, cuda::kRecordRows));
+    if (!Reserve(at_once * weight.cols() * sizeof(float), "decoded weights", decoded_)) return;
     auto* const rows = reinterpret_cast<float*>(decoded_.data());
-    for (std::size_t first = 0; first < weight.rows; first += at_once) {
-      const std::size_t count = std::min(at_once, weight.rows - first);
-      cuda::DecodeRows(weight, first, count, rows, On());
+    for (std::size_t first = 0; first < weight.rows(); first += at_once) {
+      const std::size_t count = std::min(at_once, weight.rows() - first);
+      if (weight.is_w4()) {
+        cuda::DecodeW4Rows(weight.w4(), first, count, rows, On());
+      } else {
+        cuda::DecodeRows(weight.packed(), first, count, rows, On());
+      }
       Note(cublas_->Multiply(x, rows, {out.data + first, out.rows, count, out.stride}));
     }
     if (bias.data != nullptr) cuda::AddRow(bias, out, On());
@@ -434,11 +478,13 @@ class CudaBackend final : public Backend {
 
   int index_;
   int threads_;
+  bool halves_;  // products may round activations to fp16
   std::string hardware_;
   std::string arithmetic_;
   cudaStream_t stream_;
   std::unique_ptr<cuda::Cublas> cublas_;
   CudaMemory decoded_;
+  CudaMemory rounded_;
   Status failure_;
 };
 
@@ -470,7 +516,7 @@ int CountCudaDevices() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads) {
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations) {
   int count = 0;
   if (auto status = StatusOfCall(cudaGetDeviceCount(&count)); !status) return status.error();
   if (count == 0) return NoDevice("this machine has no device");
@@ -498,10 +544,12 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads) {
     cudaStreamDestroy(stream);
     return cublas.error();
   }
-  std::string arithmetic = fmt::format("cuda/sm_{}{}/fp32 v{}", properties.major, properties.minor, kArithmeticVersion);
+  const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyW4Few(properties.major);
+  std::string arithmetic = fmt::format("cuda/sm_{}{}/{} v{}", properties.major, properties.minor,
+                                       halves ? "fp16" : "fp32", kArithmeticVersion);
   return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads,
-                                                                DescribeHardware(properties), std::move(arithmetic),
-                                                                stream, *std::move(cublas)));
+                                                                halves, DescribeHardware(properties),
+                                                                std::move(arithmetic), stream, *std::move(cublas)));
 }
 
 }  // namespace marlin

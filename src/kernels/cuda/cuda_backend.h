@@ -1,11 +1,13 @@
 // The backend for NVIDIA devices. Weights stay quantized in the device's memory; activations, sums and the cache are
-// fp32. CUDA's driver and cuBLAS are loaded when a device is opened, so the same program runs without them.
+// fp32. Products may round activations to fp16 where that is allowed. CUDA's driver and cuBLAS are loaded when a device
+// is opened, so the same program runs without them.
 #pragma once
 
 #include <memory>
 
 #include "base/result.h"
 #include "kernels/backend.h"
+#include "kernels/kernel.h"
 
 namespace marlin {
 
@@ -17,6 +19,6 @@ int CountCudaDevices();
 // index: as CUDA counts the devices that this process may see. threads: of the host beside it; 0 = all. Errors: kUsage
 // (no such device), kUnsupported (no driver, too old a device, no cuBLAS, a program built without CUDA: says which),
 // kResource.
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads);
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations = Activations::kFp32);
 
 }  // namespace marlin

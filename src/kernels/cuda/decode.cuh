@@ -43,7 +43,8 @@ __device__ inline void DecodeOctet(const PackedCodes& w, std::size_t row, std::s
   const std::uint64_t mask = (std::uint64_t{1} << w.code_bits) - 1;
   for (int i = 0; i < kOctet; ++i) {
     const float value = w.table[bits >> (i * w.code_bits) & mask] - zero;
-    out[i] = i < count ? __fadd_rn(__fmul_rn(scale, value), bias) : 0.0f;
+    const float product = __fmul_rn(scale, value);
+    out[i] = i >= count ? 0.0f : w.biases == nullptr ? product : __fadd_rn(product, bias);  // -0 + 0 would be 0
   }
 }
 
