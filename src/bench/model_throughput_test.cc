@@ -93,6 +93,8 @@ TEST_F(TinyModel, ATokenReadsEveryWeightButTheEmbeddingTable) {
 TEST(ActivationOf, IsTheKernelRows) {
   EXPECT_EQ(ActivationOf("scalar/any"), "fp32");
   EXPECT_EQ(ActivationOf("reference"), "fp32");
+  EXPECT_EQ(ActivationOf("cuda/plain"), "fp32");
+  EXPECT_EQ(ActivationOf("cuda/w4-fp16"), "fp16");
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ std::string DescribeKernels(const Model& model) {
 }
 
 std::string_view ActivationOf(std::string_view kernel) {
+  if (kernel.ends_with("-fp16")) return "fp16";
   const KernelRow* row = FindKernel(kernel);
   return NameOf(row == nullptr ? Activations::kFp32 : row->activations);
 }

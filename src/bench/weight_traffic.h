@@ -19,7 +19,8 @@ std::vector<std::string> LinearKernels(const Model& model);
 // "avx512vnni/fp4-int16; head avx512/fp16": those and the head's.
 std::string DescribeKernels(const Model& model);
 
-// The precision that a row of the kernel table rounds activations to; "fp32" of a kernel outside of it.
+// The precision that a row of the kernel table rounds activations to. Of a kernel outside of it: "fp16" where its name
+// ends so, else "fp32".
 std::string_view ActivationOf(std::string_view kernel);
 
 }  // namespace marlin
