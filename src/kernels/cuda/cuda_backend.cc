@@ -14,16 +14,10 @@
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/w4.h"
 #include "kernels/cuda/w4_pack.h"
+#include "kernels/host_buffer.h"
 
 namespace marlin {
 namespace {
-
-// The object as the type that this device makes.
-template <class T, class Object>
-auto& OwnOf(const Device& device, Object& object) {
-  MARLIN_CHECK(object.device() == &device, "an object of another device");
-  return static_cast<std::conditional_t<std::is_const_v<Object>, const T, T>&>(object);
-}
 
 // Memory of the device, freed in the order of its stream: what is queued before may still use it.
 class CudaMemory {
@@ -249,8 +243,7 @@ class CudaBackend final : public Backend {
   int threads() const override { return threads_; }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
-    const std::size_t most = std::numeric_limits<std::size_t>::max() / BytesOf(type);
-    auto memory = CudaMemory::Allocate(std::min(elements, most) * BytesOf(type), "activations", On());
+    auto memory = CudaMemory::Allocate(BytesToAllocate(elements, type), "activations", On());
     if (!memory) return memory.error();
     return std::unique_ptr<Buffer>(std::make_unique<CudaBuffer>(*this, *std::move(memory)));
   }
@@ -297,7 +290,7 @@ class CudaBackend final : public Backend {
 
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
     MARLIN_CHECK(out.cols == table.cols() && tokens.rows == out.rows, "shape of an embedding");
-    const CudaWeight& weight = OwnOf<const CudaWeight>(*this, table);
+    const CudaWeight& weight = Own<const CudaWeight>(*this, table);
     if (weight.is_w4()) {
       cuda::EmbedW4Rows(weight.w4(), Ints(tokens), Floats(out), On());
     } else {
@@ -312,7 +305,7 @@ class CudaBackend final : public Backend {
                  "an output for each weight");
     bool rounded = false;
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      const CudaWeight& weight = OwnOf<const CudaWeight>(*this, *weights[i]);
+      const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
       MARLIN_CHECK(x.cols == weight.cols() && outs[i].cols == weight.rows() && outs[i].rows == x.rows,
                    "shape of a product");
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
@@ -342,14 +335,14 @@ class CudaBackend final : public Backend {
   }
 
   void Append(const AppendArgs& args) override {
-    cuda::AppendRows(OwnOf<CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions),
-                     ConstFloats(args.keys), ConstFloats(args.values), On());
+    cuda::AppendRows(Own<CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions), ConstFloats(args.keys),
+                     ConstFloats(args.values), On());
     NoteLaunch();
   }
 
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
     cuda::Attend({args.heads, args.scale, args.window, args.softcap}, ConstFloats(args.q),
-                 OwnOf<const CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions), Floats(out), On());
+                 Own<const CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions), Floats(out), On());
     NoteLaunch();
   }
 
@@ -399,7 +392,7 @@ class CudaBackend final : public Backend {
   // The tensor's first byte. All its rows lie in the buffer.
   std::byte* BytesAt(const DeviceTensor& tensor) const {
     MARLIN_CHECK(tensor.buffer != nullptr, "there is no tensor");
-    const CudaBuffer& buffer = OwnOf<const CudaBuffer>(*this, *tensor.buffer);
+    const CudaBuffer& buffer = Own<const CudaBuffer>(*this, *tensor.buffer);
     const std::size_t size = BytesOf(tensor.type);
     const std::size_t end = tensor.rows == 0 ? 0 : tensor.offset + (tensor.rows - 1) * tensor.stride + tensor.cols;
     MARLIN_CHECK(tensor.stride >= tensor.cols && end <= buffer.bytes() / size, "a tensor ends beyond its buffer");
