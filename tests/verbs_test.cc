@@ -151,7 +151,8 @@ TEST_F(Verbs, ValuesThatAnOptionCannotHaveAreRefused) {
   refused({"-n", "1e400"}, "--max-tokens: 1e400 is not a number");
   refused({"-n", "1", "-n", "2"}, "--max-tokens is given 2 times but takes one value");
   refused({"-n"}, "--max-tokens needs a value");
-  refused({"--backend", "gpu"}, "--backend: gpu");
+  refused({"--device", "gpu"}, "--device: gpu is no device; want cpu, cuda or cuda:NUMBER");
+  refused({"--backend", "cpu:1"}, "cpu:1 is no device");
   refused({"-q", "-v"}, "--verbose");
   const std::string out = (folder_ / "out").string();
   ExpectFailure(RunProgram({"quantize", model_, "-o", out, "--calibration-windows", "8"}), 2,

@@ -137,8 +137,8 @@ std::vector<CudaCase> TestedFormats() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(AllFormats, CudaProducts, testing::ValuesIn(TestedFormats()), [](const auto& info) {
-  std::string name = std::string(info.param.format->info.name) + "_" + std::string(NameOf(info.param.activations));
+INSTANTIATE_TEST_SUITE_P(AllFormats, CudaProducts, testing::ValuesIn(TestedFormats()), [](const auto& tested) {
+  std::string name = std::string(tested.param.format->info.name) + "_" + std::string(NameOf(tested.param.activations));
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
