@@ -211,9 +211,8 @@ class CudaCache final : public KvCache {
   CudaMemory memory_;
 };
 
-// More tokens than this are multiplied by cuBLAS, with decoded weights.
-constexpr std::size_t kFewTokens = 16;
-// Rows that are decoded at once have at most so many numbers.
+// More than kMostFewTokens are multiplied by cuBLAS, with decoded weights. Rows that are decoded at once have at most
+// so many numbers.
 constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
 
 class CudaBackend final : public Backend {
@@ -268,8 +267,8 @@ class CudaBackend final : public Backend {
   }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
-    auto memory =
-        CudaMemory::Allocate(CudaCache::Floats(shape, shape.layers.size()) * sizeof(float), "keys and values", On());
+    const std::size_t bytes = BytesToAllocate(CudaCache::Floats(shape, shape.layers.size()), ElementType::kF32);
+    auto memory = CudaMemory::Allocate(bytes, "keys and values", On());
     if (!memory) return memory.error();
     return std::unique_ptr<KvCache>(std::make_unique<CudaCache>(*this, shape, *std::move(memory)));
   }
@@ -309,14 +308,14 @@ class CudaBackend final : public Backend {
       MARLIN_CHECK(x.cols == weight.cols() && outs[i].cols == weight.rows() && outs[i].rows == x.rows,
                    "shape of a product");
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
-      if (x.rows <= cuda::kMostFewTokens && x.rows > 0 && weight.is_w4()) {
+      if (x.rows > cuda::kMostFewTokens) {
+        MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
+      } else if (x.rows > 0 && weight.is_w4()) {
         if (!rounded && !RoundInput(ConstFloats(x))) return;
         rounded = true;
         cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(outs[i]), On());
-      } else if (x.rows <= kFewTokens) {
-        cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
       } else {
-        MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
+        cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
       }
     }
     NoteLaunch();
