@@ -51,6 +51,30 @@ TEST_F(Comparison, RecordsDoNotGoAmongAModelsFiles) {
   EXPECT_NE(run.err.find("is the folder of a model (it contains SHA256SUMS)"), std::string::npos) << run.err;
 }
 
+// Quality on one device, speeds on another: the page shows both in one row.
+TEST_F(Comparison, SpeedsOfAnotherDevice) {
+  const std::vector<std::string> other = {"--timing-device", "reference", "--config", "fp4-g32"};
+  ASSERT_EQ(RunProgram(Command("results", {"--no-timing", "--config", "fp4-g32"})).exit_code, 0);
+  const RunResult run = RunProgram(Command("results", other));
+  ASSERT_EQ(run.exit_code, 0) << run.err;
+  for (const auto& [name, record] : RecordsOf("perplexity", "results")) {
+    EXPECT_TRUE(record["perplexity"]["arithmetic"].get<std::string>().starts_with("cpu/")) << name;
+  }
+  const auto speeds = RecordsOf("throughput", "results");
+  EXPECT_EQ(speeds.size(), 2u);
+  for (const auto& [name, record] : speeds) {
+    EXPECT_EQ(record["throughput"]["backend"], "reference") << name;
+    EXPECT_TRUE(record["throughput"]["arithmetic"].get<std::string>().starts_with("reference")) << name;
+    EXPECT_TRUE(record["machine"]["activations"].is_null()) << name;
+  }
+  // Asked again, everything is there.
+  const RunResult again = RunProgram(Command("results", other));
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(again.err.find("timed"), std::string::npos) << again.err;
+  const RunResult both = RunProgram(Command("results", {"--timing-device", "reference", "--no-timing"}));
+  EXPECT_EQ(both.exit_code, 2) << both.err;
+}
+
 TEST_F(Comparison, EveryRowAndAReport) {
   const RunResult run = RunProgram(Command("results"));
   ASSERT_EQ(run.exit_code, 0) << run.err;

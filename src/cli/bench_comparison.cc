@@ -69,10 +69,16 @@ struct BenchComparisonArguments {
   std::vector<std::string> calibrations;
   CalibrationOptions calibration;  // of each of them; `data` stays empty
   BackendOptions backend;
+  std::string timing_device;  // empty = that of the backend
   bool page = false;
   std::string output;
 
   bool only_looks() const { return dry_run || list_jobs || !emit.empty(); }
+  // What measures quality, and what is timed.
+  BackendOptions quality_backend() const {
+    return timing_device.empty() ? backend : OnDevice(backend, backend.backend);
+  }
+  BackendOptions timer() const { return timing_device.empty() ? backend : OnDevice(backend, timing_device); }
 };
 
 // The six configurations of the page: every common 4-bit format of the list.
@@ -151,8 +157,21 @@ Result<std::string> OwnHash() {
   return Sha256OfFile(*self);
 }
 
+// The machine as a backend uses it.
+record::Machine DescribeMachineOf(const BackendOptions& options, const Backend& backend) {
+  record::Machine machine = DescribeMachine(backend.threads());
+  for (const IsaLevel& level : IsaLevels()) {
+    if ((level.bits & ~HostIsa()) == 0) machine.isa_available.emplace_back(level.name);
+  }
+  machine.isa = NameOfIsa(options);
+  const std::string rounding = backend.hardware() ? std::string(backend.rounding()) : RoundingOf(options);
+  if (rounding != kExactActivations) machine.activations = rounding;
+  machine.device = backend.hardware();
+  return machine;
+}
+
 Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, const Invocation& invocation,
-                                      const Backend& backend, const Backend& maker) {
+                                      const Backend& backend, const Backend& maker, const Backend& timer) {
   auto configs = ParseConfigs(options.configs);
   if (!configs) return configs.error();
   ComparisonOptions out;
@@ -190,19 +209,15 @@ Result<ComparisonOptions> MakeOptions(const BenchComparisonArguments& options, c
   const ProgramInfo& program = GetProgramInfo();
   out.program = {program.version, program.commit, program.compiler, program.flags};
   if (auto status = OwnHash().MoveTo(out.program.binary_sha256); !status) return status.error();
-  out.machine = DescribeMachine(backend.threads());
-  for (const IsaLevel& level : IsaLevels()) {
-    if ((level.bits & ~HostIsa()) == 0) out.machine.isa_available.emplace_back(level.name);
-  }
-  out.machine.isa = NameOfIsa(options.backend);
-  const std::string rounding = backend.hardware() ? std::string(backend.rounding()) : RoundingOf(options.backend);
-  if (rounding != kExactActivations) out.machine.activations = rounding;
-  out.machine.device = backend.hardware();
+  const BackendOptions quality = options.quality_backend();
+  out.machine = DescribeMachineOf(quality, backend);
+  out.timer_machine = DescribeMachineOf(options.timer(), timer);
   out.arithmetic = backend.arithmetic();
+  out.timer_arithmetic = timer.arithmetic();
   out.maker_arithmetic = maker.arithmetic();
-  out.other_arithmetic = BackendLabel(OtherKernels(options.backend));
-  out.kernels = BackendLabel(options.backend);
-  out.other_kernels = BackendLabel(OtherKernels(options.backend));
+  out.other_arithmetic = BackendLabel(OtherKernels(quality));
+  out.kernels = BackendLabel(quality);
+  out.other_kernels = BackendLabel(OtherKernels(quality));
   return out;
 }
 
@@ -376,7 +391,7 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparison
   std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
                                     tokens,     "--json",       "-q",       "--threads", std::to_string(threads)};
   for (const std::string& word : AcceptWords(options.accept_unknown)) words.push_back(word);
-  const auto choice = BackendWords(options.backend);
+  const auto choice = BackendWords(options.timer());
   words.insert(words.end(), choice.begin(), choice.end());
   const auto text = RunSelf(words);
   if (!text) return text.error();
@@ -404,11 +419,13 @@ Status Look(const BenchComparisonArguments& options, const ComparisonPlan& plan,
   const fs::path folder = fs::current_path(code);
   if (code) return Error{ErrorCode::kInput, "cannot find the current folder: " + code.message()};
   const int threads = static_cast<int>(comparison.machine.threads);
-  const std::string isa = options.backend.backend == "cpu" ? comparison.machine.isa : "";
+  const BackendOptions& backend = options.backend;
+  const bool on_cpu = backend.backend == "cpu" && options.timing_device.empty();
+  const std::string isa = on_cpu ? comparison.machine.isa : backend.isa;
+  const std::string activations = on_cpu ? RoundingOf(backend) : backend.activations;
   const std::string script =
       EmitJobs(options.emit, jobs,
-               {JobCommand(invocation.words, self->string(), isa, RoundingOf(options.backend), threads),
-                folder.string(), threads});
+               {JobCommand(invocation.words, self->string(), isa, activations, threads), folder.string(), threads});
   console.Raw(script);
   console.Data({{"engine", options.emit}, {"script", script}});
   return {};
@@ -513,11 +530,19 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   if (auto status = CheckImports(options); !status) return status;
   const auto choice = ParseChoice(options);
   if (!choice) return choice.error();
-  auto backend = MakeBackend(options.backend, invocation.common.threads);
+  const BackendOptions quality = options.quality_backend();
+  auto backend = MakeBackend(quality, invocation.common.threads);
   if (!backend) return backend.error();
-  auto maker = MakeBackend(MakerOptions(options.backend), invocation.common.threads);
+  auto maker = MakeBackend(MakerOptions(quality), invocation.common.threads);
   if (!maker) return maker.error();
-  auto comparison = MakeOptions(options, invocation, **backend, **maker);
+  std::unique_ptr<Backend> other_device;
+  if (!options.timing_device.empty()) {
+    if (auto status = MakeBackend(options.timer(), invocation.common.threads).MoveTo(other_device); !status) {
+      return status.error();
+    }
+  }
+  Backend& timer = other_device ? *other_device : **backend;
+  auto comparison = MakeOptions(options, invocation, **backend, **maker, timer);
   if (!comparison) return comparison.error();
   // A script needs the text: the ids of its jobs depend on its windows.
   const bool absent_will_do = options.only_looks() && options.emit.empty();
@@ -553,9 +578,10 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   }
   ComparisonTools tools{**backend,
                         **maker,
+                        timer,
                         *text,
-                        [&] { return MakeBackend(OtherKernels(options.backend), invocation.common.threads); },
-                        [&](const fs::path& model) { return MeasureMemory(model, options, (*backend)->threads()); },
+                        [&] { return MakeBackend(OtherKernels(quality), invocation.common.threads); },
+                        [&](const fs::path& model) { return MeasureMemory(model, options, timer.threads()); },
                         measure_limits,
                         console.progress(),
                         [&](const std::string& line) { console.Say(line); },
@@ -625,7 +651,7 @@ void RegisterBenchComparison(Verb bench) {
   verb.AddFlag("--quick-timing", options->quick_timing,
                "Short timing: 2 warm-up and 8 measured iterations (decode: 10 and 60) instead of 15 and 100; every "
                "table names it");
-  verb.AddFlag("--no-timing", options->no_timing, "Measure quality and size only");
+  const Option no_timing = verb.AddFlag("--no-timing", options->no_timing, "Measure quality and size only");
   verb.AddFlag("--no-kernels", options->no_kernels, "Do not time single kernels");
   verb.AddFlag("--keep-models", options->keep_models, "Keep the quantized models in the work folder");
   const Option dry_run = verb.AddFlag("--dry-run", options->dry_run,
@@ -651,6 +677,10 @@ void RegisterBenchComparison(Verb bench) {
       .Between(5, 1 << 20);
   AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
+  AddDeviceOption(verb, "--timing-device", options->timing_device,
+                  "Device whose speeds are measured, where it is not the one that measures quality: --device cuda "
+                  "--timing-device cpu measures quality in minutes and speeds where the model will run")
+      .Excludes(no_timing);
   verb.Runs([options](Invocation& invocation) { return RunComparisonVerb(*options, invocation); });
 }
 

@@ -14,14 +14,18 @@
 
 namespace marlin {
 
+Option AddDeviceOption(Verb& verb, const char* names, std::string& device, const std::string& help) {
+  return verb.Add(names, device, help).Explains([](const std::string& word) {
+    return FindBackend(word).row != nullptr ? "" : fmt::format("{} is no device; want cpu, cuda or cuda:NUMBER", word);
+  });
+}
+
 void AddExactBackendOptions(Verb& verb, BackendOptions& options) {
   std::string help;
   for (const BackendRow& row : Backends()) {
     help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", row.name, row.help);
   }
-  verb.Add("--device,--backend", options.backend, help).Explains([](const std::string& word) {
-    return FindBackend(word).row != nullptr ? "" : fmt::format("{} is no device; want cpu, cuda or cuda:NUMBER", word);
-  });
+  AddDeviceOption(verb, "--device,--backend", options.backend, help);
   verb.Add("--isa", options.isa,
            fmt::format("Instruction set to use, including those that it extends ({})", IsaLevelNames()))
       .Names();
@@ -90,6 +94,14 @@ std::vector<std::string> BackendWords(const BackendOptions& options) {
   if (!options.kernel.empty()) words.insert(words.end(), {"--kernel", options.kernel});
   words.insert(words.end(), {"--activations", options.activations});
   return words;
+}
+
+BackendOptions OnDevice(BackendOptions options, const std::string& device) {
+  options.backend = device;
+  if (HasKernels(options)) return options;
+  options.isa.clear();
+  options.kernel.clear();
+  return options;
 }
 
 BackendOptions OtherKernels(const BackendOptions& options) {

@@ -32,6 +32,9 @@ void AddBackendOptions(Verb& verb, BackendOptions& options);
 // The same for commands that weights depend on: they never round activations, so they have no options for that.
 void AddExactBackendOptions(Verb& verb, BackendOptions& options);
 
+// The option that names a device, with its check.
+Option AddDeviceOption(Verb& verb, const char* names, std::string& device, const std::string& help);
+
 // The words of a command line that choose this backend.
 std::vector<std::string> BackendWords(const BackendOptions& options);
 
@@ -44,6 +47,9 @@ Result<KernelOptions> KernelsOf(const BackendOptions& options);
 
 // The lowest precision of activations that a kernel may use here: a name of kActivations.
 std::string RoundingOf(const BackendOptions& options);
+
+// The same options on another device. --isa and --kernel stay with the device that chooses by them.
+BackendOptions OnDevice(BackendOptions options, const std::string& device);
 
 // Warns where --kernel or --activations int8 changes nothing, as no weight of these models has such a kernel.
 void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptions& options, Console& console);

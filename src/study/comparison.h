@@ -76,12 +76,14 @@ struct ComparisonOptions {
   std::filesystem::path work;     // half-finished rows and quantized models
   std::string command;            // for the records
   record::Program program;
-  record::Machine machine;       // instruction sets filled in
-  std::string arithmetic;        // of the backend that measures (Device::arithmetic),
-  std::string maker_arithmetic;  // of the one that makes weights and plans,
-  std::string other_arithmetic;  // and of the one that the noise floor compares with
-  std::string kernels;           // the backend's name in the noise floor, "cpu/avx2"
-  std::string other_kernels;     // and that of the other one
+  record::Machine machine;        // instruction sets filled in
+  record::Machine timer_machine;  // the same of the device whose speeds are measured
+  std::string arithmetic;         // of the backend that measures quality (Device::arithmetic),
+  std::string timer_arithmetic;   // of the one that is timed,
+  std::string maker_arithmetic;   // of the one that makes weights and plans,
+  std::string other_arithmetic;   // and of the one that the noise floor compares with
+  std::string kernels;            // the backend's name in the noise floor, "cpu/avx2"
+  std::string other_kernels;      // and that of the other one
 };
 
 // Windows on which a baseline is compared with itself on other kernels. Its KL is some 1e9 times below any row's: its
@@ -92,6 +94,7 @@ inline constexpr std::size_t kFloorWindows = 1;
 struct ComparisonTools {
   Backend& backend;
   Backend& maker;  // what models are quantized with
+  Backend& timer;  // what is timed
   const EvalText& text;
   // Makes the backend of the noise floor; may be empty: then no floor is measured.
   std::function<Result<std::unique_ptr<Backend>>()> make_other_backend;

@@ -60,7 +60,8 @@ class Lister {
     before_speed.push_back(baseline);
     const TimingPlan& timing = options_.timing;
     Add(JobKind::kSpeed, m, 0, "speed of " + model.name,
-        fmt::format("{} {} {} {} {}", base, rows, timing.prefill.id, timing.decode.id, options_.time_kernels),
+        fmt::format("{} {} {} {} {}{}", base, rows, timing.prefill.id, timing.decode.id, options_.time_kernels,
+                    options_.timer_arithmetic == options_.arithmetic ? "" : " " + options_.timer_arithmetic),
         before_speed);
   }
 

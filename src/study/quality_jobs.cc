@@ -26,7 +26,7 @@ Status QualityJobs::RunBaseline() {
   const ComparisonRow& row = model_.rows[0];
   Record record = QualityRecord(model_, options_, tools_.text, row);
   const std::string label = RowLabel(model_, row);
-  const auto model = LoadRow(model_, options_, tools_, row, record.size);
+  const auto model = LoadRow(model_, options_, tools_, row, tools_.backend, record.size);
   if (!model) return model.error();
   auto writer = HiddenStatesWriter::Create(StatesPath(options_, model_), StatesOf(model_, options_, tools_.text));
   if (!writer) return writer.error();
@@ -63,7 +63,7 @@ Status QualityJobs::RunQuality(const ComparisonRow& row) {
   Record record = QualityRecord(model_, options_, tools_.text, row);
   const std::string label = RowLabel(model_, row);
   if (auto status = OpenStates(); !status) return status;
-  const auto model = LoadRow(model_, options_, tools_, row, record.size);
+  const auto model = LoadRow(model_, options_, tools_, row, tools_.backend, record.size);
   if (!model) return model.error();
   const auto result = Diverge(*model, options_.samples, "divergence of " + label);
   if (!result) return Named(label, result.error());

@@ -58,13 +58,13 @@ Status EnsureModel(const ComparisonModel& model, const ComparisonOptions& option
 }
 
 Result<Model> LoadRow(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
-                      const ComparisonRow& row, record::Size& size) {
+                      const ComparisonRow& row, Backend& backend, record::Size& size) {
   if (auto status = EnsureModel(model, options, tools, row, size); !status) return status.error();
-  if (row.is_baseline()) return LoadModel(model.checkpoint, tools.backend, Precision::kSixteenBit, tools.progress);
-  if (row.imported) return LoadModel(row.imported->checkpoint, tools.backend, Precision::kSource, tools.progress);
+  if (row.is_baseline()) return LoadModel(model.checkpoint, backend, Precision::kSixteenBit, tools.progress);
+  if (row.imported) return LoadModel(row.imported->checkpoint, backend, Precision::kSource, tools.progress);
   const auto checkpoint = OpenCheckpoint(RowModelPath(options, row));
   if (!checkpoint) return checkpoint.error();
-  return LoadModel(*checkpoint, tools.backend, Precision::kSixteenBit, tools.progress);
+  return LoadModel(*checkpoint, backend, Precision::kSixteenBit, tools.progress);
 }
 
 void DropModel(const ComparisonOptions& options, const ComparisonRow& row) {

@@ -17,9 +17,9 @@ std::filesystem::path ModelPath(const ComparisonModel& model, const ComparisonOp
 Status EnsureModel(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
                    const ComparisonRow& row, record::Size& size);
 
-// Errors: those of EnsureModel and LoadModel.
+// Onto `backend`. Errors: those of EnsureModel and LoadModel.
 Result<Model> LoadRow(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonTools& tools,
-                      const ComparisonRow& row, record::Size& size);
+                      const ComparisonRow& row, Backend& backend, record::Size& size);
 
 // Deletes the row's folder unless the user keeps models.
 void DropModel(const ComparisonOptions& options, const ComparisonRow& row);

@@ -67,18 +67,19 @@ record::Session DescribeSession(const Description& description, const record::Ma
   return {description.max_context, bytes.cache, bytes.work};
 }
 
-// What every record of the row says.
-Record RowRecord(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonRow& row) {
+// What every record of the row says. `machine`: what measures it.
+Record RowRecord(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonRow& row,
+                 const record::Machine& machine) {
   Record record;
   record.created = UtcNow();
   record.command = options.command;
   record.program = options.program;
-  record.machine = options.machine;
+  record.machine = machine;
   record.model = {model.name,         model.source_type, model.container,   model.sha256,
                   model.source_bytes, model.parameters,  model.architecture};
   if (auto accepted = AcceptedIn(model, row); !accepted.empty()) record.model.accepted_unknown = std::move(accepted);
   record.size.fp16_bytes = 2 * model.parameters;
-  record.session = DescribeSession(model.description, options.machine);
+  record.session = DescribeSession(model.description, machine);
   record::Config& config = record.config;
   config.id = row.config_id;
   config.method = row.method;
@@ -113,7 +114,7 @@ record::TimingProtocol ToRecord(const TimingProtocol& x) {
 
 Record QualityRecord(const ComparisonModel& model, const ComparisonOptions& options, const EvalText& text,
                      const ComparisonRow& row) {
-  Record record = RowRecord(model, options, row);
+  Record record = RowRecord(model, options, row, options.machine);
   record::Perplexity& p = record.perplexity.emplace();
   p.protocol = fmt::format("ppl-{}", options.ctx);
   p.metric_version = kPerplexityMetricVersion;
@@ -143,9 +144,9 @@ Record FloorRecord(const ComparisonModel& model, const ComparisonOptions& option
 }
 
 Record SpeedRecord(const ComparisonModel& model, const ComparisonOptions& options, const ComparisonRow& row) {
-  Record record = RowRecord(model, options, row);
+  Record record = RowRecord(model, options, row, options.timer_machine);
   record::Throughput& timed = record.throughput.emplace();
-  timed.arithmetic = options.arithmetic;
+  timed.arithmetic = options.timer_arithmetic;
   timed.protocol = ToRecord(options.timing.prefill);
   timed.decode.emplace();
   // Named only where it is not that of the prefill.

@@ -309,7 +309,7 @@ fs::path ClaimsFolder(const ComparisonOptions& options) { return options.work / 
 std::string ClaimName(const Job& job, const ComparisonOptions& options) {
   const std::string name = fmt::format("{}-{}", NameOf(job.kind), job.id);
   const bool of_machine = job.kind == JobKind::kLimits || job.kind == JobKind::kSpeed;
-  return of_machine ? name + "-" + MachineId(options.machine) : name;
+  return of_machine ? name + "-" + MachineId(options.timer_machine) : name;
 }
 
 Status RunJobs(ComparisonPlan& plan, const ComparisonOptions& options, const ComparisonTools& tools,

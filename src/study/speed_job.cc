@@ -119,7 +119,7 @@ class SpeedJob {
   Status TimeTogether(const std::vector<TimedState*>& rows, bool interleaved) {
     std::vector<Model> models;
     for (TimedState* state : rows) {
-      auto model = LoadRow(model_, options_, tools_, *state->row, state->record.size);
+      auto model = LoadRow(model_, options_, tools_, *state->row, tools_.timer, state->record.size);
       if (!model) return model.error();
       models.push_back(std::move(*model));
     }
@@ -137,7 +137,7 @@ class SpeedJob {
       record::Throughput throughput = std::move(*SpeedRecord(model_, options_, *rows[i]->row).throughput);
       throughput.interleaved = interleaved && rows.size() > 1;
       throughput.run = run;
-      throughput.backend = tools_.backend.name();
+      throughput.backend = tools_.timer.name();
       throughput.kernels = KernelNames(models[i]);
       throughput.prefill = record::Prefill{timing.prefill_tokens, timing.prefill_ns};
       throughput.decode = record::Decode{timing.decode_prompt, timing.decode_ns, throughput.decode->protocol};
@@ -183,7 +183,7 @@ class SpeedJob {
 
   // Those of the host say nothing of another device.
   std::optional<record::Limits> LimitsRecord() const {
-    if (tools_.backend.hardware()) return std::nullopt;
+    if (tools_.timer.hardware()) return std::nullopt;
     const auto measured = [](double rate) { return rate > 0 ? std::optional<double>(rate) : std::nullopt; };
     return record::Limits{limits_.read_gbps,
                           limits_.fma_gflops,
@@ -196,7 +196,7 @@ class SpeedJob {
   // The format in which a row's linear layers are multiplied.
   Result<const FormatRow*> KernelFormat(const ComparisonRow& row) const {
     if (row.format != nullptr) return row.format;
-    ThreadPool pool(tools_.backend.threads());
+    ThreadPool pool(tools_.timer.threads());
     return BaselineFormat(model_.checkpoint, pool);
   }
 
@@ -220,7 +220,7 @@ class SpeedJob {
     MeasureLimitsAgain();
     for (const GemmShape& shape : shapes) {
       const auto timings =
-          TimeKernels(tools_.backend, {&shape, 1}, formats, options_.timing.prefill, memory, tools_.progress);
+          TimeKernels(tools_.timer, {&shape, 1}, formats, options_.timing.prefill, memory, tools_.progress);
       if (!timings) return timings.error();
       for (std::size_t i = 0; i < rows.size(); ++i) {
         rows[i]->record.kernels->shapes.push_back(KernelRecord((*timings)[i]));
