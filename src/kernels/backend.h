@@ -167,8 +167,8 @@ class Backend : public Device {
   // The first of equals comes first. A NaN counts as larger than every number.
   virtual void TopK(const DeviceTensor& x, const DeviceTensor& values, const DeviceTensor& columns) = 0;
 
-  // Sums over the rows of x [m, k], in order: sums fp64 [2, k] of x^2 and of |x|, and largest [1, k] of |x|. The sums
-  // of a channel with a NaN or an infinity are not finite.
+  // Sums over the rows of x [m, k], on a host in their order: sums fp64 [2, k] of x^2 and of |x|, and largest [1, k] of
+  // |x|. The sums of a channel with a NaN or an infinity are not finite.
   virtual void Moments(const DeviceTensor& x, const DeviceTensor& sums, const DeviceTensor& largest) = 0;
 
   // gram += x^T x: gram [k, k], of which only columns j >= i of row i are changed. The same bits for every number of

@@ -89,6 +89,7 @@ class CpuBackend final : public Backend {
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override;
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }
   void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { DownloadFromHost(*this, from, to); }
+  void Copy(const DeviceTensor& from, const DeviceTensor& to) override { CopyOnHost(*this, from, to); }
   Status Synchronize() override { return {}; }  // everything has run
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override;
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override;

@@ -21,8 +21,8 @@ struct CudaCase {
 
 void PrintTo(const CudaCase& c, std::ostream* out) { *out << c.format->info.name << " " << NameOf(c.activations); }
 
-// What the kernels of 16-bit activations leave of a token: fp16, after it was divided by a power of two.
-void RoundToken(std::span<float> x) {
+// What products in fp16 leave of a token, or of a weight matrix: fp16, after it was divided by a power of two.
+void RoundToHalves(std::span<float> x) {
   float most = 0;
   for (const float value : x) most = std::max(most, std::abs(value));
   int exponent = 0;
@@ -65,12 +65,14 @@ class CudaProducts : public testing::TestWithParam<CudaCase> {
     const auto clone = (*weight)->Clone();
     ASSERT_TRUE(clone.ok());
     EXPECT_TRUE(SameBits(Product(**clone, x, biased ? bias.data.data() : nullptr), y));
-    std::vector<float> row(k);
-    Matrix rounded(x);
-    const bool rounds = (*weight)->kernel() != "cuda/plain" && m <= 16;
-    for (std::size_t t = 0; rounds && t < m; ++t) RoundToken(rounded.view.Row(t));
+    const std::string_view kernel = (*weight)->kernel();
+    const bool rounds_tokens = kernel != "cuda/plain" && (m > 16 || kernel != "cuda/plain-fp16");
+    Matrix rounded(x), weights(n, k);
+    for (std::size_t t = 0; rounds_tokens && t < m; ++t) RoundToHalves(rounded.view.Row(t));
+    for (std::size_t r = 0; r < n; ++r) DecodeRow(matrix.view(), r, weights.view.Row(r));
+    if (kernel != "cuda/plain" && m > 16) RoundToHalves({weights.view.data, n * k});
     for (std::size_t r = 0; r < n; ++r) {
-      DecodeRow(matrix.view(), r, row);
+      const std::span<const float> row = weights.view.Row(r);
       for (std::size_t t = 0; t < m; ++t) {
         double want = biased ? bias.view.Row(0)[r] : 0, size = std::abs(want);
         for (std::size_t i = 0; i < k; ++i) {

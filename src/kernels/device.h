@@ -1,9 +1,9 @@
 // Device: memory and a queue of operations, and the handles of what lies in its memory. Its operations are in
 // backend.h.
 //
-// The host never reads device memory through a pointer. It copies with Upload and Download. Operations, Upload and
-// Download are queued in the order of the calls and may run later. Synchronize waits for them and gives the first
-// error.
+// The host never reads device memory through a pointer. It copies with Upload and Download. Operations, Upload,
+// Download and Copy are queued in the order of the calls and may run later. Synchronize waits for them and gives the
+// first error.
 //
 // Thread-safety: one thread at a time calls a device and its objects. Different devices are independent.
 #pragma once
@@ -82,6 +82,10 @@ struct DeviceTensor {
   }
 };
 
+inline void CheckSameShape(const DeviceTensor& a, const DeviceTensor& b) {
+  MARLIN_CHECK(a.type == b.type && a.rows == b.rows && a.cols == b.cols, "two tensors of the same shape and type");
+}
+
 // The first rows * cols elements of a buffer.
 inline DeviceTensor View(const std::unique_ptr<Buffer>& buffer, std::size_t rows, std::size_t cols,
                          ElementType type = ElementType::kF32) {
@@ -129,6 +133,9 @@ class Device {
   // Synchronize and exists until then.
   virtual void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) = 0;
   virtual void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) = 0;
+
+  // The same shape and type; both on this device. They do not overlap.
+  virtual void Copy(const DeviceTensor& from, const DeviceTensor& to) = 0;
 
   // Waits until everything queued has run. Errors: the first of an operation since the last call. What was downloaded
   // since then is undefined after an error.

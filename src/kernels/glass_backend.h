@@ -61,6 +61,9 @@ class GlassBackend final : public Backend {
     std::memset(to.data(), kPoisonByte, to.size());
     Queue([this, from, to] { inner_->DownloadBytes(Inner(from), to); });
   }
+  void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
+    Queue([this, from, to] { inner_->Copy(Inner(from), Inner(to)); });
+  }
   Status Synchronize() override {
     Run();
     return std::exchange(status_, {});

@@ -80,7 +80,7 @@ inline std::size_t FirstPosition(const Device& device, const DeviceTensor& posit
   return static_cast<std::size_t>(first);
 }
 
-// What Device::UploadBytes and Device::DownloadBytes do where the device's memory is the host's.
+// What Device::UploadBytes, DownloadBytes and Copy do where the device's memory is the host's.
 inline void UploadToHost(const Device& device, std::span<const std::byte> from, const DeviceTensor& to) {
   MARLIN_CHECK(from.size() == to.bytes(), "bytes to upload");
   const std::size_t size = BytesOf(to.type);
@@ -95,6 +95,15 @@ inline void DownloadFromHost(const Device& device, const DeviceTensor& from, std
   const std::uint8_t* const begin = HostBytes(device, from);
   for (std::size_t r = 0; r < from.rows; ++r) {
     std::memcpy(to.data() + r * from.cols * size, begin + r * from.stride * size, from.cols * size);
+  }
+}
+inline void CopyOnHost(const Device& device, const DeviceTensor& from, const DeviceTensor& to) {
+  CheckSameShape(from, to);
+  const std::size_t size = BytesOf(from.type);
+  const std::uint8_t* const source = HostBytes(device, from);
+  std::uint8_t* const target = HostBytes(device, to);
+  for (std::size_t r = 0; r < from.rows; ++r) {
+    std::memcpy(target + r * to.stride * size, source + r * from.stride * size, from.cols * size);
   }
 }
 

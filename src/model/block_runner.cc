@@ -9,8 +9,6 @@
 namespace marlin {
 namespace {
 
-std::span<float> ValuesOf(MatrixView<float> matrix) { return {matrix.data, matrix.rows * matrix.cols}; }
-
 std::size_t TokenInputWidth(const Description& d) {
   return d.token_embedding ? d.matrices[*d.token_embedding].cols : 0;
 }
@@ -75,75 +73,73 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
   }
   runner.kept_.resize(sequences);
   runner.token_inputs_.resize(sequences);
-  for (std::size_t s = 0; s < sequences && !kept.layers.empty(); ++s) {
-    if (auto status = backend.AllocateCache(kept).MoveTo(runner.kept_[s]); !status) return status.error();
+  for (std::size_t s = 0; s < sequences; ++s) {
+    if (!kept.layers.empty()) {
+      if (auto status = backend.AllocateCache(kept).MoveTo(runner.kept_[s]); !status) return status.error();
+    }
+    if (const std::size_t width = TokenInputWidth(description); width != 0) {
+      const auto inputs = backend.AllocateAll({{&runner.token_inputs_[s], tokens * width}});
+      if (!inputs) return inputs.error();
+    }
   }
   runner.scratch_.SetPositions(backend, 0, tokens);
   return runner;
 }
 
-Status BlockRunner::Embed(const LoadedParts& around, std::span<const std::int32_t> tokens, const SequenceState& state) {
+void BlockRunner::Embed(const LoadedParts& around, std::span<const std::int32_t> tokens, const SequenceState& state) {
   const DeviceTensor ids = View(tokens_, tokens.size(), 1, ElementType::kI32);
-  const DeviceTensor rows = View(hidden_, state.hidden.rows, state.hidden.cols);
   backend_->Upload(tokens, ids);
-  EmbedTokens(*backend_, *description_, around, scratch_, ids, rows);
+  EmbedTokens(*backend_, *description_, around, scratch_, ids, state.hidden);
   if (const std::size_t width = TokenInputWidth(*description_); width != 0) {
-    std::vector<float>& inputs = token_inputs_[state.index];
-    inputs.resize(tokens.size() * width);
-    backend_->Download(View(scratch_.token_inputs, tokens.size(), width), inputs);
+    backend_->Copy(View(scratch_.token_inputs, tokens.size(), width),
+                   View(token_inputs_[state.index], tokens.size(), width));
   }
-  return backend_->Read(rows, ValuesOf(state.hidden));
 }
 
 // Puts a sequence in front of a block.
-BlockState BlockRunner::Load(const LoadedBlock& block, std::size_t sequence, MatrixView<const float> hidden) {
+BlockState BlockRunner::Load(const LoadedBlock& block, std::size_t sequence, const DeviceTensor& hidden) {
   const auto index = static_cast<std::size_t>(&block.block - description_->blocks.data());
   MARLIN_CHECK(index < places_.size() && sequence < kept_.size(), "a block of the description, and a sequence");
   const CachePlace& place = places_[index];
-  BlockState state{View(hidden_, hidden.rows, hidden.cols),
-                   {place.is_kept ? &kept_[sequence] : &passing_, 1},
-                   place.layer,
-                   TokenInputOf(*description_, scratch_, index, hidden.rows)};
-  backend_->Upload(std::span(hidden.data, hidden.rows * hidden.cols), state.hidden);
   if (const std::size_t width = TokenInputWidth(*description_); width != 0) {
-    backend_->Upload(token_inputs_[sequence], View(scratch_.token_inputs, hidden.rows, width));
+    backend_->Copy(View(token_inputs_[sequence], hidden.rows, width), View(scratch_.token_inputs, hidden.rows, width));
   }
-  return state;
+  return {hidden,
+          {place.is_kept ? &kept_[sequence] : &passing_, 1},
+          place.layer,
+          TokenInputOf(*description_, scratch_, index, hidden.rows)};
 }
 
-Status BlockRunner::Run(const LoadedBlock& block, const SequenceState& sequence, const InputObserver& observer) {
-  const BlockState state = Load(block, sequence.index, sequence.hidden);
-  RunBlock(*backend_, block, scratch_, state, observer);
-  return backend_->Read(state.hidden, ValuesOf(sequence.hidden));
+void BlockRunner::Run(const LoadedBlock& block, const SequenceState& sequence, const InputObserver& observer) {
+  RunBlock(*backend_, block, scratch_, Load(block, sequence.index, sequence.hidden), observer);
 }
 
 DeviceTensor BlockRunner::Between(std::size_t input, const Midway& at) const {
   return View(BetweenOf(input) == 1 ? scratch_.attention : scratch_.gate, at.between.rows, at.between.cols);
 }
 
-Status BlockRunner::ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at,
-                              const InputObserver& observer) {
+void BlockRunner::ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at,
+                            const InputObserver& observer) {
   const BlockState state = Load(block, at.index, at.hidden);
-  if (input == BetweenOf(input)) backend_->Upload(ValuesOf(at.between), Between(input, at));
+  if (input == BetweenOf(input)) backend_->Copy(at.between, Between(input, at));
   observer(input, BlockParts(*backend_, block, scratch_, state).Input(input));
-  return backend_->Synchronize();
 }
 
-Status BlockRunner::RunPart(const LoadedBlock& block, std::size_t input, const Midway& at) {
+void BlockRunner::RunPart(const LoadedBlock& block, std::size_t input, const Midway& at) {
   const BlockState state = Load(block, at.index, at.hidden);
-  if (input == BetweenOf(input)) backend_->Upload(ValuesOf(at.between), Between(input, at));
+  if (input == BetweenOf(input)) backend_->Copy(at.between, Between(input, at));
   BlockParts(*backend_, block, scratch_, state).Run(input);
-  if (input == BetweenOf(input)) return backend_->Read(state.hidden, ValuesOf(at.hidden));
-  return backend_->Read(Between(input, at), ValuesOf(at.between));
+  if (input != BetweenOf(input)) backend_->Copy(Between(input, at), at.between);
 }
 
-Status BlockRunner::RunToInput(const LoadedBlock& block, std::size_t input, const SequenceState& sequence,
-                               const InputObserver& observer) {
-  const BlockState state = Load(block, sequence.index, sequence.hidden);
+void BlockRunner::RunToInput(const LoadedBlock& block, std::size_t input, const SequenceState& sequence,
+                             const InputObserver& observer) {
+  const DeviceTensor copy = View(hidden_, sequence.hidden.rows, sequence.hidden.cols);
+  backend_->Copy(sequence.hidden, copy);
+  const BlockState state = Load(block, sequence.index, copy);
   const BlockParts parts(*backend_, block, scratch_, state);
   for (std::size_t before = 0; before < input; ++before) parts.Run(before);
   observer(input, parts.Input(input));
-  return backend_->Synchronize();
 }
 
 }  // namespace marlin

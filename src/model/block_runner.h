@@ -1,6 +1,6 @@
-// One block over many sequences of the same length, each from position 0. Between the blocks, the hidden states are in
-// host memory. What else a later block reads of a sequence is kept here: what its tokens say of themselves, and keys
-// and values that blocks share.
+// One block over many sequences of the same length, each from position 0. Between the blocks, the hidden states lie in
+// the device's memory, where the caller keeps them. Everything is queued: the caller synchronizes. What else a later
+// block reads of a sequence is kept here: what its tokens say of themselves, and keys and values that blocks share.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,6 @@
 #include <span>
 #include <vector>
 
-#include "base/matrix.h"
 #include "base/result.h"
 #include "kernels/backend.h"
 #include "model/block.h"
@@ -23,16 +22,16 @@ bool FitsMidway(const Block& block);
 
 // A sequence in front of a block.
 struct SequenceState {
-  std::size_t index = 0;     // of the sequence
-  MatrixView<float> hidden;  // [tokens, hidden_size], in and out
+  std::size_t index = 0;  // of the sequence
+  DeviceTensor hidden;    // [tokens, hidden_size], in and out
 };
 
-// A sequence inside a block, in host memory. Each part of a block, named by its input, takes it on: those of inputs 0
+// A sequence inside a block. Each part of a block, named by its input, takes it on: those of inputs 0
 // and 2 read `hidden` and leave the next input in `between`; those of inputs 1 and 3 read it and add to `hidden`.
 struct Midway {
-  std::size_t index = 0;      // of the sequence
-  MatrixView<float> hidden;   // [tokens, hidden_size]
-  MatrixView<float> between;  // [tokens, k of the input]
+  std::size_t index = 0;  // of the sequence
+  DeviceTensor hidden;    // [tokens, hidden_size]
+  DeviceTensor between;   // [tokens, k of the input]
 };
 // The input that lies in Midway::between before or after the part of `input`.
 inline std::size_t BetweenOf(std::size_t input) { return input | 1; }
@@ -48,22 +47,21 @@ class BlockRunner {
   // must run again before them.
   bool IsShared(std::size_t block) const { return places_[block].is_kept; }
 
-  // state.hidden = the embedded tokens; comes before the blocks. `around` holds what LoadEmbedding loads. Errors: those
-  // of the device.
-  Status Embed(const LoadedParts& around, std::span<const std::int32_t> tokens, const SequenceState& state);
+  // state.hidden = the embedded tokens; comes before the blocks. `around` holds what LoadEmbedding loads.
+  void Embed(const LoadedParts& around, std::span<const std::int32_t> tokens, const SequenceState& state);
 
-  // `block` is one of the description. Errors, here and below: those of the device.
-  Status Run(const LoadedBlock& block, const SequenceState& state, const InputObserver& observer = {});
+  // `block` is one of the description.
+  void Run(const LoadedBlock& block, const SequenceState& state, const InputObserver& observer = {});
 
   // Shows the input of one part without running it. The block fits Midway.
-  Status ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at, const InputObserver& observer);
+  void ShowInput(const LoadedBlock& block, std::size_t input, const Midway& at, const InputObserver& observer);
   // Runs one part; all in the order of the inputs give the bits of Run.
-  Status RunPart(const LoadedBlock& block, std::size_t input, const Midway& at);
+  void RunPart(const LoadedBlock& block, std::size_t input, const Midway& at);
 
   // Shows the same input of any block: runs it from its hidden state up to there, which stays as it is. For blocks
   // whose parts leave more between them than Midway holds.
-  Status RunToInput(const LoadedBlock& block, std::size_t input, const SequenceState& state,
-                    const InputObserver& observer);
+  void RunToInput(const LoadedBlock& block, std::size_t input, const SequenceState& state,
+                  const InputObserver& observer);
 
  private:
   // Where keys and values of a block are.
@@ -72,7 +70,7 @@ class BlockRunner {
     std::size_t layer = 0;
   };
   static std::vector<CachePlace> PlacesOf(const Description& description, CacheShape& kept, CacheShape& passing);
-  BlockState Load(const LoadedBlock& block, std::size_t sequence, MatrixView<const float> hidden);
+  BlockState Load(const LoadedBlock& block, std::size_t sequence, const DeviceTensor& hidden);
   DeviceTensor Between(std::size_t input, const Midway& at) const;
 
   const Description* description_ = nullptr;
@@ -81,8 +79,8 @@ class BlockRunner {
   std::unique_ptr<Buffer> tokens_, hidden_;
   std::vector<CachePlace> places_;  // of each block
   std::unique_ptr<KvCache> passing_;
-  std::vector<std::unique_ptr<KvCache>> kept_;    // of each sequence
-  std::vector<std::vector<float>> token_inputs_;  // of each sequence: [tokens, all TokenInputs]
+  std::vector<std::unique_ptr<KvCache>> kept_;         // of each sequence
+  std::vector<std::unique_ptr<Buffer>> token_inputs_;  // of each sequence: [tokens, all TokenInputs]
 };
 
 }  // namespace marlin

@@ -32,6 +32,12 @@ class BlockByBlock : public testing::TestWithParam<const char*> {
     for (auto& token : tokens_) token = static_cast<std::int32_t>(rng.Below(model_.description.vocab_size));
   }
 
+  std::unique_ptr<Buffer> PoisonedBuffer(std::size_t floats) {
+    auto buffer = *backend_->Allocate(floats);
+    backend_->Upload(std::vector<float>(floats, NAN), View(buffer, 1, floats));
+    return buffer;
+  }
+
   std::unique_ptr<Backend> backend_;
   Checkpoint checkpoint_;
   Model model_;
@@ -46,19 +52,17 @@ TEST_P(BlockByBlock, GivesTheBitsOfTheForwardPass) {
 
   const auto embedding = LoadEmbedding(checkpoint_, d, *backend_, Precision::kSixteenBit);
   ASSERT_TRUE(embedding.ok());
-  std::vector<float> hidden(23 * d.hidden_size, NAN);
-  const MatrixView<float> view(hidden.data(), 23, d.hidden_size);
+  const auto buffer = PoisonedBuffer(23 * d.hidden_size);
+  const DeviceTensor states = View(buffer, 23, d.hidden_size);
   auto runner = BlockRunner::Create(d, *backend_, 23);
   ASSERT_TRUE(runner.ok());
-  ASSERT_TRUE(runner->Embed(*embedding, tokens_, {0, view}).ok());
+  runner->Embed(*embedding, tokens_, {0, states});
   for (std::size_t i = 0; i < d.blocks.size(); ++i) {
     const auto parts = LoadBlock(checkpoint_, d, *backend_, Precision::kSixteenBit, i);
     ASSERT_TRUE(parts.ok()) << parts.error().message;
-    ASSERT_TRUE(runner->Run({d.blocks[i], *parts}, {0, view}).ok());
+    runner->Run({d.blocks[i], *parts}, {0, states});
+    ASSERT_TRUE(backend_->Synchronize().ok());
   }
-  const auto buffer = *backend_->Allocate(hidden.size());
-  const DeviceTensor states = View(buffer, 23, d.hidden_size);
-  backend_->Upload(hidden, states);
   model_.FinalNorm(states, states);
   ExpectSameNumbers(Values(*backend_, states), Values(*backend_, want));
 }
@@ -69,21 +73,25 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
   constexpr std::size_t kTokens = 7;
   auto runner = BlockRunner::Create(d, *backend_, kTokens, 2);
   ASSERT_TRUE(runner.ok());
-  std::vector<float> want(kTokens * d.hidden_size), other = want;
   const std::span<const std::int32_t> tokens(tokens_);
-  const auto sequence = [&](std::size_t index, std::vector<float>& state) {
-    return SequenceState{index, {state.data(), kTokens, d.hidden_size}};
+  std::vector<std::unique_ptr<Buffer>> buffers;
+  const auto state = [&](std::size_t cols) {
+    buffers.push_back(PoisonedBuffer(kTokens * cols));
+    return View(buffers.back(), kTokens, cols);
   };
-  ASSERT_TRUE(runner->Embed(model_.weights.around, tokens.first(kTokens), sequence(0, want)).ok());
-  ASSERT_TRUE(runner->Embed(model_.weights.around, tokens.last(kTokens), sequence(1, other)).ok());
+  const DeviceTensor want = state(d.hidden_size), other = state(d.hidden_size), got = state(d.hidden_size),
+                     start = state(d.hidden_size), passing = state(d.hidden_size);
+  runner->Embed(model_.weights.around, tokens.first(kTokens), {0, want});
+  runner->Embed(model_.weights.around, tokens.last(kTokens), {1, other});
   for (std::size_t b = 0; b < d.blocks.size(); ++b) {
     const LoadedBlock block = model_.block(b);
-    std::vector<float> got = want;
     std::vector<std::vector<float>> wanted;
     const auto keep = [&](std::size_t, const DeviceTensor& x) { wanted.push_back(Values(*backend_, x)); };
-    std::vector<float> between(kTokens * WidestBetween(d), NAN);
-    const std::vector<float> before = want;
-    ASSERT_TRUE(runner->Run(block, sequence(0, want), keep).ok());
+    const DeviceTensor between = state(WidestBetween(d));
+    backend_->Copy(want, got);
+    backend_->Copy(want, start);
+    const std::vector<float> before = Values(*backend_, want);
+    runner->Run(block, {0, want}, keep);
     ASSERT_EQ(wanted.size(), block.block.inputs.size());
     for (std::size_t input = 0; input < wanted.size(); ++input) {
       const auto show = [&](std::size_t shown, const DeviceTensor& x) {
@@ -91,20 +99,20 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
         SCOPED_TRACE(testing::Message() << "block " << b << " input " << input);
         ExpectSameNumbers(Values(*backend_, x), wanted[input]);
       };
-      std::vector<float> start = before;
-      ASSERT_TRUE(runner->RunToInput(block, input, sequence(0, start), show).ok());
-      EXPECT_EQ(start, before);
+      runner->RunToInput(block, input, {0, start}, show);
+      EXPECT_EQ(Values(*backend_, start), before);
       if (!FitsMidway(block.block)) continue;
       const std::size_t cols = block.block.FirstOf(block.block.inputs[BetweenOf(input)]).cols;
-      const Midway at{0, {got.data(), kTokens, d.hidden_size}, {between.data(), kTokens, cols}};
+      const Midway at{0, got, {between.buffer, 0, ElementType::kF32, kTokens, cols, cols}};
       // Another sequence in between leaves nothing behind.
-      std::vector<float> passing = other;
-      ASSERT_TRUE(runner->Run(block, sequence(1, passing)).ok());
-      ASSERT_TRUE(runner->ShowInput(block, input, at, show).ok());
-      ASSERT_TRUE(runner->RunPart(block, input, at).ok());
+      backend_->Copy(other, passing);
+      runner->Run(block, {1, passing});
+      runner->ShowInput(block, input, at, show);
+      runner->RunPart(block, input, at);
     }
-    EXPECT_TRUE(!FitsMidway(block.block) || got == want) << "block " << b;
-    ASSERT_TRUE(runner->Run(block, sequence(1, other)).ok());
+    EXPECT_TRUE(!FitsMidway(block.block) || Values(*backend_, got) == Values(*backend_, want)) << "block " << b;
+    runner->Run(block, {1, other});
+    ASSERT_TRUE(backend_->Synchronize().ok());
   }
 }
 
@@ -113,11 +121,12 @@ TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
   auto runner = BlockRunner::Create(d, *backend_, 5);
   ASSERT_TRUE(runner.ok());
   Rng rng(5);
-  std::vector<float> hidden(5 * d.hidden_size);
-  const SequenceState sequence{0, {hidden.data(), 5, d.hidden_size}};
-  ASSERT_TRUE(runner->Embed(model_.weights.around, std::span<const std::int32_t>(tokens_).first(5), sequence).ok());
-  for (float& x : hidden) x = static_cast<float>(rng.Normal());
-  const std::vector<float> before = hidden;
+  const auto buffer = PoisonedBuffer(5 * d.hidden_size);
+  const DeviceTensor states = View(buffer, 5, d.hidden_size);
+  runner->Embed(model_.weights.around, std::span<const std::int32_t>(tokens_).first(5), {0, states});
+  std::vector<float> before(5 * d.hidden_size);
+  for (float& x : before) x = static_cast<float>(rng.Normal());
+  backend_->Upload(before, states);
   std::vector<std::size_t> seen;
   std::vector<float> normed;
   const Block& block = d.blocks[0];
@@ -127,14 +136,12 @@ TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
     EXPECT_EQ(x.cols, block.FirstOf(block.inputs[input]).cols);
     if (input == 0) normed = Values(*backend_, x);
   };
-  ASSERT_TRUE(runner->Run(model_.block(0), sequence, observe).ok());
+  runner->Run(model_.block(0), {0, states}, observe);
   std::vector<std::size_t> all(block.inputs.size());
   std::iota(all.begin(), all.end(), std::size_t{0});
   EXPECT_EQ(seen, all);
-  EXPECT_NE(hidden, before);
+  EXPECT_NE(Values(*backend_, states), before);
   if (!block.mixer_norm || block.norms[*block.mixer_norm].kind != NormKind::kRms) return;
-  const auto buffer = *backend_->Allocate(before.size());
-  const DeviceTensor states = View(buffer, 5, d.hidden_size);
   backend_->Upload(before, states);
   backend_->Norm({states, View(model_.weights.blocks[0].vectors[kMixerNormVector], 1, d.hidden_size),
                   block.norms[*block.mixer_norm].eps, states});

@@ -32,17 +32,26 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
     return status.error();
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
-  walk.hidden_.resize(windows.begins.size() * windows.ctx * description.hidden_size);
+  const auto allocated =
+      backend.AllocateAll({{&walk.hidden_, windows.begins.size() * windows.ctx * description.hidden_size}});
+  if (!allocated) return allocated.error();
   for (std::size_t w = 0; w < windows.begins.size(); ++w) {
-    const auto tokens = windows.stream.Window(windows.begins[w], windows.ctx);
-    if (auto status = walk.runner_->Embed(*embedding, tokens, walk.Sequence(w)); !status) return status.error();
+    walk.runner_->Embed(*embedding, windows.stream.Window(windows.begins[w], windows.ctx), walk.Sequence(w));
   }
+  if (auto status = backend.Synchronize(); !status) return status.error();
   return walk;
 }
 
-MatrixView<float> LayerWalk::Hidden(std::size_t window) {
-  const std::size_t floats = windows_->ctx * description_->hidden_size;
-  return {hidden_.data() + window * floats, windows_->ctx, description_->hidden_size};
+DeviceTensor LayerWalk::Hidden(std::size_t window) const {
+  const std::size_t ctx = windows_->ctx;
+  return View(hidden_, windows_->begins.size() * ctx, description_->hidden_size).Rows(window * ctx, ctx);
+}
+
+// Memory between the parts of a layer, where they are kept.
+Status LayerWalk::ReserveBetween() {
+  if (between_ != nullptr || RunsAgain()) return {};
+  const std::size_t rows = windows_->begins.size() * windows_->ctx;
+  return backend_->AllocateAll({{&between_, rows * WidestBetween(*description_)}});
 }
 
 Status LayerWalk::Load() {
@@ -68,21 +77,24 @@ Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress
   const Block& block = description_->blocks[next_];
   std::vector<StatisticsGatherer> gatherers;
   for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*backend_, gram);
-  std::vector<float> copy(windows_->ctx * description_->hidden_size);
+  if (copy_ == nullptr) {
+    const auto allocated = backend_->AllocateAll({{&copy_, windows_->ctx * description_->hidden_size}});
+    if (!allocated) return allocated.error();
+  }
+  const DeviceTensor copy = View(copy_, windows_->ctx, description_->hidden_size);
   for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto hidden = Hidden(w);
-    std::copy_n(hidden.data, copy.size(), copy.data());
+    backend_->Copy(Hidden(w), copy);
     Status status;
     const auto add = [&](std::size_t input, const DeviceTensor& x) {
       if (!status.ok()) return;
       status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
     };
-    const auto ran = runner_->Run(Loaded(), {w, {copy.data(), hidden.rows, hidden.cols}}, add);
+    runner_->Run(Loaded(), {w, copy}, add);
     if (!status) return status.error();
-    if (!ran) return ran.error();
     Report(progress, {0, 2}, w);
   }
+  if (auto status = backend_->Synchronize(); !status) return status.error();
   return FinishAll(gatherers);
 }
 
@@ -121,24 +133,26 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   // The outputs of the last layer are not an input.
   for (std::size_t w = 0; next_ + 1 < description_->blocks.size() && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    if (auto status = runner_->Run(Loaded(), Sequence(w)); !status) return status;
+    runner_->Run(Loaded(), Sequence(w));
     Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
   }
-  Finish();
-  return {};
+  return Finish();
 }
 
-void LayerWalk::Finish() {
+// The layer's work ends before its weights go.
+Status LayerWalk::Finish() {
+  if (auto status = backend_->Synchronize(); !status) return status;
   layer_.reset();
   observed_ = false;
   ++next_;
+  return {};
 }
 
-Midway LayerWalk::At(std::size_t input, std::size_t window) {
+Midway LayerWalk::At(std::size_t input, std::size_t window) const {
   const Block& block = description_->blocks[next_];
   const std::size_t cols = block.FirstOf(block.inputs[BetweenOf(input)]).cols;
-  float* const between = between_.data() + window * windows_->ctx * WidestBetween(*description_);
-  return {window, Hidden(window), {between, windows_->ctx, cols}};
+  const std::size_t ctx = windows_->ctx, begin = window * ctx * WidestBetween(*description_);
+  return {window, Hidden(window), {between_.get(), begin, ElementType::kF32, ctx, cols, cols}};
 }
 
 bool LayerWalk::RunsAgain() const {
@@ -148,7 +162,7 @@ bool LayerWalk::RunsAgain() const {
 // Every part is looked at and then run.
 Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
-  if (!RunsAgain()) between_.resize(windows_->begins.size() * windows_->ctx * WidestBetween(*description_));
+  if (auto status = ReserveBetween(); !status) return status.error();
   const Block& block = description_->blocks[next_];
   const std::string& name = block.FirstOf(block.inputs[input]).name;
   StatisticsGatherer gatherer(*backend_, gram);
@@ -156,10 +170,12 @@ Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, co
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
     const auto add = [&](std::size_t, const DeviceTensor& x) { status = AddInput(gatherer, {w, name}, x); };
-    const auto shown = RunsAgain() ? runner_->RunToInput(Loaded(), input, Sequence(w), add)
-                                   : runner_->ShowInput(Loaded(), input, At(input, w), add);
+    if (RunsAgain()) {
+      runner_->RunToInput(Loaded(), input, Sequence(w), add);
+    } else {
+      runner_->ShowInput(Loaded(), input, At(input, w), add);
+    }
     if (!status) return status.error();
-    if (!shown) return shown.error();
     Report(progress, {2 * input, 2 * block.inputs.size()}, w);
   }
   return gatherer.Read();
@@ -172,13 +188,14 @@ Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const
   if (RunsAgain() && !ends) return {};
   for (std::size_t w = 0; !(ends && next_ + 1 == description_->blocks.size()) && w < windows_->begins.size(); ++w) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-    const auto ran =
-        RunsAgain() ? runner_->Run(Loaded(), Sequence(w)) : runner_->RunPart(Loaded(), input, At(input, w));
-    if (!ran) return ran;
+    if (RunsAgain()) {
+      runner_->Run(Loaded(), Sequence(w));
+    } else {
+      runner_->RunPart(Loaded(), input, At(input, w));
+    }
     Report(progress, {2 * input + 1, 2 * inputs}, w);
   }
-  if (ends) Finish();
-  return {};
+  return ends ? Finish() : backend_->Synchronize();
 }
 
 }  // namespace marlin

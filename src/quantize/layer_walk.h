@@ -1,10 +1,12 @@
 // Processes a model layer by layer over calibration windows. The input of each layer is the output of the quantized
-// layers before it, so that later layers compensate for the errors of earlier ones. In memory are the hidden states of
-// all windows, one layer, its statistics and, for work part by part, the widest activations, but never the whole model.
+// layers before it, so that later layers compensate for the errors of earlier ones. In the device's memory are the
+// hidden states of all windows, one layer, its statistics and, for work part by part, the widest activations, but never
+// the whole model.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/progress.h"
@@ -58,11 +60,12 @@ class LayerWalk {
   LayerWalk() = default;
   Status Load();
   Status Replace(const EncodedLayer& made);
-  MatrixView<float> Hidden(std::size_t window);
-  SequenceState Sequence(std::size_t window) { return {window, Hidden(window)}; }
-  Midway At(std::size_t input, std::size_t window);
+  DeviceTensor Hidden(std::size_t window) const;
+  SequenceState Sequence(std::size_t window) const { return {window, Hidden(window)}; }
+  Midway At(std::size_t input, std::size_t window) const;
+  Status ReserveBetween();
   bool RunsAgain() const;
-  void Finish();
+  Status Finish();
   // Number of the pass, if a layer makes several passes over the windows.
   struct Pass {
     std::size_t index = 0, count = 1;
@@ -79,8 +82,9 @@ class LayerWalk {
   std::optional<LoadedParts> layer_;  // the next one, once it was needed
   bool observed_ = false;             // the next layer, whole
   std::optional<BlockRunner> runner_;
-  std::vector<float> hidden_;   // [windows][ctx][hidden_size]
-  std::vector<float> between_;  // [windows][ctx][WidestBetween], once a layer went part by part
+  std::unique_ptr<Buffer> hidden_;   // [windows][ctx][hidden_size]
+  std::unique_ptr<Buffer> between_;  // [windows][ctx][WidestBetween], once a layer went part by part
+  std::unique_ptr<Buffer> copy_;     // [ctx][hidden_size], once a layer was observed whole
 };
 
 }  // namespace marlin

@@ -11,8 +11,7 @@ Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ct
   HeadDivergence divergence(model, ctx);
   const std::size_t rows = std::min(kHeadRows, ctx);
   const auto allocated =
-      model.backend->AllocateAll({{&divergence.states_, rows * model.description.hidden_size},
-                                  {&divergence.base_, rows * model.description.vocab_size},
+      model.backend->AllocateAll({{&divergence.base_, rows * model.description.vocab_size},
                                   {&divergence.other_, rows * model.description.vocab_size},
                                   {&divergence.targets_, rows, ElementType::kI32},
                                   {&divergence.tokens_, rows * kDivergenceColumns, ElementType::kF64}});
@@ -20,18 +19,14 @@ Result<HeadDivergence> HeadDivergence::Create(const Model& model, std::size_t ct
   return divergence;
 }
 
-DeviceTensor HeadDivergence::Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
-                                    const std::unique_ptr<Buffer>& out) const {
-  const std::size_t hidden = model_->description.hidden_size;
-  const DeviceTensor logits = View(out, rows, model_->description.vocab_size);
-  const DeviceTensor x = View(states_, rows, hidden);
-  model_->backend->Upload(states.subspan(begin * hidden, rows * hidden), x);
-  model_->Logits(x, logits);
+DeviceTensor HeadDivergence::Logits(const DeviceTensor& states, const std::unique_ptr<Buffer>& out) const {
+  const DeviceTensor logits = View(out, states.rows, model_->description.vocab_size);
+  model_->Logits(states, logits);
   return logits;
 }
 
-Result<std::vector<double>> HeadDivergence::Sums(std::span<const std::int32_t> window, std::span<const float> base,
-                                                 std::span<const std::span<const float>> others) {
+Result<std::vector<double>> HeadDivergence::Sums(std::span<const std::int32_t> window, const DeviceTensor& base,
+                                                 std::span<const DeviceTensor> others) {
   Backend& backend = *model_->backend;
   std::vector<double> sums(others.size(), 0.0);
   std::vector<TokenDivergence> tokens(kHeadRows);
@@ -40,9 +35,9 @@ Result<std::vector<double>> HeadDivergence::Sums(std::span<const std::int32_t> w
     const DeviceTensor targets = View(targets_, rows, 1, ElementType::kI32);
     const DeviceTensor results = View(tokens_, rows, kDivergenceColumns, ElementType::kF64);
     backend.Upload(window.subspan(begin + 1, rows), targets);
-    const DeviceTensor base_logits = Logits(base, begin, rows, base_);
+    const DeviceTensor base_logits = Logits(base.Rows(begin, rows), base_);
     for (std::size_t i = 0; i < others.size(); ++i) {
-      backend.Divergence(base_logits, Logits(others[i], begin, rows, other_), targets, results);
+      backend.Divergence(base_logits, Logits(others[i].Rows(begin, rows), other_), targets, results);
       const auto part = std::span(tokens).first(rows);
       if (auto status = backend.Read(results, part); !status) return status.error();
       for (const TokenDivergence& token : part) sums[i] += token.kl;

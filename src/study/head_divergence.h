@@ -17,20 +17,18 @@ class HeadDivergence {
   static Result<HeadDivergence> Create(const Model& model, std::size_t ctx);
 
   // Sum of KL(base || other) over the ctx - 1 predictions of a window, in nats, for each of `others`. States are final
-  // hidden states [ctx, hidden] in host memory. Errors: kNumerical,
-  // those of the device.
-  Result<std::vector<double>> Sums(std::span<const std::int32_t> window, std::span<const float> base,
-                                   std::span<const std::span<const float>> others);
+  // hidden states [ctx, hidden] on the model's device. Errors: kNumerical, those of the device.
+  Result<std::vector<double>> Sums(std::span<const std::int32_t> window, const DeviceTensor& base,
+                                   std::span<const DeviceTensor> others);
 
  private:
   HeadDivergence(const Model& model, std::size_t ctx) : model_(&model), ctx_(ctx) {}
   // Queues the logits of some positions.
-  DeviceTensor Logits(std::span<const float> states, std::size_t begin, std::size_t rows,
-                      const std::unique_ptr<Buffer>& out) const;
+  DeviceTensor Logits(const DeviceTensor& states, const std::unique_ptr<Buffer>& out) const;
 
   const Model* model_;
   std::size_t ctx_;
-  std::unique_ptr<Buffer> states_, base_, other_, targets_, tokens_;  // of some positions
+  std::unique_ptr<Buffer> base_, other_, targets_, tokens_;  // of some positions
 };
 
 }  // namespace marlin

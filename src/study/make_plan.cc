@@ -40,11 +40,13 @@ class Confirmation {
     auto head = HeadDivergence::Create(model_, ctx);
     if (!head) return head.error();
     head_.emplace(std::move(*head));
-    base_.resize(windows_.held_out.begins.size());
-    for (std::size_t w = 0; w < base_.size(); ++w) {
+    const std::size_t floats = WindowCount() * ctx * model_.description.hidden_size;
+    if (auto status = model_.backend->AllocateAll({{&base_, floats}}); !status) return status;
+    for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      if (auto status = States(w).MoveTo(base_[w]); !status) return status;
-      if (progress_) progress_({"baseline on held-out windows", w + 1, base_.size(), "windows", ""});
+      model_.backend->Copy(States(w), Base(w));
+      if (auto status = model_.backend->Synchronize(); !status) return status;
+      if (progress_) progress_({"baseline on held-out windows", w + 1, WindowCount(), "windows", ""});
     }
     return {};
   }
@@ -55,20 +57,15 @@ class Confirmation {
     Swap(*weights);
     HeldOutKl result{name, bytes, {}};
     Status status;
-    for (std::size_t w = 0; w < base_.size() && status.ok(); ++w) {
+    for (std::size_t w = 0; w < WindowCount() && status.ok(); ++w) {
       if (Interrupted()) status = Error{ErrorCode::kInterrupted, "interrupted"};
       if (!status.ok()) break;
-      const auto states = States(w);
-      if (!states) {
-        status = states.error();
-        break;
-      }
-      const std::span<const float> view(*states);
-      const auto sums = head_->Sums(Tokens(w), base_[w], {&view, 1});
+      const DeviceTensor states = States(w);
+      const auto sums = head_->Sums(Tokens(w), Base(w), {&states, 1});
       if (!sums)
         status = Error{sums.error().code, fmt::format("{}, held-out window {}: {}", name, w, sums.error().message)};
       if (sums) result.window_kl.push_back(sums->front());
-      if (progress_) progress_({name + " on held-out windows", w + 1, base_.size(), "windows", ""});
+      if (progress_) progress_({name + " on held-out windows", w + 1, WindowCount(), "windows", ""});
     }
     Swap(*weights);
     if (!status.ok()) return status.error();
@@ -86,12 +83,15 @@ class Confirmation {
     return windows_.held_out.stream.Window(windows_.held_out.begins[window], windows_.held_out.ctx);
   }
 
-  Result<std::vector<float>> States(std::size_t window) {
+  std::size_t WindowCount() const { return windows_.held_out.begins.size(); }
+  // The final hidden states of a window: of the baseline, and of the model as it is now, until the next call.
+  DeviceTensor Base(std::size_t window) const {
+    const std::size_t ctx = windows_.held_out.ctx;
+    return View(base_, (window + 1) * ctx, model_.description.hidden_size).Rows(window * ctx, ctx);
+  }
+  DeviceTensor States(std::size_t window) {
     session_->Reset();
-    const DeviceTensor hidden = session_->Forward(Tokens(window));
-    std::vector<float> states(hidden.rows * hidden.cols);
-    if (auto status = model_.backend->Read(hidden, states); !status) return status.error();
-    return states;
+    return session_->Forward(Tokens(window));
   }
 
   Result<std::vector<Changed>> Make(const FormatMap& formats) {
@@ -134,7 +134,7 @@ class Confirmation {
   ThreadPool pool_;
   std::optional<Session> session_;
   std::optional<HeadDivergence> head_;
-  std::vector<std::vector<float>> base_;  // final hidden states of each window
+  std::unique_ptr<Buffer> base_;  // [windows][ctx][hidden]
 };
 
 Status Confirm(const Checkpoint& checkpoint, Model& model, const PlanWindows& windows, const Method& method,

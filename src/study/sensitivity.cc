@@ -76,7 +76,7 @@ class SensitivityWalk {
         // The trials left their keys and values for the blocks that share them.
         if (auto again = Advance(layer, false); !again) return again;
       }
-      hidden_.swap(next_);
+      std::swap(hidden_, next_);
     }
     return {};
   }
@@ -84,11 +84,9 @@ class SensitivityWalk {
  private:
   std::size_t StateFloats() const { return windows_.ctx * model_.description.hidden_size; }
   std::size_t WindowCount() const { return windows_.begins.size(); }
-  std::span<float> State(std::vector<float>& states, std::size_t window) const {
-    return std::span(states).subspan(window * StateFloats(), StateFloats());
-  }
-  MatrixView<float> AsMatrix(std::span<float> state) const {
-    return {state.data(), windows_.ctx, model_.description.hidden_size};
+  // The state of one window, or one trial, of many.
+  DeviceTensor State(const std::unique_ptr<Buffer>& states, std::size_t i) const {
+    return View(states, (i + 1) * windows_.ctx, model_.description.hidden_size).Rows(i * windows_.ctx, windows_.ctx);
   }
   std::vector<std::int32_t> Tokens(std::size_t window) const {
     return windows_.stream.Window(windows_.begins[window], windows_.ctx);
@@ -107,31 +105,27 @@ class SensitivityWalk {
     auto head = HeadDivergence::Create(model_, windows_.ctx);
     if (!head) return head.error();
     head_.emplace(std::move(*head));
-    if (auto status = backend.Allocate(StateFloats()).MoveTo(rows_); !status) return status;
-    for (auto* states : {&hidden_, &next_, &final_}) states->resize(WindowCount() * StateFloats());
+    const std::size_t floats = WindowCount() * StateFloats();
+    const auto allocated = backend.AllocateAll({{&hidden_, floats}, {&next_, floats}, {&final_, floats}});
+    if (!allocated) return allocated;
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      const auto hidden = State(hidden_, w);
-      const auto last = State(final_, w);
-      if (auto status = runner_->Embed(model_.weights.around, Tokens(w), {w, AsMatrix(hidden)}); !status) return status;
-      std::copy(hidden.begin(), hidden.end(), last.begin());
-      if (auto status = Finish({w, AsMatrix(last)}, 0); !status) return status;
+      const DeviceTensor hidden = State(hidden_, w), last = State(final_, w);
+      runner_->Embed(model_.weights.around, Tokens(w), {w, hidden});
+      backend.Copy(hidden, last);
+      Finish({w, last}, 0);
+      if (auto status = backend.Synchronize(); !status) return status;
       if (progress_) progress_({"baseline on " + windows_.text_name, w + 1, WindowCount(), "windows", ""});
     }
     return {};
   }
 
   // Layers `from` .. the last, and the last norm.
-  Status Finish(const SequenceState& state, std::size_t from) {
+  void Finish(const SequenceState& state, std::size_t from) {
     for (std::size_t layer = from; layer < model_.description.blocks.size(); ++layer) {
-      if (auto status = runner_->Run(model_.block(layer), state); !status) return status;
+      runner_->Run(model_.block(layer), state);
     }
-    Backend& backend = *model_.backend;
-    const DeviceTensor rows = View(rows_, windows_.ctx, model_.description.hidden_size);
-    const std::span<float> values(state.hidden.data, StateFloats());
-    backend.Upload(values, rows);
-    model_.FinalNorm(rows, rows);
-    return backend.Read(rows, values);
+    model_.FinalNorm(state.hidden, state.hidden);
   }
 
   // Fills next_ with the outputs of the layer, and statistics_ with what its inputs look like.
@@ -140,7 +134,6 @@ class SensitivityWalk {
     const bool gram = options_.method->needs == MethodNeeds::kGram;
     std::vector<StatisticsGatherer> gatherers;
     for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*model_.backend, gram);
-    next_ = hidden_;
     Status status;
     for (std::size_t w = 0; w < WindowCount(); ++w) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
@@ -151,10 +144,11 @@ class SensitivityWalk {
           status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
         };
       }
-      const auto ran = runner_->Run(model_.block(layer), {w, AsMatrix(State(next_, w))}, observer);
+      model_.backend->Copy(State(hidden_, w), State(next_, w));
+      runner_->Run(model_.block(layer), {w, State(next_, w)}, observer);
       if (!status.ok()) return status;
-      if (!ran) return ran;
     }
+    if (auto done = model_.backend->Synchronize(); !done) return done;
     return FinishAll(gatherers).MoveTo(statistics_);
   }
 
@@ -265,27 +259,34 @@ class SensitivityWalk {
     }
   }
 
+  // Memory for the states of so many trials.
+  Status ReserveTrials(std::size_t count) {
+    const std::size_t floats = count * StateFloats();
+    if (trials_ != nullptr && trials_->bytes() >= floats * sizeof(float)) return {};
+    trials_.reset();
+    return model_.backend->AllocateAll({{&trials_, floats}});
+  }
+
   // Every trial over one window; their final states are compared together, so that the baseline's logits are made once.
   Status RunTrials(std::size_t layer, std::size_t window, std::vector<Trial>& trials) {
-    std::vector<std::vector<float>> states;
+    if (auto status = ReserveTrials(trials.size()); !status) return status;
+    std::vector<DeviceTensor> states;
     for (Trial& trial : trials) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      const auto start = State(hidden_, window);
-      std::vector<float>& state = states.emplace_back(start.begin(), start.end());
+      const SequenceState sequence{window, State(trials_, states.size())};
+      states.push_back(sequence.hidden);
+      model_.backend->Copy(State(hidden_, window), sequence.hidden);
       Swap(trial);
-      const SequenceState sequence{window, AsMatrix(state)};
-      const auto ran = runner_->Run(model_.block(layer), sequence);
+      runner_->Run(model_.block(layer), sequence);
       Swap(trial);
-      if (!ran) return ran;
-      if (auto status = Finish(sequence, layer + 1); !status) return status;
+      Finish(sequence, layer + 1);
       done_ += model_.description.blocks.size() - layer;
       if (progress_) {
         progress_({"sensitivities", done_, total_, "layer runs",
                    fmt::format("layer {} of {}", layer + 1, model_.description.blocks.size())});
       }
     }
-    const std::vector<std::span<const float>> views(states.begin(), states.end());
-    const auto sums = head_->Sums(Tokens(window), State(final_, window), views);
+    const auto sums = head_->Sums(Tokens(window), State(final_, window), states);
     if (!sums) {
       return Error{sums.error().code,
                    fmt::format("calibration window {}, layer {}: {}", window, layer, sums.error().message)};
@@ -359,8 +360,9 @@ class SensitivityWalk {
   ThreadPool& pool_;
   std::optional<BlockRunner> runner_;
   std::optional<HeadDivergence> head_;
-  std::unique_ptr<Buffer> rows_;              // [ctx, hidden]
-  std::vector<float> hidden_, next_, final_;  // [windows][ctx][hidden]: in front of the layer, behind it, at the end
+  // [windows][ctx][hidden]: in front of the layer, behind it, at the end.
+  std::unique_ptr<Buffer> hidden_, next_, final_;
+  std::unique_ptr<Buffer> trials_;  // [trials][ctx][hidden]: of one window
   BlockStatistics statistics_;
   std::uint64_t done_ = 0, total_ = 0;  // layers run
   json kept_;

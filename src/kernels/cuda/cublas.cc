@@ -25,6 +25,9 @@ struct Cublas::Functions {
   decltype(&cublasSetStream_v2) set_stream = nullptr;
   decltype(&cublasSgemm_v2) sgemm = nullptr;
   decltype(&cublasSsyrk_v2) ssyrk = nullptr;
+  cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*,
+                         cudaDataType, int, const void*, cudaDataType, int, const void*, void*, cudaDataType, int,
+                         cublasComputeType_t, cublasGemmAlgo_t) = nullptr;
 };
 
 Result<std::unique_ptr<Cublas>> Cublas::Load(cudaStream_t stream) {
@@ -40,7 +43,7 @@ Result<std::unique_ptr<Cublas>> Cublas::Load(cudaStream_t stream) {
   };
   if (!find(functions.create, "cublasCreate_v2") || !find(functions.destroy, "cublasDestroy_v2") ||
       !find(functions.set_stream, "cublasSetStream_v2") || !find(functions.sgemm, "cublasSgemm_v2") ||
-      !find(functions.ssyrk, "cublasSsyrk_v2")) {
+      !find(functions.ssyrk, "cublasSsyrk_v2") || !find(functions.gemm, "cublasGemmEx")) {
     return NoCublas(name + " lacks a function");
   }
   cublasHandle_t handle = nullptr;
@@ -63,6 +66,15 @@ Status Cublas::Multiply(View<const float> x, const float* weights, View<float> o
       functions_->sgemm(static_cast<cublasHandle_t>(handle_), CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, weights, k,
                         x.data, static_cast<int>(x.stride), &zero, out.data, static_cast<int>(out.stride)),
       "a product");
+}
+
+Status Cublas::MultiplyHalves(const void* x, const void* weights, std::size_t k, View<float> out) {
+  const float one = 1, zero = 0;
+  const auto n = static_cast<int>(out.cols), m = static_cast<int>(out.rows), cols = static_cast<int>(k);
+  return StatusOf(functions_->gemm(static_cast<cublasHandle_t>(handle_), CUBLAS_OP_T, CUBLAS_OP_N, n, m, cols, &one,
+                                   weights, CUDA_R_16F, cols, x, CUDA_R_16F, cols, &zero, out.data, CUDA_R_32F,
+                                   static_cast<int>(out.stride), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                  "a product");
 }
 
 Status Cublas::AddGram(View<const float> x, View<float> gram) {

@@ -19,6 +19,10 @@ class Cublas {
 
   // out [m, n] = x [m, k] * weights [n, k]^T in fp32; weights have no gaps between rows. Errors: kUnsupported.
   Status Multiply(View<const float> x, const float* weights, View<float> out);
+  // The same of fp16 matrices without gaps, x [out.rows, k] and weights [out.cols, k], with sums in fp32. k: a multiple
+  // of
+  // 8. Errors: kUnsupported.
+  Status MultiplyHalves(const void* x, const void* weights, std::size_t k, View<float> out);
   // gram [k, k] += x^T x, columns j >= i of row i. Errors: kUnsupported.
   Status AddGram(View<const float> x, View<float> gram);
 

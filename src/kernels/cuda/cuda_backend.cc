@@ -11,6 +11,7 @@
 #include "base/thread_pool.h"
 #include "formats/formats.h"
 #include "kernels/cuda/cublas.h"
+#include "kernels/cuda/halves.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/w4.h"
 #include "kernels/cuda/w4_pack.h"
@@ -114,6 +115,30 @@ void FillTable(const FormatRow& format, float* table) {
   format.decode(codes, params, {table, codes.size()});
 }
 
+// A bound of the sizes of a matrix's numbers.
+float LargestOf(const EncodedMatrixView& matrix) {
+  const FormatInfo& info = matrix.format->info;
+  float most = 0;
+  if (!HasGroups(info)) {
+    std::vector<float> row(matrix.cols);
+    for (std::size_t r = 0; r < matrix.rows; ++r) {
+      DecodeRow(matrix, r, row);
+      for (const float value : row) most = std::max(most, std::abs(value));
+    }
+    return most;
+  }
+  std::vector<float> table(std::size_t{1} << info.code_bits);
+  FillTable(*matrix.format, table.data());
+  const auto [least, largest] = std::ranges::minmax(table);
+  for (std::size_t i = 0; i < matrix.rows * matrix.groups(); ++i) {
+    const GroupParams params = GetParams(matrix, i / matrix.groups(), i % matrix.groups());
+    const float zero = info.zero_point_bits > 0 ? params.zero_point : 0;
+    const float size = std::max(std::abs(least - zero), std::abs(largest - zero));
+    most = std::max(most, std::abs(params.scale) * size + (HasBias(info) ? std::abs(params.bias) : 0));
+  }
+  return most;
+}
+
 // As it lies in the device's memory.
 std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const PartsOfWeight& parts) {
   const FormatInfo& info = matrix.format->info;
@@ -136,20 +161,29 @@ std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const P
   return bytes;
 }
 
+// fp16 numbers, which cuBLAS multiplies as they are.
+bool IsHalves(const FormatInfo& info) { return CodingOf(info) == cuda::Coding::kFp16; }
+
+// How a weight is multiplied.
+struct Rounding {
+  bool halves = false;  // products of many tokens round their operands to fp16,
+  float power = 1;      // the weights divided by this
+};
+
 class CudaWeight final : public Weight {
  public:
   // In the layout of w4_layout.h.
-  CudaWeight(const Device& device, const FormatInfo& info, const cuda::W4Format& format, std::size_t rows,
-             std::size_t cols, CudaMemory memory, cudaStream_t stream)
-      : Weight(device), info_(info), memory_(std::move(memory)), stream_(stream) {
+  CudaWeight(const Device& device, const FormatInfo& info, Rounding rounding, const cuda::W4Format& format,
+             std::size_t rows, std::size_t cols, CudaMemory memory, cudaStream_t stream)
+      : Weight(device), info_(info), rounding_(rounding), memory_(std::move(memory)), stream_(stream) {
     packed_.rows = rows;
     packed_.cols = cols;
     w4_ = {format, reinterpret_cast<const std::uint8_t*>(memory_.data()), rows, cols};
   }
   // As the plain kernels read it.
-  CudaWeight(const Device& device, const FormatInfo& info, std::size_t rows, std::size_t cols, CudaMemory memory,
-             cudaStream_t stream)
-      : Weight(device), info_(info), memory_(std::move(memory)), stream_(stream) {
+  CudaWeight(const Device& device, const FormatInfo& info, Rounding rounding, std::size_t rows, std::size_t cols,
+             CudaMemory memory, cudaStream_t stream)
+      : Weight(device), info_(info), rounding_(rounding), memory_(std::move(memory)), stream_(stream) {
     const PartsOfWeight parts = LayOut(info, rows, cols);
     const auto at = [&](std::size_t offset) { return reinterpret_cast<const std::uint8_t*>(memory_.data()) + offset; };
     const auto floats = [&](std::size_t offset) { return reinterpret_cast<const float*>(at(offset)); };
@@ -169,18 +203,25 @@ class CudaWeight final : public Weight {
     auto memory = CudaMemory::Allocate(memory_.bytes(), "weights", stream_);
     if (!memory) return memory.error();
     cudaMemcpyAsync(memory->data(), memory_.data(), memory_.bytes(), cudaMemcpyDeviceToDevice, stream_);
-    return std::unique_ptr<Weight>(
-        is_w4()
-            ? std::make_unique<CudaWeight>(*device(), info_, w4_.format, rows(), cols(), *std::move(memory), stream_)
-            : std::make_unique<CudaWeight>(*device(), info_, rows(), cols(), *std::move(memory), stream_));
+    return std::unique_ptr<Weight>(is_w4() ? std::make_unique<CudaWeight>(*device(), info_, rounding_, w4_.format,
+                                                                          rows(), cols(), *std::move(memory), stream_)
+                                           : std::make_unique<CudaWeight>(*device(), info_, rounding_, rows(), cols(),
+                                                                          *std::move(memory), stream_));
   }
-  std::string_view kernel() const override { return is_w4() ? "cuda/w4-fp16" : "cuda/plain"; }
+  std::string_view kernel() const override {
+    if (is_w4()) return "cuda/w4-fp16";
+    if (!rounding_.halves) return "cuda/plain";
+    return IsHalves(info_) ? "cuda/cublas-fp16" : "cuda/plain-fp16";
+  }
+  const Rounding& rounding() const { return rounding_; }
+  bool is_halves() const { return IsHalves(info_); }
   bool is_w4() const { return w4_.records != nullptr; }
   const cuda::PackedCodes& packed() const { return packed_; }
   const cuda::W4Matrix& w4() const { return w4_; }
 
  private:
   FormatInfo info_;
+  Rounding rounding_;
   CudaMemory memory_;
   cudaStream_t stream_;
   cuda::PackedCodes packed_;
@@ -230,6 +271,7 @@ class CudaBackend final : public Backend {
     cudaStreamSynchronize(stream_);
     decoded_ = CudaMemory();
     rounded_ = CudaMemory();
+    all_rounded_ = CudaMemory();
     cublas_.reset();
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
@@ -261,6 +303,13 @@ class CudaBackend final : public Backend {
     Note(cudaMemcpy2DAsync(to.data(), from.cols * size, BytesAt(from), from.stride * size, from.cols * size, from.rows,
                            cudaMemcpyDeviceToHost, On()));
   }
+  void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
+    CheckSameShape(from, to);
+    if (from.bytes() == 0) return;
+    const std::size_t size = BytesOf(from.type);
+    Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, BytesAt(from), from.stride * size, from.cols * size,
+                           from.rows, cudaMemcpyDeviceToDevice, On()));
+  }
   Status Synchronize() override {
     Note(cudaStreamSynchronize(On()));
     return std::exchange(failure_, Status());
@@ -276,6 +325,8 @@ class CudaBackend final : public Backend {
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
     const FormatInfo& info = matrix.format->info;
     const auto w4 = halves_ ? cuda::W4FormatOf(info) : std::nullopt;
+    Rounding rounding{halves_};
+    if (halves_ && !IsHalves(info)) rounding.power = cuda::PowerOf(LargestOf(matrix));
     const std::vector<std::uint8_t> bytes =
         w4 ? cuda::PackW4(matrix, *w4) : BytesOfWeight(matrix, LayOut(info, matrix.rows, matrix.cols));
     auto memory = CudaMemory::Allocate(bytes.size(), "weights", On());
@@ -283,8 +334,9 @@ class CudaBackend final : public Backend {
     Note(cudaMemcpyAsync(memory->data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, On()));
     Note(cudaStreamSynchronize(On()));  // before `bytes` ends
     return std::unique_ptr<Weight>(
-        w4 ? std::make_unique<CudaWeight>(*this, info, *w4, matrix.rows, matrix.cols, *std::move(memory), On())
-           : std::make_unique<CudaWeight>(*this, info, matrix.rows, matrix.cols, *std::move(memory), On()));
+        w4 ? std::make_unique<CudaWeight>(*this, info, rounding, *w4, matrix.rows, matrix.cols, *std::move(memory),
+                                          On())
+           : std::make_unique<CudaWeight>(*this, info, rounding, matrix.rows, matrix.cols, *std::move(memory), On()));
   }
 
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
@@ -302,17 +354,22 @@ class CudaBackend final : public Backend {
               std::span<const DeviceTensor> outs) override {
     MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
                  "an output for each weight");
-    bool rounded = false;
+    bool few_rounded = false, many_rounded = false;
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
       MARLIN_CHECK(x.cols == weight.cols() && outs[i].cols == weight.rows() && outs[i].rows == x.rows,
                    "shape of a product");
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
-      if (x.rows > cuda::kMostFewTokens) {
+      const bool many = x.rows > cuda::kMostFewTokens;
+      if (x.rows > 0 && weight.rounding().halves && (many || weight.is_halves())) {
+        if (!many_rounded && !RoundAll(ConstFloats(x))) return;
+        many_rounded = true;
+        MultiplyHalves(weight, bias, x.rows, Floats(outs[i]));
+      } else if (many) {
         MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
       } else if (x.rows > 0 && weight.is_w4()) {
-        if (!rounded && !RoundInput(ConstFloats(x))) return;
-        rounded = true;
+        if (!few_rounded && !RoundInput(ConstFloats(x))) return;
+        few_rounded = true;
         cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(outs[i]), On());
       } else {
         cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
@@ -449,11 +506,46 @@ class CudaBackend final : public Backend {
   float* PowersOfInput() const { return reinterpret_cast<float*>(rounded_.data()); }
   std::uint8_t* HalvesOfInput() const { return reinterpret_cast<std::uint8_t*>(rounded_.data() + kPowersBytes); }
 
+  // Any number of tokens, for MultiplyHalves; their powers come first.
+  bool RoundAll(cuda::View<const float> x) {
+    const std::size_t powers = AlignedTo(x.rows * sizeof(float), kPartAlignment);
+    if (!Reserve(powers + x.rows * cuda::PaddedCols(x.cols) * 2, "rounded activations", all_rounded_)) return false;
+    all_halves_ = all_rounded_.data() + powers;
+    cuda::RoundTokens(x, all_halves_, reinterpret_cast<float*>(all_rounded_.data()), On());
+    return true;
+  }
+
+  // out = the rounded tokens * weight^T + bias. fp16 weights are multiplied as they are.
+  void MultiplyHalves(const CudaWeight& weight, cuda::View<const float> bias, std::size_t tokens,
+                      cuda::View<float> out) {
+    const std::size_t k = cuda::PaddedCols(weight.cols()), at_once = RowsAtOnce(weight);
+    if (!weight.is_halves() && !Reserve(at_once * k * 2, "decoded weights", decoded_)) return;
+    const float power = weight.rounding().power;
+    for (std::size_t first = 0; first < weight.rows(); first += at_once) {
+      const std::size_t count = std::min(at_once, weight.rows() - first);
+      const void* rows = decoded_.data();
+      if (weight.is_halves()) {
+        rows = weight.packed().codes + first * weight.packed().pitch;
+      } else if (weight.is_w4()) {
+        cuda::DecodeW4RowsToHalves(weight.w4(), first, count, power, decoded_.data(), On());
+      } else {
+        cuda::DecodeRowsToHalves(weight.packed(), first, count, power, decoded_.data(), On());
+      }
+      Note(cublas_->MultiplyHalves(all_halves_, rows, k, {out.data + first, tokens, count, out.stride}));
+    }
+    cuda::ScaleTokens(out, reinterpret_cast<const float*>(all_rounded_.data()), power, bias, On());
+  }
+
+  // Rows of a weight that are decoded at once.
+  static std::size_t RowsAtOnce(const CudaWeight& weight) {
+    const std::size_t most = std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols()));
+    return std::min(weight.rows(), AlignedTo(most, cuda::kRecordRows));
+  }
+
   // Some rows of the weight after the other are decoded and multiplied.
   void MultiplyMany(const CudaWeight& weight, cuda::View<const float> bias, cuda::View<const float> x,
                     cuda::View<float> out) {
-    const std::size_t most = std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols()));
-    const std::size_t at_once = std::min(weight.rows(), AlignedTo(most, cuda::kRecordRows));
+    const std::size_t at_once = RowsAtOnce(weight);
     if (!Reserve(at_once * weight.cols() * sizeof(float), "decoded weights", decoded_)) return;
     auto* const rows = reinterpret_cast<float*>(decoded_.data());
     for (std::size_t first = 0; first < weight.rows(); first += at_once) {
@@ -476,7 +568,9 @@ class CudaBackend final : public Backend {
   cudaStream_t stream_;
   std::unique_ptr<cuda::Cublas> cublas_;
   CudaMemory decoded_;
-  CudaMemory rounded_;
+  CudaMemory rounded_;      // by RoundInput
+  CudaMemory all_rounded_;  // by RoundAll
+  void* all_halves_ = nullptr;
   Status failure_;
 };
 

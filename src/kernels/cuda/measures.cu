@@ -110,16 +110,30 @@ __global__ void TopKKernel(View<const float> x, View<float> values, View<std::in
   }
 }
 
+// A warp for each share of the rows, a lane for each of 32 columns.
+constexpr int kShares = 32;
 __global__ void MomentsKernel(View<const float> x, View<double> sums, View<float> largest) {
-  const std::size_t col = GlobalThread();
-  if (col >= x.cols) return;
+  __shared__ double squares_of[kShares][kWarp], sizes_of[kShares][kWarp];
+  __shared__ float most_of[kShares][kWarp];
+  const unsigned lane = threadIdx.x % kWarp, share = threadIdx.x / kWarp;
+  const std::size_t col = static_cast<std::size_t>(blockIdx.x) * kWarp + lane;
   double squares = 0, sizes = 0;
   float most = 0;
-  for (std::size_t t = 0; t < x.rows; ++t) {
+  for (std::size_t t = share; col < x.cols && t < x.rows; t += kShares) {
     const float value = x.data[t * x.stride + col];
     squares += static_cast<double>(value) * static_cast<double>(value);
     sizes += fabs(static_cast<double>(value));
     most = Larger()(fabsf(value), most);
+  }
+  squares_of[share][lane] = squares;
+  sizes_of[share][lane] = sizes;
+  most_of[share][lane] = most;
+  __syncthreads();
+  if (share != 0 || col >= x.cols) return;
+  for (int s = 1; s < kShares; ++s) {
+    squares += squares_of[s][lane];
+    sizes += sizes_of[s][lane];
+    most = Larger()(most_of[s][lane], most);
   }
   sums.data[col] = squares;
   sums.data[sums.stride + col] = sizes;
@@ -146,7 +160,7 @@ void TopK(View<const float> x, View<float> values, View<std::int32_t> columns, c
 
 void Moments(View<const float> x, View<double> sums, View<float> largest, cudaStream_t stream) {
   if (x.cols == 0) return;
-  MomentsKernel<<<Blocks(x.cols, kThreads), kThreads, 0, stream>>>(x, sums, largest);
+  MomentsKernel<<<Blocks(x.cols, kWarp), kShares * kWarp, 0, stream>>>(x, sums, largest);
 }
 
 }  // namespace marlin::cuda

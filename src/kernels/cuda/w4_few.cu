@@ -15,7 +15,9 @@
 #include <array>
 #include <utility>
 
+#include "kernels/cuda/halves.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/power.cuh"
 #include "kernels/cuda/w4.h"
 #include "kernels/cuda/w4_decode.cuh"
 
@@ -380,17 +382,8 @@ __global__ void RoundToHalvesKernel(View<const float> x, std::size_t padded_toke
   const std::size_t token = blockIdx.x;
   const bool real = token < x.rows;
   const float* const row = x.data + token * x.stride;
-  float power = 1;
-  if (real) {
-    float most = 0;
-    for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) most = fmaxf(most, fabsf(row[i]));
-    most = OverBlock(most, scratch, [](float a, float b) { return fmaxf(a, b); });
-    int exponent = 0;
-    frexpf(most, &exponent);  // most < 2^exponent
-    const bool finite = most <= 3.0e38f && most > 0;
-    power = finite ? ldexpf(1, max(exponent - 15, -126)) : 1.0f;
-    if (threadIdx.x == 0) powers[token] = power;
-  }
+  const float power = real ? PowerOfRow(row, x.cols, scratch) : 1.0f;
+  if (real && threadIdx.x == 0) powers[token] = power;
   for (std::size_t i = threadIdx.x; i < padded_cols; i += kThreads) {
     const __half value = __float2half_rn(real && i < x.cols ? row[i] / power : 0.0f);
     const std::size_t unit = i % 64 / 8 ^ token % 8;
@@ -424,9 +417,25 @@ __global__ void EmbedW4Kernel(W4Matrix w, View<const std::int32_t> tokens, View<
   out.data[token * out.stride + col] = value * __half2float(scales[upper]);
 }
 
+// A decoded row in fp32.
+struct ToFloats {
+  float* out;
+  std::size_t cols;  // of a row; numbers beyond those of the matrix are 0
+  __device__ void Put(std::size_t row, std::size_t col, float value) const { out[row * cols + col] = value; }
+};
+// The same in fp16, divided by a power of two.
+struct ToHalves {
+  __half* out;
+  std::size_t cols;
+  float factor;
+  __device__ void Put(std::size_t row, std::size_t col, float value) const {
+    out[row * cols + col] = __float2half_rn(value * factor);
+  }
+};
+
 // A thread for each word.
-template <W4Coding kCoding>
-__global__ void DecodeW4Kernel(W4Matrix w, std::size_t first, std::size_t count, float* out) {
+template <W4Coding kCoding, class To>
+__global__ void DecodeW4Kernel(W4Matrix w, std::size_t first, std::size_t count, To to) {
   const std::size_t i = GlobalThread();
   const std::size_t words = kRecordCodeBytes / 4;
   const std::size_t tiles = (count + kRecordRows - 1) / kRecordRows;
@@ -447,10 +456,22 @@ __global__ void DecodeW4Kernel(W4Matrix w, std::size_t first, std::size_t count,
     const bool upper = code / 2 % 2 != 0;
     const std::size_t row = (tile * kRecordRows - first) + g + (upper ? 8 : 0);
     const std::size_t col = block * kRecordCols + part * 64 + step * 16 + code / 4 * 8 + t * 2 + code % 2;
-    if (row >= count || col >= w.cols) continue;
+    if (row >= count || col >= to.cols) continue;
     const __half2 pair = *reinterpret_cast<const __half2*>(&a[code / 2]);
     const float value = (code % 2 == 0 ? __low2float(pair) : __high2float(pair)) * kUndoPower<kCoding>;
-    out[row * w.cols + col] = value * __half2float(scales[upper ? 1 : 0]);
+    to.Put(row, col, col < w.cols ? value * __half2float(scales[upper ? 1 : 0]) : 0.0f);
+  }
+}
+
+template <class To>
+void DecodeW4(const W4Matrix& weight, std::size_t first, std::size_t count, To to, cudaStream_t stream) {
+  const std::size_t words = (count + kRecordRows - 1) / kRecordRows * weight.blocks() * (kRecordCodeBytes / 4);
+  if (words == 0) return;
+  const unsigned blocks = Blocks(words, kThreads);
+  if (weight.format.coding == W4Coding::kFp4) {
+    DecodeW4Kernel<W4Coding::kFp4><<<blocks, kThreads, 0, stream>>>(weight, first, count, to);
+  } else {
+    DecodeW4Kernel<W4Coding::kInt4><<<blocks, kThreads, 0, stream>>>(weight, first, count, to);
   }
 }
 
@@ -508,14 +529,12 @@ void EmbedW4Rows(const W4Matrix& weight, View<const std::int32_t> tokens, View<f
 }
 
 void DecodeW4Rows(const W4Matrix& weight, std::size_t first, std::size_t count, float* out, cudaStream_t stream) {
-  const std::size_t words = (count + kRecordRows - 1) / kRecordRows * weight.blocks() * (kRecordCodeBytes / 4);
-  if (words == 0) return;
-  const unsigned blocks = Blocks(words, kThreads);
-  if (weight.format.coding == W4Coding::kFp4) {
-    DecodeW4Kernel<W4Coding::kFp4><<<blocks, kThreads, 0, stream>>>(weight, first, count, out);
-  } else {
-    DecodeW4Kernel<W4Coding::kInt4><<<blocks, kThreads, 0, stream>>>(weight, first, count, out);
-  }
+  DecodeW4(weight, first, count, ToFloats{out, weight.cols}, stream);
+}
+
+void DecodeW4RowsToHalves(const W4Matrix& weight, std::size_t first, std::size_t count, float power, void* halves,
+                          cudaStream_t stream) {
+  DecodeW4(weight, first, count, ToHalves{static_cast<__half*>(halves), PaddedCols(weight.cols), 1 / power}, stream);
 }
 
 }  // namespace marlin::cuda
