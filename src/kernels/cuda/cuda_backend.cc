@@ -583,6 +583,9 @@ Status StatusOfCall(cudaError_t code) {
 
 constexpr int kLeastMajor = 8;  // compute capability
 
+// Raised with the same rule as kArithmeticVersion, for this backend alone.
+constexpr int kCudaArithmeticVersion = 2;
+
 std::string DescribeHardware(const cudaDeviceProp& properties) {
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
   int driver = 0, runtime = 0;
@@ -632,7 +635,7 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activat
   }
   const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyW4Few(properties.major);
   std::string arithmetic = fmt::format("cuda/sm_{}{}/{} v{}", properties.major, properties.minor,
-                                       halves ? "fp16" : "fp32", kArithmeticVersion);
+                                       halves ? "fp16" : "fp32", kCudaArithmeticVersion);
   return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads,
                                                                 halves, DescribeHardware(properties),
                                                                 std::move(arithmetic), stream, *std::move(cublas)));
