@@ -33,11 +33,14 @@ std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOpti
 }
 
 // SmolLM2-135M's shape on a 32-core Xeon: four are 4 % faster than one by 32 threads; by 8 and 16 threads none is.
-std::size_t WindowsAtOnce(int threads) { return threads < 32 ? 1 : 4; }
+std::size_t WindowsAtOnce(const Device& device, std::size_t ctx) {
+  const std::size_t wanted = device.tokens_at_once() / ctx;
+  return std::max<std::size_t>(wanted, device.threads() < 32 || device.hardware() ? 1 : 4);
+}
 
 Result<WindowStates> WindowStates::Create(const Model& model, const TokenStream& stream,
                                           const PerplexityOptions& options, std::size_t windows) {
-  const std::size_t wanted = options.at_once > 0 ? options.at_once : WindowsAtOnce(model.backend->threads());
+  const std::size_t wanted = options.at_once > 0 ? options.at_once : WindowsAtOnce(*model.backend, options.ctx);
   const std::size_t at_once = std::min(wanted, windows);
   auto session = Session::Create(model, options.ctx, options.ctx, at_once);
   if (!session) return session.error();

@@ -23,8 +23,8 @@ Status CheckStream(const TokenStream& stream, std::size_t vocab, std::size_t ctx
 Result<PerplexityResult> StartResult(const TokenStream& stream, std::size_t vocab, const PerplexityOptions& options);
 std::size_t WindowsToScore(const PerplexityResult& started, const PerplexityOptions& options);
 
-// Windows to run together: one window is too little work for many threads.
-std::size_t WindowsAtOnce(int threads);
+// Windows of ctx tokens to run together: one window is too little work for many threads, and for a GPU.
+std::size_t WindowsAtOnce(const Device& device, std::size_t ctx);
 
 // The final hidden states of a text's windows, some windows at a time. Model and stream outlive it.
 class WindowStates {

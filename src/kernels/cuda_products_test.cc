@@ -67,12 +67,13 @@ class CudaProducts : public testing::TestWithParam<CudaCase> {
     EXPECT_TRUE(SameBits(Product(**clone, x, biased ? bias.data.data() : nullptr), y));
     const std::string_view kernel = (*weight)->kernel();
     const bool rounds_tokens = kernel != "cuda/plain" && (m > 16 || kernel != "cuda/plain-fp16");
-    Matrix rounded(x), weights(n, k);
+    Matrix rounded(x);
+    std::vector<float> weights(n * k);
     for (std::size_t t = 0; rounds_tokens && t < m; ++t) RoundToHalves(rounded.view.Row(t));
-    for (std::size_t r = 0; r < n; ++r) DecodeRow(matrix.view(), r, weights.view.Row(r));
-    if (kernel != "cuda/plain" && m > 16) RoundToHalves({weights.view.data, n * k});
+    for (std::size_t r = 0; r < n; ++r) DecodeRow(matrix.view(), r, std::span(weights).subspan(r * k, k));
+    if (kernel != "cuda/plain" && m > 16) RoundToHalves(weights);
     for (std::size_t r = 0; r < n; ++r) {
-      const std::span<const float> row = weights.view.Row(r);
+      const std::span<const float> row = std::span(weights).subspan(r * k, k);
       for (std::size_t t = 0; t < m; ++t) {
         double want = biased ? bias.view.Row(0)[r] : 0, size = std::abs(want);
         for (std::size_t i = 0; i < k; ++i) {

@@ -112,6 +112,9 @@ class Device {
   // The lowest precision to which products round activations, where `hardware` computes: "fp32", "fp16".
   virtual std::string_view rounding() const { return "fp32"; }
 
+  // Tokens that are best run together where there are many: a GPU idles with few. 1: it does not matter.
+  virtual std::size_t tokens_at_once() const { return 1; }
+
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;
 

@@ -38,6 +38,9 @@ class GlassBackend final : public Backend {
   std::string_view rounding() const override { return inner_->rounding(); }
   int threads() const override { return inner_->threads(); }
 
+  // So that sequences run together in the tests.
+  std::size_t tokens_at_once() const override { return 40; }
+
   // The next operation fails.
   void FailNext(Error error) { failure_ = std::move(error); }
   std::size_t queued() const { return queue_.size(); }

@@ -81,8 +81,9 @@ class CpuTest : public testing::TestWithParam<TestedBackend> {
     cpu_ = Make(2);
   }
   static std::unique_ptr<HostOperations> Make(int threads, Activations allowed = Activations::kFp32) {
-    Result<std::unique_ptr<Backend>> backend =
-        GetParam().cuda ? MakeCudaBackend(0, threads) : MakeCpuBackend({threads, GetParam().bits, "", allowed});
+    Result<std::unique_ptr<Backend>> backend = GetParam().cuda
+                                                   ? MakeCudaBackend(0, threads, allowed)
+                                                   : MakeCpuBackend({threads, GetParam().bits, "", allowed});
     EXPECT_TRUE(backend.ok()) << backend.error().message;
     return std::make_unique<HostOperations>(*std::move(backend));
   }

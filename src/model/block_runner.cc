@@ -57,19 +57,22 @@ std::uint64_t BlockRunner::Bytes(const Description& description, std::size_t tok
 }
 
 Result<BlockRunner> BlockRunner::Create(const Description& description, Backend& backend, std::size_t tokens,
-                                        std::size_t sequences) {
+                                        std::size_t sequences, std::size_t together) {
   BlockRunner runner;
   runner.description_ = &description;
   runner.backend_ = &backend;
-  if (auto status = BlockScratch::Create(description, backend, {tokens, tokens}).MoveTo(runner.scratch_); !status)
+  runner.length_ = tokens;
+  const std::size_t rows = tokens * together;
+  if (auto status = BlockScratch::Create(description, backend, {tokens, rows}).MoveTo(runner.scratch_); !status)
     return status.error();
   const auto allocated = backend.AllocateAll(
-      {{&runner.tokens_, tokens, ElementType::kI32}, {&runner.hidden_, tokens * description.hidden_size}});
+      {{&runner.tokens_, tokens, ElementType::kI32}, {&runner.hidden_, rows * description.hidden_size}});
   if (!allocated) return allocated.error();
   CacheShape kept{tokens, {}}, passing{tokens, {}};
   runner.places_ = PlacesOf(description, kept, passing);
-  if (!passing.layers.empty()) {
-    if (auto status = backend.AllocateCache(passing).MoveTo(runner.passing_); !status) return status.error();
+  runner.passing_.resize(together);
+  for (std::size_t s = 0; s < together && !passing.layers.empty(); ++s) {
+    if (auto status = backend.AllocateCache(passing).MoveTo(runner.passing_[s]); !status) return status.error();
   }
   runner.kept_.resize(sequences);
   runner.token_inputs_.resize(sequences);
@@ -82,7 +85,7 @@ Result<BlockRunner> BlockRunner::Create(const Description& description, Backend&
       if (!inputs) return inputs.error();
     }
   }
-  runner.scratch_.SetPositions(backend, 0, tokens);
+  runner.scratch_.SetPositions(backend, 0, tokens, together);
   return runner;
 }
 
@@ -99,13 +102,17 @@ void BlockRunner::Embed(const LoadedParts& around, std::span<const std::int32_t>
 // Puts a sequence in front of a block.
 BlockState BlockRunner::Load(const LoadedBlock& block, std::size_t sequence, const DeviceTensor& hidden) {
   const auto index = static_cast<std::size_t>(&block.block - description_->blocks.data());
-  MARLIN_CHECK(index < places_.size() && sequence < kept_.size(), "a block of the description, and a sequence");
+  const std::size_t count = hidden.rows / length_;
+  MARLIN_CHECK(index < places_.size() && sequence + count <= kept_.size() && count <= passing_.size(),
+               "a block of the description, and sequences");
   const CachePlace& place = places_[index];
-  if (const std::size_t width = TokenInputWidth(*description_); width != 0) {
-    backend_->Copy(View(token_inputs_[sequence], hidden.rows, width), View(scratch_.token_inputs, hidden.rows, width));
+  const std::size_t width = TokenInputWidth(*description_);
+  for (std::size_t s = 0; s < count && width != 0; ++s) {
+    backend_->Copy(View(token_inputs_[sequence + s], length_, width),
+                   View(scratch_.token_inputs, hidden.rows, width).Rows(s * length_, length_));
   }
   return {hidden,
-          {place.is_kept ? &kept_[sequence] : &passing_, 1},
+          {place.is_kept ? &kept_[sequence] : passing_.data(), count},
           place.layer,
           TokenInputOf(*description_, scratch_, index, hidden.rows)};
 }

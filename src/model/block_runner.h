@@ -20,16 +20,17 @@ namespace marlin {
 // Whether Midway holds all that the parts of a block leave between them.
 bool FitsMidway(const Block& block);
 
-// A sequence in front of a block.
+// A sequence in front of a block, or several that run together, one after the other: hidden has a multiple of `tokens`
+// rows.
 struct SequenceState {
-  std::size_t index = 0;  // of the sequence
+  std::size_t index = 0;  // of the first sequence
   DeviceTensor hidden;    // [tokens, hidden_size], in and out
 };
 
-// A sequence inside a block. Each part of a block, named by its input, takes it on: those of inputs 0
+// The same inside a block. Each part of a block, named by its input, takes it on: those of inputs 0
 // and 2 read `hidden` and leave the next input in `between`; those of inputs 1 and 3 read it and add to `hidden`.
 struct Midway {
-  std::size_t index = 0;  // of the sequence
+  std::size_t index = 0;  // of the first sequence
   DeviceTensor hidden;    // [tokens, hidden_size]
   DeviceTensor between;   // [tokens, k of the input]
 };
@@ -38,16 +39,17 @@ inline std::size_t BetweenOf(std::size_t input) { return input | 1; }
 
 class BlockRunner {
  public:
-  // Backend and description outlive the runner. Errors: kResource.
+  // Of `sequences`, at most `together` at once. Backend and description outlive the runner. Errors: kResource.
   static Result<BlockRunner> Create(const Description& description, Backend& backend, std::size_t tokens,
-                                    std::size_t sequences = 1);
+                                    std::size_t sequences = 1, std::size_t together = 1);
   static std::uint64_t Bytes(const Description& description, std::size_t tokens, std::size_t sequences);
 
   // Whether later blocks read keys and values of this one. After it ran on another state of a sequence than theirs, it
   // must run again before them.
   bool IsShared(std::size_t block) const { return places_[block].is_kept; }
 
-  // state.hidden = the embedded tokens; comes before the blocks. `around` holds what LoadEmbedding loads.
+  // state.hidden = the embedded tokens of one sequence; comes before the blocks. `around` holds what LoadEmbedding
+  // loads.
   void Embed(const LoadedParts& around, std::span<const std::int32_t> tokens, const SequenceState& state);
 
   // `block` is one of the description.
@@ -75,10 +77,11 @@ class BlockRunner {
 
   const Description* description_ = nullptr;
   Backend* backend_ = nullptr;
+  std::size_t length_ = 0;  // tokens of a sequence
   BlockScratch scratch_;
   std::unique_ptr<Buffer> tokens_, hidden_;
-  std::vector<CachePlace> places_;  // of each block
-  std::unique_ptr<KvCache> passing_;
+  std::vector<CachePlace> places_;                     // of each block
+  std::vector<std::unique_ptr<KvCache>> passing_;      // of each of those that run together
   std::vector<std::unique_ptr<KvCache>> kept_;         // of each sequence
   std::vector<std::unique_ptr<Buffer>> token_inputs_;  // of each sequence: [tokens, all TokenInputs]
 };

@@ -116,6 +116,34 @@ TEST_P(BlockByBlock, PartByPartGivesTheBitsAndInputsOfTheWhole) {
   }
 }
 
+// On a CPU: there the bits of a row do not depend on the rows beside it.
+TEST_P(BlockByBlock, SequencesThatRunTogetherHaveTheirOwnBits) {
+  if (TestsCuda()) GTEST_SKIP() << "of CPUs alone";
+  const Description& d = model_.description;
+  constexpr std::size_t kTokens = 5, kSequences = 3;
+  auto alone = BlockRunner::Create(d, *backend_, kTokens, kSequences);
+  auto together = BlockRunner::Create(d, *backend_, kTokens, kSequences, kSequences - 1);
+  ASSERT_TRUE(alone.ok() && together.ok());
+  const auto want_buffer = PoisonedBuffer(kSequences * kTokens * d.hidden_size);
+  const auto got_buffer = PoisonedBuffer(kSequences * kTokens * d.hidden_size);
+  const DeviceTensor want = View(want_buffer, kSequences * kTokens, d.hidden_size);
+  const DeviceTensor got = View(got_buffer, kSequences * kTokens, d.hidden_size);
+  const auto of = [&](const DeviceTensor& all, std::size_t first, std::size_t count) {
+    return SequenceState{first, all.Rows(first * kTokens, count * kTokens)};
+  };
+  for (std::size_t s = 0; s < kSequences; ++s) {
+    const auto tokens = std::span<const std::int32_t>(tokens_).subspan(s * kTokens, kTokens);
+    alone->Embed(model_.weights.around, tokens, of(want, s, 1));
+    together->Embed(model_.weights.around, tokens, of(got, s, 1));
+  }
+  for (std::size_t b = 0; b < d.blocks.size(); ++b) {
+    for (std::size_t s = 0; s < kSequences; ++s) alone->Run(model_.block(b), of(want, s, 1));
+    together->Run(model_.block(b), of(got, 0, kSequences - 1));
+    together->Run(model_.block(b), of(got, kSequences - 1, 1));
+    EXPECT_EQ(Values(*backend_, got), Values(*backend_, want)) << "block " << b;
+  }
+}
+
 TEST_P(BlockByBlock, ObserversSeeEveryInputOnce) {
   const Description& d = model_.description;
   auto runner = BlockRunner::Create(d, *backend_, 5);

@@ -27,24 +27,43 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
   walk.backend_ = &backend;
   walk.windows_ = &windows;
   walk.between_parts_ = between;
-  if (auto status = BlockRunner::Create(description, backend, windows.ctx, windows.begins.size()).MoveTo(walk.runner_);
-      !status)
+  walk.together_ = std::clamp<std::size_t>(backend.tokens_at_once() / windows.ctx, 1, windows.begins.size());
+  if (auto status = BlockRunner::Create(description, backend, windows.ctx, windows.begins.size(), walk.together_)
+                        .MoveTo(walk.runner_);
+      !status) {
     return status.error();
+  }
   const auto embedding = source.LoadEmbedding(backend);
   if (!embedding) return embedding.error();
   const auto allocated =
       backend.AllocateAll({{&walk.hidden_, windows.begins.size() * windows.ctx * description.hidden_size}});
   if (!allocated) return allocated.error();
   for (std::size_t w = 0; w < windows.begins.size(); ++w) {
-    walk.runner_->Embed(*embedding, windows.stream.Window(windows.begins[w], windows.ctx), walk.Sequence(w));
+    walk.runner_->Embed(*embedding, windows.stream.Window(windows.begins[w], windows.ctx), walk.Sequence({w}));
   }
   if (auto status = backend.Synchronize(); !status) return status.error();
   return walk;
 }
 
-DeviceTensor LayerWalk::Hidden(std::size_t window) const {
+LayerWalk::Windows LayerWalk::From(std::size_t first) const {
+  return {first, std::min(together_, windows_->begins.size() - first)};
+}
+
+DeviceTensor LayerWalk::Hidden(Windows windows) const {
   const std::size_t ctx = windows_->ctx;
-  return View(hidden_, windows_->begins.size() * ctx, description_->hidden_size).Rows(window * ctx, ctx);
+  return View(hidden_, windows_->begins.size() * ctx, description_->hidden_size)
+      .Rows(windows.first * ctx, windows.count * ctx);
+}
+
+Status LayerWalk::Gather(StatisticsGatherer& gatherer, Windows windows, std::size_t input,
+                         const DeviceTensor& x) const {
+  const Block& block = description_->blocks[next_];
+  const std::string& name = block.FirstOf(block.inputs[input]).name;
+  for (std::size_t i = 0; i < windows.count; ++i) {
+    const DeviceTensor own = x.Rows(i * windows_->ctx, windows_->ctx);
+    if (auto status = AddInput(gatherer, {windows.first + i, name}, own); !status) return status;
+  }
+  return {};
 }
 
 // Memory between the parts of a layer, where they are kept.
@@ -60,7 +79,7 @@ Status LayerWalk::Load() {
   return source_->LoadBlock(*backend_, next_).MoveTo(layer_);
 }
 
-void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window) const {
+void LayerWalk::Report(const ProgressFn& progress, Pass pass, Windows at) const {
   if (!progress) return;
   const std::size_t windows = windows_->begins.size();
   const char* const kept = pass.count == 1 ? ", made before" : "";
@@ -68,7 +87,7 @@ void LayerWalk::Report(const ProgressFn& progress, Pass pass, std::size_t window
   const std::string unit =
       pass.count == 1 ? "windows" : fmt::format("window runs ({} passes over {})", pass.count, windows);
   progress({fmt::format("layer {} of {}{}", next_ + 1, description_->blocks.size(), kept),
-            pass.index * windows + window + 1, pass.count * windows, unit, ""});
+            pass.index * windows + at.first + at.count, pass.count * windows, unit, ""});
 }
 
 Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress) {
@@ -78,19 +97,18 @@ Result<BlockStatistics> LayerWalk::Observe(bool gram, const ProgressFn& progress
   std::vector<StatisticsGatherer> gatherers;
   for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*backend_, gram);
   if (copy_ == nullptr) {
-    const auto allocated = backend_->AllocateAll({{&copy_, windows_->ctx * description_->hidden_size}});
+    const auto allocated = backend_->AllocateAll({{&copy_, together_ * windows_->ctx * description_->hidden_size}});
     if (!allocated) return allocated.error();
   }
-  const DeviceTensor copy = View(copy_, windows_->ctx, description_->hidden_size);
-  for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
+  for (Windows w = From(0); w.count > 0; w = From(w.first + w.count)) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+    const DeviceTensor copy = View(copy_, w.count * windows_->ctx, description_->hidden_size);
     backend_->Copy(Hidden(w), copy);
     Status status;
     const auto add = [&](std::size_t input, const DeviceTensor& x) {
-      if (!status.ok()) return;
-      status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
+      if (status.ok()) status = Gather(gatherers[input], w, input, x);
     };
-    runner_->Run(Loaded(), {w, copy}, add);
+    runner_->Run(Loaded(), {w.first, copy}, add);
     if (!status) return status.error();
     Report(progress, {0, 2}, w);
   }
@@ -131,7 +149,8 @@ Status LayerWalk::Advance(const EncodedLayer& made, const ProgressFn& progress) 
   if (auto status = Load(); !status) return status;
   if (auto status = Replace(made); !status) return status;
   // The outputs of the last layer are not an input.
-  for (std::size_t w = 0; next_ + 1 < description_->blocks.size() && w < windows_->begins.size(); ++w) {
+  const bool is_last = next_ + 1 == description_->blocks.size();
+  for (Windows w = From(0); !is_last && w.count > 0; w = From(w.first + w.count)) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     runner_->Run(Loaded(), Sequence(w));
     Report(progress, observed_ ? Pass{1, 2} : Pass{}, w);
@@ -148,11 +167,11 @@ Status LayerWalk::Finish() {
   return {};
 }
 
-Midway LayerWalk::At(std::size_t input, std::size_t window) const {
+Midway LayerWalk::At(std::size_t input, Windows windows) const {
   const Block& block = description_->blocks[next_];
-  const std::size_t cols = block.FirstOf(block.inputs[BetweenOf(input)]).cols;
-  const std::size_t ctx = windows_->ctx, begin = window * ctx * WidestBetween(*description_);
-  return {window, Hidden(window), {between_.get(), begin, ElementType::kF32, ctx, cols, cols}};
+  const std::size_t cols = block.FirstOf(block.inputs[BetweenOf(input)]).cols, ctx = windows_->ctx;
+  const DeviceTensor between = View(between_, windows_->begins.size() * ctx, cols);
+  return {windows.first, Hidden(windows), between.Rows(windows.first * ctx, windows.count * ctx)};
 }
 
 bool LayerWalk::RunsAgain() const {
@@ -163,20 +182,18 @@ bool LayerWalk::RunsAgain() const {
 Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   if (auto status = ReserveBetween(); !status) return status.error();
-  const Block& block = description_->blocks[next_];
-  const std::string& name = block.FirstOf(block.inputs[input]).name;
   StatisticsGatherer gatherer(*backend_, gram);
-  for (std::size_t w = 0; w < windows_->begins.size(); ++w) {
+  for (Windows w = From(0); w.count > 0; w = From(w.first + w.count)) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     Status status;
-    const auto add = [&](std::size_t, const DeviceTensor& x) { status = AddInput(gatherer, {w, name}, x); };
+    const auto add = [&](std::size_t, const DeviceTensor& x) { status = Gather(gatherer, w, input, x); };
     if (RunsAgain()) {
       runner_->RunToInput(Loaded(), input, Sequence(w), add);
     } else {
       runner_->ShowInput(Loaded(), input, At(input, w), add);
     }
     if (!status) return status.error();
-    Report(progress, {2 * input, 2 * block.inputs.size()}, w);
+    Report(progress, {2 * input, 2 * description_->blocks[next_].inputs.size()}, w);
   }
   return gatherer.Read();
 }
@@ -186,7 +203,8 @@ Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const
   const std::size_t inputs = description_->blocks[next_].inputs.size();
   const bool ends = input + 1 == inputs;
   if (RunsAgain() && !ends) return {};
-  for (std::size_t w = 0; !(ends && next_ + 1 == description_->blocks.size()) && w < windows_->begins.size(); ++w) {
+  const bool is_last = ends && next_ + 1 == description_->blocks.size();
+  for (Windows w = From(0); !is_last && w.count > 0; w = From(w.first + w.count)) {
     if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
     if (RunsAgain()) {
       runner_->Run(Loaded(), Sequence(w));

@@ -60,9 +60,17 @@ class LayerWalk {
   LayerWalk() = default;
   Status Load();
   Status Replace(const EncodedLayer& made);
-  DeviceTensor Hidden(std::size_t window) const;
-  SequenceState Sequence(std::size_t window) const { return {window, Hidden(window)}; }
-  Midway At(std::size_t input, std::size_t window) const;
+  // Some windows that run together, from one on.
+  struct Windows {
+    std::size_t first = 0, count = 1;
+  };
+  // The next ones; none after the last.
+  Windows From(std::size_t first) const;
+  DeviceTensor Hidden(Windows windows) const;
+  SequenceState Sequence(Windows windows) const { return {windows.first, Hidden(windows)}; }
+  Midway At(std::size_t input, Windows windows) const;
+  // Adds the rows of x, an input of these windows, window by window.
+  Status Gather(StatisticsGatherer& gatherer, Windows windows, std::size_t input, const DeviceTensor& x) const;
   Status ReserveBetween();
   bool RunsAgain() const;
   Status Finish();
@@ -70,7 +78,7 @@ class LayerWalk {
   struct Pass {
     std::size_t index = 0, count = 1;
   };
-  void Report(const ProgressFn& progress, Pass pass, std::size_t window) const;
+  void Report(const ProgressFn& progress, Pass pass, Windows windows) const;
 
   const SourceTensors* source_ = nullptr;
   LoadedBlock Loaded() const { return {description_->blocks[next_], *layer_}; }
@@ -78,13 +86,14 @@ class LayerWalk {
   Backend* backend_ = nullptr;
   const CalibrationWindows* windows_ = nullptr;
   Between between_parts_ = Between::kKept;
+  std::size_t together_ = 1;  // windows that run together
   std::size_t next_ = 0;
   std::optional<LoadedParts> layer_;  // the next one, once it was needed
   bool observed_ = false;             // the next layer, whole
   std::optional<BlockRunner> runner_;
   std::unique_ptr<Buffer> hidden_;   // [windows][ctx][hidden_size]
   std::unique_ptr<Buffer> between_;  // [windows][ctx][WidestBetween], once a layer went part by part
-  std::unique_ptr<Buffer> copy_;     // [ctx][hidden_size], once a layer was observed whole
+  std::unique_ptr<Buffer> copy_;     // [together][ctx][hidden_size], once a layer was observed whole
 };
 
 }  // namespace marlin

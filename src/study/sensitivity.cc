@@ -84,9 +84,10 @@ class SensitivityWalk {
  private:
   std::size_t StateFloats() const { return windows_.ctx * model_.description.hidden_size; }
   std::size_t WindowCount() const { return windows_.begins.size(); }
-  // The state of one window, or one trial, of many.
-  DeviceTensor State(const std::unique_ptr<Buffer>& states, std::size_t i) const {
-    return View(states, (i + 1) * windows_.ctx, model_.description.hidden_size).Rows(i * windows_.ctx, windows_.ctx);
+  // The states of one window, or of `count` that run together, of many.
+  DeviceTensor State(const std::unique_ptr<Buffer>& states, std::size_t i, std::size_t count = 1) const {
+    return View(states, (i + count) * windows_.ctx, model_.description.hidden_size)
+        .Rows(i * windows_.ctx, count * windows_.ctx);
   }
   std::vector<std::int32_t> Tokens(std::size_t window) const {
     return windows_.stream.Window(windows_.begins[window], windows_.ctx);
@@ -99,9 +100,12 @@ class SensitivityWalk {
     ReadKept();
     for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) total_ += RunsOf(layer);
     Backend& backend = *model_.backend;
-    if (auto status = BlockRunner::Create(model_.description, backend, windows_.ctx, WindowCount()).MoveTo(runner_);
-        !status)
+    together_ = std::clamp<std::size_t>(backend.tokens_at_once() / windows_.ctx, 1, WindowCount());
+    if (auto status =
+            BlockRunner::Create(model_.description, backend, windows_.ctx, WindowCount(), together_).MoveTo(runner_);
+        !status) {
       return status;
+    }
     auto head = HeadDivergence::Create(model_, windows_.ctx);
     if (!head) return head.error();
     head_.emplace(std::move(*head));
@@ -194,8 +198,8 @@ class SensitivityWalk {
       if (!unit_errors) return unit_errors.error();
       errors.push_back(std::move(*unit_errors));
     }
-    for (std::size_t w = 0; w < WindowCount(); ++w) {
-      if (auto status = RunTrials(layer, w, trials); !status) return status;
+    for (std::size_t w = 0; w < WindowCount(); w += together_) {
+      if (auto status = RunTrials(layer, w, std::min(together_, WindowCount() - w), trials); !status) return status;
     }
     for (const Trial& trial : trials) {
       plan_.units[trial.unit].candidates[trial.candidate].measured_kl =
@@ -261,37 +265,42 @@ class SensitivityWalk {
 
   // Memory for the states of so many trials.
   Status ReserveTrials(std::size_t count) {
-    const std::size_t floats = count * StateFloats();
+    const std::size_t floats = count * together_ * StateFloats();
     if (trials_ != nullptr && trials_->bytes() >= floats * sizeof(float)) return {};
     trials_.reset();
     return model_.backend->AllocateAll({{&trials_, floats}});
   }
 
-  // Every trial over one window; their final states are compared together, so that the baseline's logits are made once.
-  Status RunTrials(std::size_t layer, std::size_t window, std::vector<Trial>& trials) {
+  // Every trial over `count` windows; their final states are compared together, so that the baseline's logits are made
+  // once.
+  Status RunTrials(std::size_t layer, std::size_t first, std::size_t count, std::vector<Trial>& trials) {
     if (auto status = ReserveTrials(trials.size()); !status) return status;
     std::vector<DeviceTensor> states;
     for (Trial& trial : trials) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
-      const SequenceState sequence{window, State(trials_, states.size())};
+      const SequenceState sequence{first, State(trials_, states.size() * count, count)};
       states.push_back(sequence.hidden);
-      model_.backend->Copy(State(hidden_, window), sequence.hidden);
+      model_.backend->Copy(State(hidden_, first, count), sequence.hidden);
       Swap(trial);
       runner_->Run(model_.block(layer), sequence);
       Swap(trial);
       Finish(sequence, layer + 1);
-      done_ += model_.description.blocks.size() - layer;
+      done_ += count * (model_.description.blocks.size() - layer);
       if (progress_) {
         progress_({"sensitivities", done_, total_, "layer runs",
                    fmt::format("layer {} of {}", layer + 1, model_.description.blocks.size())});
       }
     }
-    const auto sums = head_->Sums(Tokens(window), State(final_, window), states);
-    if (!sums) {
-      return Error{sums.error().code,
-                   fmt::format("calibration window {}, layer {}: {}", window, layer, sums.error().message)};
+    for (std::size_t i = 0; i < count; ++i) {
+      std::vector<DeviceTensor> own;
+      for (const DeviceTensor& state : states) own.push_back(state.Rows(i * windows_.ctx, windows_.ctx));
+      const auto sums = head_->Sums(Tokens(first + i), State(final_, first + i), own);
+      if (!sums) {
+        return Error{sums.error().code,
+                     fmt::format("calibration window {}, layer {}: {}", first + i, layer, sums.error().message)};
+      }
+      for (std::size_t t = 0; t < trials.size(); ++t) trials[t].kl += (*sums)[t];
     }
-    for (std::size_t i = 0; i < trials.size(); ++i) trials[i].kl += (*sums)[i];
     return {};
   }
 
@@ -362,7 +371,8 @@ class SensitivityWalk {
   std::optional<HeadDivergence> head_;
   // [windows][ctx][hidden]: in front of the layer, behind it, at the end.
   std::unique_ptr<Buffer> hidden_, next_, final_;
-  std::unique_ptr<Buffer> trials_;  // [trials][ctx][hidden]: of one window
+  std::unique_ptr<Buffer> trials_;  // [trials][together][ctx][hidden]
+  std::size_t together_ = 1;        // windows that run together
   BlockStatistics statistics_;
   std::uint64_t done_ = 0, total_ = 0;  // layers run
   json kept_;

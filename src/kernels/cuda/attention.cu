@@ -1,4 +1,7 @@
 // Keys and values of a sequence, and causal softmax attention over them.
+#include <cuda_fp16.h>
+
+#include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.h"
 
@@ -7,14 +10,18 @@ namespace {
 
 constexpr int kWarps = 4;  // of a block, which serves one head of one token
 
+__device__ float FloatOf(float value) { return value; }
+__device__ float FloatOf(__half value) { return __half2float(value); }
+
+template <class Element>
 __global__ void AppendRowsKernel(CacheView cache, View<const std::int32_t> positions, View<const float> keys,
                                  View<const float> values) {
   const std::size_t i = GlobalThread();
   if (i >= keys.rows * keys.cols) return;
   const std::size_t t = i / keys.cols, col = i % keys.cols;
   const std::size_t to = static_cast<std::size_t>(positions.data[t * positions.stride]) * keys.cols + col;
-  cache.keys[to] = keys.data[t * keys.stride + col];
-  cache.values[to] = values.data[t * values.stride + col];
+  static_cast<Element*>(cache.keys)[to] = static_cast<Element>(keys.data[t * keys.stride + col]);
+  static_cast<Element*>(cache.values)[to] = static_cast<Element>(values.data[t * values.stride + col]);
 }
 
 // The softmax of some scores so far, and the sum of their values: exp(score - peak).
@@ -24,7 +31,7 @@ struct Running {
 };
 
 // kPerLane: elements of a head that a lane has, at 32 i + lane.
-template <int kPerLane>
+template <int kPerLane, class Element>
 __global__ void AttendKernel(AttentionShape shape, View<const float> q, CacheView cache,
                              View<const std::int32_t> positions, View<float> out) {
   const std::size_t t = blockIdx.x, head = blockIdx.y, dim = cache.head_dim;
@@ -33,6 +40,8 @@ __global__ void AttendKernel(AttentionShape shape, View<const float> q, CacheVie
   const auto count = static_cast<std::size_t>(positions.data[t * positions.stride]) + 1;
   const std::size_t first = shape.window == 0 || shape.window > count ? 0 : count - shape.window;
 
+  const auto* const keys = static_cast<const Element*>(cache.keys) + kv;
+  const auto* const all_values = static_cast<const Element*>(cache.values) + kv;
   float query[kPerLane];
   for (int i = 0; i < kPerLane; ++i) {
     const std::size_t d = static_cast<std::size_t>(i) * kWarp + lane;
@@ -43,7 +52,7 @@ __global__ void AttendKernel(AttentionShape shape, View<const float> q, CacheVie
     float dot = 0;
     for (int i = 0; i < kPerLane; ++i) {
       const std::size_t d = static_cast<std::size_t>(i) * kWarp + lane;
-      if (d < dim) dot = __fmaf_rn(query[i], cache.keys[j * row + kv + d], dot);
+      if (d < dim) dot = __fmaf_rn(query[i], FloatOf(keys[j * row + d]), dot);
     }
     float score = SumOfWarp(dot) * shape.scale;
     if (shape.softcap != 0) score = shape.softcap * tanhf(score / shape.softcap);
@@ -52,7 +61,7 @@ __global__ void AttendKernel(AttentionShape shape, View<const float> q, CacheVie
     own.sum = own.sum * keep + part;
     for (int i = 0; i < kPerLane; ++i) {
       const std::size_t d = static_cast<std::size_t>(i) * kWarp + lane;
-      if (d < dim) own.values[i] = __fmaf_rn(part, cache.values[j * row + kv + d], own.values[i] * keep);
+      if (d < dim) own.values[i] = __fmaf_rn(part, FloatOf(all_values[j * row + d]), own.values[i] * keep);
     }
     own.peak = peak;
   }
@@ -88,12 +97,12 @@ struct Tiles {
 };
 
 // Rows of a matrix to shared memory, with zeros for those that there are not.
-template <int kTile, int kDim>
-__device__ void LoadTile(const float* from, std::size_t stride, int rows, int dim, float* to) {
+template <int kTile, int kDim, class Element>
+__device__ void LoadTile(const Element* from, std::size_t stride, int rows, int dim, float* to) {
   for (int i = static_cast<int>(threadIdx.x); i < kTile * kDim; i += kSide * kSide) {
     const int r = i / kDim, d = i % kDim;
     to[r * Tiles<kTile, kDim>::kStride + d] =
-        r < rows && d < dim ? from[static_cast<std::size_t>(r) * stride + d] : 0.0f;
+        r < rows && d < dim ? FloatOf(from[static_cast<std::size_t>(r) * stride + d]) : 0.0f;
   }
 }
 
@@ -106,7 +115,7 @@ __device__ float OverRow(float value, Combine combine) {
   return value;
 }
 
-template <int kTile, int kDim>
+template <int kTile, int kDim, class Element>
 __global__ void __launch_bounds__(kSide* kSide)
     AttendManyKernel(AttentionShape shape, View<const float> q, CacheView cache, View<const std::int32_t> positions,
                      View<float> out) {
@@ -132,8 +141,8 @@ __global__ void __launch_bounds__(kSide* kSide)
     const int count = last + 1 - begin < kTile ? last + 1 - begin : kTile;
     const std::size_t at = static_cast<std::size_t>(begin) * row + kv;
     __syncthreads();
-    LoadTile<kTile, kDim>(cache.keys + at, row, count, dim, keys);
-    LoadTile<kTile, kDim>(cache.values + at, row, count, dim, values);
+    LoadTile<kTile, kDim>(static_cast<const Element*>(cache.keys) + at, row, count, dim, keys);
+    LoadTile<kTile, kDim>(static_cast<const Element*>(cache.values) + at, row, count, dim, values);
     __syncthreads();
     float scores[T::kRows][T::kRows] = {};
     for (int d = 0; d < kDim; d += 4) {
@@ -206,11 +215,11 @@ __global__ void __launch_bounds__(kSide* kSide)
   }
 }
 
-template <int kTile, int kDim>
+template <int kTile, int kDim, class Element>
 void AttendMany(const AttentionShape& shape, View<const float> q, const CacheView& cache,
                 View<const std::int32_t> positions, View<float> out, cudaStream_t stream) {
   constexpr std::size_t kBytes = Tiles<kTile, kDim>::kBytes;
-  const auto kernel = AttendManyKernel<kTile, kDim>;
+  const auto kernel = AttendManyKernel<kTile, kDim, Element>;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
   const dim3 grid(Blocks(q.rows, kTile), static_cast<unsigned>(shape.heads));
   kernel<<<grid, kSide * kSide, kBytes, stream>>>(shape, q, cache, positions, out);
@@ -219,32 +228,40 @@ void AttendMany(const AttentionShape& shape, View<const float> q, const CacheVie
 // From so many tokens on, whose keys are read once for many of them.
 constexpr std::size_t kManyTokens = 24;
 
-}  // namespace
-
-void AppendRows(const CacheView& cache, View<const std::int32_t> positions, View<const float> keys,
-                View<const float> values, cudaStream_t stream) {
-  if (keys.rows * keys.cols == 0) return;
-  AppendRowsKernel<<<Blocks(keys.rows * keys.cols, kThreads), kThreads, 0, stream>>>(cache, positions, keys, values);
-}
-
-void Attend(const AttentionShape& shape, View<const float> q, const CacheView& cache,
-            View<const std::int32_t> positions, View<float> out, cudaStream_t stream) {
-  if (q.rows == 0) return;
-  if (q.rows >= kManyTokens && cache.head_dim <= 64) return AttendMany<32, 64>(shape, q, cache, positions, out, stream);
-  if (q.rows >= kManyTokens && cache.head_dim <= 128)
-    return AttendMany<64, 128>(shape, q, cache, positions, out, stream);
-  if (q.rows >= kManyTokens && cache.head_dim <= 256)
-    return AttendMany<32, 256>(shape, q, cache, positions, out, stream);
+template <class Element>
+void AttendOver(const AttentionShape& shape, View<const float> q, const CacheView& cache,
+                View<const std::int32_t> positions, View<float> out, cudaStream_t stream) {
+  const std::size_t dim = cache.head_dim;
+  if (q.rows >= kManyTokens && dim <= 64) return AttendMany<32, 64, Element>(shape, q, cache, positions, out, stream);
+  if (q.rows >= kManyTokens && dim <= 128) return AttendMany<64, 128, Element>(shape, q, cache, positions, out, stream);
+  if (q.rows >= kManyTokens && dim <= 256) return AttendMany<32, 256, Element>(shape, q, cache, positions, out, stream);
   const dim3 grid(static_cast<unsigned>(q.rows), static_cast<unsigned>(shape.heads));
   const auto launch = [&]<int kPerLane>() {
-    AttendKernel<kPerLane><<<grid, kWarps * kWarp, 0, stream>>>(shape, q, cache, positions, out);
+    AttendKernel<kPerLane, Element><<<grid, kWarps * kWarp, 0, stream>>>(shape, q, cache, positions, out);
   };
-  const std::size_t per_lane = (cache.head_dim + kWarp - 1) / kWarp;
+  const std::size_t per_lane = (dim + kWarp - 1) / kWarp;
   if (per_lane <= 1) return launch.template operator()<1>();
   if (per_lane <= 2) return launch.template operator()<2>();
   if (per_lane <= 4) return launch.template operator()<4>();
   if (per_lane <= 8) return launch.template operator()<8>();
   launch.template operator()<static_cast<int>(kMaxHeadDim) / kWarp>();
+}
+
+}  // namespace
+
+void AppendRows(const CacheView& cache, View<const std::int32_t> positions, View<const float> keys,
+                View<const float> values, cudaStream_t stream) {
+  if (keys.rows * keys.cols == 0) return;
+  const auto kernel = cache.halves ? AppendRowsKernel<__half> : AppendRowsKernel<float>;
+  kernel<<<Blocks(keys.rows * keys.cols, kThreads), kThreads, 0, stream>>>(cache, positions, keys, values);
+}
+
+void Attend(const AttentionShape& shape, View<const float> q, const CacheView& cache,
+            View<const std::int32_t> positions, View<float> out, cudaStream_t stream) {
+  if (q.rows == 0) return;
+  if (!cache.halves) return AttendOver<float>(shape, q, cache, positions, out, stream);
+  if (q.rows >= kManyTokens && AttendHalves(shape, q, cache, positions, out, stream)) return;
+  AttendOver<__half>(shape, q, cache, positions, out, stream);
 }
 
 }  // namespace marlin::cuda

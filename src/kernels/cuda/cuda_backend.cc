@@ -116,47 +116,49 @@ void FillTable(const FormatRow& format, float* table) {
 }
 
 // A bound of the sizes of a matrix's numbers.
-float LargestOf(const EncodedMatrixView& matrix) {
+float LargestOf(const EncodedMatrixView& matrix, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
-  float most = 0;
-  if (!HasGroups(info)) {
-    std::vector<float> row(matrix.cols);
-    for (std::size_t r = 0; r < matrix.rows; ++r) {
-      DecodeRow(matrix, r, row);
-      for (const float value : row) most = std::max(most, std::abs(value));
-    }
-    return most;
-  }
-  std::vector<float> table(std::size_t{1} << info.code_bits);
-  FillTable(*matrix.format, table.data());
+  std::vector<float> table(HasGroups(info) ? std::size_t{1} << info.code_bits : 1);
+  if (HasGroups(info)) FillTable(*matrix.format, table.data());
   const auto [least, largest] = std::ranges::minmax(table);
-  for (std::size_t i = 0; i < matrix.rows * matrix.groups(); ++i) {
-    const GroupParams params = GetParams(matrix, i / matrix.groups(), i % matrix.groups());
-    const float zero = info.zero_point_bits > 0 ? params.zero_point : 0;
-    const float size = std::max(std::abs(least - zero), std::abs(largest - zero));
-    most = std::max(most, std::abs(params.scale) * size + (HasBias(info) ? std::abs(params.bias) : 0));
-  }
-  return most;
+  std::vector<float> row_most(matrix.rows, 0.0f);
+  pool.Split(matrix.rows, [&](std::size_t first, std::size_t last, int) {
+    std::vector<float> row(HasGroups(info) ? 0 : matrix.cols);
+    for (std::size_t r = first; r < last; ++r) {
+      if (!HasGroups(info)) DecodeRow(matrix, r, row);
+      for (const float value : row) row_most[r] = std::max(row_most[r], std::abs(value));
+      for (std::size_t g = 0; HasGroups(info) && g < matrix.groups(); ++g) {
+        const GroupParams params = GetParams(matrix, r, g);
+        const float zero = info.zero_point_bits > 0 ? params.zero_point : 0;
+        const float size = std::max(std::abs(least - zero), std::abs(largest - zero));
+        const float bias = HasBias(info) ? std::abs(params.bias) : 0;
+        row_most[r] = std::max(row_most[r], std::abs(params.scale) * size + bias);
+      }
+    }
+  });
+  return row_most.empty() ? 0 : *std::ranges::max_element(row_most);
 }
 
 // As it lies in the device's memory.
-std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const PartsOfWeight& parts) {
+std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const PartsOfWeight& parts, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
   std::vector<std::uint8_t> bytes(parts.bytes);
   const std::size_t row_bytes = CodeBytesPerRow(info, matrix.cols);
-  for (std::size_t r = 0; r < matrix.rows; ++r) {
-    std::copy_n(matrix.codes.data() + r * row_bytes, row_bytes, bytes.data() + r * parts.pitch);
-  }
-  if (!HasGroups(info)) return bytes;
   auto* const scales = reinterpret_cast<float*>(bytes.data() + parts.scales);
   auto* const biases = reinterpret_cast<float*>(bytes.data() + parts.biases);
-  const std::size_t groups = matrix.groups();
-  for (std::size_t i = 0; i < matrix.rows * groups; ++i) {
-    const GroupParams params = GetParams(matrix, i / groups, i % groups);
-    scales[i] = params.scale;
-    if (HasBias(info)) biases[i] = params.bias;
-    if (info.zero_point_bits > 0) bytes[parts.zeros + i] = params.zero_point;
-  }
+  const std::size_t groups = HasGroups(info) ? matrix.groups() : 0;
+  pool.Split(matrix.rows, [&](std::size_t first, std::size_t last, int) {
+    for (std::size_t r = first; r < last; ++r) {
+      std::copy_n(matrix.codes.data() + r * row_bytes, row_bytes, bytes.data() + r * parts.pitch);
+    }
+    for (std::size_t i = first * groups; i < last * groups; ++i) {
+      const GroupParams params = GetParams(matrix, i / groups, i % groups);
+      scales[i] = params.scale;
+      if (HasBias(info)) biases[i] = params.bias;
+      if (info.zero_point_bits > 0) bytes[parts.zeros + i] = params.zero_point;
+    }
+  });
+  if (!HasGroups(info)) return bytes;
   FillTable(*matrix.format, reinterpret_cast<float*>(bytes.data() + parts.table));
   return bytes;
 }
@@ -228,27 +230,34 @@ class CudaWeight final : public Weight {
   cuda::W4Matrix w4_;  // records: null where the plain kernels serve the weight
 };
 
-// For every layer [context][kv_heads * head_dim] keys, then as many values.
+// For every layer [context][kv_heads * head_dim] keys, then as many values, fp16 where products round activations.
 class CudaCache final : public KvCache {
  public:
-  CudaCache(const Device& device, const CacheShape& shape, CudaMemory memory)
-      : KvCache(device), shape_(shape), memory_(std::move(memory)) {}
+  CudaCache(const Device& device, const CacheShape& shape, bool halves, CudaMemory memory)
+      : KvCache(device), shape_(shape), halves_(halves), memory_(std::move(memory)) {}
   std::size_t resident_bytes() const override { return memory_.bytes(); }
   cuda::CacheView Layer(std::size_t layer) const {
     const CacheLayer& own = shape_.layers[layer];
-    float* const keys = reinterpret_cast<float*>(memory_.data()) + Floats(shape_, layer);
-    return {keys, keys + shape_.context * own.kv_heads * own.head_dim, own.kv_heads, own.head_dim};
+    const std::size_t element = halves_ ? 2 : sizeof(float);
+    std::byte* const keys = memory_.data() + Elements(shape_, layer) * element;
+    std::byte* const values = keys + ElementsOf(shape_, own) * element;
+    return {keys, values, halves_, own.kv_heads, own.head_dim};
   }
 
   // Of the first `layers`.
-  static std::size_t Floats(const CacheShape& shape, std::size_t layers) {
-    std::size_t cols = 0;
-    for (std::size_t i = 0; i < layers; ++i) cols += shape.layers[i].kv_heads * shape.layers[i].head_dim;
-    return 2 * cols * shape.context;
+  static std::size_t Elements(const CacheShape& shape, std::size_t layers) {
+    std::size_t all = 0;
+    for (std::size_t i = 0; i < layers; ++i) all += 2 * ElementsOf(shape, shape.layers[i]);
+    return all;
+  }
+  // Keys of a layer; they and the values begin at multiples of kPartAlignment bytes.
+  static std::size_t ElementsOf(const CacheShape& shape, const CacheLayer& layer) {
+    return AlignedTo(shape.context * layer.kv_heads * layer.head_dim, kPartAlignment / 2);
   }
 
  private:
   CacheShape shape_;
+  bool halves_;  // fp16, else fp32
   CudaMemory memory_;
 };
 
@@ -261,7 +270,7 @@ class CudaBackend final : public Backend {
   CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
               std::unique_ptr<cuda::Cublas> cublas)
       : index_(index),
-        threads_(threads),
+        pool_(threads),
         halves_(halves),
         hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
@@ -280,8 +289,9 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return "cuda"; }
   std::string arithmetic() const override { return arithmetic_; }
   std::optional<std::string> hardware() const override { return hardware_; }
+  std::size_t tokens_at_once() const override { return 4096; }
   std::string_view rounding() const override { return halves_ ? "fp16" : "fp32"; }
-  int threads() const override { return threads_; }
+  int threads() const override { return pool_.threads(); }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
     auto memory = CudaMemory::Allocate(BytesToAllocate(elements, type), "activations", On());
@@ -316,19 +326,20 @@ class CudaBackend final : public Backend {
   }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
-    const std::size_t bytes = BytesToAllocate(CudaCache::Floats(shape, shape.layers.size()), ElementType::kF32);
+    const std::size_t floats = BytesToAllocate(CudaCache::Elements(shape, shape.layers.size()), ElementType::kF32);
+    const std::size_t bytes = halves_ ? floats / 2 : floats;
     auto memory = CudaMemory::Allocate(bytes, "keys and values", On());
     if (!memory) return memory.error();
-    return std::unique_ptr<KvCache>(std::make_unique<CudaCache>(*this, shape, *std::move(memory)));
+    return std::unique_ptr<KvCache>(std::make_unique<CudaCache>(*this, shape, halves_, *std::move(memory)));
   }
 
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
     const FormatInfo& info = matrix.format->info;
     const auto w4 = halves_ ? cuda::W4FormatOf(info) : std::nullopt;
     Rounding rounding{halves_};
-    if (halves_ && !IsHalves(info)) rounding.power = cuda::PowerOf(LargestOf(matrix));
+    if (halves_ && !IsHalves(info)) rounding.power = cuda::PowerOf(LargestOf(matrix, pool_));
     const std::vector<std::uint8_t> bytes =
-        w4 ? cuda::PackW4(matrix, *w4) : BytesOfWeight(matrix, LayOut(info, matrix.rows, matrix.cols));
+        w4 ? cuda::PackW4(matrix, *w4, pool_) : BytesOfWeight(matrix, LayOut(info, matrix.rows, matrix.cols), pool_);
     auto memory = CudaMemory::Allocate(bytes.size(), "weights", On());
     if (!memory) return memory.error();
     Note(cudaMemcpyAsync(memory->data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, On()));
@@ -561,8 +572,8 @@ class CudaBackend final : public Backend {
   }
 
   int index_;
-  int threads_;
-  bool halves_;  // products may round activations to fp16
+  ThreadPool pool_;  // packs weights
+  bool halves_;      // products may round activations to fp16
   std::string hardware_;
   std::string arithmetic_;
   cudaStream_t stream_;

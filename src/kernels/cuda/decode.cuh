@@ -1,10 +1,10 @@
 // Codes of a weight matrix to numbers, eight of a row at a time.
 #pragma once
 
-#include <cstdint>
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+#include <cstdint>
 
 #include "kernels/cuda/operations.h"
 

@@ -2,9 +2,9 @@
 // run to run.
 #pragma once
 
-#include <cstddef>
-
 #include <cuda_runtime.h>
+
+#include <cstddef>
 
 namespace marlin::cuda {
 
@@ -15,9 +15,7 @@ inline unsigned Blocks(std::size_t items, std::size_t per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
-__device__ inline std::size_t GlobalThread() {
-  return static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
+__device__ inline std::size_t GlobalThread() { return static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
 // Every lane gets the sum of all lanes.
 template <class T>
@@ -26,13 +24,14 @@ __device__ T SumOfWarp(T value) {
   return value;
 }
 
-// Combines a value of each of kThreads threads; every thread gets the result. `scratch`: kThreads of them, shared.
-template <class T, class Combine>
+// Combines a value of each of kCount threads, the whole block; every thread gets the result. `scratch`: kCount of them,
+// shared.
+template <int kCount = kThreads, class T, class Combine>
 __device__ T OverBlock(T value, T* scratch, Combine combine) {
   __syncthreads();
   scratch[threadIdx.x] = value;
   __syncthreads();
-  for (int step = kThreads / 2; step > 0; step /= 2) {
+  for (int step = kCount / 2; step > 0; step /= 2) {
     if (threadIdx.x < static_cast<unsigned>(step)) {
       scratch[threadIdx.x] = combine(scratch[threadIdx.x], scratch[threadIdx.x + static_cast<unsigned>(step)]);
     }

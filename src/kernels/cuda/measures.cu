@@ -7,6 +7,8 @@
 namespace marlin::cuda {
 namespace {
 
+constexpr int kWide = 512;  // threads of a block, which serves a row of logits
+
 struct Larger {
   __device__ float operator()(float a, float b) const { return a > b ? a : b; }
 };
@@ -18,19 +20,20 @@ struct Softmax {
 
 __device__ Softmax SoftmaxOf(const float* row, std::size_t cols, double* scratch) {
   float peak = -INFINITY;
-  for (std::size_t i = threadIdx.x; i < cols; i += kThreads) peak = Larger()(row[i], peak);
-  peak = OverBlock(peak, reinterpret_cast<float*>(scratch), Larger());
+  for (std::size_t i = threadIdx.x; i < cols; i += kWide) peak = Larger()(row[i], peak);
+  peak = OverBlock<kWide>(peak, reinterpret_cast<float*>(scratch), Larger());
   double sum = 0;
-  for (std::size_t i = threadIdx.x; i < cols; i += kThreads) sum += exp(static_cast<double>(row[i]) - peak);
-  return {peak, log(OverBlock(sum, scratch, Sum()))};
+  for (std::size_t i = threadIdx.x; i < cols; i += kWide) sum += exp(static_cast<double>(row[i]) - peak);
+  return {peak, log(OverBlock<kWide>(sum, scratch, Sum()))};
 }
 
 __device__ double NllOf(const Softmax& softmax, const float* row, std::int32_t target) {
   return softmax.log_sum + (softmax.peak - static_cast<double>(row[target]));
 }
 
-__global__ void CrossEntropyKernel(View<const float> logits, View<const std::int32_t> targets, View<double> nll) {
-  __shared__ double scratch[kThreads];
+__global__ void __launch_bounds__(kWide)
+    CrossEntropyKernel(View<const float> logits, View<const std::int32_t> targets, View<double> nll) {
+  __shared__ double scratch[kWide];
   const float* const row = logits.data + blockIdx.x * logits.stride;
   const Softmax softmax = SoftmaxOf(row, logits.cols, scratch);
   if (threadIdx.x != 0) return;
@@ -60,29 +63,29 @@ struct First {
 // The first element that comes after `last`; all do where last has no column.
 __device__ Place NextOf(const float* row, std::size_t cols, const Place& last, Place* scratch) {
   Place best = {0, kNoColumn};
-  for (std::size_t i = threadIdx.x; i < cols; i += kThreads) {
+  for (std::size_t i = threadIdx.x; i < cols; i += kWide) {
     const Place here = {row[i], static_cast<std::int32_t>(i)};
     if (last.column == kNoColumn || ComesBefore(last, here)) best = First()(best, here);
   }
-  return OverBlock(best, scratch, First());
+  return OverBlock<kWide>(best, scratch, First());
 }
 
 // As the reference: sum q - p - p log(q / p), and p (expm1(t) - t) where p and q are near each other, t = log(q / p).
 __device__ double KlOf(const float* x, const float* y, std::size_t cols, const Softmax& p, const Softmax& q,
                        double* scratch) {
   double sum = 0;
-  for (std::size_t i = threadIdx.x; i < cols; i += kThreads) {
+  for (std::size_t i = threadIdx.x; i < cols; i += kWide) {
     const double log_p = x[i] - p.peak - p.log_sum, log_q = y[i] - q.peak - q.log_sum;
     const double t = log_q - log_p;
     const double term = fabs(t) < 0.5 ? exp(log_p) * (expm1(t) - t) : exp(log_q) - exp(log_p) * (1 + t);
     sum += term < 0 ? 0 : term;
   }
-  return OverBlock(sum, scratch, Sum());
+  return OverBlock<kWide>(sum, scratch, Sum());
 }
 
-__global__ void DivergenceKernel(View<const float> base, View<const float> other, View<const std::int32_t> targets,
-                                 View<double> out) {
-  __shared__ double scratch[kThreads];
+__global__ void __launch_bounds__(kWide) DivergenceKernel(View<const float> base, View<const float> other,
+                                                          View<const std::int32_t> targets, View<double> out) {
+  __shared__ double scratch[kWide];
   const float* const x = base.data + blockIdx.x * base.stride;
   const float* const y = other.data + blockIdx.x * other.stride;
   const Softmax p = SoftmaxOf(x, base.cols, scratch), q = SoftmaxOf(y, base.cols, scratch);
@@ -99,8 +102,9 @@ __global__ void DivergenceKernel(View<const float> base, View<const float> other
   to[3] = top == other_top ? 1 : 0;
 }
 
-__global__ void TopKKernel(View<const float> x, View<float> values, View<std::int32_t> columns) {
-  __shared__ Place scratch[kThreads];
+__global__ void __launch_bounds__(kWide)
+    TopKKernel(View<const float> x, View<float> values, View<std::int32_t> columns) {
+  __shared__ Place scratch[kWide];
   Place last = {0, kNoColumn};
   for (std::size_t i = 0; i < values.cols; ++i) {
     last = NextOf(x.data + blockIdx.x * x.stride, x.cols, last, scratch);
@@ -144,18 +148,18 @@ __global__ void MomentsKernel(View<const float> x, View<double> sums, View<float
 
 void CrossEntropy(View<const float> logits, View<const std::int32_t> targets, View<double> nll, cudaStream_t stream) {
   if (logits.rows == 0) return;
-  CrossEntropyKernel<<<static_cast<unsigned>(logits.rows), kThreads, 0, stream>>>(logits, targets, nll);
+  CrossEntropyKernel<<<static_cast<unsigned>(logits.rows), kWide, 0, stream>>>(logits, targets, nll);
 }
 
 void Divergence(View<const float> base, View<const float> other, View<const std::int32_t> targets, View<double> out,
                 cudaStream_t stream) {
   if (base.rows == 0) return;
-  DivergenceKernel<<<static_cast<unsigned>(base.rows), kThreads, 0, stream>>>(base, other, targets, out);
+  DivergenceKernel<<<static_cast<unsigned>(base.rows), kWide, 0, stream>>>(base, other, targets, out);
 }
 
 void TopK(View<const float> x, View<float> values, View<std::int32_t> columns, cudaStream_t stream) {
   if (x.rows == 0 || values.cols == 0) return;
-  TopKKernel<<<static_cast<unsigned>(x.rows), kThreads, 0, stream>>>(x, values, columns);
+  TopKKernel<<<static_cast<unsigned>(x.rows), kWide, 0, stream>>>(x, values, columns);
 }
 
 void Moments(View<const float> x, View<double> sums, View<float> largest, cudaStream_t stream) {

@@ -53,10 +53,11 @@ void Normalize(NormKind kind, View<const float> x, View<const float> weight, Vie
 void Rotate(View<float> x, std::size_t head_dim, View<const float> cos, View<const float> sin,
             View<const std::int32_t> positions, bool neighbours, cudaStream_t stream);
 
-// Keys or values of one layer: [context][kv_heads * head_dim].
+// Keys and values of one layer: [context][kv_heads * head_dim], fp32 or fp16.
 struct CacheView {
-  float* keys = nullptr;
-  float* values = nullptr;
+  void* keys = nullptr;
+  void* values = nullptr;
+  bool halves = false;
   std::size_t kv_heads = 0, head_dim = 0;
 };
 void AppendRows(const CacheView& cache, View<const std::int32_t> positions, View<const float> keys,

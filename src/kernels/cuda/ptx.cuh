@@ -1,9 +1,9 @@
 // Instructions that CUDA C++ has no name for. Addresses are those of shared memory, as 32-bit numbers.
 #pragma once
 
-#include <cstdint>
-
 #include <cuda_runtime.h>
+
+#include <cstdint>
 
 namespace marlin::cuda {
 
@@ -57,8 +57,8 @@ __device__ inline std::uint64_t EvictLast() {
 __device__ inline void CopyBulk(std::uint32_t to, const void* from, int bytes, std::uint32_t barrier,
                                 std::uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-          to),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(to),
       "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
       : "memory");
 }
@@ -106,6 +106,24 @@ __device__ inline void LoadMatrices(std::uint32_t (&out)[4], std::uint32_t from)
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                : "r"(from));
+}
+
+// The same, each matrix transposed.
+__device__ inline void LoadTransposed(std::uint32_t (&out)[4], std::uint32_t from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(from));
+}
+
+// 16 bytes, which arrive after WaitForCopies; zeros where `real` is false. Both addresses are multiples of 16.
+__device__ inline void CopyAsync(std::uint32_t to, const void* from, bool real) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(real ? 16 : 0) : "memory");
+}
+__device__ inline void CommitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until at most kLeft of the committed groups have not arrived.
+template <int kLeft>
+__device__ inline void WaitForCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
 // (a & mask) | bits, in one instruction: the compiler takes two where both are constants.

@@ -9,8 +9,8 @@ namespace marlin::cuda {
 // fp16 numbers to whose mantissas a code is added: 1024 at its lowest bits, 64 four bits higher.
 inline constexpr std::uint32_t kLowerInteger = 0x64006400u, kUpperInteger = 0x54005400u;
 
-// FP4: the codes' values x 2^-14. The three magnitude bits lie where fp16's exponent and mantissa meet, so that 0.5 comes
-// out right as a subnormal. INT4: 1024 + code in a[0] and a[2] (row g), 64 + code in a[1] and a[3] (row g + 8).
+// FP4: the codes' values x 2^-14. The three magnitude bits lie where fp16's exponent and mantissa meet, so that 0.5
+// comes out right as a subnormal. INT4: 1024 + code in a[0] and a[2] (row g), 64 + code in a[1] and a[3] (row g + 8).
 template <W4Coding kCoding>
 __device__ inline void DecodeWord(std::uint32_t w, std::uint32_t (&a)[4]) {
   if constexpr (kCoding == W4Coding::kFp4) {

@@ -25,7 +25,7 @@ std::uint32_t BitOfCode(const std::array<std::uint32_t, 4>& decoded, int code, i
   return decoded[static_cast<std::size_t>(code / 2)] >> place & 1;
 }
 
-// DecodedFp4 is linear over bits. Entry 4 i + b is the word whose only code bit is bit b of code i.
+// DecodedFp4 is linear over bits: a word is the sum of those of its pairs of codes.
 class InverseOfFp4 {
  public:
   InverseOfFp4() {
@@ -45,18 +45,24 @@ class InverseOfFp4 {
         if (i != column && has(rows[i])) rows[i] ^= rows[column];
       }
     }
-    for (std::size_t i = 0; i < 32; ++i) words_[i] = static_cast<std::uint32_t>(rows[i]);
+    for (std::size_t pair = 0; pair < 4; ++pair) {
+      for (std::size_t bits = 0; bits < 256; ++bits) {
+        for (std::size_t i = 0; i < 8; ++i) {
+          if ((bits >> i & 1) != 0) words_[pair][bits] ^= static_cast<std::uint32_t>(rows[8 * pair + i]);
+        }
+      }
+    }
   }
   std::uint32_t WordOf(const std::array<std::uint8_t, 8>& codes) const {
     std::uint32_t word = 0;
-    for (std::size_t i = 0; i < 32; ++i) {
-      if ((codes[i / 4] >> (i % 4) & 1) != 0) word ^= words_[i];
+    for (std::size_t pair = 0; pair < 4; ++pair) {
+      word ^= words_[pair][static_cast<std::size_t>(codes[2 * pair] | codes[2 * pair + 1] << 4)];
     }
     return word;
   }
 
  private:
-  std::array<std::uint32_t, 32> words_{};
+  std::array<std::array<std::uint32_t, 256>, 4> words_{};  // of two neighbouring codes
 };
 
 std::uint32_t WordOf(W4Coding coding, const std::array<std::uint8_t, 8>& codes) {
@@ -139,18 +145,20 @@ std::optional<W4Format> W4FormatOf(const FormatInfo& info) {
   return std::nullopt;
 }
 
-std::vector<std::uint8_t> PackW4(const EncodedMatrixView& matrix, const W4Format& format) {
+std::vector<std::uint8_t> PackW4(const EncodedMatrixView& matrix, const W4Format& format, ThreadPool& pool) {
   const W4Matrix shape{format, nullptr, matrix.rows, matrix.cols};
   const auto record = static_cast<std::size_t>(RecordBytes(format.coding, format.group));
   const std::size_t cols = shape.blocks() * kRecordCols;
   std::vector<std::uint8_t> out(shape.bytes());
-  for (std::size_t tile = 0; tile < shape.panels() * (kPanel / kRecordRows); ++tile) {
-    const Rows16 rows = ReadRows(matrix, tile * kRecordRows, cols, format);
-    for (std::size_t block = 0; block < shape.blocks(); ++block) {
-      const std::size_t place = (tile / 4 * shape.blocks() + block) * 4 + tile % 4;
-      PackRecord(rows, cols, block * kRecordCols, format, out.data() + place * record);
+  pool.Split(shape.panels() * (kPanel / kRecordRows), [&](std::size_t first, std::size_t last, int) {
+    for (std::size_t tile = first; tile < last; ++tile) {
+      const Rows16 rows = ReadRows(matrix, tile * kRecordRows, cols, format);
+      for (std::size_t block = 0; block < shape.blocks(); ++block) {
+        const std::size_t place = (tile / 4 * shape.blocks() + block) * 4 + tile % 4;
+        PackRecord(rows, cols, block * kRecordCols, format, out.data() + place * record);
+      }
     }
-  }
+  });
   return out;
 }
 

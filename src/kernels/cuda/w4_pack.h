@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "formats/encoded_matrix.h"
 #include "kernels/cuda/w4_layout.h"
 
@@ -13,6 +14,6 @@ namespace marlin::cuda {
 // fp16 holds in groups of 32 or more, without biases.
 std::optional<W4Format> W4FormatOf(const FormatInfo& info);
 
-std::vector<std::uint8_t> PackW4(const EncodedMatrixView& matrix, const W4Format& format);
+std::vector<std::uint8_t> PackW4(const EncodedMatrixView& matrix, const W4Format& format, ThreadPool& pool);
 
 }  // namespace marlin::cuda
