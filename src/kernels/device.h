@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -96,6 +97,12 @@ inline DeviceTensor View(const std::unique_ptr<Buffer>& buffer, std::size_t rows
 // function.
 inline constexpr int kArithmeticVersion = 1;
 
+// Operations of a device that it can queue again as a whole.
+class Recording : public DeviceObject {
+ public:
+  using DeviceObject::DeviceObject;
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -139,6 +146,10 @@ class Device {
 
   // The same shape and type; both on this device. They do not overlap.
   virtual void Copy(const DeviceTensor& from, const DeviceTensor& to) = 0;
+
+  // Calls `queue`, which queues operations. Or queues what it queued before, from `recording`, which the device fills
+  // and the caller keeps: operations with the same arguments every time, on the same objects.
+  virtual void QueueRecorded(std::unique_ptr<Recording>& /*recording*/, const std::function<void()>& queue) { queue(); }
 
   // Waits until everything queued has run. Errors: the first of an operation since the last call. What was downloaded
   // since then is undefined after an error.

@@ -106,17 +106,24 @@ DeviceTensor Session::ForwardTogether(std::span<const std::int32_t> tokens, std:
   const auto ids = View(tokens_, rows, 1, ElementType::kI32);
   scratch_.SetPositions(backend, position_, m, sequences);
   backend.Upload(tokens, ids);
-  EmbedTokens(backend, description, model_->weights.around, scratch_, ids, hidden);
-  const std::span<const std::unique_ptr<KvCache>> caches(caches_.data(), sequences);
-  for (std::size_t i = 0; i < description.blocks.size(); ++i) {
-    InputObserver observe;
-    if (observer) observe = [&](std::size_t input, const DeviceTensor& x) { observer(i, input, x); };
-    const std::size_t cache_layer = std::get<Attention>(description.blocks[i].mixer).cache;
-    RunBlock(backend, model_->block(i), scratch_,
-             {hidden, caches, cache_layer, TokenInputOf(description, scratch_, i, rows)}, observe);
-  }
   const auto normed = View(scratch_.normed, rows, description.hidden_size);
-  model_->FinalNorm(hidden, normed);
+  const auto run = [&] {
+    EmbedTokens(backend, description, model_->weights.around, scratch_, ids, hidden);
+    const std::span<const std::unique_ptr<KvCache>> caches(caches_.data(), sequences);
+    for (std::size_t i = 0; i < description.blocks.size(); ++i) {
+      InputObserver observe;
+      if (observer) observe = [&](std::size_t input, const DeviceTensor& x) { observer(i, input, x); };
+      const std::size_t cache_layer = std::get<Attention>(description.blocks[i].mixer).cache;
+      RunBlock(backend, model_->block(i), scratch_,
+               {hidden, caches, cache_layer, TokenInputOf(description, scratch_, i, rows)}, observe);
+    }
+    model_->FinalNorm(hidden, normed);
+  };
+  if (rows == 1 && !observer) {
+    backend.QueueRecorded(step_, run);
+  } else {
+    run();
+  }
   position_ += m;
   return normed;
 }

@@ -52,7 +52,7 @@ Result<Model> LoadModel(const Checkpoint& checkpoint, Backend& backend, Precisio
 using ModelObserver = std::function<void(std::size_t block, std::size_t input, const DeviceTensor& x)>;
 
 // One sequence, or some that go on together: their KV caches and the scratch memory of the forward pass. The model
-// outlives it.
+// outlives it, and its weights stay the same objects.
 class Session {
  public:
   // context: positions of a sequence; max_batch: most tokens of one in a Forward. Errors: kResource.
@@ -83,6 +83,7 @@ class Session {
   std::unique_ptr<Buffer> tokens_;                // int32 [sequences][max_batch]
   std::unique_ptr<Buffer> hidden_;                // [sequences][max_batch][hidden]
   BlockScratch scratch_;
+  std::unique_ptr<Recording> step_;  // of one token of one sequence
 };
 
 // Bytes of cache and scratch for a session, known before it is made; a backend that caches in fp16 needs less.

@@ -58,12 +58,7 @@ DeviceTensor LayerWalk::Hidden(Windows windows) const {
 Status LayerWalk::Gather(StatisticsGatherer& gatherer, Windows windows, std::size_t input,
                          const DeviceTensor& x) const {
   const Block& block = description_->blocks[next_];
-  const std::string& name = block.FirstOf(block.inputs[input]).name;
-  for (std::size_t i = 0; i < windows.count; ++i) {
-    const DeviceTensor own = x.Rows(i * windows_->ctx, windows_->ctx);
-    if (auto status = AddInput(gatherer, {windows.first + i, name}, own); !status) return status;
-  }
-  return {};
+  return gatherer.Add(x, {windows.first, block.FirstOf(block.inputs[input]).name}, windows.count);
 }
 
 // Memory between the parts of a layer, where they are kept.

@@ -222,7 +222,7 @@ ModelGatherer::ModelGatherer(Backend& backend, bool gram, ModelStatistics so_far
 }
 
 Status ModelGatherer::Add(std::size_t block, std::size_t input, const DeviceTensor& x) {
-  return AddInput(blocks_[block][input], {moments_.source.seen, moments_.names[block][input]}, x);
+  return blocks_[block][input].Add(x, {moments_.source.seen, moments_.names[block][input]});
 }
 
 Status ModelGatherer::Write(const std::filesystem::path& file) {

@@ -72,25 +72,47 @@ StatisticsGatherer::StatisticsGatherer(Backend& backend, bool keep_gram, InputSt
 DeviceTensor StatisticsGatherer::GramTensor() const { return View(gram_, moments_.channels(), moments_.channels()); }
 
 // Memory on the device, once the number of channels is known.
-Status StatisticsGatherer::Reserve(std::size_t channels) {
-  if (sums_ != nullptr) return {};
-  return backend_->AllocateAll({{&largest_, channels}, {&sums_, 2 * channels, ElementType::kF64}});
+Status StatisticsGatherer::Reserve(std::size_t channels, std::size_t parts) {
+  if (largest_ != nullptr && largest_->bytes() >= parts * channels * sizeof(float)) return {};
+  return backend_->AllocateAll({{&largest_, parts * channels}, {&sums_, 2 * parts * channels, ElementType::kF64}});
 }
 
-Status StatisticsGatherer::Add(const DeviceTensor& x) {
+Status StatisticsGatherer::Add(const DeviceTensor& x, const InputPlace& place, std::size_t parts) {
+  const std::size_t k = x.cols, rows = x.rows / parts;
+  const auto at = [&](std::size_t part, const Error& error) {
+    if (place.input.empty()) return error;
+    return Error{error.code,
+                 fmt::format("calibration window {}, {}: {}", place.window + part, place.input, error.message)};
+  };
+  if (moments_.channels() != 0 && moments_.channels() != k) return at(0, OtherChannels(moments_.channels(), k));
+  if (auto status = Reserve(k, parts); !status) return at(0, status.error());
+  std::vector<double> sums(2 * parts * k);
+  std::vector<float> largest(parts * k);
+  const DeviceTensor all_sums = View(sums_, 2 * parts, k, ElementType::kF64), all_largest = View(largest_, parts, k);
+  for (std::size_t part = 0; part < parts; ++part) {
+    backend_->Moments(x.Rows(part * rows, rows), all_sums.Rows(2 * part, 2), all_largest.Rows(part, 1));
+  }
+  backend_->Download(all_sums, sums);
+  backend_->Download(all_largest, largest);
+  if (auto status = backend_->Synchronize(); !status) return at(0, status.error());
+  for (std::size_t part = 0; part < parts; ++part) {
+    const DeviceTensor own = x.Rows(part * rows, rows);
+    const auto values = [&](const auto& from, std::size_t row) {
+      const auto begin = from.begin() + static_cast<std::ptrdiff_t>(row * k);
+      return std::vector(begin, begin + static_cast<std::ptrdiff_t>(k));
+    };
+    const InputStatistics seen = {.tokens = rows,
+                                  .sum_squares = values(sums, 2 * part),
+                                  .sum_abs = values(sums, 2 * part + 1),
+                                  .max_abs = values(largest, part),
+                                  .gram = {}};
+    if (auto status = AddPart(own, seen); !status) return at(part, status.error());
+  }
+  return {};
+}
+
+Status StatisticsGatherer::AddPart(const DeviceTensor& x, const InputStatistics& seen) {
   const std::size_t k = x.cols;
-  if (moments_.channels() != 0 && moments_.channels() != k) return OtherChannels(moments_.channels(), k);
-  if (auto status = Reserve(k); !status) return status;
-  InputStatistics seen = Zeros(k);
-  seen.tokens = x.rows;
-  std::vector<double> sums(2 * k);
-  const DeviceTensor on_device = View(sums_, 2, k, ElementType::kF64);
-  backend_->Moments(x, on_device, View(largest_, 1, k));
-  backend_->Download(on_device, sums);
-  backend_->Download(View(largest_, 1, k), seen.max_abs);
-  if (auto status = backend_->Synchronize(); !status) return status;
-  std::copy_n(sums.begin(), k, seen.sum_squares.begin());
-  std::copy_n(sums.begin() + static_cast<std::ptrdiff_t>(k), k, seen.sum_abs.begin());
   for (std::size_t i = 0; i < k; ++i) {
     if (!std::isfinite(seen.sum_squares[i])) return NotFinite(*backend_, x, i);
   }
@@ -121,13 +143,6 @@ Result<InputStatistics> StatisticsGatherer::Finish() {
   auto all = Read();
   for (auto* buffer : {&sums_, &largest_, &gram_}) buffer->reset();
   return all;
-}
-
-Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x) {
-  const Status status = statistics.Add(x);
-  if (status.ok()) return status;
-  return Error{status.error().code,
-               fmt::format("calibration window {}, {}: {}", place.window, place.input, status.error().message)};
 }
 
 Result<BlockStatistics> FinishAll(std::vector<StatisticsGatherer>& gatherers) {

@@ -25,16 +25,24 @@ struct InputStatistics {
   std::size_t channels() const { return sum_squares.size(); }
 };
 
+// Position in the calibration, for errors.
+struct InputPlace {
+  std::size_t window = 0;  // of the first part
+  std::string_view input;  // the first matrix that reads it; empty = errors say no place
+};
+
 // Gathers the statistics of an input on a device. X^T X stays there until it is read.
 class StatisticsGatherer {
  public:
   // Continues from `so_far`. The backend outlives it.
   StatisticsGatherer(Backend& backend, bool keep_gram, InputStatistics so_far = {});
 
-  // Adds the rows of x [tokens, k]; the first call sets k. Sums go over the tokens in order, so the bits do not depend
-  // on the number of threads. Waits for the device. Errors leave the statistics as they were: kNumerical (NaN or
-  // infinity: names token and channel), kInput (another k), kUsage (keep_gram changed), kResource.
-  Status Add(const DeviceTensor& x);
+  // Adds the rows of x [tokens, k], `parts` of the same length one after the other: the same as a call for each, with
+  // the bits of those. The first call sets k. Sums go over the tokens in order, so the bits do not depend on the number
+  // of threads. Waits for the device. Errors: kNumerical (NaN or infinity: names the place of the part, token and
+  // channel), kInput (another k), kUsage (keep_gram changed), kResource. After an error of kNumerical the earlier parts
+  // are in the statistics, otherwise none.
+  Status Add(const DeviceTensor& x, const InputPlace& place = {}, std::size_t parts = 1);
 
   // What was gathered, but for X^T X.
   const InputStatistics& moments() const { return moments_; }
@@ -46,25 +54,17 @@ class StatisticsGatherer {
   Result<InputStatistics> Finish();
 
  private:
-  Status Reserve(std::size_t channels);
+  Status Reserve(std::size_t channels, std::size_t parts);
+  Status AddPart(const DeviceTensor& x, const InputStatistics& seen);
   DeviceTensor GramTensor() const;
 
   Backend* backend_;
   bool keep_gram_;
   InputStatistics moments_;          // without X^T X once that is on the device
-  std::unique_ptr<Buffer> sums_;     // fp64 [2, k] of the last tokens
-  std::unique_ptr<Buffer> largest_;  // [1, k] of the last tokens
+  std::unique_ptr<Buffer> sums_;     // fp64 [2 * parts, k] of the last tokens
+  std::unique_ptr<Buffer> largest_;  // [parts, k] of the last tokens
   std::unique_ptr<Buffer> gram_;     // [k, k]
 };
-
-// Position in the calibration, for errors.
-struct InputPlace {
-  std::size_t window = 0;
-  std::string_view input;  // the first matrix that reads it
-};
-
-// StatisticsGatherer::Add, whose errors say where.
-Status AddInput(StatisticsGatherer& statistics, const InputPlace& place, const DeviceTensor& x);
 
 using BlockStatistics = std::vector<InputStatistics>;  // in the order of Block::inputs
 

@@ -87,6 +87,35 @@ TEST(Accumulate, NotANumberIsAnErrorAndChangesNothing) {
   }
 }
 
+TEST(StatisticsGatherer, PartsHaveTheBitsOfCallsOfTheirOwn) {
+  constexpr std::size_t kParts = 6, kTokens = 20, k = 70;
+  std::vector<float> x = RandomInputs(kParts * kTokens, k, 12);
+  const auto backend = TestCpu();
+  const auto buffer = *backend->Allocate(x.size());
+  const DeviceTensor rows = View(buffer, kParts * kTokens, k);
+  backend->Upload(x, rows);
+  StatisticsGatherer alone(*backend, true), together(*backend, true);
+  for (std::size_t part = 0; part < kParts; ++part) {
+    ASSERT_TRUE(alone.Add(rows.Rows(part * kTokens, kTokens)).ok());
+  }
+  ASSERT_TRUE(together.Add(rows.Rows(0, 2 * kTokens), {}, 2).ok());
+  ASSERT_TRUE(together.Add(rows.Rows(2 * kTokens, 4 * kTokens), {}, 4).ok());
+  const auto want = alone.Read(), got = together.Read();
+  ASSERT_TRUE(want.ok() && got.ok());
+  EXPECT_EQ(got->tokens, want->tokens);
+  EXPECT_EQ(got->sum_squares, want->sum_squares);
+  EXPECT_EQ(got->sum_abs, want->sum_abs);
+  EXPECT_EQ(got->max_abs, want->max_abs);
+  EXPECT_TRUE(SameBits(got->gram, want->gram));
+  x[(4 * kTokens + 3) * k + 8] = std::numeric_limits<float>::infinity();
+  backend->Upload(x, rows);
+  const Status status = together.Add(rows, {7, "layer.q"}, kParts);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, ErrorCode::kNumerical);
+  EXPECT_NE(status.error().message.find("calibration window 11, layer.q: "), std::string::npos);
+  EXPECT_NE(status.error().message.find("token 3, channel 8"), std::string::npos) << status.error().message;
+}
+
 TEST(Accumulate, OtherShapesAreRefused) {
   const std::vector<float> x = RandomInputs(4, 8, 7);
   ThreadPool pool(1);

@@ -139,17 +139,18 @@ class SensitivityWalk {
     std::vector<StatisticsGatherer> gatherers;
     for (std::size_t i = 0; i < block.inputs.size(); ++i) gatherers.emplace_back(*model_.backend, gram);
     Status status;
-    for (std::size_t w = 0; w < WindowCount(); ++w) {
+    for (std::size_t w = 0; w < WindowCount(); w += together_) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
+      const std::size_t count = std::min(together_, WindowCount() - w);
       InputObserver observer;
       if (observe) {
         observer = [&](std::size_t input, const DeviceTensor& x) {
           if (!status.ok()) return;
-          status = AddInput(gatherers[input], {w, block.FirstOf(block.inputs[input]).name}, x);
+          status = gatherers[input].Add(x, {w, block.FirstOf(block.inputs[input]).name}, count);
         };
       }
-      model_.backend->Copy(State(hidden_, w), State(next_, w));
-      runner_->Run(model_.block(layer), {w, State(next_, w)}, observer);
+      model_.backend->Copy(State(hidden_, w, count), State(next_, w, count));
+      runner_->Run(model_.block(layer), {w, State(next_, w, count)}, observer);
       if (!status.ok()) return status;
     }
     if (auto done = model_.backend->Synchronize(); !done) return done;

@@ -23,6 +23,7 @@ struct Cublas::Functions {
   decltype(&cublasCreate_v2) create = nullptr;
   decltype(&cublasDestroy_v2) destroy = nullptr;
   decltype(&cublasSetStream_v2) set_stream = nullptr;
+  decltype(&cublasSetWorkspace_v2) set_workspace = nullptr;
   decltype(&cublasSgemm_v2) sgemm = nullptr;
   decltype(&cublasSsyrk_v2) ssyrk = nullptr;
   cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*,
@@ -43,7 +44,8 @@ Result<std::unique_ptr<Cublas>> Cublas::Load(cudaStream_t stream) {
   };
   if (!find(functions.create, "cublasCreate_v2") || !find(functions.destroy, "cublasDestroy_v2") ||
       !find(functions.set_stream, "cublasSetStream_v2") || !find(functions.sgemm, "cublasSgemm_v2") ||
-      !find(functions.ssyrk, "cublasSsyrk_v2") || !find(functions.gemm, "cublasGemmEx")) {
+      !find(functions.set_workspace, "cublasSetWorkspace_v2") || !find(functions.ssyrk, "cublasSsyrk_v2") ||
+      !find(functions.gemm, "cublasGemmEx")) {
     return NoCublas(name + " lacks a function");
   }
   cublasHandle_t handle = nullptr;
@@ -56,6 +58,10 @@ Result<std::unique_ptr<Cublas>> Cublas::Load(cudaStream_t stream) {
 Cublas::~Cublas() {
   if (handle_ != nullptr) functions_->destroy(static_cast<cublasHandle_t>(handle_));
   if (library_ != nullptr) dlclose(library_);
+}
+
+Status Cublas::UseWorkspace(void* memory, std::size_t bytes) {
+  return StatusOf(functions_->set_workspace(static_cast<cublasHandle_t>(handle_), memory, bytes), "a workspace");
 }
 
 // cuBLAS has columns where this program has rows: its matrices are the transposed ones.

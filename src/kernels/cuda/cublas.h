@@ -13,6 +13,8 @@ class Cublas {
  public:
   // Errors: kUnsupported (the library is not there, or not of the version that this program was built for).
   static Result<std::unique_ptr<Cublas>> Load(cudaStream_t stream);
+  // The products' own memory on the device, instead of what the library allocates: 256-byte aligned, and outlives it.
+  Status UseWorkspace(void* memory, std::size_t bytes);
   ~Cublas();
   Cublas(const Cublas&) = delete;
   Cublas& operator=(const Cublas&) = delete;

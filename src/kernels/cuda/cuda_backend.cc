@@ -261,6 +261,21 @@ class CudaCache final : public KvCache {
   CudaMemory memory_;
 };
 
+class CudaRecording final : public Recording {
+ public:
+  explicit CudaRecording(const Device& device) : Recording(device) {}
+  ~CudaRecording() override { Forget(); }
+
+  void Forget() {
+    if (graph != nullptr) cudaGraphExecDestroy(graph);
+    graph = nullptr;
+  }
+
+  cudaGraphExec_t graph = nullptr;
+  std::uint64_t generation = 0;  // of the backend's own memory, which the graph reads
+  bool fails = false;            // the operations cannot be recorded
+};
+
 // More than kMostFewTokens are multiplied by cuBLAS, with decoded weights. Rows that are decoded at once have at most
 // so many numbers.
 constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
@@ -282,8 +297,16 @@ class CudaBackend final : public Backend {
     rounded_ = CudaMemory();
     all_rounded_ = CudaMemory();
     cublas_.reset();
+    workspace_ = CudaMemory();
     cudaStreamSynchronize(stream_);
     cudaStreamDestroy(stream_);
+  }
+
+  // Memory for products. Without it cuBLAS allocates some whenever operations are recorded. Errors: kResource.
+  Status Start() {
+    constexpr std::size_t kWorkspace = std::size_t{64} << 20;
+    if (auto status = CudaMemory::Allocate(kWorkspace, "products", On()).MoveTo(workspace_); !status) return status;
+    return cublas_->UseWorkspace(workspace_.data(), kWorkspace);
   }
 
   std::string_view name() const override { return "cuda"; }
@@ -319,6 +342,19 @@ class CudaBackend final : public Backend {
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, BytesAt(from), from.stride * size, from.cols * size,
                            from.rows, cudaMemcpyDeviceToDevice, On()));
+  }
+  // The first call queues directly, and so allocates what the operations need of the backend's own memory.
+  void QueueRecorded(std::unique_ptr<Recording>& recording, const std::function<void()>& queue) override {
+    if (recording == nullptr) {
+      recording = std::make_unique<CudaRecording>(*this);
+      return queue();
+    }
+    CudaRecording& own = Own<CudaRecording>(*this, *recording);
+    if (own.fails) return queue();
+    if (own.graph == nullptr || own.generation != generation_) {
+      if (!Record(queue, own)) return queue();
+    }
+    Note(cudaGraphLaunch(own.graph, On()));
   }
   Status Synchronize() override {
     Note(cudaStreamSynchronize(On()));
@@ -368,8 +404,7 @@ class CudaBackend final : public Backend {
     bool few_rounded = false, many_rounded = false;
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
-      MARLIN_CHECK(x.cols == weight.cols() && outs[i].cols == weight.rows() && outs[i].rows == x.rows,
-                   "shape of a product");
+      CheckProduct(weight, x, outs[i]);
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
       const bool many = x.rows > cuda::kMostFewTokens;
       if (x.rows > 0 && weight.rounding().halves && (many || weight.is_halves())) {
@@ -381,10 +416,29 @@ class CudaBackend final : public Backend {
       } else if (x.rows > 0 && weight.is_w4()) {
         if (!few_rounded && !RoundInput(ConstFloats(x))) return;
         few_rounded = true;
-        cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(outs[i]), On());
+        MultiplyFew(weight, bias, outs[i]);
       } else {
         cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
       }
+    }
+    NoteLaunch();
+  }
+
+  void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                  std::span<const DeviceTensor> outs) override {
+    const bool w4 = std::ranges::all_of(
+        weights, [&](const Weight* weight) { return Own<const CudaWeight>(*this, *weight).is_w4(); });
+    if (norm.x.rows == 0 || norm.x.rows > cuda::kMostFewTokens || !w4) {
+      Norm(norm);
+      return Matmul(weights, biases, norm.y, outs);
+    }
+    if (!ReserveFew(norm.x.rows, norm.x.cols)) return;
+    cuda::NormalizeToHalves(norm.kind, ConstFloats(norm.x), FloatsOrNone(norm.weight), FloatsOrNone(norm.bias),
+                            norm.eps, Floats(norm.y), HalvesOfInput(), PowersOfInput(), On());
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
+      CheckProduct(weight, norm.y, outs[i]);
+      MultiplyFew(weight, biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]), outs[i]);
     }
     NoteLaunch();
   }
@@ -502,6 +556,7 @@ class CudaBackend final : public Backend {
   bool Reserve(std::size_t bytes, const char* what, CudaMemory& memory) {
     if (memory.bytes() >= bytes && memory.data() != nullptr) return true;
     memory = CudaMemory();
+    ++generation_;
     const Status status = CudaMemory::Allocate(bytes, what, On()).MoveTo(memory);
     if (!status) Note(status);
     return status.ok();
@@ -509,13 +564,45 @@ class CudaBackend final : public Backend {
 
   // The powers of the tokens come before their halves.
   static constexpr std::size_t kPowersBytes = AlignedTo(cuda::kMostFewTokens * sizeof(float), kPartAlignment);
+  bool ReserveFew(std::size_t tokens, std::size_t cols) {
+    return Reserve(kPowersBytes + cuda::HalfBytes(tokens, cols), "rounded activations", rounded_);
+  }
   bool RoundInput(cuda::View<const float> x) {
-    if (!Reserve(kPowersBytes + cuda::HalfBytes(x.rows, x.cols), "rounded activations", rounded_)) return false;
+    if (!ReserveFew(x.rows, x.cols)) return false;
     cuda::RoundToHalves(x, HalvesOfInput(), PowersOfInput(), On());
     return true;
   }
   float* PowersOfInput() const { return reinterpret_cast<float*>(rounded_.data()); }
   std::uint8_t* HalvesOfInput() const { return reinterpret_cast<std::uint8_t*>(rounded_.data() + kPowersBytes); }
+
+  // A product with the rounded tokens.
+  void MultiplyFew(const CudaWeight& weight, cuda::View<const float> bias, const DeviceTensor& out) {
+    cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(out), On());
+  }
+  static void CheckProduct(const CudaWeight& weight, const DeviceTensor& x, const DeviceTensor& out) {
+    MARLIN_CHECK(x.cols == weight.cols() && out.cols == weight.rows() && out.rows == x.rows, "shape of a product");
+  }
+
+  // Records what `queue` queues. False where that cannot be recorded; then nothing was queued.
+  bool Record(const std::function<void()>& queue, CudaRecording& recording) {
+    recording.Forget();
+    const Status before = failure_;
+    cudaGraph_t graph = nullptr;
+    bool recorded = cudaStreamBeginCapture(On(), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
+    if (recorded) {
+      queue();
+      recorded = cudaStreamEndCapture(stream_, &graph) == cudaSuccess && failure_.ok() == before.ok() &&
+                 cudaGraphInstantiate(&recording.graph, graph, 0) == cudaSuccess;
+    }
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    recording.generation = generation_;
+    recording.fails = !recorded;
+    if (recorded) return true;
+    recording.Forget();
+    cudaGetLastError();
+    failure_ = before;
+    return false;
+  }
 
   // Any number of tokens, for MultiplyHalves; their powers come first.
   bool RoundAll(cuda::View<const float> x) {
@@ -578,10 +665,12 @@ class CudaBackend final : public Backend {
   std::string arithmetic_;
   cudaStream_t stream_;
   std::unique_ptr<cuda::Cublas> cublas_;
+  CudaMemory workspace_;  // of cuBLAS
   CudaMemory decoded_;
   CudaMemory rounded_;      // by RoundInput
   CudaMemory all_rounded_;  // by RoundAll
   void* all_halves_ = nullptr;
+  std::uint64_t generation_ = 0;  // of the three; recordings of older ones are made again
   Status failure_;
 };
 
@@ -647,9 +736,11 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activat
   const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyW4Few(properties.major);
   std::string arithmetic = fmt::format("cuda/sm_{}{}/{} v{}", properties.major, properties.minor,
                                        halves ? "fp16" : "fp32", kCudaArithmeticVersion);
-  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads,
-                                                                halves, DescribeHardware(properties),
-                                                                std::move(arithmetic), stream, *std::move(cublas)));
+  auto backend =
+      std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads, halves,
+                                    DescribeHardware(properties), std::move(arithmetic), stream, *std::move(cublas));
+  if (auto status = backend->Start(); !status) return status.error();
+  return std::unique_ptr<Backend>(std::move(backend));
 }
 
 }  // namespace marlin

@@ -1,5 +1,6 @@
 // Operations on each element, each pair or each row of a matrix.
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/operations.h"
 
 namespace marlin::cuda {
@@ -47,22 +48,8 @@ __global__ void NormalizeKernel(NormKind kind, View<const float> x, const float*
   __shared__ double scratch[kThreads];
   const float* const from = x.data + blockIdx.x * x.stride;
   float* const to = y.data + blockIdx.x * y.stride;
-  double mean = 0;
-  if (kind == NormKind::kLayer) {
-    double sum = 0;
-    for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) sum += from[i];
-    mean = OverBlock(sum, scratch, Sum()) / static_cast<double>(x.cols);
-  }
-  double squares = 0;
-  for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) squares += (from[i] - mean) * (from[i] - mean);
-  squares = OverBlock(squares, scratch, Sum());
-  const double factor = 1 / sqrt(squares / static_cast<double>(x.cols) + eps);
-  for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) {
-    double value = (from[i] - mean) * factor;
-    if (weight != nullptr) value *= weight[i];
-    if (bias != nullptr) value += bias[i];
-    to[i] = static_cast<float>(value);
-  }
+  const RowNorm norm = NormOfRow(kind, from, x.cols, eps, weight, bias, scratch);
+  for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) to[i] = norm.Of(from[i], i);
 }
 
 __global__ void RotateKernel(View<float> x, std::size_t head_dim, View<const float> cos, View<const float> sin,

@@ -21,6 +21,10 @@ constexpr std::size_t HalfBytes(std::size_t tokens, std::size_t cols) {
 // x: at most 16 tokens. powers [tokens]: what each token was divided by.
 void RoundToHalves(View<const float> x, std::uint8_t* halves, float* powers, cudaStream_t stream);
 
+// The same of the norm of x, which also goes to y.
+void NormalizeToHalves(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
+                       View<float> y, std::uint8_t* halves, float* powers, cudaStream_t stream);
+
 // out = x * weight^T + bias, for at most 16 tokens. Whether this device runs the kernel: CanMultiplyW4Few.
 bool CanMultiplyW4Few(int major);
 void MultiplyW4Few(const W4Matrix& weight, View<const float> bias, const std::uint8_t* halves, const float* powers,

@@ -17,6 +17,7 @@
 
 #include "kernels/cuda/halves.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/norm.cuh"
 #include "kernels/cuda/power.cuh"
 #include "kernels/cuda/w4.h"
 #include "kernels/cuda/w4_decode.cuh"
@@ -375,6 +376,20 @@ void LaunchOf(const FewArgs& args, const Division& division, int processors, cud
   Launch<kCoding, kGroup, 2, 16, kGroup == 32 ? 3 : 4>(args, division, processors, 2, stream);
 }
 
+// Where a number of a rounded token lies, in bytes.
+__device__ std::size_t PlaceOfHalf(std::size_t token, std::size_t col, std::size_t padded_tokens) {
+  const std::size_t unit = col % 64 / 8 ^ token % 8;
+  return (col / 64 * padded_tokens + token) * 128 + unit * 16 + col % 8 * 2;
+}
+
+__device__ void PutHalves(const float* row, std::size_t cols, float power, std::size_t padded_tokens,
+                          std::size_t padded_cols, std::uint8_t* halves) {
+  for (std::size_t i = threadIdx.x; i < padded_cols; i += kThreads) {
+    const __half value = __float2half_rn(i < cols ? row[i] / power : 0.0f);
+    *reinterpret_cast<__half*>(halves + PlaceOfHalf(blockIdx.x, i, padded_tokens)) = value;
+  }
+}
+
 // A block for each token: its largest number first.
 __global__ void RoundToHalvesKernel(View<const float> x, std::size_t padded_tokens, std::size_t padded_cols,
                                     std::uint8_t* halves, float* powers) {
@@ -384,12 +399,27 @@ __global__ void RoundToHalvesKernel(View<const float> x, std::size_t padded_toke
   const float* const row = x.data + token * x.stride;
   const float power = real ? PowerOfRow(row, x.cols, scratch) : 1.0f;
   if (real && threadIdx.x == 0) powers[token] = power;
-  for (std::size_t i = threadIdx.x; i < padded_cols; i += kThreads) {
-    const __half value = __float2half_rn(real && i < x.cols ? row[i] / power : 0.0f);
-    const std::size_t unit = i % 64 / 8 ^ token % 8;
-    const std::size_t place = (i / 64 * padded_tokens + token) * 128 + unit * 16 + i % 8 * 2;
-    *reinterpret_cast<__half*>(halves + place) = value;
+  PutHalves(row, real ? x.cols : 0, power, padded_tokens, padded_cols, halves);
+}
+
+// The same after the norm.
+__global__ void NormalizeToHalvesKernel(NormKind kind, View<const float> x, const float* weight, const float* bias,
+                                        float eps, View<float> y, std::size_t padded_tokens, std::size_t padded_cols,
+                                        std::uint8_t* halves, float* powers) {
+  __shared__ double scratch[kThreads];
+  const std::size_t token = blockIdx.x;
+  const bool real = token < x.rows;
+  float* const to = y.data + token * y.stride;
+  float power = 1;
+  if (real) {
+    const float* const from = x.data + token * x.stride;
+    const RowNorm norm = NormOfRow(kind, from, x.cols, eps, weight, bias, scratch);
+    // A thread reads later what it writes here.
+    for (std::size_t i = threadIdx.x; i < x.cols; i += kThreads) to[i] = norm.Of(from[i], i);
+    power = PowerOfRow(to, x.cols, reinterpret_cast<float*>(scratch));
+    if (threadIdx.x == 0) powers[token] = power;
   }
+  PutHalves(to, real ? x.cols : 0, power, padded_tokens, padded_cols, halves);
 }
 
 // A thread for each number: the word that holds its code is decoded.
@@ -482,6 +512,13 @@ bool CanMultiplyW4Few(int major) { return major >= 9; }
 void RoundToHalves(View<const float> x, std::uint8_t* halves, float* powers, cudaStream_t stream) {
   const std::size_t tokens = HalfTokens(x.rows), cols = (x.cols + kRecordCols - 1) / kRecordCols * kRecordCols;
   RoundToHalvesKernel<<<static_cast<unsigned>(tokens), kThreads, 0, stream>>>(x, tokens, cols, halves, powers);
+}
+
+void NormalizeToHalves(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
+                       View<float> y, std::uint8_t* halves, float* powers, cudaStream_t stream) {
+  const std::size_t tokens = HalfTokens(x.rows), cols = (x.cols + kRecordCols - 1) / kRecordCols * kRecordCols;
+  NormalizeToHalvesKernel<<<static_cast<unsigned>(tokens), kThreads, 0, stream>>>(kind, x, weight.data, bias.data, eps,
+                                                                                  y, tokens, cols, halves, powers);
 }
 
 void MultiplyW4Few(const W4Matrix& weight, View<const float> bias, const std::uint8_t* halves, const float* powers,

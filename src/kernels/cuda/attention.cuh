@@ -1,0 +1,13 @@
+// What attention.cu and attention_halves.cu share.
+#pragma once
+
+#include "kernels/cuda/operations.h"
+
+namespace marlin::cuda {
+
+// Attention of many tokens over a cache in fp16. False where no kernel takes heads of this size; then nothing is
+// queued.
+bool AttendHalves(const AttentionShape& shape, View<const float> q, const CacheView& cache,
+                  View<const std::int32_t> positions, View<float> out, cudaStream_t stream);
+
+}  // namespace marlin::cuda
