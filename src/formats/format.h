@@ -91,6 +91,13 @@ concept Format = requires(std::span<const float> weights, float weight, std::uin
   noexcept->std::same_as<float>;
 };
 
+// Decode(Round(weight)), of -0 perhaps 0. Formats whose tables compilers cannot vectorize have a function for it.
+template <Format F>
+float NearestOf(float weight, const GroupParams& params) noexcept {
+  if constexpr (requires { F::Nearest(weight, params); }) return F::Nearest(weight, params);
+  return F::Decode(F::Round(weight, params), params);
+}
+
 // Formats without a bias.
 struct NoBias {
   static float RoundBias(float, const GroupParams&) noexcept { return 0; }
@@ -111,9 +118,9 @@ struct FormatRow {
   void (*settle)(std::span<GroupParams> groups) noexcept;
   void (*round)(std::span<const float> weights, const GroupParams& params, std::span<std::uint32_t> codes) noexcept;
   void (*decode)(std::span<const std::uint32_t> codes, const GroupParams& params, std::span<float> weights) noexcept;
-  // sum of importance[j] (w[j] - Decode(Round(w[j])))^2
-  double (*error)(std::span<const float> weights, std::span<const float> importance,
-                  const GroupParams& params) noexcept;
+  // sum of importance[j] (w[j] - Decode(Round(w[j])))^2; or part of it that is at least `limit`.
+  double (*error)(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
+                  double limit) noexcept;
 };
 
 // Whether weights share scales, in groups.

@@ -18,13 +18,21 @@ void DecodeAll(std::span<const std::uint32_t> codes, const GroupParams& params, 
   for (std::size_t i = 0; i < codes.size(); ++i) weights[i] = F::Decode(codes[i], params);
 }
 
+// The terms are computed some at a time, which compilers vectorize, and added in order.
 template <Format F>
-double ErrorOfAll(std::span<const float> weights, std::span<const float> importance,
-                  const GroupParams& params) noexcept {
+double ErrorOfAll(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
+                  double limit) noexcept {
+  constexpr std::size_t kAtOnce = 32;
+  const GroupParams own = params;
   double sum = 0;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const double error = weights[i] - F::Decode(F::Round(weights[i], params), params);
-    sum += static_cast<double>(importance[i]) * (error * error);
+  double terms[kAtOnce];
+  for (std::size_t begin = 0; begin < weights.size() && sum < limit; begin += kAtOnce) {
+    const std::size_t count = std::min(kAtOnce, weights.size() - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      const double error = weights[begin + i] - NearestOf<F>(weights[begin + i], own);
+      terms[i] = static_cast<double>(importance[begin + i]) * (error * error);
+    }
+    for (std::size_t i = 0; i < count; ++i) sum += terms[i];
   }
   return sum;
 }

@@ -250,19 +250,37 @@ TEST_P(FormatProperties, DecodedWeightsAreProportionalToTheScale) {
   for (std::size_t c = 0; c < codes.size(); ++c) EXPECT_EQ(values[c], 0.375f * units[c] + bias);
 }
 
+// The sum has one order, so it is exact; with a limit it may end early, never below the limit.
 TEST_P(FormatProperties, ErrorIsTheWeightedSumOfSquares) {
   const FormatRow& format = *GetParam();
-  const std::vector<float> weights = RandomWeights(32, 12);
-  std::vector<float> importance = RandomWeights(32, 13);
-  for (float& x : importance) x = std::abs(x);
-  const GroupParams params = format.fit(weights, {});
-  std::vector<std::uint32_t> codes(32);
-  std::vector<float> decoded(32, NAN);
-  format.round(weights, params, codes);
-  format.decode(codes, params, decoded);
-  double want = 0;
-  for (std::size_t i = 0; i < 32; ++i) want += importance[i] * std::pow(double{weights[i]} - decoded[i], 2);
-  EXPECT_NEAR(format.error(weights, importance, params), want, 1e-6 * want);
+  for (const std::size_t size : {1, 31, 32, 33, 77, 256}) {
+    std::vector<float> weights = RandomWeights(size, 12);
+    weights[size / 2] = -0.0f;
+    std::vector<float> importance = RandomWeights(size, 13);
+    for (float& x : importance) x = std::abs(x);
+    std::array<GroupParams, kMaxProposals> proposals;
+    const std::size_t count = format.propose(weights, proposals);
+    for (std::size_t p = 0; p < count; ++p) {
+      std::vector<std::uint32_t> codes(size);
+      std::vector<float> decoded(size, NAN);
+      format.round(weights, proposals[p], codes);
+      format.decode(codes, proposals[p], decoded);
+      double want = 0;
+      for (std::size_t i = 0; i < size; ++i) {
+        const double error = weights[i] - decoded[i];
+        want += static_cast<double>(importance[i]) * (error * error);
+      }
+      ASSERT_EQ(format.error(weights, importance, proposals[p], HUGE_VAL), want) << "proposal " << p << " of " << size;
+      for (const double limit : {want / 3, want, 2 * want}) {
+        const double error = format.error(weights, importance, proposals[p], limit);
+        if (want < limit) {
+          ASSERT_EQ(error, want);
+        } else {
+          ASSERT_GE(error, limit);
+        }
+      }
+    }
+  }
 }
 
 std::vector<const FormatRow*> AllRows() {

@@ -45,6 +45,16 @@ inline std::uint32_t RoundE2m1(float weight, float scale) noexcept {
   return static_cast<std::uint32_t>(code == 0 || weight > 0 ? code : code | 8);
 }
 
+// DecodeE2m1 of RoundE2m1, without a table.
+inline float NearestE2m1(float weight, float scale) noexcept {
+  if (scale == 0) return 0;
+  const float x = std::abs(weight) / scale;
+  const auto step = [](bool passed, float size) { return passed ? size : 0.0f; };
+  const float magnitude = step(x > 0.25f, 0.5f) + step(x >= 0.75f, 0.5f) + step(x > 1.25f, 0.5f) +
+                          step(x >= 1.75f, 0.5f) + step(x > 2.5f, 1.0f) + step(x >= 3.5f, 1.0f) + step(x > 5.0f, 2.0f);
+  return std::copysign(magnitude, weight) * scale;
+}
+
 inline float DecodeE2m1(std::uint32_t code, float scale) noexcept { return kE2m1Values[code & 15u] * scale; }
 
 template <std::uint16_t kId, FormatName kName, int kGroup>
@@ -61,6 +71,7 @@ struct Fp4 : NoBias, NoUnits {
     return RoundE2m1(weight, params.scale);
   }
   static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
+  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
 };
 
 }  // namespace marlin

@@ -28,6 +28,13 @@ inline std::uint32_t RoundInteger(float weight, const GroupParams& params, float
   return static_cast<std::uint32_t>(RoundHalfEven(std::clamp(steps, -zero, most - zero)) + zero);
 }
 
+// DecodeInteger of RoundInteger, without the code.
+inline float NearestInteger(float weight, const GroupParams& params, float most) noexcept {
+  const float zero = params.zero_point;
+  if (params.scale == 0) return 0;
+  return RoundHalfEven(std::clamp((weight - params.bias) / params.scale, -zero, most - zero)) * params.scale;
+}
+
 inline float DecodeInteger(std::uint32_t code, const GroupParams& params) noexcept {
   return static_cast<float>(static_cast<int>(code) - params.zero_point) * params.scale;
 }
@@ -74,6 +81,7 @@ struct Int4 : NoBias, NoUnits {
     return RoundInteger(weight, params, 15);
   }
   static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
+  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestInteger(weight, params, 15); }
 };
 
 // The weight of the largest magnitude, the first of two alike.

@@ -46,6 +46,7 @@ struct Mxfp4 : NoBias, NoUnits {
     return RoundE2m1(weight, params.scale);
   }
   static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
+  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
 };
 
 }  // namespace marlin

@@ -60,6 +60,7 @@ struct Nvfp4 : NoBias {
     return RoundE2m1(weight, params.scale);
   }
   static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
+  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
 };
 
 }  // namespace marlin

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "base/check.h"
 #include "quantize/refit.h"
@@ -12,6 +13,7 @@ namespace {
 // Codes and scale settle after two or three rounds; more than this is a cycle of roundings.
 constexpr int kMostRefits = 8;
 constexpr std::size_t kLongestGroup = 256;
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // The scale and the bias that fit codes rounded with `params` best.
 GroupParams RefitToCodes(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
@@ -45,7 +47,7 @@ struct Candidate {
 Candidate Improve(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
                   Candidate best) {
   const auto take_if_better = [&](const GroupParams& params) {
-    const double error = format.error(weights, importance, params);
+    const double error = format.error(weights, importance, params, best.error);
     if (!(error < best.error)) return false;
     best = {params, error};
     return true;
@@ -77,9 +79,9 @@ GroupParams SearchParams(const FormatRow& format, std::span<const float> weights
   MARLIN_CHECK(weights.size() <= kLongestGroup, "length of a group");
   std::array<GroupParams, kMaxProposals> proposals;
   const std::size_t count = format.propose(weights, proposals);
-  Candidate best{proposals[0], format.error(weights, importance, proposals[0])};
+  Candidate best{proposals[0], format.error(weights, importance, proposals[0], kNoLimit)};
   for (std::size_t i = 1; i < count; ++i) {
-    const double error = format.error(weights, importance, proposals[i]);
+    const double error = format.error(weights, importance, proposals[i], best.error);
     if (error < best.error) best = {proposals[i], error};
   }
   return Improve(format, weights, importance, best).params;
@@ -87,7 +89,7 @@ GroupParams SearchParams(const FormatRow& format, std::span<const float> weights
 
 GroupParams ImproveParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
                           const GroupParams& params) {
-  return Improve(format, weights, importance, {params, format.error(weights, importance, params)}).params;
+  return Improve(format, weights, importance, {params, format.error(weights, importance, params, kNoLimit)}).params;
 }
 
 std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<const float> weights,

@@ -120,8 +120,8 @@ std::optional<Runtimes> RuntimesOf(const ResultGroup& group, const ResultRow& ro
   const std::vector<BytesOfFormat> parts = QuantizedParts(record);
   auto runtimes = RuntimesOf(parts, record.size.quantized_parameters);
   if (!runtimes) return runtimes;
-  std::erase_if(*runtimes, [&](const RowRuntime& row) {
-    const Runtime& runtime = *row.runtime;
+  std::erase_if(*runtimes, [&](const RowRuntime& in) {
+    const Runtime& runtime = *in.runtime;
     if (record.config.quantized_embeddings && !runtime.embeddings) return true;
     const std::size_t multiple = std::max(runtime.row_multiple, LongestBlock(runtime, parts));
     return multiple > 1 && RowsHaveOtherLengths(group, record, multiple);
