@@ -118,6 +118,9 @@ struct FormatRow {
   void (*settle)(std::span<GroupParams> groups) noexcept;
   void (*round)(std::span<const float> weights, const GroupParams& params, std::span<std::uint32_t> codes) noexcept;
   void (*decode)(std::span<const std::uint32_t> codes, const GroupParams& params, std::span<float> weights) noexcept;
+  // The same of weights with params of their own: codes and what they decode to.
+  void (*round_each)(std::span<const float> weights, std::span<const GroupParams> params,
+                     std::span<std::uint32_t> codes, std::span<float> values) noexcept;
   // sum of importance[j] (w[j] - Decode(Round(w[j])))^2; or part of it that is at least `limit`.
   double (*error)(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
                   double limit) noexcept;

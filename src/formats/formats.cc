@@ -18,6 +18,15 @@ void DecodeAll(std::span<const std::uint32_t> codes, const GroupParams& params, 
   for (std::size_t i = 0; i < codes.size(); ++i) weights[i] = F::Decode(codes[i], params);
 }
 
+template <Format F>
+void RoundEach(std::span<const float> weights, std::span<const GroupParams> params, std::span<std::uint32_t> codes,
+               std::span<float> values) noexcept {
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    codes[i] = F::Round(weights[i], params[i]);
+    values[i] = F::Decode(codes[i], params[i]);
+  }
+}
+
 // The terms are computed some at a time, which compilers vectorize, and added in order.
 template <Format F>
 double ErrorOfAll(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
@@ -40,7 +49,7 @@ double ErrorOfAll(std::span<const float> weights, std::span<const float> importa
 template <Format... Fs>
 constexpr auto MakeRows(FormatList<Fs...>) {
   return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &Fs::RoundScale, &Fs::RoundBias, &Fs::Settle,
-                              &RoundAll<Fs>, &DecodeAll<Fs>, &ErrorOfAll<Fs>}...};
+                              &RoundAll<Fs>, &DecodeAll<Fs>, &RoundEach<Fs>, &ErrorOfAll<Fs>}...};
 }
 
 constexpr auto kRows = MakeRows(AllFormats{});

@@ -29,6 +29,9 @@ class Descent {
     gradient_.resize(block * rows_);
     curved_.resize(block * rows_);
     unit_.resize(block * rows_);
+    for (auto* vector : {&values_, &targets_, &next_}) vector->resize(rows_);
+    column_codes_.resize(rows_);
+    group_params_.resize(rows_);
     for (int sweep = 0; sweep < sweeps; ++sweep) {
       changed_ = false;
       for (std::size_t low = 0; low < k; low += block) ImproveBlock(low, std::min(low + block, k));
@@ -78,7 +81,8 @@ class Descent {
     if (format_.info.scale_type == ScaleType::kE8m0) {
       for (const float factor : {2.0f, 0.5f}) MoveScales(factor, low, high, group);
     }
-    for (std::size_t j = low; j < high; ++j) RoundColumn(j, low, high, group);
+    for (std::size_t r = 0; r < rows_; ++r) group_params_[r] = Params(r, group);
+    for (std::size_t j = low; j < high; ++j) RoundColumn(j, low, high);
   }
 
   // curved = H unit, within the block.
@@ -181,24 +185,23 @@ class Descent {
     return params;
   }
 
-  void RoundColumn(std::size_t j, std::size_t low, std::size_t high, std::size_t group) {
+  // With group_params_.
+  void RoundColumn(std::size_t j, std::size_t low, std::size_t high) {
     const std::size_t k = weights_.cols;
     const float* const row = hessian_.data() + j * k;
     const float inverse = 1 / row[j];
     moves_.assign(rows_, 0);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      values_[r] = weights_.Row(begin_ + r)[j] - errors_[j * rows_ + r];
+      targets_[r] = values_[r] + gradient_[(j - low) * rows_ + r] * inverse;
+    }
+    format_.round_each(targets_, group_params_, column_codes_, next_);
     bool any = false;
     for (std::size_t r = 0; r < rows_; ++r) {
-      const float value = weights_.Row(begin_ + r)[j] - errors_[j * rows_ + r];
-      const float target = value + gradient_[(j - low) * rows_ + r] * inverse;
-      const GroupParams params = Params(r, group);
-      std::uint32_t code = 0;
-      format_.round({&target, 1}, params, {&code, 1});
-      if (code == codes_[r * k + j]) continue;
-      float next = 0;
-      format_.decode({&code, 1}, params, {&next, 1});
-      codes_[r * k + j] = code;
-      moves_[r] = next - value;
-      errors_[j * rows_ + r] = weights_.Row(begin_ + r)[j] - next;
+      if (column_codes_[r] == codes_[r * k + j]) continue;
+      codes_[r * k + j] = column_codes_[r];
+      moves_[r] = next_[r] - values_[r];
+      errors_[j * rows_ + r] = weights_.Row(begin_ + r)[j] - next_[r];
       any = true;
     }
     if (!any) return;
@@ -221,6 +224,9 @@ class Descent {
   std::vector<float> errors_;                    // [k][rows] weight - value
   std::vector<float> gradient_, curved_, unit_;  // [block][rows]
   std::vector<float> moves_;                     // [rows]
+  std::vector<float> values_, targets_, next_;   // [rows] of one column
+  std::vector<std::uint32_t> column_codes_;      // [rows]
+  std::vector<GroupParams> group_params_;        // [rows]
   std::vector<std::uint32_t> trial_;             // [rows][block] codes for another scale
 };
 

@@ -74,6 +74,9 @@ class RowRounder {
     fed_.assign(k * rows_, 0.0);
     errors_.assign(kGptqBlock * rows_, 0.0);
     codes_.assign(rows_ * k, 0);
+    group_ = kNoGroup;
+    for (auto* vector : {&targets_, &values_}) vector->resize(rows_);
+    column_codes_.resize(rows_);
     for (std::size_t high = k; high > 0;) {
       const std::size_t low = (high - 1) / kGptqBlock * kGptqBlock;
       for (std::size_t p = high; p-- > low;) RoundPosition(p, low);
@@ -93,21 +96,27 @@ class RowRounder {
     const std::size_t groups = GroupsPerRow(format_.info, k);
     const std::size_t group = groups == 0 ? 0 : column / static_cast<std::size_t>(format_.info.group);
     double* const errors = errors_.data() + (p - low) * rows_;
+    if (group != group_) TakeParams(group, groups);
     for (std::size_t r = 0; r < rows_; ++r) {
-      const GroupParams params = groups == 0 ? GroupParams{} : params_[(begin_ + r) * groups + group];
-      const float weight = weights_.Row(begin_ + r)[column];
-      const float target = static_cast<float>(weight + fed_[p * rows_ + r]);
-      std::uint32_t& code = codes_[r * k + column];
-      float value = 0;
-      format_.round({&target, 1}, params, {&code, 1});
-      format_.decode({&code, 1}, params, {&value, 1});
-      errors[r] = static_cast<double>(weight) - value;
+      targets_[r] = static_cast<float>(weights_.Row(begin_ + r)[column] + fed_[p * rows_ + r]);
+    }
+    format_.round_each(targets_, group_params_, column_codes_, values_);
+    for (std::size_t r = 0; r < rows_; ++r) {
+      codes_[r * k + column] = column_codes_[r];
+      errors[r] = static_cast<double>(weights_.Row(begin_ + r)[column]) - values_[r];
     }
     for (std::size_t q = low; q < p; ++q) {
       const double share = factor_.feedback[p * k + q];
       double* const fed = fed_.data() + q * rows_;
       for (std::size_t r = 0; r < rows_; ++r) fed[r] += share * errors[r];
     }
+  }
+
+  // The params of a group, of every row.
+  void TakeParams(std::size_t group, std::size_t groups) {
+    group_ = group;
+    group_params_.assign(rows_, {});
+    for (std::size_t r = 0; groups != 0 && r < rows_; ++r) group_params_[r] = params_[(begin_ + r) * groups + group];
   }
 
   void Store() {
@@ -130,6 +139,11 @@ class RowRounder {
   std::vector<double> fed_;           // [k positions][rows] what errors have added so far
   std::vector<double> errors_;        // [block][rows] weight - decoded value
   std::vector<std::uint32_t> codes_;  // [rows][k]
+  static constexpr std::size_t kNoGroup = SIZE_MAX;
+  std::size_t group_ = kNoGroup;             // of group_params_
+  std::vector<GroupParams> group_params_;    // [rows]
+  std::vector<float> targets_, values_;      // [rows] of one column
+  std::vector<std::uint32_t> column_codes_;  // [rows]
 };
 
 }  // namespace
