@@ -11,6 +11,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -106,6 +107,9 @@ struct NoBias {
 struct NoUnits {
   static void Settle(std::span<GroupParams>) noexcept {}
 };
+
+// For FormatRow::error: the whole sum.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // The same with the type erased: one row per format, made from the list in formats.h. The loops are compiled for each
 // format, so one indirect call per group costs next to nothing.

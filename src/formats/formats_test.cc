@@ -270,7 +270,7 @@ TEST_P(FormatProperties, ErrorIsTheWeightedSumOfSquares) {
         const double error = weights[i] - decoded[i];
         want += static_cast<double>(importance[i]) * (error * error);
       }
-      ASSERT_EQ(format.error(weights, importance, proposals[p], HUGE_VAL), want) << "proposal " << p << " of " << size;
+      ASSERT_EQ(format.error(weights, importance, proposals[p], kNoLimit), want) << "proposal " << p << " of " << size;
       for (const double limit : {want / 3, want, 2 * want}) {
         const double error = format.error(weights, importance, proposals[p], limit);
         if (want < limit) {

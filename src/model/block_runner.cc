@@ -15,6 +15,10 @@ std::size_t TokenInputWidth(const Description& d) {
 
 }  // namespace
 
+std::size_t SequencesTogether(const Device& device, std::size_t tokens, std::size_t sequences) {
+  return std::clamp<std::size_t>(device.tokens_at_once() / tokens, 1, sequences);
+}
+
 bool FitsMidway(const Block& block) { return block.inputs.size() == 4 && !block.parallel; }
 
 std::vector<BlockRunner::CachePlace> BlockRunner::PlacesOf(const Description& description, CacheShape& kept,
@@ -105,6 +109,7 @@ BlockState BlockRunner::Load(const LoadedBlock& block, std::size_t sequence, con
   const std::size_t count = hidden.rows / length_;
   MARLIN_CHECK(index < places_.size() && sequence + count <= kept_.size() && count <= passing_.size(),
                "a block of the description, and sequences");
+  MARLIN_CHECK(count > 0 && hidden.rows == count * length_, "whole sequences");
   const CachePlace& place = places_[index];
   const std::size_t width = TokenInputWidth(*description_);
   for (std::size_t s = 0; s < count && width != 0; ++s) {

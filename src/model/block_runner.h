@@ -17,6 +17,9 @@
 
 namespace marlin {
 
+// Sequences of so many tokens, of `sequences`, that the device is best given together.
+std::size_t SequencesTogether(const Device& device, std::size_t tokens, std::size_t sequences);
+
 // Whether Midway holds all that the parts of a block leave between them.
 bool FitsMidway(const Block& block);
 

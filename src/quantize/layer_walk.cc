@@ -27,7 +27,7 @@ Result<LayerWalk> LayerWalk::Create(const SourceTensors& source, Backend& backen
   walk.backend_ = &backend;
   walk.windows_ = &windows;
   walk.between_parts_ = between;
-  walk.together_ = std::clamp<std::size_t>(backend.tokens_at_once() / windows.ctx, 1, windows.begins.size());
+  walk.together_ = SequencesTogether(backend, windows.ctx, windows.begins.size());
   if (auto status = BlockRunner::Create(description, backend, windows.ctx, windows.begins.size(), walk.together_)
                         .MoveTo(walk.runner_);
       !status) {

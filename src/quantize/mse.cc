@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "base/check.h"
 #include "quantize/refit.h"
@@ -13,7 +12,6 @@ namespace {
 // Codes and scale settle after two or three rounds; more than this is a cycle of roundings.
 constexpr int kMostRefits = 8;
 constexpr std::size_t kLongestGroup = 256;
-constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // The scale and the bias that fit codes rounded with `params` best.
 GroupParams RefitToCodes(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,

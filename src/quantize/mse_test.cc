@@ -83,13 +83,13 @@ TEST(Mse, IsCloseToTheBestThereIs) {
     double best = 0;
     for (std::size_t r = 0; r < p.rows; ++r) {
       const auto weights = p.view().Row(r);
-      found += format.error(weights, p.importance, SearchParams(format, weights, p.importance), HUGE_VAL);
+      found += format.error(weights, p.importance, SearchParams(format, weights, p.importance), kNoLimit);
       double least = INFINITY;
       for (std::uint16_t bits = FloatToHalf(0.002f); bits < FloatToHalf(0.5f); ++bits) {
         const float scale = HalfToFloat(bits);
         if (format.round_scale(scale, {}) != scale) continue;
         for (std::uint8_t zero = 0; zero < (format.info.zero_point_bits == 0 ? 1 : 16); ++zero) {
-          least = std::min(least, format.error(weights, p.importance, {.scale = scale, .zero_point = zero}, HUGE_VAL));
+          least = std::min(least, format.error(weights, p.importance, {.scale = scale, .zero_point = zero}, kNoLimit));
         }
       }
       best += least;
@@ -105,8 +105,8 @@ TEST(Mse, FindsTheGridThatWeightsLieOn) {
                                       -1.5f, 2.0f,  0,     0.5f};  // FP4 with scale 0.5, peak on 4
   const std::vector<float> importance(8, 1.0f);
   const FormatRow& format = *FindFormat("fp4-g32");
-  EXPECT_GT(format.error(weights, importance, format.fit(weights, {}), HUGE_VAL), 0);
-  EXPECT_EQ(format.error(weights, importance, SearchParams(format, weights, importance), HUGE_VAL), 0);
+  EXPECT_GT(format.error(weights, importance, format.fit(weights, {}), kNoLimit), 0);
+  EXPECT_EQ(format.error(weights, importance, SearchParams(format, weights, importance), kNoLimit), 0);
 }
 
 TEST(Mse, ThreadsDoNotChangeABit) {

@@ -100,7 +100,7 @@ class SensitivityWalk {
     ReadKept();
     for (std::size_t layer = 0; layer < model_.description.blocks.size(); ++layer) total_ += RunsOf(layer);
     Backend& backend = *model_.backend;
-    together_ = std::clamp<std::size_t>(backend.tokens_at_once() / windows_.ctx, 1, WindowCount());
+    together_ = SequencesTogether(backend, windows_.ctx, WindowCount());
     if (auto status =
             BlockRunner::Create(model_.description, backend, windows_.ctx, WindowCount(), together_).MoveTo(runner_);
         !status) {

@@ -4,62 +4,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "formats/formats.h"
 #include "kernels/cuda/cublas.h"
+#include "kernels/cuda/cuda_weight.h"
 #include "kernels/cuda/halves.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/w4.h"
-#include "kernels/cuda/w4_pack.h"
 #include "kernels/host_buffer.h"
 
 namespace marlin {
 namespace {
-
-// Memory of the device, freed in the order of its stream: what is queued before may still use it.
-class CudaMemory {
- public:
-  CudaMemory() = default;
-  CudaMemory(CudaMemory&& other) noexcept { *this = std::move(other); }
-  CudaMemory& operator=(CudaMemory&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    std::swap(stream_, other.stream_);
-    return *this;
-  }
-  ~CudaMemory() {
-    if (data_ != nullptr) cudaFreeAsync(data_, stream_);
-  }
-
-  // what: for the message. Errors: kResource.
-  static Result<CudaMemory> Allocate(std::size_t bytes, const char* what, cudaStream_t stream) {
-    CudaMemory out;
-    const cudaError_t code = cudaMallocAsync(&out.data_, std::max<std::size_t>(bytes, 1), stream);
-    if (code != cudaSuccess) {
-      out.data_ = nullptr;
-      cudaGetLastError();  // it is told here; the device goes on
-      std::size_t free = 0, total = 0;
-      cudaMemGetInfo(&free, &total);
-      return Error{ErrorCode::kResource, fmt::format("the CUDA device has no {} bytes for {}: {} of {} are free ({})",
-                                                     bytes, what, free, total, cudaGetErrorString(code))};
-    }
-    out.bytes_ = bytes;
-    out.stream_ = stream;
-    return out;
-  }
-
-  std::byte* data() const { return static_cast<std::byte*>(data_); }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  void* data_ = nullptr;
-  std::size_t bytes_ = 0;
-  cudaStream_t stream_ = nullptr;
-};
 
 class CudaBuffer final : public Buffer {
  public:
@@ -69,165 +26,6 @@ class CudaBuffer final : public Buffer {
 
  private:
   CudaMemory memory_;
-};
-
-// Where the parts of a weight lie in its memory.
-struct PartsOfWeight {
-  std::size_t pitch = 0;
-  std::size_t scales = 0, biases = 0, zeros = 0, table = 0, bytes = 0;  // codes lie at 0
-};
-
-constexpr std::size_t kPartAlignment = 256;
-constexpr std::size_t AlignedTo(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }
-
-PartsOfWeight LayOut(const FormatInfo& info, std::size_t rows, std::size_t cols) {
-  PartsOfWeight out;
-  out.pitch = AlignedTo(CodeBytesPerRow(info, AlignedTo(cols, 8)), 8);
-  const std::size_t groups = rows * GroupsPerRow(info, cols);
-  std::size_t end = 0;
-  const auto place = [&](std::size_t bytes) {
-    const std::size_t begin = end;
-    end = AlignedTo(begin + bytes, kPartAlignment);
-    return begin;
-  };
-  place(out.pitch * rows);
-  out.scales = place(groups * sizeof(float));
-  out.biases = place(HasBias(info) ? groups * sizeof(float) : 0);
-  out.zeros = place(info.zero_point_bits > 0 ? groups : 0);
-  out.table = place(HasGroups(info) ? sizeof(float) << info.code_bits : 0);
-  out.bytes = end;
-  return out;
-}
-
-cuda::Coding CodingOf(const FormatInfo& info) {
-  if (HasGroups(info)) return cuda::Coding::kTable;
-  if (info.code_bits == 32) return cuda::Coding::kFp32;
-  return info.family == "bf16" ? cuda::Coding::kBf16 : cuda::Coding::kFp16;
-}
-
-// The numbers of all codes where the scale is 1, the bias 0, and the zero point that of the format.
-void FillTable(const FormatRow& format, float* table) {
-  std::vector<std::uint32_t> codes(std::size_t{1} << format.info.code_bits);
-  std::iota(codes.begin(), codes.end(), 0u);
-  GroupParams params;
-  params.scale = 1;
-  params.zero_point = static_cast<std::uint8_t>(format.info.zero_point_bits > 0 ? 0 : format.info.fixed_zero_point);
-  format.decode(codes, params, {table, codes.size()});
-}
-
-// A bound of the sizes of a matrix's numbers.
-float LargestOf(const EncodedMatrixView& matrix, ThreadPool& pool) {
-  const FormatInfo& info = matrix.format->info;
-  std::vector<float> table(HasGroups(info) ? std::size_t{1} << info.code_bits : 1);
-  if (HasGroups(info)) FillTable(*matrix.format, table.data());
-  const auto [least, largest] = std::ranges::minmax(table);
-  std::vector<float> row_most(matrix.rows, 0.0f);
-  pool.Split(matrix.rows, [&](std::size_t first, std::size_t last, int) {
-    std::vector<float> row(HasGroups(info) ? 0 : matrix.cols);
-    for (std::size_t r = first; r < last; ++r) {
-      if (!HasGroups(info)) DecodeRow(matrix, r, row);
-      for (const float value : row) row_most[r] = std::max(row_most[r], std::abs(value));
-      for (std::size_t g = 0; HasGroups(info) && g < matrix.groups(); ++g) {
-        const GroupParams params = GetParams(matrix, r, g);
-        const float zero = info.zero_point_bits > 0 ? params.zero_point : 0;
-        const float size = std::max(std::abs(least - zero), std::abs(largest - zero));
-        const float bias = HasBias(info) ? std::abs(params.bias) : 0;
-        row_most[r] = std::max(row_most[r], std::abs(params.scale) * size + bias);
-      }
-    }
-  });
-  return row_most.empty() ? 0 : *std::ranges::max_element(row_most);
-}
-
-// As it lies in the device's memory.
-std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const PartsOfWeight& parts, ThreadPool& pool) {
-  const FormatInfo& info = matrix.format->info;
-  std::vector<std::uint8_t> bytes(parts.bytes);
-  const std::size_t row_bytes = CodeBytesPerRow(info, matrix.cols);
-  auto* const scales = reinterpret_cast<float*>(bytes.data() + parts.scales);
-  auto* const biases = reinterpret_cast<float*>(bytes.data() + parts.biases);
-  const std::size_t groups = HasGroups(info) ? matrix.groups() : 0;
-  pool.Split(matrix.rows, [&](std::size_t first, std::size_t last, int) {
-    for (std::size_t r = first; r < last; ++r) {
-      std::copy_n(matrix.codes.data() + r * row_bytes, row_bytes, bytes.data() + r * parts.pitch);
-    }
-    for (std::size_t i = first * groups; i < last * groups; ++i) {
-      const GroupParams params = GetParams(matrix, i / groups, i % groups);
-      scales[i] = params.scale;
-      if (HasBias(info)) biases[i] = params.bias;
-      if (info.zero_point_bits > 0) bytes[parts.zeros + i] = params.zero_point;
-    }
-  });
-  if (!HasGroups(info)) return bytes;
-  FillTable(*matrix.format, reinterpret_cast<float*>(bytes.data() + parts.table));
-  return bytes;
-}
-
-// fp16 numbers, which cuBLAS multiplies as they are.
-bool IsHalves(const FormatInfo& info) { return CodingOf(info) == cuda::Coding::kFp16; }
-
-// How a weight is multiplied.
-struct Rounding {
-  bool halves = false;  // products of many tokens round their operands to fp16,
-  float power = 1;      // the weights divided by this
-};
-
-class CudaWeight final : public Weight {
- public:
-  // In the layout of w4_layout.h.
-  CudaWeight(const Device& device, const FormatInfo& info, Rounding rounding, const cuda::W4Format& format,
-             std::size_t rows, std::size_t cols, CudaMemory memory, cudaStream_t stream)
-      : Weight(device), info_(info), rounding_(rounding), memory_(std::move(memory)), stream_(stream) {
-    packed_.rows = rows;
-    packed_.cols = cols;
-    w4_ = {format, reinterpret_cast<const std::uint8_t*>(memory_.data()), rows, cols};
-  }
-  // As the plain kernels read it.
-  CudaWeight(const Device& device, const FormatInfo& info, Rounding rounding, std::size_t rows, std::size_t cols,
-             CudaMemory memory, cudaStream_t stream)
-      : Weight(device), info_(info), rounding_(rounding), memory_(std::move(memory)), stream_(stream) {
-    const PartsOfWeight parts = LayOut(info, rows, cols);
-    const auto at = [&](std::size_t offset) { return reinterpret_cast<const std::uint8_t*>(memory_.data()) + offset; };
-    const auto floats = [&](std::size_t offset) { return reinterpret_cast<const float*>(at(offset)); };
-    packed_ = {at(0), parts.pitch, rows, cols, GroupsPerRow(info, cols), info.group, info.code_bits, CodingOf(info),
-               {},    {},          {},   {}};
-    if (!HasGroups(info)) return;
-    packed_.table = floats(parts.table);
-    packed_.scales = floats(parts.scales);
-    if (HasBias(info)) packed_.biases = floats(parts.biases);
-    if (info.zero_point_bits > 0) packed_.zeros = at(parts.zeros);
-  }
-  std::size_t rows() const override { return packed_.rows; }
-  std::size_t cols() const override { return packed_.cols; }
-  const FormatInfo& format() const override { return info_; }
-  std::size_t resident_bytes() const override { return memory_.bytes(); }
-  Result<std::unique_ptr<Weight>> Clone() const override {
-    auto memory = CudaMemory::Allocate(memory_.bytes(), "weights", stream_);
-    if (!memory) return memory.error();
-    cudaMemcpyAsync(memory->data(), memory_.data(), memory_.bytes(), cudaMemcpyDeviceToDevice, stream_);
-    return std::unique_ptr<Weight>(is_w4() ? std::make_unique<CudaWeight>(*device(), info_, rounding_, w4_.format,
-                                                                          rows(), cols(), *std::move(memory), stream_)
-                                           : std::make_unique<CudaWeight>(*device(), info_, rounding_, rows(), cols(),
-                                                                          *std::move(memory), stream_));
-  }
-  std::string_view kernel() const override {
-    if (is_w4()) return "cuda/w4-fp16";
-    if (!rounding_.halves) return "cuda/plain";
-    return IsHalves(info_) ? "cuda/cublas-fp16" : "cuda/plain-fp16";
-  }
-  const Rounding& rounding() const { return rounding_; }
-  bool is_halves() const { return IsHalves(info_); }
-  bool is_w4() const { return w4_.records != nullptr; }
-  const cuda::PackedCodes& packed() const { return packed_; }
-  const cuda::W4Matrix& w4() const { return w4_; }
-
- private:
-  FormatInfo info_;
-  Rounding rounding_;
-  CudaMemory memory_;
-  cudaStream_t stream_;
-  cuda::PackedCodes packed_;
-  cuda::W4Matrix w4_;  // records: null where the plain kernels serve the weight
 };
 
 // For every layer [context][kv_heads * head_dim] keys, then as many values, fp16 where products round activations.
@@ -370,20 +168,13 @@ class CudaBackend final : public Backend {
   }
 
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
-    const FormatInfo& info = matrix.format->info;
-    const auto w4 = halves_ ? cuda::W4FormatOf(info) : std::nullopt;
-    Rounding rounding{halves_};
-    if (halves_ && !IsHalves(info)) rounding.power = cuda::PowerOf(LargestOf(matrix, pool_));
-    const std::vector<std::uint8_t> bytes =
-        w4 ? cuda::PackW4(matrix, *w4, pool_) : BytesOfWeight(matrix, LayOut(info, matrix.rows, matrix.cols), pool_);
+    const CudaWeightType type = CudaWeightTypeOf(matrix, halves_, pool_);
+    const std::vector<std::uint8_t> bytes = BytesOfWeight(matrix, type, pool_);
     auto memory = CudaMemory::Allocate(bytes.size(), "weights", On());
     if (!memory) return memory.error();
     Note(cudaMemcpyAsync(memory->data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice, On()));
     Note(cudaStreamSynchronize(On()));  // before `bytes` ends
-    return std::unique_ptr<Weight>(
-        w4 ? std::make_unique<CudaWeight>(*this, info, rounding, *w4, matrix.rows, matrix.cols, *std::move(memory),
-                                          On())
-           : std::make_unique<CudaWeight>(*this, info, rounding, matrix.rows, matrix.cols, *std::move(memory), On()));
+    return std::unique_ptr<Weight>(std::make_unique<CudaWeight>(*this, type, *std::move(memory), On()));
   }
 
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
@@ -407,7 +198,7 @@ class CudaBackend final : public Backend {
       CheckProduct(weight, x, outs[i]);
       const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
       const bool many = x.rows > cuda::kMostFewTokens;
-      if (x.rows > 0 && weight.rounding().halves && (many || weight.is_halves())) {
+      if (x.rows > 0 && weight.rounds() && (many || weight.is_halves())) {
         if (!many_rounded && !RoundAll(ConstFloats(x))) return;
         many_rounded = true;
         MultiplyHalves(weight, bias, x.rows, Floats(outs[i]));
@@ -618,7 +409,7 @@ class CudaBackend final : public Backend {
                       cuda::View<float> out) {
     const std::size_t k = cuda::PaddedCols(weight.cols()), at_once = RowsAtOnce(weight);
     if (!weight.is_halves() && !Reserve(at_once * k * 2, "decoded weights", decoded_)) return;
-    const float power = weight.rounding().power;
+    const float power = weight.power();
     for (std::size_t first = 0; first < weight.rows(); first += at_once) {
       const std::size_t count = std::min(at_once, weight.rows() - first);
       const void* rows = decoded_.data();

@@ -1,6 +1,6 @@
 // The backend for NVIDIA devices. Weights stay quantized in the device's memory; activations, sums and the cache are
-// fp32. Products may round activations to fp16 where that is allowed. CUDA's driver and cuBLAS are loaded when a device
-// is opened, so the same program runs without them.
+// fp32. Where activations may be rounded, products round to fp16, and the cache is fp16. CUDA's driver and cuBLAS are
+// loaded when a device is opened, so the same program runs without them.
 #pragma once
 
 #include <memory>

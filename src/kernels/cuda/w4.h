@@ -1,4 +1,4 @@
-// Products of 4-bit weights with activations in fp16: what w4_few.cu and w4_decode.cu define.
+// Products of 4-bit weights with activations in fp16: what w4_few.cu defines.
 //
 // Activations are rounded to fp16 after each token is divided by a power of two, so that its largest number is below
 // 2^15: no number overflows, and the relative error of a number is at most 2^-11 unless it is below 2^-29 of the
@@ -16,7 +16,7 @@ inline constexpr std::size_t kMostFewTokens = 16;
 // units of a row exchanged by token mod 8 (unit u lies at u ^ (token mod 8)). Tokens and columns are padded with zeros.
 constexpr std::size_t HalfTokens(std::size_t tokens) { return tokens <= 8 ? 8 : 16; }
 constexpr std::size_t HalfBytes(std::size_t tokens, std::size_t cols) {
-  return (cols + kRecordCols - 1) / kRecordCols * kRecordCols * HalfTokens(tokens) * 2;
+  return PaddedToRecords(cols) * HalfTokens(tokens) * 2;
 }
 // x: at most 16 tokens. powers [tokens]: what each token was divided by.
 void RoundToHalves(View<const float> x, std::uint8_t* halves, float* powers, cudaStream_t stream);

@@ -510,13 +510,13 @@ void DecodeW4(const W4Matrix& weight, std::size_t first, std::size_t count, To t
 bool CanMultiplyW4Few(int major) { return major >= 9; }
 
 void RoundToHalves(View<const float> x, std::uint8_t* halves, float* powers, cudaStream_t stream) {
-  const std::size_t tokens = HalfTokens(x.rows), cols = (x.cols + kRecordCols - 1) / kRecordCols * kRecordCols;
+  const std::size_t tokens = HalfTokens(x.rows), cols = PaddedToRecords(x.cols);
   RoundToHalvesKernel<<<static_cast<unsigned>(tokens), kThreads, 0, stream>>>(x, tokens, cols, halves, powers);
 }
 
 void NormalizeToHalves(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
                        View<float> y, std::uint8_t* halves, float* powers, cudaStream_t stream) {
-  const std::size_t tokens = HalfTokens(x.rows), cols = (x.cols + kRecordCols - 1) / kRecordCols * kRecordCols;
+  const std::size_t tokens = HalfTokens(x.rows), cols = PaddedToRecords(x.cols);
   NormalizeToHalvesKernel<<<static_cast<unsigned>(tokens), kThreads, 0, stream>>>(kind, x, weight.data, bias.data, eps,
                                                                                   y, tokens, cols, halves, powers);
 }

@@ -25,6 +25,8 @@ inline constexpr std::size_t kRecordCols = 256;
 inline constexpr std::size_t kPanel = 64;  // rows
 inline constexpr int kRecordCodeBytes = 2048;
 
+constexpr std::size_t PaddedToRecords(std::size_t cols) { return (cols + kRecordCols - 1) / kRecordCols * kRecordCols; }
+
 struct W4Format {
   W4Coding coding = W4Coding::kFp4;
   int group = 0;  // 32, 64, 128; FP4 256 too
@@ -43,7 +45,7 @@ struct W4Matrix {
   std::size_t rows = 0, cols = 0;  // without padding
 
   constexpr std::size_t panels() const { return (rows + kPanel - 1) / kPanel; }
-  constexpr std::size_t blocks() const { return (cols + kRecordCols - 1) / kRecordCols; }
+  constexpr std::size_t blocks() const { return PaddedToRecords(cols) / kRecordCols; }
   constexpr std::size_t bytes() const {
     return panels() * blocks() * (kPanel / kRecordRows) *
            static_cast<std::size_t>(RecordBytes(format.coding, format.group));

@@ -1,0 +1,60 @@
+// A weight matrix in the memory of a CUDA device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/backend.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/operations.h"
+#include "kernels/cuda/w4_layout.h"
+
+namespace marlin {
+
+// How a weight is stored and multiplied.
+struct CudaWeightType {
+  FormatInfo info;
+  std::size_t rows = 0, cols = 0;
+  std::optional<cuda::W4Format> w4;  // in the layout of w4_layout.h; none: as the plain kernels read it
+  bool halves = false;               // products of many tokens round their operands to fp16,
+  float power = 1;                   // the weights divided by this
+};
+
+// halves: whether products may round their operands.
+CudaWeightType CudaWeightTypeOf(const EncodedMatrixView& matrix, bool halves, ThreadPool& pool);
+
+// As it lies in the device's memory.
+std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const CudaWeightType& type, ThreadPool& pool);
+
+class CudaWeight final : public Weight {
+ public:
+  // memory: holds BytesOfWeight.
+  CudaWeight(const Device& device, const CudaWeightType& type, CudaMemory memory, cudaStream_t stream);
+
+  std::size_t rows() const override { return type_.rows; }
+  std::size_t cols() const override { return type_.cols; }
+  const FormatInfo& format() const override { return type_.info; }
+  std::size_t resident_bytes() const override { return memory_.bytes(); }
+  Result<std::unique_ptr<Weight>> Clone() const override;
+  std::string_view kernel() const override;
+
+  bool is_w4() const { return type_.w4.has_value(); }
+  bool is_halves() const;  // fp16 numbers, which cuBLAS multiplies as they are
+  bool rounds() const { return type_.halves; }
+  float power() const { return type_.power; }
+  const cuda::PackedCodes& packed() const { return packed_; }  // unless is_w4
+  const cuda::W4Matrix& w4() const { return w4_; }             // if is_w4
+
+ private:
+  CudaWeightType type_;
+  CudaMemory memory_;
+  cudaStream_t stream_;
+  cuda::PackedCodes packed_;
+  cuda::W4Matrix w4_;
+};
+
+}  // namespace marlin
