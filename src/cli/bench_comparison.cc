@@ -386,7 +386,7 @@ Result<JobChoice> ParseChoice(const BenchComparisonArguments& options) {
 }
 
 // A fresh process decodes with the model and reports its peak.
-Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparisonArguments& options, int threads) {
+Result<PeakMemory> MeasureMemory(const fs::path& model, const BenchComparisonArguments& options, int threads) {
   const std::string tokens = std::to_string(record::kPeakPositions);
   std::vector<std::string> words = {"generate", model.string(), "--prompt", "The",       "-n",
                                     tokens,     "--json",       "-q",       "--threads", std::to_string(threads)};
@@ -396,11 +396,13 @@ Result<std::uint64_t> MeasureMemory(const fs::path& model, const BenchComparison
   const auto text = RunSelf(words);
   if (!text) return text.error();
   const auto document = nlohmann::json::parse(*text, nullptr, false);
-  if (!document.is_object() || !document.contains("peak_rss_bytes") ||
-      !document["peak_rss_bytes"].is_number_unsigned()) {
-    return Error{ErrorCode::kFailure, "a measuring process did not report its memory"};
-  }
-  return document["peak_rss_bytes"].get<std::uint64_t>();
+  const auto bytes = [&](const char* name) -> std::optional<std::uint64_t> {
+    if (!document.is_object() || !document.contains(name) || !document[name].is_number_unsigned()) return std::nullopt;
+    return document[name].get<std::uint64_t>();
+  };
+  const auto host = bytes("peak_rss_bytes");
+  if (!host) return Error{ErrorCode::kFailure, "a measuring process did not report its memory"};
+  return PeakMemory{*host, bytes("peak_device_bytes")};
 }
 
 // Prints the list or the script that was asked for instead of a run.

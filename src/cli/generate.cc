@@ -235,10 +235,13 @@ Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
   if (!result) return result.error();
   const std::optional<double> rate = result->tokens_per_second();
   const std::size_t peak = PeakMemoryBytes();
+  const std::optional<std::size_t> on_device = (*backend)->peak_bytes();
   const std::size_t prompt_tokens = generator->request.prompt.size();
-  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {}, peak memory {}, ended by: {}", prompt_tokens,
+  const std::string device_text =
+      on_device ? fmt::format(" and {} of the device", FormatBytes(static_cast<double>(*on_device))) : "";
+  console.Detail(fmt::format("{} prompt tokens, {} new tokens, {}, peak memory {}{}, ended by: {}", prompt_tokens,
                              result->tokens.size(), rate ? fmt::format("{:.1f} tok/s", *rate) : "too few to time",
-                             FormatBytes(static_cast<double>(peak)), result->stopped_by));
+                             FormatBytes(static_cast<double>(peak)), device_text, result->stopped_by));
   console.Data({{"prompt", generator->prompt},
                 {"text", text},
                 {"tokens", result->tokens},
@@ -246,7 +249,8 @@ Status RunGenerate(const GenerateArguments& options, Invocation& invocation) {
                 {"sampling", SamplingJson(*sampling)},
                 {"prompt_tokens", prompt_tokens},
                 {"decode_tok_s", rate ? nlohmann::json(*rate) : nlohmann::json(nullptr)},
-                {"peak_rss_bytes", peak}});
+                {"peak_rss_bytes", peak},
+                {"peak_device_bytes", on_device ? nlohmann::json(*on_device) : nlohmann::json(nullptr)}});
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
   return {};
 }

@@ -122,6 +122,9 @@ class Device {
   // Tokens that are best run together where there are many: a GPU idles with few. 1: it does not matter.
   virtual std::size_t tokens_at_once() const { return 1; }
 
+  // The most bytes that were allocated at once so far. None where the device has the host's memory.
+  virtual std::optional<std::size_t> peak_bytes() const { return std::nullopt; }
+
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;
 

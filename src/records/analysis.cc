@@ -59,7 +59,7 @@ Measured SortByMeasurement(Records records) {
   Measured measured;
   for (const StoredRecord* stored : records) {
     const Record& x = stored->record;
-    if (x.throughput || x.kernels || x.size.peak_rss_decode_bytes) {
+    if (x.throughput || x.kernels || PeakDecodeBytes(x)) {
       measured.speeds[RowIdentity(x)].push_back(stored);
     }
     if (x.noise_floor) measured.floors.push_back(stored);
@@ -125,7 +125,7 @@ void AddSpeeds(const Records& records, ResultRow& row) {
     if (const auto setting = KernelTimingOf(x); setting && !Knows(row.kernels, *setting)) {
       row.kernels.push_back({stored, *setting, std::nullopt, std::nullopt});
     }
-    if (row.memory == nullptr && x.size.peak_rss_decode_bytes) row.memory = stored;
+    if (row.memory == nullptr && PeakDecodeBytes(x)) row.memory = stored;
   }
 }
 
@@ -294,15 +294,32 @@ std::optional<TimingSetting> TimingOf(const Record& record) {
                        record.machine.cpu,
                        record.machine.threads,
                        record.machine.isa,
-                       record.machine.activations.value_or("")};
+                       record.machine.activations.value_or(""),
+                       record.machine.device.value_or("")};
 }
 
 std::optional<TimingSetting> KernelTimingOf(const Record& record) {
   if (!record.kernels) return std::nullopt;
   const TimingRounds rounds = RoundsOf(record.kernels->protocol);
   const record::Machine& machine = record.machine;
-  return TimingSetting{rounds,      rounds,          0,           0,
-                       machine.cpu, machine.threads, machine.isa, machine.activations.value_or("")};
+  return TimingSetting{rounds,
+                       rounds,
+                       0,
+                       0,
+                       machine.cpu,
+                       machine.threads,
+                       machine.isa,
+                       machine.activations.value_or(""),
+                       machine.device.value_or("")};
+}
+
+std::string HardwareText(const TimingSetting& setting) {
+  if (!setting.device.empty()) return setting.device;
+  return fmt::format("{}, {} {}", setting.cpu, setting.threads, setting.threads == 1 ? "thread" : "threads");
+}
+
+std::optional<std::uint64_t> PeakDecodeBytes(const Record& record) {
+  return record.machine.device ? record.size.peak_device_decode_bytes : record.size.peak_rss_decode_bytes;
 }
 
 std::string ConfigName(const Record& record) {

@@ -38,11 +38,18 @@ struct TimingSetting {
   std::uint64_t threads = 0;
   std::string isa;
   std::string activations;  // "" = fp32
+  std::string device;       // what computed, where it was not the processor
   auto operator<=>(const TimingSetting&) const = default;
 };
 
+// What was timed: "NVIDIA H200 ..." or "Intel ..., 2 threads".
+std::string HardwareText(const TimingSetting& setting);
+
 std::optional<TimingSetting> TimingOf(const Record& record);
 std::optional<TimingSetting> KernelTimingOf(const Record& record);
+
+// Bytes that decoding takes of the memory where the model is: the device's, where it has its own.
+std::optional<std::uint64_t> PeakDecodeBytes(const Record& record);
 
 // Speeds of a row in one setting.
 struct RowTiming {

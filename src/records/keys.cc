@@ -65,6 +65,7 @@ std::string SpeedKey(const Record& record, bool kernels) {
   json["measurement"] = "speed";
   json["binary"] = record.program.binary_sha256.value_or("");
   json["machine"] = {machine.cpu, machine.threads, machine.isa, machine.affinity};
+  if (machine.device) json["machine"].push_back(*machine.device);
   json["arithmetic"] = x.arithmetic.value_or("");
   json["prefill"] = TimingInputs(x.protocol);
   json["decode"] = TimingInputs(DecodeProtocol(x));

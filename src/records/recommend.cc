@@ -88,7 +88,7 @@ void JudgeLoss(std::optional<double> limit, std::optional<double> mean, const st
 RowMemory MemoryOfRow(const JudgedRow& judged, std::uint64_t context, const std::optional<record::Session>& session) {
   const ResultRow& row = *judged.row;
   if (IsForeign(judged)) return MemoryOf(judged.tensor_bytes, std::nullopt, context, std::nullopt);
-  const auto peak = row.memory != nullptr ? row.memory->record.size.peak_rss_decode_bytes : std::nullopt;
+  const auto peak = row.memory != nullptr ? PeakDecodeBytes(row.memory->record) : std::nullopt;
   return MemoryOf(judged.tensor_bytes, peak, context, session);
 }
 

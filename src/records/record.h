@@ -111,11 +111,12 @@ struct Plan {
 };
 
 struct Size {
-  std::uint64_t fp16_bytes = 0;              // 2 bytes x parameters
-  std::uint64_t model_bytes = 0;             // tensors as written
-  std::uint64_t quantized_parameters = 0;    // in quantized tensors; 0 for a baseline
-  std::uint64_t quantized_tensor_bytes = 0;  // codes, scales, zero points
-  std::optional<std::uint64_t> peak_rss_decode_bytes;
+  std::uint64_t fp16_bytes = 0;                           // 2 bytes x parameters
+  std::uint64_t model_bytes = 0;                          // tensors as written
+  std::uint64_t quantized_parameters = 0;                 // in quantized tensors; 0 for a baseline
+  std::uint64_t quantized_tensor_bytes = 0;               // codes, scales, zero points
+  std::optional<std::uint64_t> peak_rss_decode_bytes;     // of the host's memory
+  std::optional<std::uint64_t> peak_device_decode_bytes;  // of the device's memory, where that is not the host's
 };
 
 // Tokens that are decoded while the peak memory is measured, after a prompt of one word: the positions that a peak is

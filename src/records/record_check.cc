@@ -100,6 +100,8 @@ void CheckSize(const record::Size& size, Rules& rules) {
   rules.Want(size.quantized_tensor_bytes <= size.model_bytes, "size.quantized_tensor_bytes",
              "is larger than size.model_bytes");
   rules.Want(!size.peak_rss_decode_bytes || *size.peak_rss_decode_bytes > 0, "size.peak_rss_decode_bytes", "is 0");
+  rules.Want(!size.peak_device_decode_bytes || *size.peak_device_decode_bytes > 0, "size.peak_device_decode_bytes",
+             "is 0");
 }
 
 void CheckSession(const record::Session& session, Rules& rules) {

@@ -97,6 +97,7 @@ void VisitFields(auto& visit, ConstOrNot<record::Size> auto& x) {
   visit("quantized_parameters", x.quantized_parameters);
   visit("quantized_tensor_bytes", x.quantized_tensor_bytes);
   visit("peak_rss_decode_bytes", x.peak_rss_decode_bytes);
+  visit("peak_device_decode_bytes", x.peak_device_decode_bytes);
 }
 
 void VisitFields(auto& visit, ConstOrNot<record::Session> auto& x) {

@@ -40,7 +40,7 @@ Table SizeTable(const ResultGroup& group, const PageOptions& options) {
     table.Add({RecordCell(MarkedName(row), *row.stored, options),
                quantized ? FigureMegabytes(record.size.quantized_tensor_bytes) : "none",
                quantized ? FigureRatio(QuantizedCompression(record.size)) : "none",
-               row.memory == nullptr ? kNotMeasured : FigureMegabytes(row.memory->record.size.peak_rss_decode_bytes),
+               row.memory == nullptr ? kNotMeasured : FigureMegabytes(PeakDecodeBytes(row.memory->record)),
                FigurePerplexity(half),
                record.perplexity ? FigureFixed(BitsPerByte(*record.perplexity), 4) : kNotMeasured});
   }

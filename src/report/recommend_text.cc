@@ -133,8 +133,8 @@ class Writer {
                            SizeText(memory.tensor_bytes));
       case MemoryBasis::kExtended:
         return fmt::format("{} with {}: {} measured with {} + {} for the others; tensors {}", SizeText(*memory.bytes),
-                           context, SizeText(*row.row->memory->record.size.peak_rss_decode_bytes),
-                           record::kPeakPositions, SizeText(*memory.bytes - Peak(row)), SizeText(memory.tensor_bytes));
+                           context, SizeText(Peak(row)), record::kPeakPositions, SizeText(*memory.bytes - Peak(row)),
+                           SizeText(memory.tensor_bytes));
       case MemoryBasis::kComputed:
         return fmt::format("{} with {}, computed: tensors {} + keys and values {} + work space {}",
                            SizeText(*memory.bytes), context, SizeText(memory.tensor_bytes),
@@ -148,7 +148,7 @@ class Writer {
     return fmt::format("{} token{}", FigureCount(count), count == 1 ? "" : "s");
   }
 
-  static std::uint64_t Peak(const JudgedRow& row) { return *row.row->memory->record.size.peak_rss_decode_bytes; }
+  static std::uint64_t Peak(const JudgedRow& row) { return *PeakDecodeBytes(row.row->memory->record); }
 
   void Line(const std::string& text) { out_ += text + "\n"; }
   void Figure(const char* name, const std::string& text) { Line(fmt::format("  {:<9} {}", name, text)); }
@@ -199,9 +199,9 @@ class Writer {
   std::string SpeedText(const JudgedRow& row) const {
     if (!row.decode_tok_s) return "not measured";
     const RowTiming& timing = *row.row->timing();
-    return fmt::format("{} tok/s decode{} ({}, {} threads, after {})", FigureThreeDigits(*row.decode_tok_s),
-                       timing.decode->unstable() ? ", unstable" : "", OneLine(timing.setting.cpu),
-                       timing.setting.threads, CountedTokens(timing.setting.decode_prompt));
+    return fmt::format("{} tok/s decode{} ({}, after {})", FigureThreeDigits(*row.decode_tok_s),
+                       timing.decode->unstable() ? ", unstable" : "", OneLine(HardwareText(timing.setting)),
+                       CountedTokens(timing.setting.decode_prompt));
   }
 
   // Ids and files of the records that the figures come from.
@@ -417,6 +417,7 @@ Json RowJson(const Writer& writer, const Recommendation& answer, std::size_t pla
     json["decode_setting"] = {{"cpu", setting.cpu},
                               {"threads", setting.threads},
                               {"isa", setting.isa},
+                              {"device", setting.device.empty() ? Json(nullptr) : Json(setting.device)},
                               {"prompt_tokens", setting.decode_prompt}};
   }
   json["same_grid_as_source"] = row.row->record().config.same_grid_as_source;

@@ -48,6 +48,20 @@ struct Told {
   nlohmann::ordered_json json;
 };
 
+// A device with its own memory: the process's memory is not what a row needs.
+TEST(RecommendText, SpeedAndMemoryAreThoseOfTheDevice) {
+  auto records = SevenWithKl();
+  for (StoredRecord& stored : records) stored.record.machine.device = "Test GPU (sm_90)";
+  const Told unknown(records, {});
+  EXPECT_TRUE(Has(unknown.text, "tok/s decode (Test GPU (sm_90), after 512 tokens)")) << unknown.text;
+  EXPECT_TRUE(Has(unknown.text, "  memory    tensors ")) << unknown.text;
+  EXPECT_FALSE(Has(unknown.text, "measured;")) << unknown.text;
+  for (StoredRecord& stored : records) stored.record.size.peak_device_decode_bytes = 200'000'000;
+  const Told known(records, {});
+  EXPECT_TRUE(Has(known.text, "  memory    200.0 MB with 16 tokens, measured")) << known.text;
+  EXPECT_EQ(known.json["rows"][0]["decode_setting"]["device"], "Test GPU (sm_90)");
+}
+
 TEST(RecommendText, SaysWhatAndWhyAndHow) {
   const Told told(SevenWithKl(), {});
   for (const char* piece :

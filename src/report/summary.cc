@@ -86,6 +86,7 @@ Json TimingJson(const RowTiming& timing) {
           {"cpu", setting.cpu},
           {"threads", setting.threads},
           {"isa", setting.isa},
+          {"device", setting.device.empty() ? Json(nullptr) : Json(setting.device)},
           {"activations", setting.activations.empty() ? "fp32" : setting.activations},
           {"prefill_tok_s", timing.prefill ? Json(timing.prefill->tok_s) : Json(nullptr)},
           {"decode_tok_s", timing.decode ? Json(timing.decode->tok_s) : Json(nullptr)}};

@@ -77,9 +77,7 @@ std::vector<PanelLine> CollectLines(const Analysis& analysis) {
     const TimingColumns timings(all, &ResultRow::timings);
     for (std::size_t i = 0; i < timings.size(); ++i) {
       const TimingSetting& x = timings.settings()[i];
-      PanelLine line{model.name,
-                     fmt::format("timing protocol {}; {}, {} {}", timings.both_labels(i), x.cpu, x.threads,
-                                 x.threads == 1 ? "thread" : "threads"),
+      PanelLine line{model.name, fmt::format("timing protocol {}; {}", timings.both_labels(i), HardwareText(x)),
                      RowsOf(timings.RowsIn(i, all))};
       if (line.rows.empty()) continue;
       line.subtitle += TimingRemark(line.rows);

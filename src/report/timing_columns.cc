@@ -71,8 +71,9 @@ std::string TimingColumns::Describe(std::size_t i) const {
   if (x.prefill_tokens > 0) text += fmt::format(", prefill of {} tokens", x.prefill_tokens);
   if (x.decode != x.rounds) text += "; " + rounds(decode_labels_[i], x.decode);
   if (x.decode_prompt > 0) text += fmt::format(", decode of 1 token after {}", x.decode_prompt);
-  return text + fmt::format("; {}, {} {}, {}{}{}.", x.cpu, x.threads, x.threads == 1 ? "thread" : "threads", x.isa,
-                            x.activations.empty() ? "" : ", activations ", x.activations);
+  text += "; " + HardwareText(x);
+  if (x.device.empty()) text += ", " + x.isa;
+  return text + (x.activations.empty() ? "." : ", activations " + x.activations + ".");
 }
 
 void AddSpeedColumns(const TimingColumns& timings, PrefillColumn prefill, Table& table) {

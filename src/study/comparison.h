@@ -90,6 +90,12 @@ struct ComparisonOptions {
 // order of magnitude matters, and the slow kernels need ten times as long.
 inline constexpr std::size_t kFloorWindows = 1;
 
+// Peak bytes of a process.
+struct PeakMemory {
+  std::uint64_t host = 0;               // resident
+  std::optional<std::uint64_t> device;  // of the timer's memory, where it has its own
+};
+
 // Inputs of the comparison.
 struct ComparisonTools {
   Backend& backend;
@@ -98,8 +104,8 @@ struct ComparisonTools {
   const EvalText& text;
   // Makes the backend of the noise floor; may be empty: then no floor is measured.
   std::function<Result<std::unique_ptr<Backend>>()> make_other_backend;
-  // Peak resident bytes of a fresh process that decodes with this model.
-  std::function<Result<std::uint64_t>(const std::filesystem::path& model)> measure_memory;
+  // Of a fresh process that decodes with this model.
+  std::function<Result<PeakMemory>(const std::filesystem::path& model)> measure_memory;
   std::function<MachineLimits()> measure_limits;  // around every timing; may be empty
   ProgressFn progress;
   std::function<void(const std::string&)> say;  // lines about a finished step; may be empty

@@ -85,7 +85,8 @@ class SpeedJob {
       if (tools_.progress) tools_.progress({"peak memory of " + Label(state), i + 1, states_.size(), "rows", ""});
       const auto bytes = tools_.measure_memory(ModelPath(model_, options_, *state.row));
       if (!bytes) return bytes.error();
-      state.record.size.peak_rss_decode_bytes = *bytes;
+      state.record.size.peak_rss_decode_bytes = bytes->host;
+      state.record.size.peak_device_decode_bytes = bytes->device;
       if (auto status = Keep(state); !status) return status;
     }
     return {};

@@ -111,6 +111,15 @@ class CudaBackend final : public Backend {
   std::string arithmetic() const override { return arithmetic_; }
   std::optional<std::string> hardware() const override { return hardware_; }
   std::size_t tokens_at_once() const override { return 4096; }
+  std::optional<std::size_t> peak_bytes() const override {
+    cudaMemPool_t pool = nullptr;
+    std::uint64_t bytes = 0;
+    if (cudaDeviceGetDefaultMemPool(&pool, index_) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &bytes) != cudaSuccess) {
+      return std::nullopt;
+    }
+    return bytes;
+  }
   std::string_view rounding() const override { return halves_ ? "fp16" : "fp32"; }
   int threads() const override { return pool_.threads(); }
 
