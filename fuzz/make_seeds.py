@@ -382,7 +382,7 @@ def records() -> None:
     wanted = {"baseline": ("noise_floor",), "timed-baseline": ("noise_floor", "throughput"), "row": ("divergence",),
               "timed-row": ("divergence", "throughput", "limits"), "mixed": ("plan",), "imported": ("import",)}
     found = {}
-    for path in sorted(glob.glob(os.path.join(ROOT, "benchmarks/results/*.json"))):
+    for path in sorted(glob.glob(os.path.join(ROOT, "benchmarks/*/*.json"))):
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
         parts = {name for name in record if record[name]} | ({"import"} if record["config"].get("import_sha256") else set())
