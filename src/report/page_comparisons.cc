@@ -132,6 +132,19 @@ std::string KinshipNote(const Analysis& analysis) {
       fmt::join(kin, ", "));
 }
 
+// A plan is measured once, on one text; rows that follow it may be calibrated on another.
+std::string PlanTextNote(const Analysis& analysis) {
+  std::set<std::string> texts;
+  for (const StoredRecord* const stored : analysis.shown) {
+    const Record& x = stored->record;
+    if (x.plan && x.config.calibration && x.plan->text.name != x.config.calibration->name)
+      texts.insert(x.plan->text.name);
+  }
+  if (texts.empty()) return "";
+  return fmt::format("The plans of mixed rows were measured on {}, also where the row is calibrated on another text.",
+                     fmt::join(texts, ", "));
+}
+
 std::string Caption(const ResultGroup& group) {
   return group.perplexity() == nullptr ? "" : DescribeText(*group.perplexity());
 }
@@ -226,6 +239,7 @@ Document CalibrationSection(const Analysis& analysis, const PageOptions& options
       "Other texts are compared with the one that lost least.",
       "Negative: the second loses less. The verdict follows KL, or perplexity where KL is not measured."};
   if (std::string note = KinshipNote(analysis); !note.empty()) notes.push_back(std::move(note));
+  if (std::string note = PlanTextNote(analysis); !note.empty()) notes.push_back(std::move(note));
   out.AddList(std::move(notes));
   out.Append(std::move(tables));
   return out;

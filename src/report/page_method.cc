@@ -173,7 +173,7 @@ Document HardwareSection(const Analysis& analysis) {
     machines.emplace(
         std::vector<std::string>{
             x.device ? fmt::format("{}; {}", x.cpu, *x.device) : x.cpu, fmt::format("{}", x.cores),
-            fmt::format("{} on {}", x.threads, x.affinity), x.isa,
+            fmt::format("{} on {}", x.threads, x.affinity), x.device ? "-" : x.isa,
             x.isa_available.empty() ? "none named" : fmt::format("{}", fmt::join(x.isa_available, ", ")),
             fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os},
         &stored->record);

@@ -174,20 +174,24 @@ Document ModelBlocks(const ModelResults& model, const PageOptions& options) {
 
 std::string MarkedName(const ResultRow& row) { return row.name + MarksOf(row.record()); }
 
-std::string DescribeText(const record::Perplexity& x) {
-  const std::string windows = x.windows == x.windows_total
-                                  ? fmt::format("all {} windows", x.windows)
-                                  : fmt::format("first {} of {} windows", x.windows, x.windows_total);
+std::string DescribeText(const record::Perplexity& x, bool total_known) {
+  const bool all = x.windows == x.windows_total;
+  std::string windows = all ? fmt::format("all {} windows", x.windows)
+                            : fmt::format("first {} of {} windows", x.windows, x.windows_total);
+  if (!total_known) windows = all ? "all windows" : fmt::format("first {} windows", x.windows);
   return fmt::format("{}, protocol {} v{}, {} of {} tokens", x.text.name, x.protocol, x.metric_version, windows, x.ctx);
 }
 
 Document ModelsSection(const Analysis& analysis, const PageOptions& options) {
   Document out;
   out.AddHeading(2, "2. Per-model detail");
-  out.AddList({"The best row is in bold. The text above each table says how it is sorted.",
-               "Compression counts the whole model.",
-               "Bits per weight count codes, scales and zero points of the quantized tensors.",
-               "Layers GFLOP/s: the model's linear layers alone at 512 tokens."});
+  std::vector<std::string> notes = {"The best row is in bold. The text above each table says how it is sorted.",
+                                    "Compression counts the whole model.",
+                                    "Bits per weight count codes, scales and zero points of the quantized tensors."};
+  if (std::ranges::any_of(analysis.shown, [](const StoredRecord* x) { return x->record.kernels.has_value(); })) {
+    notes.emplace_back("Layers GFLOP/s: the model's linear layers alone at 512 tokens.");
+  }
+  out.AddList(std::move(notes));
   for (const ModelResults& model : analysis.models) out.Append(ModelBlocks(model, options));
   return out;
 }

@@ -61,6 +61,7 @@ Cell RecordCell(std::string text, const StoredRecord& stored, const PageOptions&
 std::string MarkedName(const ResultRow& row);  // with MarksOf
 
 // "WikiText-2 test, protocol ppl-512 v1, all 562 windows of 512 tokens"
-std::string DescribeText(const record::Perplexity& measured);
+// total_known: with the number of all windows, which depends on the tokenizer.
+std::string DescribeText(const record::Perplexity& measured, bool total_known = true);
 
 }  // namespace marlin

@@ -1,6 +1,7 @@
 // Section 1: the best configuration of each model.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -66,10 +67,17 @@ Document EntriesBlocks(const std::vector<SummaryEntry>& entries, const PageOptio
   }
   const TimingColumns timings(best, &ResultRow::timings);
   Document out;
-  out.AddText(DescribeText(*entries.front().group->perplexity()) + ":");
+  const record::Perplexity& first = *entries.front().group->perplexity();
+  const bool one_total = std::ranges::all_of(entries, [&](const SummaryEntry& entry) {
+    return entry.group->perplexity()->windows_total == first.windows_total;
+  });
+  out.AddText(DescribeText(first, one_total) + ":");
   out.AddList(std::move(sentences));
   out.AddTable(MakeTable(entries, timings, options));
-  for (std::size_t i = 0; i < timings.size(); ++i) out.AddText(LoadNote(timings.RowsIn(i, best)));
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    out.AddText(fmt::format("Speeds ({}): {}.", timings.both_labels(i), HardwareText(timings.settings()[i])));
+    out.AddText(LoadNote(timings.RowsIn(i, best)));
+  }
   return out;
 }
 
