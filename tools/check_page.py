@@ -100,7 +100,8 @@ CHOOSING = """(() => {
     filter.value = program;
     filter.dispatchEvent(new Event("input"));
     for (const row of data.groups.flatMap((group) => group.rows).filter((row) => !row.baseline && row.runs)) {
-      if (row.runs.includes(program) === filtered.has(row) && !row.name.toLowerCase().includes(program.toLowerCase())) wrong.push(`the filter ${program}: ${row.name} runs in ${row.runs}`);
+      const matches = program.toLowerCase().split(" ").every((word) => row.runs.toLowerCase().includes(word));
+      if (matches === filtered.has(row) && !row.name.toLowerCase().includes(program.toLowerCase())) wrong.push(`the filter ${program}: ${row.name} runs in ${row.runs}`);
     }
   }
   filter.value = "";
