@@ -23,7 +23,8 @@ if(MARLIN_CUDA)
   target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_cuda>)
   target_link_libraries(marlin_kernels PRIVATE CUDA::cudart_static)
 else()
-  target_sources(marlin_kernels PRIVATE src/kernels/cuda/without_cuda.cc)
+  # The packer of weights is tested without a device (cuda_layout_test.cc).
+  target_sources(marlin_kernels PRIVATE src/kernels/cuda/without_cuda.cc src/kernels/cuda/few_pack.cc)
 endif()
 
 marlin_isa(scalar)

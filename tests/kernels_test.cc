@@ -45,14 +45,44 @@ TEST_F(BenchKernels, LayersOfAModelAreTimedAtEveryNumberOfTokens) {
     EXPECT_FALSE(row["activation"].get<std::string>().empty());
     EXPECT_GT(row["limit_share"].get<double>(), 0);
     EXPECT_GT(row["max_error"].get<double>(), 0) << "checked before it was timed";
+    EXPECT_FALSE(row.contains("reference")) << "only devices with yardsticks are compared with a library";
   }
+  EXPECT_FALSE(json::parse(run.out).contains("device"));
   ExpectFailure(with({"--plot", "roof.jpg"}), 2, {"roof.jpg", ".png"});
   ExpectFailure(with({"--shapes", "page"}), 2, {"--shapes"});
-  ExpectFailure(RunProgram({"bench", "kernels", "--shapes", "llama4"}), 2, {"llama4", "llama3-8b"});
+  ExpectFailure(RunProgram({"bench", "kernels", "--shapes", "llama4"}), 2, {"llama4", "llama3-8b", "gpu"});
+  ExpectFailure(with({"--shared-input"}), 2, {"--shared-input", "cuda"});
 #if defined(MARLIN_X86)
   ExpectFailure(RunProgram({"bench", "kernels", "--explain", "-f", "fp4-g128", "--kernel", "avx2/int4"}), 2,
                 {"avx2/int4", "int4 weights"});
 #endif
+}
+
+TEST_F(BenchKernels, OnAGpuRunsAreReplayedBesideItsLibrary) {
+  std::vector<std::string> words = {"bench",          "kernels", "--device", "cuda",      "--shapes",
+                                    "smollm2-135m",   "-f",      "fp4-g128", "--tokens",  "1,32",
+                                    "--quick-timing", "--json",  "-q",       "--threads", "2"};
+  for (const bool shared : {false, true}) {
+    if (shared) words.emplace_back("--shared-input");
+    const RunResult run = RunProgram(words);
+    if (run.exit_code == 5) GTEST_SKIP() << run.err;
+    ASSERT_EQ(run.exit_code, 0) << run.err;
+    const json document = json::parse(run.out);
+    EXPECT_GT(document["limits"]["read_gbps"].get<double>(), 0);
+    EXPECT_GT(document["limits"]["fp16_gflops"].get<double>(), 0);
+    const json& device = document["device"];
+    EXPECT_FALSE(device["hardware"].get<std::string>().empty());
+    for (const char* state : {"state_before", "state_working", "state_after"}) {
+      EXPECT_TRUE(device[state].contains("driver")) << state;
+    }
+    EXPECT_EQ(document["kernels"].size(), 4 * 2u);
+    for (const json& row : document["kernels"]) {
+      EXPECT_TRUE(row["replayed"].get<bool>()) << row["kernel"];
+      EXPECT_GT(row["products_per_sample"].get<int>(), 1);
+      EXPECT_EQ(row["reference"]["name"], "cuBLAS FP16");
+      EXPECT_GT(row["reference"]["times_as_fast"].get<double>(), 0);
+    }
+  }
 }
 
 TEST_F(BenchKernels, TheWalkIsThatOfTheFormatsOwnRows) {

@@ -4,12 +4,18 @@
 #include <cmath>
 #include <limits>
 
+#include "base/half.h"
+#include "bench/device_limits.h"
 #include "bench/kernel_throughput.h"
 #include "bench/limits.h"
+#include "bench/operands.h"
+#include "bench/recorded_run.h"
+#include "bench/reference_product.h"
 #include "bench/timing.h"
 #include "bench/weight_traffic.h"
 #include "formats/formats.h"
 #include "kernels/cpu_backend.h"
+#include "kernels/glass_backend.h"
 #include "kernels/reference_backend.h"
 
 namespace marlin {
@@ -93,6 +99,18 @@ TEST(KernelThroughput, EveryFormatIsCheckedAndCounted) {
   }
 }
 
+TEST(KernelThroughput, OfManyTokensSomeAreChecked) {
+  const auto backend = MakeCpuBackend({});
+  ASSERT_TRUE(backend.ok());
+  const FormatRow* const format = FindFormat("fp4-g32");
+  const GemmShape shape{"test", 600, 8, 64};
+  const auto timings = TimeKernels(**backend, {&shape, 1}, {&format, 1}, {"test", 0, 1}, 1 << 20, {});
+  ASSERT_TRUE(timings.ok()) << timings.error().message;
+  EXPECT_EQ((*timings)[0].checked_outputs, 512u * 8);
+  EXPECT_EQ((*timings)[0].products, 1u);
+  EXPECT_TRUE((*timings)[0].reference_ns.empty());
+}
+
 // A backend whose product is off by a little: a kernel with a bug.
 class WrongBackend : public Backend {
  public:
@@ -163,6 +181,120 @@ TEST(KernelThroughput, AWrongKernelIsNotTimed) {
     EXPECT_EQ(timings.error().code, ErrorCode::kNumerical);
     EXPECT_NE(timings.error().message.find("not timed"), std::string::npos);
   }
+}
+
+// The glass device as a GPU.
+std::unique_ptr<GlassBackend> GlassGpu() {
+  auto cpu = MakeCpuBackend({2, {}, {}});
+  MARLIN_CHECK(cpu.ok(), "the backend of a test");
+  auto glass = std::make_unique<GlassBackend>(std::move(*cpu));
+  glass->SetCacheBytes(4000);
+  glass->OfferYardsticks();
+  return glass;
+}
+
+TEST(RecordedRun, IsLongAndRotatesThroughAllCopies) {
+  EXPECT_EQ(ProductsOfRun(1e6, 1e6, 1), 512u) << "small products";
+  EXPECT_EQ(ProductsOfRun(1e6, 1e6, 5), 515u) << "whole rotations";
+  EXPECT_EQ(ProductsOfRun(1e6, 1e6, 2000), 2000u);
+  EXPECT_EQ(ProductsOfRun(1e6, 1e9, 1), 8u) << "of 8 GB";
+  EXPECT_EQ(ProductsOfRun(1e12, 1e6, 1), 2u) << "of 1.5e12 operations";
+  EXPECT_EQ(ProductsOfRun(1e15, 1e12, 1), 1u);
+}
+
+TEST(RecordedRun, IsQueuedAsAWholeAndWaitedFor) {
+  const auto glass = GlassGpu();
+  const auto buffer = std::move(*glass->Allocate(4, ElementType::kF32));
+  const DeviceTensor x = View(buffer, 1, 4);
+  glass->Upload(std::vector<float>(4, 1.0f), x);
+  const TimedRun run = RecordedRun(*glass, 3, [&] {
+    for (int i = 0; i < 3; ++i) glass->Scale(x, 2);
+  });
+  EXPECT_EQ(run.products, 3u);
+  ASSERT_TRUE(PrepareRuns({&run, 1}).ok());
+  EXPECT_EQ(glass->queued(), 0u);
+  std::vector<float> got(4);
+  ASSERT_TRUE(glass->Read(x, got).ok());
+  EXPECT_EQ(got[0], 64.0f) << "twice";
+  glass->FailNext({ErrorCode::kResource, "no device"});
+  EXPECT_EQ(PrepareRuns({&run, 1}).error().message, "no device");
+  EXPECT_EQ(OfOneProduct({30, 60}, 3), (std::vector<double>{10, 20}));
+}
+
+TEST(KernelThroughput, ADeviceReplaysManyProductsBesideItsLibrary) {
+  const auto glass = GlassGpu();
+  const FormatRow* formats[] = {FindFormat("fp4-g32"), FindFormat("fp16")};
+  const GemmShape shapes[] = {{"test", 1, 8, 64}, {"test", 2, 8, 64}};
+  for (const RunKind kind : {RunKind::kRecorded, RunKind::kRecordedSharedInput}) {
+    const auto timings = TimeKernels(*glass, shapes, formats, {"test", 0, 2}, std::size_t{1} << 24, {}, kind);
+    ASSERT_TRUE(timings.ok()) << timings.error().message;
+    ASSERT_EQ(timings->size(), 4u);
+    for (const KernelTiming& timing : *timings) {
+      EXPECT_EQ(timing.samples_ns.size(), 2u);
+      EXPECT_EQ(timing.reference_ns.size(), 2u);
+      EXPECT_GE(timing.products, 512u);
+      EXPECT_FALSE(timing.replayed) << "the glass device records nothing";
+      EXPECT_FALSE(timing.in_cache) << "16 MiB hold four caches";
+      EXPECT_EQ(timing.checked_outputs, timing.shape.m * 8);
+    }
+    EXPECT_EQ((*timings)[0].reference_ns, (*timings)[1].reference_ns) << "one library for all formats";
+    EXPECT_NE((*timings)[0].reference_ns, (*timings)[2].reference_ns) << "another number of tokens";
+  }
+}
+
+TEST(KernelThroughput, ALibraryThatDoesNotTakeTheShapeIsNotMeasured) {
+  const auto glass = GlassGpu();
+  const FormatRow* const format = FindFormat("fp4-g32");
+  const GemmShape shape{"test", 1, 30, 64};
+  const auto timings = TimeKernels(*glass, {&shape, 1}, {&format, 1}, {"test", 0, 2}, 1 << 20, {}, RunKind::kRecorded);
+  ASSERT_TRUE(timings.ok()) << timings.error().message;
+  EXPECT_TRUE((*timings)[0].reference_ns.empty());
+}
+
+TEST(ReferenceProduct, IsThatOfTheRoundedNumbers) {
+  const auto glass = GlassGpu();
+  ThreadPool pool(2);
+  constexpr std::size_t kTokens = 3, kN = 16, kK = 40;
+  const std::vector<float> weights = RandomMatrix(kN * kK, 1, 0.5, pool), x = RandomMatrix(kTokens * kK, 2, 1, pool);
+  auto made = ReferenceProduct::Create(*glass, {weights.data(), kN, kK}, 1 << 20, pool);
+  ASSERT_TRUE(made.ok() && made->has_value());
+  ReferenceProduct& product = **made;
+  EXPECT_EQ(product.copies(), 4 * 4000 / (2 * kN * kK) + 1) << "more than four caches";
+  ASSERT_TRUE(product.AddTokens({x.data(), kTokens, kK}, pool).ok());
+  EXPECT_EQ(product.bytes(0), 2 * (kN * kK + kTokens * kK + kTokens * kN));
+  product.Queue(0, product.copies());
+  std::vector<std::int32_t> pairs(kTokens * kN / 2);
+  ASSERT_TRUE(glass->Read(product.out(0), pairs).ok());
+  const auto rounded = [](float value) { return HalfToFloat(FloatToHalf(value)); };
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    for (std::size_t n = 0; n < kN; ++n) {
+      float want = 0;
+      for (std::size_t k = 0; k < kK; ++k) want += rounded(x[t * kK + k]) * rounded(weights[n * kK + k]);
+      const auto pair = static_cast<std::uint32_t>(pairs[(t * kN + n) / 2]);
+      const auto bits = static_cast<std::uint16_t>(n % 2 == 0 ? pair : pair >> 16);
+      EXPECT_NEAR(HalfToFloat(bits), want, 1e-2 * (1 + std::abs(want)));
+    }
+  }
+}
+
+TEST(Limits, OfADeviceAreMeasuredWithItsYardsticks) {
+  const auto glass = GlassGpu();
+  const auto measured = MeasureDeviceLimits(*glass, {4096, 16, 2, 2});
+  ASSERT_TRUE(measured.ok()) << measured.error().message;
+  EXPECT_GT(measured->limits.read_gbps, 0);
+  EXPECT_GT(measured->limits.fp16_gflops, 0);
+  EXPECT_EQ(ComputePeak(measured->limits, "fp16"), measured->limits.fp16_gflops);
+  EXPECT_FALSE(ComputePeak(measured->limits, "fp32").has_value()) << "not measured";
+  MachineLimits limits;
+  limits.read_gbps = 4650;
+  limits.fp16_gflops = 701000;
+  EXPECT_EQ(DescribeLimits(limits), "4650.0 GB/s read, 701000.0 GFLOP/s fp16");
+  EXPECT_EQ(LargerOf({}, limits).fp16_gflops, 701000);
+}
+
+TEST(Limits, WeightsRotateThroughTheCacheOfTheirDevice) {
+  EXPECT_EQ(BytesToRotate(*MakeReferenceBackend()), 4 * LastLevelCacheBytes());
+  EXPECT_EQ(BytesToRotate(*GlassGpu()), 4 * 4000u);
 }
 
 TEST(Limits, ArePositive) {

@@ -123,17 +123,20 @@ std::size_t LastLevelCacheBytes() {
   return largest > 0 ? largest : kUnknown;
 }
 
+std::size_t BytesToRotate(const Device& device) { return 4 * device.cache_bytes().value_or(LastLevelCacheBytes()); }
+
 MachineLimits LargerOf(MachineLimits a, const MachineLimits& b) {
   if (b.fma_gflops > a.fma_gflops) a.fma_isa = b.fma_isa;
   for (double MachineLimits::*const limit :
        {&MachineLimits::read_gbps, &MachineLimits::fma_gflops, &MachineLimits::bf16_gflops, &MachineLimits::int16_gops,
-        &MachineLimits::int8_gops, &MachineLimits::alone_gflops}) {
+        &MachineLimits::int8_gops, &MachineLimits::alone_gflops, &MachineLimits::fp16_gflops}) {
     a.*limit = std::max(a.*limit, b.*limit);
   }
   return a;
 }
 
 std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation) {
+  if (activation == "fp16" && limits.fp16_gflops > 0) return limits.fp16_gflops;
   const auto known = ParseActivations(activation);
   if (!known) return std::nullopt;
   const double peak = *known == Activations::kFp32    ? limits.fma_gflops
@@ -153,8 +156,9 @@ std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_vi
 }
 
 std::string DescribeLimits(const MachineLimits& limits) {
-  std::string text =
-      fmt::format("{:.1f} GB/s read, {:.1f} GFLOP/s fp32 ({})", limits.read_gbps, limits.fma_gflops, limits.fma_isa);
+  std::string text = fmt::format("{:.1f} GB/s read", limits.read_gbps);
+  if (!limits.fma_isa.empty()) text += fmt::format(", {:.1f} GFLOP/s fp32 ({})", limits.fma_gflops, limits.fma_isa);
+  if (limits.fp16_gflops > 0) text += fmt::format(", {:.1f} GFLOP/s fp16", limits.fp16_gflops);
   if (limits.bf16_gflops > 0) text += fmt::format(", {:.1f} GFLOP/s bf16", limits.bf16_gflops);
   if (limits.int16_gops > 0) text += fmt::format(", {:.1f} GOP/s int16", limits.int16_gops);
   if (limits.int8_gops > 0) text += fmt::format(", {:.1f} GOP/s int8", limits.int8_gops);

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/thread_pool.h"
+#include "kernels/device.h"
 #include "kernels/region.h"
 
 namespace marlin {
@@ -21,6 +22,7 @@ struct MachineLimits {
   double int16_gops = 0;    // of int16, and
   double int8_gops = 0;     // of int8; 0 where the machine has no instructions for them
   double alone_gflops = 0;  // fma_gflops of one thread, the others waiting
+  double fp16_gflops = 0;   // products of fp16 with fp32 sums; of devices beside the host (device_limits.h)
 };
 
 MachineLimits MeasureLimits(ThreadPool& pool);
@@ -53,11 +55,12 @@ class ReadProbe {
   Sum sum_ = nullptr;  // the fastest of several ways to read
 };
 
-// "34.1 GB/s read, 230.4 GFLOP/s fp32 (avx512), 460.2 GFLOP/s bf16, 460.8 GOP/s int16, 921.5 GOP/s int8".
+// "34.1 GB/s read, 230.4 GFLOP/s fp32 (avx512), 460.2 GFLOP/s bf16, 460.8 GOP/s int16, 921.5 GOP/s int8". Of a device
+// beside the host: "4650.0 GB/s read, 701000.0 GFLOP/s fp16".
 std::string DescribeLimits(const MachineLimits& limits);
 
-// Peak GFLOP/s of products that round their activations to this precision (a name of kActivations). Empty if it was not
-// measured.
+// Peak GFLOP/s of products that round their activations to this precision (a name of kActivations, or "fp16"). Empty if
+// it was not measured.
 std::optional<double> ComputePeak(const MachineLimits& limits, std::string_view activation);
 
 // The least time in which a machine with these limits reads the bytes and does the operations, and which of the two is
@@ -71,5 +74,9 @@ std::optional<LeastTime> LeastTimeOf(const MachineLimits& limits, std::string_vi
 
 // Bytes of the last-level cache as the operating system tells; 32 MiB when it does not.
 std::size_t LastLevelCacheBytes();
+
+// Copies of weights that take more bytes than this rotate, so that none is in the device's cache when its turn comes:
+// four times the last-level cache.
+std::size_t BytesToRotate(const Device& device);
 
 }  // namespace marlin

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string_view>
 
 namespace marlin {
@@ -26,6 +27,12 @@ constexpr KnownModel kKnownModels[] = {
 void AddOnce(std::vector<GemmShape>& shapes, const GemmShape& shape) {
   const auto same = [&](const GemmShape& s) { return s.SameProduct(shape); };
   if (std::none_of(shapes.begin(), shapes.end(), same)) shapes.push_back(shape);
+}
+
+std::vector<GemmShape> GpuLayers() {
+  const std::string set(kGpuShapes);
+  return {{set, 1, 4096, 4096}, {set, 1, 14336, 4096}, {set, 1, 4096, 14336},
+          {set, 1, 8192, 8192}, {set, 1, 28672, 8192}, {set, 1, 8192, 28672}};
 }
 
 // Layer by layer; m, n and k of `layers` count only as far as they name a layer.
@@ -60,12 +67,13 @@ std::vector<GemmShape> LinearLayers(const Description& description) {
 }
 
 std::vector<std::string_view> SetNames() {
-  std::vector<std::string_view> names = {kPage};
+  std::vector<std::string_view> names = {kPage, kGpuShapes};
   for (const KnownModel& model : kKnownModels) names.push_back(model.name);
   return names;
 }
 
 std::vector<GemmShape> ShapesOfSet(std::string_view name, std::span<const std::size_t> tokens) {
+  if (name == kGpuShapes) return AtTokens(GpuLayers(), tokens.empty() ? kGpuTokens : tokens);
   const auto* model = std::find_if(std::begin(kKnownModels), std::end(kKnownModels),
                                    [&](const KnownModel& known) { return known.name == name; });
   if (model == std::end(kKnownModels)) return tokens.empty() ? PageShapes() : AtTokens(PageShapes(), tokens);
@@ -113,7 +121,7 @@ Result<std::vector<GemmShape>> NamedShapes(std::span<const std::string> names, s
   const std::vector<std::string_view> known = SetNames();
   for (const std::string& name : names) {
     if (name == kAll) {
-      wanted.insert(wanted.end(), known.begin(), known.end());
+      std::ranges::copy_if(known, std::back_inserter(wanted), [](std::string_view set) { return set != kGpuShapes; });
     } else if (std::find(known.begin(), known.end(), name) != known.end()) {
       wanted.push_back(name);
     } else {

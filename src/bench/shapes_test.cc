@@ -60,6 +60,18 @@ TEST(Shapes, ThePageHasItsOwnTokens) {
   EXPECT_TRUE(Holds(at_two, 2, 4096, 14336));
 }
 
+TEST(Shapes, OfGpusReachManyTokens) {
+  const std::vector<GemmShape> gpu = Named({"gpu"});
+  EXPECT_EQ(gpu.size(), 6 * std::size(kGpuTokens));
+  for (const std::size_t m : {1u, 8u, 16u, 32u, 64u, 128u, 512u, 2048u, 4096u}) {
+    for (const auto& [n, k] :
+         {std::pair{4096, 4096}, {14336, 4096}, {4096, 14336}, {8192, 8192}, {28672, 8192}, {8192, 28672}}) {
+      EXPECT_TRUE(Holds(gpu, m, static_cast<std::size_t>(n), static_cast<std::size_t>(k))) << n << " " << k;
+    }
+  }
+  EXPECT_EQ(Named({"gpu"}, {3}).size(), 6u);
+}
+
 TEST(Shapes, AProductOfSeveralSetsIsTimedOnce) {
   const std::vector<GemmShape> all = Named({"all"}, {1});
   EXPECT_EQ(all.size(), 3u + 1 + 5 + 4) << "three of llama3-8b's layers are the page's";

@@ -9,17 +9,21 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
-#include "base/statistics.h"
 #include "base/thread_pool.h"
+#include "bench/device_limits.h"
 #include "bench/kernel_throughput.h"
 #include "bench/limits.h"
+#include "bench/recorded_run.h"
 #include "cli/bench.h"
 #include "cli/model_options.h"
 #include "files/checkpoint.h"
 #include "formats/formats.h"
+#include "kernels/backends.h"
 #include "kernels/kernel.h"
+#include "report/figures.h"
 #include "report/kernel_plots.h"
 #include "report/speed_tables.h"
+#include "study/kernel_speeds.h"
 #include "study/machine.h"
 
 namespace marlin {
@@ -29,9 +33,10 @@ using nlohmann::json;
 struct BenchKernelsArguments {
   bool explain = false;
   bool quick_timing = false;
+  bool shared_input = false;
   std::string model;
   std::vector<std::string> accept_unknown;
-  std::vector<std::string> shapes = {"page"};
+  std::vector<std::string> shapes;
   std::vector<std::size_t> tokens;
   std::vector<std::string> formats;
   std::string plot;
@@ -55,8 +60,16 @@ Result<std::vector<const FormatRow*>> ParseFormats(const std::vector<std::string
   return formats;
 }
 
+bool OnGpu(const BackendOptions& options) {
+  const BackendRow* const row = FindBackend(options.backend).row;
+  return row != nullptr && row->numbered;
+}
+
 Result<std::vector<GemmShape>> ChooseShapes(const BenchKernelsArguments& options, Console& console) {
-  if (options.model.empty()) return NamedShapes(options.shapes, options.tokens);
+  if (options.model.empty()) {
+    const std::string usual(OnGpu(options.backend) ? kGpuShapes : "page");
+    return NamedShapes(options.shapes.empty() ? std::vector{usual} : options.shapes, options.tokens);
+  }
   const auto opened = OpenModelOf(options.model, options.accept_unknown, console);
   if (!opened) return opened.error();
   return ModelShapes(opened->description, options.tokens);
@@ -133,54 +146,6 @@ Status Explain(const std::vector<const FormatRow*>& formats, const std::vector<G
   return {};
 }
 
-KernelSpeed SpeedOf(const KernelTiming& timing, const MachineLimits& limits, bool busy) {
-  const TimingSummary summary = SummarizeTimings(timing.samples_ns);
-  KernelSpeed speed;
-  speed.set = timing.shape.set;
-  speed.m = timing.shape.m;
-  speed.n = timing.shape.n;
-  speed.k = timing.shape.k;
-  speed.format = timing.format->info.name;
-  speed.kernel = timing.kernel;
-  speed.us = summary.mean / 1e3;
-  speed.flops = static_cast<double>(timing.flops);
-  speed.bytes = static_cast<double>(timing.bytes_moved);
-  speed.peak_gflops = ComputePeak(limits, timing.activation);
-  if (const auto least = LeastTimeOf(limits, timing.activation, speed.flops, speed.bytes)) {
-    const std::string limit = least->by_memory ? "read bandwidth" : fmt::format("{} peak", timing.activation);
-    speed.limit = LimitShare{least->ns / summary.mean, limit};
-  }
-  speed.max_error = timing.max_error;
-  speed.in_cache = timing.in_cache;
-  speed.unstable = summary.unstable();
-  speed.busy = busy;
-  return speed;
-}
-
-json ToJson(const KernelTiming& timing, const KernelSpeed& speed) {
-  const TimingSummary summary = SummarizeTimings(timing.samples_ns);
-  return {{"set", speed.set},
-          {"m", speed.m},
-          {"n", speed.n},
-          {"k", speed.k},
-          {"format", speed.format},
-          {"kernel", speed.kernel},
-          {"activation", timing.activation},
-          {"mean_ns", summary.mean},
-          {"median_ns", summary.median},
-          {"cv", summary.cv},
-          {"unstable", speed.unstable},
-          {"busy", speed.busy},
-          {"gflops", speed.gflops()},
-          {"gbps", speed.gbps()},
-          {"limit_share", speed.limit ? json(speed.limit->share) : json(nullptr)},
-          {"limit", speed.limit ? json(speed.limit->limit) : json(nullptr)},
-          {"max_error", speed.max_error},
-          {"checked_outputs", timing.checked_outputs},
-          {"in_cache", speed.in_cache},
-          {"samples_ns", timing.samples_ns}};
-}
-
 Status DrawPlots(const BenchKernelsArguments& options, const KernelPlotInput& input, Console& console) {
   for (const auto& [file, draw] :
        {std::pair{options.plot, &RooflineFigure}, std::pair{options.plot_tokens, &TokensFigure}}) {
@@ -201,10 +166,30 @@ struct KernelRun {
   Backend& backend;
   std::vector<const FormatRow*> formats;
   TimingProtocol protocol;
-  bool busy = false;       // when it began
-  MachineLimits limits{};  // the largest so far
+  RunKind kind = RunKind::kSingle;  // recorded where the device has yardsticks
+  bool busy = false;                // when it began
+  MachineLimits limits{};           // the largest so far
+  DeviceState working{};            // of a device with yardsticks, when the limits were measured last
   std::vector<KernelTiming> timings{};
+
+  bool recorded() const { return kind != RunKind::kSingle; }
+  std::string_view reference() const { return recorded() ? backend.yardsticks()->product() : ""; }
+  KernelSpeed SpeedOf(const KernelTiming& timing) const { return marlin::SpeedOf(timing, limits, reference(), busy); }
 };
+
+// Keeps the larger of each limit.
+Status MeasureLimitsOf(KernelRun& run) {
+  if (!run.recorded()) {
+    ThreadPool pool(run.backend.threads());
+    run.limits = LargerOf(run.limits, MeasureLimits(pool));
+    return {};
+  }
+  const auto measured = MeasureDeviceLimits(run.backend);
+  if (!measured) return measured.error();
+  run.limits = LargerOf(run.limits, measured->limits);
+  run.working = measured->working;
+  return {};
+}
 
 void AddPeak(const std::string& activation, const MachineLimits& limits, std::vector<ComputeLimit>& peaks) {
   const auto gflops = ComputePeak(limits, activation);
@@ -220,30 +205,36 @@ double LeastSeconds(const KernelRun& run, const std::vector<GemmShape>& shapes, 
   for (const GemmShape& shape : shapes) {
     for (const FormatRow* format : run.formats) {
       const double weights = static_cast<double>(shape.n) * static_cast<double>(shape.k);
+      const double flops = 2 * static_cast<double>(shape.m) * weights, bytes = weights * format->info.code_bits / 8;
       const std::string_view activations = format->info.group > 0 ? std::string_view(rounding) : kExactActivations;
-      const auto least = LeastTimeOf(run.limits, activations, 2 * static_cast<double>(shape.m) * weights,
-                                     weights * format->info.code_bits / 8);
-      if (least) ns += times * least->ns;
+      const auto least = LeastTimeOf(run.limits, activations, flops, bytes);
+      const double products = run.recorded() ? static_cast<double>(ProductsOfRun(flops, bytes, 1)) : 1;
+      if (least) ns += times * products * least->ns;
     }
   }
   return ns * 1e-9;
 }
 
-// After a layer that took longer, limits are measured again: shared machines change within minutes.
+// After a layer that took longer, limits are measured again: shared machines change within minutes. Those of a GPU take
+// a moment.
 constexpr std::chrono::seconds kLimitsLast{5};
+
+// Half of what is free there.
+std::size_t MemoryForCopies(const Backend& backend) {
+  return static_cast<std::size_t>(0.5 * static_cast<double>(backend.free_bytes().value_or(AvailableMemoryBytes())));
+}
 
 // One layer at every number of tokens in every format.
 Status TimeLayer(const std::vector<GemmShape>& shapes, KernelRun& run, Console& console) {
-  const auto memory = static_cast<std::size_t>(0.5 * static_cast<double>(AvailableMemoryBytes()));
   const auto start = std::chrono::steady_clock::now();
-  const auto timings = TimeKernels(run.backend, shapes, run.formats, run.protocol, memory, console.progress());
+  const auto timings = TimeKernels(run.backend, shapes, run.formats, run.protocol, MemoryForCopies(run.backend),
+                                   console.progress(), run.kind);
   if (!timings) return timings.error();
-  if (std::chrono::steady_clock::now() - start > kLimitsLast) {
-    ThreadPool pool(run.backend.threads());
-    run.limits = LargerOf(run.limits, MeasureLimits(pool));
+  if (run.recorded() || std::chrono::steady_clock::now() - start > kLimitsLast) {
+    if (auto status = MeasureLimitsOf(run); !status) return status;
   }
   std::vector<KernelSpeed> speeds;
-  for (const KernelTiming& timing : *timings) speeds.push_back(SpeedOf(timing, run.limits, run.busy));
+  for (const KernelTiming& timing : *timings) speeds.push_back(run.SpeedOf(timing));
   console.Result(fmt::format("n={} k={} ({})\n{}", shapes[0].n, shapes[0].k, shapes[0].set,
                              ToPlainText(KernelSpeedTable(speeds))));
   run.timings.insert(run.timings.end(), timings->begin(), timings->end());
@@ -254,10 +245,62 @@ KernelPlotInput PlotInput(const KernelRun& run) {
   KernelPlotInput plot;
   plot.read_gbps = run.limits.read_gbps;
   for (const KernelTiming& timing : run.timings) {
-    plot.speeds.push_back(SpeedOf(timing, run.limits, run.busy));
+    plot.speeds.push_back(run.SpeedOf(timing));
     AddPeak(timing.activation, run.limits, plot.peaks);
   }
   return plot;
+}
+
+RunKind KindOf(Backend& backend, const BenchKernelsArguments& options) {
+  if (backend.yardsticks() == nullptr) return RunKind::kSingle;
+  return options.shared_input ? RunKind::kRecordedSharedInput : RunKind::kRecorded;
+}
+
+// How often the tokens of a recorded run are rounded.
+std::string_view TokensRounded(const KernelRun& run) {
+  if (run.backend.rounding() == kExactActivations) return "never";
+  return run.kind == RunKind::kRecorded ? "for each product" : "once for a run";
+}
+
+// What computes, and what it could do at most.
+std::string HeadingOf(const KernelRun& run) {
+  if (!run.recorded()) {
+    return fmt::format("{} threads; limits of this machine: {}; protocol {}\n", run.backend.threads(),
+                       DescribeLimits(run.limits), run.protocol.id);
+  }
+  return fmt::format(
+      "{}\nlimits measured in this run: {}\nwhile it multiplied: {}\nprotocol {}; a sample is a replayed run of many "
+      "products, the tokens rounded {}; {} is the library alone on fp16 tokens\n",
+      run.backend.hardware().value_or(std::string(run.backend.name())), DescribeLimits(run.limits),
+      DescribeState(run.working), run.protocol.id, TokensRounded(run), run.reference());
+}
+
+// For --json, of a device with yardsticks.
+json DescribeDevice(const KernelRun& run, const DeviceState& before) {
+  const auto cache_bytes = run.backend.cache_bytes();
+  return {{"name", run.backend.name()},
+          {"hardware", run.backend.hardware().value_or(kNotMeasured)},
+          {"rounding", run.backend.rounding()},
+          {"tokens_rounded", TokensRounded(run)},
+          {"cache_bytes", cache_bytes ? json(*cache_bytes) : json(nullptr)},
+          {"state_before", ToJson(before)},
+          {"state_working", ToJson(run.working)},
+          {"state_after", ToJson(run.backend.state())}};
+}
+
+json LimitsOf(const KernelRun& run) {
+  if (!run.recorded()) return ToJson(run.limits);
+  return {{"read_gbps", run.limits.read_gbps}, {"fp16_gflops", run.limits.fp16_gflops}};
+}
+
+void PrintAll(const KernelRun& run, const std::optional<DeviceState>& before, const KernelPlotInput& plot,
+              Console& console) {
+  json rows = json::array();
+  for (std::size_t i = 0; i < run.timings.size(); ++i) rows.push_back(ToJson(run.timings[i], plot.speeds[i]));
+  json document = DescribeRun(run.backend.threads());
+  document.update({{"limits", LimitsOf(run)}, {"protocol", run.protocol.id}, {"kernels", rows}});
+  if (before) document["device"] = DescribeDevice(run, *before);
+  console.Data(document);
 }
 
 Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<GemmShape>& shapes,
@@ -267,15 +310,14 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   auto backend = MakeBackend(options.backend, invocation.common.threads);
   if (!backend) return backend.error();
   const int threads = (*backend)->threads();
-  KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, WarnOfLoad(console)};
-  {
-    ThreadPool pool(threads);
-    run.limits = MeasureLimits(pool);
-  }
-  WarnOfFewCores(run.limits, threads, console);
-  console.Result(fmt::format("{} threads; limits of this machine: {}; protocol {}\n", threads,
-                             DescribeLimits(run.limits), run.protocol.id));
-  const double least = LeastSeconds(run, shapes, RoundingOf(options.backend));
+  KernelRun run{**backend, formats, options.quick_timing ? kQuickTiming : kStandardTiming, KindOf(**backend, options)};
+  if (!run.recorded()) run.busy = WarnOfLoad(console);  // a GPU replays what it was given by itself
+  const auto before = run.recorded() ? std::optional<DeviceState>((*backend)->state()) : std::nullopt;
+  if (auto status = MeasureLimitsOf(run); !status) return status;
+  if (!run.recorded()) WarnOfFewCores(run.limits, threads, console);
+  console.Result(HeadingOf(run));
+  const std::string rounding = run.recorded() ? std::string((*backend)->rounding()) : RoundingOf(options.backend);
+  const double least = LeastSeconds(run, shapes, rounding);
   console.Say(fmt::format("{} products to time{}", shapes.size() * formats.size(),
                           least < 1 ? "" : fmt::format(", which takes more than {}", FormatDuration(least))));
   for (const std::vector<GemmShape>& layer : ByLayer(shapes)) {
@@ -283,19 +325,20 @@ Status TimeAll(const std::vector<const FormatRow*>& formats, const std::vector<G
   }
   console.Result(fmt::format("limits (largest values measured): {}", DescribeLimits(run.limits)));
   KernelPlotInput plot = PlotInput(run);
-  plot.setting = fmt::format("{} threads, {}, {}; protocol {}", threads, DescribeMachine(threads).cpu,
-                             BackendLabel(options.backend), run.protocol.id);
-  json rows = json::array();
-  for (std::size_t i = 0; i < run.timings.size(); ++i) rows.push_back(ToJson(run.timings[i], plot.speeds[i]));
-  json document = DescribeRun(threads);
-  document.update({{"limits", ToJson(run.limits)}, {"protocol", run.protocol.id}, {"kernels", rows}});
-  console.Data(document);
+  const std::string computes = run.recorded() ? (*backend)->hardware().value_or(std::string((*backend)->name()))
+                                              : fmt::format("{} threads, {}, {}", threads, DescribeMachine(threads).cpu,
+                                                            BackendLabel(options.backend));
+  plot.setting = fmt::format("{}; protocol {}", computes, run.protocol.id);
+  PrintAll(run, before, plot, console);
   return DrawPlots(options, plot, console);
 }
 
 Status RunKernels(const BenchKernelsArguments& options, Invocation& invocation) {
   const auto formats = ParseFormats(options.formats);
   if (!formats) return formats.error();
+  if (options.shared_input && !OnGpu(options.backend)) {
+    return Error{ErrorCode::kUsage, "--shared-input needs a --device whose products are replayed, such as cuda"};
+  }
   const auto shapes = ChooseShapes(options, invocation.console);
   if (!shapes) return shapes.error();
   if (auto status = CheckKernel(*formats, options.backend.kernel); !status) return status;
@@ -317,16 +360,17 @@ void RegisterBenchKernels(Verb bench) {
       .Names();
   const Option model = verb.Add("-m,--model", options->model, "Use this model's layers instead of a named set");
   verb.Add("--shapes", options->shapes,
-           fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report page; the others: "
-                       "linear layers of models",
+           fmt::format("Sets of shapes, separated by commas: {}. page: the shapes of the report page; gpu: layers that "
+                       "fill a GPU; all: all but gpu; the others: linear layers of models. Default: page, on a GPU gpu",
                        ShapeSetNames()))
       .SeparatedByCommas()
       .Names()
       .Excludes(model);
   verb.Add("--tokens", options->tokens,
            fmt::format(
-               "Numbers of tokens per product, separated by commas. Default: {} for layers of models; page has its own",
-               fmt::join(kModelTokens, ",")))
+               "Numbers of tokens per product, separated by commas. Default: {} for layers of models, {} for gpu; page "
+               "has its own",
+               fmt::join(kModelTokens, ","), fmt::join(kGpuTokens, ",")))
       .SeparatedByCommas()
       .Between(1, 65536);
   verb.Add("--plot", options->plot, "Draw a roofline into this file, .png or .svg").Excludes(explain).NamesFile();
@@ -335,6 +379,8 @@ void RegisterBenchKernels(Verb bench) {
       .Excludes(explain)
       .NamesFile();
   verb.AddFlag("--quick-timing", options->quick_timing, "2 warm-up and 8 measured iterations instead of 15 and 100");
+  verb.AddFlag("--shared-input", options->shared_input,
+               "On a GPU: the products of a run share their input, so that its tokens are rounded once, not for each");
   AddAcceptUnknown(verb, options->accept_unknown);
   AddBackendOptions(verb, options->backend);
   verb.Runs([options](Invocation& invocation) { return RunKernels(*options, invocation); });

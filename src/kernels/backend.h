@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -101,6 +102,13 @@ struct NormArgs {
   DeviceTensor bias = {};  // [1, x.cols]; without a buffer there is none; of kLayer only
 };
 
+struct GatedArgs {
+  std::optional<NormArgs> norm;  // whose y is x
+  DeviceTensor x;
+  DeviceTensor gate, up;  // products with the first and with the second weight
+  Activation activation = Activation::kSilu;
+};
+
 class Backend : public Device {
  public:
   // The cache is empty. Errors: kResource.
@@ -109,6 +117,11 @@ class Backend : public Device {
   // Copies a weight into the compute layout, before it returns. Errors: kResource, kUnsupported (no kernel takes it:
   // says why).
   virtual Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) = 0;
+
+  // Bytes of the device's memory that Pack takes for a matrix, known without its numbers.
+  virtual std::size_t BytesToPack(const FormatInfo& format, std::size_t rows, std::size_t cols) const {
+    return SizeOfEncoded(format, rows, cols).total();
+  }
 
   // out[i] = row tokens[i] of the table, decoded. tokens: int32 [m, 1], in range. out [m, k]
   virtual void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) = 0;
@@ -119,6 +132,15 @@ class Backend : public Device {
   virtual void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                       const DeviceTensor& x, std::span<const DeviceTensor> outs) = 0;
 
+  // to += factor * (x * weight^T + bias): the same bits as a Matmul into `product` [m, n] and Add, perhaps faster.
+  // `product` may be changed or not.
+  virtual void MatmulAdd(const Weight& weight, const DeviceTensor& bias, const DeviceTensor& x,
+                         const DeviceTensor& product, const DeviceTensor& to, float factor) {
+    const Weight* const weights[] = {&weight};
+    Matmul(weights, {&bias, 1}, x, {&product, 1});
+    Add(to, product, factor);
+  }
+
   virtual void Norm(const NormArgs& norm) = 0;
 
   // Norm, then Matmul with its y: the same bits, perhaps faster.
@@ -128,12 +150,32 @@ class Backend : public Device {
     Matmul(weights, biases, norm.y, outs);
   }
 
+  // NormMatmul, or Matmul where there is no norm, of a gate and of what it is multiplied by; then GatedActivation. `up`
+  // is undefined afterwards. The same numbers, perhaps faster.
+  virtual void GatedMatmul(const GatedArgs& args, std::span<const Weight* const> weights,
+                           std::span<const DeviceTensor> biases) {
+    const DeviceTensor outs[] = {args.gate, args.up};
+    if (args.norm) {
+      NormMatmul(*args.norm, weights, biases, outs);
+    } else {
+      Matmul(weights, biases, args.x, outs);
+    }
+    GatedActivation(args.activation, args.gate, args.up);
+  }
+
   // Rotates in place every pair of every head by the angle of its position.
   virtual void Rope(const RopeArgs& args) = 0;
 
   // Puts keys and values at their positions of a layer. A cache may round them to fp16 where products round activations
   // too.
   virtual void Append(const AppendArgs& args) = 0;
+
+  // Rope of queries and of the keys that are appended, then Append: the same bits, perhaps faster.
+  virtual void RopeAppend(const RopeArgs& queries, const RopeArgs& keys, const AppendArgs& append) {
+    Rope(queries);
+    Rope(keys);
+    Append(append);
+  }
 
   // Causal softmax attention; out [m, heads * head_dim] of the layer's head_dim.
   virtual void Attention(const AttentionArgs& args, const DeviceTensor& out) = 0;

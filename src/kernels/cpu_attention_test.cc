@@ -215,12 +215,18 @@ TEST_P(CpuAttentionTest, LayersOfDifferentShapesShareACache) {
   ExpectLayersApart(*Make(2, Activations::kInt8), 2e-2, rng_);
 }
 
-// CUDA rounds queries and softmax weights too where many tokens attend with heads of some sizes.
+// CUDA rounds queries and softmax weights too where heads have some sizes.
 TEST_P(CpuAttentionTest, CudaAttendsInHalves) {
   if (!GetParam().cuda) GTEST_SKIP() << "of CUDA alone";
   const auto rounding = Make(2, Activations::kBf16);
   for (const AttentionShape& s : {AttentionShape{1, 130, 9, 3, 64},
                                   {16, 3, 9, 3, 64},
+                                  {1, 0, 9, 3, 64},
+                                  {1, 600, 32, 8, 128},
+                                  {1, 1300, 4, 4, 96, 0, 3.0f},
+                                  {5, 300, 6, 1, 96, 100},
+                                  {16, 200, 20, 1, 256},
+                                  {23, 9, 8, 8, 128, 7},
                                   {24, 0, 9, 3, 64},
                                   {70, 3, 9, 3, 64},
                                   {130, 70, 4, 2, 64, 1},
@@ -240,7 +246,7 @@ TEST_P(CpuAttentionTest, CudaAttendsInHalves) {
     const Matrix got = Attend(*rounding, *cache, inputs.q, s, 0.125f);
     ExpectNear(got, TextbookAttention(inputs, s, 0.125f), 3e-3);
     EXPECT_TRUE(SameBits(got, Attend(*rounding, *cache, inputs.q, s, 0.125f))) << "from run to run";
-    ExpectNear(AttendInTurn(*rounding, *cache, inputs.q, s, 0.125f), TextbookAttention(inputs, s, 0.125f), 1e-5);
+    ExpectNear(AttendInTurn(*rounding, *cache, inputs.q, s, 0.125f), TextbookAttention(inputs, s, 0.125f), 3e-3);
   }
 }
 

@@ -100,7 +100,38 @@ inline constexpr int kArithmeticVersion = 1;
 // Operations of a device that it can queue again as a whole.
 class Recording : public DeviceObject {
  public:
+  // Whether they are queued as a whole. Else the device queues them one by one, as it does where it fills no recording.
+  virtual bool replays() const = 0;
+
   using DeviceObject::DeviceObject;
+};
+
+// What a device tells of itself at a moment. Empty = it does not tell.
+struct DeviceState {
+  std::optional<std::string> driver;  // its version
+  std::optional<double> clock_mhz, memory_clock_mhz;
+  std::optional<double> most_clock_mhz, most_memory_clock_mhz;  // that it can have
+  std::optional<double> power_w, power_limit_w;
+  std::optional<double> temperature_c;
+  std::optional<bool> ecc;
+};
+
+// Plain work of a device that shows what it can do at most. Its times are what those of kernels are compared with. It
+// is queued as operations are.
+class Yardsticks {
+ public:
+  virtual ~Yardsticks() = default;
+
+  // sum: int32 [1, 1], the sum of all elements of `from` (int32, no gaps between rows) modulo 2^32, in any order.
+  virtual void SumWords(const DeviceTensor& from, const DeviceTensor& sum) = 0;
+
+  // The name of the library that MultiplyHalfPairs calls, and of its precision: "cuBLAS FP16".
+  virtual std::string_view product() const = 0;
+
+  // out [m, n / 2] = x [m, k / 2] * weights [n, k / 2]^T by the library of the device's maker. Everything is fp16, two
+  // numbers in an element of int32, the first one in the lower half; sums are fp32. No gaps between rows. k and n:
+  // multiples of 8.
+  virtual void MultiplyHalfPairs(const DeviceTensor& x, const DeviceTensor& weights, const DeviceTensor& out) = 0;
 };
 
 class Device {
@@ -122,8 +153,17 @@ class Device {
   // Tokens that are best run together where there are many: a GPU idles with few. 1: it does not matter.
   virtual std::size_t tokens_at_once() const { return 1; }
 
-  // The most bytes that were allocated at once so far. None where the device has the host's memory.
+  // The four are empty where the device is the host's processor with the host's memory.
+  // Bytes that Allocate and Pack can still get.
+  virtual std::optional<std::size_t> free_bytes() const { return std::nullopt; }
+  // The most bytes that were allocated at once so far.
   virtual std::optional<std::size_t> peak_bytes() const { return std::nullopt; }
+  // Of the last-level cache.
+  virtual std::optional<std::size_t> cache_bytes() const { return std::nullopt; }
+  // Null where there are none. They live as long as the device.
+  virtual Yardsticks* yardsticks() { return nullptr; }
+
+  virtual DeviceState state() { return {}; }
 
   // Host threads that it uses, and that work beside it may use.
   virtual int threads() const = 0;

@@ -14,11 +14,13 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "base/half.h"
 #include "kernels/backend.h"
 #include "kernels/host_buffer.h"
 
@@ -40,6 +42,14 @@ class GlassBackend final : public Backend {
 
   // So that sequences run together in the tests.
   std::size_t tokens_at_once() const override { return 40; }
+
+  // What it says of its memory and cache, and whether it has yardsticks: nothing and no, unless a test says otherwise.
+  std::optional<std::size_t> free_bytes() const override { return free_bytes_; }
+  std::optional<std::size_t> cache_bytes() const override { return cache_bytes_; }
+  Yardsticks* yardsticks() override { return has_yardsticks_ ? &yardsticks_ : nullptr; }
+  void SetFreeBytes(std::size_t bytes) { free_bytes_ = bytes; }
+  void SetCacheBytes(std::size_t bytes) { cache_bytes_ = bytes; }
+  void OfferYardsticks() { has_yardsticks_ = true; }
 
   // The next operation fails.
   void FailNext(Error error) { failure_ = std::move(error); }
@@ -76,6 +86,9 @@ class GlassBackend final : public Backend {
     auto cache = inner_->AllocateCache(shape);
     if (!cache) return cache.error();
     return std::unique_ptr<KvCache>(std::make_unique<GlassCache>(*this, std::move(*cache)));
+  }
+  std::size_t BytesToPack(const FormatInfo& format, std::size_t rows, std::size_t cols) const override {
+    return inner_->BytesToPack(format, rows, cols);
   }
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
     auto weight = inner_->Pack(matrix);
@@ -238,6 +251,46 @@ class GlassBackend final : public Backend {
     std::unique_ptr<Weight> inner;
   };
 
+  // Computed by the host.
+  struct GlassYardsticks final : Yardsticks {
+    explicit GlassYardsticks(GlassBackend& device) : glass(device) {}
+    std::string_view product() const override { return "glass FP16"; }
+    void SumWords(const DeviceTensor& from, const DeviceTensor& sum) override {
+      glass.Queue([this, from, sum] {
+        std::uint32_t total = 0;
+        const auto words = glass.HostView<const std::int32_t>(from);
+        for (std::size_t r = 0; r < words.rows; ++r) {
+          for (const std::int32_t word : words.Row(r)) total += static_cast<std::uint32_t>(word);
+        }
+        glass.HostView<std::int32_t>(sum).Row(0)[0] = static_cast<std::int32_t>(total);
+      });
+    }
+    void MultiplyHalfPairs(const DeviceTensor& x, const DeviceTensor& weights, const DeviceTensor& out) override {
+      glass.Queue([this, x, weights, out] {
+        const auto a = glass.Halves<const std::uint16_t>(x), b = glass.Halves<const std::uint16_t>(weights);
+        const auto to = glass.Halves<std::uint16_t>(out);
+        for (std::size_t t = 0; t < to.rows; ++t) {
+          for (std::size_t r = 0; r < to.cols; ++r) {
+            float total = 0;
+            for (std::size_t i = 0; i < a.cols; ++i) total += HalfToFloat(a.Row(t)[i]) * HalfToFloat(b.Row(r)[i]);
+            to.Row(t)[r] = FloatToHalf(total);
+          }
+        }
+      });
+    }
+    GlassBackend& glass;
+  };
+
+  template <class T>
+  MatrixView<T> HostView(const DeviceTensor& tensor) const {
+    return marlin::HostView<T>(*inner_, Inner(tensor));
+  }
+  // The numbers of pairs in int32.
+  template <class T>
+  MatrixView<T> Halves(const DeviceTensor& pairs) const {
+    MARLIN_CHECK(pairs.type == ElementType::kI32 && pairs.stride == pairs.cols, "pairs of fp16 numbers");
+    return {reinterpret_cast<T*>(HostBytes(*inner_, Inner(pairs))), pairs.rows, 2 * pairs.cols};
+  }
   DeviceTensor Inner(DeviceTensor tensor) const {
     if (tensor.buffer != nullptr) tensor.buffer = &Own<GlassBuffer>(*this, *tensor.buffer).inner;
     return tensor;
@@ -286,6 +339,9 @@ class GlassBackend final : public Backend {
   std::set<const GlassBuffer*> buffers_;
   std::optional<Error> failure_;
   Status status_;
+  std::optional<std::size_t> free_bytes_, cache_bytes_;
+  bool has_yardsticks_ = false;
+  GlassYardsticks yardsticks_{*this};
 };
 
 }  // namespace marlin

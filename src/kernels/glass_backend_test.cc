@@ -116,6 +116,25 @@ TEST_F(Glass, ObjectsOfAnotherDeviceAreRefused) {
       "another device");
 }
 
+TEST_F(Glass, IsAGpuWhereATestSaysSo) {
+  EXPECT_EQ(device_.yardsticks(), nullptr);
+  EXPECT_FALSE(device_.free_bytes().has_value());
+  EXPECT_FALSE(device_.cache_bytes().has_value());
+  device_.OfferYardsticks();
+  device_.SetFreeBytes(7);
+  device_.SetCacheBytes(8);
+  EXPECT_EQ(device_.free_bytes(), 7u);
+  EXPECT_EQ(device_.cache_bytes(), 8u);
+  const auto words = std::move(*device_.Allocate(5, ElementType::kI32)),
+             sum = std::move(*device_.Allocate(1, ElementType::kI32));
+  const DeviceTensor all = View(words, 1, 5, ElementType::kI32), one = View(sum, 1, 1, ElementType::kI32);
+  device_.Upload(std::vector<std::int32_t>{1, 2, -7, INT32_MAX, INT32_MAX}, all);
+  device_.yardsticks()->SumWords(all, one);
+  std::vector<std::int32_t> got(1);
+  EXPECT_TRUE(device_.Read(one, got).ok());
+  EXPECT_EQ(got[0], -6) << "modulo 2^32";
+}
+
 // Every operation reaches the backend inside: the results are its own, bit for bit.
 TEST(GlassOperations, GiveTheBitsOfTheBackendInside) {
   constexpr std::size_t kTokens = 3;

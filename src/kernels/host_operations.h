@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -70,6 +71,60 @@ class HostOperations {
     backend_->NormMatmul(on_device.args, weights, Biases(weights, biases).tensors, to.tensors);
     Get(on_device.y, norm.y);
     to.Get(*this, outs);
+  }
+  // to += factor * (x * weight^T + bias)
+  void MatmulAdd(const Weight& weight, const float* bias, ConstMatrix x, MatrixView<float> to, float factor) {
+    const Matrix sums = Put(to);
+    const Matrix product = Put(to);  // with the same stride: a library may add in another order otherwise
+    backend_->MatmulAdd(weight, PutRow(bias, weight.rows()).tensor, Put(x).tensor, product.tensor, sums.tensor, factor);
+    Get(sums, to);
+  }
+  // A gated activation whose result is multiplied where it is, after products whose results are not used.
+  void GatedProduct(Activation activation, MatrixView<float> gate, ConstMatrix up, const Weight& weight,
+                    MatrixView<float> out) {
+    const Matrix input = Put(gate);
+    const Matrix to = Put(out);
+    const Weight* const weights[] = {&weight};
+    backend_->Matmul(weights, {}, input.tensor, {&to.tensor, 1});
+    backend_->GatedActivation(activation, input.tensor, Put(up).tensor);
+    backend_->Matmul(weights, {}, input.tensor, {&to.tensor, 1});
+    Get(input, gate);
+    Get(to, out);
+  }
+  // gate = activation(norm(x) * gate_weight^T + bias) * (norm(x) * up_weight^T); without a norm, of x itself.
+  void GatedMatmul(Activation activation, const NormOf* norm, ConstMatrix x, std::span<const Weight* const> weights,
+                   std::span<const float* const> biases, MatrixView<float> gate) {
+    const Matrix to = Put(gate);
+    const Matrix up = Put(gate);
+    GatedArgs args{{}, {}, to.tensor, up.tensor, activation};
+    const Matrix input = Put(x);
+    args.x = input.tensor;
+    std::optional<OnDevice> normed;
+    if (norm != nullptr) {
+      normed.emplace(*this, *norm);
+      args.norm = normed->args;
+      args.x = normed->y.tensor;
+    }
+    backend_->GatedMatmul(args, weights, Biases(weights, biases).tensors);
+    Get(to, gate);
+  }
+  struct RopeOf {
+    MatrixView<float> x;
+    ConstMatrix cos, sin;
+    bool neighbours = false;
+  };
+  // Rows have positions from `position` on.
+  void RopeAppend(const RopeOf& queries, const RopeOf& keys, std::size_t head_dim, KvCache& cache, std::size_t position,
+                  ConstMatrix values) {
+    const Matrix q = Put(queries.x);
+    const Matrix k = Put(keys.x);
+    const Matrix positions = Positions(position, keys.x.rows);
+    const Matrix tables[] = {Put(queries.cos), Put(queries.sin), Put(keys.cos), Put(keys.sin)};
+    const RopeArgs turn_q{q.tensor, head_dim, tables[0].tensor, tables[1].tensor, positions.tensor, queries.neighbours};
+    const RopeArgs turn_k{k.tensor, head_dim, tables[2].tensor, tables[3].tensor, positions.tensor, keys.neighbours};
+    backend_->RopeAppend(turn_q, turn_k, {&cache, 0, positions.tensor, k.tensor, Put(values).tensor});
+    Get(q, queries.x);
+    Get(k, keys.x);
   }
   // Row t has position t of the tables.
   void Rope(MatrixView<float> x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin, bool neighbours = false) {

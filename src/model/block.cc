@@ -13,6 +13,10 @@ namespace {
 // Inputs that are the hidden state or its norm.
 bool ReadsHidden(std::size_t input) { return input % 2 == 0; }
 
+DeviceTensor BiasOf(const Linear& linear) {
+  return linear.bias ? View(linear.bias, 1, linear.weight->rows()) : DeviceTensor();
+}
+
 }  // namespace
 
 BlockParts::BlockParts(Backend& backend, const LoadedBlock& block, const BlockScratch& scratch, const BlockState& state)
@@ -44,22 +48,25 @@ DeviceTensor BlockParts::Input(std::size_t input) const {
   return args.y;
 }
 
-void BlockParts::Multiply(std::size_t input, std::initializer_list<DeviceTensor> outs) const {
-  constexpr std::size_t kMost = 3;  // queries, keys, values
-  const Weight* weights[kMost];
-  DeviceTensor biases[kMost];
-  std::size_t count = 0;
+BlockParts::Factors BlockParts::FactorsOf(std::size_t input) const {
+  Factors factors;
   for (const std::size_t index : block_.inputs[input].matrices) {
-    MARLIN_CHECK(count < outs.size() && count < kMost, "one output for each matrix of the input");
+    MARLIN_CHECK(factors.count < Factors::kMost, "matrices of an input");
     const Linear& linear = loaded_.matrices[index];
-    weights[count] = linear.weight.get();
-    biases[count++] = linear.bias ? View(linear.bias, 1, linear.weight->rows()) : DeviceTensor();
+    factors.weight[factors.count] = linear.weight.get();
+    factors.bias[factors.count++] = BiasOf(linear);
   }
-  const std::span<const Weight* const> used(weights, count);
-  const std::span<const DeviceTensor> added(biases, count);
-  const std::span<const DeviceTensor> results(outs.begin(), count);
-  if (const auto norm = NormOf(input)) return backend_.NormMatmul(NormOfHidden(*norm), used, added, results);
-  backend_.Matmul(used, added, Input(input), results);
+  return factors;
+}
+
+void BlockParts::Multiply(std::size_t input, std::initializer_list<DeviceTensor> outs) const {
+  const Factors factors = FactorsOf(input);
+  MARLIN_CHECK(factors.count <= outs.size(), "one output for each matrix of the input");
+  const std::span<const DeviceTensor> results(outs.begin(), factors.count);
+  if (const auto norm = NormOf(input)) {
+    return backend_.NormMatmul(NormOfHidden(*norm), factors.weights(), factors.biases(), results);
+  }
+  backend_.Matmul(factors.weights(), factors.biases(), Input(input), results);
 }
 
 // Norms every head, or all heads together.
@@ -83,21 +90,25 @@ void BlockParts::Attend() const {
   const auto v = View(scratch_.v, m_, attention_.kv_heads * d);
   const auto positions = View(scratch_.positions, m_, 1, ElementType::kI32);
   const RopeTable* const rope = attention_.rope ? &scratch_.ropes[*attention_.rope] : nullptr;
+  const std::size_t layer = state_.cache_layer;
   Multiply(0, {q, attention_.v ? k : v, v});
   if (attention_.q_norm) NormHeads(*attention_.q_norm, q, q);
-  if (rope != nullptr) rope->Apply(backend_, q, d, positions, true);
-  if (attention_.k) {
-    MakeKeysAndValues(k, v);
-    if (rope != nullptr) rope->Apply(backend_, k, d, positions, false);
+  if (attention_.k) MakeKeysAndValues(k, v);
+  const bool together = rope != nullptr && attention_.k && state_.caches.size() == 1;
+  if (together) {
+    backend_.RopeAppend(rope->Args(q, d, positions, true), rope->Args(k, d, positions, false),
+                        {state_.caches[0].get(), layer, positions, k, v});
+  } else if (rope != nullptr) {
+    backend_.Rope(rope->Args(q, d, positions, true));
+    if (attention_.k) backend_.Rope(rope->Args(k, d, positions, false));
   }
   const auto out = View(scratch_.attention, m_, attention_.heads * d);
   const std::size_t tokens = m_ / state_.caches.size();
   for (std::size_t s = 0; s < state_.caches.size(); ++s) {
     const std::size_t first = s * tokens;
     KvCache* const cache = state_.caches[s].get();
-    const std::size_t layer = state_.cache_layer;
     const DeviceTensor own = positions.Rows(first, tokens);
-    if (attention_.k) backend_.Append({cache, layer, own, k.Rows(first, tokens), v.Rows(first, tokens)});
+    if (attention_.k && !together) backend_.Append({cache, layer, own, k.Rows(first, tokens), v.Rows(first, tokens)});
     backend_.Attention({q.Rows(first, tokens), cache, layer, attention_.heads, own, attention_.scale,
                         attention_.window.value_or(0), attention_.softcap},
                        out.Rows(first, tokens));
@@ -110,9 +121,14 @@ void BlockParts::Gate() const {
     Multiply(2, {gate});
     return backend_.Activate(feed_forward_.activation, gate);
   }
-  const auto up = View(scratch_.up, m_, ColsOf(3));
-  Multiply(2, {gate, up});
-  backend_.GatedActivation(feed_forward_.activation, gate, up);
+  const Factors factors = FactorsOf(2);
+  const auto norm = NormOf(2);
+  GatedArgs args{{}, state_.hidden, gate, View(scratch_.up, m_, ColsOf(3)), feed_forward_.activation};
+  if (norm) {
+    args.norm = NormOfHidden(*norm);
+    args.x = args.norm->y;
+  }
+  backend_.GatedMatmul(args, factors.weights(), factors.biases());
 }
 
 void BlockParts::GateToken() const {
@@ -129,11 +145,15 @@ void BlockParts::AddTo(const DeviceTensor& projected, std::optional<std::size_t>
 void BlockParts::Project(std::size_t input) const {
   const auto projected = View(scratch_.projected, m_, state_.hidden.cols);
   if (input == 1 && block_.parallel) return Multiply(input, {View(scratch_.held, m_, state_.hidden.cols)});
+  const auto norm = input == 1 ? block_.after_mixer : input == 5 ? block_.token_input->norm : block_.after_feed_forward;
+  if (!block_.parallel && !norm) {
+    const Factors factors = FactorsOf(input);
+    return backend_.MatmulAdd(*factors.weight[0], factors.bias[0], Input(input), projected, state_.hidden,
+                              block_.added_scale);
+  }
   Multiply(input, {projected});
-  if (input == 1) return AddTo(projected, block_.after_mixer);
-  if (input == 5) return AddTo(projected, block_.token_input->norm);
-  if (block_.parallel) AddTo(View(scratch_.held, m_, state_.hidden.cols), block_.after_mixer);
-  AddTo(projected, block_.after_feed_forward);
+  if (block_.parallel && input == 3) AddTo(View(scratch_.held, m_, state_.hidden.cols), block_.after_mixer);
+  AddTo(projected, norm);
 }
 
 void BlockParts::Run(std::size_t input) const {

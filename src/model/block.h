@@ -7,6 +7,7 @@
 // hidden state, and the matrix of input 5 adds to it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -60,6 +61,17 @@ class BlockParts {
   void Run(std::size_t input) const;
 
  private:
+  // The matrices of an input.
+  struct Factors {
+    static constexpr std::size_t kMost = 3;  // queries, keys, values
+    std::array<const Weight*, kMost> weight = {};
+    std::array<DeviceTensor, kMost> bias;
+    std::size_t count = 0;
+    std::span<const Weight* const> weights() const { return {weight.data(), count}; }
+    std::span<const DeviceTensor> biases() const { return {bias.data(), count}; }
+  };
+
+  Factors FactorsOf(std::size_t input) const;
   std::size_t ColsOf(std::size_t input) const { return block_.matrices[block_.inputs[input].matrices[0]].cols; }
   std::optional<std::size_t> NormOf(std::size_t input) const;
   NormArgs NormOfHidden(std::size_t norm) const;

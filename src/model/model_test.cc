@@ -12,6 +12,7 @@
 #include "files/safetensors.h"
 #include "formats/formats.h"
 #include "kernels/test_device.h"
+#include "model/device_memory.h"
 #include "model/open_model.h"
 #include "model/test_description.h"
 
@@ -193,6 +194,52 @@ TEST(LoadModel, NamesTheTensorThatDoesNotFit) {
   const auto missing = LoadModel(*checkpoint, *backend);
   ASSERT_FALSE(missing.ok());
   EXPECT_NE(missing.error().message.find("model.layers.2."), std::string::npos);
+}
+
+// Of the matrices and vectors in the formats that they get, and known before anything is loaded.
+TEST(LoadModel, RefusesADeviceThatLacksTheMemory) {
+  for (const char* name : {"tiny-llama", "tiny-gpt2"}) {
+    const auto opened = OpenModel(Folder(name));
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    const Checkpoint& checkpoint = opened->checkpoint;
+    FormatMap rounded;
+    for (const Matrix& matrix : opened->description.blocks[0].matrices) rounded[matrix.name] = FindFormat("fp4-g32");
+    for (const FormatMap& formats : {FormatMap(), rounded}) {
+      for (const Precision precision : {Precision::kSixteenBit, Precision::kSource}) {
+        GlassBackend glass(MakeReferenceBackend());
+        const auto bytes = DeviceBytes(checkpoint, opened->description, glass, precision, formats);
+        ASSERT_TRUE(bytes.ok()) << bytes.error().message;
+        glass.SetFreeBytes(*bytes - 1);
+        std::size_t loaded = 0;
+        const auto count = [&](const Progress&) { ++loaded; };
+        const auto refused = LoadModel(checkpoint, glass, precision, count, formats);
+        ASSERT_FALSE(refused.ok());
+        EXPECT_EQ(refused.error().code, ErrorCode::kResource);
+        for (const std::size_t named : {*bytes, *bytes - 1}) {
+          EXPECT_NE(refused.error().message.find(std::to_string(named) + " "), std::string::npos)
+              << refused.error().message;
+        }
+        EXPECT_EQ(loaded, 0u);
+        EXPECT_EQ(glass.queued(), 0u) << "nothing was uploaded";
+        glass.SetFreeBytes(*bytes);
+        const auto model = LoadModel(checkpoint, glass, precision, count, formats);
+        ASSERT_TRUE(model.ok()) << model.error().message;
+        std::size_t held = 0;
+        for (const Parts* parts : AllParts(model->description)) {
+          for (const Vector& vector : parts->vectors) held += 4 * vector.size;
+        }
+        const auto add = [&](const LoadedParts& parts) {
+          for (const Linear& linear : parts.matrices) {
+            held += glass.BytesToPack(linear.weight->format(), linear.weight->rows(), linear.weight->cols());
+            if (linear.bias) held += linear.bias->bytes();
+          }
+        };
+        add(model->weights.around);
+        for (const LoadedParts& block : model->weights.blocks) add(block);
+        EXPECT_EQ(held, *bytes) << "in the formats of what was loaded";
+      }
+    }
+  }
 }
 
 TEST(LoadModel, RefusesNaN) {

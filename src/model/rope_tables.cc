@@ -65,10 +65,10 @@ Result<RopeTable> RopeTable::Create(const Rope& rope, std::size_t context, Backe
   return out;
 }
 
-void RopeTable::Apply(Backend& backend, const DeviceTensor& x, std::size_t head_dim, const DeviceTensor& positions,
-                      bool are_queries) const {
+RopeArgs RopeTable::Args(const DeviceTensor& x, std::size_t head_dim, const DeviceTensor& positions,
+                         bool are_queries) const {
   const bool own = are_queries && query_cos_ != nullptr;
-  backend.Rope({x, head_dim, Table(own ? query_cos_ : cos_), Table(own ? query_sin_ : sin_), positions, neighbours_});
+  return {x, head_dim, Table(own ? query_cos_ : cos_), Table(own ? query_sin_ : sin_), positions, neighbours_};
 }
 
 }  // namespace marlin

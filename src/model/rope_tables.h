@@ -19,9 +19,8 @@ class RopeTable {
   static Result<RopeTable> Create(const Rope& rope, std::size_t context, Backend& backend);
   static std::size_t Bytes(const Rope& rope, std::size_t context);
 
-  // Rotates x [m, heads * head_dim], whose rows have these positions. Queries may be scaled on the way.
-  void Apply(Backend& backend, const DeviceTensor& x, std::size_t head_dim, const DeviceTensor& positions,
-             bool are_queries) const;
+  // What rotates x [m, heads * head_dim], whose rows have these positions. Queries may be scaled on the way.
+  RopeArgs Args(const DeviceTensor& x, std::size_t head_dim, const DeviceTensor& positions, bool are_queries) const;
 
  private:
   DeviceTensor Table(const std::unique_ptr<Buffer>& buffer) const { return View(buffer, context_, pairs_); }

@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "base/thread_pool.h"
 #include "formats/formats.h"
+#include "model/device_memory.h"
 #include "model/model_tensors.h"
 
 namespace marlin {
@@ -242,6 +243,9 @@ std::size_t Weights::resident_bytes() const {
 
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded) {
+  if (auto status = CheckDeviceMemory(checkpoint, description, backend, precision, rounded); !status) {
+    return status.error();
+  }
   Loader loader(checkpoint, backend, precision, progress, description.tensors.size(), rounded);
   Weights weights;
   if (auto status = LoadParts(loader, description, description).MoveTo(weights.around); !status) return status.error();

@@ -67,8 +67,9 @@ struct EmbeddingParts {
 EmbeddingParts EmbeddingPartsOf(const Description& description);
 
 // Plain matrices that `rounded` names are rounded to nearest into its formats, from what `precision` makes of them: the
-// codes of quantize --method rtn. Errors: kInput (missing tensor, wrong shape, a matrix to be rounded that is quantized
-// already: names file, tensor, got, want), kNumerical (NaN), kResource, kUnsupported, kInterrupted.
+// codes of quantize --method rtn. A device that lacks the memory is given nothing (device_memory.h). Errors: kInput
+// (missing tensor, wrong shape, a matrix to be rounded that is quantized already: names file, tensor, got, want),
+// kNumerical (NaN), kResource, kUnsupported, kInterrupted.
 Result<Weights> LoadWeights(const Checkpoint& checkpoint, const Description& description, Backend& backend,
                             Precision precision, const ProgressFn& progress, const FormatMap& rounded = {});
 

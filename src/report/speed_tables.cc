@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "report/figures.h"
@@ -26,6 +28,13 @@ std::string Remark(const Row& row, bool in_cache = false) {
   if (row.busy) remarks.emplace_back("busy machine");
   if (row.limit && row.limit->share > kWhollyWithinLimit) remarks.emplace_back("above the limit that was measured");
   return fmt::format("{}", fmt::join(remarks, ", "));
+}
+
+std::string KernelRemark(const KernelSpeed& speed) {
+  std::string remark = Remark(speed, speed.in_cache);
+  if (speed.launched) remark += fmt::format("{}not replayed", remark.empty() ? "" : ", ");
+  if (speed.reference_unstable) remark += fmt::format("{}{} unstable", remark.empty() ? "" : ", ", speed.reference);
+  return remark;
 }
 
 std::string RateText(const ThroughputRow& row) {
@@ -99,19 +108,31 @@ std::string ThroughputCsv(std::span<const ThroughputRow> rows) {
 
 Table KernelSpeedTable(std::span<const KernelSpeed> speeds) {
   Table table;
-  table.columns = {{"m"},
-                   {"format", Align::kLeft},
-                   {"kernel", Align::kLeft},
-                   {"us"},
-                   {"GFLOP/s"},
-                   {"GB/s"},
-                   {"share of limit"},
-                   {"max error"},
-                   {"remark", Align::kLeft}};
+  table.columns = {{"m"},    {"format", Align::kLeft}, {"kernel", Align::kLeft}, {"us"}, {"GFLOP/s"},
+                   {"GB/s"}, {"share of limit"}};
+  const auto named = std::ranges::find_if(speeds, [](const KernelSpeed& x) { return !x.reference.empty(); });
+  const bool has_reference = named != speeds.end();
+  if (has_reference) {
+    table.columns.push_back({named->reference + " us"});
+    table.columns.push_back({"times as fast"});
+  }
+  table.columns.push_back({"max error"});
+  table.columns.push_back({"remark", Align::kLeft});
   for (const KernelSpeed& x : speeds) {
-    table.Add({fmt::format("{}", x.m), x.format, x.kernel, FigureThreeDigits(x.us), FigureThreeDigits(x.gflops()),
-               FigureThreeDigits(x.gbps()), ShareText(x.limit), fmt::format("{:.1e}", x.max_error),
-               Remark(x, x.in_cache)});
+    std::vector<Cell> cells = {fmt::format("{}", x.m),
+                               x.format,
+                               x.kernel,
+                               FigureThreeDigits(x.us),
+                               FigureThreeDigits(x.gflops()),
+                               FigureThreeDigits(x.gbps()),
+                               ShareText(x.limit)};
+    if (has_reference) {
+      cells.emplace_back(x.reference_us ? FigureThreeDigits(*x.reference_us) : kNotMeasured);
+      cells.emplace_back(FigureRatio(x.times_as_fast()));
+    }
+    cells.emplace_back(fmt::format("{:.1e}", x.max_error));
+    cells.emplace_back(KernelRemark(x));
+    table.Add(std::move(cells));
   }
   return table;
 }

@@ -59,13 +59,21 @@ struct KernelSpeed {
   bool in_cache = false;
   bool unstable = false;
   bool busy = false;  // other programs ran just before
+  // What the product was timed beside, on the same shape: "cuBLAS FP16". Empty = nothing.
+  std::string reference{};
+  std::optional<double> reference_us{};  // empty = it takes no such shape
+  bool reference_unstable = false;
+  bool launched = false;  // one by one, where products are replayed: the time of launches counts
 
+  std::optional<double> times_as_fast() const {
+    return reference_us ? std::optional<double>(*reference_us / us) : std::nullopt;
+  }
   double gflops() const { return flops / us / 1e3; }
   double gbps() const { return bytes / us / 1e3; }
   double intensity() const { return flops / bytes; }  // FLOP per byte
 };
 
-// Without the shape, which one table has in common.
+// Without the shape, which one table has in common. Columns for the reference where a row has one.
 Table KernelSpeedTable(std::span<const KernelSpeed> speeds);
 
 }  // namespace marlin

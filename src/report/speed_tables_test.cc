@@ -88,5 +88,33 @@ TEST(KernelSpeedTable, HasAShareAndRemarks) {
             "16  fp4-g128  avx512/fp4  250      134  34.8            not measured    3.2e-07  in cache, unstable\n");
 }
 
+TEST(KernelSpeedTable, ComparesWithTheReference) {
+  KernelSpeed x;
+  x.m = 1;
+  x.format = "fp4-g128";
+  x.kernel = "cuda/w4-fp16";
+  x.us = 4;
+  x.flops = 33.5e6;
+  x.bytes = 8.7e6;
+  x.limit = LimitShare{0.47, "read bandwidth"};
+  x.max_error = 3.2e-4;
+  x.reference = "cuBLAS FP16";
+  x.reference_us = 13;
+  x.reference_unstable = true;
+  KernelSpeed y = x;
+  y.reference_us.reset();
+  y.reference_unstable = false;
+  y.launched = true;
+  EXPECT_EQ(
+      ToMarkdown(KernelSpeedTable(std::vector<KernelSpeed>{x, y})),
+      "| m | format | kernel | us | GFLOP/s | GB/s | share of limit | cuBLAS FP16 us | times as fast | max error | "
+      "remark |\n"
+      "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
+      "| 1 | fp4-g128 | cuda/w4-fp16 | 4.00 | 8375 | 2175 | 47 % of read bandwidth | 13.0 | 3.25x | 3.2e-04 | "
+      "cuBLAS FP16 unstable |\n"
+      "| 1 | fp4-g128 | cuda/w4-fp16 | 4.00 | 8375 | 2175 | 47 % of read bandwidth | not measured | not measured | "
+      "3.2e-04 | not replayed |\n");
+}
+
 }  // namespace
 }  // namespace marlin

@@ -1,4 +1,4 @@
-// Keys and values of a sequence, and causal softmax attention over them.
+// Causal softmax attention over the keys and values of a sequence, with sums in fp32.
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/attention.cuh"
@@ -12,17 +12,6 @@ constexpr int kWarps = 4;  // of a block, which serves one head of one token
 
 __device__ float FloatOf(float value) { return value; }
 __device__ float FloatOf(__half value) { return __half2float(value); }
-
-template <class Element>
-__global__ void AppendRowsKernel(CacheView cache, View<const std::int32_t> positions, View<const float> keys,
-                                 View<const float> values) {
-  const std::size_t i = GlobalThread();
-  if (i >= keys.rows * keys.cols) return;
-  const std::size_t t = i / keys.cols, col = i % keys.cols;
-  const std::size_t to = static_cast<std::size_t>(positions.data[t * positions.stride]) * keys.cols + col;
-  static_cast<Element*>(cache.keys)[to] = static_cast<Element>(keys.data[t * keys.stride + col]);
-  static_cast<Element*>(cache.values)[to] = static_cast<Element>(values.data[t * values.stride + col]);
-}
 
 // The softmax of some scores so far, and the sum of their values: exp(score - peak).
 template <int kPerLane>
@@ -249,18 +238,13 @@ void AttendOver(const AttentionShape& shape, View<const float> q, const CacheVie
 
 }  // namespace
 
-void AppendRows(const CacheView& cache, View<const std::int32_t> positions, View<const float> keys,
-                View<const float> values, cudaStream_t stream) {
-  if (keys.rows * keys.cols == 0) return;
-  const auto kernel = cache.halves ? AppendRowsKernel<__half> : AppendRowsKernel<float>;
-  kernel<<<Blocks(keys.rows * keys.cols, kThreads), kThreads, 0, stream>>>(cache, positions, keys, values);
-}
-
 void Attend(const AttentionShape& shape, View<const float> q, const CacheView& cache,
             View<const std::int32_t> positions, View<float> out, cudaStream_t stream) {
   if (q.rows == 0) return;
   if (!cache.halves) return AttendOver<float>(shape, q, cache, positions, out, stream);
-  if (q.rows >= kManyTokens && AttendHalves(shape, q, cache, positions, out, stream)) return;
+  const bool many = q.rows >= kManyTokens;
+  if (many && AttendHalves(shape, q, cache, positions, out, stream)) return;
+  if (!many && AttendFewHalves(shape, q, cache, positions, out, stream)) return;
   AttendOver<__half>(shape, q, cache, positions, out, stream);
 }
 

@@ -1,4 +1,4 @@
-// What attention.cu and attention_halves.cu share.
+// What the files of attention share.
 #pragma once
 
 #include "kernels/cuda/operations.h"
@@ -9,5 +9,8 @@ namespace marlin::cuda {
 // queued.
 bool AttendHalves(const AttentionShape& shape, View<const float> q, const CacheView& cache,
                   View<const std::int32_t> positions, View<float> out, cudaStream_t stream);
+// The same of few tokens.
+bool AttendFewHalves(const AttentionShape& shape, View<const float> q, const CacheView& cache,
+                     View<const std::int32_t> positions, View<float> out, cudaStream_t stream);
 
 }  // namespace marlin::cuda

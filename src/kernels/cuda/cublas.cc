@@ -83,6 +83,16 @@ Status Cublas::MultiplyHalves(const void* x, const void* weights, std::size_t k,
                   "a product");
 }
 
+Status Cublas::MultiplyToHalves(const void* x, const void* weights, std::size_t m, std::size_t n, std::size_t k,
+                                void* out) {
+  const float one = 1, zero = 0;
+  const auto rows = static_cast<int>(n), tokens = static_cast<int>(m), cols = static_cast<int>(k);
+  return StatusOf(functions_->gemm(static_cast<cublasHandle_t>(handle_), CUBLAS_OP_T, CUBLAS_OP_N, rows, tokens, cols,
+                                   &one, weights, CUDA_R_16F, cols, x, CUDA_R_16F, cols, &zero, out, CUDA_R_16F, rows,
+                                   CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                  "a product");
+}
+
 Status Cublas::AddGram(View<const float> x, View<float> gram) {
   const float one = 1;
   const auto m = static_cast<int>(x.rows), k = static_cast<int>(x.cols);

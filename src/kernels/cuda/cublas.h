@@ -25,6 +25,8 @@ class Cublas {
   // of
   // 8. Errors: kUnsupported.
   Status MultiplyHalves(const void* x, const void* weights, std::size_t k, View<float> out);
+  // The same with an fp16 result without gaps: out [m, n].
+  Status MultiplyToHalves(const void* x, const void* weights, std::size_t m, std::size_t n, std::size_t k, void* out);
   // gram [k, k] += x^T x, columns j >= i of row i. Errors: kUnsupported.
   Status AddGram(View<const float> x, View<float> gram);
 

@@ -4,29 +4,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "kernels/cuda/cublas.h"
+#include "kernels/cuda/cuda_products.h"
+#include "kernels/cuda/cuda_queue.h"
 #include "kernels/cuda/cuda_weight.h"
+#include "kernels/cuda/few.h"
 #include "kernels/cuda/halves.h"
+#include "kernels/cuda/nvml.h"
 #include "kernels/cuda/operations.h"
-#include "kernels/cuda/w4.h"
+#include "kernels/cuda/read.h"
+#include "kernels/cuda/round.h"
 #include "kernels/host_buffer.h"
 
 namespace marlin {
 namespace {
-
-class CudaBuffer final : public Buffer {
- public:
-  CudaBuffer(const Device& device, CudaMemory memory) : Buffer(device), memory_(std::move(memory)) {}
-  std::size_t bytes() const override { return memory_.bytes(); }
-  std::byte* data() const { return memory_.data(); }
-
- private:
-  CudaMemory memory_;
-};
 
 // For every layer [context][kv_heads * head_dim] keys, then as many values, fp16 where products round activations.
 class CudaCache final : public KvCache {
@@ -63,6 +59,7 @@ class CudaRecording final : public Recording {
  public:
   explicit CudaRecording(const Device& device) : Recording(device) {}
   ~CudaRecording() override { Forget(); }
+  bool replays() const override { return graph != nullptr; }
 
   void Forget() {
     if (graph != nullptr) cudaGraphExecDestroy(graph);
@@ -74,31 +71,19 @@ class CudaRecording final : public Recording {
   bool fails = false;            // the operations cannot be recorded
 };
 
-// More than kMostFewTokens are multiplied by cuBLAS, with decoded weights. Rows that are decoded at once have at most
-// so many numbers.
-constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
-
-class CudaBackend final : public Backend {
+class CudaBackend final : public Backend, private Yardsticks, private CudaQueue {
  public:
   CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
               std::unique_ptr<cuda::Cublas> cublas)
-      : index_(index),
+      : CudaQueue(static_cast<const Device&>(*this), index, stream),
         pool_(threads),
         halves_(halves),
         hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
-        stream_(stream),
-        cublas_(std::move(cublas)) {}
-  ~CudaBackend() override {
-    cudaStreamSynchronize(stream_);
-    decoded_ = CudaMemory();
-    rounded_ = CudaMemory();
-    all_rounded_ = CudaMemory();
-    cublas_.reset();
-    workspace_ = CudaMemory();
-    cudaStreamSynchronize(stream_);
-    cudaStreamDestroy(stream_);
+        cublas_(std::move(cublas)) {
+    products_.emplace(static_cast<CudaQueue&>(*this), *cublas_);
   }
+  ~CudaBackend() override { cudaStreamSynchronize(On()); }
 
   // Memory for products. Without it cuBLAS allocates some whenever operations are recorded. Errors: kResource.
   Status Start() {
@@ -114,7 +99,7 @@ class CudaBackend final : public Backend {
   std::optional<std::size_t> peak_bytes() const override {
     cudaMemPool_t pool = nullptr;
     std::uint64_t bytes = 0;
-    if (cudaDeviceGetDefaultMemPool(&pool, index_) != cudaSuccess ||
+    if (cudaDeviceGetDefaultMemPool(&pool, index()) != cudaSuccess ||
         cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemHigh, &bytes) != cudaSuccess) {
       return std::nullopt;
     }
@@ -122,6 +107,37 @@ class CudaBackend final : public Backend {
   }
   std::string_view rounding() const override { return halves_ ? "fp16" : "fp32"; }
   int threads() const override { return pool_.threads(); }
+  std::optional<std::size_t> free_bytes() const override {
+    cudaStreamSynchronize(On());  // memory is freed in the order of the queue
+    return FreeCudaBytes(index());
+  }
+  std::optional<std::size_t> cache_bytes() const override {
+    const int bytes = Attribute(cudaDevAttrL2CacheSize);
+    return bytes > 0 ? std::optional<std::size_t>(bytes) : std::nullopt;
+  }
+  DeviceState state() override {
+    if (nvml_ == nullptr) {
+      char pci_bus[32] = {};
+      if (cudaDeviceGetPCIBusId(pci_bus, sizeof pci_bus, index()) == cudaSuccess) nvml_ = cuda::Nvml::Open(pci_bus);
+    }
+    return nvml_ == nullptr ? DeviceState() : nvml_->State();
+  }
+
+  Yardsticks* yardsticks() override { return this; }
+  std::string_view product() const override { return "cuBLAS FP16"; }
+  void SumWords(const DeviceTensor& from, const DeviceTensor& sum) override {
+    MARLIN_CHECK(from.stride == from.cols && from.offset % 4 == 0 && sum.rows * sum.cols == 1, "words to read");
+    cuda::SumWords(Words(from), from.rows * from.cols, Attribute(cudaDevAttrMultiProcessorCount), Words(sum), On());
+    NoteLaunch();
+  }
+  void MultiplyHalfPairs(const DeviceTensor& x, const DeviceTensor& weights, const DeviceTensor& out) override {
+    const std::size_t n = weights.rows, k = 2 * weights.cols;
+    const auto whole = [](const DeviceTensor& tensor) { return tensor.stride == tensor.cols; };
+    MARLIN_CHECK(n % 8 == 0 && k % 8 == 0 && 2 * x.cols == k && out.rows == x.rows && 2 * out.cols == n && whole(x) &&
+                     whole(weights) && whole(out),
+                 "shape of a product of pairs");
+    Note(cublas_->MultiplyToHalves(Words(x), Words(weights), x.rows, n, k, Words(out)));
+  }
 
   Result<std::unique_ptr<Buffer>> Allocate(std::size_t elements, ElementType type) override {
     auto memory = CudaMemory::Allocate(BytesToAllocate(elements, type), "activations", On());
@@ -131,6 +147,7 @@ class CudaBackend final : public Backend {
 
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override {
     MARLIN_CHECK(from.size() == to.bytes(), "bytes to upload");
+    products_->Forget();
     if (from.empty()) return;
     const std::size_t size = BytesOf(to.type);
     Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, from.data(), to.cols * size, to.cols * size, to.rows,
@@ -145,6 +162,7 @@ class CudaBackend final : public Backend {
   }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     CheckSameShape(from, to);
+    products_->Forget();
     if (from.bytes() == 0) return;
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, BytesAt(from), from.stride * size, from.cols * size,
@@ -158,14 +176,15 @@ class CudaBackend final : public Backend {
     }
     CudaRecording& own = Own<CudaRecording>(*this, *recording);
     if (own.fails) return queue();
-    if (own.graph == nullptr || own.generation != generation_) {
+    if (own.graph == nullptr || own.generation != products_->generation()) {
       if (!Record(queue, own)) return queue();
     }
+    products_->Forget();
     Note(cudaGraphLaunch(own.graph, On()));
   }
   Status Synchronize() override {
     Note(cudaStreamSynchronize(On()));
-    return std::exchange(failure_, Status());
+    return TakeFailure();
   }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
@@ -176,6 +195,9 @@ class CudaBackend final : public Backend {
     return std::unique_ptr<KvCache>(std::make_unique<CudaCache>(*this, shape, halves_, *std::move(memory)));
   }
 
+  std::size_t BytesToPack(const FormatInfo& format, std::size_t rows, std::size_t cols) const override {
+    return SizeOfWeight(format, rows, cols, halves_);
+  }
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
     const CudaWeightType type = CudaWeightTypeOf(matrix, halves_, pool_);
     const std::vector<std::uint8_t> bytes = BytesOfWeight(matrix, type, pool_);
@@ -189,8 +211,8 @@ class CudaBackend final : public Backend {
   void Embed(const Weight& table, const DeviceTensor& tokens, const DeviceTensor& out) override {
     MARLIN_CHECK(out.cols == table.cols() && tokens.rows == out.rows, "shape of an embedding");
     const CudaWeight& weight = Own<const CudaWeight>(*this, table);
-    if (weight.is_w4()) {
-      cuda::EmbedW4Rows(weight.w4(), Ints(tokens), Floats(out), On());
+    if (weight.is_few()) {
+      cuda::EmbedRows(weight.few(), Ints(tokens), Floats(out), On());
     } else {
       cuda::EmbedRows(weight.packed(), Ints(tokens), Floats(out), On());
     }
@@ -199,48 +221,20 @@ class CudaBackend final : public Backend {
 
   void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
               std::span<const DeviceTensor> outs) override {
-    MARLIN_CHECK(weights.size() == outs.size() && (biases.empty() || biases.size() == outs.size()),
-                 "an output for each weight");
-    bool few_rounded = false, many_rounded = false;
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
-      CheckProduct(weight, x, outs[i]);
-      const cuda::View<const float> bias = biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]);
-      const bool many = x.rows > cuda::kMostFewTokens;
-      if (x.rows > 0 && weight.rounds() && (many || weight.is_halves())) {
-        if (!many_rounded && !RoundAll(ConstFloats(x))) return;
-        many_rounded = true;
-        MultiplyHalves(weight, bias, x.rows, Floats(outs[i]));
-      } else if (many) {
-        MultiplyMany(weight, bias, ConstFloats(x), Floats(outs[i]));
-      } else if (x.rows > 0 && weight.is_w4()) {
-        if (!few_rounded && !RoundInput(ConstFloats(x))) return;
-        few_rounded = true;
-        MultiplyFew(weight, bias, outs[i]);
-      } else {
-        cuda::MultiplyFew(weight.packed(), bias, ConstFloats(x), Floats(outs[i]), On());
-      }
-    }
-    NoteLaunch();
+    products_->Matmul(weights, biases, x, outs);
   }
-
   void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                   std::span<const DeviceTensor> outs) override {
-    const bool w4 = std::ranges::all_of(
-        weights, [&](const Weight* weight) { return Own<const CudaWeight>(*this, *weight).is_w4(); });
-    if (norm.x.rows == 0 || norm.x.rows > cuda::kMostFewTokens || !w4) {
-      Norm(norm);
-      return Matmul(weights, biases, norm.y, outs);
-    }
-    if (!ReserveFew(norm.x.rows, norm.x.cols)) return;
-    cuda::NormalizeToHalves(norm.kind, ConstFloats(norm.x), FloatsOrNone(norm.weight), FloatsOrNone(norm.bias),
-                            norm.eps, Floats(norm.y), HalvesOfInput(), PowersOfInput(), On());
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      const CudaWeight& weight = Own<const CudaWeight>(*this, *weights[i]);
-      CheckProduct(weight, norm.y, outs[i]);
-      MultiplyFew(weight, biases.empty() ? cuda::View<const float>() : FloatsOrNone(biases[i]), outs[i]);
-    }
-    NoteLaunch();
+    products_->NormMatmul(norm, weights, biases, outs);
+  }
+  void MatmulAdd(const Weight& weight, const DeviceTensor& bias, const DeviceTensor& x, const DeviceTensor& product,
+                 const DeviceTensor& to, float factor) override {
+    if (products_->MatmulAdd(weight, bias, x, product, to, factor)) return;
+    Backend::MatmulAdd(weight, bias, x, product, to, factor);
+  }
+  void GatedMatmul(const GatedArgs& args, std::span<const Weight* const> weights,
+                   std::span<const DeviceTensor> biases) override {
+    if (!products_->GatedMatmul(args, weights, biases)) Backend::GatedMatmul(args, weights, biases);
   }
 
   void Norm(const NormArgs& norm) override {
@@ -250,8 +244,14 @@ class CudaBackend final : public Backend {
   }
 
   void Rope(const RopeArgs& args) override {
-    cuda::Rotate(Floats(args.x), args.head_dim, ConstFloats(args.cos), ConstFloats(args.sin), Ints(args.positions),
-                 args.neighbours, On());
+    cuda::Rotate(Floats(args.x), args.head_dim, TablesOf(args), Ints(args.positions), On());
+    NoteLaunch();
+  }
+
+  void RopeAppend(const RopeArgs& queries, const RopeArgs& keys, const AppendArgs& append) override {
+    cuda::RotateAndAppend(Own<CudaCache>(*this, *append.cache).Layer(append.layer), Ints(append.positions),
+                          TablesOf(queries), Floats(queries.x), TablesOf(keys), Floats(keys.x),
+                          ConstFloats(append.values), On());
     NoteLaunch();
   }
 
@@ -268,8 +268,7 @@ class CudaBackend final : public Backend {
   }
 
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
-    cuda::Activate(activation, Floats(gate), ConstFloats(up), On());
-    NoteLaunch();
+    products_->GatedActivation(activation, gate, up);
   }
   void Activate(Activation activation, const DeviceTensor& x) override {
     cuda::Activate(activation, Floats(x), {}, On());
@@ -310,168 +309,49 @@ class CudaBackend final : public Backend {
   }
 
  private:
-  // The tensor's first byte. All its rows lie in the buffer.
-  std::byte* BytesAt(const DeviceTensor& tensor) const {
-    MARLIN_CHECK(tensor.buffer != nullptr, "there is no tensor");
-    const CudaBuffer& buffer = Own<const CudaBuffer>(*this, *tensor.buffer);
-    const std::size_t size = BytesOf(tensor.type);
-    const std::size_t end = tensor.rows == 0 ? 0 : tensor.offset + (tensor.rows - 1) * tensor.stride + tensor.cols;
-    MARLIN_CHECK(tensor.stride >= tensor.cols && end <= buffer.bytes() / size, "a tensor ends beyond its buffer");
-    return buffer.data() + tensor.offset * size;
+  // Of the device; 0 where CUDA does not tell.
+  int Attribute(cudaDeviceAttr which) const {
+    int value = 0;
+    return cudaDeviceGetAttribute(&value, which, index()) == cudaSuccess ? value : 0;
   }
-  template <class T>
-  cuda::View<T> ViewOf(const DeviceTensor& tensor, ElementType type) const {
-    MARLIN_CHECK(tensor.type == type, "type of a tensor");
-    return {reinterpret_cast<T*>(BytesAt(tensor)), tensor.rows, tensor.cols, tensor.stride};
-  }
-  cuda::View<float> Floats(const DeviceTensor& tensor) const { return ViewOf<float>(tensor, ElementType::kF32); }
-  cuda::View<const float> ConstFloats(const DeviceTensor& tensor) const {
-    return ViewOf<const float>(tensor, ElementType::kF32);
-  }
-  cuda::View<const float> FloatsOrNone(const DeviceTensor& tensor) const {
-    return tensor.buffer == nullptr ? cuda::View<const float>() : ConstFloats(tensor);
-  }
-  cuda::View<double> Doubles(const DeviceTensor& tensor) const { return ViewOf<double>(tensor, ElementType::kF64); }
-  cuda::View<const std::int32_t> Ints(const DeviceTensor& tensor) const {
-    return ViewOf<const std::int32_t>(tensor, ElementType::kI32);
-  }
-  // The stream; every call that queues something asks for it, on whatever thread.
-  cudaStream_t On() const {
-    cudaSetDevice(index_);
-    return stream_;
+  // At the end of every operation that queues kernels.
+  void NoteLaunch() {
+    products_->Forget();
+    CudaQueue::NoteLaunch();
   }
 
-  // Keeps the first error.
-  void Note(Status status) {
-    if (failure_ && !status) failure_ = std::move(status);
+  cuda::RopeTables TablesOf(const RopeArgs& args) const {
+    return {ConstFloats(args.cos), ConstFloats(args.sin), args.neighbours};
   }
-  void Note(cudaError_t code) {
-    if (code == cudaSuccess) return;
-    Note(Status(Error{ErrorCode::kResource, fmt::format("CUDA device {}: {} ({})", index_, cudaGetErrorString(code),
-                                                        cudaGetErrorName(code))}));
-  }
-  void NoteLaunch() { Note(cudaGetLastError()); }
-
-  // At least so many bytes. Errors are noted.
-  bool Reserve(std::size_t bytes, const char* what, CudaMemory& memory) {
-    if (memory.bytes() >= bytes && memory.data() != nullptr) return true;
-    memory = CudaMemory();
-    ++generation_;
-    const Status status = CudaMemory::Allocate(bytes, what, On()).MoveTo(memory);
-    if (!status) Note(status);
-    return status.ok();
-  }
-
-  // The powers of the tokens come before their halves.
-  static constexpr std::size_t kPowersBytes = AlignedTo(cuda::kMostFewTokens * sizeof(float), kPartAlignment);
-  bool ReserveFew(std::size_t tokens, std::size_t cols) {
-    return Reserve(kPowersBytes + cuda::HalfBytes(tokens, cols), "rounded activations", rounded_);
-  }
-  bool RoundInput(cuda::View<const float> x) {
-    if (!ReserveFew(x.rows, x.cols)) return false;
-    cuda::RoundToHalves(x, HalvesOfInput(), PowersOfInput(), On());
-    return true;
-  }
-  float* PowersOfInput() const { return reinterpret_cast<float*>(rounded_.data()); }
-  std::uint8_t* HalvesOfInput() const { return reinterpret_cast<std::uint8_t*>(rounded_.data() + kPowersBytes); }
-
-  // A product with the rounded tokens.
-  void MultiplyFew(const CudaWeight& weight, cuda::View<const float> bias, const DeviceTensor& out) {
-    cuda::MultiplyW4Few(weight.w4(), bias, HalvesOfInput(), PowersOfInput(), Floats(out), On());
-  }
-  static void CheckProduct(const CudaWeight& weight, const DeviceTensor& x, const DeviceTensor& out) {
-    MARLIN_CHECK(x.cols == weight.cols() && out.cols == weight.rows() && out.rows == x.rows, "shape of a product");
-  }
-
   // Records what `queue` queues. False where that cannot be recorded; then nothing was queued.
   bool Record(const std::function<void()>& queue, CudaRecording& recording) {
     recording.Forget();
-    const Status before = failure_;
+    Status before = TakeFailure();
     cudaGraph_t graph = nullptr;
     bool recorded = cudaStreamBeginCapture(On(), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
     if (recorded) {
       queue();
-      recorded = cudaStreamEndCapture(stream_, &graph) == cudaSuccess && failure_.ok() == before.ok() &&
+      recorded = cudaStreamEndCapture(On(), &graph) == cudaSuccess && ok() &&
                  cudaGraphInstantiate(&recording.graph, graph, 0) == cudaSuccess;
     }
     if (graph != nullptr) cudaGraphDestroy(graph);
-    recording.generation = generation_;
+    PutFailure(std::move(before));
+    recording.generation = products_->generation();
     recording.fails = !recorded;
     if (recorded) return true;
     recording.Forget();
     cudaGetLastError();
-    failure_ = before;
     return false;
   }
 
-  // Any number of tokens, for MultiplyHalves; their powers come first.
-  bool RoundAll(cuda::View<const float> x) {
-    const std::size_t powers = AlignedTo(x.rows * sizeof(float), kPartAlignment);
-    if (!Reserve(powers + x.rows * cuda::PaddedCols(x.cols) * 2, "rounded activations", all_rounded_)) return false;
-    all_halves_ = all_rounded_.data() + powers;
-    cuda::RoundTokens(x, all_halves_, reinterpret_cast<float*>(all_rounded_.data()), On());
-    return true;
-  }
-
-  // out = the rounded tokens * weight^T + bias. fp16 weights are multiplied as they are.
-  void MultiplyHalves(const CudaWeight& weight, cuda::View<const float> bias, std::size_t tokens,
-                      cuda::View<float> out) {
-    const std::size_t k = cuda::PaddedCols(weight.cols()), at_once = RowsAtOnce(weight);
-    if (!weight.is_halves() && !Reserve(at_once * k * 2, "decoded weights", decoded_)) return;
-    const float power = weight.power();
-    for (std::size_t first = 0; first < weight.rows(); first += at_once) {
-      const std::size_t count = std::min(at_once, weight.rows() - first);
-      const void* rows = decoded_.data();
-      if (weight.is_halves()) {
-        rows = weight.packed().codes + first * weight.packed().pitch;
-      } else if (weight.is_w4()) {
-        cuda::DecodeW4RowsToHalves(weight.w4(), first, count, power, decoded_.data(), On());
-      } else {
-        cuda::DecodeRowsToHalves(weight.packed(), first, count, power, decoded_.data(), On());
-      }
-      Note(cublas_->MultiplyHalves(all_halves_, rows, k, {out.data + first, tokens, count, out.stride}));
-    }
-    cuda::ScaleTokens(out, reinterpret_cast<const float*>(all_rounded_.data()), power, bias, On());
-  }
-
-  // Rows of a weight that are decoded at once.
-  static std::size_t RowsAtOnce(const CudaWeight& weight) {
-    const std::size_t most = std::max<std::size_t>(1, kMostDecoded / std::max<std::size_t>(1, weight.cols()));
-    return std::min(weight.rows(), AlignedTo(most, cuda::kRecordRows));
-  }
-
-  // Some rows of the weight after the other are decoded and multiplied.
-  void MultiplyMany(const CudaWeight& weight, cuda::View<const float> bias, cuda::View<const float> x,
-                    cuda::View<float> out) {
-    const std::size_t at_once = RowsAtOnce(weight);
-    if (!Reserve(at_once * weight.cols() * sizeof(float), "decoded weights", decoded_)) return;
-    auto* const rows = reinterpret_cast<float*>(decoded_.data());
-    for (std::size_t first = 0; first < weight.rows(); first += at_once) {
-      const std::size_t count = std::min(at_once, weight.rows() - first);
-      if (weight.is_w4()) {
-        cuda::DecodeW4Rows(weight.w4(), first, count, rows, On());
-      } else {
-        cuda::DecodeRows(weight.packed(), first, count, rows, On());
-      }
-      Note(cublas_->Multiply(x, rows, {out.data + first, out.rows, count, out.stride}));
-    }
-    if (bias.data != nullptr) cuda::AddRow(bias, out, On());
-  }
-
-  int index_;
   ThreadPool pool_;  // packs weights
   bool halves_;      // products may round activations to fp16
   std::string hardware_;
   std::string arithmetic_;
-  cudaStream_t stream_;
-  std::unique_ptr<cuda::Cublas> cublas_;
   CudaMemory workspace_;  // of cuBLAS
-  CudaMemory decoded_;
-  CudaMemory rounded_;      // by RoundInput
-  CudaMemory all_rounded_;  // by RoundAll
-  void* all_halves_ = nullptr;
-  std::uint64_t generation_ = 0;  // of the three; recordings of older ones are made again
-  Status failure_;
+  std::unique_ptr<cuda::Cublas> cublas_;
+  std::optional<CudaProducts> products_;
+  std::unique_ptr<cuda::Nvml> nvml_;  // null until it is asked, and where it is not there
 };
 
 Error NoDevice(const std::string& why) { return {ErrorCode::kUnsupported, "CUDA: " + why}; }
@@ -484,7 +364,7 @@ Status StatusOfCall(cudaError_t code) {
 constexpr int kLeastMajor = 8;  // compute capability
 
 // Raised with the same rule as kArithmeticVersion, for this backend alone.
-constexpr int kCudaArithmeticVersion = 2;
+constexpr int kCudaArithmeticVersion = 3;
 
 std::string DescribeHardware(const cudaDeviceProp& properties) {
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
@@ -533,7 +413,7 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activat
     cudaStreamDestroy(stream);
     return cublas.error();
   }
-  const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyW4Few(properties.major);
+  const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyRounded(properties.major);
   std::string arithmetic = fmt::format("cuda/sm_{}{}/{} v{}", properties.major, properties.minor,
                                        halves ? "fp16" : "fp32", kCudaArithmeticVersion);
   auto backend =

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "base/result.h"
@@ -52,6 +54,25 @@ class CudaMemory {
   std::size_t bytes_ = 0;
   cudaStream_t stream_ = nullptr;
 };
+
+// What the current device can still give: its free memory, and what the pool of this process holds unused. Empty where
+// CUDA does not tell.
+inline std::optional<std::size_t> FreeCudaBytes(int device) {
+  std::size_t free = 0, total = 0;
+  if (cudaMemGetInfo(&free, &total) != cudaSuccess) {
+    cudaGetLastError();
+    return std::nullopt;
+  }
+  cudaMemPool_t pool = nullptr;
+  std::uint64_t reserved = 0, used = 0;
+  if (cudaDeviceGetDefaultMemPool(&pool, device) != cudaSuccess ||
+      cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved) != cudaSuccess ||
+      cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used) != cudaSuccess) {
+    cudaGetLastError();
+    return free;
+  }
+  return free + (reserved - used);
+}
 
 constexpr std::size_t kPartAlignment = 256;  // of what lies together in one piece of memory
 constexpr std::size_t AlignedTo(std::size_t value, std::size_t to) { return (value + to - 1) / to * to; }

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <utility>
 
+#include "base/half.h"
 #include "formats/formats.h"
+#include "kernels/cuda/few_pack.h"
 #include "kernels/cuda/halves.h"
-#include "kernels/cuda/w4_pack.h"
 
 namespace marlin {
 namespace {
@@ -37,11 +39,15 @@ PartsOfWeight LayOut(const FormatInfo& info, std::size_t rows, std::size_t cols)
   return out;
 }
 
-cuda::Coding CodingOf(const FormatInfo& info) {
+cuda::Coding CodingOf(const FormatInfo& info, bool halves) {
   if (HasGroups(info)) return cuda::Coding::kTable;
   if (info.code_bits == 32) return cuda::Coding::kFp32;
-  return info.family == "bf16" ? cuda::Coding::kBf16 : cuda::Coding::kFp16;
+  return info.family == "bf16" && !halves ? cuda::Coding::kBf16 : cuda::Coding::kFp16;
 }
+
+// bf16 numbers that are stored in fp16, divided by a power of two. That is exact for those down to 2^-31 of the
+// largest; the error of smaller ones is at most 2^-39 of it.
+bool BecomesHalves(const CudaWeightType& type) { return type.halves && type.info.family == "bf16"; }
 
 // The numbers of all codes where the scale is 1, the bias 0, and the zero point that of the format.
 void FillTable(const FormatRow& format, float* table) {
@@ -102,29 +108,48 @@ std::vector<std::uint8_t> BytesOfPlainWeight(const EncodedMatrixView& matrix, Th
   return bytes;
 }
 
-// fp16 numbers, which cuBLAS multiplies as they are.
-bool AreHalves(const FormatInfo& info) { return CodingOf(info) == cuda::Coding::kFp16; }
+// The numbers of BytesOfPlainWeight from bf16 to fp16.
+void DivideToHalves(const CudaWeightType& type, std::span<std::uint8_t> bytes, ThreadPool& pool) {
+  const std::size_t count = LayOut(type.info, type.rows, type.cols).pitch * type.rows / 2;
+  pool.Split(count, [&](std::size_t first, std::size_t last, int) {
+    for (std::size_t i = first; i < last; ++i) {
+      std::uint16_t number = 0;
+      std::memcpy(&number, bytes.data() + 2 * i, 2);
+      number = FloatToHalf(Bf16ToFloat(number) / type.power);
+      std::memcpy(bytes.data() + 2 * i, &number, 2);
+    }
+  });
+}
 
 }  // namespace
 
 CudaWeightType CudaWeightTypeOf(const EncodedMatrixView& matrix, bool halves, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
-  CudaWeightType type{info, matrix.rows, matrix.cols, {}, halves, 1};
+  CudaWeightType type{info, matrix.rows, matrix.cols, {}, 1, halves, 1};
   if (!halves) return type;
-  type.w4 = cuda::W4FormatOf(info);
-  if (!AreHalves(info)) type.power = cuda::PowerOf(LargestOf(matrix, pool));
+  type.few = cuda::FewFormatOf(info);
+  if (type.few) type.unit = cuda::FewUnitOf(matrix, *type.few);
+  if (info.family != "fp16") type.power = cuda::PowerOf(LargestOf(matrix, pool));
   return type;
 }
 
+std::size_t SizeOfWeight(const FormatInfo& info, std::size_t rows, std::size_t cols, bool halves) {
+  const auto few = halves ? cuda::FewFormatOf(info) : std::nullopt;
+  return few ? cuda::FewWeight{*few, nullptr, rows, cols}.bytes() : LayOut(info, rows, cols).bytes;
+}
+
 std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const CudaWeightType& type, ThreadPool& pool) {
-  return type.w4 ? cuda::PackW4(matrix, *type.w4, pool) : BytesOfPlainWeight(matrix, pool);
+  if (type.few) return cuda::PackFew(matrix, *type.few, pool);
+  std::vector<std::uint8_t> bytes = BytesOfPlainWeight(matrix, pool);
+  if (BecomesHalves(type)) DivideToHalves(type, bytes, pool);
+  return bytes;
 }
 
 CudaWeight::CudaWeight(const Device& device, const CudaWeightType& type, CudaMemory memory, cudaStream_t stream)
     : Weight(device), type_(type), memory_(std::move(memory)), stream_(stream) {
   const auto at = [&](std::size_t offset) { return reinterpret_cast<const std::uint8_t*>(memory_.data()) + offset; };
-  if (type_.w4) {
-    w4_ = {*type_.w4, at(0), type_.rows, type_.cols};
+  if (type_.few) {
+    few_ = {*type_.few, at(0), type_.rows, type_.cols, type_.unit};
     return;
   }
   const FormatInfo& info = type_.info;
@@ -137,7 +162,8 @@ CudaWeight::CudaWeight(const Device& device, const CudaWeightType& type, CudaMem
              GroupsPerRow(info, type_.cols),
              info.group,
              info.code_bits,
-             CodingOf(info),
+             CodingOf(info, type_.halves),
+             type_.power,
              {},
              {},
              {},
@@ -157,11 +183,14 @@ Result<std::unique_ptr<Weight>> CudaWeight::Clone() const {
 }
 
 std::string_view CudaWeight::kernel() const {
-  if (is_w4()) return "cuda/w4-fp16";
+  if (is_few()) {
+    static constexpr std::string_view kNames[] = {"cuda/w4-fp16", "cuda/w5-fp16", "cuda/w6-fp16", "", "cuda/w8-fp16"};
+    return kNames[type_.info.code_bits - 4];
+  }
   if (!type_.halves) return "cuda/plain";
   return is_halves() ? "cuda/cublas-fp16" : "cuda/plain-fp16";
 }
 
-bool CudaWeight::is_halves() const { return AreHalves(type_.info); }
+bool CudaWeight::is_halves() const { return CodingOf(type_.info, type_.halves) == cuda::Coding::kFp16; }
 
 }  // namespace marlin

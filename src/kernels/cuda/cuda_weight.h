@@ -10,8 +10,8 @@
 #include "base/thread_pool.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/few_layout.h"
 #include "kernels/cuda/operations.h"
-#include "kernels/cuda/w4_layout.h"
 
 namespace marlin {
 
@@ -19,13 +19,17 @@ namespace marlin {
 struct CudaWeightType {
   FormatInfo info;
   std::size_t rows = 0, cols = 0;
-  std::optional<cuda::W4Format> w4;  // in the layout of w4_layout.h; none: as the plain kernels read it
-  bool halves = false;               // products of many tokens round their operands to fp16,
-  float power = 1;                   // the weights divided by this
+  std::optional<cuda::FewFormat> few;  // in the layout of few_layout.h; none: as the plain kernels read it
+  float unit = 1;                      // FewWeight::unit
+  bool halves = false;                 // products of many tokens round their operands to fp16,
+  float power = 1;                     // the weights divided by this; bf16 is stored so, in fp16
 };
 
 // halves: whether products may round their operands.
 CudaWeightType CudaWeightTypeOf(const EncodedMatrixView& matrix, bool halves, ThreadPool& pool);
+
+// What BytesOfWeight gives has so many bytes.
+std::size_t SizeOfWeight(const FormatInfo& info, std::size_t rows, std::size_t cols, bool halves);
 
 // As it lies in the device's memory.
 std::vector<std::uint8_t> BytesOfWeight(const EncodedMatrixView& matrix, const CudaWeightType& type, ThreadPool& pool);
@@ -42,19 +46,19 @@ class CudaWeight final : public Weight {
   Result<std::unique_ptr<Weight>> Clone() const override;
   std::string_view kernel() const override;
 
-  bool is_w4() const { return type_.w4.has_value(); }
-  bool is_halves() const;  // fp16 numbers, which cuBLAS multiplies as they are
+  bool is_few() const { return type_.few.has_value(); }
+  bool is_halves() const;  // fp16 numbers, divided by power(), which cuBLAS multiplies as they are
   bool rounds() const { return type_.halves; }
   float power() const { return type_.power; }
-  const cuda::PackedCodes& packed() const { return packed_; }  // unless is_w4
-  const cuda::W4Matrix& w4() const { return w4_; }             // if is_w4
+  const cuda::PackedCodes& packed() const { return packed_; }  // unless is_few
+  const cuda::FewWeight& few() const { return few_; }          // if is_few
 
  private:
   CudaWeightType type_;
   CudaMemory memory_;
   cudaStream_t stream_;
   cuda::PackedCodes packed_;
-  cuda::W4Matrix w4_;
+  cuda::FewWeight few_;
 };
 
 }  // namespace marlin

@@ -14,7 +14,7 @@ inline constexpr int kOctet = 8;  // columns that are decoded together; groups a
 
 __device__ inline float DecodeDense(const PackedCodes& w, const std::uint8_t* row, std::size_t col) {
   if (w.coding == Coding::kFp32) return reinterpret_cast<const float*>(row)[col];
-  if (w.coding == Coding::kFp16) return __half2float(reinterpret_cast<const __half*>(row)[col]);
+  if (w.coding == Coding::kFp16) return __half2float(reinterpret_cast<const __half*>(row)[col]) * w.power;
   return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(row)[col]);
 }
 

@@ -1,22 +1,12 @@
-// Rounds the operands of products to fp16, and undoes the powers of two afterwards.
+// Decodes weights to fp16, and undoes the powers of two of products.
 #include "kernels/cuda/decode.cuh"
 #include "kernels/cuda/halves.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/power.cuh"
+#include "kernels/cuda/quads.cuh"
 
 namespace marlin::cuda {
 namespace {
-
-__global__ void RoundTokensKernel(View<const float> x, std::size_t padded, __half* halves, float* powers) {
-  __shared__ float scratch[kThreads];
-  const float* const row = x.data + blockIdx.x * x.stride;
-  const float power = PowerOfRow(row, x.cols, scratch);
-  if (threadIdx.x == 0) powers[blockIdx.x] = power;
-  __half* const to = halves + blockIdx.x * padded;
-  for (std::size_t i = threadIdx.x; i < padded; i += kThreads) {
-    to[i] = __float2half_rn(i < x.cols ? row[i] / power : 0.0f);
-  }
-}
 
 __global__ void DecodeToHalvesKernel(PackedCodes w, std::size_t first, std::size_t count, float factor, __half* out) {
   const std::size_t octets = (w.cols + kOctet - 1) / kOctet;
@@ -31,26 +21,30 @@ __global__ void DecodeToHalvesKernel(PackedCodes w, std::size_t first, std::size
   reinterpret_cast<uint4*>(out)[i] = *reinterpret_cast<const uint4*>(halves);
 }
 
-// A block for each token and 1024 columns.
-constexpr std::size_t kColsOfBlock = 4 * kThreads;
-__global__ void ScaleTokensKernel(View<float> out, const float* powers, float power, const float* bias) {
-  const float factor = powers[blockIdx.y] * power;
-  float* const row = out.data + blockIdx.y * out.stride;
-  for (int i = 0; i < 4; ++i) {
-    const std::size_t col = blockIdx.x * kColsOfBlock + i * kThreads + threadIdx.x;
-    if (col < out.cols) row[col] = bias == nullptr ? row[col] * factor : __fmaf_rn(row[col], factor, bias[col]);
-  }
+// to: where the products are added; or without data.
+__global__ void ScaleTokensKernel(View<float> out, const float* powers, float power, const float* bias, View<float> to,
+                                  float added, unsigned parts) {
+  const RowPart part = PartOfThread(parts);
+  AfterPrevious();
+  if (part.col >= out.cols) return;
+  const bool whole = HasWholeQuads(out.data, out.stride);
+  float* const row = out.data + part.row * out.stride;
+  const float factor = powers[part.row] * power;
+  Quad quad = LoadQuad(row, part.col, out.cols, whole);
+  EachOf(quad.count, [&](int c) {
+    quad.v[c] = bias == nullptr ? quad.v[c] * factor : __fmaf_rn(quad.v[c], factor, bias[part.col + c]);
+  });
+  if (to.data == nullptr) return StoreQuad(row, part.col, whole, quad);
+  const bool whole_sums = HasWholeQuads(to.data, to.stride);
+  float* const sums = to.data + part.row * to.stride;
+  Quad sum = LoadQuad(sums, part.col, to.cols, whole_sums);
+  EachOf(quad.count, [&](int c) { sum.v[c] = __fmaf_rn(added, quad.v[c], sum.v[c]); });
+  StoreQuad(sums, part.col, whole_sums, sum);
 }
 
 }  // namespace
 
 float PowerOf(float most) { return PowerFor(most); }
-
-void RoundTokens(View<const float> x, void* halves, float* powers, cudaStream_t stream) {
-  if (x.rows == 0) return;
-  RoundTokensKernel<<<static_cast<unsigned>(x.rows), kThreads, 0, stream>>>(x, PaddedCols(x.cols),
-                                                                            static_cast<__half*>(halves), powers);
-}
 
 void DecodeRowsToHalves(const PackedCodes& weight, std::size_t first, std::size_t count, float power, void* halves,
                         cudaStream_t stream) {
@@ -60,10 +54,12 @@ void DecodeRowsToHalves(const PackedCodes& weight, std::size_t first, std::size_
                                                                           static_cast<__half*>(halves));
 }
 
-void ScaleTokens(View<float> out, const float* powers, float power, View<const float> bias, cudaStream_t stream) {
+void ScaleTokens(View<float> out, const float* powers, float power, View<const float> bias, View<float> to, float added,
+                 cudaStream_t stream) {
   if (out.rows * out.cols == 0) return;
-  const dim3 grid(Blocks(out.cols, kColsOfBlock), static_cast<unsigned>(out.rows));
-  ScaleTokensKernel<<<grid, kThreads, 0, stream>>>(out, powers, power, bias.data);
+  const unsigned parts = PartsOfRow(out.cols);
+  LaunchEarly(ScaleTokensKernel, Blocks(out.rows * parts, 1), kThreads, 0, stream, out, powers, power, bias.data, to,
+              added, parts);
 }
 
 }  // namespace marlin::cuda

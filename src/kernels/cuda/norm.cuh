@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/backend.h"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/quads.cuh"
 
 namespace marlin::cuda {
 
@@ -19,18 +19,24 @@ struct RowNorm {
   }
 };
 
-// scratch: kThreads doubles, shared.
-__device__ inline RowNorm NormOfRow(NormKind kind, const float* row, std::size_t cols, float eps, const float* weight,
-                                    const float* bias, double* scratch) {
+// Of a row of which each thread of the block has some quads. sums: kMostWarps doubles, shared. The order of the sums
+// depends on the threads of the block alone.
+template <class Row>
+__device__ RowNorm NormOfRow(NormKind kind, Row row, std::size_t cols, float eps, const float* weight,
+                             const float* bias, double* sums) {
+  const auto total = [&](auto term) {
+    double sum = 0;
+    EachQuad(cols, [&](std::size_t i) {
+      const Quad quad = row(i);
+      EachOf(quad.count, [&](int c) { sum += term(quad.v[c]); });
+    });
+    return OverBlockOf(sum, sums, Sum());
+  };
   double mean = 0;
   if (kind == NormKind::kLayer) {
-    double sum = 0;
-    for (std::size_t i = threadIdx.x; i < cols; i += kThreads) sum += row[i];
-    mean = OverBlock(sum, scratch, Sum()) / static_cast<double>(cols);
+    mean = total([](float x) { return static_cast<double>(x); }) / static_cast<double>(cols);
   }
-  double squares = 0;
-  for (std::size_t i = threadIdx.x; i < cols; i += kThreads) squares += (row[i] - mean) * (row[i] - mean);
-  squares = OverBlock(squares, scratch, Sum());
+  const double squares = total([mean](float x) { return (x - mean) * (x - mean); });
   return {mean, 1 / sqrt(squares / static_cast<double>(cols) + eps), weight, bias};
 }
 

@@ -32,6 +32,7 @@ struct PackedCodes {
   int group = 0;           // a multiple of 8
   int code_bits = 0;       // 4, 5, 6, 8, 16 or 32
   Coding coding = Coding::kTable;
+  float power = 1;                      // of kFp16: the numbers are divided by it
   const float* table = nullptr;         // [1 << code_bits]
   const float* scales = nullptr;        // [rows][groups]
   const float* biases = nullptr;        // the same; null: none
@@ -50,8 +51,12 @@ void AddRow(View<const float> row, View<float> x, cudaStream_t stream);
 
 void Normalize(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
                View<float> y, cudaStream_t stream);
-void Rotate(View<float> x, std::size_t head_dim, View<const float> cos, View<const float> sin,
-            View<const std::int32_t> positions, bool neighbours, cudaStream_t stream);
+struct RopeTables {
+  View<const float> cos, sin;  // [context, pairs]
+  bool neighbours = false;
+};
+void Rotate(View<float> x, std::size_t head_dim, const RopeTables& tables, View<const std::int32_t> positions,
+            cudaStream_t stream);
 
 // Keys and values of one layer: [context][kv_heads * head_dim], fp32 or fp16.
 struct CacheView {
@@ -62,6 +67,10 @@ struct CacheView {
 };
 void AppendRows(const CacheView& cache, View<const std::int32_t> positions, View<const float> keys,
                 View<const float> values, cudaStream_t stream);
+// The same of keys that are rotated first, as are the queries.
+void RotateAndAppend(const CacheView& cache, View<const std::int32_t> positions, const RopeTables& of_queries,
+                     View<float> queries, const RopeTables& of_keys, View<float> keys, View<const float> values,
+                     cudaStream_t stream);
 struct AttentionShape {
   std::size_t heads = 0;
   float scale = 0;

@@ -5,6 +5,14 @@
 
 #include <cstdint>
 
+// Hopper and newer: clusters, copies that a barrier of shared memory counts, and programmatic dependent launches.
+// Kernels that need them are empty for older devices, which never run them (CanMultiplyRounded).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define MARLIN_HAS_BULK_COPIES 0
+#else
+#define MARLIN_HAS_BULK_COPIES 1
+#endif
+
 namespace marlin::cuda {
 
 __device__ inline std::uint32_t SharedAddress(const void* pointer) {
@@ -64,16 +72,40 @@ __device__ inline void CopyBulk(std::uint32_t to, const void* from, int bytes, s
 }
 
 // Programmatic dependent launch: the next kernel of the stream may start now; wait until those before have ended.
-__device__ inline void LaunchNext() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-__device__ inline void WaitForPrevious() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ inline void LaunchNext() {
+#if MARLIN_HAS_BULK_COPIES
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ inline void WaitForPrevious() {
+#if MARLIN_HAS_BULK_COPIES
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// What a kernel that is launched by LaunchEarly begins with, before it reads or writes what others do.
+__device__ inline void AfterPrevious() {
+  LaunchNext();
+  WaitForPrevious();
+}
 
 __device__ inline void ClusterArrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ inline void ClusterWait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// All threads of the cluster wait for each other, and see what the others wrote to shared memory.
+__device__ inline void ClusterSync() {
+#if MARLIN_HAS_BULK_COPIES
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
 // The address of another block of the cluster that stands for this one.
 __device__ inline std::uint32_t AddressInCluster(std::uint32_t address, int rank) {
   std::uint32_t out;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(out) : "r"(address), "r"(rank));
   return out;
+}
+__device__ inline float LoadInCluster(std::uint32_t from) {
+  float v;
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory");
+  return v;
 }
 __device__ inline void StoreInCluster(std::uint32_t to, const float (&v)[4], std::uint32_t barrier) {
   asm volatile(
@@ -90,6 +122,16 @@ __device__ inline uint4 Load16(std::uint32_t from) {
 __device__ inline std::uint32_t Load4(std::uint32_t from) {
   std::uint32_t v;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(from));
+  return v;
+}
+__device__ inline uint2 Load8(std::uint32_t from) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(from));
+  return v;
+}
+__device__ inline std::uint32_t Load2(std::uint32_t from) {
+  std::uint16_t v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(from));
   return v;
 }
 __device__ inline std::uint32_t Load1(std::uint32_t from) {
@@ -133,12 +175,70 @@ __device__ inline std::uint32_t AndOr(std::uint32_t a, std::uint32_t mask, std::
   return out;
 }
 
+// The word, of which the compiler does not know that it is the same in all lanes: it stays in their registers.
+__device__ inline std::uint32_t OfEachLane(std::uint32_t word) {
+  std::uint32_t out;
+  asm volatile(
+      "{\n.reg .pred p;\n.reg .u32 own, all;\nmov.u32 own, %%tid.x;\nmov.u32 all, %%ntid.x;\n"
+      "setp.ge.u32 p, own, all;\nselp.u32 %0, 0, %1, p;\n}"
+      : "=r"(out)
+      : "r"(word));
+  return out;
+}
+
+// Bytes of b:a: byte (nibble i) mod 8, or eight times its highest bit where the nibble is 8 or more.
+__device__ inline std::uint32_t Permute(std::uint32_t a, std::uint32_t b, std::uint32_t which) {
+  std::uint32_t out;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(which));
+  return out;
+}
+
 // c [16 x 8] += a [16 x 16] * b [16 x 8], fp16 operands, fp32 sums.
 __device__ inline void MultiplyAdd(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
       "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// d = c + a * b
+__device__ inline void MultiplyAddTo(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                                     const float (&c)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, "
+      "%13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+// c [16 x 8] += a [16 x 8] * b [8 x 8]
+__device__ inline void MultiplyAddHalf(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t b) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(b));
+}
+// Two fp16 numbers each: a * b, and two E4M3 bytes, the lowest of a word.
+__device__ inline std::uint32_t MultiplyHalves(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t out;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(out) : "r"(a), "r"(b));
+  return out;
+}
+// One of two fp16 numbers, twice. Instructions that take it read it without one more.
+__device__ inline std::uint32_t LowerTwice(std::uint32_t halves) {
+  std::uint32_t out;
+  asm("{\n.reg .b16 lower, upper;\nmov.b32 {lower, upper}, %1;\nmov.b32 %0, {lower, lower};\n}"
+      : "=r"(out)
+      : "r"(halves));
+  return out;
+}
+__device__ inline std::uint32_t UpperTwice(std::uint32_t halves) {
+  std::uint32_t out;
+  asm("{\n.reg .b16 lower, upper;\nmov.b32 {lower, upper}, %1;\nmov.b32 %0, {upper, upper};\n}"
+      : "=r"(out)
+      : "r"(halves));
+  return out;
+}
+__device__ inline std::uint32_t E4m3ToHalves(std::uint32_t bytes) {
+  std::uint32_t out;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(out) : "h"(static_cast<std::uint16_t>(bytes)));
+  return out;
 }
 __device__ inline std::uint32_t SubtractHalves(std::uint32_t a, std::uint32_t b) {
   std::uint32_t out;

@@ -1,0 +1,62 @@
+// The layout of the CUDA kernels for few tokens: what they decode is what the format says. Needs no device.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "kernels/cuda/few_pack.h"
+#include "kernels/random_matrix.h"
+
+namespace marlin::cuda {
+namespace {
+
+class CudaLayout : public testing::TestWithParam<const FormatRow*> {};
+
+TEST_P(CudaLayout, DecodesToTheNumbersOfTheFormat) {
+  Rng rng(5);
+  ThreadPool pool(2);
+  const FormatRow& format = *GetParam();
+  ASSERT_TRUE(FewFormatOf(format.info)) << "kFewFormats lacks the format; without need, the plain kernel serves it";
+  const FewFormat few = *FewFormatOf(format.info);
+  EXPECT_EQ(RecordOf(few).bytes % 16, 0);
+  for (const std::size_t rows : {1, 17, 70}) {
+    for (const std::size_t cols : {1, 33, 256, 300, 600}) {
+      const EncodedMatrix matrix = RandomEncoded(format, rows, FittingCols(format.info, cols), rng);
+      const std::vector<std::uint8_t> bytes = PackFew(matrix.view(), few, pool);
+      const FewWeight weight{few, bytes.data(), matrix.rows, matrix.cols, FewUnitOf(matrix.view(), few)};
+      ASSERT_EQ(bytes.size(), weight.bytes());
+      std::vector<float> want(matrix.cols), got(matrix.cols);
+      for (std::size_t r = 0; r < rows; ++r) {
+        DecodeRow(matrix.view(), r, want);
+        DecodeFewRow(weight, r, got);
+        ASSERT_EQ(got, want) << "rows " << rows << " row " << r;
+      }
+    }
+  }
+}
+
+// Bytes of a record for each weight: at most an eighth of a bit more than those of the format.
+TEST_P(CudaLayout, IsHardlyLargerThanTheFormat) {
+  const FormatInfo& info = GetParam()->info;
+  const FewWeight weight{*FewFormatOf(info), nullptr, 64, 4096};
+  const double few_bits = static_cast<double>(weight.bytes()) * 8 / (64 * 4096);
+  const double own_bits = static_cast<double>(SizeOfEncoded(info, 64, 4096).total()) * 8 / (64 * 4096);
+  EXPECT_LE(few_bits, own_bits + 0.126);
+  RecordProperty("bits", std::to_string(few_bits));
+}
+
+std::vector<const FormatRow*> FormatsWithGroups() {
+  std::vector<const FormatRow*> out;
+  for (const FormatRow& format : Formats()) {
+    if (HasGroups(format.info)) out.push_back(&format);
+  }
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllFormats, CudaLayout, testing::ValuesIn(FormatsWithGroups()), [](const auto& tested) {
+  std::string name(tested.param->info.name);
+  for (char& c : name) c = c == '-' ? '_' : c;
+  return name;
+});
+
+}  // namespace
+}  // namespace marlin::cuda
