@@ -29,11 +29,6 @@ struct Few {
   static constexpr int kBytes = (kPeaks + 2 * kWarps * kRows) * 4;
 };
 
-__device__ std::uint32_t Pack(float a, float b) {
-  const __half2 pair = __floats2half2_rn(a, b);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
-
 // The larger one; a NaN is larger than every number.
 __device__ float Peak(float a, float b) { return b > a || b != b ? b : a; }
 
@@ -64,11 +59,6 @@ __device__ void LoadQueries(View<const float> q, const Row (&rows)[2], int t,
       for (int i = 0; i < 4; ++i) out[2 * u + i / 2][half + i % 2 * 2] = Pack(v[2 * i], v[2 * i + 1]);
     }
   }
-}
-
-// 16 bytes or zeros.
-__device__ uint4 LoadOr0(const __half* from, bool real) {
-  return real ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
 }
 
 // Columns of values that are a lane's, of one key.

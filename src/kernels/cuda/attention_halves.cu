@@ -54,11 +54,6 @@ __device__ float OverQuad(float value, Combine combine) {
   return combine(value, __shfl_xor_sync(0xffffffffu, value, 2));
 }
 
-__device__ std::uint32_t Pack(float a, float b) {
-  const __half2 pair = __floats2half2_rn(a, b);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
-
 // Two rows of a lane, g and g + 8 of its warp's 16.
 struct RowState {
   float peak[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};

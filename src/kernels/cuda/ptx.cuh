@@ -168,6 +168,11 @@ __device__ inline void WaitForCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
+// 16 bytes of the device's memory, or zeros. The address is a multiple of 16.
+__device__ inline uint4 LoadOr0(const void* from, bool real) {
+  return real ? *static_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+}
+
 // (a & mask) | bits, in one instruction: the compiler takes two where both are constants.
 __device__ inline std::uint32_t AndOr(std::uint32_t a, std::uint32_t mask, std::uint32_t bits) {
   std::uint32_t out;

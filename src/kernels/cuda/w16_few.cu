@@ -26,10 +26,6 @@ struct Args {
   float factor;
 };
 
-__device__ uint4 LoadOr0(const __half* from, bool real) {
-  return real ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-}
-
 template <int kTokenBlocks>
 __global__ void __launch_bounds__(kWarps* kWarp) HalvesFewKernel(Args args) {
   __shared__ float parts[kWarps][kTokenBlocks][kWarp * 4];
