@@ -39,9 +39,7 @@ bool CudaProducts::MatmulAdd(const Weight& weight, const DeviceTensor& bias, con
   const std::span<const DeviceTensor> biases(&bias, 1);
   CheckProducts(weights, biases, x, {&to, 1});
   const Layout layout = LayoutFor(weights, x.rows);
-  if (layout == Layout::kPlain || !RoundFor(x, layout)) {
-    return false;
-  }
+  if (!RoundsAtOnce(layout, x.rows) || !RoundFor(x, layout)) return false;
   if (layout == Layout::kFew) {
     MultiplyFew(weights, biases, {&to, 1}, factor);
   } else {
@@ -92,14 +90,16 @@ CudaProducts::Layout CudaProducts::LayoutFor(std::span<const Weight* const> weig
                                [&](const Weight* x) { return holds(Own<const CudaWeight>(queue_.device(), *x)); });
   };
   if (tokens == 0) return Layout::kPlain;
-  if (tokens <= kMostInSlices && all([](const CudaWeight& x) { return x.is_few(); })) {
-    return tokens <= cuda::kMostFewTokens ? Layout::kFew : Layout::kPlain;
-  }
+  if (tokens <= kMostInSlices && all([](const CudaWeight& x) { return x.is_few(); })) return Layout::kFew;
   const bool many = tokens > cuda::kMostFewTokens;
   const auto by_rows = [&](const CudaWeight& x) {
     return x.rounds() && (x.is_halves() || (many && !(x.is_few() && tokens <= kMostInSlices)));
   };
   return all(by_rows) ? Layout::kRows : Layout::kPlain;
+}
+
+bool CudaProducts::RoundsAtOnce(Layout layout, std::size_t tokens) {
+  return tokens > 0 && (layout == Layout::kRows || (layout == Layout::kFew && tokens <= cuda::kMostFewTokens));
 }
 
 bool CudaProducts::ReserveFor(std::size_t tokens, std::size_t cols, Layout layout) {
@@ -130,7 +130,7 @@ bool CudaProducts::RoundFor(const DeviceTensor& tokens, Layout layout) {
 }
 
 void CudaProducts::NormFor(const NormArgs& norm, Layout layout) {
-  if (layout == Layout::kPlain || !ReserveFor(norm.x.rows, norm.x.cols, layout)) {
+  if (!RoundsAtOnce(layout, norm.x.rows) || !ReserveFor(norm.x.rows, norm.x.cols, layout)) {
     cuda::Normalize(norm.kind, queue_.ConstFloats(norm.x), queue_.FloatsOrNone(norm.weight),
                     queue_.FloatsOrNone(norm.bias), norm.eps, queue_.Floats(norm.y), queue_.On());
     ahead_ = {};
@@ -144,8 +144,7 @@ void CudaProducts::NormFor(const NormArgs& norm, Layout layout) {
 
 void CudaProducts::ActivateFor(Activation activation, const DeviceTensor& gate, const DeviceTensor& up,
                                const cuda::PendingScale& pending) {
-  const bool fits = last_ == Layout::kRows || (last_ == Layout::kFew && gate.rows <= cuda::kMostFewTokens);
-  if (gate.rows == 0 || !fits || !ReserveFor(gate.rows, gate.cols, last_)) {
+  if (!RoundsAtOnce(last_, gate.rows) || !ReserveFor(gate.rows, gate.cols, last_)) {
     cuda::Activate(activation, queue_.Floats(gate), queue_.ConstFloats(up), queue_.On());
     return Finish();
   }
@@ -158,41 +157,41 @@ void CudaProducts::ActivateFor(Activation activation, const DeviceTensor& gate, 
 void CudaProducts::Multiply(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                             const DeviceTensor& x, std::span<const DeviceTensor> outs) {
   const Layout layout = LayoutFor(weights, x.rows);
-  last_ = layout;
   if (layout == Layout::kFew) {
-    if (RoundFor(x, layout)) MultiplyFew(weights, biases, outs, {});
-    return;
-  }
-  if (layout == Layout::kRows && !RoundFor(x, layout)) return;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const CudaWeight& weight = Own<const CudaWeight>(queue_.device(), *weights[i]);
-    if (layout == Layout::kRows) {
+    MultiplySlices(weights, biases, x, outs);
+  } else if (layout == Layout::kRows) {
+    if (!RoundFor(x, layout)) return;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const CudaWeight& weight = Own<const CudaWeight>(queue_.device(), *weights[i]);
       MultiplyRows(weight, BiasOf(biases, i), x.rows, queue_.Floats(outs[i]), {});
-    } else {
-      MultiplyOne(weight, biases.empty() ? DeviceTensor() : biases[i], x, outs[i]);
     }
+  } else if (weights.size() > 1) {
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      Multiply(weights.subspan(i, 1), biases.empty() ? biases : biases.subspan(i, 1), x, outs.subspan(i, 1));
+    }
+  } else if (x.rows > 0 && !weights.empty()) {
+    MultiplyPlain(Own<const CudaWeight>(queue_.device(), *weights[0]), BiasOf(biases, 0), x, outs[0]);
+  }
+  last_ = layout;
+}
+
+void CudaProducts::MultiplyPlain(const CudaWeight& weight, cuda::View<const float> bias, const DeviceTensor& x,
+                                 const DeviceTensor& out) {
+  if (x.rows > cuda::kMostFewTokens) {
+    MultiplyMany(weight, bias, queue_.ConstFloats(x), queue_.Floats(out));
+  } else {
+    cuda::MultiplyFew(weight.packed(), bias, queue_.ConstFloats(x), queue_.Floats(out), queue_.On());
   }
 }
 
-void CudaProducts::MultiplyOne(const CudaWeight& weight, const DeviceTensor& bias, const DeviceTensor& x,
-                               const DeviceTensor& out) {
-  const Weight* const weights[] = {&weight};
-  if (x.rows == 0) return;
-  if (weight.is_few() && x.rows <= kMostInSlices) {
-    for (std::size_t first = 0; first < x.rows; first += cuda::kMostFewTokens) {
-      const std::size_t count = std::min(x.rows - first, cuda::kMostFewTokens);
-      const DeviceTensor slice = out.Rows(first, count);
-      if (RoundFor(x.Rows(first, count), Layout::kFew)) MultiplyFew(weights, {&bias, 1}, {&slice, 1}, {});
-    }
-    return;
-  }
-  const cuda::View<const float> added = queue_.FloatsOrNone(bias);
-  if (LayoutFor(weights, x.rows) == Layout::kRows) {
-    if (RoundFor(x, Layout::kRows)) MultiplyRows(weight, added, x.rows, queue_.Floats(out), {});
-  } else if (x.rows > cuda::kMostFewTokens) {
-    MultiplyMany(weight, added, queue_.ConstFloats(x), queue_.Floats(out));
-  } else {
-    cuda::MultiplyFew(weight.packed(), added, queue_.ConstFloats(x), queue_.Floats(out), queue_.On());
+void CudaProducts::MultiplySlices(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                                  const DeviceTensor& x, std::span<const DeviceTensor> outs) {
+  for (std::size_t first = 0; first < x.rows; first += cuda::kMostFewTokens) {
+    const std::size_t count = std::min(x.rows - first, cuda::kMostFewTokens);
+    std::vector<DeviceTensor> slices;
+    for (const DeviceTensor& out : outs) slices.push_back(out.Rows(first, count));
+    if (!RoundFor(x.Rows(first, count), Layout::kFew)) return;
+    MultiplyFew(weights, biases, slices, {});
   }
 }
 

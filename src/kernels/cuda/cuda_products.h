@@ -47,6 +47,9 @@ class CudaProducts {
   // The layout that serves all the weights. Several weights that want different ones are multiplied one by one.
   Layout LayoutFor(std::span<const Weight* const> weights, std::size_t tokens) const;
 
+  // Whether so many tokens are rounded together in this layout.
+  static bool RoundsAtOnce(Layout layout, std::size_t tokens);
+
   // Memory for rounded tokens; their powers come before their halves. False: noted.
   bool ReserveFor(std::size_t tokens, std::size_t cols, Layout layout);
 
@@ -66,8 +69,13 @@ class CudaProducts {
   void Multiply(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
                 std::span<const DeviceTensor> outs);
 
-  // A weight that is multiplied by itself.
-  void MultiplyOne(const CudaWeight& weight, const DeviceTensor& bias, const DeviceTensor& x, const DeviceTensor& out);
+  // By the kernels that round nothing. At least one token.
+  void MultiplyPlain(const CudaWeight& weight, cuda::View<const float> bias, const DeviceTensor& x,
+                     const DeviceTensor& out);
+
+  // As few.h does it, some tokens after the other.
+  void MultiplySlices(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
+                      const DeviceTensor& x, std::span<const DeviceTensor> outs);
 
   // Products with the tokens of few_, those of one format together. added: outs += *added * products.
   void MultiplyFew(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,

@@ -31,9 +31,7 @@ __global__ void ScaleTokensKernel(View<float> out, const float* powers, float po
   float* const row = out.data + part.row * out.stride;
   const float factor = powers[part.row] * power;
   Quad quad = LoadQuad(row, part.col, out.cols, whole);
-  EachOf(quad.count, [&](int c) {
-    quad.v[c] = bias == nullptr ? quad.v[c] * factor : __fmaf_rn(quad.v[c], factor, bias[part.col + c]);
-  });
+  EachOf(quad.count, [&](int c) { quad.v[c] = Scaled(quad.v[c], factor, bias, part.col + c); });
   if (to.data == nullptr) return StoreQuad(row, part.col, whole, quad);
   const bool whole_sums = HasWholeQuads(to.data, to.stride);
   float* const sums = to.data + part.row * to.stride;

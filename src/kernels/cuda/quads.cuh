@@ -25,7 +25,7 @@ __device__ void EachOf(int count, Function function) {
   }
 }
 
-__device__ inline bool HasWholeQuads(const void* data, std::size_t stride) {
+__host__ __device__ inline bool HasWholeQuads(const void* data, std::size_t stride) {
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % 4 == 0;
 }
 

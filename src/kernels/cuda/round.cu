@@ -58,9 +58,6 @@ struct ActivatedTokens {
   __device__ Quad Read(std::size_t token, std::size_t i) const {
     return LoadQuad(x.data + token * x.stride, i, x.cols, whole);
   }
-  __device__ static float Scaled(float sum, float scale, const float* bias, std::size_t i) {
-    return bias == nullptr ? sum * scale : __fmaf_rn(sum, scale, bias[i]);
-  }
   __device__ void Make(std::size_t token, std::size_t i, Quad& quad) const {
     Quad other = LoadQuad(factor.data + token * factor.stride, i, x.cols, whole_factor);
     if (pending.powers != nullptr) {
@@ -217,8 +214,10 @@ void ToHalves(const Tokens& tokens, std::size_t rows, std::size_t cols, bool div
   Launch(tokens, rows, layout.padded_tokens, cols, PaddedToRecords(cols), divide, layout, to.powers, stream);
 }
 
-bool Whole(View<const float> x) { return reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 4 == 0; }
-View<const float> Const(View<float> x) { return {x.data, x.rows, x.cols, x.stride}; }
+template <class T>
+bool Whole(const View<T>& x) {
+  return HasWholeQuads(x.data, x.stride);
+}
 
 }  // namespace
 
@@ -228,15 +227,14 @@ void RoundTokens(View<const float> x, const Rounded& to, cudaStream_t stream) {
 
 void NormalizeTokens(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
                      View<float> y, const Rounded& to, cudaStream_t stream) {
-  ToHalves(NormedTokens{{x, Whole(x)}, y, Whole(Const(y)), kind, eps, weight.data, bias.data}, x.rows, x.cols, false,
-           to, stream);
+  ToHalves(NormedTokens{{x, Whole(x)}, y, Whole(y), kind, eps, weight.data, bias.data}, x.rows, x.cols, false, to,
+           stream);
 }
 
 void ActivateTokens(Activation activation, View<float> gate, View<const float> factor, const PendingScale& pending,
                     const Rounded& to, cudaStream_t stream) {
   WithActivation(activation, [&](auto function) {
-    const ActivatedTokens<decltype(function)> tokens = {gate,          factor,  Whole(Const(gate)),
-                                                        Whole(factor), pending, function};
+    const ActivatedTokens<decltype(function)> tokens = {gate, factor, Whole(gate), Whole(factor), pending, function};
     ToHalves(tokens, gate.rows, gate.cols, true, to, stream);
   });
 }

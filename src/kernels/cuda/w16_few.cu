@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/halves.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/power.cuh"
 
 namespace marlin::cuda {
 namespace {
@@ -77,7 +78,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) HalvesFewKernel(Args args) {
     float sum = 0;
     for (int w = 0; w < kWarps; ++w) sum += parts[w][token >> 3][at];
     const float scale = args.powers[token] * args.power;
-    const float value = args.bias == nullptr ? sum * scale : __fmaf_rn(sum, scale, args.bias[first + own]);
+    const float value = Scaled(sum, scale, args.bias, first + own);
     float& out = args.out.data[static_cast<std::size_t>(token) * args.out.stride + first + own];
     out = args.adds ? __fmaf_rn(args.factor, value, out) : value;
   }
