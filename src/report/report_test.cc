@@ -300,6 +300,25 @@ TEST(Plots, NoTextRunsOutOfTheThroughputFigure) {
   }
 }
 
+// The numbers of an axis stand apart, also where they have six digits.
+TEST(Plots, NumbersOfTheThroughputAxesStandApart) {
+  for (const double factor : {1.0, 20.0, 300.0, 4000.0}) {
+    auto records = test::SevenRecords();
+    for (StoredRecord& stored : records) {
+      for (double& ns : stored.record.throughput->prefill->samples_ns) ns /= factor;
+    }
+    const Figure figure = *ThroughputFigure(Analyze(records));
+    const auto number = [&](const std::string& name) {
+      return std::stod(figure.script.substr(figure.script.find(name) + name.size()));
+    };
+    const double width = (number("set rmargin at screen ") - number("set lmargin at screen ")) * figure.width_px;
+    const double x_max = number("set xrange [0:"), step = number("]\nset xtics ");
+    const double most = x_max / step;  // numbers of the first panel
+    EXPECT_LT(most * (TextWidth(std::to_string(static_cast<int>(x_max)), kFontPx) + 10), width) << x_max << " " << step;
+    EXPECT_GT(most, 1.5) << x_max << " by " << step;
+  }
+}
+
 TEST(Gnuplot, TextsCannotEndTheirString) {
   EXPECT_EQ(GnuplotString("it's"), "'it''s'");
   EXPECT_EQ(GnuplotString("a\nb\\"), "'a b\\'");

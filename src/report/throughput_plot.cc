@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <vector>
 
@@ -114,6 +115,17 @@ std::string ValueText(const Speed& speed) {
   return FigureThreeDigits(speed.tok_s) + (speed.unstable() ? kUnstableMark : "");
 }
 
+// 1, 2 or 5 times a power of ten, so that the labels of an axis from 0 to x_max stand apart on so many pixels.
+double TicStep(double x_max, double width) {
+  const double label = TextWidth(fmt::format("{:.0f}", x_max), kFontPx) + 2 * kValueGap;
+  const double least = x_max * label / width;
+  const double power = std::pow(10.0, std::floor(std::log10(least)));
+  for (const double digit : {1.0, 2.0, 5.0}) {
+    if (digit * power >= least) return digit * power;
+  }
+  return 10 * power;
+}
+
 void DrawPanel(Figure& figure, const BarPanel& panel, const std::vector<SeriesStyle>& styles) {
   const std::vector<TimedRow>& rows = panel.line->rows;
   const Box& area = panel.area;
@@ -128,7 +140,8 @@ void DrawPanel(Figure& figure, const BarPanel& panel, const std::vector<SeriesSt
     x_max = std::max(x_max, EndOf(*speed) * width / room);
   }
   if (x_max == 0) x_max = 1;
-  script += fmt::format("set xrange [0:{}]\nset yrange [0:{}]\n", x_max, rows.size());
+  script +=
+      fmt::format("set xrange [0:{}]\nset yrange [0:{}]\nset xtics {:g}\n", x_max, rows.size(), TicStep(x_max, width));
   script += fmt::format("set xlabel '{}, tok/s' textcolor rgb '#333333'\n", panel.name);
 
   std::string bars;
