@@ -25,6 +25,7 @@ struct Few {
   static constexpr int kTiles = kDim / 8;        // of 8 columns, of weights x values
   static constexpr int kOwn = kDim / 8;          // columns of values that a lane has: from (lane / 4) * kOwn on
   static constexpr int kPart = kRows * kDim;     // numbers of a warp
+  static constexpr int kQuads = kPart / 4;       // of four
   static constexpr int kPeaks = kWarps * kPart;  // then peaks [warp][row], then sums; the block's are those of warp 0
   static constexpr int kBytes = (kPeaks + 2 * kWarps * kRows) * 4;
 };
@@ -162,6 +163,16 @@ __device__ void AddKeys(const AttentionShape& shape, const __half* keys, const _
   }
 }
 
+// The four numbers of a lane: two of row RowOfQuad, then two of the row eight below. quad: [tile][lane].
+__device__ int RowOfQuad(int quad) { return quad % kWarp / 4; }
+__device__ void AddQuad(float4& sum, const float4& quad, const float* scales, int place) {
+  const float lower = scales[RowOfQuad(place)], upper = scales[RowOfQuad(place) + 8];
+  sum.x += quad.x * lower;
+  sum.y += quad.y * lower;
+  sum.z += quad.z * upper;
+  sum.w += quad.w * upper;
+}
+
 // The softmax of `count` parts put together: the peak, and the sum of exp(score - peak).
 template <class PeakOf, class SumOf>
 __device__ void PutTogether(int count, PeakOf peak_of, SumOf sum_of, float& peak, float& sum) {
@@ -176,7 +187,7 @@ __global__ void __launch_bounds__(kBlock) AttendFewKernel(AttentionShape shape, 
                                                           View<const std::int32_t> positions, View<float> out) {
 #if MARLIN_HAS_BULK_COPIES
   using F = Few<kDim>;
-  extern __shared__ float parts[];  // Few
+  extern __shared__ __align__(16) float parts[];  // Few
   const int lane = static_cast<int>(threadIdx.x % kWarp), warp = static_cast<int>(threadIdx.x / kWarp);
   const int g = lane / 4, t = lane % 4, rank = static_cast<int>(blockIdx.x);
   const std::size_t kv = blockIdx.y, group = shape.heads / cache.kv_heads, stride = cache.kv_heads * kDim;
@@ -202,11 +213,11 @@ __global__ void __launch_bounds__(kBlock) AttendFewKernel(AttentionShape shape, 
 
   float* const peaks = parts + F::kPeaks;
   float* const sums = peaks + kWarps * kRows;
-  float* const own = parts + warp * F::kPart;
+  auto* const quads = reinterpret_cast<float4*>(parts);  // [warp][tile][lane]: the four numbers of a lane
 #pragma unroll
   for (int j = 0; j < F::kTiles; ++j) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c) own[(g + c / 2 * 8) * kDim + (2 * t + c % 2) * F::kOwn + j] = state.output[j][c];
+    const float(&own)[4] = state.output[j];
+    quads[(warp * F::kTiles + j) * kWarp + lane] = make_float4(own[0], own[1], own[2], own[3]);
   }
   for (int half = 0; half < 2 && t == 0; ++half) {
     peaks[warp * kRows + g + 8 * half] = state.peak[half];
@@ -232,11 +243,11 @@ __global__ void __launch_bounds__(kBlock) AttendFewKernel(AttentionShape shape, 
   }
   __syncthreads();
   // The block's part, where that of warp 0 was.
-  for (int i = static_cast<int>(threadIdx.x); i < count * kDim; i += kBlock) {
-    float value = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < F::kQuads; i += kBlock) {
+    float4 value = {};
 #pragma unroll
-    for (int w = 0; w < kWarps; ++w) value += parts[w * F::kPart + i] * scales[w * kRows + i / kDim];
-    parts[i] = value;
+    for (int w = 0; w < kWarps; ++w) AddQuad(value, quads[w * F::kQuads + i], scales + w * kRows, i);
+    quads[i] = value;
   }
   ClusterSync();
   const auto of_block = [&](const float* at, int block) {
@@ -253,13 +264,22 @@ __global__ void __launch_bounds__(kBlock) AttendFewKernel(AttentionShape shape, 
       kSplit, [&](int b) { return block_peaks[b]; }, [&](int b) { return block_sums[b]; }, peak, sum);
   scales[threadIdx.x] = Keep(of_block(peaks + row, part), peak) / sum;
   __syncthreads();
-  const int share = count * kDim / kSplit;
-  for (int i = rank * share + static_cast<int>(threadIdx.x); i < (rank + 1) * share; i += kBlock) {
-    float value = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < F::kQuads / kSplit; i += kBlock) {
+    const int quad = rank * (F::kQuads / kSplit) + i, first_row = RowOfQuad(quad);
+    if (first_row >= count) continue;
+    float4 value = {};
 #pragma unroll
-    for (int b = 0; b < kSplit; ++b) value += of_block(parts + i, b) * scales[b * kRows + i / kDim];
-    const Row own_row = row_of(static_cast<std::size_t>(i / kDim));
-    out.data[own_row.token * out.stride + own_row.head * kDim + i % kDim] = value;
+    for (int b = 0; b < kSplit; ++b) {
+      AddQuad(value, LoadQuadInCluster(AddressInCluster(SharedAddress(quads + quad), b)), scales + b * kRows, quad);
+    }
+    const int col = quad % 4 * 2 * F::kOwn + quad / kWarp;
+    const float numbers[4] = {value.x, value.y, value.z, value.w};
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      if (first_row + c / 2 * 8 >= count) continue;
+      const Row own_row = row_of(static_cast<std::size_t>(first_row + c / 2 * 8));
+      out.data[own_row.token * out.stride + own_row.head * kDim + col + c % 2 * F::kOwn] = numbers[c];
+    }
   }
   ClusterSync();  // a block's shared memory lives until the others have read it
 #endif

@@ -204,9 +204,12 @@ void CudaProducts::MultiplyFew(std::span<const Weight* const> weights, std::span
   };
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const CudaWeight& weight = Own<const CudaWeight>(queue_.device(), *weights[i]);
-    const bool fits = products.empty() || products[0].weight->format == weight.few().format;
-    if (!fits || products.size() == cuda::kMostTogether) queue();
-    products.push_back({&weight.few(), BiasOf(biases, i), queue_.Floats(outs[i])});
+    const cuda::View<float> out = queue_.Floats(outs[i]);
+    const auto together = [&](const cuda::FewProduct& other) {
+      return other.weight->format == weight.few().format && other.out.data != out.data;
+    };
+    if (products.size() == cuda::kMostTogether || !std::ranges::all_of(products, together)) queue();
+    products.push_back({&weight.few(), BiasOf(biases, i), out});
   }
   queue();
 }

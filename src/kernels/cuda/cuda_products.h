@@ -77,7 +77,8 @@ class CudaProducts {
   void MultiplySlices(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                       const DeviceTensor& x, std::span<const DeviceTensor> outs);
 
-  // Products with the tokens of few_, those of one format together. added: outs += *added * products.
+  // Products with the tokens of few_, those of one format together, unless they write to the same place. added: outs +=
+  // *added * products.
   void MultiplyFew(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                    std::span<const DeviceTensor> outs, std::optional<float> added);
 

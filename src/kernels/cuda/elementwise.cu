@@ -39,18 +39,18 @@ void ActivateWith(Function function, View<float> x, View<const float> factor, cu
   ForEach(x, factor, stream, [=] __device__(float value, float other) { return function(value) * other; });
 }
 
-__global__ void NormalizeKernel(NormKind kind, View<const float> x, const float* weight, const float* bias, float eps,
-                                View<float> y) {
+__global__ void NormalizeKernel(NormKind kind, View<const float> x, NormWeights weights, float eps, View<float> y) {
   __shared__ double sums[kMostWarps];
   const float* const from = x.data + blockIdx.x * x.stride;
   float* const to = y.data + blockIdx.x * y.stride;
   const bool whole = HasWholeQuads(x.data, x.stride), whole_out = HasWholeQuads(y.data, y.stride);
   AfterPrevious();
   const auto row = [&](std::size_t i) { return LoadQuad(from, i, x.cols, whole); };
-  const RowNorm norm = NormOfRow(kind, row, x.cols, eps, weight, bias, sums);
+  const auto each = [&](auto function) { EachQuad(x.cols, [&](std::size_t i) { function(row(i)); }); };
+  const RowNorm norm = NormOfRow(kind, each, x.cols, eps, sums);
   EachQuad(x.cols, [&](std::size_t i) {
     Quad quad = row(i);
-    EachOf(quad.count, [&](int c) { quad.v[c] = norm.Of(quad.v[c], i + c); });
+    norm.Apply(weights.Load(i, x.cols), weights.bias, i, quad);
     StoreQuad(to, i, whole_out, quad);
   });
 }
@@ -60,8 +60,8 @@ __global__ void NormalizeKernel(NormKind kind, View<const float> x, const float*
 void Normalize(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
                View<float> y, cudaStream_t stream) {
   if (x.rows * x.cols == 0) return;
-  LaunchEarly(NormalizeKernel, Blocks(x.rows, 1), ThreadsOfRow(x.cols), 0, stream, kind, x, weight.data, bias.data, eps,
-              y);
+  LaunchEarly(NormalizeKernel, Blocks(x.rows, 1), ThreadsOfRow(x.cols), 0, stream, kind, x,
+              NormWeights{weight.data, bias.data}, eps, y);
 }
 
 void Activate(Activation activation, View<float> x, View<const float> factor, cudaStream_t stream) {

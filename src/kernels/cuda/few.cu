@@ -11,20 +11,21 @@
 namespace marlin::cuda {
 namespace {
 
-// The division whose busiest block has the least to read; larger tiles where that is equal.
+// The division whose busiest block has the least to read. Where that is equal, the largest tiles of which a
+// multiprocessor holds two, so that one of the next kernel fits beside them.
 FewDivision Divide(const FewArgs& args, int processors) {
   FewDivision best;
   double least = 0;
-  for (const int tiles : {16, 8, 4}) {
+  for (const int tiles : {8, 4, 16}) {
     const auto divides = [&](const FewMatrix& matrix) { return matrix.panels % (tiles / 4) == 0; };
     if (!std::all_of(args.matrices, args.matrices + args.count, divides)) continue;
     const int count = args.panels / (tiles / 4);
     for (const int log2 : {0, 1}) {
       if (log2 > 0 && (tiles == 16 || count << log2 > processors || args.blocks < 8)) continue;
-      const int side_by_side = std::min(count, processors >> log2);
-      const double work = static_cast<double>((count + side_by_side - 1) / side_by_side * tiles) / (1 << log2);
+      const int most = std::min(count, processors >> log2), rounds = (count + most - 1) / most;
+      const double work = static_cast<double>(rounds * tiles) / (1 << log2);
       if (best.blocks != 0 && work >= least) continue;
-      best = {tiles, log2, side_by_side << log2, processors};
+      best = {tiles, log2, (count + rounds - 1) / rounds << log2, processors};
       least = work;
     }
   }

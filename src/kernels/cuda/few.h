@@ -16,7 +16,7 @@ inline constexpr std::size_t kMostFewTokens = 16;
 // Activations as MultiplyFewRounded reads them: [block of 256 columns][64 columns][8 or 16 tokens][128 bytes], the
 // 16-byte units of a row exchanged by token mod 8 (unit u lies at u ^ (token mod 8)). Then sums of 32 columns each, for
 // biases: [block][8 or 16 tokens][2][8]: a sum divided by kPowerOfBiased, rounded to fp16, and what is missing, rounded
-// too. Tokens and columns are padded with zeros.
+// too. Columns are padded with zeros. Tokens are padded with any numbers: they change no other token's products.
 constexpr std::size_t HalfTokens(std::size_t tokens) { return tokens <= 8 ? 8 : 16; }
 constexpr std::size_t TokenSumsBytes(std::size_t tokens) { return HalfTokens(tokens) * 32; }  // of a block
 constexpr std::size_t PlaceOfTokenSums(std::size_t tokens, std::size_t cols) {

@@ -108,19 +108,24 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   const int ahead = total < kStages ? total : kStages;
   const std::uint64_t once = EvictFirst(), again = EvictLast();
   int tile = work.first_tile, block = 0;
+  const std::size_t panel_bytes = static_cast<std::size_t>(args.blocks) * (4 * Shape::kRecord);
+  const auto records_of = [&](int of_tile) {
+    const std::uint8_t* const records = MatrixOf<kTiles>(args, of_tile).records;
+    return records + of_tile * (kTiles / 4) * panel_bytes + work.begin_block * (4 * Shape::kRecord);
+  };
+  const std::uint8_t* from = records_of(tile);  // the next records
   const auto weights = [&](int stage) {
     BarrierExpect(full + stage * 8, Shape::kInputBytes + Shape::kTokenSumsBytes + kTiles * Shape::kRecord);
-    int own = tile;
-    const std::uint8_t* const records = MatrixOf<kTiles>(args, own).records;
+#pragma unroll
     for (int panel = 0; panel < kTiles / 4; ++panel) {
-      const std::size_t place =
-          static_cast<std::size_t>(own * (kTiles / 4) + panel) * args.blocks + work.begin_block + block;
       CopyBulk(shared + Shape::kCodes + stage * Shape::kCodeBytes + panel * 4 * Shape::kRecord,
-               records + place * (4 * Shape::kRecord), 4 * Shape::kRecord, full + stage * 8, once);
+               from + panel * panel_bytes, 4 * Shape::kRecord, full + stage * 8, once);
     }
+    from += 4 * Shape::kRecord;
     if (++block == work.count) {
       block = 0;
       tile += args.clusters;
+      if (tile < work.tiles) from = records_of(tile);
     }
   };
   const auto input = [&](int stage, int of_block) {
@@ -135,7 +140,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   if (lane == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       BarrierInit(full + stage * 8, 1);
-      BarrierInit(empty + stage * 8, kWorkers * kWarp);
+      BarrierInit(empty + stage * 8, kWorkers);
     }
     BarrierInit(reduced, 1);
     FenceBarrierInit();
@@ -381,24 +386,52 @@ __device__ void MultiplyRecords(const FewTile<Shape> (&tiles)[Shape::kWarpTiles]
   }
 }
 
+// The outputs of a tile that a block writes: all, or a slice of the rows. A thread has every 256th.
+template <int kTiles>
+struct FewOutputs {
+  const FewMatrix& matrix;
+  int slice_log2, rank, tile;  // tile: of the matrix
+  __device__ FewOutputs(const FewArgs& args, int of_all, int own_rank, int log2)
+      : matrix(MatrixOf<kTiles>(args, of_all)), slice_log2(log2), rank(own_rank), tile(of_all) {}
+  __device__ int rows_log2() const { return 4 + slice_log2; }
+  __device__ int TokenOf(int i) const { return i >> rows_log2(); }
+  __device__ int RowOf(int i) const { return i & ((1 << rows_log2()) - 1); }  // of the slice
+  __device__ int MatrixRowOf(int i) const { return tile * kTiles * 16 + (rank << rows_log2()) + RowOf(i); }
+  __device__ float& At(int i) const {
+    return matrix.out.data[static_cast<std::size_t>(TokenOf(i)) * matrix.out.stride + MatrixRowOf(i)];
+  }
+};
+
+// What a thread's first output needs beside its sum. It is read while the products are computed.
+struct FewAhead {
+  float power = 0, before = 0, bias = 0;
+};
+template <int kTiles>
+__device__ FewAhead ReadAhead(const FewArgs& args, const FewOutputs<kTiles>& outputs, int i) {
+  FewAhead out;
+  const int row = outputs.MatrixRowOf(i);
+  if (outputs.TokenOf(i) >= args.tokens || row >= outputs.matrix.rows) return out;
+  out.power = args.powers[outputs.TokenOf(i)];
+  if (args.adds) out.before = outputs.At(i);
+  if (outputs.matrix.bias != nullptr) out.bias = outputs.matrix.bias[row];
+  return out;
+}
+
 // Writes the sums of a tile, or of the slice of it that the block owns: [rank][columns' warp][tile of the slice]
 // [tokens] in `reduced`.
 template <int kTokenBlocks, int kTiles>
-__device__ void WriteOut(const FewArgs& args, const float* reduced, int tile, int rank, int slice_log2) {
-  const int rows_log2 = 4 + slice_log2, slice_rows = 1 << rows_log2, slot = (kTokenBlocks * 128) << slice_log2;
-  const FewMatrix& matrix = MatrixOf<kTiles>(args, tile);
-  for (int i = static_cast<int>(threadIdx.x); i < args.tokens << rows_log2; i += kWorkers * kWarp) {
-    const int token = i >> rows_log2, row = i & (slice_rows - 1), upper = row >> 3 & 1;
+__device__ void WriteOut(const FewArgs& args, const float* reduced, const FewOutputs<kTiles>& outputs, FewAhead ahead) {
+  const int slot = (kTokenBlocks * 128) << outputs.slice_log2;
+  for (int i = static_cast<int>(threadIdx.x); i < args.tokens << outputs.rows_log2(); i += kWorkers * kWarp) {
+    const int token = outputs.TokenOf(i), row = outputs.RowOf(i), upper = row >> 3 & 1;
     const float* const from = reduced + ((row >> 4) * kTokenBlocks + (token >> 3)) * 128 +
                               ((row & 7) * 4 + (token >> 1 & 3)) * 4 + upper * 2 + (token & 1);
     float sum = 0;
     for (int part = 0; part < kColWarps << args.cluster_log2; ++part) sum += from[part * slot];
-    const int out_row = tile * kTiles * 16 + rank * slice_rows + row;
-    if (out_row >= matrix.rows) continue;
-    float value = sum * matrix.factor * args.powers[token];
-    if (matrix.bias != nullptr) value += matrix.bias[out_row];
-    float& out = matrix.out.data[static_cast<std::size_t>(token) * matrix.out.stride + out_row];
-    out = args.adds ? __fmaf_rn(args.factor, value, out) : value;
+    if (i != static_cast<int>(threadIdx.x)) ahead = ReadAhead(args, outputs, i);
+    if (outputs.MatrixRowOf(i) >= outputs.matrix.rows) continue;
+    const float value = sum * outputs.matrix.factor * ahead.power + ahead.bias;
+    outputs.At(i) = args.adds ? __fmaf_rn(args.factor, value, ahead.before) : value;
   }
 }
 
@@ -447,8 +480,14 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
   std::uint32_t phase = 0;
   for (int tile = work.first_tile; tile < work.tiles; tile += args.clusters) {
     float sums[kWarpTiles][kTokenBlocks][4] = {};
+    const FewOutputs<kTiles> outputs(args, tile, rank, slice_log2);
+    FewAhead ahead;
     for (int block = 0; block < work.count; ++block) {
       BarrierWait(full + stage * 8, phase);
+      if (block == 0) {
+        WaitForPrevious();  // it has ended, as its tokens are here
+        ahead = ReadAhead(args, outputs, static_cast<int>(threadIdx.x));
+      }
       const std::uint32_t offset = stage * Shape::kCodeBytes;
       const std::uint32_t input =
           shared + stage * Shape::kInputBytes + col_warp * kParts * kTokenBlocks * 1024 + input_lane;
@@ -471,7 +510,8 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
           token_sums[b] = Load4(token_sums0 + stage * Shape::kTokenSumsBytes + b * 256);
         }
       }
-      BarrierArrive(empty + stage * 8);
+      __syncwarp();
+      if (lane == 0) BarrierArrive(empty + stage * 8);
       if (++stage == kStages) {
         stage = 0;
         phase ^= 1;
@@ -497,8 +537,7 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
     } else {
       WaitForThreads(1, kWorkers * kWarp);
     }
-    WaitForPrevious();
-    WriteOut<kTokenBlocks, kTiles>(args, reduced_sums, tile, rank, slice_log2);
+    WriteOut<kTokenBlocks, kTiles>(args, reduced_sums, outputs, ahead);
   }
 }
 #endif

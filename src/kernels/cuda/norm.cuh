@@ -6,30 +6,40 @@
 
 namespace marlin::cuda {
 
-struct RowNorm {
-  double mean = 0, factor = 1;
+// What a norm multiplies and adds, column by column.
+struct NormWeights {
   const float* weight = nullptr;  // null: ones
   const float* bias = nullptr;    // null: none
 
-  __device__ float Of(float x, std::size_t col) const {
-    double value = (x - mean) * factor;
-    if (weight != nullptr) value *= weight[col];
-    if (bias != nullptr) value += bias[col];
-    return static_cast<float>(value);
+  // The weights of columns i to i + 3.
+  __device__ Quad Load(std::size_t i, std::size_t cols) const {
+    Quad ones;
+#pragma unroll
+    for (float& one : ones.v) one = 1;
+    return weight == nullptr ? ones : LoadQuad(weight, i, cols, HasWholeQuads(weight, 0));
   }
 };
 
-// Of a row of which each thread of the block has some quads. sums: kMostWarps doubles, shared. The order of the sums
-// depends on the threads of the block alone.
-template <class Row>
-__device__ RowNorm NormOfRow(NormKind kind, Row row, std::size_t cols, float eps, const float* weight,
-                             const float* bias, double* sums) {
+struct RowNorm {
+  double mean = 0, factor = 1;
+
+  // Of columns i and following. weights: NormWeights::Load.
+  __device__ void Apply(const Quad& weights, const float* bias, std::size_t i, Quad& quad) const {
+    EachOf(quad.count, [&](int c) {
+      double value = (quad.v[c] - mean) * factor * weights.v[c];
+      if (bias != nullptr) value += bias[i + c];
+      quad.v[c] = static_cast<float>(value);
+    });
+  }
+};
+
+// Of a row of which each thread of the block has some quads: each(function) calls the function with them. sums:
+// kMostWarps doubles, shared. The order of the sums depends on the threads of the block alone.
+template <class Each>
+__device__ RowNorm NormOfRow(NormKind kind, Each each, std::size_t cols, float eps, double* sums) {
   const auto total = [&](auto term) {
     double sum = 0;
-    EachQuad(cols, [&](std::size_t i) {
-      const Quad quad = row(i);
-      EachOf(quad.count, [&](int c) { sum += term(quad.v[c]); });
-    });
+    each([&](const Quad& quad) { EachOf(quad.count, [&](int c) { sum += term(quad.v[c]); }); });
     return OverBlockOf(sum, sums, Sum());
   };
   double mean = 0;
@@ -37,7 +47,7 @@ __device__ RowNorm NormOfRow(NormKind kind, Row row, std::size_t cols, float eps
     mean = total([](float x) { return static_cast<double>(x); }) / static_cast<double>(cols);
   }
   const double squares = total([mean](float x) { return (x - mean) * (x - mean); });
-  return {mean, 1 / sqrt(squares / static_cast<double>(cols) + eps), weight, bias};
+  return {mean, 1 / sqrt(squares / static_cast<double>(cols) + eps)};
 }
 
 }  // namespace marlin::cuda

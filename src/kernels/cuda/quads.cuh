@@ -59,9 +59,11 @@ __device__ void EachQuad(std::size_t cols, Function function) {
   EachQuad(0, cols, function);
 }
 
-// Threads of a block that serves a row.
-inline int ThreadsOfRow(std::size_t cols) {
-  const std::size_t quads = (cols + 3) / 4, warps = (quads + kWarp - 1) / kWarp;
+// Threads of a block that serves a row; each has so many quads, more only of very long rows. Blocks of few threads find
+// a place beside those of other kernels.
+inline constexpr std::size_t kQuadsOfThread = 4;
+inline int ThreadsOfRow(std::size_t cols, std::size_t quads = kQuadsOfThread) {
+  const std::size_t cols_of_warp = kWarp * quads * 4, warps = (cols + cols_of_warp - 1) / cols_of_warp;
   return static_cast<int>(warps < 1 ? 1 : warps > kMostWarps ? kMostWarps : warps) * kWarp;
 }
 

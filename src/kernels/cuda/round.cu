@@ -13,52 +13,64 @@
 namespace marlin::cuda {
 namespace {
 
-// What is rounded. Read: what four numbers are made of. Make: the numbers, which Again gives to the same thread later.
+// What is rounded. ReadAhead: what does not depend on other kernels. Read: four numbers. Begin: what needs all numbers
+// of a token; one block serves them then. Make: what the numbers become, which Again reads later. kQuads: of a thread,
+// few where much is computed. kWideCols: so many columns are divided among the blocks of a cluster; 0: never.
 struct PlainTokens {
+  static constexpr int kQuads = kQuadsOfThread;
+  static constexpr std::size_t kWideCols = 8192;
   View<const float> x;
   bool whole;
+  struct Ahead {};
+  __device__ Ahead ReadAhead(std::size_t) const { return {}; }
   __device__ Quad Read(std::size_t token, std::size_t i) const {
     return LoadQuad(x.data + token * x.stride, i, x.cols, whole);
   }
-  __device__ void Make(std::size_t, std::size_t, Quad&) const {}
+  template <class Each>
+  __device__ void Begin(Each, double*) {}
+  __device__ void Make(std::size_t, std::size_t, const Ahead&, Quad&) const {}
   __device__ Quad Again(std::size_t token, std::size_t i) const { return Read(token, i); }
-  __device__ void Begin(std::size_t, double*) {}
 };
 
 struct NormedTokens {
+  static constexpr int kQuads = kQuadsOfThread;  // as many as NormalizeKernel: sums have one order
+  static constexpr std::size_t kWideCols = 0;
   PlainTokens from;
   View<float> y;
   bool whole;
   NormKind kind;
   float eps;
-  const float* weight;
-  const float* bias;
+  NormWeights weights;
   RowNorm norm = {};
+  using Ahead = Quad;
+  __device__ Ahead ReadAhead(std::size_t i) const { return weights.Load(i, y.cols); }
   __device__ Quad Read(std::size_t token, std::size_t i) const { return from.Read(token, i); }
-  __device__ void Make(std::size_t token, std::size_t i, Quad& quad) const {
-    EachOf(quad.count, [&](int c) { quad.v[c] = norm.Of(quad.v[c], i + c); });
+  template <class Each>
+  __device__ void Begin(Each each, double* sums) {
+    norm = NormOfRow(kind, each, y.cols, eps, sums);
+  }
+  __device__ void Make(std::size_t token, std::size_t i, const Ahead& ahead, Quad& quad) const {
+    norm.Apply(ahead, weights.bias, i, quad);
     StoreQuad(y.data + token * y.stride, i, whole, quad);
   }
   __device__ Quad Again(std::size_t token, std::size_t i) const {
     return LoadQuad(y.data + token * y.stride, i, y.cols, whole);
   }
-  __device__ void Begin(std::size_t token, double* sums) {
-    const auto row = [&](std::size_t i) { return Read(token, i); };
-    norm = NormOfRow(kind, row, y.cols, eps, weight, bias, sums);
-  }
 };
 
 template <class Function>
 struct ActivatedTokens {
+  static constexpr int kQuads = 1;
+  static constexpr std::size_t kWideCols = 2048;
   View<float> x;
   View<const float> factor;
   bool whole, whole_factor;
   PendingScale pending;
   Function function;
+  struct Ahead {};
+  __device__ Ahead ReadAhead(std::size_t) const { return {}; }
   __device__ Quad Read(std::size_t token, std::size_t i) const {
-    return LoadQuad(x.data + token * x.stride, i, x.cols, whole);
-  }
-  __device__ void Make(std::size_t token, std::size_t i, Quad& quad) const {
+    Quad quad = LoadQuad(x.data + token * x.stride, i, x.cols, whole);
     Quad other = LoadQuad(factor.data + token * factor.stride, i, x.cols, whole_factor);
     if (pending.powers != nullptr) {
       const float power = pending.powers[token];
@@ -69,10 +81,16 @@ struct ActivatedTokens {
     }
 #pragma unroll
     for (int c = 0; c < 4; ++c) quad.v[c] = function(quad.v[c]) * other.v[c];
+    return quad;
+  }
+  template <class Each>
+  __device__ void Begin(Each, double*) {}
+  __device__ void Make(std::size_t token, std::size_t i, const Ahead&, Quad& quad) const {
     StoreQuad(x.data + token * x.stride, i, whole, quad);
   }
-  __device__ Quad Again(std::size_t token, std::size_t i) const { return Read(token, i); }
-  __device__ void Begin(std::size_t, double*) {}
+  __device__ Quad Again(std::size_t token, std::size_t i) const {
+    return LoadQuad(x.data + token * x.stride, i, x.cols, whole);
+  }
 };
 
 // Where four numbers of a token go. kUnit: columns that belong together; a block serves whole ones.
@@ -109,9 +127,8 @@ struct RowLayout {
 };
 
 struct Sizes {
-  std::size_t tokens, cols, padded_cols;
+  std::size_t cols, padded_cols;
   int cluster;  // blocks that divide the columns of a token
-  bool keep;    // the numbers stay in shared memory
 };
 
 __device__ inline std::size_t Less(std::size_t a, std::size_t b) { return a < b ? a : b; }
@@ -138,80 +155,88 @@ __device__ float LargestOfCluster(float most, int cluster, float* slot) {
   return most;
 }
 
-template <class Tokens, class Layout>
-__global__ void __launch_bounds__(kMostWarps* kWarp)
+constexpr int kKeptThreads = 512;
+
+// kQuads: of a thread, which keeps their numbers in registers; 0: any number, which are read again.
+template <class Tokens, class Layout, int kQuads>
+__global__ void __launch_bounds__(kQuads > 0 ? kKeptThreads : kMostWarps * kWarp)
     ToHalvesKernel(Tokens tokens, Sizes sizes, Layout layout, float* powers) {
-  extern __shared__ float4 kept[];
   __shared__ double sums[kMostWarps];
   __shared__ float largest;
   const std::size_t token = blockIdx.x / sizes.cluster, rank = blockIdx.x % sizes.cluster;
   const std::size_t share = ShareOf<Layout>(sizes.padded_cols, sizes.cluster);
   const std::size_t begin = rank * share, end = Less(begin + share, sizes.padded_cols);
-  AfterPrevious();
-  const bool real = token < sizes.tokens;
-  float power = 1;
-  if (real) {
-    tokens.Begin(token, sums);
-    float most = 0;
-    EachQuad(begin, Less(end, sizes.cols), [&](std::size_t i) {
-      Quad quad = tokens.Read(token, i);
-      tokens.Make(token, i, quad);
-      if (sizes.keep) kept[(i - begin) / 4] = quad.Get();
-      EachOf(quad.count, [&](int c) { most = fmaxf(most, fabsf(quad.v[c])); });
-    });
-    most = OverBlockOf(most, reinterpret_cast<float*>(sums), [](float a, float b) { return fmaxf(a, b); });
-    power = PowerFor(LargestOfCluster(most, sizes.cluster, &largest));
-    if (threadIdx.x == 0 && rank == 0) powers[token] = power;
-  }
-  const float factor = 1 / power;
-  EachQuad(begin, end, [&](std::size_t i) {
-    Quad quad;
-    if (real && i < sizes.cols) {
-      if (sizes.keep) {
-        quad.Set(kept[(i - begin) / 4]);
-      } else {
-        quad = tokens.Again(token, i);
+  const std::size_t first = begin + threadIdx.x * 4;
+  const auto each = [&](auto function) {
+    if constexpr (kQuads > 0) {
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q) {
+        const std::size_t i = first + q * blockDim.x * 4;
+        if (i < end) function(q, i);
       }
+    } else {
+      EachQuad(begin, end, [&](std::size_t i) { function(0, i); });
     }
+  };
+  constexpr int kKept = kQuads > 0 ? kQuads : 1;
+  Quad kept[kKept];
+  typename Tokens::Ahead ahead[kKept];
+  if (kQuads > 0) each([&](int q, std::size_t i) { ahead[q] = tokens.ReadAhead(i); });
+  AfterPrevious();
+  if (kQuads > 0) each([&](int q, std::size_t i) { kept[q] = tokens.Read(token, i); });
+  const auto read = [&](int q, std::size_t i) { return kQuads > 0 ? kept[q] : tokens.Read(token, i); };
+  tokens.Begin([&](auto function) { each([&](int q, std::size_t i) { function(read(q, i)); }); }, sums);
+  float most = 0;
+  each([&](int q, std::size_t i) {
+    Quad quad = read(q, i);
+    if (quad.count == 0) return;
+    tokens.Make(token, i, kQuads > 0 ? ahead[q] : tokens.ReadAhead(i), quad);
+    kept[q] = quad;
+    EachOf(quad.count, [&](int c) { most = fmaxf(most, fabsf(quad.v[c])); });
+  });
+  most = OverBlockOf(most, reinterpret_cast<float*>(sums), [](float a, float b) { return fmaxf(a, b); });
+  const float power = PowerFor(LargestOfCluster(most, sizes.cluster, &largest));
+  if (threadIdx.x == 0 && rank == 0) powers[token] = power;
+  const float factor = 1 / power;
+  each([&](int q, std::size_t i) {
+    const Quad quad = kQuads > 0 ? kept[q] : tokens.Again(token, i);
     __half2 halves[2];
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
-      const bool first = i + 2 * c < sizes.cols, second = i + 2 * c + 1 < sizes.cols;
-      halves[c] = __floats2half2_rn(first ? quad.v[2 * c] * factor : 0.0f, second ? quad.v[2 * c + 1] * factor : 0.0f);
+      const bool lower = 2 * c < quad.count, upper = 2 * c + 1 < quad.count;
+      halves[c] = __floats2half2_rn(lower ? quad.v[2 * c] * factor : 0.0f, upper ? quad.v[2 * c + 1] * factor : 0.0f);
     }
     *static_cast<uint2*>(layout.Place(token, i)) = *reinterpret_cast<const uint2*>(halves);
     layout.PutSum(token, i, __half22float2(halves[0]), __half22float2(halves[1]));
   });
 }
 
-constexpr std::size_t kMostKept = 200 << 10;  // bytes of shared memory
 constexpr int kWideCluster = 8;
-constexpr std::size_t kWideCols = 8192;  // few tokens with so many columns are served by clusters
 
 template <class Tokens, class Layout>
-void Launch(const Tokens& tokens, std::size_t rows, std::size_t blocks, std::size_t cols, std::size_t padded_cols,
-            bool may_divide, const Layout& layout, float* powers, cudaStream_t stream) {
-  const int cluster = may_divide && cols >= kWideCols ? kWideCluster : 1;
-  const std::size_t share = ShareOf<Layout>(padded_cols, cluster), bytes = share * sizeof(float);
-  const Sizes sizes = {rows, cols, padded_cols, cluster, bytes <= kMostKept};
-  const auto kernel = ToHalvesKernel<Tokens, Layout>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kMostKept));
-  LaunchClusters(kernel, Blocks(blocks * cluster, 1), cluster, ThreadsOfRow(share), sizes.keep ? bytes : 0, stream,
-                 tokens, sizes, layout, powers);
+void Launch(const Tokens& tokens, std::size_t rows, std::size_t cols, std::size_t padded_cols, const Layout& layout,
+            float* powers, cudaStream_t stream) {
+  const bool wide = Tokens::kWideCols > 0 && cols >= Tokens::kWideCols && FactsOfDevice().launches_early;
+  const int cluster = wide ? kWideCluster : 1;
+  const std::size_t share = ShareOf<Layout>(padded_cols, cluster);
+  constexpr int kQuads = Tokens::kQuads;
+  const int threads = ThreadsOfRow(share, kQuads);
+  const bool keep = threads <= kKeptThreads;
+  const auto kernel = keep ? ToHalvesKernel<Tokens, Layout, kQuads> : ToHalvesKernel<Tokens, Layout, 0>;
+  const Sizes sizes = {cols, padded_cols, cluster};
+  LaunchClusters(kernel, Blocks(rows * cluster, 1), cluster, threads, 0, stream, tokens, sizes, layout, powers);
 }
 
-// divide: the columns of a token may be divided among blocks.
 template <class Tokens>
-void ToHalves(const Tokens& tokens, std::size_t rows, std::size_t cols, bool divide, const Rounded& to,
-              cudaStream_t stream) {
+void ToHalves(const Tokens& tokens, std::size_t rows, std::size_t cols, const Rounded& to, cudaStream_t stream) {
   if (rows * cols == 0) return;
   if (!to.few) {
     const RowLayout layout = {static_cast<__half*>(to.halves), PaddedCols(cols)};
-    return Launch(tokens, rows, rows, cols, layout.padded_cols, false, layout, to.powers, stream);
+    return Launch(tokens, rows, cols, layout.padded_cols, layout, to.powers, stream);
   }
   auto* const halves = static_cast<std::uint8_t*>(to.halves);
   const FewLayout layout = {halves, halves + PlaceOfTokenSums(rows, cols), HalfTokens(rows)};
-  Launch(tokens, rows, layout.padded_tokens, cols, PaddedToRecords(cols), divide, layout, to.powers, stream);
+  Launch(tokens, rows, cols, PaddedToRecords(cols), layout, to.powers, stream);
 }
 
 template <class T>
@@ -222,20 +247,19 @@ bool Whole(const View<T>& x) {
 }  // namespace
 
 void RoundTokens(View<const float> x, const Rounded& to, cudaStream_t stream) {
-  ToHalves(PlainTokens{x, Whole(x)}, x.rows, x.cols, true, to, stream);
+  ToHalves(PlainTokens{x, Whole(x)}, x.rows, x.cols, to, stream);
 }
 
 void NormalizeTokens(NormKind kind, View<const float> x, View<const float> weight, View<const float> bias, float eps,
                      View<float> y, const Rounded& to, cudaStream_t stream) {
-  ToHalves(NormedTokens{{x, Whole(x)}, y, Whole(y), kind, eps, weight.data, bias.data}, x.rows, x.cols, false, to,
-           stream);
+  ToHalves(NormedTokens{{x, Whole(x)}, y, Whole(y), kind, eps, {weight.data, bias.data}}, x.rows, x.cols, to, stream);
 }
 
 void ActivateTokens(Activation activation, View<float> gate, View<const float> factor, const PendingScale& pending,
                     const Rounded& to, cudaStream_t stream) {
   WithActivation(activation, [&](auto function) {
     const ActivatedTokens<decltype(function)> tokens = {gate, factor, Whole(gate), Whole(factor), pending, function};
-    ToHalves(tokens, gate.rows, gate.cols, true, to, stream);
+    ToHalves(tokens, gate.rows, gate.cols, to, stream);
   });
 }
 
