@@ -122,6 +122,7 @@ struct FewWeight {
   const std::uint8_t* records = nullptr;
   std::size_t rows = 0, cols = 0;  // without padding
   float unit = 1;                  // of kE4m3
+  float power = 1;                 // ManyPowerOf
 
   constexpr std::size_t panels() const { return (rows + kPanel - 1) / kPanel; }
   constexpr std::size_t blocks() const { return PaddedToRecords(cols) / kRecordCols; }

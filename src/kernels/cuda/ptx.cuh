@@ -114,6 +114,12 @@ __device__ inline void StoreInCluster(std::uint32_t to, const float (&v)[4], std
       : "memory");
 }
 
+// The same without a barrier: ClusterSync shows it to the other block.
+__device__ inline void StoreInCluster(std::uint32_t to, const float (&v)[4]) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
+               : "memory");
+}
+
 __device__ inline uint4 Load16(std::uint32_t from) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(from));
