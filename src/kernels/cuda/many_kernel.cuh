@@ -335,20 +335,24 @@ __device__ __forceinline__ void WriteWithCluster(const ManyArgs& args, std::uint
 
 template <class Shape>
 __device__ __forceinline__ void WriteSums(const ManyArgs& args, const ManyOut& out, const ManySums<Shape>& sums) {
-  constexpr int kTogether = 4;  // factors that are read before the sums are written
-#pragma unroll
-  for (int first = 0; first < Shape::kTokens / 8; first += kTogether) {
-    float factors[kTogether][2];
+  constexpr int kBlocks = Shape::kTokens / 8, kTogether = 4;
+  float factors[2][kTogether][2];  // the next ones are read before sums are written
+  const auto read = [&](int first) {
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
-      factors[i][0] = out.Factor(args, first + i, 0);
-      factors[i][1] = out.Factor(args, first + i, 1);
+#pragma unroll
+      for (int c = 0; c < 2; ++c) factors[first / kTogether % 2][i][c] = out.Factor(args, first + i, c);
     }
+  };
+  read(0);
+#pragma unroll
+  for (int first = 0; first < kBlocks; first += kTogether) {
+    if (first + kTogether < kBlocks) read(first + kTogether);
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
       float own[2][4];
       SumsOf<Shape>(sums, first + i, own);
-      out.Write(args, first + i, factors[i], own);
+      out.Write(args, first + i, factors[first / kTogether % 2][i], own);
     }
   }
 }

@@ -66,12 +66,12 @@ struct ManyPart {
   // part: of the record, 0 to 3.
   __device__ __forceinline__ void Load(const ManyPlaces& from, std::uint32_t offset, int part) {
     const int group = part * 64 / kFormat.group;
-    LoadWordsOf<4>(from.codes + offset + PlaceOfWord(kCoding, part, 0, 0), &codes[0]);
+    LoadWords<4>(from.codes + offset + PlaceOfWord(kCoding, part, 0, 0), &codes[0]);
     if constexpr (kBits > 4) {
       const int of_more = PlaceOfWord(kCoding, part, 0, 4) - PlaceOfWord(kCoding, 0, 0, 4);
-      LoadWordsOf<kBits - 4>(from.more + offset + of_more, &codes[4]);
+      LoadWords<kBits - 4>(from.more + offset + of_more, &codes[4]);
     }
-    LoadWordsOf<kScaleWords>(from.scales + offset + group * 2 * kOneScale, scales);
+    LoadWords<kScaleWords>(from.scales + offset + group * 2 * kOneScale, scales);
     if constexpr (kCoding == FewCoding::kInt4Zeros) zeros = Load1(from.zeros + offset + group * 8);
     if constexpr (kFormat.biased) {
 #pragma unroll
@@ -180,20 +180,6 @@ struct ManyPart {
       } else {
         a[n] = WholeNumbers(Iq4Bytes(n < 2 ? codes[step] : codes[step] >> 16, tables), n % 2);
       }
-    }
-  }
-
-  template <int kCount>
-  static __device__ __forceinline__ void LoadWordsOf(std::uint32_t from, std::uint32_t* to) {
-    static_assert(kCount == 1 || kCount == 2 || kCount == 4);
-    if constexpr (kCount == 1) {
-      to[0] = Load4(from);
-    } else if constexpr (kCount == 2) {
-      const uint2 words = Load8(from);
-      to[0] = words.x, to[1] = words.y;
-    } else {
-      const uint4 words = Load16(from);
-      to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
     }
   }
 };
