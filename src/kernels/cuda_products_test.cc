@@ -69,8 +69,10 @@ Operand FewOperand(const EncodedMatrix& matrix, const cuda::FewFormat& format) {
   Operand out = PlainOperand(matrix, false);
   const auto zero = static_cast<double>(cuda::ZeroOf(format.coding, format.biased));
   const auto group = static_cast<std::size_t>(format.group);
+  GroupParams params;
   for (std::size_t i = 0; i < out.sizes.size(); ++i) {
-    const GroupParams params = GetParams(matrix.view(), i / matrix.cols, i % matrix.cols / group);
+    const std::size_t col = i % matrix.cols;
+    if (col % group == 0) params = GetParams(matrix.view(), i / matrix.cols, col / group);
     out.sizes[i] += 2 * (format.biased ? std::abs(static_cast<double>(params.bias)) : std::abs(zero * params.scale));
   }
   return out;
@@ -87,11 +89,12 @@ Operand ManyOperand(const EncodedMatrix& matrix, const cuda::FewFormat& format) 
   const bool units = format.scale == cuda::FewScale::kUnits, integers = format.biased || units;
   const double of_numbers = cuda::PowerOfMany(format.coding);
   std::vector<std::uint32_t> codes(matrix.cols);
+  GroupParams params;
   double most = 0;
   for (std::size_t i = 0; i < out.weights.size(); ++i) {
     const std::size_t col = i % matrix.cols;
     if (col == 0) GetCodes(matrix.view(), i / matrix.cols, 0, codes);
-    const GroupParams params = GetParams(matrix.view(), i / matrix.cols, col / group);
+    if (col % group == 0) params = GetParams(matrix.view(), i / matrix.cols, col / group);
     double scale = params.scale, bias = format.biased ? params.bias : 0, weight = out.weights[i];
     if (units) scale = RoundTo11Bits(scale), bias = RoundTo11Bits(bias);
     if (integers) weight = scale * (codes[col] - zero) + bias;
