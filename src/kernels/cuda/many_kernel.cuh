@@ -43,7 +43,7 @@ struct ManyShape {
   // A place of each ring: 64 columns of tokens, 256 columns of weights.
   static constexpr int kInputBytes = kTokens * 128;
   static constexpr int kCodeBytes = kManyRows / static_cast<int>(kRecordRows) * kRecord;
-  static constexpr int kRoom = 227 * 1024 - 1024 - 256;  // without what aligns it, and barriers
+  static constexpr int kRoom = 226 * 1024 - 1024 - 256;  // of 227 KiB, without what aligns it, and barriers
   // Tokens of more than one record's columns, and three places of weights, if there is room.
   static constexpr int kFewInputs = kTokens == 128 ? 5 : 8, kMostInputs = kTokens == 128 ? 8 : 12;
   static constexpr int kCodeStages = (kRoom - 3 * kCodeBytes) / kInputBytes >= kFewInputs ? 3 : 2;
