@@ -22,6 +22,10 @@ if(MARLIN_CUDA)
   # 177: names that kernels do not use where they are empty, for older architectures.
   target_compile_options(marlin_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --extended-lambda --expt-relaxed-constexpr
     --diag-suppress=177>)
+  # Products of many tokens need what only sm_90a has (src/kernels/cuda/wgmma.cuh).
+  if(MARLIN_CUDA_ARCHITECTURES MATCHES "90a")
+    target_compile_definitions(marlin_cuda PRIVATE MARLIN_CUDA_HAS_SM_90A)
+  endif()
   target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_cuda>)
   target_link_libraries(marlin_kernels PRIVATE CUDA::cudart_static)
 else()

@@ -15,6 +15,7 @@
 #include "kernels/cuda/cuda_weight.h"
 #include "kernels/cuda/few.h"
 #include "kernels/cuda/halves.h"
+#include "kernels/cuda/many.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/operations.h"
 #include "kernels/cuda/read.h"
@@ -73,11 +74,12 @@ class CudaRecording final : public Recording {
 
 class CudaBackend final : public Backend, private Yardsticks, private CudaQueue {
  public:
-  CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
-              std::unique_ptr<cuda::Cublas> cublas)
+  CudaBackend(int index, int threads, bool halves, bool many, std::string hardware, std::string arithmetic,
+              cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
       : CudaQueue(static_cast<const Device&>(*this), index, stream),
         pool_(threads),
         halves_(halves),
+        many_(many),
         hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
         cublas_(std::move(cublas)) {
@@ -199,7 +201,8 @@ class CudaBackend final : public Backend, private Yardsticks, private CudaQueue 
     return SizeOfWeight(format, rows, cols, halves_);
   }
   Result<std::unique_ptr<Weight>> Pack(const EncodedMatrixView& matrix) override {
-    const CudaWeightType type = CudaWeightTypeOf(matrix, halves_, pool_);
+    CudaWeightType type = CudaWeightTypeOf(matrix, halves_, pool_);
+    type.many = many_;
     const std::vector<std::uint8_t> bytes = BytesOfWeight(matrix, type, pool_);
     auto memory = CudaMemory::Allocate(bytes.size(), "weights", On());
     if (!memory) return memory.error();
@@ -346,6 +349,7 @@ class CudaBackend final : public Backend, private Yardsticks, private CudaQueue 
 
   ThreadPool pool_;  // packs weights
   bool halves_;      // products may round activations to fp16
+  bool many_;        // the device runs the kernel of many.h
   std::string hardware_;
   std::string arithmetic_;
   CudaMemory workspace_;  // of cuBLAS
@@ -416,8 +420,9 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activat
   const bool halves = activations != Activations::kFp32 && cuda::CanMultiplyRounded(properties.major);
   std::string arithmetic = fmt::format("cuda/sm_{}{}/{} v{}", properties.major, properties.minor,
                                        halves ? "fp16" : "fp32", kCudaArithmeticVersion);
+  const bool many = cuda::CanMultiplyMany(properties.major, properties.minor);
   auto backend =
-      std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads, halves,
+      std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads, halves, many,
                                     DescribeHardware(properties), std::move(arithmetic), stream, *std::move(cublas));
   if (auto status = backend->Start(); !status) return status.error();
   return std::unique_ptr<Backend>(std::move(backend));

@@ -6,13 +6,11 @@
 
 #include "kernels/cuda/few.h"
 #include "kernels/cuda/halves.h"
+#include "kernels/cuda/many.h"
 
 namespace marlin {
 namespace {
 
-// More tokens than kMostFewTokens are multiplied by cuBLAS, with decoded weights; of weights in the layout of few.h,
-// more than kMostInSlices. Fewer come in slices of kMostFewTokens.
-constexpr std::size_t kMostInSlices = 48;
 // Rows that are decoded at once have at most so many numbers.
 constexpr std::size_t kMostDecoded = std::size_t{1} << 26;
 
@@ -63,9 +61,19 @@ bool CudaProducts::GatedMatmul(const GatedArgs& args, std::span<const Weight* co
   if (!ReserveFor(args.x.rows, std::max(args.x.cols, args.gate.cols), layout)) return true;
   if (args.norm) NormFor(*args.norm, layout);
   if (!RoundFor(args.x, layout)) return true;
-  cuda::PendingScale pending{rows_.powers};
+  const auto is_for_many = [&](const Weight* x) {
+    return Own<const CudaWeight>(queue_.device(), *x).IsForMany(args.x.rows);
+  };
+  // The kernel of many.h scales its sums. Those of cuBLAS are scaled by the activation.
+  const bool scaled = std::ranges::any_of(weights, is_for_many);
+  cuda::PendingScale pending;
+  if (!scaled) pending.powers = rows_.powers;
   for (std::size_t i = 0; i < 2; ++i) {
     const CudaWeight& weight = Own<const CudaWeight>(queue_.device(), *weights[i]);
+    if (scaled) {
+      MultiplyRows(weight, BiasOf(biases, i), args.x.rows, queue_.Floats(outs[i]), {});
+      continue;
+    }
     MultiplyByCublas(weight, args.x.rows, queue_.Floats(outs[i]));
     (i == 0 ? pending.gate_power : pending.factor_power) = weight.power();
     (i == 0 ? pending.gate_bias : pending.factor_bias) = BiasOf(biases, i).data;
@@ -90,11 +98,9 @@ CudaProducts::Layout CudaProducts::LayoutFor(std::span<const Weight* const> weig
                                [&](const Weight* x) { return holds(Own<const CudaWeight>(queue_.device(), *x)); });
   };
   if (tokens == 0) return Layout::kPlain;
-  if (tokens <= kMostInSlices && all([](const CudaWeight& x) { return x.is_few(); })) return Layout::kFew;
   const bool many = tokens > cuda::kMostFewTokens;
-  const auto by_rows = [&](const CudaWeight& x) {
-    return x.rounds() && (x.is_halves() || (many && !(x.is_few() && tokens <= kMostInSlices)));
-  };
+  if (!many && all([](const CudaWeight& x) { return x.is_few(); })) return Layout::kFew;
+  const auto by_rows = [&](const CudaWeight& x) { return x.rounds() && (many || x.is_halves()); };
   return all(by_rows) ? Layout::kRows : Layout::kPlain;
 }
 
@@ -158,7 +164,8 @@ void CudaProducts::Multiply(std::span<const Weight* const> weights, std::span<co
                             const DeviceTensor& x, std::span<const DeviceTensor> outs) {
   const Layout layout = LayoutFor(weights, x.rows);
   if (layout == Layout::kFew) {
-    MultiplySlices(weights, biases, x, outs);
+    if (!RoundFor(x, layout)) return;
+    MultiplyFew(weights, biases, outs, {});
   } else if (layout == Layout::kRows) {
     if (!RoundFor(x, layout)) return;
     for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -184,17 +191,6 @@ void CudaProducts::MultiplyPlain(const CudaWeight& weight, cuda::View<const floa
   }
 }
 
-void CudaProducts::MultiplySlices(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
-                                  const DeviceTensor& x, std::span<const DeviceTensor> outs) {
-  for (std::size_t first = 0; first < x.rows; first += cuda::kMostFewTokens) {
-    const std::size_t count = std::min(x.rows - first, cuda::kMostFewTokens);
-    std::vector<DeviceTensor> slices;
-    for (const DeviceTensor& out : outs) slices.push_back(out.Rows(first, count));
-    if (!RoundFor(x.Rows(first, count), Layout::kFew)) return;
-    MultiplyFew(weights, biases, slices, {});
-  }
-}
-
 void CudaProducts::MultiplyFew(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                                std::span<const DeviceTensor> outs, std::optional<float> added) {
   std::vector<cuda::FewProduct> products;
@@ -216,10 +212,15 @@ void CudaProducts::MultiplyFew(std::span<const Weight* const> weights, std::span
 
 void CudaProducts::MultiplyRows(const CudaWeight& weight, cuda::View<const float> bias, std::size_t tokens,
                                 cuda::View<float> out, const std::optional<Addition>& added) {
+  const std::optional<float> factor = added ? std::optional(added->factor) : std::nullopt;
+  const cuda::View<float> to = added ? added->to : out;
   if (weight.is_halves() && tokens <= cuda::kMostFewTokens) {
-    const std::optional<float> factor = added ? std::optional(added->factor) : std::nullopt;
     cuda::MultiplyHalvesFew(weight.packed().codes, weight.packed().pitch / 2, weight.cols(), rows_.halves, rows_.powers,
-                            weight.power(), bias, added ? added->to : out, factor, queue_.On());
+                            weight.power(), bias, to, factor, queue_.On());
+    return;
+  }
+  if (weight.IsForMany(tokens)) {
+    cuda::MultiplyManyRounded({&weight.few(), bias, to}, rows_.halves, rows_.powers, factor, queue_.On());
     return;
   }
   MultiplyByCublas(weight, tokens, out);

@@ -73,10 +73,6 @@ class CudaProducts {
   void MultiplyPlain(const CudaWeight& weight, cuda::View<const float> bias, const DeviceTensor& x,
                      const DeviceTensor& out);
 
-  // As few.h does it, some tokens after the other.
-  void MultiplySlices(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
-                      const DeviceTensor& x, std::span<const DeviceTensor> outs);
-
   // Products with the tokens of few_, those of one format together, unless they write to the same place. added: outs +=
   // *added * products.
   void MultiplyFew(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
@@ -88,7 +84,8 @@ class CudaProducts {
     float factor = 0;
   };
 
-  // A product with the tokens of rows_. added: `out` may be changed, and the product is added elsewhere.
+  // A product with the tokens of rows_, by the kernel for so many tokens or by cuBLAS. added: `out` may be changed, and
+  // the product is added elsewhere.
   void MultiplyRows(const CudaWeight& weight, cuda::View<const float> bias, std::size_t tokens, cuda::View<float> out,
                     const std::optional<Addition>& added);
 

@@ -10,6 +10,7 @@
 #include "formats/formats.h"
 #include "kernels/cuda/few_pack.h"
 #include "kernels/cuda/halves.h"
+#include "kernels/cuda/many_power.h"
 
 namespace marlin {
 namespace {
@@ -59,28 +60,39 @@ void FillTable(const FormatRow& format, float* table) {
   format.decode(codes, params, {table, codes.size()});
 }
 
-// A bound of the sizes of a matrix's numbers.
-float LargestOf(const EncodedMatrixView& matrix, ThreadPool& pool) {
+// Bounds of the sizes of a matrix's numbers, and of what makes them.
+struct Largest {
+  float number = 0;
+  float scale = 0;  // or unit of scales
+  float bias_unit = 0;
+  static Largest Of(const Largest& a, const Largest& b) {
+    return {std::max(a.number, b.number), std::max(a.scale, b.scale), std::max(a.bias_unit, b.bias_unit)};
+  }
+};
+
+Largest LargestOf(const EncodedMatrixView& matrix, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
   std::vector<float> table(HasGroups(info) ? std::size_t{1} << info.code_bits : 1);
   if (HasGroups(info)) FillTable(*matrix.format, table.data());
   const auto [least, largest] = std::ranges::minmax(table);
-  std::vector<float> row_most(matrix.rows, 0.0f);
+  std::vector<Largest> of_rows(matrix.rows);
   pool.Split(matrix.rows, [&](std::size_t first, std::size_t last, int) {
     std::vector<float> row(HasGroups(info) ? 0 : matrix.cols);
     for (std::size_t r = first; r < last; ++r) {
+      Largest& own = of_rows[r];
       if (!HasGroups(info)) DecodeRow(matrix, r, row);
-      for (const float value : row) row_most[r] = std::max(row_most[r], std::abs(value));
+      for (const float value : row) own.number = std::max(own.number, std::abs(value));
       for (std::size_t g = 0; HasGroups(info) && g < matrix.groups(); ++g) {
         const GroupParams params = GetParams(matrix, r, g);
         const float zero = info.zero_point_bits > 0 ? params.zero_point : 0;
-        const float size = std::max(std::abs(least - zero), std::abs(largest - zero));
+        const float size = std::max(std::abs(least - zero), std::abs(largest - zero)), scale = std::abs(params.scale);
         const float bias = HasBias(info) ? std::abs(params.bias) : 0;
-        row_most[r] = std::max(row_most[r], std::abs(params.scale) * size + bias);
+        const float unit = std::abs(HalfToFloat(params.scale_unit));
+        own = Largest::Of(own, {scale * size + bias, std::max(scale, unit), std::abs(HalfToFloat(params.bias_unit))});
       }
     }
   });
-  return row_most.empty() ? 0 : *std::ranges::max_element(row_most);
+  return std::accumulate(of_rows.begin(), of_rows.end(), Largest(), Largest::Of);
 }
 
 // As the plain kernels read it.
@@ -125,11 +137,17 @@ void DivideToHalves(const CudaWeightType& type, std::span<std::uint8_t> bytes, T
 
 CudaWeightType CudaWeightTypeOf(const EncodedMatrixView& matrix, bool halves, ThreadPool& pool) {
   const FormatInfo& info = matrix.format->info;
-  CudaWeightType type{info, matrix.rows, matrix.cols, {}, 1, halves, 1};
-  if (!halves) return type;
+  CudaWeightType type;
+  type.info = info;
+  type.rows = matrix.rows, type.cols = matrix.cols;
+  type.halves = halves;
+  if (!halves || info.family == "fp16") return type;
+  const Largest largest = LargestOf(matrix, pool);
+  type.power = cuda::PowerOf(largest.number);
   type.few = cuda::FewFormatOf(info);
-  if (type.few) type.unit = cuda::FewUnitOf(matrix, *type.few);
-  if (info.family != "fp16") type.power = cuda::PowerOf(LargestOf(matrix, pool));
+  if (!type.few) return type;
+  type.unit = cuda::FewUnitOf(matrix, *type.few);
+  type.many_power = cuda::ManyPowerOf(*type.few, type.unit, std::max(largest.number, largest.bias_unit), largest.scale);
   return type;
 }
 
@@ -149,7 +167,7 @@ CudaWeight::CudaWeight(const Device& device, const CudaWeightType& type, CudaMem
     : Weight(device), type_(type), memory_(std::move(memory)), stream_(stream) {
   const auto at = [&](std::size_t offset) { return reinterpret_cast<const std::uint8_t*>(memory_.data()) + offset; };
   if (type_.few) {
-    few_ = {*type_.few, at(0), type_.rows, type_.cols, type_.unit};
+    few_ = {*type_.few, at(0), type_.rows, type_.cols, type_.unit, type_.many_power};
     return;
   }
   const FormatInfo& info = type_.info;
@@ -184,8 +202,12 @@ Result<std::unique_ptr<Weight>> CudaWeight::Clone() const {
 
 std::string_view CudaWeight::kernel() const {
   if (is_few()) {
-    static constexpr std::string_view kNames[] = {"cuda/w4-fp16", "cuda/w5-fp16", "cuda/w6-fp16", "", "cuda/w8-fp16"};
-    return kNames[type_.info.code_bits - 4];
+    static constexpr std::string_view kNames[][2] = {{"cuda/w4-cublas-fp16", "cuda/w4-fp16"},
+                                                     {"cuda/w5-cublas-fp16", "cuda/w5-fp16"},
+                                                     {"cuda/w6-cublas-fp16", "cuda/w6-fp16"},
+                                                     {"", ""},
+                                                     {"cuda/w8-cublas-fp16", "cuda/w8-fp16"}};
+    return kNames[type_.info.code_bits - 4][type_.many ? 1 : 0];
   }
   if (!type_.halves) return "cuda/plain";
   return is_halves() ? "cuda/cublas-fp16" : "cuda/plain-fp16";

@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/few_layout.h"
+#include "kernels/cuda/many.h"
 #include "kernels/cuda/operations.h"
 
 namespace marlin {
@@ -23,6 +24,8 @@ struct CudaWeightType {
   float unit = 1;                      // FewWeight::unit
   bool halves = false;                 // products of many tokens round their operands to fp16,
   float power = 1;                     // the weights divided by this; bf16 is stored so, in fp16
+  bool many = false;                   // if `few`: by the kernel of many.h,
+  float many_power = 1;                // which divides by this
 };
 
 // halves: whether products may round their operands.
@@ -44,6 +47,7 @@ class CudaWeight final : public Weight {
   const FormatInfo& format() const override { return type_.info; }
   std::size_t resident_bytes() const override { return memory_.bytes(); }
   Result<std::unique_ptr<Weight>> Clone() const override;
+  // What multiplies few tokens and many: few.h and many.h are one name; few.h and cuBLAS another.
   std::string_view kernel() const override;
 
   bool is_few() const { return type_.few.has_value(); }
@@ -52,6 +56,8 @@ class CudaWeight final : public Weight {
   float power() const { return type_.power; }
   const cuda::PackedCodes& packed() const { return packed_; }  // unless is_few
   const cuda::FewWeight& few() const { return few_; }          // if is_few
+  // Whether many.h multiplies so many tokens.
+  bool IsForMany(std::size_t tokens) const { return is_few() && type_.many && cuda::AreMany(tokens); }
 
  private:
   CudaWeightType type_;

@@ -180,20 +180,6 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   if (args.cluster_log2 > 0) ClusterWait();
 }
 
-template <int kCount>
-__device__ void LoadWords(std::uint32_t from, std::uint32_t* to) {
-  static_assert(kCount == 1 || kCount == 2 || kCount == 4);
-  if constexpr (kCount == 1) {
-    to[0] = Load4(from);
-  } else if constexpr (kCount == 2) {
-    const uint2 words = Load8(from);
-    to[0] = words.x, to[1] = words.y;
-  } else {
-    const uint4 words = Load16(from);
-    to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
-  }
-}
-
 // Where a lane finds its part of the first record of its warp.
 struct FewPlaces {
   std::uint32_t codes, more, scales, zeros, biases, units;

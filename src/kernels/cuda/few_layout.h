@@ -1,4 +1,4 @@
-// How the kernels for few tokens read quantized weights.
+// How the kernels for few tokens, and those for many, read quantized weights.
 //
 // Rows are padded to panels of 64, columns to blocks of 256. A record holds 16 rows x 256 columns: codes as the tensor
 // cores take them, then what decodes them. The four records of a panel's block of columns lie together:
@@ -55,7 +55,7 @@ struct FewFormat {
   bool operator==(const FewFormat&) const = default;
 };
 
-// Those that there are kernels for. Other formats are multiplied by the plain kernel.
+// Those that there are kernels for: few_*.cu and many_*.cu. Other formats are multiplied by the plain kernel.
 inline constexpr FewFormat kFewFormats[] = {
     {FewCoding::kFp4, FewScale::kHalf, 32},         {FewCoding::kFp4, FewScale::kHalf, 64},
     {FewCoding::kFp4, FewScale::kHalf, 128},        {FewCoding::kFp4, FewScale::kHalf, 256},
@@ -122,6 +122,7 @@ struct FewWeight {
   const std::uint8_t* records = nullptr;
   std::size_t rows = 0, cols = 0;  // without padding
   float unit = 1;                  // of kE4m3
+  float power = 1;                 // ManyPowerOf: of the kernels for many tokens
 
   constexpr std::size_t panels() const { return (rows + kPanel - 1) / kPanel; }
   constexpr std::size_t blocks() const { return PaddedToRecords(cols) / kRecordCols; }

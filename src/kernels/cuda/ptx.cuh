@@ -122,6 +122,12 @@ __device__ inline void StoreInCluster(std::uint32_t to, const float (&v)[4], std
       : "memory");
 }
 
+// The same without a barrier: ClusterSync shows it to the other block.
+__device__ inline void StoreInCluster(std::uint32_t to, const float (&v)[4]) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
+               : "memory");
+}
+
 __device__ inline uint4 Load16(std::uint32_t from) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(from));
@@ -146,6 +152,20 @@ __device__ inline std::uint32_t Load1(std::uint32_t from) {
   std::uint32_t v;
   asm volatile("ld.shared.u8 %0, [%1];" : "=r"(v) : "r"(from));
   return v;
+}
+// 1, 2 or 4 words that lie together.
+template <int kCount>
+__device__ void LoadWords(std::uint32_t from, std::uint32_t* to) {
+  static_assert(kCount == 1 || kCount == 2 || kCount == 4);
+  if constexpr (kCount == 1) {
+    to[0] = Load4(from);
+  } else if constexpr (kCount == 2) {
+    const uint2 words = Load8(from);
+    to[0] = words.x, to[1] = words.y;
+  } else {
+    const uint4 words = Load16(from);
+    to[0] = words.x, to[1] = words.y, to[2] = words.z, to[3] = words.w;
+  }
 }
 __device__ inline void Store16(std::uint32_t to, const float (&v)[4]) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])

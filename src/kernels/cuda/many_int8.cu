@@ -1,0 +1,11 @@
+// The products of many tokens for 8-bit integers.
+#include "kernels/cuda/many_kernel.cuh"
+
+namespace marlin::cuda {
+
+bool LaunchManyInt8(const FewFormat& format, const ManyArgs& args, const CUtensorMap& map, const ManyDivision& division,
+                    cudaStream_t stream) {
+  return LaunchManyOneOf<FewCoding::kInt8, false>(format, args, map, division, stream);
+}
+
+}  // namespace marlin::cuda
