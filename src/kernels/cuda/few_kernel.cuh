@@ -191,13 +191,13 @@ __device__ FewPlaces PlacesOf(std::uint32_t tile, int col_warp, int lane) {
   constexpr int kGroups = GroupsOfRecord(Shape::kGroup);
   const int g = lane / 4, t = lane % 4, first = Shape::FirstGroup(col_warp);
   FewPlaces out;
-  out.codes = tile + PlaceOfWord(kCoding, col_warp * kParts, lane, 0);
-  out.more = tile + PlaceOfWord(kCoding, col_warp * kParts, lane, 4);
-  out.scales = tile + kAt.scales + (g * kGroups + first) * Shape::kScaleBytes;
-  out.zeros = tile + kAt.zeros + first * 8 + g;
+  out.codes = Kept(tile + PlaceOfWord(kCoding, col_warp * kParts, lane, 0));
+  out.more = Kept(tile + PlaceOfWord(kCoding, col_warp * kParts, lane, 4));
+  out.scales = Kept(tile + kAt.scales + (g * kGroups + first) * Shape::kScaleBytes);
+  out.zeros = Kept(tile + kAt.zeros + first * 8 + g);
   // Biases of the groups of columns 64 t to 64 t + 63.
-  out.biases = tile + kAt.biases + (g * kGroups + t * kGroups / 4) * BytesOfScale(Shape::kFormat);
-  out.units = tile + kAt.units + g * 4;
+  out.biases = Kept(tile + kAt.biases + (g * kGroups + t * kGroups / 4) * BytesOfScale(Shape::kFormat));
+  out.units = Kept(tile + kAt.units + g * 4);
   return out;
 }
 
@@ -455,28 +455,26 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
   const int row_warp = warp / kColWarps, col_warp = warp % kColWarps;
   const std::uint32_t full = shared + Shape::kBarriers, empty = full + kStages * 8, reduced = empty + kStages * 8;
   // Row lane mod 8 of 16-byte unit lane / 8, where few.h puts it.
-  const std::uint32_t input_lane = (lane % 8) * 128 + ((lane / 8) ^ (lane % 8)) * 16;
+  const std::uint32_t input0 =
+      Kept(shared + col_warp * kParts * kTokenBlocks * 1024 + (lane % 8) * 128 + ((lane / 8) ^ (lane % 8)) * 16);
   const FewPlaces places =
       PlacesOf<Shape>(shared + Shape::kCodes + row_warp * kWarpTiles * Shape::kRecord, col_warp, lane);
-  const std::uint32_t token_sums0 = shared + Shape::kTokenSums + lane / 4 * 32 + col_warp * 16 + lane % 4 * 4;
+  const std::uint32_t token_sums0 = Kept(shared + Shape::kTokenSums + lane / 4 * 32 + col_warp * 16 + lane % 4 * 4);
+  const std::uint32_t arriving = Kept(lane);  // lane 0 arrives for its warp
   const int slice_log2 = Shape::kTilesLog2 - args.cluster_log2;
   Iq4Tables tables;
   if constexpr (Shape::kFormat.coding == FewCoding::kIq4) tables = Iq4Tables::InRegisters();
+  const int count = static_cast<int>(Kept(work.count));
   int stage = 0;
   std::uint32_t phase = 0;
   for (int tile = work.first_tile; tile < work.tiles; tile += args.clusters) {
     float sums[kWarpTiles][kTokenBlocks][4] = {};
     const FewOutputs<kTiles> outputs(args, tile, rank, slice_log2);
-    FewAhead ahead;
-    for (int block = 0; block < work.count; ++block) {
+    WaitForPrevious();
+    const FewAhead ahead = ReadAhead(args, outputs, static_cast<int>(threadIdx.x));
+    for (int block = 0; block < count; ++block) {
       BarrierWait(full + stage * 8, phase);
-      if (block == 0) {
-        WaitForPrevious();  // it has ended, as its tokens are here
-        ahead = ReadAhead(args, outputs, static_cast<int>(threadIdx.x));
-      }
-      const std::uint32_t offset = stage * Shape::kCodeBytes;
-      const std::uint32_t input =
-          shared + stage * Shape::kInputBytes + col_warp * kParts * kTokenBlocks * 1024 + input_lane;
+      const std::uint32_t offset = stage * Shape::kCodeBytes, input = input0 + stage * Shape::kInputBytes;
       FewTile<Shape> records[kWarpTiles];
       std::uint32_t tokens[kParts][kTokenBlocks][2][4];
       std::uint32_t token_sums[kTokenBlocks];
@@ -497,7 +495,7 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
         }
       }
       __syncwarp();
-      if (lane == 0) BarrierArrive(empty + stage * 8);
+      if (arriving == 0) BarrierArrive(empty + stage * 8);
       if (++stage == kStages) {
         stage = 0;
         phase ^= 1;

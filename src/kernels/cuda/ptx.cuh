@@ -208,6 +208,15 @@ __device__ inline std::uint32_t AndOr(std::uint32_t a, std::uint32_t mask, std::
   return out;
 }
 
+// The word itself, which the compiler then keeps in a register. Otherwise it computes simple words again in every pass
+// of a loop. All lanes of a warp call this together.
+__device__ inline std::uint32_t Kept(std::uint32_t word) {
+  std::uint32_t out, lane;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+  asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(out) : "r"(word), "r"(lane));
+  return out;
+}
+
 // The word, of which the compiler does not know that it is the same in all lanes: it stays in their registers.
 __device__ inline std::uint32_t OfEachLane(std::uint32_t word) {
   std::uint32_t out;
