@@ -1,8 +1,10 @@
 // Checks that the right work is timed and that wrong kernels are not. No test looks at a duration.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "base/half.h"
 #include "bench/device_limits.h"
@@ -37,6 +39,21 @@ TEST(TimeInterleaved, CandidatesTakeTurns) {
   for (const auto& one : *samples) {
     ASSERT_EQ(one.size(), 3u) << "warm-up is not among the samples";
     for (const double ns : one) EXPECT_GT(ns, 0);
+  }
+}
+
+TEST(TimeInterleaved, RestsAfterEachCandidate) {
+  std::vector<std::chrono::steady_clock::time_point> starts, ends;
+  const std::vector<std::function<Status()>> candidates = {[&]() -> Status {
+    starts.push_back(std::chrono::steady_clock::now());
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    ends.push_back(std::chrono::steady_clock::now());
+    return {};
+  }};
+  ASSERT_TRUE(TimeInterleaved(candidates, {"test", 1, 2}, "test", {}, 3).ok());
+  ASSERT_EQ(starts.size(), 3u);
+  for (std::size_t i = 1; i < starts.size(); ++i) {
+    EXPECT_GE(starts[i] - ends[i - 1], 3 * (ends[i - 1] - starts[i - 1]));
   }
 }
 

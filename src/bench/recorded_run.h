@@ -25,6 +25,10 @@ TimedRun RecordedRun(Device& device, std::size_t products, std::function<void()>
 // the copies. flops, bytes: of one product.
 std::size_t ProductsOfRun(double flops, double bytes, std::size_t copies);
 
+// How long a device rests after a recorded run, in durations of the run. Products without a pause meet the power limit
+// of a GPU, which then lowers its clock: an H200 from 1980 to 1455 MHz within a tenth of a second.
+inline constexpr double kRestOfRecorded = 3;
+
 // Recorded runs are queued once, then recorded, and replayed from then on. Errors: kInterrupted, those of the runs.
 Status PrepareRuns(std::span<const TimedRun> runs);
 

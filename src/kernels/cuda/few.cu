@@ -16,7 +16,7 @@ namespace {
 FewDivision Divide(const FewArgs& args, int processors) {
   FewDivision best;
   double least = 0;
-  for (const int tiles : {8, 4, 16}) {
+  for (const int tiles : {16, 8, 4}) {
     const auto divides = [&](const FewMatrix& matrix) { return matrix.panels % (tiles / 4) == 0; };
     if (!std::all_of(args.matrices, args.matrices + args.count, divides)) continue;
     const int count = args.panels / (tiles / 4);

@@ -265,8 +265,9 @@ struct ManyOut {
     const int own = token + block * 8 + of_lane;
     return own < args.tokens ? args.powers[own] * args.power : 0.0f;
   }
-  __device__ __forceinline__ void Write(const ManyArgs& args, int block, const float (&factors)[2],
-                                        const float (&sums)[2][4]) const {
+  // Calls function(i, panel, upper, output) for the outputs of a block of 8 tokens that there are.
+  template <class Function>
+  __device__ __forceinline__ void EachOutput(const ManyArgs& args, int block, Function function) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (token + block * 8 + i >= args.tokens) continue;
@@ -275,13 +276,25 @@ struct ManyOut {
       for (int panel = 0; panel < 2; ++panel) {
 #pragma unroll
         for (int upper = 0; upper < 2; ++upper) {
-          if (!real[panel][upper]) continue;
-          float& out = row[panel * 64 + upper * 8];
-          const float value = __fmaf_rn(sums[panel][upper * 2 + i], factors[i], bias[panel][upper]);
-          out = args.adds ? __fmaf_rn(args.added, value, out) : value;
+          if (real[panel][upper]) function(i, panel, upper, row[panel * 64 + upper * 8]);
         }
       }
     }
+  }
+
+  // What the products are added to. All of some blocks is read before one is written: else each would wait for its own.
+  using Before = float[2][2][2];
+  __device__ __forceinline__ void Read(const ManyArgs& args, int block, Before& before) const {
+    if (!args.adds) return;
+    EachOutput(args, block, [&](int i, int panel, int upper, const float& out) { before[i][panel][upper] = out; });
+  }
+
+  __device__ __forceinline__ void Write(const ManyArgs& args, int block, const float (&factors)[2],
+                                        const float (&sums)[2][4], const Before& before) const {
+    EachOutput(args, block, [&](int i, int panel, int upper, float& out) {
+      const float value = __fmaf_rn(sums[panel][upper * 2 + i], factors[i], bias[panel][upper]);
+      out = args.adds ? __fmaf_rn(args.added, value, before[i][panel][upper]) : value;
+    });
   }
 };
 
@@ -317,6 +330,9 @@ __device__ __forceinline__ void WriteWithCluster(const ManyArgs& args, std::uint
   }
   ClusterSync();
   for (int i = 0; i < owned; ++i) {
+    const int block = rank * owned + i;
+    ManyOut::Before before;
+    out.Read(args, block, before);
     float all[2][4] = {};
     for (int from = 0; from < size; ++from) {
 #pragma unroll
@@ -327,15 +343,14 @@ __device__ __forceinline__ void WriteWithCluster(const ManyArgs& args, std::uint
         for (int c = 0; c < 4; ++c) all[panel][c] += __uint_as_float(words[c]);
       }
     }
-    const int block = rank * owned + i;
     const float factors[2] = {out.Factor(args, block, 0), out.Factor(args, block, 1)};
-    out.Write(args, block, factors, all);
+    out.Write(args, block, factors, all, before);
   }
 }
 
 template <class Shape>
 __device__ __forceinline__ void WriteSums(const ManyArgs& args, const ManyOut& out, const ManySums<Shape>& sums) {
-  constexpr int kBlocks = Shape::kTokens / 8, kTogether = 4;
+  constexpr int kBlocks = Shape::kTokens / 8, kTogether = 2;
   float factors[2][kTogether][2];  // the next ones are read before sums are written
   const auto read = [&](int first) {
 #pragma unroll
@@ -348,11 +363,14 @@ __device__ __forceinline__ void WriteSums(const ManyArgs& args, const ManyOut& o
 #pragma unroll
   for (int first = 0; first < kBlocks; first += kTogether) {
     if (first + kTogether < kBlocks) read(first + kTogether);
+    ManyOut::Before before[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) out.Read(args, first + i, before[i]);
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
       float own[2][4];
       SumsOf<Shape>(sums, first + i, own);
-      out.Write(args, first + i, factors[first / kTogether % 2][i], own);
+      out.Write(args, first + i, factors[first / kTogether % 2][i], own, before[i]);
     }
   }
 }

@@ -15,7 +15,8 @@ namespace {
 
 // What is rounded. ReadAhead: what does not depend on other kernels. Read: four numbers. Begin: what needs all numbers
 // of a token; one block serves them then. Make: what the numbers become, which Again reads later. kQuads: of a thread,
-// few where much is computed. kWideCols: so many columns are divided among the blocks of a cluster; 0: never.
+// for few tokens; few where much is computed. kWideCols: so many columns of few tokens are divided among the blocks of
+// a cluster; 0: columns are never divided.
 struct PlainTokens {
   static constexpr int kQuads = kQuadsOfThread;
   static constexpr std::size_t kWideCols = 8192;
@@ -95,6 +96,7 @@ struct ActivatedTokens {
 
 // Where four numbers of a token go. kUnit: columns that belong together; a block serves whole ones.
 struct FewLayout {
+  static constexpr bool kFewTokens = true;
   static constexpr std::size_t kUnit = 32;
   std::uint8_t* halves;
   std::uint8_t* sums;
@@ -119,6 +121,7 @@ struct FewLayout {
   }
 };
 struct RowLayout {
+  static constexpr bool kFewTokens = false;
   static constexpr std::size_t kUnit = 4;
   __half* halves;
   std::size_t padded_cols;
@@ -211,16 +214,23 @@ __global__ void __launch_bounds__(kQuads > 0 ? kKeptThreads : kMostWarps * kWarp
   });
 }
 
-constexpr int kWideCluster = 8;
+// Blocks that divide the columns of a token: as many as there can be for few tokens, else as few as keep the numbers.
+template <class Tokens>
+int ClusterFor(std::size_t cols, bool few, std::size_t quads) {
+  constexpr int kMost = 8;
+  if (Tokens::kWideCols == 0 || !FactsOfDevice().launches_early) return 1;
+  if (few) return cols >= Tokens::kWideCols ? kMost : 1;
+  int cluster = 1;
+  while (cluster < kMost && ThreadsOfRow(cols / cluster, quads) > kKeptThreads) cluster *= 2;
+  return cluster;
+}
 
 template <class Tokens, class Layout>
 void Launch(const Tokens& tokens, std::size_t rows, std::size_t cols, std::size_t padded_cols, const Layout& layout,
             float* powers, cudaStream_t stream) {
-  const bool wide = Tokens::kWideCols > 0 && cols >= Tokens::kWideCols && FactsOfDevice().launches_early;
-  const int cluster = wide ? kWideCluster : 1;
-  const std::size_t share = ShareOf<Layout>(padded_cols, cluster);
-  constexpr int kQuads = Tokens::kQuads;
-  const int threads = ThreadsOfRow(share, kQuads);
+  constexpr int kQuads = Layout::kFewTokens ? Tokens::kQuads : static_cast<int>(kQuadsOfThread);
+  const int cluster = ClusterFor<Tokens>(cols, Layout::kFewTokens, kQuads);
+  const int threads = ThreadsOfRow(ShareOf<Layout>(padded_cols, cluster), kQuads);
   const bool keep = threads <= kKeptThreads;
   const auto kernel = keep ? ToHalvesKernel<Tokens, Layout, kQuads> : ToHalvesKernel<Tokens, Layout, 0>;
   const Sizes sizes = {cols, padded_cols, cluster};
