@@ -2,7 +2,7 @@
 //
 // For every scored position: KL(base || other) over the full vocabulary in nats, whether both find the same token most
 // likely, and the change in probability of the correct token. The baseline's logits are not stored: its head is applied
-// again to its final hidden states, which gives the same bits.
+// again to its final hidden states, which gives the same bits on a CPU.
 #pragma once
 
 #include <cstddef>

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <vector>
 
@@ -48,7 +49,14 @@ class HiddenStates : public testing::Test {
   const TokenStream stream_ = RandomStream(64, kVocab);
 };
 
-TEST_F(HiddenStates, GiveTheBitsOfTheRunningBaseline) {
+// A device that multiplies many tokens at once may choose its kernels by their number: last bits differ then.
+void ExpectSame(const Backend& backend, const std::vector<double>& got, const std::vector<double>& want) {
+  if (backend.tokens_at_once() == 1) return EXPECT_EQ(got, want);
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * std::abs(want[i]));
+}
+
+TEST_F(HiddenStates, GiveTheNumbersOfTheRunningBaseline) {
   const Model model = MakeModel(*backend_, kVocab, 8, 2, 9);
   auto session = Session::Create(base_, kCtx, kCtx);
   ASSERT_TRUE(session.ok());
@@ -62,9 +70,9 @@ TEST_F(HiddenStates, GiveTheBitsOfTheRunningBaseline) {
                       }};
   const auto cached = EvaluateDivergence(model, kept, stream_, {kCtx, 3}, {});
   ASSERT_TRUE(cached.ok()) << cached.error().message;
-  EXPECT_EQ(cached->token_kl, running->token_kl);
-  EXPECT_EQ(cached->base.window_nll, running->base.window_nll);
-  EXPECT_EQ(cached->other.window_nll, running->other.window_nll);
+  ExpectSame(*backend_, cached->token_kl, running->token_kl);
+  ExpectSame(*backend_, cached->base.window_nll, running->base.window_nll);
+  ExpectSame(*backend_, cached->other.window_nll, running->other.window_nll);
 }
 
 TEST_F(HiddenStates, ForeignFilesAreNotUsed) {
