@@ -272,8 +272,7 @@ Result<std::vector<KernelTiming>> TimeKernels(Backend& backend, std::span<const 
   std::vector<std::function<Status()>> functions;
   for (const TimedRun& run : runs) functions.push_back(run.run);
   const std::string stage = fmt::format("kernels n={} k={}", shapes[0].n, shapes[0].k);
-  const double rest = kind == RunKind::kSingle ? 0 : kRestOfRecorded;
-  auto samples = TimeInterleaved(functions, protocol, stage, progress, rest);
+  auto samples = TimeInterleaved(functions, protocol, stage, progress);
   if (!samples) return samples.error();
   for (std::size_t i = 0; i < timings->size(); ++i) {
     KernelTiming& timing = (*timings)[i];

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <thread>
 
 namespace marlin {
 
@@ -14,7 +13,7 @@ std::string PlanName(const TimingPlan& plan) {
 
 Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<Status()>> candidates,
                                                          const TimingProtocol& protocol, std::string_view stage,
-                                                         const ProgressFn& progress, double rest) {
+                                                         const ProgressFn& progress) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<double>> samples(candidates.size());
   const std::size_t rounds = protocol.warmup + protocol.iterations;
@@ -25,7 +24,6 @@ Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::fu
       if (auto status = candidates[c](); !status) return status.error();
       const std::chrono::duration<double, std::nano> elapsed = Clock::now() - start;
       if (round >= protocol.warmup) samples[c].push_back(elapsed.count());
-      if (rest > 0) std::this_thread::sleep_for(elapsed * rest);
     }
     if (progress) progress({std::string(stage), round + 1, rounds, "rounds", ""});
   }

@@ -39,10 +39,9 @@ inline constexpr TimingPlan kQuickPlan{kQuickTiming, kQuickDecodeTiming};
 std::string PlanName(const TimingPlan& plan);
 
 // Runs A B C A B C ...: protocol.warmup rounds unmeasured, protocol.iterations measured. Returns nanoseconds
-// [candidate][iteration]. A candidate returns when its work is done. rest: times its duration, for which nothing runs
-// then. Errors: kInterrupted, and those of the candidates.
+// [candidate][iteration]. A candidate returns when its work is done. Errors: kInterrupted, and those of the candidates.
 Result<std::vector<std::vector<double>>> TimeInterleaved(std::span<const std::function<Status()>> candidates,
                                                          const TimingProtocol& protocol, std::string_view stage,
-                                                         const ProgressFn& progress, double rest = 0);
+                                                         const ProgressFn& progress);
 
 }  // namespace marlin

@@ -270,10 +270,9 @@ std::string HeadingOf(const KernelRun& run) {
   }
   return fmt::format(
       "{}\nlimits measured in this run: {}\nwhile it multiplied: {}\nprotocol {}; a sample is a replayed run of many "
-      "products, the tokens rounded {}; the device rests {:g} times as long after each; {} is the library alone on "
-      "fp16 tokens\n",
+      "products, the tokens rounded {}; {} is the library alone on fp16 tokens\n",
       run.backend.hardware().value_or(std::string(run.backend.name())), DescribeLimits(run.limits),
-      DescribeState(run.working), run.protocol.id, TokensRounded(run), kRestOfRecorded, run.reference());
+      DescribeState(run.working), run.protocol.id, TokensRounded(run), run.reference());
 }
 
 // For --json, of a device with yardsticks.
@@ -283,7 +282,6 @@ json DescribeDevice(const KernelRun& run, const DeviceState& before) {
           {"hardware", run.backend.hardware().value_or(kNotMeasured)},
           {"rounding", run.backend.rounding()},
           {"tokens_rounded", TokensRounded(run)},
-          {"rest_after_a_run", kRestOfRecorded},
           {"cache_bytes", cache_bytes ? json(*cache_bytes) : json(nullptr)},
           {"state_before", ToJson(before)},
           {"state_working", ToJson(run.working)},

@@ -140,7 +140,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   if (lane == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
       BarrierInit(full + stage * 8, 1);
-      BarrierInit(empty + stage * 8, kWorkers);
+      BarrierInit(empty + stage * 8, kWorkers * kArrivalsOfWarp);
     }
     BarrierInit(reduced, 1);
     FenceBarrierInit();
@@ -494,8 +494,7 @@ __device__ void Work(const FewArgs& args, std::uint32_t shared, const float* red
           token_sums[b] = Load4(token_sums0 + stage * Shape::kTokenSumsBytes + b * 256);
         }
       }
-      __syncwarp();
-      if (arriving == 0) BarrierArrive(empty + stage * 8);
+      WarpArrive(empty + stage * 8, arriving);
       if (++stage == kStages) {
         stage = 0;
         phase ^= 1;

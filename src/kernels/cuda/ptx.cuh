@@ -29,6 +29,19 @@ __device__ inline void BarrierExpect(std::uint32_t barrier, int bytes) {
 __device__ inline void BarrierArrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+// A warp arrives, of which all lanes have read what others may overwrite then. One lane arrives for all: 32 arrivals of
+// each warp took as long as the copies that they wait for. compute-sanitizer's racecheck does not see that the lanes of
+// a warp are together. For it, -DMARLIN_EVERY_LANE_ARRIVES compiles kernels in which every lane arrives.
+#ifdef MARLIN_EVERY_LANE_ARRIVES
+inline constexpr int kArrivalsOfWarp = 32;
+__device__ inline void WarpArrive(std::uint32_t barrier, std::uint32_t) { BarrierArrive(barrier); }
+#else
+inline constexpr int kArrivalsOfWarp = 1;
+__device__ inline void WarpArrive(std::uint32_t barrier, std::uint32_t lane) {
+  __syncwarp();
+  if (lane == 0) BarrierArrive(barrier);
+}
+#endif
 __device__ inline void BarrierWait(std::uint32_t barrier, std::uint32_t phase) {
   asm volatile(
       "{\n.reg .pred p;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra DONE;\nbra AGAIN;\n"
