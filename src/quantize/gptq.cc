@@ -19,15 +19,6 @@ namespace marlin {
 namespace {
 
 static_assert(kGptqBlock * sizeof(double) == kProductChunkBytes, "one chunk of a product");
-constexpr double kMostDamping = 100;
-
-// Least second moment first; equal ones are rounded in the order of storage.
-std::vector<std::uint32_t> OrderColumns(const InputStatistics& stats) {
-  std::vector<std::uint32_t> order(stats.channels());
-  std::iota(order.rbegin(), order.rend(), 0u);
-  std::ranges::stable_sort(order, {}, [&](std::uint32_t column) { return HessianAt(stats, column, column); });
-  return order;
-}
 
 // The upper half of the damped Hessian, in the order of the positions. Dead columns get the mean on their diagonal.
 void FillHessian(const InputStatistics& stats, HessianDiagonal diagonal, HessianFactor& factor, ThreadPool& pool) {
@@ -94,31 +85,44 @@ class BlockwiseRounder {
 
 }  // namespace
 
+std::vector<std::uint32_t> OrderColumns(std::span<const double> elements) {
+  std::vector<std::uint32_t> order(elements.size());
+  std::iota(order.rbegin(), order.rend(), 0u);
+  std::ranges::stable_sort(order, {}, [&](std::uint32_t column) { return elements[column]; });
+  return order;
+}
+
+Error NoTokens() { return {ErrorCode::kInput, "statistics of 0 tokens; calibrate on some text"}; }
+
+Error NotPositiveDefinite(std::size_t channels) {
+  return {ErrorCode::kNumerical,
+          fmt::format("X^T X of {} channels is not positive definite even with {} times its mean added to the "
+                      "diagonal; calibrate again",
+                      channels, kMostDamping)};
+}
+
 Result<HessianFactor> FactorHessian(const InputStatistics& stats, ThreadPool& pool) {
   if (stats.gram.empty()) {
     return Error{ErrorCode::kUsage, "gptq needs X^T X of every linear layer; collect it with calibrate --full-gram"};
   }
-  if (stats.tokens == 0) return Error{ErrorCode::kInput, "statistics of 0 tokens; calibrate on some text"};
+  if (stats.tokens == 0) return NoTokens();
   if (auto status = CheckStatistics(stats, stats.channels()); !status) return status.error();
   const std::size_t k = stats.channels();
-  const HessianDiagonal diagonal = MeasureDiagonal(stats);
+  const std::vector<double> elements = ElementsOfDiagonal(stats);
+  const HessianDiagonal diagonal = MeasureDiagonal(elements);
   HessianFactor factor;
-  factor.order = OrderColumns(stats);
+  factor.order = OrderColumns(elements);
   factor.importance = Importance(stats);
   factor.dead_columns = diagonal.dead;
   factor.feedback.resize(k * k);
   for (factor.damping = kDamping; factor.damping <= kMostDamping; factor.damping *= 4) {
     FillHessian(stats, diagonal, factor, pool);
-    // Every pivot of a matrix whose eigenvalues are not negative before damping is at least the damping.
-    const double least = 0.5 * factor.damping * diagonal.mean;
+    const double least = LeastPivot(factor.damping, diagonal);
     if (FactorCholesky({factor.feedback.data(), k, k}, least, HostIsa(), pool)) continue;
     FillFeedback(factor.feedback, k, pool);
     return factor;
   }
-  return Error{ErrorCode::kNumerical,
-               fmt::format("X^T X of {} channels is not positive definite even with {} times its mean added to the "
-                           "diagonal; calibrate again",
-                           k, kMostDamping)};
+  return NotPositiveDefinite(k);
 }
 
 EncodedMatrix EncodeGptq(const FormatRow& format, MatrixView<const float> weights, const HessianFactor& factor,

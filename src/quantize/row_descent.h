@@ -22,8 +22,6 @@ class RowDescent {
 
   // The rows that are improved from here on. errors [k, rows]: becomes weight - value, and stays so.
   void Start(std::size_t begin, std::size_t end, MatrixView<float> errors);
-  std::size_t begin() const { return begin_; }
-  std::size_t rows() const { return errors_.cols; }
 
   // Improves columns [low, low + width) of whole groups. square [width, width]: the Hessian of these columns. gradient
   // [width, rows]: H e of them with the present errors, e over all columns; is changed. Whether anything changed.
@@ -39,6 +37,7 @@ class RowDescent {
     MatrixView<const float> square;  // [width, width]
     MatrixView<float> gradient;      // [width, rows] half the gradient of the error with regard to their errors: H e
   };
+  std::size_t rows() const { return errors_.cols; }
   GroupParams& Params(std::size_t r, std::size_t group);
   void ImproveGroup(const Group& group);
   void Curve(const Group& group);

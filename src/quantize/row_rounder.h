@@ -24,8 +24,6 @@ class RowRounder {
 
   // The rows that are rounded from here on.
   void Start(std::size_t begin, std::size_t end);
-  std::size_t begin() const { return begin_; }
-  std::size_t rows() const { return rows_; }
 
   // Rounds positions [low, low + width), width <= kGptqBlock, from the last to the first. feedback [width, width]: row
   // p, column q < p is what an error of 1 at position low + p adds at position low + q. fed [width, rows]: what the

@@ -71,7 +71,7 @@ class CudaRecording final : public Recording {
   bool fails = false;            // the operations cannot be recorded
 };
 
-class CudaBackend final : public Backend, private Yardsticks, private CudaQueue {
+class CudaBackend final : public Backend, private Yardsticks, private DenseAlgebra, private CudaQueue {
  public:
   CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
               std::unique_ptr<cuda::Cublas> cublas)
@@ -308,7 +308,37 @@ class CudaBackend final : public Backend, private Yardsticks, private CudaQueue 
     if (x.rows > 0) Note(cublas_->AddGram(ConstFloats(x), Floats(gram)));
   }
 
+  DenseAlgebra* dense_algebra() override { return this; }
+  void MultiplyDense(const DenseProductArgs& args) override {
+    const std::size_t m = args.transposed ? args.a.cols : args.a.rows, l = args.transposed ? args.a.rows : args.a.cols;
+    MARLIN_CHECK(args.c.rows == m && args.b.rows == l && args.b.cols == args.c.cols && l > 0,
+                 "shapes of a dense product");
+    products_->Forget();
+    if (args.c.bytes() == 0) return;
+    args.c.type == ElementType::kF64 ? MultiplyAs<double>(args) : MultiplyAs<float>(args);
+  }
+  void Symmetrize(const DeviceTensor& upper, const DeviceTensor& order, double factor,
+                  const DeviceTensor& out) override {
+    const std::size_t k = out.rows;
+    MARLIN_CHECK(out.cols == k && upper.rows == k && upper.cols == k, "shape of a symmetric matrix");
+    const auto places = order.buffer == nullptr ? cuda::View<const std::int32_t>() : Ints(order);
+    MARLIN_CHECK(places.data == nullptr || places.rows == k, "an order of all rows");
+    if (out.type == ElementType::kF64) {
+      cuda::Symmetrize(ConstFloats(upper), places, factor, Doubles(out), On());
+    } else {
+      cuda::Symmetrize(ConstFloats(upper), places, factor, Floats(out), On());
+    }
+    NoteLaunch();
+  }
+
  private:
+  template <class T>
+  void MultiplyAs(const DenseProductArgs& args) {
+    const auto type = args.c.type;
+    On();
+    Note(cublas_->MultiplyDense<T>(ViewOf<const T>(args.a, type), args.transposed, ViewOf<const T>(args.b, type),
+                                   static_cast<T>(args.factor), args.adds, ViewOf<T>(args.c, type)));
+  }
   // Of the device; 0 where CUDA does not tell.
   int Attribute(cudaDeviceAttr which) const {
     int value = 0;
@@ -364,7 +394,7 @@ Status StatusOfCall(cudaError_t code) {
 constexpr int kLeastMajor = 8;  // compute capability
 
 // Raised with the same rule as kArithmeticVersion, for this backend alone.
-constexpr int kCudaArithmeticVersion = 3;
+constexpr int kCudaArithmeticVersion = 4;
 
 std::string DescribeHardware(const cudaDeviceProp& properties) {
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
