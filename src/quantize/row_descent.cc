@@ -5,6 +5,7 @@
 
 #include "kernels/product.h"
 #include "quantize/refit.h"
+#include "quantize/row_pieces.h"
 
 namespace marlin {
 namespace {
@@ -27,16 +28,30 @@ void RowDescent::Start(std::size_t begin, std::size_t end, MatrixView<float> err
   begin_ = begin;
   errors_ = errors;
   const std::size_t k = weights_.cols, rows = end - begin;
-  codes_.resize(rows * k);
-  std::vector<float> row(k);
+  codes_.resize(k * rows);
+  turned_.resize(k * rows);
   const auto view = matrix_.view();
   params_.assign(rows * std::max<std::size_t>(view.groups(), 1), {});
   for (std::size_t r = 0; r < rows; ++r) {
-    GetCodes(view, begin + r, 0, {codes_.data() + r * k, k});
-    DecodeRow(view, begin + r, row);
     for (std::size_t g = 0; g < view.groups(); ++g) Params(r, g) = GetParams(view, begin + r, g);
-    for (std::size_t j = 0; j < k; ++j) errors_.Row(j)[r] = weights_.Row(begin + r)[j] - row[j];
   }
+  std::vector<std::uint32_t> codes(kTurnedTogether * k);
+  std::vector<float> values(kTurnedTogether * k);
+  ForTurnedRows(rows, [&](std::size_t first, std::size_t last) {
+    for (std::size_t r = first; r < last; ++r) {
+      GetCodes(view, begin + r, 0, {codes.data() + (r - first) * k, k});
+      DecodeRow(view, begin + r, {values.data() + (r - first) * k, k});
+    }
+    for (std::size_t j = 0; j < k; ++j) {
+      const float* const column = weights_.data + begin * weights_.stride + j;
+      for (std::size_t r = first; r < last; ++r) {
+        const float weight = column[r * weights_.stride];
+        turned_[j * rows + r] = weight;
+        codes_[j * rows + r] = codes[(r - first) * k + j];
+        errors_.Row(j)[r] = weight - values[(r - first) * k + j];
+      }
+    }
+  });
   const std::size_t widest = GroupColumns(format_.info);
   for (auto* vector : {&curved_, &unit_, &before_}) vector->resize(widest * rows);
   for (auto* vector : {&values_, &targets_, &next_}) vector->resize(rows);
@@ -49,10 +64,16 @@ void RowDescent::Start(std::size_t begin, std::size_t end, MatrixView<float> err
 void RowDescent::Store() {
   const std::size_t k = weights_.cols;
   const std::size_t groups = matrix_.view().groups();
-  for (std::size_t r = 0; r < rows(); ++r) {
-    for (std::size_t g = 0; g < groups; ++g) SetParams(matrix_, begin_ + r, g, Params(r, g));
-    SetCodes(matrix_, begin_ + r, 0, {codes_.data() + r * k, k});
-  }
+  std::vector<std::uint32_t> codes(kTurnedTogether * k);
+  ForTurnedRows(rows(), [&](std::size_t first, std::size_t last) {
+    for (std::size_t j = 0; j < k; ++j) {
+      for (std::size_t r = first; r < last; ++r) codes[(r - first) * k + j] = codes_[j * rows() + r];
+    }
+    for (std::size_t r = first; r < last; ++r) {
+      for (std::size_t g = 0; g < groups; ++g) SetParams(matrix_, begin_ + r, g, Params(r, g));
+      SetCodes(matrix_, begin_ + r, 0, {codes.data() + (r - first) * k, k});
+    }
+  });
 }
 
 GroupParams& RowDescent::Params(std::size_t r, std::size_t group) {
@@ -106,11 +127,13 @@ std::vector<double> RowDescent::CurvedOnes(const Group& group) const {
 
 // The scale and the bias of every row's group for which the error is least while the codes stay.
 void RowDescent::RefitParams(const Group& group) {
-  const std::size_t k = weights_.cols, width = group.width, n = rows();
+  const std::size_t width = group.width, n = rows();
   std::vector<float> values(width);
+  std::vector<std::uint32_t> codes(width);
   for (std::size_t r = 0; r < n; ++r) {
     const GroupParams unit{.scale = 1, .zero_point = Params(r, group.index).zero_point};
-    format_.decode({codes_.data() + r * k + group.low, width}, unit, values);
+    for (std::size_t i = 0; i < width; ++i) codes[i] = codes_[(group.low + i) * n + r];
+    format_.decode(codes, unit, values);
     for (std::size_t i = 0; i < width; ++i) unit_[i * n + r] = values[i];
   }
   Curve(group);
@@ -156,16 +179,16 @@ void RowDescent::RefitParams(const Group& group) {
 // Scales that are far from each other seldom get better while the codes stay. Each row's group gets codes for the scale
 // times `factor`, every column rounded to where its own error would be least, and keeps them if the error falls.
 void RowDescent::MoveScales(float factor, const Group& group) {
-  const std::size_t k = weights_.cols, width = group.width, n = rows();
+  const std::size_t width = group.width, n = rows();
   for (std::size_t r = 0; r < n; ++r) {
     const GroupParams params = Moved(Params(r, group.index), factor);
     for (std::size_t i = 0; i < width; ++i) {
       const std::size_t j = group.low + i;
-      const float value = weights_.Row(begin_ + r)[j] - errors_.Row(j)[r];
+      const float value = turned_[j * n + r] - errors_.Row(j)[r];
       const float target = value + group.gradient.Row(i)[r] / group.square.Row(i)[i];
       float next = 0;
-      format_.round({&target, 1}, params, {&trial_[r * width + i], 1});
-      format_.decode({&trial_[r * width + i], 1}, params, {&next, 1});
+      format_.round({&target, 1}, params, {&trial_[i * n + r], 1});
+      format_.decode({&trial_[i * n + r], 1}, params, {&next, 1});
       unit_[i * n + r] = next - value;
     }
   }
@@ -179,7 +202,7 @@ void RowDescent::MoveScales(float factor, const Group& group) {
     Params(r, group.index) = Moved(Params(r, group.index), factor);
     changed_ = true;
     for (std::size_t i = 0; i < width; ++i) {
-      codes_[r * k + group.low + i] = trial_[r * width + i];
+      codes_[(group.low + i) * n + r] = trial_[i * n + r];
       errors_.Row(group.low + i)[r] -= unit_[i * n + r];
       group.gradient.Row(i)[r] -= curved_[i * n + r];
     }
@@ -223,23 +246,24 @@ void RowDescent::RoundColumns(const Group& group) {
 
 // Column i of the group. moves [rows]: the change of the values. Whether any changed.
 bool RowDescent::RoundColumn(const Group& group, std::size_t i, float* moves) {
-  const std::size_t k = weights_.cols, j = group.low + i, n = rows();
+  const std::size_t j = group.low + i, n = rows();
+  const float* const weights = turned_.data() + j * n;
+  std::uint32_t* const codes = codes_.data() + j * n;
   float* const errors = errors_.Row(j).data();
   const float* const gradient = group.gradient.Row(i).data();
   const float inverse = 1 / group.square.Row(i)[i];
-  std::fill_n(moves, n, 0.0f);
   for (std::size_t r = 0; r < n; ++r) {
-    values_[r] = weights_.Row(begin_ + r)[j] - errors[r];
+    values_[r] = weights[r] - errors[r];
     targets_[r] = values_[r] + gradient[r] * inverse;
   }
   format_.round_each(targets_, group_params_, column_codes_, next_);
   bool any = false;
   for (std::size_t r = 0; r < n; ++r) {
-    if (column_codes_[r] == codes_[r * k + j]) continue;
-    codes_[r * k + j] = column_codes_[r];
-    moves[r] = next_[r] - values_[r];
-    errors[r] = weights_.Row(begin_ + r)[j] - next_[r];
-    any = true;
+    const bool moved = column_codes_[r] != codes[r];
+    codes[r] = column_codes_[r];
+    moves[r] = moved ? next_[r] - values_[r] : 0;
+    errors[r] = moved ? weights[r] - next_[r] : errors[r];
+    any |= moved;
   }
   return any;
 }

@@ -56,7 +56,8 @@ class RowDescent {
   bool changed_ = false;
   // Vectors over rows are adjacent.
   MatrixView<float> errors_;                    // [k, rows] weight - value
-  std::vector<std::uint32_t> codes_;            // [rows][k]
+  std::vector<float> turned_;                   // [k][rows] weights
+  std::vector<std::uint32_t> codes_;            // [k][rows]
   std::vector<GroupParams> params_;             // [rows][groups]
   std::vector<float> curved_, unit_;            // [group][rows]
   std::vector<float> before_;                   // [group][rows] errors
@@ -64,7 +65,7 @@ class RowDescent {
   std::vector<float> values_, targets_, next_;  // [rows] of one column
   std::vector<std::uint32_t> column_codes_;     // [rows]
   std::vector<GroupParams> group_params_;       // [rows]
-  std::vector<std::uint32_t> trial_;            // [rows][group] codes for another scale
+  std::vector<std::uint32_t> trial_;            // [group][rows] codes for another scale
 };
 
 }  // namespace marlin

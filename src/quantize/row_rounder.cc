@@ -1,6 +1,6 @@
 #include "quantize/row_rounder.h"
 
-#include <algorithm>
+#include "quantize/row_pieces.h"
 
 namespace marlin {
 namespace {
@@ -25,12 +25,19 @@ void Feed(MatrixView<const double> feedback, MatrixView<double> errors, std::siz
 }  // namespace
 
 void RowRounder::Start(std::size_t begin, std::size_t end) {
+  const std::size_t k = weights_.cols;
   begin_ = begin;
   rows_ = end - begin;
-  codes_.assign(rows_ * weights_.cols, 0);
+  codes_.resize(k * rows_);
+  turned_.resize(k * rows_);
   group_ = kNoGroup;
   for (auto* vector : {&targets_, &values_}) vector->resize(rows_);
-  column_codes_.resize(rows_);
+  ForTurnedRows(rows_, [&](std::size_t first, std::size_t last) {
+    for (std::size_t p = 0; p < k; ++p) {
+      const float* const column = weights_.data + begin_ * weights_.stride + order_[p];
+      for (std::size_t r = first; r < last; ++r) turned_[p * rows_ + r] = column[r * weights_.stride];
+    }
+  });
 }
 
 void RowRounder::RoundBlock(std::size_t low, MatrixView<const double> feedback, MatrixView<double> fed,
@@ -52,14 +59,10 @@ void RowRounder::RoundPosition(std::size_t position, std::span<const double> fed
   const std::size_t groups = GroupsPerRow(format_.info, k);
   const std::size_t group = groups == 0 ? 0 : column / static_cast<std::size_t>(format_.info.group);
   if (group != group_) TakeParams(group, groups);
-  for (std::size_t r = 0; r < rows_; ++r) {
-    targets_[r] = static_cast<float>(weights_.Row(begin_ + r)[column] + fed[r]);
-  }
-  format_.round_each(targets_, group_params_, column_codes_, values_);
-  for (std::size_t r = 0; r < rows_; ++r) {
-    codes_[r * k + column] = column_codes_[r];
-    errors[r] = static_cast<double>(weights_.Row(begin_ + r)[column]) - values_[r];
-  }
+  const float* const weights = turned_.data() + position * rows_;
+  for (std::size_t r = 0; r < rows_; ++r) targets_[r] = static_cast<float>(weights[r] + fed[r]);
+  format_.round_each(targets_, group_params_, {codes_.data() + position * rows_, rows_}, values_);
+  for (std::size_t r = 0; r < rows_; ++r) errors[r] = static_cast<double>(weights[r]) - values_[r];
 }
 
 // The params of a group, of every row.
@@ -72,10 +75,16 @@ void RowRounder::TakeParams(std::size_t group, std::size_t groups) {
 void RowRounder::Store() {
   const std::size_t k = weights_.cols;
   const std::size_t groups = GroupsPerRow(format_.info, k);
-  for (std::size_t r = 0; r < rows_; ++r) {
-    for (std::size_t g = 0; g < groups; ++g) SetParams(out_, begin_ + r, g, params_[(begin_ + r) * groups + g]);
-    SetCodes(out_, begin_ + r, 0, {codes_.data() + r * k, k});
-  }
+  std::vector<std::uint32_t> rows(kTurnedTogether * k);
+  ForTurnedRows(rows_, [&](std::size_t first, std::size_t last) {
+    for (std::size_t p = 0; p < k; ++p) {
+      for (std::size_t r = first; r < last; ++r) rows[(r - first) * k + order_[p]] = codes_[p * rows_ + r];
+    }
+    for (std::size_t r = first; r < last; ++r) {
+      for (std::size_t g = 0; g < groups; ++g) SetParams(out_, begin_ + r, g, params_[(begin_ + r) * groups + g]);
+      SetCodes(out_, begin_ + r, 0, {rows.data() + (r - first) * k, k});
+    }
+  });
 }
 
 }  // namespace marlin

@@ -45,12 +45,13 @@ class RowRounder {
   EncodedMatrix& out_;
   std::size_t begin_ = 0;
   std::size_t rows_ = 0;
-  std::vector<std::uint32_t> codes_;  // [rows][k]
+  // In the order of the positions: [k][rows].
+  std::vector<float> turned_;  // weights
+  std::vector<std::uint32_t> codes_;
   static constexpr std::size_t kNoGroup = SIZE_MAX;
-  std::size_t group_ = kNoGroup;             // of group_params_
-  std::vector<GroupParams> group_params_;    // [rows]
-  std::vector<float> targets_, values_;      // [rows] of one column
-  std::vector<std::uint32_t> column_codes_;  // [rows]
+  std::size_t group_ = kNoGroup;           // of group_params_
+  std::vector<GroupParams> group_params_;  // [rows]
+  std::vector<float> targets_, values_;    // [rows] of one column
 };
 
 }  // namespace marlin
