@@ -326,8 +326,8 @@ class GlassBackend final : public Backend {
       };
       for (std::size_t i = 0; i < to.rows; ++i) {
         for (std::size_t j = 0; j < to.cols; ++j) {
-          const auto [low, high] = std::minmax(place(i), place(j));
-          to.Row(i)[j] = static_cast<T>(factor * from.Row(low)[high]);
+          const std::size_t row = place(i), column = place(j);
+          to.Row(i)[j] = static_cast<T>(factor * from.Row(std::min(row, column))[std::max(row, column)]);
         }
       }
     }
