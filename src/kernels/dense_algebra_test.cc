@@ -1,9 +1,11 @@
 // Dense algebra of devices against double: the glass device, which computes on the host, and CUDA.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -111,7 +113,8 @@ class DenseAlgebraOf : public testing::TestWithParam<const char*> {
     ASSERT_TRUE(device_->Read(out, got).ok());
     for (std::size_t i = 0; i < k; ++i) {
       for (std::size_t j = 0; j < k; ++j) {
-        const auto [low, high] = std::minmax(static_cast<std::size_t>(places[i]), static_cast<std::size_t>(places[j]));
+        const auto row = static_cast<std::size_t>(places[i]), column = static_cast<std::size_t>(places[j]);
+        const std::size_t low = std::min(row, column), high = std::max(row, column);
         ASSERT_EQ(got[i * k + j], static_cast<T>(factor * double{At(upper, k, low, high)})) << i << ", " << j;
       }
     }
@@ -170,6 +173,22 @@ TEST_P(DenseAlgebraOf, DiagonalsAreCopiedAsTensors) {
     CheckDiagonal<float>(k);
     CheckDiagonal<double>(k);
   }
+}
+
+TEST_P(DenseAlgebraOf, PinnedMemoryIsFilledByDownloads) {
+  std::vector<float> values(100 * 1000);
+  for (float& value : values) value = static_cast<float>(rng_.Normal());
+  buffers_.push_back(*device_->Allocate(values.size(), ElementType::kF32));
+  const DeviceTensor all = View(buffers_.back(), 100, 1000);
+  device_->Upload(values, all);
+  std::vector<float> got(values.size());
+  {
+    const auto pin = device_->PinForDownloads(std::as_writable_bytes(std::span(got)));
+    ASSERT_TRUE(device_->Read(all, got).ok());
+    EXPECT_EQ(got, values);
+    ASSERT_TRUE(device_->Read(all.Rows(7, 50), std::span(got).first(50 * 1000)).ok());
+  }
+  EXPECT_TRUE(std::equal(got.begin(), got.begin() + 50 * 1000, values.begin() + 7 * 1000));
 }
 
 }  // namespace

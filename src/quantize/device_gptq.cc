@@ -312,6 +312,7 @@ Result<EncodedMatrix> EncodeGptqOnDevice(const FormatRow& format, MatrixView<con
   auto pieces = CutRows(n, RowRounder(format, weights, factor.order, params, matrix), pool);
   ForEachPiece(pieces, pool, [](auto& piece) { piece.work.Start(piece.begin, piece.end); });
   std::vector<double> fed_memory(kGptqBlock * n), error_memory(kGptqBlock * n);
+  const auto fast = device.PinForDownloads(std::as_writable_bytes(std::span(fed_memory)));
   for (std::size_t high = k; high > 0;) {
     const std::size_t low = (high - 1) / kGptqBlock * kGptqBlock, width = high - low;
     const MatrixView<double> fed(fed_memory.data(), width, n), errors(error_memory.data(), width, n);
@@ -339,11 +340,13 @@ Status DescendOnDevice(const DeviceGram& gram, const InputStatistics& stats, dou
   if (auto status = gradient.Reserve(); !status) return status;
   const auto squares = PutHessian(gram, stats, damping, gradient);
   if (!squares) return squares.error();
-  std::vector<float> error_memory(k * n), gradient_memory(gradient.At(0).width * n);
-  const MatrixView<float> errors(error_memory.data(), k, n);
+  const auto error_memory = std::make_unique_for_overwrite<float[]>(k * n);  // the threads touch it first
+  const MatrixView<float> errors(error_memory.get(), k, n);
+  std::vector<float> gradient_memory(gradient.At(0).width * n);
+  const auto fast = device.PinForDownloads(std::as_writable_bytes(std::span(gradient_memory)));
   auto pieces = CutRows(n, RowDescent(weights, matrix), pool);
   ForEachPiece(pieces, pool, [&](auto& piece) { piece.work.Start(piece.begin, piece.end, piece.Own(errors)); });
-  device.Upload(error_memory, gradient.errors());
+  device.Upload(std::span(errors.data, k * n), gradient.errors());
   gradient.Add(gradient.At(0), 0, k, true);
   std::atomic<bool> changed{true};
   for (int sweep = 0; changed && sweep < sweeps; ++sweep) {

@@ -71,6 +71,16 @@ class CudaRecording final : public Recording {
   bool fails = false;            // the operations cannot be recorded
 };
 
+// Memory of the host that the device writes directly.
+class CudaPin final : public DeviceObject {
+ public:
+  CudaPin(const Device& device, void* memory) : DeviceObject(device), memory_(memory) {}
+  ~CudaPin() override { cudaHostUnregister(memory_); }
+
+ private:
+  void* memory_;
+};
+
 class CudaBackend final : public Backend, private Yardsticks, private DenseAlgebra, private CudaQueue {
  public:
   CudaBackend(int index, int threads, bool halves, std::string hardware, std::string arithmetic, cudaStream_t stream,
@@ -159,6 +169,14 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(to.data(), from.cols * size, BytesAt(from), from.stride * size, from.cols * size, from.rows,
                            cudaMemcpyDeviceToHost, On()));
+  }
+  std::unique_ptr<DeviceObject> PinForDownloads(std::span<std::byte> memory) override {
+    On();
+    if (cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterDefault) == cudaSuccess) {
+      return std::make_unique<CudaPin>(*this, memory.data());
+    }
+    cudaGetLastError();  // downloads work without
+    return nullptr;
   }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     CheckSameShape(from, to);
