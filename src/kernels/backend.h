@@ -109,8 +109,35 @@ struct GatedArgs {
   Activation activation = Activation::kSilu;
 };
 
+// c = factor * a b, or added to c. All fp32 or all fp64; c overlaps neither a nor b.
+struct DenseProductArgs {
+  DeviceTensor a;           // [m, l]; transposed: [l, m]
+  DeviceTensor b;           // [l, n]
+  DeviceTensor c;           // [m, n]
+  bool transposed = false;  // a
+  bool adds = false;        // else what c held is not read
+  double factor = 1;
+};
+
+// Dense linear algebra for methods that work with X^T X. Queued as operations are; the same bits from run to run.
+class DenseAlgebra {
+ public:
+  virtual ~DenseAlgebra() = default;
+
+  virtual void MultiplyDense(const DenseProductArgs& args) = 0;
+
+  // out[i][j] = factor * S[order[i]][order[j]]: out [k, k] in fp32 or fp64, rounded once; S the symmetric matrix whose
+  // columns j >= i of row i `upper` [k, k] has, the others are not read. order: int32 [k, 1], in range; without a
+  // buffer rows and columns stay in place. `out` does not overlap `upper`.
+  virtual void Symmetrize(const DeviceTensor& upper, const DeviceTensor& order, double factor,
+                          const DeviceTensor& out) = 0;
+};
+
 class Backend : public Device {
  public:
+  // Null where the host's products are as fast. It lives as long as the backend.
+  virtual DenseAlgebra* dense_algebra() { return nullptr; }
+
   // The cache is empty. Errors: kResource.
   virtual Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) = 0;
 

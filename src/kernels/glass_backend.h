@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -81,6 +82,8 @@ class GlassBackend final : public Backend {
     Run();
     return std::exchange(status_, {});
   }
+
+  DenseAlgebra* dense_algebra() override { return &algebra_; }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
     auto cache = inner_->AllocateCache(shape);
@@ -281,6 +284,56 @@ class GlassBackend final : public Backend {
     GlassBackend& glass;
   };
 
+  // Computed by the host, so that what needs it is tested.
+  struct GlassAlgebra final : DenseAlgebra {
+    explicit GlassAlgebra(GlassBackend& device) : glass(device) {}
+    void MultiplyDense(const DenseProductArgs& args) override {
+      glass.Queue([this, args] { args.c.type == ElementType::kF64 ? Multiply<double>(args) : Multiply<float>(args); });
+    }
+    void Symmetrize(const DeviceTensor& upper, const DeviceTensor& order, double factor,
+                    const DeviceTensor& out) override {
+      glass.Queue([this, upper, order, factor, out] {
+        out.type == ElementType::kF64 ? Fill<double>(upper, order, factor, out)
+                                      : Fill<float>(upper, order, factor, out);
+      });
+    }
+    template <class T>
+    void Multiply(const DenseProductArgs& args) {
+      const auto a = glass.HostView<const T>(args.a), b = glass.HostView<const T>(args.b);
+      const auto c = glass.HostView<T>(args.c);
+      MARLIN_CHECK((args.transposed ? a.cols : a.rows) == c.rows && (args.transposed ? a.rows : a.cols) == b.rows &&
+                       b.cols == c.cols,
+                   "shapes of a dense product");
+      std::vector<double> sums(c.cols);
+      for (std::size_t i = 0; i < c.rows; ++i) {
+        std::ranges::fill(sums, 0.0);
+        for (std::size_t l = 0; l < b.rows; ++l) {
+          const double own = args.transposed ? a.Row(l)[i] : a.Row(i)[l];
+          for (std::size_t j = 0; j < c.cols; ++j) sums[j] += own * b.Row(l)[j];
+        }
+        for (std::size_t j = 0; j < c.cols; ++j) {
+          c.Row(i)[j] = static_cast<T>(args.factor * sums[j] + (args.adds ? c.Row(i)[j] : 0));
+        }
+      }
+    }
+    template <class T>
+    void Fill(const DeviceTensor& upper, const DeviceTensor& order, double factor, const DeviceTensor& out) {
+      const auto from = glass.HostView<const float>(upper);
+      const auto to = glass.HostView<T>(out);
+      const auto place = [&](std::size_t i) {
+        return order.buffer == nullptr ? i
+                                       : static_cast<std::size_t>(glass.HostView<const std::int32_t>(order).Row(i)[0]);
+      };
+      for (std::size_t i = 0; i < to.rows; ++i) {
+        for (std::size_t j = 0; j < to.cols; ++j) {
+          const std::size_t row = place(i), column = place(j);
+          to.Row(i)[j] = static_cast<T>(factor * from.Row(std::min(row, column))[std::max(row, column)]);
+        }
+      }
+    }
+    GlassBackend& glass;
+  };
+
   template <class T>
   MatrixView<T> HostView(const DeviceTensor& tensor) const {
     return marlin::HostView<T>(*inner_, Inner(tensor));
@@ -342,6 +395,7 @@ class GlassBackend final : public Backend {
   std::optional<std::size_t> free_bytes_, cache_bytes_;
   bool has_yardsticks_ = false;
   GlassYardsticks yardsticks_{*this};
+  GlassAlgebra algebra_{*this};
 };
 
 }  // namespace marlin

@@ -30,21 +30,22 @@ std::optional<std::size_t> FactorDiagonal(MatrixView<double> a, std::size_t begi
   return std::nullopt;
 }
 
-// Rows [begin, end) right of the diagonal square, columns [column, column_end): forward substitution.
-void SolveStrip(MatrixView<double> a, std::size_t begin, std::size_t end, std::size_t column, std::size_t column_end) {
-  for (std::size_t i = begin; i < end; ++i) {
-    const double* const solved = a.Row(i).data();
+}  // namespace
+
+// Forward substitution.
+void SolveTransposed(MatrixView<const double> v, MatrixView<double> b) {
+  for (std::size_t i = 0; i < b.rows; ++i) {
+    const double* const solved = v.Row(i).data();
+    double* const own = b.Row(i).data();
     const double pivot = solved[i];
-    for (std::size_t j = column; j < column_end; ++j) a.Row(i)[j] /= pivot;
-    for (std::size_t r = i + 1; r < end; ++r) {
-      double* const below = a.Row(r).data();
+    for (std::size_t j = 0; j < b.cols; ++j) own[j] /= pivot;
+    for (std::size_t r = i + 1; r < b.rows; ++r) {
+      double* const below = b.Row(r).data();
       const double factor = solved[r];
-      for (std::size_t j = column; j < column_end; ++j) below[j] -= factor * solved[j];
+      for (std::size_t j = 0; j < b.cols; ++j) below[j] -= factor * own[j];
     }
   }
 }
-
-}  // namespace
 
 std::optional<std::size_t> FactorCholesky(MatrixView<double> a, double least_pivot, IsaSet isa, ThreadPool& pool) {
   const std::size_t n = a.rows;
@@ -52,10 +53,11 @@ std::optional<std::size_t> FactorCholesky(MatrixView<double> a, double least_piv
     const std::size_t end = std::min(begin + kBlock, n);
     if (const auto failed = FactorDiagonal(a, begin, end, least_pivot)) return failed;
     if (end == n) break;
+    const MatrixView<const double> square(a.Row(begin).data() + begin, end - begin, end - begin, a.stride);
     pool.Split((n - end + kStrip - 1) / kStrip, [&](std::size_t first, std::size_t last, int) {
       for (std::size_t strip = first; strip < last; ++strip) {
         const std::size_t column = end + strip * kStrip;
-        SolveStrip(a, begin, end, column, std::min(column + kStrip, n));
+        SolveTransposed(square, {a.Row(begin).data() + column, end - begin, std::min(kStrip, n - column), a.stride});
       }
     });
     const MatrixView<const double> strip(a.Row(begin).data() + end, end - begin, n - end, a.stride);

@@ -14,4 +14,7 @@ namespace marlin {
 // `least_pivot` > 0, and returns its index; `a` is then half done. The same bits for every number of threads.
 std::optional<std::size_t> FactorCholesky(MatrixView<double> a, double least_pivot, IsaSet isa, ThreadPool& pool);
 
+// b = V^-T b: v [n, n], of which only the upper half is read, b [n, m]. On the calling thread.
+void SolveTransposed(MatrixView<const double> v, MatrixView<double> b);
+
 }  // namespace marlin

@@ -32,7 +32,7 @@ double RowError(const Layer& layer, const std::vector<float>& hessian, std::size
   return sum;
 }
 
-double Error(const Layer& layer, const std::vector<float>& hessian, const EncodedMatrix& matrix) {
+double ErrorUnder(const Layer& layer, const std::vector<float>& hessian, const EncodedMatrix& matrix) {
   double sum = 0;
   std::vector<float> row(layer.k, NAN);
   for (std::size_t r = 0; r < layer.n; ++r) {
@@ -101,7 +101,7 @@ TEST(CoordinateDescent, EndsWhereNoSingleStepHelps) {
   for (const char* name : {"fp4-g32", "fp4-g64", "int4-g64", "nvfp4", "q4_1", "q5_0", "iq4_nl", "mlx4-g32"}) {
     EncodedMatrix matrix = Encode(*FindFormat(name), layer.view());
     DescendByCoordinates(layer.view(), hessian, kUntilNothingChanges, matrix, pool);
-    const double error = Error(layer, hessian, matrix);
+    const double error = ErrorUnder(layer, hessian, matrix);
     for (std::size_t r = 0; r < layer.n; ++r) {
       EXPECT_LT(BestSingleStep(layer, hessian, matrix, r), 1e-5 * error) << name << ", row " << r;
     }
@@ -122,11 +122,11 @@ TEST(CoordinateDescent, NeverRaisesTheErrorAndImprovesGptq) {
     for (const FormatRow& format : Formats()) {
       if (format.info.code_bits > 8 || FitsRows(format.info, 290) != (cols == 290)) continue;
       EncodedMatrix matrix = EncodeGptq(format, layer.view(), *factor, pool);
-      const double gptq = Error(layer, hessian, matrix);
+      const double gptq = ErrorUnder(layer, hessian, matrix);
       double last = gptq;
       for (int sweep = 0; sweep < 3; ++sweep) {
         DescendByCoordinates(layer.view(), hessian, 1, matrix, pool);
-        const double error = Error(layer, hessian, matrix);
+        const double error = ErrorUnder(layer, hessian, matrix);
         EXPECT_LE(error, last * (1 + 1e-6)) << format.info.name;
         last = error;
       }
@@ -140,9 +140,9 @@ TEST(CoordinateDescent, FormatsWithoutGroupsAreServedToo) {
   const Layer layer = RandomLayer(5, 150, 300, 64);
   const std::vector<float> hessian = DampedHessian(layer.stats, kDamping, pool);
   EncodedMatrix matrix = Encode(*FindFormat("bf16"), layer.view());
-  const double before = Error(layer, hessian, matrix);
+  const double before = ErrorUnder(layer, hessian, matrix);
   DescendByCoordinates(layer.view(), hessian, kDescentSweeps, matrix, pool);
-  EXPECT_LT(Error(layer, hessian, matrix), before);
+  EXPECT_LT(ErrorUnder(layer, hessian, matrix), before);
 }
 
 TEST(CoordinateDescent, ThreadsDoNotChangeABit) {

@@ -9,12 +9,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/matrix.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "formats/encoded_matrix.h"
+#include "quantize/hessian.h"
 #include "quantize/statistics.h"
 
 namespace marlin {
@@ -30,6 +32,19 @@ struct HessianFactor {
   double damping = 0;             // share of the mean of the diagonal that was added to it
   std::size_t dead_columns = 0;   // never activated: rounded plainly; they take and give no error
 };
+
+// Damping that is tried: kDamping, then four times as much each time, up to this.
+inline constexpr double kMostDamping = 100;
+
+// The columns in the order of their positions: the least element of the diagonal first, equal ones in the reverse order
+// of storage.
+std::vector<std::uint32_t> OrderColumns(std::span<const double> elements);
+
+// What a matrix whose eigenvalues are not negative before damping has as pivots, at least.
+inline double LeastPivot(double damping, HessianDiagonal diagonal) { return 0.5 * damping * diagonal.mean; }
+
+Error NoTokens();
+Error NotPositiveDefinite(std::size_t channels);
 
 // Factors H = 2 X^T X / tokens + damping * mean(diagonal) in double. Damping starts at kDamping and is multiplied by 4
 // until H is positive definite. 8 k^2 bytes. Errors: kUsage (no Gram), kInput (no tokens), kNumerical (not positive

@@ -2,22 +2,27 @@
 
 namespace marlin {
 
-HessianDiagonal MeasureDiagonal(const InputStatistics& stats) {
+HessianDiagonal MeasureDiagonal(std::span<const double> elements) {
   HessianDiagonal diagonal;
   double sum = 0;
-  for (std::size_t i = 0; i < stats.channels(); ++i) {
-    const double element = HessianAt(stats, i, i);
+  for (const double element : elements) {
     sum += element;
     if (element == 0) ++diagonal.dead;
   }
-  const std::size_t used = stats.channels() - diagonal.dead;
+  const std::size_t used = elements.size() - diagonal.dead;
   if (used > 0) diagonal.mean = sum / static_cast<double>(used);
   return diagonal;
 }
 
+std::vector<double> ElementsOfDiagonal(const InputStatistics& stats) {
+  std::vector<double> elements(stats.channels());
+  for (std::size_t i = 0; i < elements.size(); ++i) elements[i] = HessianAt(stats, i, i);
+  return elements;
+}
+
 std::vector<float> DampedHessian(const InputStatistics& stats, double damping, ThreadPool& pool) {
   const std::size_t k = stats.channels();
-  const HessianDiagonal diagonal = MeasureDiagonal(stats);
+  const HessianDiagonal diagonal = MeasureDiagonal(ElementsOfDiagonal(stats));
   std::vector<float> hessian(k * k);
   pool.Split(k, [&](std::size_t begin, std::size_t end, int) {
     for (std::size_t i = begin; i < end; ++i) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -11,16 +12,22 @@
 
 namespace marlin {
 
-// One element of the Hessian, not damped. The statistics hold a Gram of at least one token.
+// What X^T X is multiplied by; of at least one token.
+inline double GramFactor(const InputStatistics& stats) { return 2.0 / static_cast<double>(stats.tokens); }
+
+// One element of the Hessian, not damped. The statistics hold a Gram.
 inline double HessianAt(const InputStatistics& stats, std::size_t i, std::size_t j) {
-  return 2.0 / static_cast<double>(stats.tokens) * stats.gram[std::min(i, j) * stats.channels() + std::max(i, j)];
+  return GramFactor(stats) * stats.gram[std::min(i, j) * stats.channels() + std::max(i, j)];
 }
 
 struct HessianDiagonal {
   double mean = 1;       // of the columns that are used
   std::size_t dead = 0;  // columns that were never activated
 };
-HessianDiagonal MeasureDiagonal(const InputStatistics& stats);
+HessianDiagonal MeasureDiagonal(std::span<const double> elements);
+
+// [k] the elements on the diagonal, not damped.
+std::vector<double> ElementsOfDiagonal(const InputStatistics& stats);
 
 // The value on the diagonal: the element, or the mean where the column is dead, plus damping times the mean.
 inline double DampedElement(double element, HessianDiagonal diagonal, double damping) {

@@ -174,7 +174,7 @@ bool LayerWalk::RunsAgain() const {
 }
 
 // Every part is looked at and then run.
-Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, const ProgressFn& progress) {
+Result<ObservedInput> LayerWalk::ObserveInput(std::size_t input, bool gram, const ProgressFn& progress) {
   if (auto status = Load(); !status) return status.error();
   if (auto status = ReserveBetween(); !status) return status.error();
   StatisticsGatherer gatherer(*backend_, gram);
@@ -190,7 +190,12 @@ Result<InputStatistics> LayerWalk::ObserveInput(std::size_t input, bool gram, co
     if (!status) return status.error();
     Report(progress, {2 * input, 2 * description_->blocks[next_].inputs.size()}, w);
   }
-  return gatherer.Read();
+  if (backend_->dense_algebra() != nullptr) {
+    return ObservedInput{.statistics = gatherer.moments(), .gram = gatherer.TakeGram()};
+  }
+  auto all = gatherer.Read();
+  if (!all) return all.error();
+  return ObservedInput{.statistics = *std::move(all), .gram = nullptr};
 }
 
 Status LayerWalk::AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress) {

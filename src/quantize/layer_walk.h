@@ -31,6 +31,12 @@ struct CalibrationWindows {
 // the block again from its hidden state. The bits are the same. The second takes less memory and more time.
 enum class Between { kKept, kRunAgain };
 
+// An input of the layer at hand.
+struct ObservedInput {
+  InputStatistics statistics;    // without X^T X where it is on the device
+  std::unique_ptr<Buffer> gram;  // X^T X [k, k] where it is on the device, or null
+};
+
 class LayerWalk {
  public:
   // Everything given outlives the walk. Blocks that do not fit Midway are always run again. Errors: kInput (a token
@@ -52,8 +58,9 @@ class LayerWalk {
 
   // The same part by part, in the order of the inputs, so that the input of every part is the output of the quantized
   // parts before it: first the statistics of its input, then the part as it will be stored. After the last the layer
-  // after it becomes next. Both give the same bits and may be mixed, layer by layer.
-  Result<InputStatistics> ObserveInput(std::size_t input, bool gram, const ProgressFn& progress);
+  // after it becomes next. Both give the same bits and may be mixed, layer by layer. X^T X stays on a device that has a
+  // dense algebra.
+  Result<ObservedInput> ObserveInput(std::size_t input, bool gram, const ProgressFn& progress);
   Status AdvancePart(std::size_t input, const EncodedLayer& made, const ProgressFn& progress);
 
  private:

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <utility>
 
 #include "quantize/coordinate_descent.h"
+#include "quantize/device_gptq.h"
 #include "quantize/gptq.h"
 #include "quantize/hessian.h"
 #include "quantize/mse.h"
@@ -14,46 +17,72 @@ namespace marlin {
 namespace {
 
 Result<EncodedMatrix> RunRtn(const FormatRow& format, MatrixView<const float> weights, const InputStatistics*,
-                             ThreadPool& pool) {
-  return Encode(format, weights, pool);
+                             const MethodTools& tools) {
+  return Encode(format, weights, tools.pool);
 }
 
 Result<EncodedMatrix> RunMse(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
-                             ThreadPool& pool) {
-  if (stats == nullptr) return EncodeMse(format, weights, {}, pool);
+                             const MethodTools& tools) {
+  if (stats == nullptr) return EncodeMse(format, weights, {}, tools.pool);
   if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
-  return EncodeMse(format, weights, Importance(*stats), pool);
+  return EncodeMse(format, weights, Importance(*stats), tools.pool);
 }
 
-struct GptqResult {
-  EncodedMatrix matrix;
-  double damping = 0;
-};
-
-Result<GptqResult> FactorAndEncode(const FormatRow& format, MatrixView<const float> weights,
-                                   const InputStatistics* stats, ThreadPool& pool) {
-  const InputStatistics none;
-  if (stats != nullptr) {
-    if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
-  }
-  const auto factor = FactorHessian(stats == nullptr ? none : *stats, pool);
+// `gptq`, and as many sweeps of coordinate descent.
+Result<EncodedMatrix> EncodeOnHost(const FormatRow& format, MatrixView<const float> weights,
+                                   const InputStatistics& stats, int sweeps, ThreadPool& pool) {
+  const auto factor = FactorHessian(stats, pool);
   if (!factor) return factor.error();
-  return GptqResult{EncodeGptq(format, weights, *factor, pool), factor->damping};
+  EncodedMatrix matrix = EncodeGptq(format, weights, *factor, pool);
+  if (sweeps > 0) DescendByCoordinates(weights, DampedHessian(stats, factor->damping, pool), sweeps, matrix, pool);
+  return matrix;
+}
+
+// The same. X^T X of the statistics is copied to the device if it is not there.
+Result<EncodedMatrix> EncodeOnDevice(const FormatRow& format, MatrixView<const float> weights,
+                                     const InputStatistics& stats, int sweeps, const MethodTools& tools) {
+  const std::size_t k = weights.cols;
+  DeviceGram gram{tools.device, tools.gram};
+  std::unique_ptr<Buffer> copy;
+  if (gram.gram.buffer == nullptr) {
+    if (auto status = tools.device->AllocateAll({{&copy, k * k}}); !status) return status.error();
+    gram.gram = View(copy, k, k);
+    tools.device->Upload(stats.gram, gram.gram);
+  }
+  auto matrix = [&]() -> Result<std::pair<EncodedMatrix, double>> {
+    const auto factor = FactorOnDevice(gram, stats, tools.pool);
+    if (!factor) return factor.error();
+    auto encoded = EncodeGptqOnDevice(format, weights, *factor, *tools.device, tools.pool);
+    if (!encoded) return encoded.error();
+    return std::pair(*std::move(encoded), factor->damping);
+  }();
+  if (!matrix) return matrix.error();
+  if (sweeps > 0) {
+    auto status = DescendOnDevice(gram, stats, matrix->second, weights, sweeps, matrix->first, tools.pool);
+    if (!status) return status.error();
+  }
+  return std::move(matrix->first);
+}
+
+Result<EncodedMatrix> EncodeWithGram(const FormatRow& format, MatrixView<const float> weights,
+                                     const InputStatistics* stats, int sweeps, const MethodTools& tools) {
+  const InputStatistics none;
+  if (stats == nullptr) return EncodeOnHost(format, weights, none, sweeps, tools.pool);
+  if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
+  const bool has_gram = tools.gram.buffer != nullptr || !stats->gram.empty();
+  const bool on_device = has_gram && tools.device != nullptr && tools.device->dense_algebra() != nullptr;
+  return on_device ? EncodeOnDevice(format, weights, *stats, sweeps, tools)
+                   : EncodeOnHost(format, weights, *stats, sweeps, tools.pool);
 }
 
 Result<EncodedMatrix> RunGptq(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
-                              ThreadPool& pool) {
-  auto result = FactorAndEncode(format, weights, stats, pool);
-  if (!result) return result.error();
-  return std::move(result->matrix);
+                              const MethodTools& tools) {
+  return EncodeWithGram(format, weights, stats, 0, tools);
 }
 
 Result<EncodedMatrix> RunGptqCd(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
-                                ThreadPool& pool) {
-  auto result = FactorAndEncode(format, weights, stats, pool);
-  if (!result) return result.error();
-  DescendByCoordinates(weights, DampedHessian(*stats, result->damping, pool), kDescentSweeps, result->matrix, pool);
-  return std::move(result->matrix);
+                                const MethodTools& tools) {
+  return EncodeWithGram(format, weights, stats, kDescentSweeps, tools);
 }
 
 constexpr std::array kMethods = {

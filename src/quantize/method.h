@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/thread_pool.h"
 #include "formats/encoded_matrix.h"
+#include "kernels/backend.h"
 #include "quantize/statistics.h"
 
 namespace marlin {
@@ -21,15 +22,25 @@ enum class MethodNeeds {
   kGram         // X^T X
 };
 
+// What a method works with beside the weights and their statistics.
+struct MethodTools {
+  MethodTools(ThreadPool& own_pool, Backend* own_device = nullptr, DeviceTensor own_gram = {})  // NOLINT: a pool does
+      : pool(own_pool), device(own_device), gram(own_gram) {}
+  ThreadPool& pool;
+  Backend* device;    // does what grows with the square of the channels, if it has a dense algebra; or null
+  DeviceTensor gram;  // X^T X there; without a buffer the statistics have it
+};
+
 struct Method {
   std::string_view name;
   std::string_view description;
   MethodNeeds needs;
   int version;  // raised whenever the same inputs give other codes
   // weights [n, k], finite; stats of their input, or null. The same bits for every number of threads. Errors: kUsage
-  // (statistics that the method cannot do without), kInput (statistics of another layer), kNumerical.
+  // (statistics that the method cannot do without), kInput (statistics of another layer), kNumerical; those of the
+  // device.
   Result<EncodedMatrix> (*run)(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
-                               ThreadPool& pool);
+                               const MethodTools& tools);
 };
 
 std::span<const Method> Methods();

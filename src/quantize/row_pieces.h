@@ -19,6 +19,17 @@ inline std::size_t RowsPerPiece(std::size_t rows, int threads) {
   return std::clamp<std::size_t>((share + 7) / 8 * 8, 8, kMostPieceRows);
 }
 
+// Rows that are turned into columns together: each column then takes a whole cache line.
+inline constexpr std::size_t kTurnedTogether = 16;
+
+// Calls turn(first, last) for all rows below `rows`, kTurnedTogether at a time.
+template <class Turn>
+void ForTurnedRows(std::size_t rows, Turn turn) {
+  for (std::size_t first = 0; first < rows; first += kTurnedTogether) {
+    turn(first, std::min(first + kTurnedTogether, rows));
+  }
+}
+
 // make_job() once per thread gives a job; job(begin, end) for pieces of rows.
 template <class MakeJob>
 void ForPieces(std::size_t rows, ThreadPool& pool, MakeJob make_job) {

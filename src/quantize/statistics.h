@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -52,6 +53,8 @@ class StatisticsGatherer {
   Result<InputStatistics> Read() const;
   // The same, and gives the memory on the device back. Nothing is added afterwards.
   Result<InputStatistics> Finish();
+  // X^T X [k, k] where it is on the device, else null. Nothing is added afterwards.
+  std::unique_ptr<Buffer> TakeGram() { return std::move(gram_); }
 
  private:
   Status Reserve(std::size_t channels, std::size_t parts);

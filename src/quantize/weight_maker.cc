@@ -51,14 +51,17 @@ Result<WeightMaker> WeightMaker::Create(const SourceTensors& source, const Recip
 }
 
 Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::vector<float>& values,
-                                            const InputStatistics* statistics) {
+                                            const InputStatistics* statistics, const Buffer* gram) {
   const Tensor* tensor = source_->checkpoint().Find(WeightName(stem));
   MARLIN_CHECK(tensor != nullptr, "the plan holds what the checkpoint has");
   const Method* method = recipe_->method;
   if (statistics == nullptr && method->needs == MethodNeeds::kGram && !places_.contains(stem)) {
     method = *ParseMethod("mse");
   }
-  auto matrix = method->run(*formats_.at(stem), {values.data(), tensor->rows(), tensor->cols()}, statistics, *pool_);
+  const std::size_t k = tensor->cols();
+  const MethodTools tools(*pool_, input_.backend,
+                          gram == nullptr ? DeviceTensor() : DeviceTensor{gram, 0, ElementType::kF32, k, k, k});
+  auto matrix = method->run(*formats_.at(stem), {values.data(), tensor->rows(), k}, statistics, tools);
   if (!matrix) return Error{matrix.error().code, stem + ": " + matrix.error().message};
   return matrix;
 }
@@ -69,8 +72,8 @@ Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
   if (!values) return values.error();
   const auto place = places_.find(name);
   const bool known = place != places_.end() && input_.statistics != nullptr;
-  return Quantize(name, *values,
-                  known ? &input_.statistics->blocks[place->second.layer][place->second.input] : nullptr);
+  return Quantize(name, *values, known ? &input_.statistics->blocks[place->second.layer][place->second.input] : nullptr,
+                  nullptr);
 }
 
 // Whether a tensor is part of what a step makes. Plain tensors are read again where nothing changes them.
@@ -114,10 +117,11 @@ Result<BlockTensors> WeightMaker::Scale(std::size_t layer, BlockStatistics& stat
 
 // The tensor of one name from its values.
 Result<EncodedMatrix> WeightMaker::MakeTensor(const std::string& name, const Place& place,
-                                              const std::vector<float>& values, const InputStatistics& statistics) {
+                                              const std::vector<float>& values, const InputStatistics& statistics,
+                                              const Buffer* gram) {
   if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
   const FormatRow& format = *formats_.at(name);
-  if (HasGroups(format.info)) return Quantize(name, values, &statistics);
+  if (HasGroups(format.info)) return Quantize(name, values, &statistics, gram);
   const Tensor& tensor = *source_->checkpoint().Find(place.tensor);
   return Encode(format, {values.data(), tensor.rows(), tensor.cols()}, *pool_);
 }
@@ -138,7 +142,7 @@ Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
   EncodedLayer made;
   for (const auto& [name, place] : places_) {
     if (place.layer != layer) continue;
-    auto matrix = MakeTensor(name, place, place.In(*scaled), statistics[place.input]);
+    auto matrix = MakeTensor(name, place, place.In(*scaled), statistics[place.input], nullptr);
     if (!matrix) return matrix.error();
     made.emplace(name, std::move(*matrix));
   }
@@ -150,14 +154,14 @@ Result<EncodedLayer> WeightMaker::MakeScaled(std::size_t layer) {
 Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
   EncodedLayer made;
   for (std::size_t input = 0; input < source_->description().blocks[layer].inputs.size(); ++input) {
-    const auto statistics = walk_->ObserveInput(input, recipe_->method->needs == MethodNeeds::kGram, *progress_);
-    if (!statistics) return statistics.error();
+    const auto observed = walk_->ObserveInput(input, recipe_->method->needs == MethodNeeds::kGram, *progress_);
+    if (!observed) return observed.error();
     EncodedLayer part;
     for (const auto& [name, place] : places_) {
       if (place.layer != layer || place.input != input || !Kept(name)) continue;
       const auto values = source_->Values(place.tensor);
       if (!values) return values.error();
-      auto matrix = MakeTensor(name, place, *values, *statistics);
+      auto matrix = MakeTensor(name, place, *values, observed->statistics, observed->gram.get());
       if (!matrix) return matrix.error();
       part.emplace(name, std::move(*matrix));
     }

@@ -66,13 +66,14 @@ class WeightMaker {
   // Whether all tensors of a layer come out of one step.
   bool WholeLayers() const { return walk_.has_value() || recipe_->scale_channels; }
   bool Kept(const std::string& name) const;
+  // gram: X^T X of the statistics on the device, or null.
   Result<EncodedMatrix> Quantize(const std::string& stem, const std::vector<float>& values,
-                                 const InputStatistics* statistics);
+                                 const InputStatistics* statistics, const Buffer* gram);
   Result<EncodedMatrix> MakeAlone(const std::string& name);
   Status CheckLayer(std::size_t layer, const BlockTensors& tensors) const;
   Result<BlockTensors> Scale(std::size_t layer, BlockStatistics& statistics);
   Result<EncodedMatrix> MakeTensor(const std::string& name, const Place& place, const std::vector<float>& values,
-                                   const InputStatistics& statistics);
+                                   const InputStatistics& statistics, const Buffer* gram);
   Result<EncodedLayer> MakeScaled(std::size_t layer);
   Result<EncodedLayer> MakeByParts(std::size_t layer);
   Result<std::optional<EncodedLayer>> FindMade(std::size_t layer) const;

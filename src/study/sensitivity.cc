@@ -226,6 +226,7 @@ class SensitivityWalk {
     const PlanUnit& unit = plan_.units[index];
     const InputStatistics& stats = statistics_[unit.input];
     const std::vector<float> importance = Importance(stats);
+    const MethodTools tools(pool_, model_.backend);
     std::vector<double> errors(unit.candidates.size(), 0.0);
     std::vector<Trial> made;
     for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
@@ -240,7 +241,7 @@ class SensitivityWalk {
         if (unit.candidates[c].format == nullptr) continue;
         if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
         const auto matrix =
-            options_.method->run(FormatForRows(*unit.candidates[c].format, weights.cols), weights, &stats, pool_);
+            options_.method->run(FormatForRows(*unit.candidates[c].format, weights.cols), weights, &stats, tools);
         if (!matrix) return Error{matrix.error().code, stem + ": " + matrix.error().message};
         errors[c] += stats.gram.empty() ? WeightedError(weights, matrix->view(), importance, pool_)
                                         : ReconstructionError(weights, matrix->view(), stats, pool_);

@@ -25,6 +25,7 @@ struct Cublas::Functions {
   decltype(&cublasSetStream_v2) set_stream = nullptr;
   decltype(&cublasSetWorkspace_v2) set_workspace = nullptr;
   decltype(&cublasSgemm_v2) sgemm = nullptr;
+  decltype(&cublasDgemm_v2) dgemm = nullptr;
   decltype(&cublasSsyrk_v2) ssyrk = nullptr;
   cublasStatus_t (*gemm)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void*, const void*,
                          cudaDataType, int, const void*, cudaDataType, int, const void*, void*, cudaDataType, int,
@@ -45,7 +46,7 @@ Result<std::unique_ptr<Cublas>> Cublas::Load(cudaStream_t stream) {
   if (!find(functions.create, "cublasCreate_v2") || !find(functions.destroy, "cublasDestroy_v2") ||
       !find(functions.set_stream, "cublasSetStream_v2") || !find(functions.sgemm, "cublasSgemm_v2") ||
       !find(functions.set_workspace, "cublasSetWorkspace_v2") || !find(functions.ssyrk, "cublasSsyrk_v2") ||
-      !find(functions.gemm, "cublasGemmEx")) {
+      !find(functions.gemm, "cublasGemmEx") || !find(functions.dgemm, "cublasDgemm_v2")) {
     return NoCublas(name + " lacks a function");
   }
   cublasHandle_t handle = nullptr;
@@ -101,5 +102,23 @@ Status Cublas::AddGram(View<const float> x, View<float> gram) {
                         static_cast<int>(x.stride), &one, gram.data, static_cast<int>(gram.stride)),
       "X^T X");
 }
+
+template <class T>
+Status Cublas::MultiplyDense(View<const T> a, bool transposed, View<const T> b, T factor, bool adds, View<T> c) {
+  const T beta = adds ? 1 : 0;
+  const auto n = static_cast<int>(c.cols), m = static_cast<int>(c.rows), l = static_cast<int>(b.rows);
+  const auto gemm = [&](auto function) {
+    return function(static_cast<cublasHandle_t>(handle_), CUBLAS_OP_N, transposed ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, l,
+                    &factor, b.data, static_cast<int>(b.stride), a.data, static_cast<int>(a.stride), &beta, c.data,
+                    static_cast<int>(c.stride));
+  };
+  if constexpr (sizeof(T) == sizeof(double)) {
+    return StatusOf(gemm(functions_->dgemm), "a dense product");
+  } else {
+    return StatusOf(gemm(functions_->sgemm), "a dense product");
+  }
+}
+template Status Cublas::MultiplyDense(View<const float>, bool, View<const float>, float, bool, View<float>);
+template Status Cublas::MultiplyDense(View<const double>, bool, View<const double>, double, bool, View<double>);
 
 }  // namespace marlin::cuda

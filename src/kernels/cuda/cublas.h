@@ -29,6 +29,10 @@ class Cublas {
   Status MultiplyToHalves(const void* x, const void* weights, std::size_t m, std::size_t n, std::size_t k, void* out);
   // gram [k, k] += x^T x, columns j >= i of row i. Errors: kUnsupported.
   Status AddGram(View<const float> x, View<float> gram);
+  // c [m, n] = factor * a b, where it adds plus c: a [m, l], transposed: [l, m]; b [l, n]. float or double. Errors:
+  // kUnsupported.
+  template <class T>
+  Status MultiplyDense(View<const T> a, bool transposed, View<const T> b, T factor, bool adds, View<T> c);
 
  private:
   struct Functions;

@@ -72,7 +72,17 @@ class CudaRecording final : public Recording {
   bool fails = false;            // the operations cannot be recorded
 };
 
-class CudaBackend final : public Backend, private Yardsticks, private CudaQueue {
+// Memory of the host that the device writes directly.
+class CudaPin final : public DeviceObject {
+ public:
+  CudaPin(const Device& device, void* memory) : DeviceObject(device), memory_(memory) {}
+  ~CudaPin() override { cudaHostUnregister(memory_); }
+
+ private:
+  void* memory_;
+};
+
+class CudaBackend final : public Backend, private Yardsticks, private DenseAlgebra, private CudaQueue {
  public:
   CudaBackend(int index, int threads, bool halves, bool many, std::string hardware, std::string arithmetic,
               cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
@@ -161,6 +171,14 @@ class CudaBackend final : public Backend, private Yardsticks, private CudaQueue 
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(to.data(), from.cols * size, BytesAt(from), from.stride * size, from.cols * size, from.rows,
                            cudaMemcpyDeviceToHost, On()));
+  }
+  std::unique_ptr<DeviceObject> PinForDownloads(std::span<std::byte> memory) override {
+    On();
+    if (cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterDefault) == cudaSuccess) {
+      return std::make_unique<CudaPin>(*this, memory.data());
+    }
+    cudaGetLastError();  // downloads work without
+    return nullptr;
   }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     CheckSameShape(from, to);
@@ -311,7 +329,37 @@ class CudaBackend final : public Backend, private Yardsticks, private CudaQueue 
     if (x.rows > 0) Note(cublas_->AddGram(ConstFloats(x), Floats(gram)));
   }
 
+  DenseAlgebra* dense_algebra() override { return this; }
+  void MultiplyDense(const DenseProductArgs& args) override {
+    const std::size_t m = args.transposed ? args.a.cols : args.a.rows, l = args.transposed ? args.a.rows : args.a.cols;
+    MARLIN_CHECK(args.c.rows == m && args.b.rows == l && args.b.cols == args.c.cols && l > 0,
+                 "shapes of a dense product");
+    products_->Forget();
+    if (args.c.bytes() == 0) return;
+    args.c.type == ElementType::kF64 ? MultiplyAs<double>(args) : MultiplyAs<float>(args);
+  }
+  void Symmetrize(const DeviceTensor& upper, const DeviceTensor& order, double factor,
+                  const DeviceTensor& out) override {
+    const std::size_t k = out.rows;
+    MARLIN_CHECK(out.cols == k && upper.rows == k && upper.cols == k, "shape of a symmetric matrix");
+    const auto places = order.buffer == nullptr ? cuda::View<const std::int32_t>() : Ints(order);
+    MARLIN_CHECK(places.data == nullptr || places.rows == k, "an order of all rows");
+    if (out.type == ElementType::kF64) {
+      cuda::Symmetrize(ConstFloats(upper), places, factor, Doubles(out), On());
+    } else {
+      cuda::Symmetrize(ConstFloats(upper), places, factor, Floats(out), On());
+    }
+    NoteLaunch();
+  }
+
  private:
+  template <class T>
+  void MultiplyAs(const DenseProductArgs& args) {
+    const auto type = args.c.type;
+    On();
+    Note(cublas_->MultiplyDense<T>(ViewOf<const T>(args.a, type), args.transposed, ViewOf<const T>(args.b, type),
+                                   static_cast<T>(args.factor), args.adds, ViewOf<T>(args.c, type)));
+  }
   // Of the device; 0 where CUDA does not tell.
   int Attribute(cudaDeviceAttr which) const {
     int value = 0;
@@ -368,7 +416,7 @@ Status StatusOfCall(cudaError_t code) {
 constexpr int kLeastMajor = 8;  // compute capability
 
 // Raised with the same rule as kArithmeticVersion, for this backend alone.
-constexpr int kCudaArithmeticVersion = 3;
+constexpr int kCudaArithmeticVersion = 4;
 
 std::string DescribeHardware(const cudaDeviceProp& properties) {
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };

@@ -91,4 +91,9 @@ void Divergence(View<const float> base, View<const float> other, View<const std:
 void TopK(View<const float> x, View<float> values, View<std::int32_t> columns, cudaStream_t stream);
 void Moments(View<const float> x, View<double> sums, View<float> largest, cudaStream_t stream);
 
+// DenseAlgebra::Symmetrize; order without a matrix: as they are. T: float or double.
+template <class T>
+void Symmetrize(View<const float> upper, View<const std::int32_t> order, double factor, View<T> out,
+                cudaStream_t stream);
+
 }  // namespace marlin::cuda
