@@ -416,7 +416,7 @@ Status StatusOfCall(cudaError_t code) {
 constexpr int kLeastMajor = 8;  // compute capability
 
 // Raised with the same rule as kArithmeticVersion, for this backend alone.
-constexpr int kCudaArithmeticVersion = 4;
+constexpr int kCudaArithmeticVersion = 3;
 
 std::string DescribeHardware(const cudaDeviceProp& properties) {
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
