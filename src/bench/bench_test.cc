@@ -211,13 +211,13 @@ TEST(RecordedRun, IsQueuedAsAWholeAndWaitedFor) {
     for (int i = 0; i < 3; ++i) glass->Scale(x, 2);
   });
   EXPECT_EQ(run.products, 3u);
-  ASSERT_TRUE(PrepareRuns({&run, 1}, 0).ok());
+  ASSERT_TRUE(PrepareRuns({&run, 1}).ok());
   EXPECT_EQ(glass->queued(), 0u);
   std::vector<float> got(4);
   ASSERT_TRUE(glass->Read(x, got).ok());
   EXPECT_EQ(got[0], 64.0f) << "twice";
   glass->FailNext({ErrorCode::kResource, "no device"});
-  EXPECT_EQ(PrepareRuns({&run, 1}, 0).error().message, "no device");
+  EXPECT_EQ(PrepareRuns({&run, 1}).error().message, "no device");
   EXPECT_EQ(OfOneProduct({30, 60}, 3), (std::vector<double>{10, 20}));
 }
 

@@ -1,7 +1,6 @@
 #include "bench/recorded_run.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -34,11 +33,9 @@ std::size_t ProductsOfRun(double flops, double bytes, std::size_t copies) {
   return rotations * copies;
 }
 
-Status PrepareRuns(std::span<const TimedRun> runs, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-  for (int time = 0; time < 2 || (Clock::now() < end && !runs.empty()); ++time) {
-    for (const TimedRun& run : runs) {
+Status PrepareRuns(std::span<const TimedRun> runs) {
+  for (const TimedRun& run : runs) {
+    for (int time = 0; time < 2; ++time) {
       if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
       if (auto status = run.run(); !status) return status;
     }

@@ -25,13 +25,8 @@ TimedRun RecordedRun(Device& device, std::size_t products, std::function<void()>
 // the copies. flops, bytes: of one product.
 std::size_t ProductsOfRun(double flops, double bytes, std::size_t copies);
 
-// A GPU that begins to work lowers its clock at first: an H200 from 1980 to 1425 MHz for 0.2 s, then it is back within
-// 0.3 s.
-inline constexpr double kSettlingSeconds = 0.6;
-
-// Recorded runs are queued once, then recorded, and replayed from then on, until so much time has passed. Errors:
-// kInterrupted, those of the runs.
-Status PrepareRuns(std::span<const TimedRun> runs, double seconds = kSettlingSeconds);
+// Recorded runs are queued once, then recorded, and replayed from then on. Errors: kInterrupted, those of the runs.
+Status PrepareRuns(std::span<const TimedRun> runs);
 
 // Times of a product from those of a run.
 std::vector<double> OfOneProduct(std::vector<double> samples_ns, std::size_t products);

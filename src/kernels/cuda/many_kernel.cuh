@@ -74,7 +74,7 @@ struct ManyRing {
   __device__ __forceinline__ void Init() const {
     for (int i = 0; i < kStages; ++i) {
       BarrierInit(full + i * 8, 1);
-      BarrierInit(empty + i * 8, kMultipliers / kWarp * kArrivalsOfWarp);
+      BarrierInit(empty + i * 8, kMultipliers);
     }
   }
   __device__ __forceinline__ void WaitFull() const { BarrierWait(full + stage * 8, phase); }
@@ -205,7 +205,7 @@ __device__ __forceinline__ void AddProducts(const ManyArgs& args, std::uint32_t 
         WaitForProducts<1>();  // those before the last have read this operand A
         parts[panel].Hold();
         if (panel == 1) {
-          if (in_use >= 0) WarpArrive(inputs.empty + in_use * 8, own.lane);
+          if (in_use >= 0) BarrierArrive(inputs.empty + in_use * 8);
           in_use = inputs.stage;
         }
         parts[panel].Prepare(args.factors);
@@ -225,7 +225,7 @@ __device__ __forceinline__ void AddProducts(const ManyArgs& args, std::uint32_t 
       }
       inputs.Advance();
     }
-    WarpArrive(codes.empty + codes.stage * 8, own.lane);
+    BarrierArrive(codes.empty + codes.stage * 8);  // every lane: as fast as one of each warp
     codes.Advance();
   }
   WaitForProducts<0>();
@@ -234,7 +234,7 @@ __device__ __forceinline__ void AddProducts(const ManyArgs& args, std::uint32_t 
 #pragma unroll
     for (float& sum : sums[panel]) asm volatile("" : "+f"(sum)::"memory");
   }
-  if (in_use >= 0) WarpArrive(inputs.empty + in_use * 8, own.lane);
+  if (in_use >= 0) BarrierArrive(inputs.empty + in_use * 8);
 }
 
 // Where a lane writes its sums: those of two tokens of 8, and of two rows of two panels.

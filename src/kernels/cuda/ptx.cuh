@@ -29,9 +29,9 @@ __device__ inline void BarrierExpect(std::uint32_t barrier, int bytes) {
 __device__ inline void BarrierArrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
-// A warp arrives, of which all lanes have read what others may overwrite then. One lane arrives for all: 32 arrivals of
-// each warp took as long as the copies that they wait for. compute-sanitizer's racecheck does not see that the lanes of
-// a warp are together. For it, -DMARLIN_EVERY_LANE_ARRIVES compiles kernels in which every lane arrives.
+// A warp arrives, of which all lanes have read what others may overwrite then. One lane arrives for all, which makes
+// short passes of a loop some percent faster. compute-sanitizer's racecheck does not see that the lanes of a warp are
+// together: for it, -DMARLIN_EVERY_LANE_ARRIVES compiles kernels in which every lane arrives.
 #ifdef MARLIN_EVERY_LANE_ARRIVES
 inline constexpr int kArrivalsOfWarp = 32;
 __device__ inline void WarpArrive(std::uint32_t barrier, std::uint32_t) { BarrierArrive(barrier); }
