@@ -218,10 +218,12 @@ __global__ void __launch_bounds__(kQuads > 0 ? kKeptThreads : kMostWarps * kWarp
 template <class Tokens>
 int ClusterFor(std::size_t cols, bool few, std::size_t quads) {
   constexpr int kMost = 8;
-  if (Tokens::kWideCols == 0 || !FactsOfDevice().launches_early) return 1;
-  if (few) return cols >= Tokens::kWideCols ? kMost : 1;
   int cluster = 1;
-  while (cluster < kMost && ThreadsOfRow(cols / cluster, quads) > kKeptThreads) cluster *= 2;
+  if constexpr (Tokens::kWideCols > 0) {
+    if (!FactsOfDevice().launches_early) return 1;
+    if (few) return cols >= Tokens::kWideCols ? kMost : 1;
+    while (cluster < kMost && ThreadsOfRow(cols / cluster, quads) > kKeptThreads) cluster *= 2;
+  }
   return cluster;
 }
 
