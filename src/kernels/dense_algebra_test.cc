@@ -11,10 +11,8 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "kernels/cuda/cuda_backend.h"
-#include "kernels/glass_backend.h"
 #include "kernels/host_buffer.h"
-#include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
@@ -22,14 +20,8 @@ namespace {
 class DenseAlgebraOf : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (std::string(GetParam()) == "glass") {
-      device_ = std::make_unique<GlassBackend>(MakeReferenceBackend());
-      return;
-    }
-    if (CountCudaDevices() == 0) GTEST_SKIP() << "this machine has no CUDA device";
-    auto backend = MakeCudaBackend(0, 1);
-    ASSERT_TRUE(backend.ok()) << backend.error().message;
-    device_ = *std::move(backend);
+    device_ = DeviceOfCase(GetParam());
+    if (device_ == nullptr) GTEST_SKIP() << "this machine has no CUDA device";
   }
 
   DenseAlgebra& algebra() { return *device_->dense_algebra(); }

@@ -39,6 +39,15 @@ inline std::unique_ptr<Backend> TestCpu(int threads = 0) {
 }
 inline std::unique_ptr<Backend> TestReference() { return OnTestDevice(MakeReferenceBackend()); }
 
+// The device of a case that is named "glass" or "cuda". Null: this machine has none.
+inline std::unique_ptr<Backend> DeviceOfCase(std::string_view name) {
+  if (name == "glass") return std::make_unique<GlassBackend>(MakeReferenceBackend());
+  if (CountCudaDevices() == 0) return nullptr;
+  auto backend = MakeCudaBackend(0, 1);
+  MARLIN_CHECK(backend.ok(), "the device of a test");
+  return *std::move(backend);
+}
+
 // What lies on the device.
 inline std::vector<float> Values(Device& device, const DeviceTensor& tensor) {
   std::vector<float> values(tensor.rows * tensor.cols);

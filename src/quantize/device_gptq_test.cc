@@ -9,9 +9,9 @@
 #include <string>
 
 #include "formats/formats.h"
-#include "kernels/cuda/cuda_backend.h"
 #include "kernels/glass_backend.h"
 #include "kernels/reference_backend.h"
+#include "kernels/test_device.h"
 #include "quantize/gptq.h"
 #include "quantize/method.h"
 #include "quantize/random_layer.h"
@@ -27,14 +27,8 @@ using test::RandomLayer;
 class DeviceGptqOn : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    if (std::string(GetParam()) == "glass") {
-      device_ = std::make_unique<GlassBackend>(MakeReferenceBackend());
-      return;
-    }
-    if (CountCudaDevices() == 0) GTEST_SKIP() << "this machine has no CUDA device";
-    auto backend = MakeCudaBackend(0, 1);
-    ASSERT_TRUE(backend.ok()) << backend.error().message;
-    device_ = *std::move(backend);
+    device_ = DeviceOfCase(GetParam());
+    if (device_ == nullptr) GTEST_SKIP() << "this machine has no CUDA device";
   }
 
   DeviceGram GramOf(const Layer& layer) {

@@ -16,8 +16,6 @@
 #include <cuda_fp16.h>
 
 #include <algorithm>
-#include <iterator>
-#include <utility>
 
 #include "kernels/cuda/few.h"
 #include "kernels/cuda/few_decode.h"
@@ -34,12 +32,6 @@ inline constexpr int kAtOnce = 1 << 30;  // copies_left of such a kernel
 inline constexpr int kRowWarps = 4, kColWarps = 2;
 inline constexpr int kWorkers = kRowWarps * kColWarps;  // and one warp that copies
 inline constexpr int kParts = 4 / kColWarps;            // of 64 columns of each record for a warp
-
-// A format as a template argument. nvcc 13 does not compile kernels whose argument is the format itself.
-template <FewCoding kCoding, FewScale kScale, int kGroup, bool kBiased>
-struct FewType {
-  static constexpr FewFormat kFormat{kCoding, kScale, kGroup, kBiased};
-};
 
 // kTiles: of 16 rows, of a block.
 template <class Type, int kTokenBlocks, int kTiles>
@@ -591,20 +583,7 @@ void LaunchFewOf(const FewArgs& args, const FewDivision& division, cudaStream_t 
 // Launches the kernel of the format, if it is one of this coding.
 template <FewCoding kCoding, bool kBiased>
 bool LaunchOneOf(const FewFormat& format, const FewArgs& args, const FewDivision& division, cudaStream_t stream) {
-  const auto launches = [&]<std::size_t kPlace>() {
-    constexpr FewFormat kOwn = kFewFormats[kPlace];
-    if constexpr (kOwn.coding == kCoding && kOwn.biased == kBiased) {
-      if (format != kOwn) return false;
-      LaunchFewOf<FewType<kOwn.coding, kOwn.scale, kOwn.group, kOwn.biased>>(args, division, stream);
-      return true;
-    } else {
-      return false;
-    }
-  };
-  const auto any = [&]<std::size_t... kPlaces>(std::index_sequence<kPlaces...>) {
-    return (launches.template operator()<kPlaces>() || ...);
-  };
-  return any(std::make_index_sequence<std::size(kFewFormats)>());
+  return WithTypeOf<kCoding, kBiased>(format, [&]<class Type>() { LaunchFewOf<Type>(args, division, stream); });
 }
 
 }  // namespace marlin::cuda

@@ -18,6 +18,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <utility>
 
 namespace marlin::cuda {
 
@@ -68,6 +70,31 @@ inline constexpr FewFormat kFewFormats[] = {
     {FewCoding::kInt5, FewScale::kUnits, 32, true}, {FewCoding::kInt6, FewScale::kUnits, 16},
     {FewCoding::kInt8, FewScale::kHalf, 32},        {FewCoding::kInt8, FewScale::kHalf, 128},
 };
+
+// A format as a template argument. nvcc 13 does not compile kernels whose argument is the format itself.
+template <FewCoding kCoding, FewScale kScale, int kGroup, bool kBiased>
+struct FewType {
+  static constexpr FewFormat kFormat{kCoding, kScale, kGroup, kBiased};
+};
+
+// Calls function.template operator()<FewType of the format>(). False: it is not one of kFewFormats with this coding.
+template <FewCoding kCoding, bool kBiased, class Function>
+bool WithTypeOf(const FewFormat& format, Function function) {
+  const auto calls = [&]<std::size_t kPlace>() {
+    constexpr FewFormat kOwn = kFewFormats[kPlace];
+    if constexpr (kOwn.coding == kCoding && kOwn.biased == kBiased) {
+      if (format != kOwn) return false;
+      function.template operator()<FewType<kOwn.coding, kOwn.scale, kOwn.group, kOwn.biased>>();
+      return true;
+    } else {
+      return false;
+    }
+  };
+  const auto any = [&]<std::size_t... kPlaces>(std::index_sequence<kPlaces...>) {
+    return (calls.template operator()<kPlaces>() || ...);
+  };
+  return any(std::make_index_sequence<std::size(kFewFormats)>());
+}
 
 constexpr int BitsOf(FewCoding coding) {
   switch (coding) {

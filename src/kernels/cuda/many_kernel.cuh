@@ -14,7 +14,6 @@
 #pragma once
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "kernels/cuda/launch.cuh"
@@ -28,12 +27,6 @@ inline constexpr int kWarpgroup = 128;  // threads
 inline constexpr int kMultipliers = 2 * kWarpgroup;
 inline constexpr int kManyThreads = 3 * kWarpgroup;  // those of the third warpgroup copy
 inline constexpr int kTilesTogether = 8;             // of tokens, that share weights in the L2 cache
-
-// A format as a template argument. nvcc 13 does not compile kernels whose argument is the format itself.
-template <FewCoding kCoding, FewScale kScale, int kGroup, bool kBiased>
-struct ManyType {
-  static constexpr FewFormat kFormat{kCoding, kScale, kGroup, kBiased};
-};
 
 template <class FormatType, int kTileTokens>
 struct ManyShape {
@@ -448,27 +441,15 @@ void LaunchMany(const ManyArgs& args, const CUtensorMap& map, const ManyDivision
 template <FewCoding kCoding, bool kBiased>
 bool LaunchManyOneOf(const FewFormat& format, const ManyArgs& args, const CUtensorMap& map,
                      const ManyDivision& division, cudaStream_t stream) {
-  const auto launches = [&]<std::size_t kPlace>() {
-    constexpr FewFormat kOwn = kFewFormats[kPlace];
-    if constexpr (kOwn.coding == kCoding && kOwn.biased == kBiased) {
-      if (format != kOwn) return false;
-      using Type = ManyType<kOwn.coding, kOwn.scale, kOwn.group, kOwn.biased>;
-      if (division.tokens == 32) {
-        LaunchMany<Type, 32>(args, map, division, stream);
-      } else if (division.tokens == 64) {
-        LaunchMany<Type, 64>(args, map, division, stream);
-      } else {
-        LaunchMany<Type, 128>(args, map, division, stream);
-      }
-      return true;
+  return WithTypeOf<kCoding, kBiased>(format, [&]<class Type>() {
+    if (division.tokens == 32) {
+      LaunchMany<Type, 32>(args, map, division, stream);
+    } else if (division.tokens == 64) {
+      LaunchMany<Type, 64>(args, map, division, stream);
     } else {
-      return false;
+      LaunchMany<Type, 128>(args, map, division, stream);
     }
-  };
-  const auto any = [&]<std::size_t... kPlaces>(std::index_sequence<kPlaces...>) {
-    return (launches.template operator()<kPlaces>() || ...);
-  };
-  return any(std::make_index_sequence<std::size(kFewFormats)>());
+  });
 }
 
 }  // namespace marlin::cuda
