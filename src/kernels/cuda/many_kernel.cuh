@@ -1,9 +1,8 @@
 // Quantized weights x more than a few tokens in fp16: the kernel, a template that the files many_*.cu instantiate for
 // the formats. It needs wgmma: compute capability 9.0.
 //
-// - A block computes a tile of 256 rows of the weight and 32, 64 or 128 tokens. Two warpgroups multiply, with two
-// panels
-//   of 64 rows each: while the tensor cores multiply one, the warps decode the other. Weights are the operand A of
+// - A block computes a tile of 256 rows of the weight and 32, 64 or 128 tokens. Each of two warpgroups multiplies two
+//   panels of 64 rows: while the tensor cores multiply one, the warps decode the other. Weights are the operand A of
 //   wgmma, which may lie in registers; tokens are B, in shared memory.
 // - Scales and biases are applied to the weights, in fp16 (many_power.h), so sums stay in their registers.
 // - One warp copies whole records into a ring, another one tokens. Weights do not depend on the kernel before, so their
@@ -14,7 +13,6 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/many_launch.h"
