@@ -29,8 +29,10 @@ if(MARLIN_CUDA)
   target_sources(marlin_kernels PRIVATE $<TARGET_OBJECTS:marlin_cuda>)
   target_link_libraries(marlin_kernels PRIVATE CUDA::cudart_static)
 else()
-  # The packer of weights is tested without a device (cuda_layout_test.cc).
-  target_sources(marlin_kernels PRIVATE src/kernels/cuda/without_cuda.cc src/kernels/cuda/few_pack.cc)
+  # The packer of weights and the programs of chains are tested without a device (cuda_layout_test.cc,
+  # cuda_chain_program_test.cc).
+  target_sources(marlin_kernels PRIVATE src/kernels/cuda/without_cuda.cc src/kernels/cuda/few_pack.cc
+    src/kernels/cuda/chain_program.cc)
 endif()
 
 marlin_isa(scalar)

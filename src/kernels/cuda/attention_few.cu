@@ -30,12 +30,6 @@ struct Few {
   static constexpr int kBytes = (kPeaks + 2 * kWarps * kRows) * 4;
 };
 
-// The larger one; a NaN is larger than every number.
-__device__ float Peak(float a, float b) { return b > a || b != b ? b : a; }
-
-// What numbers that were divided by exp(part) are multiplied by, to be divided by exp(peak).
-__device__ float Keep(float part, float peak) { return part == -INFINITY ? 0.0f : __expf(part - peak); }
-
 // The rows of a lane: lane / 4 and 8 more.
 struct Row {
   bool real;
@@ -78,11 +72,6 @@ __device__ void LoadValues(const __half* from, bool real, std::uint32_t (&out)[F
       out[2 * i] = v.x, out[2 * i + 1] = v.y;
     }
   }
-}
-
-// Half number i of two registers' rows, side by side.
-__device__ std::uint32_t SideBySide(std::uint32_t a, std::uint32_t b, bool upper) {
-  return __byte_perm(a, b, upper ? 0x7632 : 0x5410);
 }
 
 // A warp's part.

@@ -3,35 +3,17 @@
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/rope.cuh"
 
 namespace marlin::cuda {
 namespace {
-
-struct Pair {
-  std::size_t first, second;  // columns of a head
-  float a, b;                 // rotated
-};
-
-// A pair of numbers of a row's head, rotated.
-__device__ Pair Rotated(const RopeTables& tables, std::size_t position, const float* head, std::size_t pair) {
-  const std::size_t pairs = tables.cos.cols;
-  Pair out;
-  out.first = tables.neighbours ? 2 * pair : pair;
-  out.second = tables.neighbours ? 2 * pair + 1 : pairs + pair;
-  const float c = tables.cos.data[position * tables.cos.stride + pair];
-  const float s = tables.sin.data[position * tables.sin.stride + pair];
-  const float a = head[out.first], b = head[out.second];
-  out.a = __fmaf_rn(a, c, -__fmul_rn(b, s));
-  out.b = __fmaf_rn(b, c, __fmul_rn(a, s));
-  return out;
-}
 
 // Pair number `pair` of the row of x, counted over all heads.
 __device__ void RotatePair(View<float> x, std::size_t t, std::size_t head_dim, const RopeTables& tables,
                            std::size_t position, std::size_t pair) {
   const std::size_t pairs = tables.cos.cols;
   float* const head = x.data + t * x.stride + pair / pairs * head_dim;
-  const Pair rotated = Rotated(tables, position, head, pair % pairs);
+  const RotatedPair rotated = Rotated(tables, position, head, pair % pairs);
   head[rotated.first] = rotated.a;
   head[rotated.second] = rotated.b;
 }
@@ -82,7 +64,7 @@ __global__ void RotateAndAppendKernel(CacheView cache, View<const std::int32_t> 
   const std::size_t pairs = of_keys.cos.cols, rest = dim - 2 * pairs;
   if (i < work.keys) {
     const std::size_t head = i / pairs * dim;
-    const Pair rotated = Rotated(of_keys, position, row + head, i % pairs);
+    const RotatedPair rotated = Rotated(of_keys, position, row + head, i % pairs);
     row[head + rotated.first] = rotated.a;
     row[head + rotated.second] = rotated.b;
     to[head + rotated.first] = static_cast<Element>(rotated.a);

@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cuda/cublas.h"
+#include "kernels/cuda/cuda_chain.h"
 #include "kernels/cuda/cuda_products.h"
 #include "kernels/cuda/cuda_queue.h"
 #include "kernels/cuda/cuda_weight.h"
@@ -65,11 +66,13 @@ class CudaRecording final : public Recording {
   void Forget() {
     if (graph != nullptr) cudaGraphExecDestroy(graph);
     graph = nullptr;
+    chain.reset();
   }
 
   cudaGraphExec_t graph = nullptr;
-  std::uint64_t generation = 0;  // of the backend's own memory, which the graph reads
-  bool fails = false;            // the operations cannot be recorded
+  std::uint64_t generation = 0;           // of the backend's own memory, which the graph reads
+  bool fails = false;                     // the operations cannot be recorded
+  std::optional<CudaChainProgram> chain;  // that the graph launches
 };
 
 // Memory of the host that the device writes directly.
@@ -84,16 +87,18 @@ class CudaPin final : public DeviceObject {
 
 class CudaBackend final : public Backend, private Yardsticks, private DenseAlgebra, private CudaQueue {
  public:
-  CudaBackend(int index, int threads, bool halves, bool many, std::string hardware, std::string arithmetic,
+  CudaBackend(int index, int threads, bool halves, bool many, bool chains, std::string hardware, std::string arithmetic,
               cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
       : CudaQueue(static_cast<const Device&>(*this), index, stream),
         pool_(threads),
         halves_(halves),
         many_(many),
+        chains_(chains),
         hardware_(std::move(hardware)),
         arithmetic_(std::move(arithmetic)),
         cublas_(std::move(cublas)) {
     products_.emplace(static_cast<CudaQueue&>(*this), *cublas_);
+    chain_.emplace(static_cast<CudaQueue&>(*this));
   }
   ~CudaBackend() override { cudaStreamSynchronize(On()); }
 
@@ -183,6 +188,7 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     CheckSameShape(from, to);
     products_->Forget();
+    chain_->NoteOther();
     if (from.bytes() == 0) return;
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, BytesAt(from), from.stride * size, from.cols * size,
@@ -242,20 +248,31 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
 
   void Matmul(std::span<const Weight* const> weights, std::span<const DeviceTensor> biases, const DeviceTensor& x,
               std::span<const DeviceTensor> outs) override {
+    chain_->NoteOther();
     products_->Matmul(weights, biases, x, outs);
   }
   void NormMatmul(const NormArgs& norm, std::span<const Weight* const> weights, std::span<const DeviceTensor> biases,
                   std::span<const DeviceTensor> outs) override {
+    if (chain_->TakesNormMatmul(norm, weights, biases, outs)) return;
     products_->NormMatmul(norm, weights, biases, outs);
   }
   void MatmulAdd(const Weight& weight, const DeviceTensor& bias, const DeviceTensor& x, const DeviceTensor& product,
                  const DeviceTensor& to, float factor) override {
+    if (chain_->TakesMatmulAdd(weight, bias, x, to, factor)) return;
     if (products_->MatmulAdd(weight, bias, x, product, to, factor)) return;
     Backend::MatmulAdd(weight, bias, x, product, to, factor);
   }
   void GatedMatmul(const GatedArgs& args, std::span<const Weight* const> weights,
                    std::span<const DeviceTensor> biases) override {
-    if (!products_->GatedMatmul(args, weights, biases)) Backend::GatedMatmul(args, weights, biases);
+    if (chain_->TakesGatedMatmul(args, weights, biases)) return;
+    if (products_->GatedMatmul(args, weights, biases)) return;
+    const DeviceTensor outs[] = {args.gate, args.up};
+    if (args.norm) {
+      products_->NormMatmul(*args.norm, weights, biases, outs);
+    } else {
+      products_->Matmul(weights, biases, args.x, outs);
+    }
+    products_->GatedActivation(args.activation, args.gate, args.up);
   }
 
   void Norm(const NormArgs& norm) override {
@@ -270,10 +287,11 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   }
 
   void RopeAppend(const RopeArgs& queries, const RopeArgs& keys, const AppendArgs& append) override {
-    cuda::RotateAndAppend(Own<CudaCache>(*this, *append.cache).Layer(append.layer), Ints(append.positions),
-                          TablesOf(queries), Floats(queries.x), TablesOf(keys), Floats(keys.x),
-                          ConstFloats(append.values), On());
-    NoteLaunch();
+    const cuda::CacheView cache = Own<CudaCache>(*this, *append.cache).Layer(append.layer);
+    if (chain_->TakesRopeAppend(cache, queries, keys, append)) return;
+    cuda::RotateAndAppend(cache, Ints(append.positions), TablesOf(queries), Floats(queries.x), TablesOf(keys),
+                          Floats(keys.x), ConstFloats(append.values), On());
+    NoteChained();
   }
 
   void Append(const AppendArgs& args) override {
@@ -283,12 +301,15 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   }
 
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
-    cuda::Attend({args.heads, args.scale, args.window, args.softcap}, ConstFloats(args.q),
-                 Own<const CudaCache>(*this, *args.cache).Layer(args.layer), Ints(args.positions), Floats(out), On());
-    NoteLaunch();
+    const cuda::CacheView cache = Own<const CudaCache>(*this, *args.cache).Layer(args.layer);
+    if (chain_->TakesAttention(cache, args, out)) return;
+    cuda::Attend({args.heads, args.scale, args.window, args.softcap}, ConstFloats(args.q), cache, Ints(args.positions),
+                 Floats(out), On());
+    NoteChained();
   }
 
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
+    chain_->NoteOther();
     products_->GatedActivation(activation, gate, up);
   }
   void Activate(Activation activation, const DeviceTensor& x) override {
@@ -365,8 +386,12 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     int value = 0;
     return cudaDeviceGetAttribute(&value, which, index()) == cudaSuccess ? value : 0;
   }
-  // At the end of every operation that queues kernels.
+  // At the end of every operation that queues kernels. NoteChained: of those that a chain may have.
   void NoteLaunch() {
+    chain_->NoteOther();
+    NoteChained();
+  }
+  void NoteChained() {
     products_->Forget();
     CudaQueue::NoteLaunch();
   }
@@ -374,18 +399,49 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   cuda::RopeTables TablesOf(const RopeArgs& args) const {
     return {ConstFloats(args.cos), ConstFloats(args.sin), args.neighbours};
   }
+  // What `queue` queues, as a graph; null where that cannot be recorded. Nothing is queued.
+  cudaGraph_t Capture(const std::function<void()>& queue) {
+    cudaGraph_t graph = nullptr;
+    if (cudaStreamBeginCapture(On(), cudaStreamCaptureModeThreadLocal) != cudaSuccess) return nullptr;
+    queue();
+    if (cudaStreamEndCapture(On(), &graph) == cudaSuccess && ok()) return graph;
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    return nullptr;
+  }
+  // Ends with the graph. Null: nothing.
+  static bool Instantiate(cudaGraph_t graph, CudaRecording& recording) {
+    if (graph == nullptr) return false;
+    const bool made = cudaGraphInstantiate(&recording.graph, graph, 0) == cudaSuccess;
+    cudaGraphDestroy(graph);
+    if (!made) recording.graph = nullptr;
+    return made;
+  }
+  // Records the operations again, where those that were noted are a chain.
+  bool RecordChain(const std::function<void()>& queue, CudaRecording& recording) {
+    recording.chain = chain_->StopNotes();
+    if (!recording.chain) return false;
+    chain_->StartRunning(*recording.chain);
+    cudaGraph_t const graph = Capture(queue);
+    chain_->StopRunning();
+    if (Instantiate(graph, recording)) return true;
+    recording.Forget();
+    static_cast<void>(TakeFailure());  // without the chain they run
+    cudaGetLastError();
+    return false;
+  }
   // Records what `queue` queues. False where that cannot be recorded; then nothing was queued.
   bool Record(const std::function<void()>& queue, CudaRecording& recording) {
     recording.Forget();
     Status before = TakeFailure();
-    cudaGraph_t graph = nullptr;
-    bool recorded = cudaStreamBeginCapture(On(), cudaStreamCaptureModeThreadLocal) == cudaSuccess;
-    if (recorded) {
-      queue();
-      recorded = cudaStreamEndCapture(On(), &graph) == cudaSuccess && ok() &&
-                 cudaGraphInstantiate(&recording.graph, graph, 0) == cudaSuccess;
+    if (chains_) chain_->StartNotes();
+    cudaGraph_t const graph = Capture(queue);
+    bool recorded = graph != nullptr;
+    if (recorded && chains_ && RecordChain(queue, recording)) {
+      cudaGraphDestroy(graph);
+    } else {
+      recorded = Instantiate(graph, recording);
     }
-    if (graph != nullptr) cudaGraphDestroy(graph);
+    chain_->StopRunning();
     PutFailure(std::move(before));
     recording.generation = products_->generation();
     recording.fails = !recorded;
@@ -398,11 +454,13 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   ThreadPool pool_;  // packs weights
   bool halves_;      // products may round activations to fp16
   bool many_;        // the device runs the kernel of many.h
+  bool chains_;      // recorded decode steps run as chains where they can
   std::string hardware_;
   std::string arithmetic_;
   CudaMemory workspace_;  // of cuBLAS
   std::unique_ptr<cuda::Cublas> cublas_;
   std::optional<CudaProducts> products_;
+  std::optional<CudaChain> chain_;
   std::unique_ptr<cuda::Nvml> nvml_;  // null until it is asked, and where it is not there
 };
 
@@ -437,7 +495,12 @@ int CountCudaDevices() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations) {
+bool RunsChain(const Recording& recording) {
+  const auto* const own = dynamic_cast<const CudaRecording*>(&recording);
+  return own != nullptr && own->chain.has_value();
+}
+
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations, bool chains) {
   int count = 0;
   if (auto status = StatusOfCall(cudaGetDeviceCount(&count)); !status) return status.error();
   if (count == 0) return NoDevice("this machine has no device");
@@ -470,7 +533,7 @@ Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activat
                                        halves ? "fp16" : "fp32", kCudaArithmeticVersion);
   const bool many = cuda::CanMultiplyMany(properties.major, properties.minor);
   auto backend =
-      std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads, halves, many,
+      std::make_unique<CudaBackend>(index, threads == 0 ? AvailableThreads() : threads, halves, many, halves && chains,
                                     DescribeHardware(properties), std::move(arithmetic), stream, *std::move(cublas));
   if (auto status = backend->Start(); !status) return status.error();
   return std::unique_ptr<Backend>(std::move(backend));

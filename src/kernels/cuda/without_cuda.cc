@@ -7,7 +7,9 @@ bool BuiltWithCuda() { return false; }
 
 int CountCudaDevices() { return 0; }
 
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int, int, Activations) {
+bool RunsChain(const Recording&) { return false; }
+
+Result<std::unique_ptr<Backend>> MakeCudaBackend(int, int, Activations, bool) {
   return Error{ErrorCode::kUnsupported, "this program was built without CUDA: configure it with -DMARLIN_CUDA=ON"};
 }
 

@@ -1,0 +1,323 @@
+// Attention of one token in a chain. A block of the kernel serves a head of keys and some of the keys: a split. It
+// rotates the queries that share the head; that of the last split also rotates the new key and puts it into the cache.
+//
+// Keys are the rows of an mma, query heads its columns. A warp takes 16 keys, from the cache straight to the operands.
+// Columns of heads stand in orders of their own, in which those of a lane lie together.
+#pragma once
+
+#include "kernels/cuda/chain_input.cuh"
+#include "kernels/cuda/rope.cuh"
+
+namespace marlin::cuda {
+
+// What is attended to by a block.
+struct ChainPart {
+  int kv, split;    // of `splits`
+  int first, last;  // keys; none where first > last
+  bool is_last;     // it has the token's own key
+};
+
+// 8 x 8 numbers of 16 bits, of which a lane has two neighbours of row lane / 4, transposed.
+__device__ inline std::uint32_t Transposed(std::uint32_t word) {
+  std::uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(word));
+  return out;
+}
+
+// The sums of the products of queries, keys and values in shared memory: [query heads of the group, key, value][dim].
+template <int kDim>
+__device__ void ReadHeads(ChainShared& shared, const ChainAttention& args, int kv, int group) {
+  for (int i = static_cast<int>(threadIdx.x); i < (group + 2) * (kDim / 8); i += kChainWorkers) {
+    const int head = i / (kDim / 8), col = i % (kDim / 8) * 8;
+    Eight v;
+    if (head < group) {
+      ReadSums(args.queries, (kv * group + head) * kDim + col, v);
+    } else {
+      ReadSums(head == group ? args.keys : args.values, kv * kDim + col, v);
+    }
+    StoreEight(shared.heads + head * kDim + col, v);
+  }
+}
+
+template <int kDim>
+__device__ void RotateHeads(ChainShared& shared, const ChainAttention& args, int position, int group) {
+  const int pairs = static_cast<int>(args.of_queries.cos.cols), key_pairs = static_cast<int>(args.of_keys.cos.cols);
+  for (int i = static_cast<int>(threadIdx.x); i < group * pairs + key_pairs; i += kChainWorkers) {
+    const bool is_key = i >= group * pairs;
+    float* const head = shared.heads + (is_key ? group : i / pairs) * kDim;
+    const RotatedPair pair = Rotated(is_key ? args.of_keys : args.of_queries, static_cast<std::size_t>(position), head,
+                                     static_cast<std::size_t>(is_key ? i - group * pairs : i % pairs));
+    head[pair.first] = pair.a;
+    head[pair.second] = pair.b;
+  }
+}
+
+// The new key and value go to the cache, where this block reads them again.
+template <int kDim>
+__device__ void AppendToCache(const ChainShared& shared, const ChainAttention& args, int position, int kv, int group) {
+  const int i = static_cast<int>(threadIdx.x);
+  if (i >= 2 * kDim) return;
+  auto* const to = static_cast<__half*>(i < kDim ? args.cache.keys : args.cache.values);
+  const std::size_t row = static_cast<std::size_t>(position) * args.cache.kv_heads + static_cast<std::size_t>(kv);
+  to[row * kDim + static_cast<std::size_t>(i % kDim)] = __float2half_rn(shared.heads[group * kDim + i]);
+}
+
+// Peaks and sums of heads 2 t and 2 t + 1, t = lane % 4. Outputs of their columns: number 2 r + h of tile j is column
+// (lane / 4) * kDim / 8 + 2 j + r of head 2 t + h.
+template <int kDim>
+struct ChainState {
+  static constexpr int kTiles = kDim / 16;
+  float peak[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+  float output[kTiles][4] = {};
+
+  __device__ void Scale(const float (&keep)[2]) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) sum[h] *= keep[h];
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) output[j][i] *= keep[i % 2];
+    }
+  }
+};
+
+// Columns 32 u + 8 t to 32 u + 8 t + 7, t = lane % 4, of the query of head lane / 4: operands B of two mma. They are
+// read for every 16 keys: registers are few.
+template <int kDim>
+__device__ uint4 ChainQuery(const ChainShared& shared, int group, int u) {
+  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  if (g >= group) return make_uint4(0, 0, 0, 0);
+  const auto* const from = reinterpret_cast<const float4*>(shared.heads + g * kDim + u * 32 + t * 8);
+  const float4 a = from[0], b = from[1];
+  return make_uint4(Pack(a.x, a.y), Pack(a.z, a.w), Pack(b.x, b.y), Pack(b.z, b.w));
+}
+
+// Scores of keys first + g and first + 8 + g (number 2 r + h: key 8 r, head 2 t + h); -inf of keys that are not seen.
+template <int kDim>
+__device__ void ScoresOf(const ChainShared& shared, const ChainAttention& args, const __half* keys, int first, int last,
+                         float (&scores)[4]) {
+  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const std::size_t stride = args.cache.kv_heads * kDim;
+  const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
+#pragma unroll
+  for (int u0 = 0; u0 < kDim / 32; u0 += 2) {
+    asm volatile("" ::: "memory");  // registers are few: no loads ahead
+    uint4 own[2][2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int key = first + 8 * r + g;
+#pragma unroll
+      for (int u = 0; u < 2; ++u) {
+        own[r][u] = LoadOr0(keys + static_cast<std::size_t>(key) * stride + (u0 + u) * 32 + t * 8, key <= last);
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < 2; ++u) {
+      const std::uint32_t even[4] = {own[0][u].x, own[1][u].x, own[0][u].y, own[1][u].y};
+      const std::uint32_t odd[4] = {own[0][u].z, own[1][u].z, own[0][u].w, own[1][u].w};
+      const uint4 query = ChainQuery<kDim>(shared, group, u0 + u);
+      MultiplyAdd(scores, even, query.x, query.y);
+      MultiplyAdd(scores, odd, query.z, query.w);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    scores[i] *= args.shape.scale;
+    if (args.shape.softcap != 0) scores[i] = args.shape.softcap * tanhf(scores[i] / args.shape.softcap);
+    if (first + i / 2 * 8 + g > last) scores[i] = -INFINITY;
+  }
+}
+
+// The largest, and the sum, of the lanes with the same lane % 4.
+__device__ inline float PeakOfKeys(float value) {
+#pragma unroll
+  for (int step = 4; step < kWarp; step *= 2) value = Peak(value, __shfl_xor_sync(0xffffffffu, value, step));
+  return value;
+}
+__device__ inline float SumOfKeys(float value) {
+#pragma unroll
+  for (int step = 4; step < kWarp; step *= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+// output += weights x values of 16 keys. weights: as scores.
+template <int kDim>
+__device__ void AddValues(const ChainAttention& args, const __half* values, const float (&weights)[4], int first,
+                          int last, ChainState<kDim>& state) {
+  constexpr int kWords = kDim / 16;  // of a lane's columns of a key
+  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const std::size_t stride = args.cache.kv_heads * kDim;
+  const std::uint32_t b0 = Transposed(Pack(weights[0], weights[1])), b1 = Transposed(Pack(weights[2], weights[3]));
+#pragma unroll
+  for (int w = 0; w < kWords; w += 4) {
+    asm volatile("" ::: "memory");  // registers are few: no loads ahead
+    std::uint32_t own[4][4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = first + i / 2 * 8 + 2 * t + i % 2;
+      const uint4 v = LoadOr0(values + static_cast<std::size_t>(key) * stride + g * (kDim / 8) + w * 2, key <= last);
+      own[i][0] = v.x, own[i][1] = v.y, own[i][2] = v.z, own[i][3] = v.w;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const std::uint32_t a[4] = {SideBySide(own[0][j], own[1][j], false), SideBySide(own[0][j], own[1][j], true),
+                                  SideBySide(own[2][j], own[3][j], false), SideBySide(own[2][j], own[3][j], true)};
+      MultiplyAdd(state.output[w + j], a, b0, b1);
+    }
+  }
+}
+
+template <int kDim>
+__device__ void AddChainKeys(const ChainShared& shared, const ChainAttention& args, const __half* keys,
+                             const __half* values, int first, int last, ChainState<kDim>& state) {
+  float scores[4] = {}, keep[2];
+  ScoresOf<kDim>(shared, args, keys, first, last, scores);
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float peak = PeakOfKeys(Peak(Peak(state.peak[h], scores[h]), scores[h + 2]));
+    keep[h] = Keep(state.peak[h], peak);
+    state.peak[h] = peak;
+    scores[h] = Keep(scores[h], peak);
+    scores[h + 2] = Keep(scores[h + 2], peak);
+  }
+  state.Scale(keep);
+#pragma unroll
+  for (int h = 0; h < 2; ++h) state.sum[h] += SumOfKeys(scores[h] + scores[h + 2]);
+  AddValues<kDim>(args, values, scores, first, last, state);
+}
+
+// state: together with the one that warp `from` put into shared memory.
+template <int kDim>
+__device__ void MergeState(const ChainShared& shared, int from, ChainState<kDim>& state) {
+  constexpr int kTiles = ChainState<kDim>::kTiles;
+  const int lane = static_cast<int>(threadIdx.x % kWarp), t = lane % 4;
+  float keep[2], keep_other[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float other = shared.peaks[from][2 * t + h], peak = Peak(state.peak[h], other);
+    keep[h] = Keep(state.peak[h], peak);
+    keep_other[h] = Keep(other, peak);
+    state.peak[h] = peak;
+  }
+  state.Scale(keep);
+#pragma unroll
+  for (int h = 0; h < 2; ++h) state.sum[h] += shared.part_sums[from][2 * t + h] * keep_other[h];
+  const auto* const quads = reinterpret_cast<const float4*>(shared.columns) + from * kTiles * kWarp + lane;
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) {
+    if (j % 4 == 0) asm volatile("" ::: "memory");  // as above
+    const float4 v = quads[j * kWarp];
+    state.output[j][0] += v.x * keep_other[0], state.output[j][1] += v.y * keep_other[1];
+    state.output[j][2] += v.z * keep_other[0], state.output[j][3] += v.w * keep_other[1];
+  }
+}
+
+template <int kDim>
+__device__ void PutState(ChainShared& shared, int to, const ChainState<kDim>& state) {
+  constexpr int kTiles = ChainState<kDim>::kTiles;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  auto* const quads = reinterpret_cast<float4*>(shared.columns) + to * kTiles * kWarp + lane;
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) {
+    quads[j * kWarp] = make_float4(state.output[j][0], state.output[j][1], state.output[j][2], state.output[j][3]);
+  }
+  for (int h = 0; h < 2 && lane < 4; ++h) {
+    shared.peaks[to][2 * lane + h] = state.peak[h];
+    shared.part_sums[to][2 * lane + h] = state.sum[h];
+  }
+}
+
+// Warp 0 gets what all warps have: warps 8 apart first, neighbours last.
+template <int kDim>
+__device__ void MergeWarps(ChainShared& shared, ChainState<kDim>& state) {
+  const int warp = static_cast<int>(threadIdx.x / kWarp);
+#pragma unroll 1
+  for (int half = kMergedWarps; half > 0; half /= 2) {
+    if (warp >= half && warp < 2 * half) PutState<kDim>(shared, warp - half, state);
+    WaitForWorkers();
+    if (warp < half) MergeState<kDim>(shared, warp, state);
+    WaitForWorkers();
+  }
+}
+
+// By warp 0. One split: the attention's output. More: the parts that CombineSplits reads.
+template <int kDim>
+__device__ void PutOutput(const ChainAttention& args, const ChainPart& part, int splits, int group,
+                          const ChainState<kDim>& state) {
+  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const int heads = static_cast<int>(args.shape.heads);
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (2 * t + h >= group) continue;
+    const int head = part.kv * group + 2 * t + h, row = splits == 1 ? head : part.split * heads + head;
+    float* const to = (splits == 1 ? args.out : args.parts) + row * kDim + g * (kDim / 8);
+    const float factor = splits == 1 ? 1 / state.sum[h] : 1;
+#pragma unroll
+    for (int j = 0; j < ChainState<kDim>::kTiles; ++j) {
+      to[2 * j] = state.output[j][h] * factor;
+      to[2 * j + 1] = state.output[j][2 + h] * factor;
+    }
+    if (splits > 1 && g == 0) {
+      args.peaks[row] = state.peak[h];
+      args.part_sums[row] = state.sum[h];
+    }
+  }
+}
+
+template <int kDim>
+__device__ void AttendPart(ChainShared& shared, const ChainAttention& args, const ChainPart& part, int position,
+                           int splits) {
+  const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
+  ReadHeads<kDim>(shared, args, part.kv, group);
+  WaitForWorkers();
+  RotateHeads<kDim>(shared, args, position, group);
+  WaitForWorkers();
+  if (part.is_last) AppendToCache<kDim>(shared, args, position, part.kv, group);
+  WaitForWorkers();
+  const __half* const keys = static_cast<const __half*>(args.cache.keys) + part.kv * kDim;
+  const __half* const values = static_cast<const __half*>(args.cache.values) + part.kv * kDim;
+  ChainState<kDim> state;
+#pragma unroll 1
+  for (int first = part.first + static_cast<int>(threadIdx.x / kWarp) * 16; first <= part.last;
+       first += kChainWarps * 16) {
+    AddChainKeys<kDim>(shared, args, keys, values, first, part.last, state);
+  }
+  MergeWarps<kDim>(shared, state);
+  if (threadIdx.x < kWarp) PutOutput<kDim>(args, part, splits, group, state);
+}
+
+template <int kDim>
+__device__ void AttendHeads(ChainShared& shared, const ChainAttention& args, int position) {
+  const int heads = static_cast<int>(args.cache.kv_heads), blocks = static_cast<int>(gridDim.x);
+  const ChainSplits splits(position, args.shape.window, heads, blocks);
+#pragma unroll 1
+  for (int i = static_cast<int>(blockIdx.x); i < heads * splits.count; i += blocks) {
+    ChainPart part;
+    part.kv = i % heads;
+    part.split = i / heads;
+    part.first = splits.start + part.split * splits.keys;
+    part.is_last = part.first <= position && position < part.first + splits.keys;
+    part.last = part.is_last ? position : part.first + splits.keys - 1;
+    if (part.first > position) part.last = part.first - 1;
+    AttendPart<kDim>(shared, args, part, position, splits.count);
+  }
+}
+
+// The splits of each head become its output, in order. A block of the kernel serves a head.
+__device__ inline void CombineSplits(const ChainAttention& args, int splits) {
+  const int heads = static_cast<int>(args.shape.heads), dim = static_cast<int>(args.cache.head_dim);
+  const int col = static_cast<int>(threadIdx.x);
+  if (col >= dim) return;
+  for (int head = static_cast<int>(blockIdx.x); head < heads; head += static_cast<int>(gridDim.x)) {
+    float peak = -INFINITY, sum = 0, out = 0;
+    for (int s = 0; s < splits; ++s) peak = Peak(peak, __ldcg(args.peaks + s * heads + head));
+    for (int s = 0; s < splits; ++s) {
+      const float keep = Keep(__ldcg(args.peaks + s * heads + head), peak);
+      sum += __ldcg(args.part_sums + s * heads + head) * keep;
+      out += __ldcg(args.parts + (s * heads + head) * dim + col) * keep;
+    }
+    args.out[head * dim + col] = out / sum;
+  }
+}
+
+}  // namespace marlin::cuda

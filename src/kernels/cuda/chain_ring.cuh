@@ -1,0 +1,181 @@
+// The products of a chain. One warp copies the items of all products of a block, in order, to a ring in shared memory.
+// It runs ahead of the steps, as weights depend on nothing: while the others wait at a barrier, the ring fills.
+//
+// Item n of a block, counted over all steps, goes to place n mod kStages. Team n mod 2 multiplies it: eight warps, four
+// of which share its rows and two its columns.
+#pragma once
+
+#include "kernels/cuda/chain_input.cuh"
+#include "kernels/cuda/few_kernel.cuh"
+
+namespace marlin::cuda {
+
+template <class Type>
+struct ChainRing {
+  using Shape = FewShape<Type, 1, 4>;
+  static_assert(!Type::kFormat.biased, "sums of the tokens are not made");
+  static constexpr int kPlace = 4 * Shape::kRecord;  // bytes; a multiple of 128 for the formats of chain.cu
+  static constexpr int kShared = (static_cast<int>(sizeof(ChainShared)) + 127) / 128 * 128;
+  static constexpr int kMostBytes = 232448 - 128;  // of a block on sm_90, less what alignment takes
+  static constexpr int kFit = (kMostBytes - kShared) / kPlace;
+  static constexpr int kStages = kFit < kMostChainStages ? kFit : kMostChainStages;
+  static constexpr int kBytes = kShared + kStages * kPlace + 128;
+  static_assert(kPlace % 16 == 0 && kStages >= 4);
+};
+
+// A place of the ring and how often it was used before, modulo 2.
+template <int kStages>
+struct ChainPlace {
+  int stage = 0;
+  std::uint32_t phase = 0;
+  __device__ void Advance(int by) {
+    stage += by;
+    if (stage < kStages) return;
+    stage -= kStages;
+    phase ^= 1;
+  }
+};
+
+#if MARLIN_HAS_BULK_COPIES
+// Where the records of an item of a product begin. panel: of all matrices.
+__device__ inline const std::uint8_t* RecordsOf(const ChainProduct& product, int panel, int block, int bytes) {
+  int i = 0;
+  for (; i + 1 < product.count && panel >= product.matrices[i].panels; ++i) panel -= product.matrices[i].panels;
+  return product.matrices[i].records +
+         (static_cast<std::size_t>(panel) * product.division.blocks + block) * static_cast<std::size_t>(bytes);
+}
+
+// One lane of the warp that copies.
+template <class Type>
+__device__ void CopyItems(const ChainShared& shared, const ChainStep* steps, int count, std::uint32_t ring) {
+  using Ring = ChainRing<Type>;
+  const std::uint32_t full = SharedAddress(shared.full), empty = SharedAddress(shared.empty);
+  const std::uint64_t once = EvictFirst();
+  ChainPlace<Ring::kStages> place;
+#pragma unroll 1
+  for (int s = 0; s < count; ++s) {
+    if (steps[s].kind != ChainStep::Kind::kProduct) continue;
+    const ChainProduct& product = steps[s].product;
+    const ChainDivision division = product.division;
+    const int worker = static_cast<int>(blockIdx.x);
+    if (worker >= division.workers) continue;
+    const int begin = division.Begin(worker), end = division.Begin(worker + 1);
+    int panel = begin / division.blocks, block = begin % division.blocks;
+    const std::uint8_t* from = RecordsOf(product, panel, block, Ring::kPlace);
+#pragma unroll 1
+    for (int item = begin; item < end; ++item) {
+      BarrierWait(empty + place.stage * 8, place.phase ^ 1);  // a place that was not used yet counts as empty
+      BarrierExpect(full + place.stage * 8, Ring::kPlace);
+      CopyBulk(ring + place.stage * Ring::kPlace, from, Ring::kPlace, full + place.stage * 8, once);
+      place.Advance(1);
+      from += Ring::kPlace;
+      if (++block < division.blocks) continue;
+      block = 0;
+      if (++panel < division.panels) from = RecordsOf(product, panel, 0, Ring::kPlace);
+    }
+  }
+}
+
+// What a warp that multiplies knows from step to step. The rest is made again: other phases need the registers.
+template <int kStages>
+struct ChainTurns {
+  ChainPlace<kStages> place;  // of the team's next item,
+  int skip = 0;               // which comes so many items later
+  int turn = 0;               // of ChainShared::reduced
+};
+
+// A warp that multiplies, in a step.
+template <class Type>
+struct ChainMultiplier {
+  using Ring = ChainRing<Type>;
+  using Shape = typename Ring::Shape;
+  using Turns = ChainTurns<Ring::kStages>;
+
+  int team, row_warp, col_warp, lane;
+  std::uint32_t full, empty, columns;
+  FewPlaces places;
+  Iq4Tables tables = {};
+
+  __device__ ChainMultiplier(const ChainShared& shared, std::uint32_t ring) {
+    const int warp = static_cast<int>(threadIdx.x / kWarp);
+    lane = static_cast<int>(threadIdx.x % kWarp);
+    team = warp / kWorkers;
+    row_warp = warp % kWorkers / kColWarps;
+    col_warp = warp % kColWarps;
+    full = SharedAddress(shared.full);
+    empty = SharedAddress(shared.empty);
+    // All rows of the operand B are the token, so its products stand in all columns.
+    columns = Kept(SharedAddress(shared.columns) + col_warp * kParts * 128 + lane / 8 * 16);
+    places = PlacesOf<Shape>(ring + row_warp * Shape::kRecord, col_warp, lane);
+  }
+
+  // Before the first step.
+  static __device__ Turns FirstTurns() {
+    Turns turns;
+    turns.place.stage = turns.skip = static_cast<int>(threadIdx.x / kWarp) / kWorkers;
+    return turns;
+  }
+
+  // sums += the item at `place` x the token's columns.
+  __device__ void Multiply(const ChainShared& shared, int block, ChainPlace<Ring::kStages>& place,
+                           float (&sums)[4]) const {
+    BarrierWait(full + place.stage * 8, place.phase);
+    FewTile<Shape> records[1];
+    std::uint32_t tokens[kParts][1][2][4];
+    records[0].Load(places, place.stage * Ring::kPlace);
+    const std::uint32_t from = columns + block * (kChainCols * 2);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      LoadMatrices(tokens[part][0][0], from + part * 128);
+      LoadMatrices(tokens[part][0][1], from + part * 128 + 64);
+    }
+    const float power = shared.powers[block];
+    WarpArrive(empty + place.stage * 8, static_cast<std::uint32_t>(lane));
+    place.Advance(kChainTeams);
+    float own[1][1][4] = {};
+    MultiplyRecords<Shape, 1>(records, tokens, tables, own);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[i] = __fmaf_rn(power, own[0][0][i], sums[i]);
+  }
+
+  // Puts the sums of a panel together, of both teams and both warps of columns, and into the block's slot.
+  __device__ void PutPanel(ChainShared& shared, const ChainProduct& product, int panel, int& turn,
+                           const float (&sums)[4]) const {
+    float(&reduced)[2 * kChainTeams][kPanel] = shared.reduced[turn];
+    turn ^= 1;  // so one barrier is enough: who is one panel ahead writes elsewhere
+    const int first = row_warp * 16;
+    if (lane % 4 == 0) {
+      reduced[team * kColWarps + col_warp][first + lane / 4] = sums[0];
+      reduced[team * kColWarps + col_warp][first + lane / 4 + 8] = sums[2];
+    }
+    WaitForThreads(2 + row_warp, kWarp * kColWarps * kChainTeams);
+    if (team != 0 || col_warp != 0 || lane >= 16) return;
+    float sum = 0;
+#pragma unroll
+    for (const auto& part : reduced) sum += part[first + lane];
+    const int slot = static_cast<int>(blockIdx.x) - product.division.FirstOwner(panel);
+    product.slots[slot * product.division.rows() + panel * static_cast<int>(kPanel) + first + lane] = sum;
+  }
+
+  // The block's items of a product.
+  __device__ void Run(ChainShared& shared, const ChainProduct& product, Turns& turns) const {
+    const int worker = static_cast<int>(blockIdx.x), blocks = product.division.blocks;
+    if (worker >= product.division.workers) return;
+    int item = product.division.Begin(worker);
+    const int end = product.division.Begin(worker + 1);
+#pragma unroll 1
+    for (int panel = item / blocks; item < end; ++panel) {
+      const int first = panel * blocks, panel_end = first + blocks < end ? first + blocks : end;
+      float sums[4] = {};
+      int own = item + turns.skip;
+#pragma unroll 1
+      for (; own < panel_end; own += kChainTeams) Multiply(shared, own - first, turns.place, sums);
+      turns.skip = own - panel_end;
+      item = panel_end;
+      PutPanel(shared, product, panel, turns.turn, sums);
+    }
+  }
+};
+#endif
+
+}  // namespace marlin::cuda
