@@ -34,6 +34,7 @@ __device__ void WaitForBlocks(ChainShared& shared, const ChainArgs& args, int ne
     while (Arrived(args.counters) < target) {
     }
   }
+  __syncwarp();
   FetchStep(shared, args, next_step);
   WaitForWorkers();
 }
@@ -47,7 +48,7 @@ __device__ void LeaveCounters(const ChainArgs& args) {
 
 template <class Type, int kDim>
 __device__ void RunSteps(ChainShared& shared, const ChainArgs& args, std::uint32_t ring) {
-  auto turns = ChainMultiplier<Type>::FirstTurns();
+  int items = 0;  // of this block, in the steps so far
   const int position = *args.position;
   int splits = 1;
   unsigned target = 0;
@@ -59,7 +60,7 @@ __device__ void RunSteps(ChainShared& shared, const ChainArgs& args, std::uint32
       case ChainStep::Kind::kProduct:
         MakeInput(shared, step);
         WaitForWorkers();
-        ChainMultiplier<Type>(shared, ring).Run(shared, step.product, turns);
+        ChainMultiplier<Type>(shared, ring).Run(shared, step.product, items);
         break;
       case ChainStep::Kind::kAttend:
         splits = ChainSplits(position, step.attention.shape.window, static_cast<int>(step.attention.cache.kv_heads),

@@ -76,20 +76,12 @@ __device__ void CopyItems(const ChainShared& shared, const ChainStep* steps, int
   }
 }
 
-// What a warp that multiplies knows from step to step. The rest is made again: other phases need the registers.
-template <int kStages>
-struct ChainTurns {
-  ChainPlace<kStages> place;  // of the team's next item,
-  int skip = 0;               // which comes so many items later
-  int turn = 0;               // of ChainShared::reduced
-};
-
 // A warp that multiplies, in a step.
 template <class Type>
 struct ChainMultiplier {
   using Ring = ChainRing<Type>;
   using Shape = typename Ring::Shape;
-  using Turns = ChainTurns<Ring::kStages>;
+  using Place = ChainPlace<Ring::kStages>;
 
   int team, row_warp, col_warp, lane;
   std::uint32_t full, empty, columns;
@@ -109,16 +101,8 @@ struct ChainMultiplier {
     places = PlacesOf<Shape>(ring + row_warp * Shape::kRecord, col_warp, lane);
   }
 
-  // Before the first step.
-  static __device__ Turns FirstTurns() {
-    Turns turns;
-    turns.place.stage = turns.skip = static_cast<int>(threadIdx.x / kWarp) / kWorkers;
-    return turns;
-  }
-
   // sums += the item at `place` x the token's columns.
-  __device__ void Multiply(const ChainShared& shared, int block, ChainPlace<Ring::kStages>& place,
-                           float (&sums)[4]) const {
+  __device__ void Multiply(const ChainShared& shared, int block, Place& place, float (&sums)[4]) const {
     BarrierWait(full + place.stage * 8, place.phase);
     FewTile<Shape> records[1];
     std::uint32_t tokens[kParts][1][2][4];
@@ -157,22 +141,25 @@ struct ChainMultiplier {
     product.slots[slot * product.division.rows() + panel * static_cast<int>(kPanel) + first + lane] = sum;
   }
 
-  // The block's items of a product.
-  __device__ void Run(ChainShared& shared, const ChainProduct& product, Turns& turns) const {
+  // The block's items of a product. before: items of the block in the steps before; those of this step are added.
+  __device__ void Run(ChainShared& shared, const ChainProduct& product, int& before) const {
     const int worker = static_cast<int>(blockIdx.x), blocks = product.division.blocks;
     if (worker >= product.division.workers) return;
-    int item = product.division.Begin(worker);
-    const int end = product.division.Begin(worker + 1);
+    int item = product.division.Begin(worker), skip = (before + team) % kChainTeams;
+    const int end = product.division.Begin(worker + 1), number = before + skip;
+    Place place = {number % Ring::kStages, static_cast<std::uint32_t>(number / Ring::kStages % 2)};
+    before += end - item;
+    int turn = 0;
 #pragma unroll 1
     for (int panel = item / blocks; item < end; ++panel) {
       const int first = panel * blocks, panel_end = first + blocks < end ? first + blocks : end;
       float sums[4] = {};
-      int own = item + turns.skip;
+      int own = item + skip;  // the team's next item, perhaps of a later panel or step
 #pragma unroll 1
-      for (; own < panel_end; own += kChainTeams) Multiply(shared, own - first, turns.place, sums);
-      turns.skip = own - panel_end;
+      for (; own < panel_end; own += kChainTeams) Multiply(shared, own - first, place, sums);
+      skip = own - panel_end;
       item = panel_end;
-      PutPanel(shared, product, panel, turns.turn, sums);
+      PutPanel(shared, product, panel, turn, sums);
     }
   }
 };
