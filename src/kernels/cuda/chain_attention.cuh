@@ -27,6 +27,7 @@ __device__ inline std::uint32_t Transposed(std::uint32_t word) {
 // The sums of the products of queries, keys and values in shared memory: [query heads of the group, key, value][dim].
 template <int kDim>
 __device__ void ReadHeads(ChainShared& shared, const ChainAttention& args, int kv, int group) {
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < (group + 2) * (kDim / 8); i += kChainWorkers) {
     const int head = i / (kDim / 8), col = i % (kDim / 8) * 8;
     Eight v;
@@ -42,6 +43,7 @@ __device__ void ReadHeads(ChainShared& shared, const ChainAttention& args, int k
 template <int kDim>
 __device__ void RotateHeads(ChainShared& shared, const ChainAttention& args, int position, int group) {
   const int pairs = static_cast<int>(args.of_queries.cos.cols), key_pairs = static_cast<int>(args.of_keys.cos.cols);
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < group * pairs + key_pairs; i += kChainWorkers) {
     const bool is_key = i >= group * pairs;
     float* const head = shared.heads + (is_key ? group : i / pairs) * kDim;
@@ -308,9 +310,12 @@ __device__ inline void CombineSplits(const ChainAttention& args, int splits) {
   const int heads = static_cast<int>(args.shape.heads), dim = static_cast<int>(args.cache.head_dim);
   const int col = static_cast<int>(threadIdx.x);
   if (col >= dim) return;
+#pragma unroll 1
   for (int head = static_cast<int>(blockIdx.x); head < heads; head += static_cast<int>(gridDim.x)) {
     float peak = -INFINITY, sum = 0, out = 0;
+#pragma unroll 1
     for (int s = 0; s < splits; ++s) peak = Peak(peak, __ldcg(args.peaks + s * heads + head));
+#pragma unroll 1
     for (int s = 0; s < splits; ++s) {
       const float keep = Keep(__ldcg(args.peaks + s * heads + head), peak);
       sum += __ldcg(args.part_sums + s * heads + head) * keep;

@@ -195,6 +195,7 @@ __device__ inline void MakeInput(ChainShared& shared, const ChainStep& step) {
 // The hidden state after the last product. Threads of all blocks take eight columns each.
 __device__ inline void Finish(const ChainInput& input) {
   const int blocks = static_cast<int>(gridDim.x);
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x) * blocks + static_cast<int>(blockIdx.x); i * 8 < input.cols;
        i += kChainWorkers * blocks) {
     Eight v;
