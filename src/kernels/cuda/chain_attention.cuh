@@ -28,7 +28,7 @@ __device__ inline std::uint32_t Transposed(std::uint32_t word) {
 template <int kDim>
 __device__ void ReadHeads(ChainShared& shared, const ChainAttention& args, int kv, int group) {
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < (group + 2) * (kDim / 8); i += kChainWorkers) {
+  for (int i = static_cast<int>(ChainThread()); i < (group + 2) * (kDim / 8); i += kChainWorkers) {
     const int head = i / (kDim / 8), col = i % (kDim / 8) * 8;
     Eight v;
     if (head < group) {
@@ -44,7 +44,7 @@ template <int kDim>
 __device__ void RotateHeads(ChainShared& shared, const ChainAttention& args, int position, int group) {
   const int pairs = static_cast<int>(args.of_queries.cos.cols), key_pairs = static_cast<int>(args.of_keys.cos.cols);
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < group * pairs + key_pairs; i += kChainWorkers) {
+  for (int i = static_cast<int>(ChainThread()); i < group * pairs + key_pairs; i += kChainWorkers) {
     const bool is_key = i >= group * pairs;
     float* const head = shared.heads + (is_key ? group : i / pairs) * kDim;
     const RotatedPair pair = Rotated(is_key ? args.of_keys : args.of_queries, static_cast<std::size_t>(position), head,
@@ -57,7 +57,7 @@ __device__ void RotateHeads(ChainShared& shared, const ChainAttention& args, int
 // The new key and value go to the cache, where this block reads them again.
 template <int kDim>
 __device__ void AppendToCache(const ChainShared& shared, const ChainAttention& args, int position, int kv, int group) {
-  const int i = static_cast<int>(threadIdx.x);
+  const int i = static_cast<int>(ChainThread());
   if (i >= 2 * kDim) return;
   auto* const to = static_cast<__half*>(i < kDim ? args.cache.keys : args.cache.values);
   const std::size_t row = static_cast<std::size_t>(position) * args.cache.kv_heads + static_cast<std::size_t>(kv);
@@ -87,7 +87,7 @@ struct ChainState {
 // read for every 16 keys: registers are few.
 template <int kDim>
 __device__ uint4 ChainQuery(const ChainShared& shared, int group, int u) {
-  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
   if (g >= group) return make_uint4(0, 0, 0, 0);
   const auto* const from = reinterpret_cast<const float4*>(shared.heads + g * kDim + u * 32 + t * 8);
   const float4 a = from[0], b = from[1];
@@ -98,7 +98,7 @@ __device__ uint4 ChainQuery(const ChainShared& shared, int group, int u) {
 template <int kDim>
 __device__ void ScoresOf(const ChainShared& shared, const ChainAttention& args, const __half* keys, int first, int last,
                          float (&scores)[4]) {
-  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
   const std::size_t stride = args.cache.kv_heads * kDim;
   const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
 #pragma unroll
@@ -147,7 +147,7 @@ template <int kDim>
 __device__ void AddValues(const ChainAttention& args, const __half* values, const float (&weights)[4], int first,
                           int last, ChainState<kDim>& state) {
   constexpr int kWords = kDim / 16;  // of a lane's columns of a key
-  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
   const std::size_t stride = args.cache.kv_heads * kDim;
   const std::uint32_t b0 = Transposed(Pack(weights[0], weights[1])), b1 = Transposed(Pack(weights[2], weights[3]));
 #pragma unroll
@@ -192,7 +192,7 @@ __device__ void AddChainKeys(const ChainShared& shared, const ChainAttention& ar
 template <int kDim>
 __device__ void MergeState(const ChainShared& shared, int from, ChainState<kDim>& state) {
   constexpr int kTiles = ChainState<kDim>::kTiles;
-  const int lane = static_cast<int>(threadIdx.x % kWarp), t = lane % 4;
+  const int lane = static_cast<int>(ChainThread() % kWarp), t = lane % 4;
   float keep[2], keep_other[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -217,7 +217,7 @@ __device__ void MergeState(const ChainShared& shared, int from, ChainState<kDim>
 template <int kDim>
 __device__ void PutState(ChainShared& shared, int to, const ChainState<kDim>& state) {
   constexpr int kTiles = ChainState<kDim>::kTiles;
-  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const int lane = static_cast<int>(ChainThread() % kWarp);
   auto* const quads = reinterpret_cast<float4*>(shared.columns) + to * kTiles * kWarp + lane;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j) {
@@ -232,7 +232,7 @@ __device__ void PutState(ChainShared& shared, int to, const ChainState<kDim>& st
 // Warp 0 gets what all warps have: warps 8 apart first, neighbours last.
 template <int kDim>
 __device__ void MergeWarps(ChainShared& shared, ChainState<kDim>& state) {
-  const int warp = static_cast<int>(threadIdx.x / kWarp);
+  const int warp = static_cast<int>(ChainThread() / kWarp);
 #pragma unroll 1
   for (int half = kMergedWarps; half > 0; half /= 2) {
     if (warp >= half && warp < 2 * half) PutState<kDim>(shared, warp - half, state);
@@ -246,7 +246,7 @@ __device__ void MergeWarps(ChainShared& shared, ChainState<kDim>& state) {
 template <int kDim>
 __device__ void PutOutput(const ChainAttention& args, const ChainPart& part, int splits, int group,
                           const ChainState<kDim>& state) {
-  const int lane = static_cast<int>(threadIdx.x % kWarp), g = lane / 4, t = lane % 4;
+  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
   const int heads = static_cast<int>(args.shape.heads);
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -280,12 +280,12 @@ __device__ void AttendPart(ChainShared& shared, const ChainAttention& args, cons
   const __half* const values = static_cast<const __half*>(args.cache.values) + part.kv * kDim;
   ChainState<kDim> state;
 #pragma unroll 1
-  for (int first = part.first + static_cast<int>(threadIdx.x / kWarp) * 16; first <= part.last;
+  for (int first = part.first + static_cast<int>(ChainThread() / kWarp) * 16; first <= part.last;
        first += kChainWarps * 16) {
     AddChainKeys<kDim>(shared, args, keys, values, first, part.last, state);
   }
   MergeWarps<kDim>(shared, state);
-  if (threadIdx.x < kWarp) PutOutput<kDim>(args, part, splits, group, state);
+  if (ChainThread() < kWarp) PutOutput<kDim>(args, part, splits, group, state);
 }
 
 template <int kDim>
@@ -308,7 +308,7 @@ __device__ void AttendHeads(ChainShared& shared, const ChainAttention& args, int
 // The splits of each head become its output, in order. A block of the kernel serves a head.
 __device__ inline void CombineSplits(const ChainAttention& args, int splits) {
   const int heads = static_cast<int>(args.shape.heads), dim = static_cast<int>(args.cache.head_dim);
-  const int col = static_cast<int>(threadIdx.x);
+  const int col = static_cast<int>(ChainThread());
   if (col >= dim) return;
 #pragma unroll 1
   for (int head = static_cast<int>(blockIdx.x); head < heads; head += static_cast<int>(gridDim.x)) {

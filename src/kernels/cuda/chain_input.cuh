@@ -35,6 +35,14 @@ struct ChainShared {
   std::uint64_t full[kMostChainStages], empty[kMostChainStages];
 };
 
+// The thread, asked for anew in each phase. The compiler otherwise computes what all phases derive from it before the
+// first one, and has no registers for it.
+__device__ inline unsigned ChainThread() {
+  unsigned out;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(out));
+  return out;
+}
+
 // Warps that work wait for each other. Named barrier 0 is that of all threads.
 __device__ inline void WaitForWorkers() { WaitForThreads(1, kChainWorkers); }
 
@@ -85,7 +93,7 @@ __device__ inline void ReadHidden(const ChainInput& input, int col, Eight& out) 
 
 // A warp rounds a block of columns, of which lane i has columns 8 i to 8 i + 7.
 __device__ inline void PutColumns(ChainShared& shared, int block, const Eight& v) {
-  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const int lane = static_cast<int>(ChainThread() % kWarp);
   float most = 0;
 #pragma unroll
   for (int c = 0; c < 8; ++c) most = fmaxf(most, fabsf(v[c]));
@@ -103,7 +111,7 @@ __device__ inline void PutColumns(ChainShared& shared, int block, const Eight& v
 // end, that are this warp's.
 template <class Function>
 __device__ void EachBlock(int first, int count, int blocks, Function function) {
-  const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
+  const int warp = static_cast<int>(ChainThread() / kWarp), lane = static_cast<int>(ChainThread() % kWarp);
 #pragma unroll 1
   for (int i = warp; i < count; i += kChainWarps) {
     const int block = first + i < blocks ? first + i : first + i - blocks;
@@ -119,7 +127,7 @@ __device__ inline bool KeepsHidden(const ChainInput& input, int block) {
 // The sum of all working threads in every one of them. Results have the same bits in every block of the kernel.
 __device__ inline double SumOfWorkers(ChainShared& shared, double value) {
   value = SumOfWarp(value);
-  if (threadIdx.x % kWarp == 0) shared.squares[threadIdx.x / kWarp] = value;
+  if (ChainThread() % kWarp == 0) shared.squares[ChainThread() / kWarp] = value;
   WaitForWorkers();
   double sum = 0;
 #pragma unroll
@@ -130,7 +138,7 @@ __device__ inline double SumOfWorkers(ChainShared& shared, double value) {
 // The norm needs all columns, so every warp keeps its blocks of them in registers.
 __device__ inline void MakeNormed(ChainShared& shared, const ChainInput& input) {
   constexpr int kKept = kMostNormCols / kChainCols / kChainWarps;
-  const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
+  const int warp = static_cast<int>(ChainThread() / kWarp), lane = static_cast<int>(ChainThread() % kWarp);
   const int blocks = (input.cols + kChainCols - 1) / kChainCols;
   float kept[kKept][8], weights[kKept][8];
   double squares = 0;
@@ -196,7 +204,7 @@ __device__ inline void MakeInput(ChainShared& shared, const ChainStep& step) {
 __device__ inline void Finish(const ChainInput& input) {
   const int blocks = static_cast<int>(gridDim.x);
 #pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x) * blocks + static_cast<int>(blockIdx.x); i * 8 < input.cols;
+  for (int i = static_cast<int>(ChainThread()) * blocks + static_cast<int>(blockIdx.x); i * 8 < input.cols;
        i += kChainWorkers * blocks) {
     Eight v;
     ReadHidden(input, i * 8, v);

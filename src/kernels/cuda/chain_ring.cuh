@@ -89,8 +89,8 @@ struct ChainMultiplier {
   Iq4Tables tables = {};
 
   __device__ ChainMultiplier(const ChainShared& shared, std::uint32_t ring) {
-    const int warp = static_cast<int>(threadIdx.x / kWarp);
-    lane = static_cast<int>(threadIdx.x % kWarp);
+    const int warp = static_cast<int>(ChainThread() / kWarp);
+    lane = static_cast<int>(ChainThread() % kWarp);
     team = warp / kWorkers;
     row_warp = warp % kWorkers / kColWarps;
     col_warp = warp % kColWarps;
