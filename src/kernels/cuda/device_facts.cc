@@ -2,6 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
+#include <mutex>
+#include <set>
+#include <utility>
+
 namespace marlin::cuda {
 
 const DeviceFacts& FactsOfDevice() {
@@ -16,6 +20,16 @@ const DeviceFacts& FactsOfDevice() {
   facts.launches_early = major >= 9;
   known = device;
   return facts;
+}
+
+void PreferSharedMemory(const void* kernel) {
+  static std::mutex mutex;
+  static std::set<std::pair<int, const void*>> known;  // of which device
+  int device = 0;
+  cudaGetDevice(&device);
+  const std::lock_guard lock(mutex);
+  if (!known.emplace(device, kernel).second) return;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
 }
 
 }  // namespace marlin::cuda

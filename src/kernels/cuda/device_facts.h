@@ -10,4 +10,8 @@ struct DeviceFacts {
 
 const DeviceFacts& FactsOfDevice();
 
+// Multiprocessors that run the kernel keep as much shared memory as they can. A multiprocessor changes its division of
+// memory only when it runs nothing, so kernels that overlap must want the same one.
+void PreferSharedMemory(const void* kernel);
+
 }  // namespace marlin::cuda

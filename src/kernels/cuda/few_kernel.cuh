@@ -24,10 +24,13 @@
 
 namespace marlin::cuda {
 
-// Blocks without work keep a place of every multiprocessor for so long that the next kernel, which starts at once, puts
-// no two of its blocks on one.
-inline constexpr long long kHeldCycles = 4000;
-inline constexpr int kAtOnce = 1 << 30;  // copies_left of such a kernel
+// Blocks without work keep a place of every multiprocessor until the next kernel has put its blocks there. Without them
+// some multiprocessors would have two free places and others one, and two blocks of the next kernel would share one.
+// The kernel after that would find the same, and so on. Cycles were found by trying (H200).
+inline constexpr long long kHeldCycles = 2000;        // after the next kernel may start
+inline constexpr long long kMostHeldCycles = 60000;   // before that
+inline constexpr int kAtOnce = 1 << 30;               // copies_left of a kernel that lets the next one start at once
+inline constexpr long long kHeldAtOnceCycles = 4000;  // of such a kernel
 
 inline constexpr int kRowWarps = 4, kColWarps = 2;
 inline constexpr int kWorkers = kRowWarps * kColWarps;  // and one warp that copies
@@ -75,6 +78,35 @@ struct FewShape {
 };
 
 #if MARLIN_HAS_BULK_COPIES
+// The part of the work of a block: columns begin_block to begin_block + count - 1 of tiles that begin with first_tile.
+struct FewWork {
+  int first_tile, tiles, begin_block, count;
+};
+
+// How many kernels of this file let the next one start. Blocks without work watch it.
+static __device__ unsigned few_starts;
+
+__device__ inline unsigned FewStarts() { return *const_cast<const volatile unsigned*>(&few_starts); }
+
+// The block whose copies come last tells the blocks without work.
+__device__ inline void LetNextStart(const FewWork& work) {
+  if (work.first_tile == 0 && work.begin_block == 0) atomicAdd(&few_starts, 1u);
+  LaunchNext();
+}
+
+// Holds for `cycles` at most, while the condition is true.
+template <class Condition>
+__device__ void HoldWhile(Condition condition, long long cycles) {
+  for (const long long start = clock64(); condition() && clock64() - start < cycles;) __nanosleep(100);
+}
+__device__ inline void HoldPlace(bool at_once) {
+  const unsigned starts = FewStarts();
+  LaunchNext();
+  WaitForPrevious();
+  if (!at_once) HoldWhile([&] { return FewStarts() == starts; }, kMostHeldCycles);
+  HoldWhile([] { return true; }, at_once ? kHeldAtOnceCycles : kHeldCycles);
+}
+
 // The matrix of a tile, whose number becomes that in the matrix.
 template <int kTiles>
 __device__ const FewMatrix& MatrixOf(const FewArgs& args, int& tile) {
@@ -84,11 +116,6 @@ __device__ const FewMatrix& MatrixOf(const FewArgs& args, int& tile) {
   }
   return args.matrices[i];
 }
-
-// The part of the work of a block: columns begin_block to begin_block + count - 1 of tiles that begin with first_tile.
-struct FewWork {
-  int first_tile, tiles, begin_block, count;
-};
 
 // The warp that copies.
 template <class Shape, int kTiles>
@@ -147,7 +174,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   if (args.cluster_log2 > 0) ClusterArrive();
   __syncthreads();
   if (lane == 0) {
-    if (total - ahead <= args.copies_left) LaunchNext();
+    if (total - ahead <= args.copies_left) LetNextStart(work);
     WaitForPrevious();
     int of_block = 0;
     for (int stage = 0; stage < ahead; ++stage) {
@@ -161,7 +188,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
       const int this_block = block;
       weights(stage);
       input(stage, this_block);
-      if (total - 1 - copied == args.copies_left) LaunchNext();
+      if (total - 1 - copied == args.copies_left) LetNextStart(work);
       if (++stage == kStages) {
         stage = 0;
         phase ^= 1;
@@ -531,9 +558,7 @@ __global__ void __launch_bounds__((kWorkers + 1) * kWarp, FewShape<Type, kTokenB
   work.begin_block = (args.blocks * rank) >> args.cluster_log2;
   work.count = ((args.blocks * (rank + 1)) >> args.cluster_log2) - work.begin_block;
   if (work.first_tile >= args.clusters) {
-    LaunchNext();
-    WaitForPrevious();
-    for (const long long start = clock64(); clock64() - start < kHeldCycles;) __nanosleep(100);
+    HoldPlace(args.copies_left == kAtOnce);
     return;
   }
   if (threadIdx.x / kWarp == kWorkers) {
@@ -564,7 +589,8 @@ void LaunchFew(FewArgs args, const FewDivision& division, int copies_left, cudaS
   const bool short_run = kTiles == 4 && copies <= Shape::kStages + 1;
   if (short_run) args.copies_left = kAtOnce;
   const int all = division.processors >> division.cluster_log2 << division.cluster_log2;
-  const auto blocks = static_cast<unsigned>(short_run ? std::max(division.blocks, all) : division.blocks);
+  const bool keeps_places = short_run || (division.cluster_log2 > 0 && Shape::kBlocksOfProcessor == 2);
+  const auto blocks = static_cast<unsigned>(keeps_places ? std::max(division.blocks, all) : division.blocks);
   LaunchClusters(kernel, blocks, 1 << division.cluster_log2, (kWorkers + 1) * kWarp, Shape::kBytes, stream, args);
 }
 

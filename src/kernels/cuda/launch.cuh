@@ -24,8 +24,8 @@ inline unsigned Blocks(std::size_t items, std::size_t per_block) {
 // Queues a kernel that begins with AfterPrevious. It may start before the kernel in front of it has ended, so the time
 // between them is short. cluster: blocks of one, side by side.
 template <class... Args, class... Given>
-void LaunchClusters(void (*kernel)(Args...), dim3 grid, int cluster, int block, std::size_t shared, cudaStream_t stream,
-                    Given&&... given) {
+void LaunchOverlapping(void (*kernel)(Args...), dim3 grid, int cluster, int block, std::size_t shared,
+                       cudaStream_t stream, Given&&... given) {
   cudaLaunchAttribute attributes[2];
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
@@ -45,6 +45,13 @@ void LaunchClusters(void (*kernel)(Args...), dim3 grid, int cluster, int block, 
     size.val.clusterDim.y = size.val.clusterDim.z = 1;
   }
   cudaLaunchKernelEx(&config, kernel, std::forward<Given>(given)...);
+}
+// The same of a kernel that does without most of the cache of the multiprocessors.
+template <class... Args, class... Given>
+void LaunchClusters(void (*kernel)(Args...), dim3 grid, int cluster, int block, std::size_t shared, cudaStream_t stream,
+                    Given&&... given) {
+  PreferSharedMemory(reinterpret_cast<const void*>(kernel));
+  LaunchOverlapping(kernel, grid, cluster, block, shared, stream, std::forward<Given>(given)...);
 }
 template <class... Args, class... Given>
 void LaunchEarly(void (*kernel)(Args...), dim3 grid, int block, std::size_t shared, cudaStream_t stream,

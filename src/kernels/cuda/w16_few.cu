@@ -102,7 +102,7 @@ void MultiplyHalvesFew(const void* weights, std::size_t pitch, std::size_t cols,
                      added.has_value(),
                      added.value_or(0)};
   const auto kernel = out.rows <= 8 ? HalvesFewKernel<1> : HalvesFewKernel<2>;
-  LaunchEarly(kernel, Blocks(out.cols, kRows), kWarps * kWarp, 0, stream, args);
+  LaunchOverlapping(kernel, Blocks(out.cols, kRows), 1, kWarps * kWarp, 0, stream, args);
 }
 
 }  // namespace marlin::cuda
