@@ -79,7 +79,8 @@ Result<std::vector<ModelTiming>> TimeModels(std::span<const Model* const> models
   if (!decode_ns) return decode_ns.error();
   std::vector<ModelTiming> timings;
   for (std::size_t i = 0; i < models.size(); ++i) {
-    timings.push_back({tokens, tokens, std::move((*prefill_ns)[i]), std::move((*decode_ns)[i])});
+    timings.push_back({tokens, tokens, std::move((*prefill_ns)[i]), std::move((*decode_ns)[i]),
+                       std::string(sessions[i].session.step_kernel())});
   }
   return timings;
 }
@@ -119,6 +120,7 @@ Result<AllRunTimes> TimeRuns(std::span<const Model* const> models, const RunLeng
   if (auto status = time(lengths.generate, "tg", &RunSession::Generate, &RunTimes::generate_ns, beside); !status) {
     return status.error();
   }
+  for (std::size_t i = 0; i < models.size(); ++i) times.models[i].step_kernel = sessions[i].session.step_kernel();
   return times;
 }
 

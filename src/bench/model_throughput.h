@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/progress.h"
@@ -20,6 +21,7 @@ struct ModelTiming {
   std::size_t decode_prompt = 0;   // tokens in the cache before the timed one
   std::vector<double> prefill_ns;  // per iteration: all prefill_tokens, and the logits of the last
   std::vector<double> decode_ns;   // per iteration: one token and its logits
+  std::string step_kernel;         // Session::step_kernel
 };
 
 // The models are timed interleaved (A B C A B C ...), first in prefill, then in decode, each with its own rounds.
@@ -39,6 +41,7 @@ struct RunLengths {
 struct RunTimes {
   std::vector<double> prompt_ns;
   std::vector<double> generate_ns;
+  std::string step_kernel;  // Session::step_kernel
 };
 
 struct AllRunTimes {

@@ -80,8 +80,10 @@ ThroughputRow PromptRow(ThroughputRow row, const Model& model, std::size_t token
 }
 
 ThroughputRow GenerationRow(ThroughputRow row, const Model& model, std::size_t tokens,
-                            const std::vector<double>& samples, const std::optional<MachineLimits>& limits) {
+                            const std::vector<double>& samples, const std::string& step_kernel,
+                            const std::optional<MachineLimits>& limits) {
   SetRate(row, "tg", tokens, samples);
+  if (!step_kernel.empty()) row.kernels += fmt::format("; steps {}", step_kernel);
   row.weight_bytes = WeightBytesPerToken(model);
   row.gbps = 1e-9 * static_cast<double>(*row.weight_bytes) * row.median_tok_s;
   if (limits && limits->read_gbps > 0) {
@@ -189,10 +191,12 @@ Status RunThroughput(const BenchThroughputArguments& options, Invocation& invoca
   for (std::size_t i = 0; i < models->size(); ++i) {
     ThroughputRow row = DescribeRow((*candidates)[i], (*models)[i]);
     row.busy = busy;
-    const auto& [prompt_ns, generate_ns] = times->models[i];
+    const auto& [prompt_ns, generate_ns, step_kernel] = times->models[i];
     const auto [prompt, generate, repetitions] = options.lengths;
     if (prompt > 0) add(PromptRow(row, (*models)[i], prompt, prompt_ns, limits), prompt, prompt_ns);
-    if (generate > 0) add(GenerationRow(row, (*models)[i], generate, generate_ns, limits), generate, generate_ns);
+    if (generate > 0) {
+      add(GenerationRow(row, (*models)[i], generate, generate_ns, step_kernel, limits), generate, generate_ns);
+    }
   }
   Print(options, rows, json_rows, (*backend)->threads(), limits, console);
   return {};

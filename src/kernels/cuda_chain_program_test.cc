@@ -10,6 +10,20 @@
 namespace marlin::cuda {
 namespace {
 
+TEST(CudaChainDivisor, DividesAsADivisionDoes) {
+  for (const int divisor : {1, 2, 3, 7, 16, 56, 100, 132, 511, 512, 513, 7168, 65537, 1 << 21, (1 << 22) - 1}) {
+    const ChainDivisor divides(divisor);
+    for (int quotient = 0; quotient < 1 << 30; quotient = quotient * 2 + 1) {
+      for (int offset = -1; offset <= 1; ++offset) {
+        const long long number = static_cast<long long>(quotient) * divisor + offset;
+        if (number < 0 || number >= 1 << 30) continue;
+        ASSERT_EQ(divides.Divide(static_cast<int>(number)), number / divisor) << number << " / " << divisor;
+      }
+    }
+    for (const int number : {0, 1, 1000003, (1 << 30) - 1}) ASSERT_EQ(divides.Divide(number), number / divisor);
+  }
+}
+
 TEST(CudaChainDivision, GivesEveryItemOneOwnerInOrder) {
   for (const int panels : {1, 3, 64, 96, 448}) {
     for (const int blocks : {1, 2, 5, 16, 56}) {

@@ -102,6 +102,8 @@ class Recording : public DeviceObject {
  public:
   // Whether they are queued as a whole. Else the device queues them one by one, as it does where it fills no recording.
   virtual bool replays() const = 0;
+  // The kernel that runs them as one. Empty: each has its own.
+  virtual std::string_view kernel() const { return {}; }
 
   using DeviceObject::DeviceObject;
 };

@@ -71,6 +71,9 @@ class Session {
 
   std::size_t position() const { return position_; }
   void Reset() { position_ = 0; }
+  // The kernel that runs the steps of one token, but for the logits. Empty: they run operation by operation, or there
+  // was none yet.
+  std::string_view step_kernel() const { return step_ == nullptr ? std::string_view() : step_->kernel(); }
   void Rewind(std::size_t position);   // drops later positions; position <= position()
   std::size_t resident_bytes() const;  // cache and scratch
 

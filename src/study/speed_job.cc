@@ -140,6 +140,7 @@ class SpeedJob {
       throughput.run = run;
       throughput.backend = tools_.timer.name();
       throughput.kernels = KernelNames(models[i]);
+      if (!timing.step_kernel.empty()) throughput.kernels.push_back(timing.step_kernel);
       throughput.prefill = record::Prefill{timing.prefill_tokens, timing.prefill_ns};
       throughput.decode = record::Decode{timing.decode_prompt, timing.decode_ns, throughput.decode->protocol};
       Record& record = rows[i]->record;

@@ -9,13 +9,14 @@ namespace marlin::cuda {
 namespace {
 
 #if MARLIN_HAS_BULK_COPIES
-// The next step comes to shared memory before the barrier, so that it does not wait for it afterwards.
+// A step comes to shared memory before the barrier in front of it, so that nothing waits for it afterwards. The place
+// may be that of the step that the block has just done.
 __device__ void FetchStep(ChainShared& shared, const ChainArgs& args, int step) {
   constexpr int kWords = sizeof(ChainStep) / sizeof(uint4);
   static_assert(kWords <= kChainWorkers - kWarp && sizeof(ChainStep) % sizeof(uint4) == 0);
   const int i = static_cast<int>(threadIdx.x) - kWarp;  // warp 0 is at the barrier
   if (step >= args.count || i < 0 || i >= kWords) return;
-  reinterpret_cast<uint4*>(shared.steps + step % 2)[i] = reinterpret_cast<const uint4*>(args.steps + step)[i];
+  reinterpret_cast<uint4*>(&shared.step)[i] = reinterpret_cast<const uint4*>(args.steps + step)[i];
 }
 
 __device__ unsigned Arrived(const unsigned* counter) {
@@ -24,19 +25,28 @@ __device__ unsigned Arrived(const unsigned* counter) {
   return count;
 }
 
-// Working threads of all blocks wait for each other, and see what the others wrote. target: arrivals since the kernel
-// began.
-__device__ void WaitForBlocks(ChainShared& shared, const ChainArgs& args, int next_step, unsigned target) {
+// Ends a step: working threads of all blocks wait for each other, and see what the others wrote. by: 1, or 2 to leave a
+// step out. False: that was the last step.
+__device__ bool GoOn(ChainShared& shared, const ChainArgs& args, int by) {
+  const int next = shared.next + by;
+  int items = shared.items;
+  if (shared.step.kind == ChainStep::Kind::kProduct) items += shared.step.product.division.ItemsOf(BlockOfChain());
   WaitForWorkers();
+  if (next >= args.count) return false;
   if (threadIdx.x == 0) {
-    __threadfence();
+    shared.next = next;
+    shared.items = items;
+    shared.quiet = true;
+    // Releases what all threads of the block wrote before their barrier.
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(args.counters) : "memory");
+    const unsigned target = ++shared.waits * gridDim.x;
     while (Arrived(args.counters) < target) {
     }
   }
   __syncwarp();
-  FetchStep(shared, args, next_step);
+  FetchStep(shared, args, next);
   WaitForWorkers();
+  return true;
 }
 
 // The last block that is done leaves the counters as they were. No block waits at a barrier then.
@@ -46,44 +56,26 @@ __device__ void LeaveCounters(const ChainArgs& args) {
   args.counters[1] = 0;
 }
 
+// Runs the step. Returns how many steps further the next one is.
 template <class Type, int kDim>
-__device__ void RunSteps(ChainShared& shared, const ChainArgs& args, std::uint32_t ring) {
-  int items = 0;  // of this block, in the steps so far
-  const int position = *args.position;
-  int splits = 1;
-  unsigned target = 0;
-#pragma unroll 1
-  for (int s = 0; s < args.count; ++s) {
-    const ChainStep& step = shared.steps[s % 2];
-    bool waits = s + 1 < args.count;
-    switch (step.kind) {
-      case ChainStep::Kind::kProduct:
-        MakeInput(shared, step);
-        WaitForWorkers();
-        ChainMultiplier<Type>(shared, ring).Run(shared, step.product, items);
-        break;
-      case ChainStep::Kind::kAttend:
-        splits = ChainSplits(position, step.attention.shape.window, static_cast<int>(step.attention.cache.kv_heads),
-                             static_cast<int>(gridDim.x))
-                     .count;
-        AttendHeads<kDim>(shared, step.attention, position);
-        break;
-      case ChainStep::Kind::kCombine:
-        if (splits == 1) {
-          waits = false;  // the attention's output is there: the same in all blocks
-          FetchStep(shared, args, s + 1);
-          WaitForWorkers();
-        } else {
-          CombineSplits(step.attention, splits);
-        }
-        break;
-      case ChainStep::Kind::kFinish:
-        Finish(step.input);
-        break;
-    }
-    if (waits) WaitForBlocks(shared, args, s + 1, target += gridDim.x);
+__device__ int RunStep(ChainShared& shared, std::uint32_t ring) {
+  const ChainStep& step = shared.step;
+  switch (step.kind) {
+    case ChainStep::Kind::kProduct:
+      MakeInput(shared, step);
+      WaitForWorkers();
+      if (threadIdx.x == 0) shared.quiet = false;
+      ChainMultiplier<Type>(shared, ring).Run(shared, step.product);
+      return 1;
+    case ChainStep::Kind::kAttend:
+      return AttendHeads<kDim>(shared, step.attention) == 1 ? 2 : 1;  // of one split there is nothing to combine
+    case ChainStep::Kind::kCombine:
+      CombineSplits(step.attention, shared.position);
+      return 1;
+    default:
+      Finish(step.input);
+      return 1;
   }
-  LeaveCounters(args);
 }
 #endif
 
@@ -99,16 +91,25 @@ __global__ void __launch_bounds__(kChainThreads, 1) ChainKernel(const __grid_con
   if (threadIdx.x == kChainWorkers) {
     for (int stage = 0; stage < Ring::kStages; ++stage) {
       BarrierInit(SharedAddress(shared.full + stage), 1);
-      BarrierInit(SharedAddress(shared.empty + stage), kWorkers * kArrivalsOfWarp);
+      BarrierInit(SharedAddress(shared.empty + stage), kRowWarps * kArrivalsOfWarp);
     }
     FenceBarrierInit();
+    shared.next = shared.items = 0;
+    shared.waits = 0;
+    shared.quiet = false;
+    shared.position = *args.position;
   }
   __syncthreads();
   if (threadIdx.x >= kChainWorkers) {
     if (threadIdx.x == kChainWorkers) CopyItems<Type>(shared, args.steps, args.count, ring);
     return;
   }
-  RunSteps<Type, kDim>(shared, args, ring);
+  for (;;) {
+    const int by = RunStep<Type, kDim>(shared, ring);
+    const bool more = GoOn(shared, args, by);
+    if (!more) break;
+  }
+  LeaveCounters(args);
 #endif
 }
 

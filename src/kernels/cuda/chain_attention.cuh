@@ -27,16 +27,14 @@ __device__ inline std::uint32_t Transposed(std::uint32_t word) {
 // The sums of the products of queries, keys and values in shared memory: [query heads of the group, key, value][dim].
 template <int kDim>
 __device__ void ReadHeads(ChainShared& shared, const ChainAttention& args, int kv, int group) {
+  constexpr int kCols = 4;  // of a thread: registers are few
 #pragma unroll 1
-  for (int i = static_cast<int>(ChainThread()); i < (group + 2) * (kDim / 8); i += kChainWorkers) {
-    const int head = i / (kDim / 8), col = i % (kDim / 8) * 8;
-    Eight v;
-    if (head < group) {
-      ReadSums(args.queries, (kv * group + head) * kDim + col, v);
-    } else {
-      ReadSums(head == group ? args.keys : args.values, kv * kDim + col, v);
-    }
-    StoreEight(shared.heads + head * kDim + col, v);
+  for (int i = static_cast<int>(ChainThread()); i < (group + 2) * (kDim / kCols); i += kChainWorkers) {
+    const int head = i / (kDim / kCols), col = i % (kDim / kCols) * kCols;
+    float v[kCols];
+    const int row = (head < group ? kv * group + head : kv) * kDim + col;
+    ReadSums(head < group ? args.queries : head == group ? args.keys : args.values, row, v);
+    Store(shared.heads + head * kDim + col, v);
   }
 }
 
@@ -54,14 +52,16 @@ __device__ void RotateHeads(ChainShared& shared, const ChainAttention& args, int
   }
 }
 
-// The new key and value go to the cache, where this block reads them again.
+// The new key and value go to the cache, and to shared memory for this block.
 template <int kDim>
-__device__ void AppendToCache(const ChainShared& shared, const ChainAttention& args, int position, int kv, int group) {
+__device__ void AppendToCache(ChainShared& shared, const ChainAttention& args, int position, int kv, int group) {
   const int i = static_cast<int>(ChainThread());
   if (i >= 2 * kDim) return;
   auto* const to = static_cast<__half*>(i < kDim ? args.cache.keys : args.cache.values);
   const std::size_t row = static_cast<std::size_t>(position) * args.cache.kv_heads + static_cast<std::size_t>(kv);
-  to[row * kDim + static_cast<std::size_t>(i % kDim)] = __float2half_rn(shared.heads[group * kDim + i]);
+  const __half own = __float2half_rn(shared.heads[group * kDim + i]);
+  to[row * kDim + static_cast<std::size_t>(i % kDim)] = own;
+  shared.token[i] = own;
 }
 
 // Peaks and sums of heads 2 t and 2 t + 1, t = lane % 4. Outputs of their columns: number 2 r + h of tile j is column
@@ -94,33 +94,82 @@ __device__ uint4 ChainQuery(const ChainShared& shared, int group, int u) {
   return make_uint4(Pack(a.x, a.y), Pack(a.z, a.w), Pack(b.x, b.y), Pack(b.z, b.w));
 }
 
-// Scores of keys first + g and first + 8 + g (number 2 r + h: key 8 r, head 2 t + h); -inf of keys that are not seen.
+// What a lane needs of 16 keys: columns 32 u + 8 t to 32 u + 8 t + 7 of keys g and 8 + g. g = lane / 4, t = lane % 4.
 template <int kDim>
-__device__ void ScoresOf(const ChainShared& shared, const ChainAttention& args, const __half* keys, int first, int last,
-                         float (&scores)[4]) {
-  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
-  const std::size_t stride = args.cache.kv_heads * kDim;
-  const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
-#pragma unroll
-  for (int u0 = 0; u0 < kDim / 32; u0 += 2) {
-    asm volatile("" ::: "memory");  // registers are few: no loads ahead
-    uint4 own[2][2];
+struct ChainKeys {
+  static constexpr int kUnits = kDim / 32;
+  uint4 own[2][kUnits];
+
+  static __device__ int RowOf(int r) { return 8 * r + static_cast<int>(ChainThread() % kWarp) / 4; }
+  static __device__ int ColOf(int u) { return u * 32 + static_cast<int>(ChainThread() % 4) * 8; }
+
+  // Keys `first` to `last` of a head of the cache, which begins at `keys`; zeros beyond.
+  __device__ void Load(const __half* keys, std::size_t stride, int first, int last) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int key = first + 8 * r + g;
+      const int key = first + RowOf(r);
 #pragma unroll
-      for (int u = 0; u < 2; ++u) {
-        own[r][u] = LoadOr0(keys + static_cast<std::size_t>(key) * stride + (u0 + u) * 32 + t * 8, key <= last);
+      for (int u = 0; u < kUnits; ++u) {
+        own[r][u] = LoadOr0(keys + static_cast<std::size_t>(key) * stride + ColOf(u), key <= last);
       }
     }
+  }
+  // The token's own, which is number `at` of the 16.
+  __device__ void LoadToken(const ChainShared& shared, int at) {
 #pragma unroll
-    for (int u = 0; u < 2; ++u) {
-      const std::uint32_t even[4] = {own[0][u].x, own[1][u].x, own[0][u].y, own[1][u].y};
-      const std::uint32_t odd[4] = {own[0][u].z, own[1][u].z, own[0][u].w, own[1][u].w};
-      const uint4 query = ChainQuery<kDim>(shared, group, u0 + u);
-      MultiplyAdd(scores, even, query.x, query.y);
-      MultiplyAdd(scores, odd, query.z, query.w);
+    for (int r = 0; r < 2; ++r) {
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        if (RowOf(r) == at) own[r][u] = *reinterpret_cast<const uint4*>(shared.token + ColOf(u));
+      }
     }
+  }
+};
+
+// The same of values: columns g * kDim / 8 + 8 u to ... + 7 of values 2 t, 2 t + 1, 8 + 2 t and 8 + 2 t + 1.
+template <int kDim>
+struct ChainValues {
+  static constexpr int kUnits = kDim / 64;
+  uint4 own[4][kUnits];
+
+  static __device__ int RowOf(int i) { return i / 2 * 8 + static_cast<int>(ChainThread() % 4) * 2 + i % 2; }
+  static __device__ int ColOf(int u) { return static_cast<int>(ChainThread() % kWarp) / 4 * (kDim / 8) + u * 8; }
+
+  __device__ void Load(const __half* values, std::size_t stride, int first, int last) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = first + RowOf(i);
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        own[i][u] = LoadOr0(values + static_cast<std::size_t>(key) * stride + ColOf(u), key <= last);
+      }
+    }
+  }
+  __device__ void LoadToken(const ChainShared& shared, int at) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        if (RowOf(i) == at) own[i][u] = *reinterpret_cast<const uint4*>(shared.token + kDim + ColOf(u));
+      }
+    }
+  }
+};
+
+// Scores of keys first + g and first + 8 + g (number 2 r + h: key 8 r, head 2 t + h); -inf of keys that are not seen.
+template <int kDim>
+__device__ void ScoresOf(const ChainShared& shared, const ChainAttention& args, const ChainKeys<kDim>& keys, int first,
+                         int last, float (&scores)[4]) {
+  const int g = static_cast<int>(ChainThread() % kWarp) / 4;
+  const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
+#pragma unroll
+  for (int u = 0; u < kDim / 32; ++u) {
+    const uint4 &lower = keys.own[0][u], &upper = keys.own[1][u];
+    const std::uint32_t even[4] = {lower.x, upper.x, lower.y, upper.y};
+    const std::uint32_t odd[4] = {lower.z, upper.z, lower.w, upper.w};
+    const uint4 query = ChainQuery<kDim>(shared, group, u);
+    MultiplyAdd(scores, even, query.x, query.y);
+    MultiplyAdd(scores, odd, query.z, query.w);
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -144,36 +193,29 @@ __device__ inline float SumOfKeys(float value) {
 
 // output += weights x values of 16 keys. weights: as scores.
 template <int kDim>
-__device__ void AddValues(const ChainAttention& args, const __half* values, const float (&weights)[4], int first,
-                          int last, ChainState<kDim>& state) {
-  constexpr int kWords = kDim / 16;  // of a lane's columns of a key
-  const int lane = static_cast<int>(ChainThread() % kWarp), g = lane / 4, t = lane % 4;
-  const std::size_t stride = args.cache.kv_heads * kDim;
+__device__ void AddValues(const ChainValues<kDim>& values, const float (&weights)[4], ChainState<kDim>& state) {
   const std::uint32_t b0 = Transposed(Pack(weights[0], weights[1])), b1 = Transposed(Pack(weights[2], weights[3]));
 #pragma unroll
-  for (int w = 0; w < kWords; w += 4) {
-    asm volatile("" ::: "memory");  // registers are few: no loads ahead
+  for (int u = 0; u < ChainValues<kDim>::kUnits; ++u) {
     std::uint32_t own[4][4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int key = first + i / 2 * 8 + 2 * t + i % 2;
-      const uint4 v = LoadOr0(values + static_cast<std::size_t>(key) * stride + g * (kDim / 8) + w * 2, key <= last);
+      const uint4& v = values.own[i][u];
       own[i][0] = v.x, own[i][1] = v.y, own[i][2] = v.z, own[i][3] = v.w;
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const std::uint32_t a[4] = {SideBySide(own[0][j], own[1][j], false), SideBySide(own[0][j], own[1][j], true),
                                   SideBySide(own[2][j], own[3][j], false), SideBySide(own[2][j], own[3][j], true)};
-      MultiplyAdd(state.output[w + j], a, b0, b1);
+      MultiplyAdd(state.output[u * 4 + j], a, b0, b1);
     }
   }
 }
 
+// Weights of keys from their scores; what `state` has is divided by a higher peak.
 template <int kDim>
-__device__ void AddChainKeys(const ChainShared& shared, const ChainAttention& args, const __half* keys,
-                             const __half* values, int first, int last, ChainState<kDim>& state) {
-  float scores[4] = {}, keep[2];
-  ScoresOf<kDim>(shared, args, keys, first, last, scores);
+__device__ void WeighKeys(float (&scores)[4], ChainState<kDim>& state) {
+  float keep[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const float peak = PeakOfKeys(Peak(Peak(state.peak[h], scores[h]), scores[h + 2]));
@@ -185,7 +227,6 @@ __device__ void AddChainKeys(const ChainShared& shared, const ChainAttention& ar
   state.Scale(keep);
 #pragma unroll
   for (int h = 0; h < 2; ++h) state.sum[h] += SumOfKeys(scores[h] + scores[h + 2]);
-  AddValues<kDim>(args, values, scores, first, last, state);
 }
 
 // state: together with the one that warp `from` put into shared memory.
@@ -229,12 +270,13 @@ __device__ void PutState(ChainShared& shared, int to, const ChainState<kDim>& st
   }
 }
 
-// Warp 0 gets what all warps have: warps 8 apart first, neighbours last.
+// Warp 0 gets what the first `warps` have: those that are far apart first, neighbours last.
 template <int kDim>
-__device__ void MergeWarps(ChainShared& shared, ChainState<kDim>& state) {
+__device__ void MergeWarps(ChainShared& shared, int warps, ChainState<kDim>& state) {
   const int warp = static_cast<int>(ChainThread() / kWarp);
 #pragma unroll 1
   for (int half = kMergedWarps; half > 0; half /= 2) {
+    if (half >= warps) continue;
     if (warp >= half && warp < 2 * half) PutState<kDim>(shared, warp - half, state);
     WaitForWorkers();
     if (warp < half) MergeState<kDim>(shared, warp, state);
@@ -269,28 +311,44 @@ __device__ void PutOutput(const ChainAttention& args, const ChainPart& part, int
 template <int kDim>
 __device__ void AttendPart(ChainShared& shared, const ChainAttention& args, const ChainPart& part, int position,
                            int splits) {
+  constexpr int kKeys = 16;  // of a warp, at once
   const int group = static_cast<int>(args.shape.heads / args.cache.kv_heads);
+  const std::size_t stride = args.cache.kv_heads * kDim;
+  const auto* const all_keys = static_cast<const __half*>(args.cache.keys) + part.kv * kDim;
+  const auto* const all_values = static_cast<const __half*>(args.cache.values) + part.kv * kDim;
+  const int last = part.last, before = part.is_last ? last - 1 : last;
+  int first = part.first + static_cast<int>(ChainThread() / kWarp) * kKeys;
+  // The first keys and values are on their way while the token's own are made.
+  ChainKeys<kDim> keys;
+  ChainValues<kDim> values;
+  keys.Load(all_keys, stride, first, before);
   ReadHeads<kDim>(shared, args, part.kv, group);
   WaitForWorkers();
   RotateHeads<kDim>(shared, args, position, group);
   WaitForWorkers();
   if (part.is_last) AppendToCache<kDim>(shared, args, position, part.kv, group);
   WaitForWorkers();
-  const __half* const keys = static_cast<const __half*>(args.cache.keys) + part.kv * kDim;
-  const __half* const values = static_cast<const __half*>(args.cache.values) + part.kv * kDim;
   ChainState<kDim> state;
 #pragma unroll 1
-  for (int first = part.first + static_cast<int>(ChainThread() / kWarp) * 16; first <= part.last;
-       first += kChainWarps * 16) {
-    AddChainKeys<kDim>(shared, args, keys, values, first, part.last, state);
+  while (first <= last) {
+    float scores[4] = {};
+    if (part.is_last) keys.LoadToken(shared, position - first);
+    ScoresOf<kDim>(shared, args, keys, first, last, scores);
+    values.Load(all_values, stride, first, last);
+    WeighKeys(scores, state);
+    AddValues<kDim>(values, scores, state);
+    first += kChainWarps * kKeys;
+    keys.Load(all_keys, stride, first, last);
   }
-  MergeWarps<kDim>(shared, state);
+  MergeWarps<kDim>(shared, (last - part.first) / kKeys + 1, state);
   if (ChainThread() < kWarp) PutOutput<kDim>(args, part, splits, group, state);
 }
 
+// Returns the number of splits.
 template <int kDim>
-__device__ void AttendHeads(ChainShared& shared, const ChainAttention& args, int position) {
-  const int heads = static_cast<int>(args.cache.kv_heads), blocks = static_cast<int>(gridDim.x);
+__device__ int AttendHeads(ChainShared& shared, const ChainAttention& args) {
+  const int position = shared.position, heads = static_cast<int>(args.cache.kv_heads),
+            blocks = static_cast<int>(gridDim.x);
   const ChainSplits splits(position, args.shape.window, heads, blocks);
 #pragma unroll 1
   for (int i = static_cast<int>(blockIdx.x); i < heads * splits.count; i += blocks) {
@@ -303,10 +361,14 @@ __device__ void AttendHeads(ChainShared& shared, const ChainAttention& args, int
     if (part.first > position) part.last = part.first - 1;
     AttendPart<kDim>(shared, args, part, position, splits.count);
   }
+  return splits.count;
 }
 
 // The splits of each head become its output, in order. A block of the kernel serves a head.
-__device__ inline void CombineSplits(const ChainAttention& args, int splits) {
+__device__ inline void CombineSplits(const ChainAttention& args, int position) {
+  const int splits =
+      ChainSplits(position, args.shape.window, static_cast<int>(args.cache.kv_heads), static_cast<int>(gridDim.x))
+          .count;
   const int heads = static_cast<int>(args.shape.heads), dim = static_cast<int>(args.cache.head_dim);
   const int col = static_cast<int>(ChainThread());
   if (col >= dim) return;

@@ -13,8 +13,8 @@
 
 namespace marlin::cuda {
 
-// Warps that work; the last warp of a block copies. Two teams of eight take the items of a block in turn.
-inline constexpr int kChainTeams = 2, kChainWarps = 16;
+// Warps that work; the last warp of a block copies. Teams of four take the items of a block in turn.
+inline constexpr int kChainTeams = 4, kChainWarps = 16;
 inline constexpr int kChainWorkers = kChainWarps * kWarp;
 inline constexpr int kChainThreads = kChainWorkers + kWarp;
 inline constexpr int kMostChainStages = 32;
@@ -27,11 +27,19 @@ struct ChainShared {
   // [block of columns][256] fp16. In attention: sums of half of the warps, [warp][16 columns][lane][4] fp32.
   alignas(128) std::uint8_t columns[kMostChainCols * 2];
   float powers[kMostChainCols / kChainCols];           // of the blocks of columns
-  float reduced[2][2 * kChainTeams][kPanel];           // a panel's sums; panels take turns
+  float reduced[2][kChainTeams][kPanel];               // a panel's sums; panels take turns
   float heads[(kMostGroupHeads + 2) * kMostChainDim];  // queries, then a key, then a value
+  alignas(16) __half token[2 * kMostChainDim];         // the key, then the value, as in the cache
   float peaks[kMergedWarps][kMostGroupHeads], part_sums[kMergedWarps][kMostGroupHeads];
   double squares[kChainWarps];
-  ChainStep steps[2];  // step s is steps[s % 2]
+  ChainStep step;
+  // Where the block is. In shared memory, as a register that lives through all phases would be kept in local memory,
+  // which is slow after each barrier of all blocks. Thread 0 writes them between two barriers of the block.
+  int next;             // number of the step
+  int items;            // of the block, in the steps before
+  int position;         // of the token
+  unsigned waits;       // barriers of all blocks so far
+  volatile bool quiet;  // the block waits for others, or reads what they wrote: copies hold back
   std::uint64_t full[kMostChainStages], empty[kMostChainStages];
 };
 
@@ -43,36 +51,45 @@ __device__ inline unsigned ChainThread() {
   return out;
 }
 
+__device__ inline int BlockOfChain() { return static_cast<int>(blockIdx.x); }
+
 // Warps that work wait for each other. Named barrier 0 is that of all threads.
 __device__ inline void WaitForWorkers() { WaitForThreads(1, kChainWorkers); }
 
 using Eight = float[8];
 
-// Eight numbers that other blocks may have written: not from the cache of the multiprocessor.
-__device__ inline void LoadEight(const float* from, Eight& out) {
-  const float4 a = __ldcg(reinterpret_cast<const float4*>(from)), b = __ldcg(reinterpret_cast<const float4*>(from) + 1);
-  out[0] = a.x, out[1] = a.y, out[2] = a.z, out[3] = a.w;
-  out[4] = b.x, out[5] = b.y, out[6] = b.z, out[7] = b.w;
+// Four or eight numbers that other blocks may have written: not from the cache of the multiprocessor.
+template <int kCount>
+__device__ void LoadFresh(const float* from, float (&out)[kCount]) {
+#pragma unroll
+  for (int q = 0; q < kCount / 4; ++q) {
+    const float4 v = __ldcg(reinterpret_cast<const float4*>(from) + q);
+    out[4 * q] = v.x, out[4 * q + 1] = v.y, out[4 * q + 2] = v.z, out[4 * q + 3] = v.w;
+  }
 }
-__device__ inline void StoreEight(float* to, const Eight& v) {
-  reinterpret_cast<float4*>(to)[0] = make_float4(v[0], v[1], v[2], v[3]);
-  reinterpret_cast<float4*>(to)[1] = make_float4(v[4], v[5], v[6], v[7]);
+template <int kCount>
+__device__ void Store(float* to, const float (&v)[kCount]) {
+#pragma unroll
+  for (int q = 0; q < kCount / 4; ++q) {
+    reinterpret_cast<float4*>(to)[q] = make_float4(v[4 * q], v[4 * q + 1], v[4 * q + 2], v[4 * q + 3]);
+  }
 }
 
-// Numbers `row` to `row` + 7 of a product in slots; they lie in one panel. All slots are read at once.
-__device__ inline void ReadSums(const ChainSums& sums, int row, Eight& out) {
+// Numbers `row` to `row` + kCount - 1 of a product in slots; they lie in one panel. All slots are read at once.
+template <int kCount>
+__device__ void ReadSums(const ChainSums& sums, int row, float (&out)[kCount]) {
   constexpr int kRows = static_cast<int>(kPanel);
   const int panel = sums.first_panel + row / kRows, spans = sums.division.SpansOf(panel);
   const float* const from = sums.slots + panel * kRows + row % kRows;
-  float parts[kMostSpans][8];
+  float parts[kMostSpans][kCount];
 #pragma unroll
   for (int s = 0; s < kMostSpans; ++s) {
 #pragma unroll
     for (float& part : parts[s]) part = 0;
-    if (s < spans) LoadEight(from + s * sums.division.rows(), parts[s]);
+    if (s < spans) LoadFresh(from + s * sums.division.rows(), parts[s]);
   }
 #pragma unroll
-  for (int c = 0; c < 8; ++c) {
+  for (int c = 0; c < kCount; ++c) {
     float sum = parts[0][c];
 #pragma unroll
     for (int s = 1; s < kMostSpans; ++s) sum += parts[s][c];
@@ -83,7 +100,7 @@ __device__ inline void ReadSums(const ChainSums& sums, int row, Eight& out) {
 
 // The hidden state: x + factor * added.
 __device__ inline void ReadHidden(const ChainInput& input, int col, Eight& out) {
-  LoadEight(input.x + col, out);
+  LoadFresh(input.x + col, out);
   if (input.added.slots == nullptr) return;
   Eight added;
   ReadSums(input.added, col, added);
@@ -148,9 +165,9 @@ __device__ inline void MakeNormed(ChainShared& shared, const ChainInput& input) 
 #pragma unroll
     for (int c = 0; c < 8; ++c) kept[k][c] = 0, weights[k][c] = 1;
     if (col >= input.cols) continue;
-    if (input.weight != nullptr) LoadEight(input.weight + col, weights[k]);
+    if (input.weight != nullptr) LoadFresh(input.weight + col, weights[k]);
     ReadHidden(input, col, kept[k]);
-    if (KeepsHidden(input, block)) StoreEight(input.new_x + col, kept[k]);
+    if (KeepsHidden(input, block)) Store(input.new_x + col, kept[k]);
 #pragma unroll
     for (int c = 0; c < 8; ++c) squares += static_cast<double>(kept[k][c]) * kept[k][c];
   }
@@ -181,14 +198,14 @@ __device__ inline float Activated(Activation activation, float x) {
 __device__ inline void MakeInput(ChainShared& shared, const ChainStep& step) {
   const ChainInput& input = step.input;
   const ChainDivision& division = step.product.division;
-  const int worker = static_cast<int>(blockIdx.x);
   if (input.kind == ChainInput::Kind::kNorm) return MakeNormed(shared, input);
-  if (worker >= division.workers) return;
-  const int begin = division.Begin(worker), items = division.Begin(worker + 1) - begin;
+  const int items = division.ItemsOf(BlockOfChain());
+  if (items == 0) return;
+  const int begin = division.Begin(BlockOfChain());
   const int count = items < division.blocks ? items : division.blocks;
-  EachBlock(begin % division.blocks, count, division.blocks, [&](int block, int col) {
+  EachBlock(begin - division.PanelOf(begin) * division.blocks, count, division.blocks, [&](int block, int col) {
     Eight v = {};
-    if (col < input.cols && input.kind == ChainInput::Kind::kPlain) LoadEight(input.x + col, v);
+    if (col < input.cols && input.kind == ChainInput::Kind::kPlain) LoadFresh(input.x + col, v);
     if (col < input.cols && input.kind == ChainInput::Kind::kGated) {
       Eight up;
       ReadSums(input.added, col, v);
@@ -208,7 +225,7 @@ __device__ inline void Finish(const ChainInput& input) {
        i += kChainWorkers * blocks) {
     Eight v;
     ReadHidden(input, i * 8, v);
-    StoreEight(input.new_x + i * 8, v);
+    Store(input.new_x + i * 8, v);
   }
 }
 

@@ -17,28 +17,50 @@
 
 namespace marlin::cuda {
 
-inline constexpr int kMostSpans = 4;          // blocks that share a panel
+inline constexpr int kMostSpans = 3;          // blocks that share a panel
 inline constexpr int kMostChainCols = 16384;  // of the input of a product: its columns in fp16 take 32 KB
 inline constexpr int kMostNormCols = 8192;    // of a norm: 16 warps keep two blocks of columns each in registers
 inline constexpr int kMostGroupHeads = 8;     // query heads of a head of keys: columns of an mma
 inline constexpr int kMostChainMatrices = 3;  // queries, keys, values
 inline constexpr int kKeysOfSplit = 256;      // 16 warps take 16 keys each at once
 
+// Division by a number that is known before: a multiplication and a shift. Exact for numbers below 2^30.
+struct ChainDivisor {
+  std::uint32_t factor = 1u << 30;
+  int shift = 30;
+
+  constexpr ChainDivisor() = default;
+  explicit constexpr ChainDivisor(int divisor) {
+    while (shift < 60 && (std::uint64_t{1} << (shift - 30)) < static_cast<std::uint64_t>(divisor)) ++shift;
+    const auto by = static_cast<std::uint64_t>(divisor);
+    factor = static_cast<std::uint32_t>(((std::uint64_t{1} << shift) + by - 1) / by);
+  }
+  constexpr int Divide(int number) const {
+    return static_cast<int>(static_cast<std::uint64_t>(static_cast<std::uint32_t>(number)) * factor >> shift);
+  }
+};
+
 // Which block has which items.
 struct ChainDivision {
   int panels = 0, blocks = 0;  // blocks: of columns
   int workers = 1;             // the first blocks of the kernel
+  ChainDivisor by_items, by_blocks, by_workers;
+
+  constexpr ChainDivision() = default;
+  constexpr ChainDivision(int own_panels, int own_blocks, int own_workers)
+      : panels(own_panels),
+        blocks(own_blocks),
+        workers(own_workers),
+        by_items(own_panels * own_blocks),
+        by_blocks(own_blocks),
+        by_workers(own_workers) {}
 
   constexpr int items() const { return panels * blocks; }
   // Worker w has the items Begin(w) to Begin(w + 1) - 1.
-  constexpr int Begin(int worker) const {
-    return static_cast<int>(static_cast<unsigned>(items()) * static_cast<unsigned>(worker) /
-                            static_cast<unsigned>(workers));
-  }
-  constexpr int OwnerOf(int item) const {
-    return static_cast<int>((static_cast<unsigned>(item + 1) * static_cast<unsigned>(workers) - 1) /
-                            static_cast<unsigned>(items()));
-  }
+  constexpr int Begin(int worker) const { return by_workers.Divide(items() * worker); }
+  constexpr int ItemsOf(int worker) const { return worker < workers ? Begin(worker + 1) - Begin(worker) : 0; }
+  constexpr int OwnerOf(int item) const { return by_items.Divide((item + 1) * workers - 1); }
+  constexpr int PanelOf(int item) const { return by_blocks.Divide(item); }
   constexpr int FirstOwner(int panel) const { return OwnerOf(panel * blocks); }
   // Blocks that share a panel.
   constexpr int SpansOf(int panel) const { return OwnerOf((panel + 1) * blocks - 1) - FirstOwner(panel) + 1; }

@@ -9,7 +9,7 @@
 namespace marlin::cuda {
 namespace {
 
-constexpr int kMostChainItems = 1 << 22;  // so that items x blocks is a number of 32 bits
+constexpr int kMostChainItems = 1 << 22;  // so that items x blocks of a device is below 2^30
 constexpr std::size_t kOperationsOfLayer = 6;
 
 // The operations of a layer.
@@ -266,7 +266,7 @@ ChainDivision DivideChain(int panels, int blocks, int most) {
     }
     return true;
   };
-  while (out.workers > 1 && !fits()) --out.workers;
+  while (out.workers > 1 && !fits()) out = {panels, blocks, out.workers - 1};
   return out;
 }
 

@@ -62,6 +62,7 @@ class CudaRecording final : public Recording {
   explicit CudaRecording(const Device& device) : Recording(device) {}
   ~CudaRecording() override { Forget(); }
   bool replays() const override { return graph != nullptr; }
+  std::string_view kernel() const override { return chain ? "cuda/chain-fp16" : std::string_view(); }
 
   void Forget() {
     if (graph != nullptr) cudaGraphExecDestroy(graph);
@@ -493,11 +494,6 @@ bool BuiltWithCuda() { return true; }
 int CountCudaDevices() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
-}
-
-bool RunsChain(const Recording& recording) {
-  const auto* const own = dynamic_cast<const CudaRecording*>(&recording);
-  return own != nullptr && own->chain.has_value();
 }
 
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations, bool chains) {

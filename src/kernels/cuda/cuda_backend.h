@@ -16,7 +16,7 @@ bool BuiltWithCuda();
 // Devices that a process can use; 0 without a driver, or where the program was built without CUDA.
 int CountCudaDevices();
 
-inline constexpr bool kChainsByDefault = false;
+inline constexpr bool kChainsByDefault = true;
 
 // index: as CUDA counts the devices that this process may see. threads: of the host beside it; 0 = all. Errors: kUsage
 // (no such device), kUnsupported (no driver, too old a device, no cuBLAS, a program built without CUDA: says which),
@@ -25,8 +25,5 @@ inline constexpr bool kChainsByDefault = false;
 // graph of its operations.
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations = Activations::kFp32,
                                                  bool chains = kChainsByDefault);
-
-// Whether a recording of a CUDA device does.
-bool RunsChain(const Recording& recording);
 
 }  // namespace marlin

@@ -7,8 +7,6 @@ bool BuiltWithCuda() { return false; }
 
 int CountCudaDevices() { return 0; }
 
-bool RunsChain(const Recording&) { return false; }
-
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int, int, Activations, bool) {
   return Error{ErrorCode::kUnsupported, "this program was built without CUDA: configure it with -DMARLIN_CUDA=ON"};
 }
