@@ -137,7 +137,8 @@ class CudaChain : public testing::TestWithParam<StepShape> {
  protected:
   void SetUp() override {
     if (CountCudaDevices() == 0) GTEST_SKIP() << "this machine has no CUDA device";
-    auto chained = MakeCudaBackend(0, 1, Activations::kBf16, true), plain = MakeCudaBackend(0, 1, Activations::kBf16);
+    auto chained = MakeCudaBackend(0, 1, Activations::kBf16, true),
+         plain = MakeCudaBackend(0, 1, Activations::kBf16, false);
     ASSERT_TRUE(chained.ok() && plain.ok());
     if ((*chained)->rounding() != "fp16") GTEST_SKIP() << "the device does not round products";
     chained_ = *std::move(chained);
