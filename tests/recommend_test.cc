@@ -16,7 +16,8 @@ using nlohmann::json;
 
 const std::string kCommittedRecords = MARLIN_SOURCE_DIR "/benchmarks/results";
 const std::string kEarlierRecords = MARLIN_SOURCE_DIR "/benchmarks/earlier";
-constexpr const char* kSmolRecords = "SmolLM2-135M-Instruct.Q4_1";
+constexpr const char* kSmolRecords = "SmolLM2-135M-Instruct";
+constexpr const char* kEarlierSmolRecords = "SmolLM2-135M-Instruct.Q4_1";
 constexpr const char* kGemmaRecords = "gemma-3-270m.Q4_K_M";
 
 RunResult AskForRow(const std::vector<std::string>& words) {
@@ -55,9 +56,9 @@ TEST(Recommend, TheBestOfThePageWithItsCommands) {
             "metal-marlin quantize MODEL --plan plan-4.5bpw.json --method gptq-cd --calibration wikitext2-valid -o "
             "./mixed-4.5bpw-gptq-cd-wikitext2-valid");
   const json row = RowNamed(answer, answer["recommended"]);
-  EXPECT_EQ(row["records"][0]["file"], "SmolLM2-135M-Instruct.Q4_1-mixed-b2736c973f24.json");
-  EXPECT_EQ(row["memory"]["basis"], "computed") << "a GPU's memory was not measured";
-  EXPECT_EQ(row["memory"]["bytes"], 141324000);
+  EXPECT_EQ(row["records"][0]["file"], "SmolLM2-135M-Instruct-mixed-00c251139e04.json");
+  EXPECT_EQ(row["memory"]["basis"], "measured_and_computed");
+  EXPECT_EQ(row["memory"]["bytes"], 223059024) << "of the GPU";
   EXPECT_TRUE(Has(row["decode_setting"]["device"].get<std::string>(), "NVIDIA H200")) << row["decode_setting"];
 }
 
@@ -75,16 +76,16 @@ TEST(Recommend, SaysInWhichProgramsTheRowsRun) {
 }
 
 TEST(Recommend, ALimitOfMemory) {
-  const json answer = AskCommitted(kSmolRecords, {"--memory", "140MB"});
-  EXPECT_EQ(answer["recommended"], "mixed 4.25 bits gptq-cd (wikitext2-valid)") << "138.0 MB; 4.5 bits need 141.3";
+  const json answer = AskCommitted(kSmolRecords, {"--memory", "220MB"});
+  EXPECT_EQ(answer["recommended"], "mixed 4.25 bits gptq-cd (wikitext2-valid)") << "219.1 MB; 4.5 bits need 223.1";
   EXPECT_EQ(RowNamed(answer, "mixed 4.5 bits gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "memory");
 }
 
 TEST(Recommend, ALimitOfSpeed) {
-  const json of_gpu = AskCommitted(kSmolRecords, {"--min-tps", "200"});
-  EXPECT_EQ(of_gpu["recommended"], "mixed 4.5 bits gptq-cd (wikitext2-valid)");
-  EXPECT_EQ(RowNamed(of_gpu, "f16 (dequantized from Q4_1)")["reasons"][0]["reason"], "speed") << "193 tok/s";
-  const json answer = AskCommitted(kSmolRecords, {"--min-tps", "170"}, kEarlierRecords);
+  const json of_gpu = AskCommitted(kSmolRecords, {"--min-tps", "1100"});
+  EXPECT_EQ(of_gpu["recommended"], "fp4-g32 gptq-cd (wikitext2-valid)");
+  EXPECT_EQ(RowNamed(of_gpu, "f16 (dequantized from Q4_1)")["reasons"][0]["reason"], "speed") << "1093 tok/s";
+  const json answer = AskCommitted(kEarlierSmolRecords, {"--min-tps", "170"}, kEarlierRecords);
   EXPECT_EQ(answer["recommended"], "fp4-g32") << "of the rows that were timed the one that loses least";
   EXPECT_EQ(answer["runner_up"], "int4-g64");
   EXPECT_EQ(RowNamed(answer, "fp4-g32 gptq-cd (wikitext2-valid)")["reasons"][0]["reason"], "speed_not_measured");
@@ -120,12 +121,12 @@ TEST(Recommend, WhatCannotBeSaysTheLeastThatIsPossible) {
       AskForRow({kCommittedRecords, "--model", kSmolRecords, "--memory", "100MB", "--max-kl", "0.05"});
   EXPECT_EQ(run.exit_code, 6) << run.err;
   EXPECT_TRUE(Has(run.err, "no row satisfies the limits")) << run.err;
-  EXPECT_TRUE(Has(run.out, "  memory    135.7 MB with 512 tokens: fp4-g256 gptq-cd (wikitext2-valid)\n")) << run.out;
-  EXPECT_TRUE(Has(run.out, "  loss      KL 0.07856: mixed 4.5 bits gptq-cd (wikitext2-valid) †\n")) << run.out;
+  EXPECT_TRUE(Has(run.out, "  memory    216.0 MB with 512 tokens: fp4-g256 gptq-cd (wikitext2-valid)\n")) << run.out;
+  EXPECT_TRUE(Has(run.out, "  loss      KL 0.07850: mixed 4.5 bits gptq-cd (wikitext2-valid) †\n")) << run.out;
 }
 
 TEST(Recommend, AContextThatRecordsDoNotKnowIsNotGuessed) {
-  const RunResult run = AskForRow({kEarlierRecords, "--model", kSmolRecords, "--memory", "1GB", "--context", "2048"});
+  const RunResult run = AskForRow({kEarlierRecords, "--model", kEarlierSmolRecords, "--memory", "1GB", "--context", "2048"});
   EXPECT_EQ(run.exit_code, 3) << run.err;
   EXPECT_TRUE(Has(run.out, "memory with 2,048 tokens is not known")) << run.out;
   EXPECT_TRUE(
