@@ -134,7 +134,9 @@ void WarnOfUnusedChoice(std::span<const Model* const> models, const BackendOptio
 
 Result<KernelOptions> KernelsOf(const BackendOptions& options) {
   if (!HasKernels(options)) {
-    return Error{ErrorCode::kUsage, "only --device cpu has kernels to choose from"};
+    return Error{
+        ErrorCode::kUsage,
+        "only --device cpu has kernels to choose from; on a GPU, bench kernels names the kernel of each format"};
   }
   const auto cpu = CpuOptionsOf(options);
   if (!cpu) return cpu.error();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/half.h"
@@ -15,6 +16,15 @@
 
 namespace marlin {
 namespace {
+
+TEST(CudaDevices, AMachineWithoutOneIsTold) {
+  if (CountCudaDevices() > 0) GTEST_SKIP() << "this machine has a CUDA device";
+  const auto backend = MakeCudaBackend(0, 1);
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.error().code, ErrorCode::kUnsupported);
+  const std::string want = BuiltWithCuda() ? "NVIDIA" : "-DMARLIN_CUDA=ON";
+  EXPECT_NE(backend.error().message.find(want), std::string::npos) << backend.error().message;
+}
 
 class CudaYardsticks : public testing::Test {
  protected:

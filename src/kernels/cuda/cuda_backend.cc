@@ -465,10 +465,21 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   std::unique_ptr<cuda::Nvml> nvml_;  // null until it is asked, and where it is not there
 };
 
+// 13000 = 13.0
+std::string CudaVersion(int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); }
+
 Error NoDevice(const std::string& why) { return {ErrorCode::kUnsupported, "CUDA: " + why}; }
 
 Status StatusOfCall(cudaError_t code) {
   if (code == cudaSuccess) return {};
+  if (code == cudaErrorInsufficientDriver) {  // CUDA's own words say the same of a driver that is not there
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0) return NoDevice("this machine has no NVIDIA driver; without --device cuda the CPU is used");
+    return NoDevice(fmt::format("the NVIDIA driver is one for CUDA {}; want {} or newer", CudaVersion(driver),
+                                CudaVersion(runtime)));
+  }
   return NoDevice(fmt::format("{} ({})", cudaGetErrorString(code), cudaGetErrorName(code)));
 }
 
@@ -478,13 +489,12 @@ constexpr int kLeastMajor = 8;  // compute capability
 constexpr int kCudaArithmeticVersion = 3;
 
 std::string DescribeHardware(const cudaDeviceProp& properties) {
-  const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   return fmt::format("{} (sm_{}{}, {:.1f} GiB, ECC {}), CUDA {}, driver for CUDA {}", properties.name, properties.major,
                      properties.minor, static_cast<double>(properties.totalGlobalMem) / (1 << 30),
-                     properties.ECCEnabled != 0 ? "on" : "off", version(runtime), version(driver));
+                     properties.ECCEnabled != 0 ? "on" : "off", CudaVersion(runtime), CudaVersion(driver));
 }
 
 }  // namespace
@@ -499,7 +509,7 @@ int CountCudaDevices() {
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations, bool chains) {
   int count = 0;
   if (auto status = StatusOfCall(cudaGetDeviceCount(&count)); !status) return status.error();
-  if (count == 0) return NoDevice("this machine has no device");
+  if (count == 0) return NoDevice("this machine has no NVIDIA device; without --device cuda the CPU is used");
   if (index < 0 || index >= count) {
     return Error{ErrorCode::kUsage, fmt::format("CUDA: there is no device {}; want one of 0 to {}", index, count - 1)};
   }
