@@ -164,6 +164,8 @@ TEST_F(CudaChainProgram, NoStepReadsTheSlotsThatItWrites) {
 
 TEST_F(CudaChainProgram, RefusesWhatIsNoChain) {
   EXPECT_FALSE(MakeChain({}, 132, nullptr));
+  EXPECT_TRUE(MakeChain(Layers(2), 2, nullptr));
+  EXPECT_FALSE(MakeChain(Layers(2), 1, nullptr)) << "two heads of keys for one block";
   auto operations = Layers(2);
   operations.pop_back();
   EXPECT_FALSE(MakeChain(operations, 132, nullptr)) << "a layer without its end";

@@ -1,6 +1,4 @@
 // The kernel that runs chains.
-#include <optional>
-
 #include "kernels/cuda/chain.h"
 #include "kernels/cuda/chain_attention.cuh"
 #include "kernels/cuda/chain_ring.cuh"
@@ -104,10 +102,7 @@ __global__ void __launch_bounds__(kChainThreads, 1) ChainKernel(const __grid_con
     if (threadIdx.x == kChainWorkers) CopyItems<Type>(shared, args.steps, args.count, ring);
     return;
   }
-  for (;;) {
-    const int by = RunStep<Type, kDim>(shared, ring);
-    const bool more = GoOn(shared, args, by);
-    if (!more) break;
+  while (GoOn(shared, args, RunStep<Type, kDim>(shared, ring))) {
   }
   LeaveCounters(args);
 #endif

@@ -94,67 +94,55 @@ __device__ uint4 ChainQuery(const ChainShared& shared, int group, int u) {
   return make_uint4(Pack(a.x, a.y), Pack(a.z, a.w), Pack(b.x, b.y), Pack(b.z, b.w));
 }
 
-// What a lane needs of 16 keys: columns 32 u + 8 t to 32 u + 8 t + 7 of keys g and 8 + g. g = lane / 4, t = lane % 4.
-template <int kDim>
-struct ChainKeys {
-  static constexpr int kUnits = kDim / 32;
-  uint4 own[2][kUnits];
+// What a lane needs of 16 rows of the cache: units of eight columns that lie together. Places says of which rows, and
+// where the token's own row is in ChainShared::token.
+template <class Places>
+struct ChainRows {
+  uint4 own[Places::kRows][Places::kUnits];
 
-  static __device__ int RowOf(int r) { return 8 * r + static_cast<int>(ChainThread() % kWarp) / 4; }
-  static __device__ int ColOf(int u) { return u * 32 + static_cast<int>(ChainThread() % 4) * 8; }
-
-  // Keys `first` to `last` of a head of the cache, which begins at `keys`; zeros beyond.
-  __device__ void Load(const __half* keys, std::size_t stride, int first, int last) {
+  // Rows `first` to `last` of a head of the cache, which begins at `rows`; zeros beyond.
+  __device__ void Load(const __half* rows, std::size_t stride, int first, int last) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int key = first + RowOf(r);
+    for (int i = 0; i < Places::kRows; ++i) {
+      const int row = first + Places::RowOf(i);
 #pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        own[r][u] = LoadOr0(keys + static_cast<std::size_t>(key) * stride + ColOf(u), key <= last);
+      for (int u = 0; u < Places::kUnits; ++u) {
+        own[i][u] = LoadOr0(rows + static_cast<std::size_t>(row) * stride + Places::ColOf(u), row <= last);
       }
     }
   }
   // The token's own, which is number `at` of the 16.
   __device__ void LoadToken(const ChainShared& shared, int at) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
+    for (int i = 0; i < Places::kRows; ++i) {
 #pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        if (RowOf(r) == at) own[r][u] = *reinterpret_cast<const uint4*>(shared.token + ColOf(u));
+      for (int u = 0; u < Places::kUnits; ++u) {
+        const __half* const from = shared.token + Places::kToken + Places::ColOf(u);
+        if (Places::RowOf(i) == at) own[i][u] = *reinterpret_cast<const uint4*>(from);
       }
     }
   }
 };
 
-// The same of values: columns g * kDim / 8 + 8 u to ... + 7 of values 2 t, 2 t + 1, 8 + 2 t and 8 + 2 t + 1.
+// Columns 32 u + 8 t to 32 u + 8 t + 7 of keys g and 8 + g. g = lane / 4, t = lane % 4.
 template <int kDim>
-struct ChainValues {
-  static constexpr int kUnits = kDim / 64;
-  uint4 own[4][kUnits];
+struct KeyPlaces {
+  static constexpr int kRows = 2, kUnits = kDim / 32, kToken = 0;
+  static __device__ int RowOf(int i) { return 8 * i + static_cast<int>(ChainThread() % kWarp) / 4; }
+  static __device__ int ColOf(int u) { return u * 32 + static_cast<int>(ChainThread() % 4) * 8; }
+};
+template <int kDim>
+using ChainKeys = ChainRows<KeyPlaces<kDim>>;
 
+// Columns g * kDim / 8 + 8 u to g * kDim / 8 + 8 u + 7 of values 2 t, 2 t + 1, 8 + 2 t and 8 + 2 t + 1.
+template <int kDim>
+struct ValuePlaces {
+  static constexpr int kRows = 4, kUnits = kDim / 64, kToken = kDim;
   static __device__ int RowOf(int i) { return i / 2 * 8 + static_cast<int>(ChainThread() % 4) * 2 + i % 2; }
   static __device__ int ColOf(int u) { return static_cast<int>(ChainThread() % kWarp) / 4 * (kDim / 8) + u * 8; }
-
-  __device__ void Load(const __half* values, std::size_t stride, int first, int last) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = first + RowOf(i);
-#pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        own[i][u] = LoadOr0(values + static_cast<std::size_t>(key) * stride + ColOf(u), key <= last);
-      }
-    }
-  }
-  __device__ void LoadToken(const ChainShared& shared, int at) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-#pragma unroll
-      for (int u = 0; u < kUnits; ++u) {
-        if (RowOf(i) == at) own[i][u] = *reinterpret_cast<const uint4*>(shared.token + kDim + ColOf(u));
-      }
-    }
-  }
 };
+template <int kDim>
+using ChainValues = ChainRows<ValuePlaces<kDim>>;
 
 // Scores of keys first + g and first + 8 + g (number 2 r + h: key 8 r, head 2 t + h); -inf of keys that are not seen.
 template <int kDim>
@@ -196,7 +184,7 @@ template <int kDim>
 __device__ void AddValues(const ChainValues<kDim>& values, const float (&weights)[4], ChainState<kDim>& state) {
   const std::uint32_t b0 = Transposed(Pack(weights[0], weights[1])), b1 = Transposed(Pack(weights[2], weights[3]));
 #pragma unroll
-  for (int u = 0; u < ChainValues<kDim>::kUnits; ++u) {
+  for (int u = 0; u < ValuePlaces<kDim>::kUnits; ++u) {
     std::uint32_t own[4][4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -248,7 +236,7 @@ __device__ void MergeState(const ChainShared& shared, int from, ChainState<kDim>
   const auto* const quads = reinterpret_cast<const float4*>(shared.columns) + from * kTiles * kWarp + lane;
 #pragma unroll
   for (int j = 0; j < kTiles; ++j) {
-    if (j % 4 == 0) asm volatile("" ::: "memory");  // as above
+    if (j % 4 == 0) asm volatile("" ::: "memory");  // registers are few: no loads ahead
     const float4 v = quads[j * kWarp];
     state.output[j][0] += v.x * keep_other[0], state.output[j][1] += v.y * keep_other[1];
     state.output[j][2] += v.z * keep_other[0], state.output[j][3] += v.w * keep_other[1];
@@ -351,7 +339,7 @@ __device__ int AttendHeads(ChainShared& shared, const ChainAttention& args) {
             blocks = static_cast<int>(gridDim.x);
   const ChainSplits splits(position, args.shape.window, heads, blocks);
 #pragma unroll 1
-  for (int i = static_cast<int>(blockIdx.x); i < heads * splits.count; i += blocks) {
+  for (int i = BlockOfChain(); i < heads * splits.count; i += blocks) {
     ChainPart part;
     part.kv = i % heads;
     part.split = i / heads;
@@ -373,7 +361,7 @@ __device__ inline void CombineSplits(const ChainAttention& args, int position) {
   const int col = static_cast<int>(ChainThread());
   if (col >= dim) return;
 #pragma unroll 1
-  for (int head = static_cast<int>(blockIdx.x); head < heads; head += static_cast<int>(gridDim.x)) {
+  for (int head = BlockOfChain(); head < heads; head += static_cast<int>(gridDim.x)) {
     float peak = -INFINITY, sum = 0, out = 0;
 #pragma unroll 1
     for (int s = 0; s < splits; ++s) peak = Peak(peak, __ldcg(args.peaks + s * heads + head));

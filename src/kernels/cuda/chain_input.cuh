@@ -138,7 +138,7 @@ __device__ void EachBlock(int first, int count, int blocks, Function function) {
 
 // Whether this block of the kernel keeps the new hidden state of a block of columns.
 __device__ inline bool KeepsHidden(const ChainInput& input, int block) {
-  return input.new_x != nullptr && block % static_cast<int>(gridDim.x) == static_cast<int>(blockIdx.x);
+  return input.new_x != nullptr && block % static_cast<int>(gridDim.x) == BlockOfChain();
 }
 
 // The sum of all working threads in every one of them. Results have the same bits in every block of the kernel.
@@ -221,7 +221,7 @@ __device__ inline void MakeInput(ChainShared& shared, const ChainStep& step) {
 __device__ inline void Finish(const ChainInput& input) {
   const int blocks = static_cast<int>(gridDim.x);
 #pragma unroll 1
-  for (int i = static_cast<int>(ChainThread()) * blocks + static_cast<int>(blockIdx.x); i * 8 < input.cols;
+  for (int i = static_cast<int>(ChainThread()) * blocks + BlockOfChain(); i * 8 < input.cols;
        i += kChainWorkers * blocks) {
     Eight v;
     ReadHidden(input, i * 8, v);

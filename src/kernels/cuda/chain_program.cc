@@ -279,6 +279,11 @@ std::optional<ChainProgram> MakeChain(std::span<const ChainOperation> operations
                             first.rope->position};
   if (facts.hidden.cols > kMostNormCols || !IsWhole(facts.hidden.data)) return {};
   if (!std::ranges::all_of(layers, [&](const ChainLayer& layer) { return IsLayer(facts, layer); })) return {};
+  // A block serves one head of keys: two would use the same shared memory, and no barrier parts them.
+  const auto has_blocks = [&](const ChainLayer& layer) {
+    return std::cmp_less_equal(layer.rope->cache.kv_heads, blocks);
+  };
+  if (!std::ranges::all_of(layers, has_blocks)) return {};
   const ChainMemory places(layers, facts, blocks, memory);
   // It is the caller's, who lets products write there.
   auto* const hidden = const_cast<float*>(facts.hidden.data);

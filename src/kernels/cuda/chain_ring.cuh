@@ -62,7 +62,7 @@ __device__ void CopyItems(const ChainShared& shared, const ChainStep* steps, int
     if (steps[s].kind != ChainStep::Kind::kProduct) continue;
     const ChainProduct& product = steps[s].product;
     const ChainDivision division = product.division;
-    const int worker = static_cast<int>(blockIdx.x);
+    const int worker = BlockOfChain();
     if (worker >= division.workers) continue;
     const int begin = division.Begin(worker), end = division.Begin(worker + 1);
     int panel = division.PanelOf(begin), block = begin - panel * division.blocks;
@@ -157,7 +157,7 @@ struct ChainMultiplier {
     float sum = 0;
 #pragma unroll
     for (const auto& part : reduced) sum += part[first + lane];
-    const int slot = static_cast<int>(blockIdx.x) - product.division.FirstOwner(panel);
+    const int slot = BlockOfChain() - product.division.FirstOwner(panel);
     product.slots[slot * product.division.rows() + panel * static_cast<int>(kPanel) + first + lane] = sum;
   }
 

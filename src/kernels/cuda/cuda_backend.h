@@ -16,14 +16,12 @@ bool BuiltWithCuda();
 // Devices that a process can use; 0 without a driver, or where the program was built without CUDA.
 int CountCudaDevices();
 
-inline constexpr bool kChainsByDefault = true;
-
 // index: as CUDA counts the devices that this process may see. threads: of the host beside it; 0 = all. Errors: kUsage
 // (no such device), kUnsupported (no driver, too old a device, no cuBLAS, a program built without CUDA: says which),
 // kResource.
 // chains: a recorded decode step runs as one kernel where it can (cuda_chain.h). It gives other last digits than the
 // graph of its operations.
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int index, int threads, Activations activations = Activations::kFp32,
-                                                 bool chains = kChainsByDefault);
+                                                 bool chains = true);
 
 }  // namespace marlin
