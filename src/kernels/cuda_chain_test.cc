@@ -172,7 +172,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(StepShape{256, 4, 2, 64, 512, "fp4-g128"}, StepShape{640, 8, 2, 128, 1408, "fp4-g128"},
                     StepShape{1024, 8, 1, 128, 2048, "fp4-g128", 20, 30, true, 60, Activation::kGeluTanh},
                     StepShape{512, 8, 8, 64, 1024, "fp4-g32", 0, 0, true, 600},
-                    StepShape{2048, 16, 4, 128, 5632, "fp4-g128", 0, 0, false, 300}));
+                    StepShape{2048, 16, 4, 128, 5632, "fp4-g128", 0, 0, false, 300},
+                    StepShape{576, 9, 3, 64, 1536, "fp4-g64"}, StepShape{576, 9, 3, 64, 1536, "int4-g64"},
+                    StepShape{1024, 8, 2, 128, 2816, "fp4-g256"}, StepShape{1024, 8, 2, 128, 2816, "int4-g128"}));
 
 }  // namespace
 }  // namespace marlin

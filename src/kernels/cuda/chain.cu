@@ -133,13 +133,17 @@ struct ChainRow {
   void (*launch)(const ChainArgs& args, cudaStream_t stream);
 };
 
-template <int kGroup, int kDim>
-constexpr ChainRow kFp4Row = {{FewCoding::kFp4, FewScale::kHalf, kGroup, false},
-                              kDim,
-                              &Launch<FewType<FewCoding::kFp4, FewScale::kHalf, kGroup, false>, kDim>};
+template <FewCoding kCoding, int kGroup, int kDim>
+constexpr ChainRow kRow = {
+    {kCoding, FewScale::kHalf, kGroup, false}, kDim, &Launch<FewType<kCoding, FewScale::kHalf, kGroup, false>, kDim>};
 
 // The kernels that there are.
-constexpr ChainRow kChains[] = {kFp4Row<128, 128>, kFp4Row<128, 64>, kFp4Row<32, 128>, kFp4Row<32, 64>};
+constexpr ChainRow kChains[] = {
+    kRow<FewCoding::kFp4, 32, 64>,        kRow<FewCoding::kFp4, 32, 128>,       kRow<FewCoding::kFp4, 64, 64>,
+    kRow<FewCoding::kFp4, 64, 128>,       kRow<FewCoding::kFp4, 128, 64>,       kRow<FewCoding::kFp4, 128, 128>,
+    kRow<FewCoding::kFp4, 256, 64>,       kRow<FewCoding::kFp4, 256, 128>,      kRow<FewCoding::kInt4Zeros, 64, 64>,
+    kRow<FewCoding::kInt4Zeros, 64, 128>, kRow<FewCoding::kInt4Zeros, 128, 64>, kRow<FewCoding::kInt4Zeros, 128, 128>,
+};
 
 const ChainRow* FindChain(const FewFormat& format, std::size_t head_dim) {
   for (const ChainRow& row : kChains) {

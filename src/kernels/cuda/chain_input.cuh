@@ -31,7 +31,7 @@ struct ChainShared {
   float heads[(kMostGroupHeads + 2) * kMostChainDim];  // queries, then a key, then a value
   alignas(16) __half token[2 * kMostChainDim];         // the key, then the value, as in the cache
   float peaks[kMergedWarps][kMostGroupHeads], part_sums[kMergedWarps][kMostGroupHeads];
-  double squares[kChainWarps];
+  alignas(16) float squares[kChainWarps];
   ChainStep step;
   // Where the block is. In shared memory, as a register that lives through all phases would be kept in local memory,
   // which is slow after each barrier of all blocks. Thread 0 writes them between two barriers of the block.
@@ -142,23 +142,25 @@ __device__ inline bool KeepsHidden(const ChainInput& input, int block) {
 }
 
 // The sum of all working threads in every one of them. Results have the same bits in every block of the kernel.
-__device__ inline double SumOfWorkers(ChainShared& shared, double value) {
+__device__ inline float SumOfWorkers(ChainShared& shared, float value) {
   value = SumOfWarp(value);
   if (ChainThread() % kWarp == 0) shared.squares[ChainThread() / kWarp] = value;
   WaitForWorkers();
-  double sum = 0;
-#pragma unroll
-  for (const double own : shared.squares) sum += own;
-  return sum;
+  static_assert(kChainWarps == 16);
+  const auto* const quads = reinterpret_cast<const float4*>(shared.squares);
+  const float4 a = quads[0], b = quads[1], c = quads[2], d = quads[3];
+  return ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w)) +
+         (((c.x + c.y) + (c.z + c.w)) + ((d.x + d.y) + (d.z + d.w)));
 }
 
-// The norm needs all columns, so every warp keeps its blocks of them in registers.
+// The norm needs all columns, so every warp keeps its blocks of them in registers. It is computed in fp32: the result
+// is rounded to fp16.
 __device__ inline void MakeNormed(ChainShared& shared, const ChainInput& input) {
   constexpr int kKept = kMostNormCols / kChainCols / kChainWarps;
   const int warp = static_cast<int>(ChainThread() / kWarp), lane = static_cast<int>(ChainThread() % kWarp);
   const int blocks = (input.cols + kChainCols - 1) / kChainCols;
   float kept[kKept][8], weights[kKept][8];
-  double squares = 0;
+  float squares = 0;
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int block = warp + k * kChainWarps, col = block * kChainCols + lane * 8;
@@ -169,16 +171,15 @@ __device__ inline void MakeNormed(ChainShared& shared, const ChainInput& input) 
     ReadHidden(input, col, kept[k]);
     if (KeepsHidden(input, block)) Store(input.new_x + col, kept[k]);
 #pragma unroll
-    for (int c = 0; c < 8; ++c) squares += static_cast<double>(kept[k][c]) * kept[k][c];
+    for (int c = 0; c < 8; ++c) squares = __fmaf_rn(kept[k][c], kept[k][c], squares);
   }
-  const double sum = SumOfWorkers(shared, squares);
-  const double factor = 1 / sqrt(sum / input.cols + input.eps);
+  const float factor = rsqrtf(SumOfWorkers(shared, squares) / static_cast<float>(input.cols) + input.eps);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int block = warp + k * kChainWarps;
     if (block >= blocks) continue;
 #pragma unroll
-    for (int c = 0; c < 8; ++c) kept[k][c] = static_cast<float>(kept[k][c] * factor * weights[k][c]);
+    for (int c = 0; c < 8; ++c) kept[k][c] *= factor * weights[k][c];
     PutColumns(shared, block, kept[k]);
   }
 }
@@ -186,7 +187,7 @@ __device__ inline void MakeNormed(ChainShared& shared, const ChainInput& input) 
 __device__ inline float Activated(Activation activation, float x) {
   switch (activation) {
     case Activation::kSilu:
-      return Silu()(x);
+      return __fdividef(x, 1 + __expf(-x));  // to 2^-20; it is rounded to 2^-11
     case Activation::kGelu:
       return Gelu()(x);
     default:

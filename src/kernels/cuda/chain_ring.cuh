@@ -14,7 +14,7 @@ template <class Type>
 struct ChainRing {
   using Shape = FewShape<Type, 1, 4>;
   static_assert(!Type::kFormat.biased, "sums of the tokens are not made");
-  static constexpr int kPlace = 4 * Shape::kRecord;  // bytes; a multiple of 128 for the formats of chain.cu
+  static constexpr int kPlace = 4 * Shape::kRecord;  // bytes
   static constexpr int kShared = (static_cast<int>(sizeof(ChainShared)) + 127) / 128 * 128;
   static constexpr int kMostBytes = 232448 - 128;  // of a block on sm_90, less what alignment takes
   static constexpr int kFit = (kMostBytes - kShared) / kPlace;
