@@ -335,11 +335,10 @@ __device__ void AttendPart(ChainShared& shared, const ChainAttention& args, cons
 // Returns the number of splits.
 template <int kDim>
 __device__ int AttendHeads(ChainShared& shared, const ChainAttention& args) {
-  const int position = shared.position, heads = static_cast<int>(args.cache.kv_heads),
-            blocks = static_cast<int>(gridDim.x);
-  const ChainSplits splits(position, args.shape.window, heads, blocks);
-#pragma unroll 1
-  for (int i = BlockOfChain(); i < heads * splits.count; i += blocks) {
+  const int position = shared.position, heads = static_cast<int>(args.cache.kv_heads);
+  const ChainSplits splits(position, args.shape.window, heads, static_cast<int>(gridDim.x));
+  const int i = BlockOfChain();
+  if (i < heads * splits.count) {
     ChainPart part;
     part.kv = i % heads;
     part.split = i / heads;

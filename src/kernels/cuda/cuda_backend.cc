@@ -260,20 +260,16 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   void MatmulAdd(const Weight& weight, const DeviceTensor& bias, const DeviceTensor& x, const DeviceTensor& product,
                  const DeviceTensor& to, float factor) override {
     if (chain_->TakesMatmulAdd(weight, bias, x, to, factor)) return;
+    const CudaChain::Inside inside(*chain_);
     if (products_->MatmulAdd(weight, bias, x, product, to, factor)) return;
     Backend::MatmulAdd(weight, bias, x, product, to, factor);
   }
   void GatedMatmul(const GatedArgs& args, std::span<const Weight* const> weights,
                    std::span<const DeviceTensor> biases) override {
     if (chain_->TakesGatedMatmul(args, weights, biases)) return;
+    const CudaChain::Inside inside(*chain_);
     if (products_->GatedMatmul(args, weights, biases)) return;
-    const DeviceTensor outs[] = {args.gate, args.up};
-    if (args.norm) {
-      products_->NormMatmul(*args.norm, weights, biases, outs);
-    } else {
-      products_->Matmul(weights, biases, args.x, outs);
-    }
-    products_->GatedActivation(args.activation, args.gate, args.up);
+    Backend::GatedMatmul(args, weights, biases);
   }
 
   void Norm(const NormArgs& norm) override {
@@ -290,9 +286,10 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   void RopeAppend(const RopeArgs& queries, const RopeArgs& keys, const AppendArgs& append) override {
     const cuda::CacheView cache = Own<CudaCache>(*this, *append.cache).Layer(append.layer);
     if (chain_->TakesRopeAppend(cache, queries, keys, append)) return;
+    const CudaChain::Inside inside(*chain_);
     cuda::RotateAndAppend(cache, Ints(append.positions), TablesOf(queries), Floats(queries.x), TablesOf(keys),
                           Floats(keys.x), ConstFloats(append.values), On());
-    NoteChained();
+    NoteLaunch();
   }
 
   void Append(const AppendArgs& args) override {
@@ -304,9 +301,10 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
   void Attention(const AttentionArgs& args, const DeviceTensor& out) override {
     const cuda::CacheView cache = Own<const CudaCache>(*this, *args.cache).Layer(args.layer);
     if (chain_->TakesAttention(cache, args, out)) return;
+    const CudaChain::Inside inside(*chain_);
     cuda::Attend({args.heads, args.scale, args.window, args.softcap}, ConstFloats(args.q), cache, Ints(args.positions),
                  Floats(out), On());
-    NoteChained();
+    NoteLaunch();
   }
 
   void GatedActivation(Activation activation, const DeviceTensor& gate, const DeviceTensor& up) override {
@@ -387,12 +385,9 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     int value = 0;
     return cudaDeviceGetAttribute(&value, which, index()) == cudaSuccess ? value : 0;
   }
-  // At the end of every operation that queues kernels. NoteChained: of those that a chain may have.
+  // At the end of every operation that queues kernels.
   void NoteLaunch() {
     chain_->NoteOther();
-    NoteChained();
-  }
-  void NoteChained() {
     products_->Forget();
     CudaQueue::NoteLaunch();
   }

@@ -1,7 +1,5 @@
 #include "kernels/cuda/cuda_chain.h"
 
-#include <utility>
-
 #include "kernels/cuda/cuda_weight.h"
 
 namespace marlin {
@@ -57,7 +55,7 @@ void CudaChain::StartRunning(const CudaChainProgram& program) {
 
 template <class Make>
 bool CudaChain::Takes(Make make) {
-  if (mode_ == Mode::kOff) return false;
+  if (mode_ == Mode::kOff || inside_) return false;
   if (mode_ == Mode::kRuns) {
     Launch();
     return true;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -46,7 +47,20 @@ class CudaChain {
                         std::span<const DeviceTensor> biases);
 
   // Any other operation: it may stand before a chain or behind it.
-  void NoteOther() { ended_ = !operations_.empty(); }
+  void NoteOther() { ended_ = ended_ || (!inside_ && !operations_.empty()); }
+
+  // While one lives, operations are parts of the one that was noted last.
+  class Inside {
+   public:
+    explicit Inside(CudaChain& chain) : chain_(chain), before_(std::exchange(chain.inside_, true)) {}
+    ~Inside() { chain_.inside_ = before_; }
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+
+   private:
+    CudaChain& chain_;
+    bool before_;
+  };
 
  private:
   enum class Mode { kOff, kNotes, kRuns };
@@ -65,6 +79,7 @@ class CudaChain {
   CudaQueue& queue_;
   Mode mode_ = Mode::kOff;
   std::vector<cuda::ChainOperation> operations_;
+  bool inside_ = false;
   bool ended_ = false;   // another operation stands behind them
   bool broken_ = false;  // what was noted is no chain
   const CudaChainProgram* program_ = nullptr;
