@@ -123,6 +123,7 @@ class WrongBackend : public Backend {
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { inner_->UploadBytes(from, to); }
   void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { inner_->DownloadBytes(from, to); }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override { inner_->Copy(from, to); }
+  void Clear(const DeviceTensor& to) override { inner_->Clear(to); }
   Status Synchronize() override { return inner_->Synchronize(); }
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
     return inner_->AllocateCache(shape);

@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "base/half.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/glass_backend.h"
 #include "kernels/test_cpu.h"
 
 namespace marlin {
@@ -272,6 +274,24 @@ TEST(MakeCpuBackend, AllocatesUploadsAndDownloads) {
     EXPECT_TRUE(backend->Read(View(buffer, 1, 1000), to).ok());
     EXPECT_EQ(from, to);
     EXPECT_EQ(backend->Allocate(SIZE_MAX).error().code, ErrorCode::kResource);
+  }
+}
+
+TEST(MakeBackend, ClearsAPartOfAMatrix) {
+  std::vector<std::unique_ptr<Backend>> backends;
+  backends.push_back(*MakeCpuBackend({1, {}, ""}));
+  backends.push_back(MakeReferenceBackend());
+  backends.push_back(std::make_unique<GlassBackend>(MakeReferenceBackend()));
+  if (CountCudaDevices() > 0) backends.push_back(*MakeCudaBackend(0, 1));
+  for (const auto& backend : backends) {
+    SCOPED_TRACE(backend->name());
+    const auto buffer = *backend->Allocate(6);
+    const DeviceTensor all = View(buffer, 2, 3);
+    backend->Upload(std::vector<float>{1, 2, 3, 4, 5, 6}, all);
+    backend->Clear({all.buffer, 1, all.type, 2, 2, all.stride});
+    std::vector<float> got(6, kNan);
+    ASSERT_TRUE(backend->Read(all, got).ok());
+    EXPECT_EQ(got, (std::vector<float>{1, 0, 0, 4, 0, 0}));
   }
 }
 

@@ -196,6 +196,9 @@ class Device {
   // The same shape and type; both on this device. They do not overlap.
   virtual void Copy(const DeviceTensor& from, const DeviceTensor& to) = 0;
 
+  // All elements become 0.
+  virtual void Clear(const DeviceTensor& to) = 0;
+
   // Calls `queue`, which queues operations. Or queues what it queued before, from `recording`, which the device fills
   // and the caller keeps: operations with the same arguments every time, on the same objects.
   virtual void QueueRecorded(std::unique_ptr<Recording>& /*recording*/, const std::function<void()>& queue) { queue(); }

@@ -78,6 +78,9 @@ class GlassBackend final : public Backend {
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     Queue([this, from, to] { inner_->Copy(Inner(from), Inner(to)); });
   }
+  void Clear(const DeviceTensor& to) override {
+    Queue([this, to] { inner_->Clear(Inner(to)); });
+  }
   Status Synchronize() override {
     Run();
     return std::exchange(status_, {});

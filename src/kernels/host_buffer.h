@@ -80,7 +80,7 @@ inline std::size_t FirstPosition(const Device& device, const DeviceTensor& posit
   return static_cast<std::size_t>(first);
 }
 
-// What Device::UploadBytes, DownloadBytes and Copy do where the device's memory is the host's.
+// What Device::UploadBytes, DownloadBytes, Copy and Clear do where the device's memory is the host's.
 inline void UploadToHost(const Device& device, std::span<const std::byte> from, const DeviceTensor& to) {
   MARLIN_CHECK(from.size() == to.bytes(), "bytes to upload");
   const std::size_t size = BytesOf(to.type);
@@ -105,6 +105,11 @@ inline void CopyOnHost(const Device& device, const DeviceTensor& from, const Dev
   for (std::size_t r = 0; r < from.rows; ++r) {
     std::memcpy(target + r * to.stride * size, source + r * from.stride * size, from.cols * size);
   }
+}
+inline void ClearOnHost(const Device& device, const DeviceTensor& to) {
+  const std::size_t size = BytesOf(to.type);
+  std::uint8_t* const begin = HostBytes(device, to);
+  for (std::size_t r = 0; r < to.rows; ++r) std::memset(begin + r * to.stride * size, 0, to.cols * size);
 }
 
 }  // namespace marlin

@@ -105,6 +105,7 @@ class ReferenceBackend final : public Backend {
   void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) override { UploadToHost(*this, from, to); }
   void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) override { DownloadFromHost(*this, from, to); }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override { CopyOnHost(*this, from, to); }
+  void Clear(const DeviceTensor& to) override { ClearOnHost(*this, to); }
   Status Synchronize() override { return {}; }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {

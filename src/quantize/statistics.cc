@@ -117,17 +117,28 @@ Status StatisticsGatherer::AddPart(const DeviceTensor& x, const InputStatistics&
     if (!std::isfinite(seen.sum_squares[i])) return NotFinite(*backend_, x, i);
   }
   if (gram_ == nullptr) {
-    if (auto status = Prepare(moments_, k, keep_gram_); !status) return status;
+    if (auto status = Start(k); !status) return status;
+  }
+  if (keep_gram_) backend_->AddGram(x, GramTensor());
+  AddMoments(moments_, seen);
+  return {};
+}
+
+Status StatisticsGatherer::Start(std::size_t channels) {
+  const bool is_first = moments_.channels() == 0;
+  if (!is_first) {
+    if (auto status = Prepare(moments_, channels, keep_gram_); !status) return status;
   }
   if (keep_gram_) {
-    if (gram_ == nullptr) {
-      if (auto status = backend_->AllocateAll({{&gram_, k * k}}); !status) return status;
-      backend_->Upload(moments_.gram, GramTensor());
-      moments_.gram = {};
+    if (auto status = backend_->AllocateAll({{&gram_, channels * channels}}); !status) return status;
+    const DeviceTensor gram = View(gram_, channels, channels);
+    if (is_first) {
+      backend_->Clear(gram);
+    } else {
+      backend_->Upload(std::exchange(moments_.gram, {}), gram);
     }
-    backend_->AddGram(x, GramTensor());
   }
-  AddMoments(moments_, seen);
+  if (is_first) moments_ = Zeros(channels);
   return {};
 }
 

@@ -59,6 +59,8 @@ class StatisticsGatherer {
  private:
   Status Reserve(std::size_t channels, std::size_t parts);
   Status AddPart(const DeviceTensor& x, const InputStatistics& seen);
+  // Before the first rows, or the first after `so_far`.
+  Status Start(std::size_t channels);
   DeviceTensor GramTensor() const;
 
   Backend* backend_;

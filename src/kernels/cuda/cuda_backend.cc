@@ -195,6 +195,13 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     Note(cudaMemcpy2DAsync(BytesAt(to), to.stride * size, BytesAt(from), from.stride * size, from.cols * size,
                            from.rows, cudaMemcpyDeviceToDevice, On()));
   }
+  void Clear(const DeviceTensor& to) override {
+    products_->Forget();
+    chain_->NoteOther();
+    if (to.bytes() == 0) return;
+    const std::size_t size = BytesOf(to.type);
+    Note(cudaMemset2DAsync(BytesAt(to), to.stride * size, 0, to.cols * size, to.rows, On()));
+  }
   // The first call queues directly, and so allocates what the operations need of the backend's own memory.
   void QueueRecorded(std::unique_ptr<Recording>& recording, const std::function<void()>& queue) override {
     if (recording == nullptr) {
