@@ -20,6 +20,9 @@ constexpr double kSecondsPerKernelRound = 0.25;
 // How much longer scalar kernels take than vectors, and the reference than those. One of them makes the noise floor.
 constexpr double kScalarSlowness = 10;
 constexpr double kReferenceSlowness = 4;
+// What evaluation and decode reach on a GPU. An H200 reaches about twice as much.
+constexpr double kGpuFlops = 1e14;
+constexpr double kGpuBytesPerSecond = 1e12;
 // Passes over the calibration text: each layer is looked at, and run again when it is quantized; statistics cost
 // another.
 constexpr double kWalkPasses = 3;
@@ -44,7 +47,7 @@ class Estimator {
   JobCosts NoiseFloor() const {
     const double floor = static_cast<double>(std::min(kFloorWindows, model_.windows) * options_.ctx);
     const double slowness = is_scalar() ? kReferenceSlowness : kScalarSlowness;
-    return {Run(floor) * slowness, Bytes(model_.rows[0]), 0};
+    return {floor * token_flops() / host_rate() * slowness, Bytes(model_.rows[0]), 0};
   }
 
   // Evaluation with the baseline's head beside the row's own.
@@ -86,8 +89,8 @@ class Estimator {
     for (const ComparisonRow& row : model_.rows) {
       if (row.imported) continue;
       const std::uint64_t bytes = Bytes(row);
-      costs.seconds += prefill_rounds * kPrefillTokens * block_flops() / rate();
-      costs.seconds += decode_rounds * 2.0 * static_cast<double>(bytes) / (limits_.read_gbps * 1e9);
+      costs.seconds += prefill_rounds * kPrefillTokens * block_flops() / RateOf(options_.timer_machine);
+      costs.seconds += decode_rounds * 2.0 * static_cast<double>(bytes) / ReadRateOf(options_.timer_machine);
       if (options_.time_kernels && row.mixed == nullptr) costs.seconds += prefill_rounds * kSecondsPerKernelRound + 8;
       costs.memory_bytes += bytes;
       if (row.is_made()) costs.disk_bytes += bytes;
@@ -96,18 +99,28 @@ class Estimator {
   }
 
  private:
-  bool is_scalar() const { return options_.machine.isa == "scalar"; }
-  double rate() const { return limits_.fma_gflops * 1e9 * kExpectedEfficiency / (is_scalar() ? kScalarSlowness : 1); }
+  static bool IsGpu(const record::Machine& machine) { return machine.device.has_value(); }
+  bool is_scalar() const { return !IsGpu(options_.machine) && options_.machine.isa == "scalar"; }
+  // Of the processor, which also searches scales for a GPU.
+  double host_rate() const {
+    return limits_.fma_gflops * 1e9 * kExpectedEfficiency / (is_scalar() ? kScalarSlowness : 1);
+  }
+  double RateOf(const record::Machine& machine) const { return IsGpu(machine) ? kGpuFlops : host_rate(); }
+  double rate() const { return RateOf(options_.machine); }
+  double ReadRateOf(const record::Machine& machine) const {
+    return IsGpu(machine) ? kGpuBytesPerSecond : limits_.read_gbps * 1e9;
+  }
   double tokens() const { return static_cast<double>(model_.windows * options_.ctx); }
   double head_flops() const {
     return 2.0 * static_cast<double>(model_.description.vocab_size) *
            static_cast<double>(model_.description.hidden_size);
   }
   double block_flops() const { return 2.0 * static_cast<double>(LinearWeights(model_.description)); }
-  double Run(double tokens) const { return tokens * (block_flops() + head_flops()) / rate(); }
+  double token_flops() const { return block_flops() + head_flops(); }
+  double Run(double tokens) const { return tokens * token_flops() / rate(); }
 
   double Making(const std::string& method) const {
-    return method == "rtn" ? 0 : static_cast<double>(LinearWeights(model_.description)) * kSearchFlops / rate();
+    return method == "rtn" ? 0 : static_cast<double>(LinearWeights(model_.description)) * kSearchFlops / host_rate();
   }
 
   // A row that a plan decides counts as the plan's probe, whether the plan was made or not: so shares stay the same.
