@@ -172,8 +172,8 @@ Document HardwareSection(const Analysis& analysis) {
     const record::Machine& x = stored->record.machine;
     machines.emplace(
         std::vector<std::string>{
-            x.device ? fmt::format("{}; {}", x.cpu, *x.device) : x.cpu, fmt::format("{}", x.cores),
-            fmt::format("{} on {}", x.threads, x.affinity), x.device ? "-" : x.isa,
+            x.cpu, x.device.value_or("-"), fmt::format("{}", x.cores), fmt::format("{} on {}", x.threads, x.affinity),
+            x.device ? "-" : x.isa,
             x.isa_available.empty() ? "none named" : fmt::format("{}", fmt::join(x.isa_available, ", ")),
             fmt::format("{:.1f}", static_cast<double>(x.memory_bytes) / 1e9), x.os},
         &stored->record);
@@ -184,13 +184,9 @@ Document HardwareSection(const Analysis& analysis) {
     for (const auto& [texts, record] : lines) table.Add(std::vector<Cell>(texts.begin(), texts.end()));
   };
   Table hardware;
-  hardware.columns = {{"CPU", Align::kLeft},
-                      {"Cores"},
-                      {"Threads on cores", Align::kLeft},
-                      {"ISA used", Align::kLeft},
-                      {"ISA available", Align::kLeft},
-                      {"Memory GB"},
-                      {"OS", Align::kLeft}};
+  hardware.columns = {
+      {"CPU", Align::kLeft},      {"GPU", Align::kLeft},           {"Cores"},     {"Threads on cores", Align::kLeft},
+      {"ISA used", Align::kLeft}, {"ISA available", Align::kLeft}, {"Memory GB"}, {"OS", Align::kLeft}};
   fill(hardware, machines);
   Table versions;
   versions.columns = {

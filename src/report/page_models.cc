@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -68,14 +69,32 @@ Table QualityTable(const ResultGroup& group, const TimingColumns& timings, const
   return table;
 }
 
+// What computed and what was timed.
+std::string HardwareCaption(const ResultGroup& group, const TimingColumns& timings) {
+  std::set<std::string> computed;
+  for (const ResultRow& row : group.rows) {
+    const record::Machine& machine = row.record().machine;
+    if (row.perplexity) computed.insert(machine.device.value_or(machine.cpu));
+  }
+  std::vector<std::string> sentences;
+  if (!computed.empty())
+    sentences.push_back(fmt::format("Perplexity and KL computed on: {}.", fmt::join(computed, "; ")));
+  for (std::size_t i = 0; i < timings.size(); ++i) {
+    sentences.push_back(
+        fmt::format("Speeds ({}) of: {}.", timings.both_labels(i), HardwareText(timings.settings()[i])));
+  }
+  return fmt::format("{}", fmt::join(sentences, " "));
+}
+
 // What was measured, and how the table is sorted.
-Document GroupCaption(const ResultGroup& group, const PageOptions& options) {
+Document GroupCaption(const ResultGroup& group, const TimingColumns& timings, const PageOptions& options) {
   const record::Perplexity* measured = group.perplexity();
   Document out;
   out.AddText(measured == nullptr ? "Perplexity is not measured for these rows." : DescribeText(*measured) + ".");
   if (measured != nullptr && measured->windows < kFewWindows) {
     out.AddText(fmt::format("Few windows: with fewer than {}, the intervals themselves are uncertain.", kFewWindows));
   }
+  out.AddText(HardwareCaption(group, timings));
   out.AddText(SortedBy(group, options.sort));
   return out;
 }
@@ -95,7 +114,7 @@ Document GroupNotes(const ResultGroup& group, const TimingColumns& timings) {
 Document GroupBlocks(const ResultGroup& group, const PageOptions& options) {
   const TimingColumns timings(group.rows, &ResultRow::timings);
   const TimingColumns kernels(group.rows, &ResultRow::kernels);
-  Document out = GroupCaption(group, options);
+  Document out = GroupCaption(group, timings, options);
   out.AddTable(QualityTable(group, timings, kernels, options));
   out.AddText(BelowBaselineWarning(group));
   for (const std::string& warning : TimingWarnings(group, timings)) out.AddText(warning);
