@@ -540,7 +540,8 @@ Status PlanAndRun(const BenchComparisonArguments& options, Invocation& invocatio
   std::unique_ptr<Backend> other_device;
   if (!options.timing_device.empty()) {
     if (auto status = MakeBackend(options.timer(), invocation.common.threads).MoveTo(other_device); !status) {
-      return status.error();
+      return Error{status.error().code,
+                   fmt::format("--timing-device {}: {}", options.timing_device, status.error().message)};
     }
   }
   Backend& timer = other_device ? *other_device : **backend;

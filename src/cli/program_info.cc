@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/isa.h"
 #include "version_info.h"
 
@@ -14,8 +15,9 @@ const ProgramInfo& GetProgramInfo() {
 
 std::string VersionText() {
   const ProgramInfo& info = GetProgramInfo();
-  return fmt::format("metal-marlin {}\ncommit    {}\ncompiler  {} ({})\nisa       {}", info.version, info.commit,
-                     info.compiler, info.flags, IsaNames(HostIsa()));
+  return fmt::format("metal-marlin {}\ncommit    {}\ncompiler  {} ({})\nisa       {}\ncuda      {}", info.version,
+                     info.commit, info.compiler, info.flags, IsaNames(HostIsa()),
+                     BuiltWithCuda() ? "built in" : "not built in");
 }
 
 }  // namespace marlin

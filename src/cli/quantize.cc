@@ -78,8 +78,7 @@ Status PrepareWalk(const QuantizeArguments& options, const Description& descript
   if (!windows) return windows.error();
   WarnOfFewWindows(options.calibration, input->text.name, windows->begins.size(), invocation.console);
   out.windows = std::move(*windows);
-  if (auto status = CheckMemory(description, *out.windows, recipe, invocation.console); !status) return status;
-  return MakeBackend(options.backend, invocation.common.threads).MoveTo(out.backend);
+  return CheckMemory(description, *out.windows, recipe, invocation.console);
 }
 
 // The hash of the model, computed once.
@@ -127,6 +126,8 @@ Status Prepare(const QuantizeArguments& options, const OpenedModel& opened, Invo
                                                 "leave the seed out",
                                                 recipe->name)};
   }
+  if (auto status = MakeBackend(options.backend, invocation.common.threads).MoveTo(out.backend); !status) return status;
+  quantize.backend = out.backend.get();
   if (*known == MethodNeeds::kNothing) return {};
   if (auto status = CheckMethodUsesText(quantize.method); !status) return status;
   const auto tokenizer = Tokenizer::FromCheckpoint(opened.checkpoint);
@@ -136,7 +137,6 @@ Status Prepare(const QuantizeArguments& options, const OpenedModel& opened, Invo
   if (!status) return status;
   quantize.statistics = out.statistics ? &*out.statistics : nullptr;
   quantize.calibration = out.windows ? &*out.windows : nullptr;
-  quantize.backend = out.backend.get();
   return {};
 }
 

@@ -38,7 +38,7 @@ void AddBackendOptions(Verb& verb, BackendOptions& options) {
   for (const ActivationsName& known : kActivations) names.emplace_back(known.name);
   verb.Add("--activations", options.activations,
            "Lowest activation precision allowed in matrix products; a more precise kernel is used where none exists. "
-           "bf16 becomes int16 where that is faster")
+           "bf16 becomes int16 where that is faster, and fp16 on a GPU")
       .OneOf(names);
   verb.Add("--kernel", options.kernel, "Use only this kernel (names: bench kernels --explain)");
 }

@@ -22,7 +22,7 @@ TEST(CudaDevices, AMachineWithoutOneIsTold) {
   const auto backend = MakeCudaBackend(0, 1);
   ASSERT_FALSE(backend.ok());
   EXPECT_EQ(backend.error().code, ErrorCode::kUnsupported);
-  const std::string want = BuiltWithCuda() ? "NVIDIA" : "-DMARLIN_CUDA=ON";
+  const std::string want = BuiltWithCuda() ? "NVIDIA" : "--preset cuda";
   EXPECT_NE(backend.error().message.find(want), std::string::npos) << backend.error().message;
 }
 

@@ -8,7 +8,9 @@ bool BuiltWithCuda() { return false; }
 int CountCudaDevices() { return 0; }
 
 Result<std::unique_ptr<Backend>> MakeCudaBackend(int, int, Activations, bool) {
-  return Error{ErrorCode::kUnsupported, "this program was built without CUDA: configure it with -DMARLIN_CUDA=ON"};
+  return Error{ErrorCode::kUnsupported,
+               "this program was built without CUDA; cmake --preset cuda && cmake --build --preset cuda builds one "
+               "with it, build/cuda/metal-marlin"};
 }
 
 }  // namespace marlin
