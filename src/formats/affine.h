@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "formats/format.h"
@@ -14,7 +13,7 @@
 
 namespace marlin {
 
-inline float DecodeAffine(std::uint32_t code, const GroupParams& params) noexcept {
+constexpr float DecodeAffine(std::uint32_t code, const GroupParams& params) noexcept {
   return static_cast<float>(code) * params.scale + params.bias;
 }
 
@@ -23,16 +22,17 @@ struct Range {
   float high = 0;
 };
 
-inline Range RangeOf(std::span<const float> weights) noexcept {
+constexpr Range RangeOf(std::span<const float> weights) noexcept {
   if (weights.empty()) return {};
-  const auto [low, high] = std::ranges::minmax(weights);
-  return {low, high};
+  Range range{weights[0], weights[0]};
+  for (const float w : weights) range = {std::min(range.low, w), std::max(range.high, w)};
+  return range;
 }
 
 // Scale and bias that put the ends of a range on the first and the last code. A range without length gets a scale all
 // the same, because kernels divide the bias by it.
 template <class F>
-GroupParams FitRange(Range range, float most) noexcept {
+constexpr GroupParams FitRange(Range range, float most) noexcept {
   // Halved before the subtraction: the range of two floats can overflow.
   const float step = std::max((range.high / 2 - range.low / 2) / (most / 2), std::abs(range.low) * 0x1p-10f);
   GroupParams params{.scale = F::RoundScale(step, {}), .bias = F::RoundBias(range.low, {})};
@@ -42,8 +42,8 @@ GroupParams FitRange(Range range, float most) noexcept {
 
 // The range with each end cut off by up to three tenths.
 template <class F>
-std::size_t ProposeRanges(Range range, float most, std::span<GroupParams, kMaxProposals> out) noexcept {
-  static constexpr std::array kCuts = {0.0f, 0.03f, 0.06f, 0.1f, 0.14f, 0.18f, 0.24f, 0.3f};
+constexpr std::size_t ProposeRanges(Range range, float most, std::span<GroupParams, kMaxProposals> out) noexcept {
+  constexpr float kCuts[] = {0.0f, 0.03f, 0.06f, 0.1f, 0.14f, 0.18f, 0.24f, 0.3f};
   std::size_t count = 0;
   for (const float low : kCuts) {
     for (const float high : kCuts) {
@@ -70,22 +70,25 @@ struct Affine : NoUnits {
                                     .common = false};
   static constexpr float kMost = (1 << kBits) - 1;
 
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return FitRange<Affine>(RangeOf(weights), kMost);
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeRanges<Affine>(RangeOf(weights), kMost, out);
   }
-  static float RoundScale(float wanted, const GroupParams&) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept {
     return wanted > 0 ? RoundBias(wanted, {}) : 0.0f;
   }
-  static float RoundBias(float wanted, const GroupParams&) noexcept {
+  static constexpr float RoundBias(float wanted, const GroupParams&) noexcept {
     return kType == AffineType::kBf16 ? RoundToBitsInHalf(wanted, 8) : RoundToHalf(wanted);
   }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, kMost);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeAffine(code, params); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeAffine(code, params);
+  }
 };
 
 }  // namespace marlin

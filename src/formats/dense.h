@@ -10,32 +10,34 @@ namespace marlin {
 
 // What all formats without groups have in common.
 struct NoGroups : NoBias, NoUnits {
-  static GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
-  static std::size_t Propose(std::span<const float>, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr GroupParams Fit(std::span<const float>, std::span<const float>) noexcept { return {}; }
+  static constexpr std::size_t Propose(std::span<const float>, std::span<GroupParams, kMaxProposals> out) noexcept {
     out[0] = {};
     return 1;
   }
-  static float RoundScale(float, const GroupParams&) noexcept { return 0; }
+  static constexpr float RoundScale(float, const GroupParams&) noexcept { return 0; }
 };
 
 struct Fp32 : NoGroups {
   static constexpr FormatInfo kInfo{1, "fp32", "fp32", "FP32", 32, 0, 0, 0};
-  static std::uint32_t Round(float weight, const GroupParams&) noexcept { return std::bit_cast<std::uint32_t>(weight); }
-  static float Decode(std::uint32_t code, const GroupParams&) noexcept { return std::bit_cast<float>(code); }
+  static constexpr std::uint32_t Round(float weight, const GroupParams&) noexcept {
+    return std::bit_cast<std::uint32_t>(weight);
+  }
+  static constexpr float Decode(std::uint32_t code, const GroupParams&) noexcept { return std::bit_cast<float>(code); }
 };
 
 struct Fp16 : NoGroups {
   static constexpr FormatInfo kInfo{2, "fp16", "fp16", "FP16", 16, 0, 0, 0};
-  static std::uint32_t Round(float weight, const GroupParams&) noexcept { return FloatToHalf(weight); }
-  static float Decode(std::uint32_t code, const GroupParams&) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams&) noexcept { return FloatToHalf(weight); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams&) noexcept {
     return HalfToFloat(static_cast<std::uint16_t>(code));
   }
 };
 
 struct Bf16 : NoGroups {
   static constexpr FormatInfo kInfo{3, "bf16", "bf16", "BF16", 16, 0, 0, 0};
-  static std::uint32_t Round(float weight, const GroupParams&) noexcept { return FloatToBf16(weight); }
-  static float Decode(std::uint32_t code, const GroupParams&) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams&) noexcept { return FloatToBf16(weight); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams&) noexcept {
     return Bf16ToFloat(static_cast<std::uint16_t>(code));
   }
 };

@@ -72,6 +72,7 @@ inline constexpr std::size_t kMaxProposals = 128;
 // Round  one weight -> the code whose decoded value is nearest; ties go to the even code magnitude.
 // Decode one code -> weight. The product of scale and value is exact in fp32 for every format here: at most 24
 //        significant bits. A bias rounds the sum once.
+// All are constexpr, so that kernels of a GPU can call them too.
 template <class F>
 concept Format = requires(std::span<const float> weights, float weight, std::uint32_t code, GroupParams params,
                           std::span<GroupParams> groups, std::span<GroupParams, kMaxProposals> proposals) {
@@ -94,19 +95,29 @@ concept Format = requires(std::span<const float> weights, float weight, std::uin
 
 // Decode(Round(weight)), of -0 perhaps 0. Formats whose tables compilers cannot vectorize have a function for it.
 template <Format F>
-float NearestOf(float weight, const GroupParams& params) noexcept {
+constexpr float NearestOf(float weight, const GroupParams& params) noexcept {
   if constexpr (requires { F::Nearest(weight, params); }) return F::Nearest(weight, params);
   return F::Decode(F::Round(weight, params), params);
 }
 
+// The same for the scale 1 and the bias 0: value(code) of Round(weight), with the zero point of `params`.
+template <Format F>
+constexpr float NearestValueOf(float weight, const GroupParams& params) noexcept {
+  return F::Decode(F::Round(weight, params), {.scale = 1, .zero_point = params.zero_point});
+}
+
 // Formats without a bias.
 struct NoBias {
-  static float RoundBias(float, const GroupParams&) noexcept { return 0; }
+  static constexpr float RoundBias(float, const GroupParams&) noexcept { return 0; }
 };
 // Formats without units: every scale is stored by itself.
 struct NoUnits {
-  static void Settle(std::span<GroupParams>) noexcept {}
+  static constexpr void Settle(std::span<GroupParams>) noexcept {}
 };
+
+struct RefitSums;
+struct RowToRound;
+struct RowToImprove;
 
 // For FormatRow::error: the whole sum.
 inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
@@ -125,9 +136,16 @@ struct FormatRow {
   // The same of weights with params of their own: codes and what they decode to.
   void (*round_each)(std::span<const float> weights, std::span<const GroupParams> params,
                      std::span<std::uint32_t> codes, std::span<float> values) noexcept;
-  // sum of importance[j] (w[j] - Decode(Round(w[j])))^2; or part of it that is at least `limit`.
+  // ErrorOf, SearchParams and ImproveParams of search.h, Refit of refit.h.
   double (*error)(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
                   double limit) noexcept;
+  GroupParams (*search)(std::span<const float> weights, std::span<const float> importance) noexcept;
+  GroupParams (*improve)(std::span<const float> weights, std::span<const float> importance,
+                         const GroupParams& params) noexcept;
+  GroupParams (*refit)(const RefitSums& sums, const GroupParams& params) noexcept;
+  // RoundRowByGptq of round_row.h and ImproveRow of descend_row.h; null where the format has no groups.
+  void (*round_row)(const RowToRound& row) noexcept;
+  bool (*improve_row)(const RowToImprove& row) noexcept;
 };
 
 // Whether weights share scales, in groups.

@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <array>
 
+#include "formats/descend_row.h"
+#include "formats/round_row.h"
+#include "formats/search.h"
+
 namespace marlin {
 namespace {
 
@@ -27,29 +31,22 @@ void RoundEach(std::span<const float> weights, std::span<const GroupParams> para
   }
 }
 
-// The terms are computed some at a time, which compilers vectorize, and added in order.
 template <Format F>
-double ErrorOfAll(std::span<const float> weights, std::span<const float> importance, const GroupParams& params,
-                  double limit) noexcept {
-  constexpr std::size_t kAtOnce = 32;
-  const GroupParams own = params;
-  double sum = 0;
-  double terms[kAtOnce];
-  for (std::size_t begin = 0; begin < weights.size() && sum < limit; begin += kAtOnce) {
-    const std::size_t count = std::min(kAtOnce, weights.size() - begin);
-    for (std::size_t i = 0; i < count; ++i) {
-      const double error = weights[begin + i] - NearestOf<F>(weights[begin + i], own);
-      terms[i] = static_cast<double>(importance[begin + i]) * (error * error);
-    }
-    for (std::size_t i = 0; i < count; ++i) sum += terms[i];
-  }
-  return sum;
+constexpr auto RoundRowOf() -> decltype(FormatRow::round_row) {
+  if constexpr (HasGroups(F::kInfo)) return &RoundRowByGptq<F>;
+  return nullptr;
+}
+template <Format F>
+constexpr auto ImproveRowOf() -> decltype(FormatRow::improve_row) {
+  if constexpr (HasGroups(F::kInfo)) return &ImproveRow<F>;
+  return nullptr;
 }
 
 template <Format... Fs>
 constexpr auto MakeRows(FormatList<Fs...>) {
   return std::array{FormatRow{Fs::kInfo, &Fs::Fit, &Fs::Propose, &Fs::RoundScale, &Fs::RoundBias, &Fs::Settle,
-                              &RoundAll<Fs>, &DecodeAll<Fs>, &RoundEach<Fs>, &ErrorOfAll<Fs>}...};
+                              &RoundAll<Fs>, &DecodeAll<Fs>, &RoundEach<Fs>, &ErrorOf<Fs>, &SearchParams<Fs>,
+                              &ImproveParams<Fs>, &Refit<Fs>, RoundRowOf<Fs>(), ImproveRowOf<Fs>()}...};
 }
 
 constexpr auto kRows = MakeRows(AllFormats{});

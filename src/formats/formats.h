@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "base/result.h"
 #include "formats/affine.h"
@@ -28,6 +29,9 @@ struct FormatList {
   static constexpr void ForEach(Visitor&& visitor) {
     (visitor(Fs{}), ...);
   }
+  // The format at a place of the list.
+  template <std::size_t kIndex>
+  using At = std::tuple_element_t<kIndex, std::tuple<Fs...>>;
 };
 
 using AllFormats =

@@ -7,18 +7,21 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "formats/format.h"
 
 namespace marlin {
 
-inline constexpr std::array<float, 16> kE2m1Values = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
-                                                      -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+// Without a table, which a kernel of a GPU could not read.
+constexpr float ValueOfE2m1(std::uint32_t code) noexcept {
+  const auto m = static_cast<float>(code & 7);
+  const float magnitude = m < 4 ? m * 0.5f : m < 6 ? m - 2 : m * 2 - 8;
+  return (code & 8) == 0 ? magnitude : -magnitude;
+}
 
 // The scale that puts the largest magnitude on 6.
-inline float FitE2m1(std::span<const float> weights) noexcept {
+constexpr float FitE2m1(std::span<const float> weights) noexcept {
   float peak = 0;
   for (const float w : weights) peak = std::max(peak, std::abs(w));
   return peak / 6.0f;
@@ -27,7 +30,7 @@ inline float FitE2m1(std::span<const float> weights) noexcept {
 // Scales so that the largest magnitude lands between 10 and 2.7, in steps of 1/24 octave: above 6 it is cut off, below
 // 4 the wide gap between 4 and 6 is not used.
 template <class F>
-std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+constexpr std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
   constexpr float kStep = 1.0293022f;  // 2^(1/24)
   const float whole = FitE2m1(weights);
   std::size_t count = 0;
@@ -37,7 +40,7 @@ std::size_t ProposeE2m1(std::span<const float> weights, std::span<GroupParams, k
   return count;
 }
 
-inline std::uint32_t RoundE2m1(float weight, float scale) noexcept {
+constexpr std::uint32_t RoundE2m1(float weight, float scale) noexcept {
   if (scale == 0) return 0;
   // One for every halfway point between neighbouring magnitudes that is passed; at a tie the even code wins.
   const float x = std::abs(weight) / scale;
@@ -45,8 +48,8 @@ inline std::uint32_t RoundE2m1(float weight, float scale) noexcept {
   return static_cast<std::uint32_t>(code == 0 || weight > 0 ? code : code | 8);
 }
 
-// DecodeE2m1 of RoundE2m1, without a table.
-inline float NearestE2m1(float weight, float scale) noexcept {
+// DecodeE2m1 of RoundE2m1, without the code.
+constexpr float NearestE2m1(float weight, float scale) noexcept {
   if (scale == 0) return 0;
   const float x = std::abs(weight) / scale;
   const auto step = [](bool passed, float size) { return passed ? size : 0.0f; };
@@ -55,23 +58,28 @@ inline float NearestE2m1(float weight, float scale) noexcept {
   return std::copysign(magnitude, weight) * scale;
 }
 
-inline float DecodeE2m1(std::uint32_t code, float scale) noexcept { return kE2m1Values[code & 15u] * scale; }
+constexpr float DecodeE2m1(std::uint32_t code, float scale) noexcept { return ValueOfE2m1(code) * scale; }
 
 template <std::uint16_t kId, FormatName kName, int kGroup>
 struct Fp4 : NoBias, NoUnits {
   static constexpr FormatInfo kInfo{kId, kName.view(), "fp4", "FP4 E2M1", 4, kGroup, 16, 0};
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = RoundScale(FitE2m1(weights), {})};
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeE2m1<Fp4>(weights, out);
   }
-  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundE2m1(weight, params.scale);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
-  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeE2m1(code, params.scale);
+  }
+  static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
+    return NearestE2m1(weight, params.scale);
+  }
 };
 
 }  // namespace marlin

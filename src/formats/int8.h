@@ -23,14 +23,15 @@ struct Int8 : NoBias, NoUnits {
                                     .zero_point_bits = 0,
                                     .common = kCommon};
 
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     float peak = 0;
     for (const float w : weights) peak = std::max(peak, std::abs(w));
     return {.scale = RoundScale(peak / 127.0f, {})};
   }
 
   // The peak cut off by up to three tenths.
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     const GroupParams whole = Fit(weights, {});
     std::size_t count = 0;
     out[count++] = whole;
@@ -40,15 +41,15 @@ struct Int8 : NoBias, NoUnits {
     return count;
   }
 
-  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToHalf(wanted); }
 
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     if (params.scale == 0) return 0;
-    const float code = RoundHalfEven(std::clamp(weight / params.scale, -127.0f, 127.0f));
+    const float code = RoundHalfEven(Clamped(weight / params.scale, -127, 127));
     return static_cast<std::uint8_t>(static_cast<std::int8_t>(code));
   }
 
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
     return static_cast<float>(static_cast<std::int8_t>(code)) * params.scale;
   }
 };

@@ -18,24 +18,24 @@
 namespace marlin {
 
 // Nearest integer, ties to even, for |x| <= 2^22: beside 1.5 * 2^23 a float has no room for a fraction.
-inline float RoundHalfEven(float x) noexcept { return (x + 12582912.0f) - 12582912.0f; }
+constexpr float RoundHalfEven(float x) noexcept { return (x + 12582912.0f) - 12582912.0f; }
 
 // Codes 0 .. most.
-inline std::uint32_t RoundInteger(float weight, const GroupParams& params, float most) noexcept {
+constexpr std::uint32_t RoundInteger(float weight, const GroupParams& params, float most) noexcept {
   const float zero = params.zero_point;
   if (params.scale == 0) return params.zero_point;
   const float steps = (weight - params.bias) / params.scale;
-  return static_cast<std::uint32_t>(RoundHalfEven(std::clamp(steps, -zero, most - zero)) + zero);
+  return static_cast<std::uint32_t>(RoundHalfEven(Clamped(steps, -zero, most - zero)) + zero);
 }
 
 // DecodeInteger of RoundInteger, without the code.
-inline float NearestInteger(float weight, const GroupParams& params, float most) noexcept {
+constexpr float NearestInteger(float weight, const GroupParams& params, float most) noexcept {
   const float zero = params.zero_point;
   if (params.scale == 0) return 0;
-  return RoundHalfEven(std::clamp((weight - params.bias) / params.scale, -zero, most - zero)) * params.scale;
+  return RoundHalfEven(Clamped((weight - params.bias) / params.scale, -zero, most - zero)) * params.scale;
 }
 
-inline float DecodeInteger(std::uint32_t code, const GroupParams& params) noexcept {
+constexpr float DecodeInteger(std::uint32_t code, const GroupParams& params) noexcept {
   return static_cast<float>(static_cast<int>(code) - params.zero_point) * params.scale;
 }
 
@@ -44,7 +44,7 @@ struct Int4 : NoBias, NoUnits {
   static constexpr FormatInfo kInfo{kId, kName.view(), "int4", "INT4 asymmetric", 4, kGroup, 16, 4};
   static constexpr int kScaleBits = 7;
 
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     float low = 0;
     float high = 0;
     for (const float w : weights) {
@@ -54,13 +54,14 @@ struct Int4 : NoBias, NoUnits {
     // Halved before the subtraction: the range of two floats can overflow.
     GroupParams params{.scale = RoundScale((high / 2 - low / 2) / 7.5f, {})};
     if (params.scale != 0) {
-      params.zero_point = static_cast<std::uint8_t>(RoundHalfEven(std::clamp(-low / params.scale, 0.0f, 15.0f)));
+      params.zero_point = static_cast<std::uint8_t>(RoundHalfEven(Clamped(-low / params.scale, 0, 15)));
     }
     return params;
   }
 
   // The range made shorter by up to 56 %, and moved by up to three steps: its ends may be cut off unequally.
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     const GroupParams whole = Fit(weights, {});
     std::size_t count = 0;
     out[count++] = whole;
@@ -74,18 +75,22 @@ struct Int4 : NoBias, NoUnits {
     return count;
   }
 
-  static float RoundScale(float wanted, const GroupParams&) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept {
     return wanted > 0 ? RoundToBitsInHalf(wanted, kScaleBits) : 0.0f;
   }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, 15);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
-  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestInteger(weight, params, 15); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeInteger(code, params);
+  }
+  static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
+    return NearestInteger(weight, params, 15);
+  }
 };
 
 // The weight of the largest magnitude, the first of two alike.
-inline float PeakOf(std::span<const float> weights) noexcept {
+constexpr float PeakOf(std::span<const float> weights) noexcept {
   float peak = 0;
   for (const float w : weights) peak = std::abs(w) > std::abs(peak) ? w : peak;
   return peak;
@@ -93,13 +98,13 @@ inline float PeakOf(std::span<const float> weights) noexcept {
 
 // Scales from `whole` times 1.2 down to 0.5 of it, of either sign. Those that cannot be stored are left out.
 template <class F>
-std::size_t ProposeSignedScales(GroupParams whole, std::span<GroupParams, kMaxProposals> out) noexcept {
+constexpr std::size_t ProposeSignedScales(GroupParams whole, std::span<GroupParams, kMaxProposals> out) noexcept {
   std::size_t count = 0;
   out[count++] = whole;
   for (int percent = 120; percent >= 50; percent -= 2) {
-    for (const float side : {1.0f, -1.0f}) {
+    for (int side = 1; side >= -1; side -= 2) {
       GroupParams params = whole;
-      params.scale = F::RoundScale(side * whole.scale * static_cast<float>(percent) / 100.0f, {});
+      params.scale = F::RoundScale(static_cast<float>(side) * whole.scale * static_cast<float>(percent) / 100.0f, {});
       if (params.scale != 0) out[count++] = params;
     }
   }
@@ -121,17 +126,20 @@ struct SymmetricInt : NoBias, NoUnits {
                                     .common = false};
 
   // The peak gets code 0, which is farthest from 0.
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = RoundScale(PeakOf(weights) / static_cast<float>(-kZero), {}), .zero_point = kZero};
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeSignedScales<SymmetricInt>(Fit(weights, {}), out);
   }
-  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundToHalf(wanted); }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept { return RoundToHalf(wanted); }
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, 2 * kZero - 1);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeInteger(code, params);
+  }
 };
 
 }  // namespace marlin

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "formats/format.h"
 #include "formats/integers.h"
@@ -28,30 +29,45 @@ struct Iq4Nl : NoBias, NoUnits {
                                     .common = false};
 
   // The peak gets the value of the largest magnitude.
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = RoundScale(PeakOf(weights) / kIq4Values[0], {})};
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeSignedScales<Iq4Nl>(Fit(weights, {}), out);
   }
-  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundToHalf(wanted); }
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept { return RoundToHalf(wanted); }
   // Halfway points between neighbours are counted; at a tie the even code wins.
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     if (params.scale == 0) return kZeroCode;
     const float x = weight / params.scale;
     std::uint32_t code = 0;
-    for (std::uint32_t c = 0; c + 1 < kIq4Values.size(); ++c) {
-      const float middle = (kIq4Values[c] + kIq4Values[c + 1]) / 2;
-      code += c % 2 == 0 ? x > middle : x >= middle;
-    }
+    ForSteps([&](std::uint32_t before, float middle, float) { code += before % 2 == 0 ? x > middle : x >= middle; });
     return code;
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept {
-    return kIq4Values[code & 15u] * params.scale;
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    float value = kIq4Values[0];
+    ForSteps([&](std::uint32_t before, float, float size) { value += (code & 15u) > before ? size : 0.0f; });
+    return value * params.scale;
   }
 
  private:
   static constexpr std::uint32_t kZeroCode = 8;
+
+  // visit(code, the middle between its value and the next one, their distance) for all codes but the last. All are
+  // constants: a kernel of a GPU could not read a table of the host.
+  template <class Visit>
+  static constexpr void ForSteps(Visit visit) noexcept {
+    [&]<std::uint32_t... kCodes>(std::integer_sequence<std::uint32_t, kCodes...>) {
+      (
+          [&] {
+            constexpr float kLow = kIq4Values[kCodes], kHigh = kIq4Values[kCodes + 1];
+            visit(kCodes, (kLow + kHigh) / 2, kHigh - kLow);
+          }(),
+          ...);
+    }
+    (std::make_integer_sequence<std::uint32_t, kIq4Values.size() - 1>());
+  }
 };
 
 }  // namespace marlin

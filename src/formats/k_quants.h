@@ -18,14 +18,14 @@ namespace marlin {
 inline constexpr int kSuperBlock = 256;
 
 // The unit with which the largest of some numbers is `steps` of it; never 0.
-inline std::uint16_t UnitFor(float largest, float steps) noexcept {
-  const std::uint16_t half = FloatToHalf(std::min(largest / steps, kHalfMax));
+constexpr std::uint16_t UnitFor(float largest, float steps) noexcept {
+  const std::uint16_t half = FloatToHalf(Clamped(largest / steps, 0, kHalfMax));
   return half == 0 ? std::uint16_t{1} : half;
 }
 
 // The nearest of `least` .. `most` units.
-inline float RoundToUnits(float wanted, float unit, float least, float most) noexcept {
-  return RoundHalfEven(std::clamp(wanted / unit, least, most)) * unit;
+constexpr float RoundToUnits(float wanted, float unit, float least, float most) noexcept {
+  return RoundHalfEven(Clamped(wanted / unit, least, most)) * unit;
 }
 
 template <std::uint16_t kId, FormatName kName, int kBits, FormatName kFallback>
@@ -48,27 +48,28 @@ struct KAffine {
   static constexpr float kSteps = 63;
 
   // The bias cannot be positive, so the range includes 0.
-  static Range RangeOf(std::span<const float> weights) noexcept {
+  static constexpr Range RangeOf(std::span<const float> weights) noexcept {
     const Range range = marlin::RangeOf(weights);
     return {std::min(range.low, 0.0f), std::max(range.high, 0.0f)};
   }
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return FitRange<KAffine>(RangeOf(weights), kMost);
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeRanges<KAffine>(RangeOf(weights), kMost, out);
   }
-  static float RoundScale(float wanted, const GroupParams& like) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams& like) noexcept {
     if (!(wanted > 0)) return 0;
-    if (like.scale_unit == 0) return std::min(wanted, kHalfMax);
+    if (like.scale_unit == 0) return Clamped(wanted, 0, kHalfMax);
     return RoundToUnits(wanted, HalfToFloat(like.scale_unit), 0, kSteps);
   }
-  static float RoundBias(float wanted, const GroupParams& like) noexcept {
+  static constexpr float RoundBias(float wanted, const GroupParams& like) noexcept {
     if (!(wanted < 0)) return 0;
-    if (like.bias_unit == 0) return std::max(wanted, -kHalfMax);
+    if (like.bias_unit == 0) return Clamped(wanted, -kHalfMax, 0);
     return RoundToUnits(wanted, HalfToFloat(like.bias_unit), 0, kSteps);
   }
-  static void Settle(std::span<GroupParams> groups) noexcept {
+  static constexpr void Settle(std::span<GroupParams> groups) noexcept {
     float scale = 0;
     float bias = 0;
     for (const GroupParams& group : groups) {
@@ -82,10 +83,12 @@ struct KAffine {
       group.bias = RoundBias(group.bias, group);
     }
   }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, kMost);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeAffine(code, params); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeAffine(code, params);
+  }
 };
 
 template <std::uint16_t kId, FormatName kName, FormatName kFallback>
@@ -107,17 +110,18 @@ struct KSymmetric : NoBias {
                                     .common = false};
   static constexpr float kSteps = 127;
 
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = RoundScale(PeakOf(weights) / static_cast<float>(-kZero), {}), .zero_point = kZero};
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeSignedScales<KSymmetric>(Fit(weights, {}), out);
   }
-  static float RoundScale(float wanted, const GroupParams& like) noexcept {
-    if (like.scale_unit == 0) return std::clamp(wanted, -kHalfMax, kHalfMax);
+  static constexpr float RoundScale(float wanted, const GroupParams& like) noexcept {
+    if (like.scale_unit == 0) return Clamped(wanted, -kHalfMax, kHalfMax);
     return RoundToUnits(wanted, HalfToFloat(like.scale_unit), -kSteps, kSteps);
   }
-  static void Settle(std::span<GroupParams> groups) noexcept {
+  static constexpr void Settle(std::span<GroupParams> groups) noexcept {
     float largest = 0;
     for (const GroupParams& group : groups) largest = std::max(largest, std::abs(group.scale));
     for (GroupParams& group : groups) {
@@ -125,10 +129,12 @@ struct KSymmetric : NoBias {
       group.scale = RoundScale(group.scale, group);
     }
   }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundInteger(weight, params, 2 * kZero - 1);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeInteger(code, params); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeInteger(code, params);
+  }
 };
 
 }  // namespace marlin

@@ -23,30 +23,36 @@ struct Mxfp4 : NoBias, NoUnits {
 
   // The exponent of the largest magnitude minus 2, the exponent of 6 (section 6.3): the peak lands in [4, 8), where
   // everything above 6 is cut off.
-  static int ExponentOf(std::span<const float> weights) noexcept {
+  static constexpr int ExponentOf(std::span<const float> weights) noexcept {
     float peak = 0;
     for (const float w : weights) peak = std::max(peak, std::abs(w));
-    if (peak == 0) return kLeastScaleExponent;
-    return std::clamp(std::ilogb(peak) - 2, kLeastScaleExponent, kLargestScaleExponent);
+    const int wanted = FloorLog2(peak) - 2;
+    return std::min(std::max(wanted, int{kLeastScaleExponent}), int{kLargestScaleExponent});
   }
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = PowerOfTwo(ExponentOf(weights))};
   }
   // One twice as large, which cuts nothing off, and one half as large.
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     const int exponent = ExponentOf(weights);
     std::size_t count = 0;
-    for (const int own : {exponent, exponent + 1, exponent - 1}) {
+    const int tried[] = {exponent, exponent + 1, exponent - 1};
+    for (const int own : tried) {
       if (own >= kLeastScaleExponent && own <= kLargestScaleExponent) out[count++] = {.scale = PowerOfTwo(own)};
     }
     return count;
   }
-  static float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToE8m0(wanted); }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams&) noexcept { return RoundScaleToE8m0(wanted); }
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundE2m1(weight, params.scale);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
-  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeE2m1(code, params.scale);
+  }
+  static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
+    return NearestE2m1(weight, params.scale);
+  }
 };
 
 }  // namespace marlin

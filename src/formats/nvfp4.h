@@ -11,7 +11,7 @@
 
 namespace marlin {
 
-inline float RoundScaleToE4m3(float wanted, float unit) noexcept {
+constexpr float RoundScaleToE4m3(float wanted, float unit) noexcept {
   return E4m3ToFloat(FloatToE4m3(wanted / unit)) * unit;
 }
 
@@ -32,20 +32,23 @@ struct Nvfp4 : NoBias {
   static constexpr int kLeastUnitExponent = -15;
   static constexpr int kLargestUnitExponent = 7;
 
-  static float UnitOf(const GroupParams& params) noexcept { return kUnitIsOne ? 1 : HalfToFloat(params.scale_unit); }
+  static constexpr float UnitOf(const GroupParams& params) noexcept {
+    return kUnitIsOne ? 1 : HalfToFloat(params.scale_unit);
+  }
 
-  static GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
+  static constexpr GroupParams Fit(std::span<const float> weights, std::span<const float>) noexcept {
     return {.scale = RoundScale(FitE2m1(weights), {})};
   }
-  static std::size_t Propose(std::span<const float> weights, std::span<GroupParams, kMaxProposals> out) noexcept {
+  static constexpr std::size_t Propose(std::span<const float> weights,
+                                       std::span<GroupParams, kMaxProposals> out) noexcept {
     return ProposeE2m1<Nvfp4>(weights, out);
   }
-  static float RoundScale(float wanted, const GroupParams& like) noexcept {
+  static constexpr float RoundScale(float wanted, const GroupParams& like) noexcept {
     const float unit = UnitOf(like);
     return unit == 0 ? RoundScaleToHalf(wanted) : RoundScaleToE4m3(wanted, unit);
   }
   // The least unit with which E4M3 reaches the largest scale: so the small ones keep as many bits as they can.
-  static void Settle(std::span<GroupParams> groups) noexcept {
+  static constexpr void Settle(std::span<GroupParams> groups) noexcept {
     if (kUnitIsOne) return;
     float largest = 0;
     for (const GroupParams& group : groups) largest = std::max(largest, group.scale);
@@ -56,11 +59,15 @@ struct Nvfp4 : NoBias {
       group.scale = RoundScale(group.scale, group);
     }
   }
-  static std::uint32_t Round(float weight, const GroupParams& params) noexcept {
+  static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     return RoundE2m1(weight, params.scale);
   }
-  static float Decode(std::uint32_t code, const GroupParams& params) noexcept { return DecodeE2m1(code, params.scale); }
-  static float Nearest(float weight, const GroupParams& params) noexcept { return NearestE2m1(weight, params.scale); }
+  static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
+    return DecodeE2m1(code, params.scale);
+  }
+  static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
+    return NearestE2m1(weight, params.scale);
+  }
 };
 
 }  // namespace marlin

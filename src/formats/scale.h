@@ -53,7 +53,7 @@ constexpr float E4m3ToFloat(std::uint8_t byte) {
 }
 
 // The nearest byte, ties to even; negative numbers become 0, too large ones 448.
-inline std::uint8_t FloatToE4m3(float value) {
+constexpr std::uint8_t FloatToE4m3(float value) {
   if (!(value > 0)) return 0;
   if (value >= kE4m3Max) return kE4m3MaxByte;
   if (value < 0x1p-6f) return static_cast<std::uint8_t>(std::nearbyint(value * 0x1p9f));
@@ -75,26 +75,36 @@ constexpr float RoundToBits(float value, int bits) noexcept {
   return dropped == 0 ? value : std::bit_cast<float>((pattern + half_less) >> dropped << dropped);
 }
 
+// std::clamp by value, as kernels need it: they cannot refer to a constant of the host.
+constexpr float Clamped(float value, float least, float most) noexcept {
+  return value < least ? least : most < value ? most : value;
+}
+
+// floor(log2 |value|) of a normal number; below every exponent of a scale where the number is smaller.
+constexpr int FloorLog2(float value) noexcept {
+  return static_cast<int>(std::bit_cast<std::uint32_t>(value) >> 23 & 0xff) - 127;
+}
+
 // The stored scale nearest to `wanted`; 0 where there is none: the format has no scale of this sign, or none so small.
 // Too large ones become the largest.
-inline float RoundToHalf(float wanted) noexcept {
-  return HalfToFloat(FloatToHalf(std::clamp(wanted, -kHalfMax, kHalfMax)));
+constexpr float RoundToHalf(float wanted) noexcept {
+  return HalfToFloat(FloatToHalf(Clamped(wanted, -kHalfMax, kHalfMax)));
 }
-inline float RoundScaleToHalf(float wanted) noexcept { return wanted > 0 ? RoundToHalf(wanted) : 0.0f; }
+constexpr float RoundScaleToHalf(float wanted) noexcept { return wanted > 0 ? RoundToHalf(wanted) : 0.0f; }
 
-inline float RoundScaleToE8m0(float wanted) noexcept {
+constexpr float RoundScaleToE8m0(float wanted) noexcept {
   if (!(wanted > 0)) return 0;
-  int exponent = 0;
-  const float fraction = std::frexp(std::min(wanted, kHalfMax), &exponent);  // [0.5, 1) 2^exponent
-  exponent -= fraction > 0.75f ? 0 : 1;
-  if (exponent < kLeastScaleExponent) return 0;
-  return PowerOfTwo(std::min(exponent, kLargestScaleExponent));
+  const int floor = FloorLog2(wanted);
+  if (floor >= kLargestScaleExponent) return PowerOfTwo(kLargestScaleExponent);
+  if (floor < kLeastScaleExponent - 1) return 0;
+  const int exponent = wanted > 1.5f * PowerOfTwo(floor) ? floor + 1 : floor;
+  return exponent < kLeastScaleExponent ? 0 : PowerOfTwo(exponent);
 }
 
 // At most `bits` significant bits, so many that no rounding reaches infinity.
-inline float RoundToBitsInHalf(float wanted, int bits) noexcept {
+constexpr float RoundToBitsInHalf(float wanted, int bits) noexcept {
   const float most = 0x1p16f - PowerOfTwo(16 - bits);
-  return RoundToHalf(RoundToBits(std::clamp(wanted, -most, most), bits));
+  return RoundToHalf(RoundToBits(Clamped(wanted, -most, most), bits));
 }
 
 }  // namespace marlin

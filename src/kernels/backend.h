@@ -133,10 +133,78 @@ class DenseAlgebra {
                           const DeviceTensor& out) = 0;
 };
 
+// The params of all groups of a matrix, searched as on a host (formats/search.h), with the same bits.
+struct ScaleSearchArgs {
+  const FormatRow* format = nullptr;  // has groups
+  DeviceTensor weights;               // [n, k]
+  DeviceTensor importance;            // [1, k]
+  DeviceTensor params;                // int32 [n, groups * kParamWords], without gaps: a GroupParams every kParamWords
+  bool improves = false;              // from the params that are there, whose units stay; else they are not read
+};
+inline constexpr std::size_t kParamWords = sizeof(GroupParams) / sizeof(std::int32_t);
+static_assert(sizeof(GroupParams) % sizeof(std::int32_t) == 0);
+
+// A matrix of weights on its way to codes. Its columns are rows here: so its rows, which do not depend on each other,
+// lie side by side.
+struct CodedTensors {
+  const FormatRow* format = nullptr;  // has groups
+  DeviceTensor weights;               // [k, n]
+  DeviceTensor codes;                 // int32 [k, n]
+  DeviceTensor params;                // as in ScaleSearchArgs
+};
+
+// A block of positions of `gptq` (formats/round_row.h), of all rows. All fp64 but the order.
+struct RoundBlockArgs {
+  CodedTensors matrix;
+  DeviceTensor order;     // int32 [width, 1] the column at each position
+  DeviceTensor pivots;    // [width, 1], without gaps
+  DeviceTensor feedback;  // [width, width]
+  DeviceTensor fed;       // [width, n] is changed
+  DeviceTensor errors;    // [width, n]
+};
+
+// A block of columns of a coordinate descent (formats/descend_row.h), of all rows. The columns begin at a group.
+struct DescendBlockArgs {
+  CodedTensors matrix;
+  std::size_t low = 0;    // the first column
+  DeviceTensor square;    // [width, width]
+  DeviceTensor gradient;  // [width, n] is changed
+  DeviceTensor errors;    // [k, n] weight - value, and stays so
+  DeviceTensor changed;   // int32 [1, 1] becomes 1 where anything changed
+};
+
+constexpr std::size_t WordsOfCodes(std::size_t k) { return (k + 3) / 4; }
+
+// What methods of quantization do with groups and rows by themselves. Queued as operations are; the same bits from run
+// to run.
+class Quantizer {
+ public:
+  virtual ~Quantizer() = default;
+
+  virtual void SearchScales(const ScaleSearchArgs& args) = 0;
+
+  // to[j][i] = from[i][j]
+  virtual void Transpose(const DeviceTensor& from, const DeviceTensor& to) = 0;
+
+  // Codes of at most 8 bits as bytes, a row of the matrix after the other: bytes int32 [n, WordsOfCodes(k)]; what fills
+  // the last word of a row is undefined.
+  virtual void PackCodes(const CodedTensors& matrix, const DeviceTensor& bytes) = 0;
+
+  virtual void RoundBlock(const RoundBlockArgs& args) = 0;
+
+  // errors [k, n] = weight - decoded value
+  virtual void FindErrors(const CodedTensors& matrix, const DeviceTensor& errors) = 0;
+
+  virtual void DescendBlock(const DescendBlockArgs& args) = 0;
+};
+
 class Backend : public Device {
  public:
   // Null where the host's products are as fast. It lives as long as the backend.
   virtual DenseAlgebra* dense_algebra() { return nullptr; }
+
+  // Null where there is no dense algebra. It lives as long as the backend.
+  virtual Quantizer* quantizer() { return nullptr; }
 
   // The cache is empty. Errors: kResource.
   virtual Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) = 0;

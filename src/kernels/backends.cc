@@ -14,7 +14,9 @@ constexpr std::array kBackends = {
     BackendRow{"cpu", "the fastest kernels of this machine", true, false,
                [](const CpuOptions& options, int) { return MakeCpuBackend(options); }},
     BackendRow{"cuda", "an NVIDIA device; cuda:1 is the second one", false, true,
-               [](const CpuOptions& options, int number) { return MakeCudaBackend(number, options.threads, options.activations); }},
+               [](const CpuOptions& options, int number) {
+                 return MakeCudaBackend(number, options.threads, options.activations);
+               }},
     BackendRow{kReferenceBackend, "slow, simple fp32 on one thread", false, false,
                [](const CpuOptions&, int) -> Result<std::unique_ptr<Backend>> { return MakeReferenceBackend(); }},
 };

@@ -167,21 +167,5 @@ TEST_P(DenseAlgebraOf, DiagonalsAreCopiedAsTensors) {
   }
 }
 
-TEST_P(DenseAlgebraOf, PinnedMemoryIsFilledByDownloads) {
-  std::vector<float> values(100 * 1000);
-  for (float& value : values) value = static_cast<float>(rng_.Normal());
-  buffers_.push_back(*device_->Allocate(values.size(), ElementType::kF32));
-  const DeviceTensor all = View(buffers_.back(), 100, 1000);
-  device_->Upload(values, all);
-  std::vector<float> got(values.size());
-  {
-    const auto pin = device_->PinForDownloads(std::as_writable_bytes(std::span(got)));
-    ASSERT_TRUE(device_->Read(all, got).ok());
-    EXPECT_EQ(got, values);
-    ASSERT_TRUE(device_->Read(all.Rows(7, 50), std::span(got).first(50 * 1000)).ok());
-  }
-  EXPECT_TRUE(std::equal(got.begin(), got.begin() + 50 * 1000, values.begin() + 7 * 1000));
-}
-
 }  // namespace
 }  // namespace marlin

@@ -189,10 +189,6 @@ class Device {
   virtual void UploadBytes(std::span<const std::byte> from, const DeviceTensor& to) = 0;
   virtual void DownloadBytes(const DeviceTensor& from, std::span<std::byte> to) = 0;
 
-  // Memory of the host that downloads fill often: they are faster as long as the object lives. Null where they are not.
-  // Nothing is uploaded from there, and the object goes after Synchronize and before the memory.
-  virtual std::unique_ptr<DeviceObject> PinForDownloads(std::span<std::byte> /*memory*/) { return nullptr; }
-
   // The same shape and type; both on this device. They do not overlap.
   virtual void Copy(const DeviceTensor& from, const DeviceTensor& to) = 0;
 

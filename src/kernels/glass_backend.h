@@ -22,6 +22,8 @@
 
 #include "base/check.h"
 #include "base/half.h"
+#include "formats/descend_row.h"
+#include "formats/round_row.h"
 #include "kernels/backend.h"
 #include "kernels/host_buffer.h"
 
@@ -87,6 +89,7 @@ class GlassBackend final : public Backend {
   }
 
   DenseAlgebra* dense_algebra() override { return &algebra_; }
+  Quantizer* quantizer() override { return &quantizer_; }
 
   Result<std::unique_ptr<KvCache>> AllocateCache(const CacheShape& shape) override {
     auto cache = inner_->AllocateCache(shape);
@@ -337,9 +340,127 @@ class GlassBackend final : public Backend {
     GlassBackend& glass;
   };
 
+  // As kernels of a GPU compute it, a row after the other.
+  struct GlassQuantizer final : Quantizer {
+    explicit GlassQuantizer(GlassBackend& device) : glass(device) {}
+    void SearchScales(const ScaleSearchArgs& args) override {
+      glass.Queue([this, args] {
+        const auto weights = glass.HostView<const float>(args.weights);
+        const auto importance = glass.HostView<const float>(args.importance).Row(0);
+        const auto group = static_cast<std::size_t>(args.format->info.group);
+        for (std::size_t r = 0; r < weights.rows; ++r) {
+          GroupParams* const params = ParamsOf(args.params, r);
+          for (std::size_t low = 0; low < weights.cols; low += group) {
+            const std::size_t width = std::min(group, weights.cols - low);
+            const auto part = weights.Row(r).subspan(low, width), counts = importance.subspan(low, width);
+            GroupParams& own = params[low / group];
+            own = args.improves ? args.format->improve(part, counts, own) : args.format->search(part, counts);
+          }
+        }
+      });
+    }
+    void Transpose(const DeviceTensor& from, const DeviceTensor& to) override {
+      glass.Queue([this, from, to] {
+        const auto source = glass.Words(from), target = glass.Words(to);
+        for (std::size_t i = 0; i < source.rows; ++i) {
+          for (std::size_t j = 0; j < source.cols; ++j) target.Row(j)[i] = source.Row(i)[j];
+        }
+      });
+    }
+    void PackCodes(const CodedTensors& matrix, const DeviceTensor& bytes) override {
+      glass.Queue([this, matrix, bytes] {
+        const auto codes = glass.Words(matrix.codes), packed = glass.Words(bytes);
+        for (std::size_t j = 0; j < codes.rows; ++j) {
+          for (std::size_t r = 0; r < codes.cols; ++r) {
+            std::uint32_t& word = packed.Row(r)[j / 4];
+            if (j % 4 == 0) word = 0;
+            word |= codes.Row(j)[r] << (8 * (j % 4));
+          }
+        }
+      });
+    }
+    void RoundBlock(const RoundBlockArgs& args) override {
+      glass.Queue([this, args] {
+        const auto weights = glass.HostView<const float>(args.matrix.weights);
+        const auto codes = glass.HostView<std::int32_t>(args.matrix.codes);
+        const auto feedback = glass.HostView<const double>(args.feedback);
+        const auto fed = glass.HostView<double>(args.fed), errors = glass.HostView<double>(args.errors);
+        const auto* const order = glass.HostView<const std::int32_t>(args.order).data;
+        const auto* const pivots = glass.HostView<const double>(args.pivots).data;
+        for (std::size_t r = 0; r < weights.cols; ++r) {
+          args.matrix.format->round_row({fed.rows,
+                                         order,
+                                         {weights.data + r, weights.stride},
+                                         ParamsOf(args.matrix.params, r),
+                                         pivots,
+                                         feedback.data,
+                                         feedback.stride,
+                                         {fed.data + r, fed.stride},
+                                         {errors.data + r, errors.stride},
+                                         {codes.data + r, codes.stride}});
+        }
+      });
+    }
+    void FindErrors(const CodedTensors& matrix, const DeviceTensor& to) override {
+      glass.Queue([this, matrix, to] {
+        const auto weights = glass.HostView<const float>(matrix.weights);
+        const auto codes = glass.HostView<const std::int32_t>(matrix.codes);
+        const auto errors = glass.HostView<float>(to);
+        for (std::size_t j = 0; j < weights.rows; ++j) {
+          for (std::size_t r = 0; r < weights.cols; ++r) {
+            const auto code = static_cast<std::uint32_t>(codes.Row(j)[r]);
+            float value = 0;
+            const GroupParams& params =
+                ParamsOf(matrix.params, r)[j / static_cast<std::size_t>(matrix.format->info.group)];
+            matrix.format->decode({&code, 1}, params, {&value, 1});
+            errors.Row(j)[r] = weights.Row(j)[r] - value;
+          }
+        }
+      });
+    }
+    void DescendBlock(const DescendBlockArgs& args) override {
+      glass.Queue([this, args] {
+        const auto gradient = glass.HostView<float>(args.gradient);
+        const std::size_t n = gradient.cols, width = gradient.rows;
+        const auto weights = glass.HostView<const float>(args.matrix.weights).Rows(args.low, width);
+        const auto codes = glass.HostView<std::int32_t>(args.matrix.codes).Rows(args.low, width);
+        const auto errors = glass.HostView<float>(args.errors).Rows(args.low, width);
+        const auto square = glass.HostView<const float>(args.square);
+        std::vector<float> unit(width), curved(width), ones(width);
+        const FormatRow& format = *args.matrix.format;
+        for (std::size_t r = 0; r < n; ++r) {
+          const bool changed = format.improve_row(
+              {width,
+               square.data,
+               square.stride,
+               {weights.data + r, weights.stride},
+               {errors.data + r, errors.stride},
+               {codes.data + r, codes.stride},
+               ParamsOf(args.matrix.params, r) + args.low / static_cast<std::size_t>(format.info.group),
+               {gradient.data + r, gradient.stride},
+               {unit.data(), 1},
+               {curved.data(), 1},
+               {ones.data(), 1}});
+          if (changed) glass.HostView<std::int32_t>(args.changed).Row(0)[0] = 1;
+        }
+      });
+    }
+    // Of a row.
+    GroupParams* ParamsOf(const DeviceTensor& params, std::size_t row) const {
+      return reinterpret_cast<GroupParams*>(glass.HostView<std::int32_t>(params).Row(row).data());
+    }
+    GlassBackend& glass;
+  };
+
   template <class T>
   MatrixView<T> HostView(const DeviceTensor& tensor) const {
     return marlin::HostView<T>(*inner_, Inner(tensor));
+  }
+  // Elements of 4 bytes as they lie in memory.
+  MatrixView<std::uint32_t> Words(DeviceTensor tensor) const {
+    MARLIN_CHECK(BytesOf(tensor.type) == sizeof(std::uint32_t), "elements of 4 bytes");
+    auto* const data = reinterpret_cast<std::uint32_t*>(HostBytes(*inner_, Inner(tensor)));
+    return {data, tensor.rows, tensor.cols, tensor.stride};
   }
   // The numbers of pairs in int32.
   template <class T>
@@ -384,7 +505,9 @@ class GlassBackend final : public Backend {
     if (queue_.empty()) return;
     for (const GlassBuffer* buffer : buffers_) buffer->pages.Allow(true);
     std::thread([this] {
-      for (const auto& operation : queue_) operation();
+      for (const auto& operation : queue_) {
+        if (status_.ok()) operation();  // after a failure nothing runs until Synchronize
+      }
     }).join();
     for (const GlassBuffer* buffer : buffers_) buffer->pages.Allow(false);
     queue_.clear();
@@ -399,6 +522,7 @@ class GlassBackend final : public Backend {
   bool has_yardsticks_ = false;
   GlassYardsticks yardsticks_{*this};
   GlassAlgebra algebra_{*this};
+  GlassQuantizer quantizer_{*this};
 };
 
 }  // namespace marlin

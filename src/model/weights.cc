@@ -203,6 +203,20 @@ Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& forma
   return matrix;
 }
 
+Status ReadPlain(const Tensor& tensor, Precision precision, ThreadPool& pool, std::vector<float>& values) {
+  const auto format = ChoosePlainFormat(tensor, precision, pool);
+  if (!format) return format.error();
+  const std::size_t cols = tensor.cols();
+  values.resize(tensor.rows() * cols);
+  return ForEachRows(tensor, pool, [&](std::size_t begin, MatrixView<const float> rows) {
+    std::vector<std::uint32_t> codes(cols);
+    for (std::size_t r = 0; r < rows.rows; ++r) {
+      (*format)->round(rows.Row(r), {}, codes);
+      (*format)->decode(codes, {}, std::span(values).subspan((begin + r) * cols, cols));
+    }
+  });
+}
+
 Status ReadScalar(const Block& block, Backend& backend, LoadedParts& loaded) {
   if (!block.scalar) return {};
   return backend.Read(View(loaded.vectors[*block.scalar], 1, 1), std::span(&loaded.scalar, 1));

@@ -28,6 +28,8 @@ Result<const FormatRow*> ChoosePlainFormat(const Tensor& tensor, Precision preci
 Result<EncodedMatrix> EncodePlain(const Tensor& tensor, Precision precision, ThreadPool& pool);
 // In the format that ChoosePlainFormat gave; the values are not looked at again.
 Result<EncodedMatrix> EncodePlainAs(const Tensor& tensor, const FormatRow& format, ThreadPool& pool);
+// The numbers of EncodePlain's matrix, row by row. `values` gets their size; memory that it has is used again.
+Status ReadPlain(const Tensor& tensor, Precision precision, ThreadPool& pool, std::vector<float>& values);
 
 // A norm or a bias, stored as a matrix of one row, as fp32 on the device: [1, cols], with `added` to each element
 // (Parts::AddedTo). Errors: kResource.

@@ -46,7 +46,7 @@ double ErrorOfRows(MatrixView<const float> weights, std::size_t step, std::span<
         const std::size_t size = std::min(group, k - first);
         const std::span<const float> part = std::span(row).subspan(first, size);
         const std::span<const float> counts = std::span(divided).subspan(first, size);
-        errors[i] += format.error(part, counts, SearchParams(format, part, counts), kNoLimit);
+        errors[i] += format.error(part, counts, format.search(part, counts), kNoLimit);
       }
     }
   });

@@ -1,7 +1,6 @@
 #include "quantize/device_gptq.h"
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <span>
 #include <utility>
@@ -27,36 +26,6 @@ DeviceTensor PartOf(const DeviceTensor& matrix, std::size_t row, std::size_t col
 
 DeviceTensor DiagonalOf(const DeviceTensor& square) {
   return {square.buffer, square.offset, square.type, square.rows, 1, square.stride + 1};
-}
-
-// Rows that one thread works on at a time.
-template <class Work>
-struct RowPiece {
-  Work work;
-  std::size_t begin, end;
-  template <class T>
-  MatrixView<T> Own(MatrixView<T> of_all_rows) const {
-    return {of_all_rows.data + begin, of_all_rows.rows, end - begin, of_all_rows.stride};
-  }
-};
-
-template <class Work>
-std::vector<RowPiece<Work>> CutRows(std::size_t rows, const Work& work, const ThreadPool& pool) {
-  const std::size_t length = RowsPerPiece(rows, pool.threads());
-  std::vector<RowPiece<Work>> pieces;
-  for (std::size_t begin = 0; begin < rows; begin += length) {
-    pieces.push_back({work, begin, std::min(begin + length, rows)});
-  }
-  return pieces;
-}
-
-// Calls job(piece) for every piece, each on one of the threads.
-template <class Work, class Job>
-void ForEachPiece(std::vector<RowPiece<Work>>& pieces, ThreadPool& pool, Job job) {
-  std::atomic<std::size_t> next{0};
-  pool.Run([&](int) {
-    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < pieces.size();) job(pieces[i]);
-  });
 }
 
 Result<std::vector<double>> ReadDiagonal(const DeviceGram& gram, const InputStatistics& stats) {
@@ -142,93 +111,52 @@ class DeviceCholesky {
   std::optional<DenseProductArgs> later_;  // not queued yet
 };
 
-// Gives block after block what the errors of the blocks before it add to it.
-class DeviceFeedback {
+// Rounds block after block, and gives each what the errors of the blocks before it add to it.
+class DeviceRounding {
  public:
-  DeviceFeedback(Backend& device, const DeviceFactor& factor, std::size_t rows)
-      : device_(device), k_(factor.order.size()), rows_(rows) {
+  DeviceRounding(Backend& device, const DeviceFactor& factor, const CodedTensors& matrix)
+      : device_(device), factor_(factor), matrix_(matrix), k_(matrix.weights.rows), n_(matrix.weights.cols) {
     root_ = View(factor.root, k_, k_, ElementType::kF64);
   }
 
-  Status Reserve() {
-    return device_.AllocateAll(
-        {{&fed_, k_ * rows_, ElementType::kF64}, {&errors_, kGptqBlock * rows_, ElementType::kF64}});
-  }
-
-  // fed [width, rows]: the sums, not divided by the pivots, for positions from `low` on. Nothing before Add.
-  Status Read(std::size_t low, MatrixView<double> fed) {
-    const std::span<double> values(fed.data, fed.rows * rows_);
-    if (!adds_) {
-      std::ranges::fill(values, 0.0);
-      return {};
+  Status Run() {
+    const auto status = device_.AllocateAll({{&order_, k_, ElementType::kI32},
+                                             {&pivots_, k_, ElementType::kF64},
+                                             {&feedback_, k_ * kGptqBlock, ElementType::kF64},
+                                             {&fed_, k_ * n_, ElementType::kF64},
+                                             {&errors_, kGptqBlock * n_, ElementType::kF64}});
+    if (!status) return status;
+    device_.Upload(factor_.order, View(order_, k_, 1, ElementType::kI32));
+    device_.Upload(factor_.pivots, View(pivots_, k_, 1, ElementType::kF64));
+    device_.Upload(factor_.feedback, View(feedback_, k_, kGptqBlock, ElementType::kF64));
+    device_.Clear(Fed());
+    for (std::size_t high = k_; high > 0;) {
+      const std::size_t low = (high - 1) / kGptqBlock * kGptqBlock, width = high - low;
+      const DeviceTensor errors = View(errors_, width, n_, ElementType::kF64);
+      device_.quantizer()->RoundBlock({matrix_, View(order_, k_, 1, ElementType::kI32).Rows(low, width),
+                                       View(pivots_, k_, 1, ElementType::kF64).Rows(low, width),
+                                       View(feedback_, k_, kGptqBlock, ElementType::kF64).Rows(low, width),
+                                       Fed().Rows(low, width), errors});
+      if (low > 0) {
+        device_.dense_algebra()->MultiplyDense(
+            {PartOf(root_, 0, low, low, width), errors, Fed().Rows(0, low), false, true});
+      }
+      high = low;
     }
-    const Status status = device_.Read(Fed().Rows(low, fed.rows), values);
-    if (later_) device_.dense_algebra()->MultiplyDense(*std::exchange(later_, std::nullopt));
-    return status;
-  }
-
-  // errors [width, rows] of the positions from low > 0 on: to the block before them now, to the others while the host
-  // rounds that.
-  void Add(std::size_t low, MatrixView<const double> errors) {
-    const std::size_t width = errors.rows, first = low - kGptqBlock;
-    const DeviceTensor on_device = View(errors_, width, rows_, ElementType::kF64);
-    device_.Upload(std::span(errors.data, width * rows_), on_device);
-    const auto product = [&](std::size_t begin, std::size_t count) {
-      return DenseProductArgs{PartOf(root_, begin, low, count, width), on_device, Fed().Rows(begin, count), false,
-                              adds_};
-    };
-    device_.dense_algebra()->MultiplyDense(product(first, kGptqBlock));
-    if (first > 0) later_ = product(0, first);
-    adds_ = true;
+    return device_.Synchronize();
   }
 
  private:
-  DeviceTensor Fed() const { return View(fed_, k_, rows_, ElementType::kF64); }
+  DeviceTensor Fed() const { return View(fed_, k_, n_, ElementType::kF64); }
 
   Backend& device_;
-  std::size_t k_, rows_;
-  DeviceTensor root_;               // [k, k]
-  std::unique_ptr<Buffer> fed_;     // fp64 [k, rows]
-  std::unique_ptr<Buffer> errors_;  // fp64 [kGptqBlock, rows]
-  bool adds_ = false;               // some errors were added
-  std::optional<DenseProductArgs> later_;
-};
-
-// H e of block after block of columns, e the errors of all columns.
-class DeviceGradient {
- public:
-  struct Block {
-    std::size_t low = 0, width = 0;
-  };
-
-  DeviceGradient(Backend& device, std::size_t k, std::size_t rows, std::size_t block)
-      : device_(device), k_(k), rows_(rows), block_(block) {}
-
-  Status Reserve() {
-    return device_.AllocateAll({{&hessian_, k_ * k_}, {&errors_, k_ * rows_}, {&gradient_, block_ * rows_}});
-  }
-  DeviceTensor hessian() const { return View(hessian_, k_, k_); }
-  DeviceTensor errors() const { return View(errors_, k_, rows_); }
-
-  Block At(std::size_t low) const { return {low, std::min(block_, k_ - low)}; }
-
-  // What columns [begin, end) add to the gradient of the block, which nothing was added to before where `first`.
-  void Add(Block block, std::size_t begin, std::size_t end, bool first) {
-    if (begin == end) return;
-    device_.dense_algebra()->MultiplyDense({PartOf(hessian(), block.low, begin, block.width, end - begin),
-                                            errors().Rows(begin, end - begin), View(gradient_, block.width, rows_),
-                                            false, !first});
-  }
-  Status Read(Block block, std::span<float> gradient) {
-    return device_.Read(View(gradient_, block.width, rows_), gradient);
-  }
-
- private:
-  Backend& device_;
-  std::size_t k_, rows_, block_;
-  std::unique_ptr<Buffer> hessian_;   // [k, k]
-  std::unique_ptr<Buffer> errors_;    // [k, rows]
-  std::unique_ptr<Buffer> gradient_;  // [block, rows]
+  const DeviceFactor& factor_;
+  const CodedTensors& matrix_;
+  std::size_t k_, n_;
+  DeviceTensor root_;                       // [k, k]
+  std::unique_ptr<Buffer> order_, pivots_;  // [k]
+  std::unique_ptr<Buffer> feedback_;        // fp64 [k, kGptqBlock]
+  std::unique_ptr<Buffer> fed_, errors_;    // fp64 [k, n], [kGptqBlock, n]
 };
 
 // Columns of a block: whole groups, enough for a product.
@@ -238,9 +166,8 @@ std::size_t DescentBlock(const FormatInfo& info) {
   return (kLeast + group - 1) / group * group;
 }
 
-// Puts the damped Hessian on the device and gives the squares [width, width] of its blocks.
-Result<std::vector<std::vector<float>>> PutHessian(const DeviceGram& gram, const InputStatistics& stats, double damping,
-                                                   const DeviceGradient& gradient) {
+// Puts the damped Hessian on the device: hessian [k, k].
+Status PutHessian(const DeviceGram& gram, const InputStatistics& stats, double damping, const DeviceTensor& hessian) {
   const auto elements = ReadDiagonal(gram, stats);
   if (!elements) return elements.error();
   const HessianDiagonal measured = MeasureDiagonal(*elements);
@@ -248,18 +175,9 @@ Result<std::vector<std::vector<float>>> PutHessian(const DeviceGram& gram, const
   for (const double element : *elements) {
     diagonal.push_back(static_cast<float>(DampedElement(element, measured, damping)));
   }
-  const DeviceTensor hessian = gradient.hessian();
   gram.device->dense_algebra()->Symmetrize(gram.gram, {}, GramFactor(stats), hessian);
   gram.device->Upload(diagonal, DiagonalOf(hessian));
-  std::vector<std::vector<float>> squares;
-  for (std::size_t low = 0; low < hessian.rows;) {
-    const auto block = gradient.At(low);
-    squares.emplace_back(block.width * block.width);
-    gram.device->Download(PartOf(hessian, low, low, block.width, block.width), squares.back());
-    low += block.width;
-  }
-  if (auto status = gram.device->Synchronize(); !status) return status.error();
-  return squares;
+  return {};
 }
 
 }  // namespace
@@ -301,78 +219,92 @@ Result<DeviceFactor> FactorOnDevice(const DeviceGram& gram, const InputStatistic
   return NotPositiveDefinite(k);
 }
 
-Result<EncodedMatrix> EncodeGptqOnDevice(const FormatRow& format, MatrixView<const float> weights,
-                                         const DeviceFactor& factor, Backend& device, ThreadPool& pool) {
-  const std::size_t n = weights.rows, k = weights.cols;
-  MARLIN_CHECK(factor.order.size() == k, "the factor of another input");
-  DeviceFeedback feedback(device, factor, n);
-  if (auto status = feedback.Reserve(); !status) return status.error();
-  const std::vector<GroupParams> params = SearchAllParams(format, weights, factor.importance, pool);
-  EncodedMatrix matrix(format, n, k);
-  auto pieces = CutRows(n, RowRounder(format, weights, factor.order, params, matrix), pool);
-  ForEachPiece(pieces, pool, [](auto& piece) { piece.work.Start(piece.begin, piece.end); });
-  std::vector<double> fed_memory(kGptqBlock * n), error_memory(kGptqBlock * n);
-  const auto fast = device.PinForDownloads(std::as_writable_bytes(std::span(fed_memory)));
-  for (std::size_t high = k; high > 0;) {
-    const std::size_t low = (high - 1) / kGptqBlock * kGptqBlock, width = high - low;
-    const MatrixView<double> fed(fed_memory.data(), width, n), errors(error_memory.data(), width, n);
-    if (auto status = feedback.Read(low, fed); !status) return status.error();
-    const MatrixView<const double> inside(factor.feedback.data() + low * kGptqBlock, width, width, kGptqBlock);
-    ForEachPiece(pieces, pool, [&](auto& piece) {
-      const MatrixView<double> own = piece.Own(fed);
-      for (std::size_t q = 0; q < width; ++q) {
-        for (double& sum : own.Row(q)) sum /= factor.pivots[low + q];
-      }
-      piece.work.RoundBlock(low, inside, own, piece.Own(errors));
-    });
-    if (low > 0) feedback.Add(low, errors);
-    high = low;
-  }
-  ForEachPiece(pieces, pool, [](auto& piece) { piece.work.Store(); });
+Result<DeviceMatrix> DeviceMatrix::Create(const FormatRow& format, MatrixView<const float> weights,
+                                          std::span<const float> importance, Backend& device) {
+  MARLIN_CHECK(HasGroups(format.info) && weights.stride == weights.cols, "groups, and no gaps between rows");
+  const std::size_t n = weights.rows, k = weights.cols, words = GroupsPerRow(format.info, k) * kParamWords;
+  DeviceMatrix matrix(device);
+  std::unique_ptr<Buffer> rows;
+  const auto status = device.AllocateAll({{&rows, n * k},
+                                          {&matrix.weights_, n * k},
+                                          {&matrix.codes_, n * k, ElementType::kI32},
+                                          {&matrix.params_, n * words, ElementType::kI32}});
+  if (!status) return status.error();
+  matrix.tensors_ = {&format, View(matrix.weights_, k, n), View(matrix.codes_, k, n, ElementType::kI32),
+                     View(matrix.params_, n, words, ElementType::kI32)};
+  const DeviceTensor as_given = View(rows, n, k);
+  device.Upload(std::span(weights.data, n * k), as_given);
+  device.quantizer()->Transpose(as_given, matrix.tensors_.weights);
+  const auto params = SearchAllParams(format, as_given, importance, matrix.tensors_.params, device);
+  if (!params) return params.error();
   return matrix;
 }
 
-Status DescendOnDevice(const DeviceGram& gram, const InputStatistics& stats, double damping,
-                       MatrixView<const float> weights, int sweeps, EncodedMatrix& matrix, ThreadPool& pool) {
-  Backend& device = *gram.device;
-  const std::size_t n = weights.rows, k = weights.cols;
-  DeviceGradient gradient(device, k, n, DescentBlock(matrix.format->info));
-  if (auto status = gradient.Reserve(); !status) return status;
-  const auto squares = PutHessian(gram, stats, damping, gradient);
-  if (!squares) return squares.error();
-  const auto error_memory = std::make_unique_for_overwrite<float[]>(k * n);  // the threads touch it first
-  const MatrixView<float> errors(error_memory.get(), k, n);
-  std::vector<float> gradient_memory(gradient.At(0).width * n);
-  const auto fast = device.PinForDownloads(std::as_writable_bytes(std::span(gradient_memory)));
-  auto pieces = CutRows(n, RowDescent(weights, matrix), pool);
-  ForEachPiece(pieces, pool, [&](auto& piece) { piece.work.Start(piece.begin, piece.end, piece.Own(errors)); });
-  device.Upload(std::span(errors.data, k * n), gradient.errors());
-  gradient.Add(gradient.At(0), 0, k, true);
-  std::atomic<bool> changed{true};
-  for (int sweep = 0; changed && sweep < sweeps; ++sweep) {
-    changed = false;
-    std::size_t low = 0;
-    for (const std::vector<float>& curvature : *squares) {
-      const auto block = gradient.At(low);
-      const MatrixView<float> of_block(gradient_memory.data(), block.width, n);
-      if (auto status = gradient.Read(block, {of_block.data, block.width * n}); !status) return status;
-      const std::size_t high = low + block.width;
-      // While the host improves this block, the device takes all others for the next one.
-      const auto next = gradient.At(high < k ? high : 0);
-      gradient.Add(next, 0, low, true);
-      gradient.Add(next, high, k, low == 0);
-      ForEachPiece(pieces, pool, [&](auto& piece) {
-        const MatrixView<const float> square(curvature.data(), block.width, block.width);
-        if (piece.work.Improve(low, square, piece.Own(of_block))) changed.store(true, std::memory_order_relaxed);
-      });
-      device.Upload(std::span(errors.Row(low).data(), block.width * n), gradient.errors().Rows(low, block.width));
-      gradient.Add(next, low, high, block.width == k);
-      low = high;
+Result<EncodedMatrix> DeviceMatrix::Read(ThreadPool& pool) const {
+  const FormatRow& format = *tensors_.format;
+  const std::size_t n = tensors_.weights.cols, k = tensors_.weights.rows;
+  const std::size_t groups = GroupsPerRow(format.info, k), words = WordsOfCodes(k);
+  std::unique_ptr<Buffer> packed;
+  if (auto status = device_->AllocateAll({{&packed, n * words, ElementType::kI32}}); !status) return status.error();
+  const DeviceTensor bytes = View(packed, n, words, ElementType::kI32);
+  device_->quantizer()->PackCodes(tensors_, bytes);
+  const std::size_t pitch = words * sizeof(std::int32_t);
+  const auto codes = std::make_unique_for_overwrite<std::uint8_t[]>(n * pitch);
+  std::vector<GroupParams> params(n * groups);
+  device_->Download(bytes, std::span(codes.get(), n * pitch));
+  if (auto status = device_->Read(tensors_.params, params); !status) return status.error();
+  EncodedMatrix matrix(format, n, k);
+  ForPieces(n, pool, [&] {
+    return [&, row = std::vector<std::uint32_t>(k)](std::size_t begin, std::size_t end) mutable {
+      for (std::size_t r = begin; r < end; ++r) {
+        std::copy_n(codes.get() + r * pitch, k, row.begin());
+        for (std::size_t g = 0; g < groups; ++g) SetParams(matrix, r, g, params[r * groups + g]);
+        SetCodes(matrix, r, 0, row);
+      }
+    };
+  });
+  return matrix;
+}
+
+Status RoundOnDevice(const DeviceFactor& factor, DeviceMatrix& matrix) {
+  MARLIN_CHECK(factor.order.size() == matrix.tensors().weights.rows, "the factor of another input");
+  return DeviceRounding(matrix.device(), factor, matrix.tensors()).Run();
+}
+
+Status DescendOnDevice(const DeviceGram& gram, const InputStatistics& stats, double damping, int sweeps,
+                       DeviceMatrix& matrix) {
+  Backend& device = matrix.device();
+  const CodedTensors& tensors = matrix.tensors();
+  const std::size_t k = tensors.weights.rows, n = tensors.weights.cols;
+  const std::size_t longest = std::min(DescentBlock(tensors.format->info), k);
+  std::unique_ptr<Buffer> hessian_memory, error_memory, gradient_memory, block_memory, change_memory, changed_memory;
+  const auto status = device.AllocateAll({{&hessian_memory, k * k},
+                                          {&error_memory, k * n},
+                                          {&gradient_memory, k * n},
+                                          {&block_memory, longest * n},
+                                          {&change_memory, longest * n},
+                                          {&changed_memory, 1, ElementType::kI32}});
+  if (!status) return status;
+  const DeviceTensor hessian = View(hessian_memory, k, k), errors = View(error_memory, k, n);
+  const DeviceTensor gradient = View(gradient_memory, k, n), changed = View(changed_memory, 1, 1, ElementType::kI32);
+  if (auto put = PutHessian(gram, stats, damping, hessian); !put) return put;
+  device.quantizer()->FindErrors(tensors, errors);
+  device.dense_algebra()->MultiplyDense({hessian, errors, gradient});
+  std::vector<std::int32_t> any = {1};
+  for (int sweep = 0; any[0] != 0 && sweep < sweeps; ++sweep) {
+    device.Clear(changed);
+    for (std::size_t low = 0; low < k; low += longest) {
+      const std::size_t width = std::min(longest, k - low);
+      const DeviceTensor block = View(block_memory, width, n), change = View(change_memory, width, n);
+      device.Copy(gradient.Rows(low, width), block);
+      device.Copy(errors.Rows(low, width), change);
+      device.quantizer()->DescendBlock({tensors, low, PartOf(hessian, low, low, width, width), block, errors, changed});
+      // What the block changed reaches the gradient of all columns.
+      device.Add(change, errors.Rows(low, width), -1);
+      device.dense_algebra()->MultiplyDense({PartOf(hessian, 0, low, k, width), change, gradient, false, true, -1});
     }
+    if (auto read = device.Read(changed, any); !read) return read;
   }
-  // What is queued is not needed any more, but an error belongs here.
-  if (auto status = device.Synchronize(); !status) return status;
-  ForEachPiece(pieces, pool, [](auto& piece) { piece.work.Store(); });
   return {};
 }
 

@@ -1,12 +1,13 @@
-// Methods `gptq` and `gptq-cd` (gptq.h, coordinate_descent.h) where a device has dense linear algebra: X^T X stays in
-// its memory, and it does all work that grows with the square of the channels. Threads of the host round, a block of
-// columns of all rows at a time. Sums have another order than on the host, so last digits differ and with them some
-// codes. The same bits from run to run and for every number of threads.
+// Methods `gptq` and `gptq-cd` (gptq.h, coordinate_descent.h) by a device that has a dense algebra and a quantizer: X^T
+// X, the weights and their codes stay in its memory. The host factors small squares and stores the codes. Sums have
+// another order than on the host, so last digits differ and with them some codes. The same bits from run to run and for
+// every number of threads.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/matrix.h"
@@ -43,13 +44,33 @@ struct DeviceFactor {
 // damping), kResource and those of the device.
 Result<DeviceFactor> FactorOnDevice(const DeviceGram& gram, const InputStatistics& stats, ThreadPool& pool);
 
-// As EncodeGptq. Errors: kResource and those of the device.
-Result<EncodedMatrix> EncodeGptqOnDevice(const FormatRow& format, MatrixView<const float> weights,
-                                         const DeviceFactor& factor, Backend& device, ThreadPool& pool);
+// A weight matrix on its way to codes, in the memory of a device. The device outlives it.
+class DeviceMatrix {
+ public:
+  // weights [n, k] without gaps; the params are searched as by SearchAllParams. There are no codes yet. Errors:
+  // kResource and those of the device.
+  static Result<DeviceMatrix> Create(const FormatRow& format, MatrixView<const float> weights,
+                                     std::span<const float> importance, Backend& device);
 
-// As DescendByCoordinates with DampedHessian(stats, damping). Errors: kResource and those of the device; `matrix` then
-// stays as it was.
-Status DescendOnDevice(const DeviceGram& gram, const InputStatistics& stats, double damping,
-                       MatrixView<const float> weights, int sweeps, EncodedMatrix& matrix, ThreadPool& pool);
+  Backend& device() const { return *device_; }
+  const CodedTensors& tensors() const { return tensors_; }
+
+  // Once there are codes. Errors: kResource and those of the device.
+  Result<EncodedMatrix> Read(ThreadPool& pool) const;
+
+ private:
+  explicit DeviceMatrix(Backend& device) : device_(&device) {}
+
+  Backend* device_;
+  std::unique_ptr<Buffer> weights_, codes_, params_;
+  CodedTensors tensors_;
+};
+
+// The codes, as EncodeGptq chooses them. Errors: kResource and those of the device.
+Status RoundOnDevice(const DeviceFactor& factor, DeviceMatrix& matrix);
+
+// As DescendByCoordinates with DampedHessian(stats, damping). Errors: kResource and those of the device.
+Status DescendOnDevice(const DeviceGram& gram, const InputStatistics& stats, double damping, int sweeps,
+                       DeviceMatrix& matrix);
 
 }  // namespace marlin

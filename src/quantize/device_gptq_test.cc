@@ -94,7 +94,8 @@ TEST_P(DeviceGptqOn, CodesAreThoseOfTheHost) {
   for (const std::size_t cols : {300u, 512u}) {
     const Layer layer = RandomLayer(24, cols, 700, 82, cols == 300);
     for (const FormatRow& format : Formats()) {
-      if (!FitsRows(format.info, cols) || FitsRows(format.info, 300) != (cols == 300)) continue;
+      if (!HasGroups(format.info) || !FitsRows(format.info, cols)) continue;
+      if (FitsRows(format.info, 300) != (cols == 300)) continue;
       const auto want = (*ParseMethod("gptq"))->run(format, layer.view(), &layer.stats, pool_);
       const auto got = Run("gptq", format, layer, pool_);
       ASSERT_TRUE(want.ok() && got.ok());
@@ -111,7 +112,7 @@ TEST_P(DeviceGptqOn, DescentEndsAsLowAsOnTheHost) {
   for (const std::size_t cols : {100u, 290u, 512u}) {
     const Layer layer = RandomLayer(64, cols, 600, 83, cols == 290);
     for (const FormatRow& format : Formats()) {
-      if (format.info.code_bits > 8 || !FitsRows(format.info, cols)) continue;
+      if (!HasGroups(format.info) || !FitsRows(format.info, cols)) continue;
       if (cols == 512 && FitsRows(format.info, 290)) continue;
       const auto want = (*ParseMethod("gptq-cd"))->run(format, layer.view(), &layer.stats, pool_);
       const auto got = Run("gptq-cd", format, layer, pool_);
@@ -119,14 +120,6 @@ TEST_P(DeviceGptqOn, DescentEndsAsLowAsOnTheHost) {
       EXPECT_LT(ErrorOf(layer, *got, pool_), 1.001 * ErrorOf(layer, *want, pool_)) << format.info.name << ", " << cols;
     }
   }
-}
-
-TEST_P(DeviceGptqOn, FormatsWithoutGroupsAreServedToo) {
-  const Layer layer = RandomLayer(10, 150, 300, 84);
-  const auto want = (*ParseMethod("gptq-cd"))->run(*FindFormat("bf16"), layer.view(), &layer.stats, pool_);
-  const auto got = Run("gptq-cd", *FindFormat("bf16"), layer, pool_);
-  ASSERT_TRUE(want.ok() && got.ok());
-  EXPECT_LT(ErrorOf(layer, *got, pool_), 1.001 * ErrorOf(layer, *want, pool_));
 }
 
 TEST_P(DeviceGptqOn, ThreadsRunsAndTheWayOfTheGramDoNotChangeABit) {
@@ -177,17 +170,19 @@ TEST(DeviceGptq, ErrorsOfTheDeviceComeBack) {
   const FormatRow& format = *FindFormat("fp4-g64");
   const auto factor = FactorOnDevice(gram, layer.stats, pool);
   ASSERT_TRUE(factor.ok());
-  auto matrix = EncodeGptqOnDevice(format, layer.view(), *factor, device, pool);
+  auto matrix = DeviceMatrix::Create(format, layer.view(), factor->importance, device);
   ASSERT_TRUE(matrix.ok());
-  const std::vector<std::uint8_t> codes = matrix->codes;
   const Error lost{ErrorCode::kResource, "the device is lost"};
   device.FailNext(lost);
   EXPECT_EQ(FactorOnDevice(gram, layer.stats, pool).error().message, lost.message);
   device.FailNext(lost);
-  EXPECT_EQ(EncodeGptqOnDevice(format, layer.view(), *factor, device, pool).error().message, lost.message);
+  EXPECT_EQ(DeviceMatrix::Create(format, layer.view(), factor->importance, device).error().message, lost.message);
   device.FailNext(lost);
-  EXPECT_EQ(DescendOnDevice(gram, layer.stats, kDamping, layer.view(), 2, *matrix, pool).error().message, lost.message);
-  EXPECT_EQ(matrix->codes, codes);
+  EXPECT_EQ(RoundOnDevice(*factor, *matrix).error().message, lost.message);
+  device.FailNext(lost);
+  EXPECT_EQ(DescendOnDevice(gram, layer.stats, kDamping, 2, *matrix).error().message, lost.message);
+  device.FailNext(lost);
+  EXPECT_EQ(matrix->Read(pool).error().message, lost.message);
 }
 
 }  // namespace

@@ -23,9 +23,15 @@ Result<EncodedMatrix> RunRtn(const FormatRow& format, MatrixView<const float> we
 
 Result<EncodedMatrix> RunMse(const FormatRow& format, MatrixView<const float> weights, const InputStatistics* stats,
                              const MethodTools& tools) {
-  if (stats == nullptr) return EncodeMse(format, weights, {}, tools.pool);
-  if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
-  return EncodeMse(format, weights, Importance(*stats), tools.pool);
+  std::vector<float> importance;
+  if (stats != nullptr) {
+    if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
+    importance = Importance(*stats);
+  }
+  if (tools.device == nullptr || tools.device->quantizer() == nullptr || !HasGroups(format.info)) {
+    return EncodeMse(format, weights, importance, tools.pool);
+  }
+  return EncodeMseOnDevice(format, weights, importance, *tools.device, tools.pool);
 }
 
 // `gptq`, and as many sweeps of coordinate descent.
@@ -49,19 +55,20 @@ Result<EncodedMatrix> EncodeOnDevice(const FormatRow& format, MatrixView<const f
     gram.gram = View(copy, k, k);
     tools.device->Upload(stats.gram, gram.gram);
   }
-  auto matrix = [&]() -> Result<std::pair<EncodedMatrix, double>> {
+  auto matrix = [&]() -> Result<std::pair<DeviceMatrix, double>> {
     const auto factor = FactorOnDevice(gram, stats, tools.pool);
     if (!factor) return factor.error();
-    auto encoded = EncodeGptqOnDevice(format, weights, *factor, *tools.device, tools.pool);
-    if (!encoded) return encoded.error();
-    return std::pair(*std::move(encoded), factor->damping);
+    auto coded = DeviceMatrix::Create(format, weights, factor->importance, *tools.device);
+    if (!coded) return coded.error();
+    if (auto status = RoundOnDevice(*factor, *coded); !status) return status.error();
+    return std::pair(*std::move(coded), factor->damping);
   }();
   if (!matrix) return matrix.error();
   if (sweeps > 0) {
-    auto status = DescendOnDevice(gram, stats, matrix->second, weights, sweeps, matrix->first, tools.pool);
+    auto status = DescendOnDevice(gram, stats, matrix->second, sweeps, matrix->first);
     if (!status) return status.error();
   }
-  return std::move(matrix->first);
+  return matrix->first.Read(tools.pool);
 }
 
 Result<EncodedMatrix> EncodeWithGram(const FormatRow& format, MatrixView<const float> weights,
@@ -70,7 +77,8 @@ Result<EncodedMatrix> EncodeWithGram(const FormatRow& format, MatrixView<const f
   if (stats == nullptr) return EncodeOnHost(format, weights, none, sweeps, tools.pool);
   if (auto status = CheckStatistics(*stats, weights.cols); !status) return status.error();
   const bool has_gram = tools.gram.buffer != nullptr || !stats->gram.empty();
-  const bool on_device = has_gram && tools.device != nullptr && tools.device->dense_algebra() != nullptr;
+  const bool can = tools.device != nullptr && tools.device->dense_algebra() != nullptr;
+  const bool on_device = has_gram && can && HasGroups(format.info);
   return on_device ? EncodeOnDevice(format, weights, *stats, sweeps, tools)
                    : EncodeOnHost(format, weights, *stats, sweeps, tools.pool);
 }

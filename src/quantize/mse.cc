@@ -1,116 +1,76 @@
 #include "quantize/mse.h"
 
 #include <algorithm>
-#include <array>
+#include <memory>
 
 #include "base/check.h"
-#include "quantize/refit.h"
 
 namespace marlin {
 namespace {
 
-// Codes and scale settle after two or three rounds; more than this is a cycle of roundings.
-constexpr int kMostRefits = 8;
-constexpr std::size_t kLongestGroup = 256;
-
-// The scale and the bias that fit codes rounded with `params` best.
-GroupParams RefitToCodes(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
-                         const GroupParams& params) {
-  std::array<std::uint32_t, kLongestGroup> code_memory;
-  std::array<float, kLongestGroup> value_memory;
-  const std::span codes(code_memory.data(), weights.size());
-  const std::span values(value_memory.data(), weights.size());
-  format.round(weights, params, codes);
-  format.decode(codes, {.scale = 1, .zero_point = params.zero_point}, values);
-  RefitSums sums;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const double value = values[i];
-    const double along = importance[i] * (weights[i] - value * params.scale - params.bias);
-    sums.scale_slope += value * along;
-    sums.bias_slope += along;
-    sums.scale_curvature += value * value * importance[i];
-    sums.bias_curvature += importance[i];
-    sums.mixed_curvature += value * importance[i];
-  }
-  return Refit(format, sums, params);
-}
-
-// Params of one group and their error.
-struct Candidate {
-  GroupParams params;
-  double error = 0;
-};
-
-// The scale and the bias refitted to the codes and the codes to them, as long as that helps.
-Candidate Improve(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
-                  Candidate best) {
-  const auto take_if_better = [&](const GroupParams& params) {
-    const double error = format.error(weights, importance, params, best.error);
-    if (!(error < best.error)) return false;
-    best = {params, error};
-    return true;
-  };
-  const auto refit = [&](const GroupParams& params) {
-    return take_if_better(RefitToCodes(format, weights, importance, params));
-  };
-  for (int i = 0; i < kMostRefits; ++i) {
-    bool better = refit(best.params);
-    if (format.info.zero_point_bits > 0) {
-      const GroupParams from = best.params;
-      for (const int step : {-1, 1}) {
-        if (from.zero_point + step < 0 || from.zero_point + step > 15) continue;
-        GroupParams moved = from;
-        moved.zero_point = static_cast<std::uint8_t>(from.zero_point + step);
-        better |= refit(moved);
-      }
-    }
-    if (!better) break;
-  }
-  return best;
+// [k], all equal where there is none.
+std::vector<float> ImportanceOf(std::span<const float> importance, std::size_t k) {
+  MARLIN_CHECK(importance.empty() || importance.size() == k, "one importance per column");
+  if (importance.empty()) return std::vector<float>(k, 1.0f);
+  return {importance.begin(), importance.end()};
 }
 
 }  // namespace
 
-GroupParams SearchParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance) {
-  MARLIN_CHECK(importance.size() == weights.size(), "one importance per weight");
-  if (format.info.group == 0 || weights.empty()) return {};
-  MARLIN_CHECK(weights.size() <= kLongestGroup, "length of a group");
-  std::array<GroupParams, kMaxProposals> proposals;
-  const std::size_t count = format.propose(weights, proposals);
-  Candidate best{proposals[0], format.error(weights, importance, proposals[0], kNoLimit)};
-  for (std::size_t i = 1; i < count; ++i) {
-    const double error = format.error(weights, importance, proposals[i], best.error);
-    if (error < best.error) best = {proposals[i], error};
-  }
-  return Improve(format, weights, importance, best).params;
-}
-
-GroupParams ImproveParams(const FormatRow& format, std::span<const float> weights, std::span<const float> importance,
-                          const GroupParams& params) {
-  return Improve(format, weights, importance, {params, format.error(weights, importance, params, kNoLimit)}).params;
-}
-
 std::vector<GroupParams> SearchAllParams(const FormatRow& format, MatrixView<const float> weights,
                                          std::span<const float> importance, ThreadPool& pool) {
-  MARLIN_CHECK(importance.empty() || importance.size() == weights.cols, "one importance per column");
+  const std::vector<float> counts = ImportanceOf(importance, weights.cols);
   const std::size_t groups = GroupsPerRow(format.info, weights.cols);
-  const std::vector<float> equal(importance.empty() ? weights.cols : 0, 1.0f);
-  if (importance.empty()) importance = equal;
   std::vector<GroupParams> params(weights.rows * groups);
   const auto for_groups = [&](auto job) {
     pool.Split(params.size(), [&](std::size_t begin, std::size_t end, int) {
       for (std::size_t i = begin; i < end; ++i) {
         const std::size_t first = i % groups * static_cast<std::size_t>(format.info.group);
         const std::size_t size = std::min(static_cast<std::size_t>(format.info.group), weights.cols - first);
-        params[i] = job(weights.Row(i / groups).subspan(first, size), importance.subspan(first, size), params[i]);
+        const auto part = std::span(counts).subspan(first, size);
+        params[i] = job(weights.Row(i / groups).subspan(first, size), part, params[i]);
       }
     });
   };
-  for_groups([&](auto part, auto counts, const GroupParams&) { return SearchParams(format, part, counts); });
+  for_groups([&](auto part, auto own, const GroupParams&) { return format.search(part, own); });
   if (format.info.unit_scope == UnitScope::kNone) return params;
   Settle(format, weights.cols, params);
-  for_groups([&](auto part, auto counts, const GroupParams& own) { return ImproveParams(format, part, counts, own); });
+  for_groups([&](auto part, auto own, const GroupParams& from) { return format.improve(part, own, from); });
   return params;
+}
+
+Result<std::vector<GroupParams>> SearchAllParams(const FormatRow& format, const DeviceTensor& weights,
+                                                 std::span<const float> importance, const DeviceTensor& params,
+                                                 Backend& device) {
+  const std::size_t k = weights.cols;
+  std::vector<GroupParams> found(weights.rows * GroupsPerRow(format.info, k));
+  std::unique_ptr<Buffer> counts;
+  if (auto status = device.AllocateAll({{&counts, k}}); !status) return status.error();
+  ScaleSearchArgs args{&format, weights, View(counts, 1, k), params};
+  device.Upload(ImportanceOf(importance, k), args.importance);
+  device.quantizer()->SearchScales(args);
+  if (auto status = device.Read(params, found); !status) return status.error();
+  if (format.info.unit_scope == UnitScope::kNone) return found;
+  Settle(format, k, found);
+  device.Upload(found, params);
+  args.improves = true;
+  device.quantizer()->SearchScales(args);
+  if (auto status = device.Read(params, found); !status) return status.error();
+  return found;
+}
+
+Result<EncodedMatrix> EncodeMseOnDevice(const FormatRow& format, MatrixView<const float> weights,
+                                        std::span<const float> importance, Backend& device, ThreadPool& pool) {
+  const std::size_t n = weights.rows, k = weights.cols, words = GroupsPerRow(format.info, k) * kParamWords;
+  MARLIN_CHECK(weights.stride == k, "no gaps between rows");
+  std::unique_ptr<Buffer> copy, params;
+  const auto status = device.AllocateAll({{&copy, n * k}, {&params, n * words, ElementType::kI32}});
+  if (!status) return status.error();
+  device.Upload(std::span(weights.data, n * k), View(copy, n, k));
+  const auto found =
+      SearchAllParams(format, View(copy, n, k), importance, View(params, n, words, ElementType::kI32), device);
+  if (!found) return found.error();
+  return EncodeWith(format, weights, *found, pool);
 }
 
 EncodedMatrix EncodeMse(const FormatRow& format, MatrixView<const float> weights, std::span<const float> importance,

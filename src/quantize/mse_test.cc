@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "formats/formats.h"
 #include "kernels/random_matrix.h"
+#include "kernels/test_device.h"
 
 namespace marlin {
 namespace {
@@ -83,7 +84,7 @@ TEST(Mse, IsCloseToTheBestThereIs) {
     double best = 0;
     for (std::size_t r = 0; r < p.rows; ++r) {
       const auto weights = p.view().Row(r);
-      found += format.error(weights, p.importance, SearchParams(format, weights, p.importance), kNoLimit);
+      found += format.error(weights, p.importance, format.search(weights, p.importance), kNoLimit);
       double least = INFINITY;
       for (std::uint16_t bits = FloatToHalf(0.002f); bits < FloatToHalf(0.5f); ++bits) {
         const float scale = HalfToFloat(bits);
@@ -106,7 +107,7 @@ TEST(Mse, FindsTheGridThatWeightsLieOn) {
   const std::vector<float> importance(8, 1.0f);
   const FormatRow& format = *FindFormat("fp4-g32");
   EXPECT_GT(format.error(weights, importance, format.fit(weights, {}), kNoLimit), 0);
-  EXPECT_EQ(format.error(weights, importance, SearchParams(format, weights, importance), kNoLimit), 0);
+  EXPECT_EQ(format.error(weights, importance, format.search(weights, importance), kNoLimit), 0);
 }
 
 TEST(Mse, ThreadsDoNotChangeABit) {
@@ -131,12 +132,46 @@ TEST(Mse, ZerosExtremesAndSilentGroupsAreFinite) {
   for (const FormatRow& format : Formats()) {
     for (const auto& weights : groups) {
       for (const auto& importance : {zeros, ones}) {
-        const float scale = SearchParams(format, weights, importance).scale;
+        const float scale = format.search(weights, importance).scale;
         EXPECT_TRUE(std::isfinite(scale)) << format.info.name;
       }
     }
     const std::vector<float> some = {1, 2, 3, 4};
-    EXPECT_EQ(SearchParams(format, some, zeros).scale, format.fit(some, {}).scale) << "nothing to choose by";
+    EXPECT_EQ(format.search(some, zeros).scale, format.fit(some, {}).scale) << "nothing to choose by";
+  }
+}
+
+class MseOn : public testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, MseOn, testing::Values("glass", "cuda"),
+                         [](const auto& device) { return std::string(device.param); });
+
+// Also of short last groups, of rows without weights, of weights too large and too small for any scale, and of channels
+// that do not count.
+TEST_P(MseOn, DevicesGiveTheSameBits) {
+  const auto device = DeviceOfCase(GetParam());
+  if (device == nullptr) GTEST_SKIP() << "this machine has no CUDA device";
+  ThreadPool pool(2);
+  for (const FormatRow& format : Formats()) {
+    if (!HasGroups(format.info)) continue;
+    for (const std::size_t wanted : {1u, 7u, 64u, 172u, 1000u}) {
+      const std::size_t cols = FittingCols(format.info, wanted);
+      Problem p = RandomProblem(67, cols, cols + 5);
+      std::fill_n(p.weights.begin(), cols, 0.0f);
+      for (std::size_t j = 0; j < cols; ++j) {
+        p.weights[3 * cols + j] *= 1e9f;
+        p.weights[33 * cols + j] *= 1e-9f;
+      }
+      p.importance[cols / 2] = 0;
+      for (const std::span<const float> importance : {std::span<const float>(p.importance), std::span<const float>()}) {
+        const EncodedMatrix want = EncodeMse(format, p.view(), importance, pool);
+        const auto got = EncodeMseOnDevice(format, p.view(), importance, *device, pool);
+        ASSERT_TRUE(got.ok()) << format.info.name << ": " << got.error().message;
+        for (const EncodedPart& part : kEncodedParts) {
+          EXPECT_EQ((*got).*part.owned, want.*part.owned) << format.info.name << " " << cols << ": " << part.name;
+        }
+      }
+    }
   }
 }
 

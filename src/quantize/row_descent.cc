@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "formats/refit.h"
 #include "kernels/product.h"
-#include "quantize/refit.h"
 #include "quantize/row_pieces.h"
 
 namespace marlin {
@@ -156,7 +156,7 @@ void RowDescent::RefitParams(const Group& group) {
   bool any = false;
   for (std::size_t r = 0; r < n; ++r) {
     GroupParams& params = Params(r, group.index);
-    const GroupParams refitted = Refit(format_, sums[r], params);
+    const GroupParams refitted = format_.refit(sums[r], params);
     if (refitted == params) continue;
     scale_changes[r] = refitted.scale - params.scale;
     bias_changes[r] = refitted.bias - params.bias;

@@ -101,9 +101,10 @@ void SourceTensors::ListPlaces() {
 Result<bool> SourceTensors::IsFinalNormHarmless() const {
   if (!description_->tied_head()) return true;
   const Norm& final_norm = description_->norms[description_->final_norm];
-  const auto norm = Read(description_->NameOf(description_->vectors[*final_norm.weight].source));
-  if (!norm) return norm.error();
-  return std::ranges::all_of(*norm, [&](float value) { return value == norm->front(); });
+  std::vector<float> norm;
+  const auto status = Read(description_->NameOf(description_->vectors[*final_norm.weight].source), norm);
+  if (!status) return status.error();
+  return std::ranges::all_of(norm, [&](float value) { return value == norm.front(); });
 }
 
 Status SourceTensors::CreateRotations(std::uint64_t seed) {
@@ -149,7 +150,7 @@ bool SourceTensors::Changes(const Place& place) const {
 }
 
 // The 16-bit values of the original, in fp32.
-Result<std::vector<float>> SourceTensors::Read(const std::string& name) const {
+Status SourceTensors::Read(const std::string& name, std::vector<float>& values) const {
   const std::string where = checkpoint_->path.string();
   const auto tensor = checkpoint_->Get(name);
   if (!tensor) return tensor.error();
@@ -159,40 +160,39 @@ Result<std::vector<float>> SourceTensors::Read(const std::string& name) const {
                  fmt::format("{}: tensor {} has shape [{}, {}], the configuration wants [{}, {}]", where, name,
                              (*tensor)->rows(), (*tensor)->cols(), place->second.rows, place->second.cols)};
   }
-  const auto plain = EncodePlain(**tensor, Precision::kSixteenBit, *pool_);
-  if (!plain) return Error{plain.error().code, where + ": " + plain.error().message};
-  std::vector<float> values(plain->rows * plain->cols);
-  pool_->Split(plain->rows, [&](std::size_t begin, std::size_t end, int) {
-    for (std::size_t r = begin; r < end; ++r) {
-      DecodeRow(plain->view(), r, std::span(values).subspan(r * plain->cols, plain->cols));
-    }
-  });
-  return values;
+  const auto status = ReadPlain(**tensor, Precision::kSixteenBit, *pool_, values);
+  return status ? status : Error{status.error().code, where + ": " + status.error().message};
 }
 
 Result<std::vector<float>> SourceTensors::Values(const std::string& name) const {
-  auto values = Read(name);
+  std::vector<float> values;
+  if (auto status = ReadValues(name, values); !status) return status.error();
+  return values;
+}
+
+Status SourceTensors::ReadValues(const std::string& name, std::vector<float>& values) const {
+  if (auto status = Read(name, values); !status) return status;
   const auto found = places_.find(name);
-  if (!values || found == places_.end() || !Changes(found->second)) return values;
+  if (found == places_.end() || !Changes(found->second)) return {};
   const Place& place = found->second;
   if (place.is_moved) {
-    std::ranges::fill(*values, 1 - place.added);
-    return values;
+    std::ranges::fill(values, 1 - place.added);
+    return {};
   }
-  const MatrixView<float> matrix(values->data(), place.rows, place.cols);
+  const MatrixView<float> matrix(values.data(), place.rows, place.cols);
   if (residual_ && !place.norm.empty()) {
-    const auto norm = Read(place.norm);
-    if (!norm) return norm.error();
+    std::vector<float> norm;
+    if (auto status = Read(place.norm, norm); !status) return status;
     const float added = places_.at(place.norm).added;
     pool_->Split(place.rows, [&](std::size_t begin, std::size_t end, int) {
       for (std::size_t r = begin; r < end; ++r) {
-        for (std::size_t j = 0; j < place.cols; ++j) matrix.Row(r)[j] *= (*norm)[j] + added;
+        for (std::size_t j = 0; j < place.cols; ++j) matrix.Row(r)[j] *= norm[j] + added;
       }
     });
   }
   if (const Orthogonal* q = Find(place.cols_rotated_by)) RotateColumns(*q, matrix, *pool_);
   if (const Orthogonal* q = Find(place.rows_rotated_by)) RotateRows(*q, matrix, *pool_);
-  if (std::ranges::all_of(*values, [](float value) { return std::isfinite(value); })) return values;
+  if (std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) return {};
   return Error{ErrorCode::kNumerical,
                fmt::format("{}: tensor {} exceeds the range of fp32 when it is rotated; quantize it without a rotation",
                            checkpoint_->path.string(), name)};

@@ -47,6 +47,8 @@ class SourceTensors {
   // of threads. Errors: kInput (missing, a shape that is not the configuration's), kNumerical (NaN, infinity),
   // kUnsupported, kInterrupted.
   Result<std::vector<float>> Values(const std::string& name) const;
+  // The same, in memory that `values` has where it is enough.
+  Status ReadValues(const std::string& name, std::vector<float>& values) const;
 
   // The 16-bit format that a tensor is written in when it stays plain: the original's own, fp16 for rotated values
   // (bf16 where they exceed its range). Errors: those of Values.
@@ -79,7 +81,7 @@ class SourceTensors {
   Result<bool> IsFinalNormHarmless() const;
   const Orthogonal* Find(RotatedBy rotation) const;
   bool Changes(const Place& place) const;
-  Result<std::vector<float>> Read(const std::string& name) const;
+  Status Read(const std::string& name, std::vector<float>& values) const;
   Result<std::unique_ptr<Buffer>> LoadVector(const std::string& name, float added, Backend& backend) const;
 
   const Checkpoint* checkpoint_;

@@ -68,11 +68,10 @@ Result<EncodedMatrix> WeightMaker::Quantize(const std::string& stem, const std::
 
 Result<EncodedMatrix> WeightMaker::MakeAlone(const std::string& name) {
   if (!HasGroups(formats_.at(name)->info)) return source_->Plain(name, *formats_.at(name));
-  const auto values = source_->Values(WeightName(name));
-  if (!values) return values.error();
+  if (auto status = source_->ReadValues(WeightName(name), values_); !status) return status.error();
   const auto place = places_.find(name);
   const bool known = place != places_.end() && input_.statistics != nullptr;
-  return Quantize(name, *values, known ? &input_.statistics->blocks[place->second.layer][place->second.input] : nullptr,
+  return Quantize(name, values_, known ? &input_.statistics->blocks[place->second.layer][place->second.input] : nullptr,
                   nullptr);
 }
 
@@ -159,9 +158,8 @@ Result<EncodedLayer> WeightMaker::MakeByParts(std::size_t layer) {
     EncodedLayer part;
     for (const auto& [name, place] : places_) {
       if (place.layer != layer || place.input != input || !Kept(name)) continue;
-      const auto values = source_->Values(place.tensor);
-      if (!values) return values.error();
-      auto matrix = MakeTensor(name, place, *values, observed->statistics, observed->gram.get());
+      if (auto status = source_->ReadValues(place.tensor, values_); !status) return status.error();
+      auto matrix = MakeTensor(name, place, values_, observed->statistics, observed->gram.get());
       if (!matrix) return matrix.error();
       part.emplace(name, std::move(*matrix));
     }

@@ -87,8 +87,9 @@ class WeightMaker {
   std::map<std::string, const FormatRow*> formats_;
   std::map<std::string, Place> places_;  // of the names in layers
   std::optional<LayerWalk> walk_;
-  std::size_t next_ = 0;  // layer to be made
-  EncodedLayer layer_;    // the one before
+  std::size_t next_ = 0;       // layer to be made
+  std::vector<float> values_;  // of the tensor at hand
+  EncodedLayer layer_;         // the one before
 };
 
 }  // namespace marlin

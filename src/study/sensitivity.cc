@@ -233,10 +233,9 @@ class SensitivityWalk {
       if (IsMeasured(index, c)) made.push_back({index, c, {}, 0});
     }
     for (const std::string& stem : unit.stems) {
-      const auto values = source_.Values(WeightName(stem));
-      if (!values) return values.error();
+      if (auto status = source_.ReadValues(WeightName(stem), values_); !status) return status.error();
       const Tensor& tensor = *source_.checkpoint().Find(WeightName(stem));
-      const MatrixView<const float> weights(values->data(), tensor.rows(), tensor.cols());
+      const MatrixView<const float> weights(values_.data(), tensor.rows(), tensor.cols());
       for (std::size_t c = 0; c < unit.candidates.size(); ++c) {
         if (unit.candidates[c].format == nullptr) continue;
         if (Interrupted()) return Error{ErrorCode::kInterrupted, "interrupted"};
@@ -369,6 +368,7 @@ class SensitivityWalk {
   const ProgressFn& progress_;
   PrecisionPlan& plan_;
   ThreadPool& pool_;
+  std::vector<float> values_;  // of the matrix at hand
   std::optional<BlockRunner> runner_;
   std::optional<HeadDivergence> head_;
   // [windows][ctx][hidden]: in front of the layer, behind it, at the end.

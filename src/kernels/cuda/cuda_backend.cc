@@ -19,6 +19,7 @@
 #include "kernels/cuda/many.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/operations.h"
+#include "kernels/cuda/quantizer.h"
 #include "kernels/cuda/read.h"
 #include "kernels/cuda/round.h"
 #include "kernels/host_buffer.h"
@@ -76,17 +77,11 @@ class CudaRecording final : public Recording {
   std::optional<CudaChainProgram> chain;  // that the graph launches
 };
 
-// Memory of the host that the device writes directly.
-class CudaPin final : public DeviceObject {
- public:
-  CudaPin(const Device& device, void* memory) : DeviceObject(device), memory_(memory) {}
-  ~CudaPin() override { cudaHostUnregister(memory_); }
-
- private:
-  void* memory_;
-};
-
-class CudaBackend final : public Backend, private Yardsticks, private DenseAlgebra, private CudaQueue {
+class CudaBackend final : public Backend,
+                          private Yardsticks,
+                          private DenseAlgebra,
+                          private Quantizer,
+                          private CudaQueue {
  public:
   CudaBackend(int index, int threads, bool halves, bool many, bool chains, std::string hardware, std::string arithmetic,
               cudaStream_t stream, std::unique_ptr<cuda::Cublas> cublas)
@@ -177,14 +172,6 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     const std::size_t size = BytesOf(from.type);
     Note(cudaMemcpy2DAsync(to.data(), from.cols * size, BytesAt(from), from.stride * size, from.cols * size, from.rows,
                            cudaMemcpyDeviceToHost, On()));
-  }
-  std::unique_ptr<DeviceObject> PinForDownloads(std::span<std::byte> memory) override {
-    On();
-    if (cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterDefault) == cudaSuccess) {
-      return std::make_unique<CudaPin>(*this, memory.data());
-    }
-    cudaGetLastError();  // downloads work without
-    return nullptr;
   }
   void Copy(const DeviceTensor& from, const DeviceTensor& to) override {
     CheckSameShape(from, to);
@@ -379,6 +366,61 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     NoteLaunch();
   }
 
+  Quantizer* quantizer() override { return this; }
+  void SearchScales(const ScaleSearchArgs& args) override {
+    const FormatInfo& format = args.format->info;
+    MARLIN_CHECK(args.importance.rows == 1 && args.importance.cols == args.weights.cols, "shapes of a search");
+    cuda::SearchScales(format, ConstFloats(args.weights), ConstFloats(args.importance),
+                       ParamsOf(format, args.params, args.weights.rows, args.weights.cols), args.improves, On());
+    NoteLaunch();
+  }
+  void Transpose(const DeviceTensor& from, const DeviceTensor& to) override {
+    MARLIN_CHECK(from.rows == to.cols && from.cols == to.rows, "shapes of a transposition");
+    // Only bits move.
+    cuda::Transpose(ViewOf<const float>(from, from.type), ViewOf<float>(to, from.type), On());
+    NoteLaunch();
+  }
+  void PackCodes(const CodedTensors& matrix, const DeviceTensor& bytes) override {
+    const DeviceTensor& codes = matrix.codes;
+    MARLIN_CHECK(
+        matrix.format->info.code_bits <= 8 && bytes.rows == codes.cols && bytes.cols == WordsOfCodes(codes.rows),
+        "shape of packed codes");
+    cuda::PackCodes(ViewOf<std::int32_t>(codes, ElementType::kI32), ViewOf<std::int32_t>(bytes, ElementType::kI32),
+                    On());
+    NoteLaunch();
+  }
+  void RoundBlock(const RoundBlockArgs& args) override {
+    const std::size_t width = args.fed.rows;
+    MARLIN_CHECK(args.order.rows == width && args.order.stride == 1 && args.pivots.rows == width &&
+                     args.pivots.stride == 1 && args.feedback.rows == width && args.feedback.cols >= width &&
+                     args.fed.cols == args.matrix.weights.cols,
+                 "shapes of a block");
+    CheckSameShape(args.fed, args.errors);
+    const auto order = ViewOf<const std::int32_t>(args.order, ElementType::kI32);
+    const auto pivots = ViewOf<const double>(args.pivots, ElementType::kF64);
+    const auto feedback = ViewOf<const double>(args.feedback, ElementType::kF64);
+    cuda::RoundBlock(CodedOf(args.matrix), {order.data, pivots.data, feedback, Doubles(args.fed), Doubles(args.errors)},
+                     On());
+    NoteLaunch();
+  }
+  void FindErrors(const CodedTensors& matrix, const DeviceTensor& errors) override {
+    CheckSameShape(matrix.weights, errors);
+    cuda::FindErrors(CodedOf(matrix), Floats(errors), On());
+    NoteLaunch();
+  }
+  void DescendBlock(const DescendBlockArgs& args) override {
+    const std::size_t width = args.gradient.rows;
+    CheckSameShape(args.matrix.weights, args.errors);
+    MARLIN_CHECK(args.square.rows == width && args.square.cols == width && args.low + width <= args.errors.rows &&
+                     args.gradient.cols == args.errors.cols,
+                 "shapes of a block");
+    const auto changed = ViewOf<std::int32_t>(args.changed, ElementType::kI32);
+    cuda::DescendBlock(CodedOf(args.matrix),
+                       {args.low, ConstFloats(args.square), Floats(args.gradient), Floats(args.errors), changed.data},
+                       On());
+    NoteLaunch();
+  }
+
  private:
   template <class T>
   void MultiplyAs(const DenseProductArgs& args) {
@@ -386,6 +428,19 @@ class CudaBackend final : public Backend, private Yardsticks, private DenseAlgeb
     On();
     Note(cublas_->MultiplyDense<T>(ViewOf<const T>(args.a, type), args.transposed, ViewOf<const T>(args.b, type),
                                    static_cast<T>(args.factor), args.adds, ViewOf<T>(args.c, type)));
+  }
+  GroupParams* ParamsOf(const FormatInfo& format, const DeviceTensor& params, std::size_t n, std::size_t k) {
+    const std::size_t words = GroupsPerRow(format, k) * kParamWords;
+    MARLIN_CHECK(HasGroups(format) && params.rows == n && params.cols == words && params.stride == words,
+                 "shape of params");
+    return reinterpret_cast<GroupParams*>(ViewOf<std::int32_t>(params, ElementType::kI32).data);
+  }
+  cuda::CodedMatrix CodedOf(const CodedTensors& matrix) {
+    const FormatInfo& format = matrix.format->info;
+    const std::size_t k = matrix.weights.rows, n = matrix.weights.cols;
+    MARLIN_CHECK(matrix.codes.rows == k && matrix.codes.cols == n, "a code for every weight");
+    return {&format, ConstFloats(matrix.weights), ViewOf<std::int32_t>(matrix.codes, ElementType::kI32),
+            ParamsOf(format, matrix.params, n, k), matrix.params.cols / kParamWords};
   }
   // Of the device; 0 where CUDA does not tell.
   int Attribute(cudaDeviceAttr which) const {
