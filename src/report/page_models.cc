@@ -76,14 +76,18 @@ std::string HardwareCaption(const ResultGroup& group, const TimingColumns& timin
     const record::Machine& machine = row.record().machine;
     if (row.perplexity) computed.insert(machine.device.value_or(machine.cpu));
   }
-  std::vector<std::string> sentences;
-  if (!computed.empty())
-    sentences.push_back(fmt::format("Perplexity and KL computed on: {}.", fmt::join(computed, "; ")));
+  const std::string computing = fmt::format("{}", fmt::join(computed, "; "));
+  std::vector<std::string> timed;
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    sentences.push_back(
-        fmt::format("Speeds ({}) of: {}.", timings.both_labels(i), HardwareText(timings.settings()[i])));
+    timed.push_back(fmt::format("({}) on {}", timings.both_labels(i), HardwareText(timings.settings()[i])));
   }
-  return fmt::format("{}", fmt::join(sentences, " "));
+  if (computed.empty() && timed.empty()) return "";
+  if (computed.empty()) return fmt::format("Timed {}.", fmt::join(timed, "; "));
+  if (timed.empty()) return fmt::format("Computed on {}.", computing);
+  if (timed.size() == 1 && HardwareText(timings.settings()[0]) == computing) {
+    return fmt::format("Computed and timed {}.", timed[0]);
+  }
+  return fmt::format("Computed on {}; timed {}.", computing, fmt::join(timed, "; "));
 }
 
 // What was measured, and how the table is sorted.
