@@ -112,6 +112,16 @@ TEST_F(Verbs, UsageErrorsExitWithTwo) {
   ExpectFailure(RunProgram({"generate", model_, "-p", ""}), 2, "prompt");
 }
 
+// Rounding to nearest does not need it.
+TEST_F(Verbs, QuantizeOpensItsDeviceWhateverTheMethod) {
+  const fs::path out = folder_ / "out";
+  const RunResult run =
+      RunProgram({"quantize", model_, "--config", "fp4-g32", "--device", "cuda:99", "-o", out.string()});
+  EXPECT_NE(run.exit_code, 0);
+  EXPECT_TRUE(Has(run.err, "CUDA")) << run.err;
+  EXPECT_FALSE(fs::exists(out));
+}
+
 TEST_F(Verbs, AnUnknownVerbIsNamedBesideThoseThereAre) {
   ExpectFailure(RunProgram({"swim"}), 2, "there is no command \"swim\". Commands: pull, inspect, calibrate, plan,");
   ExpectFailure(RunProgram({"quantise", model_}), 2, "no command \"quantise\"; did you mean quantize? Commands: ");
