@@ -103,6 +103,7 @@ constexpr float NearestOf(float weight, const GroupParams& params) noexcept {
 // The same for the scale 1 and the bias 0: value(code) of Round(weight), with the zero point of `params`.
 template <Format F>
 constexpr float NearestValueOf(float weight, const GroupParams& params) noexcept {
+  if constexpr (requires { F::NearestValue(weight, params); }) return F::NearestValue(weight, params);
   return F::Decode(F::Round(weight, params), {.scale = 1, .zero_point = params.zero_point});
 }
 

@@ -48,15 +48,17 @@ constexpr std::uint32_t RoundE2m1(float weight, float scale) noexcept {
   return static_cast<std::uint32_t>(code == 0 || weight > 0 ? code : code | 8);
 }
 
-// DecodeE2m1 of RoundE2m1, without the code.
-constexpr float NearestE2m1(float weight, float scale) noexcept {
+// ValueOfE2m1 of RoundE2m1, of -0 perhaps 0, without the code.
+constexpr float NearestValueE2m1(float weight, float scale) noexcept {
   if (scale == 0) return 0;
   const float x = std::abs(weight) / scale;
   const auto step = [](bool passed, float size) { return passed ? size : 0.0f; };
   const float magnitude = step(x > 0.25f, 0.5f) + step(x >= 0.75f, 0.5f) + step(x > 1.25f, 0.5f) +
                           step(x >= 1.75f, 0.5f) + step(x > 2.5f, 1.0f) + step(x >= 3.5f, 1.0f) + step(x > 5.0f, 2.0f);
-  return std::copysign(magnitude, weight) * scale;
+  return std::copysign(magnitude, weight);
 }
+
+constexpr float NearestE2m1(float weight, float scale) noexcept { return NearestValueE2m1(weight, scale) * scale; }
 
 constexpr float DecodeE2m1(std::uint32_t code, float scale) noexcept { return ValueOfE2m1(code) * scale; }
 
@@ -79,6 +81,9 @@ struct Fp4 : NoBias, NoUnits {
   }
   static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
     return NearestE2m1(weight, params.scale);
+  }
+  static constexpr float NearestValue(float weight, const GroupParams& params) noexcept {
+    return NearestValueE2m1(weight, params.scale);
   }
 };
 

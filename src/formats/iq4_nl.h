@@ -40,34 +40,26 @@ struct Iq4Nl : NoBias, NoUnits {
   // Halfway points between neighbours are counted; at a tie the even code wins.
   static constexpr std::uint32_t Round(float weight, const GroupParams& params) noexcept {
     if (params.scale == 0) return kZeroCode;
-    const float x = weight / params.scale;
-    std::uint32_t code = 0;
-    ForSteps([&](std::uint32_t before, float middle, float) { code += before % 2 == 0 ? x > middle : x >= middle; });
-    return code;
+    return CountPassed(weight / params.scale, std::make_index_sequence<kIq4Values.size() - 1>());
   }
   static constexpr float Decode(std::uint32_t code, const GroupParams& params) noexcept {
-    float value = kIq4Values[0];
-    ForSteps([&](std::uint32_t before, float, float size) { value += (code & 15u) > before ? size : 0.0f; });
-    return value * params.scale;
+#ifdef __CUDA_ARCH__
+    constexpr auto kValues = kIq4Values;  // kernels cannot read a table of the host
+#else
+    constexpr const auto& kValues = kIq4Values;
+#endif
+    return kValues[code & 15u] * params.scale;
   }
 
  private:
   static constexpr std::uint32_t kZeroCode = 8;
 
-  // visit(code, the middle between its value and the next one, their distance) for all codes but the last. All are
-  // constants: a kernel of a GPU could not read a table of the host.
-  template <class Visit>
-  static constexpr void ForSteps(Visit visit) noexcept {
-    [&]<std::uint32_t... kCodes>(std::integer_sequence<std::uint32_t, kCodes...>) {
-      (
-          [&] {
-            constexpr float kLow = kIq4Values[kCodes], kHigh = kIq4Values[kCodes + 1];
-            visit(kCodes, (kLow + kHigh) / 2, kHigh - kLow);
-          }(),
-          ...);
-    }
-    (std::make_integer_sequence<std::uint32_t, kIq4Values.size() - 1>());
+  template <std::size_t... kCodes>
+  static constexpr std::uint32_t CountPassed(float x, std::index_sequence<kCodes...>) noexcept {
+    return (0u + ... + static_cast<std::uint32_t>(kCodes % 2 == 0 ? x > kMiddle<kCodes> : x >= kMiddle<kCodes>));
   }
+  template <std::size_t kCode>
+  static constexpr float kMiddle = (kIq4Values[kCode] + kIq4Values[kCode + 1]) / 2;
 };
 
 }  // namespace marlin

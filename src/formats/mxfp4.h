@@ -53,6 +53,9 @@ struct Mxfp4 : NoBias, NoUnits {
   static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
     return NearestE2m1(weight, params.scale);
   }
+  static constexpr float NearestValue(float weight, const GroupParams& params) noexcept {
+    return NearestValueE2m1(weight, params.scale);
+  }
 };
 
 }  // namespace marlin

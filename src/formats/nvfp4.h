@@ -68,6 +68,9 @@ struct Nvfp4 : NoBias {
   static constexpr float Nearest(float weight, const GroupParams& params) noexcept {
     return NearestE2m1(weight, params.scale);
   }
+  static constexpr float NearestValue(float weight, const GroupParams& params) noexcept {
+    return NearestValueE2m1(weight, params.scale);
+  }
 };
 
 }  // namespace marlin

@@ -75,9 +75,11 @@ constexpr float RoundToBits(float value, int bits) noexcept {
   return dropped == 0 ? value : std::bit_cast<float>((pattern + half_less) >> dropped << dropped);
 }
 
-// std::clamp by value, as kernels need it: they cannot refer to a constant of the host.
+// std::clamp by value, as kernels need it: they cannot refer to a constant of the host. Two steps, which compilers turn
+// into a maximum and a minimum of vectors.
 constexpr float Clamped(float value, float least, float most) noexcept {
-  return value < least ? least : most < value ? most : value;
+  const float enough = value < least ? least : value;
+  return most < enough ? most : enough;
 }
 
 // floor(log2 |value|) of a normal number; below every exponent of a scale where the number is smaller.

@@ -28,7 +28,7 @@ constexpr double ErrorOf(std::span<const float> weights, std::span<const float> 
                          double limit) noexcept {
   const GroupParams own = params;
   double sum = 0;
-  double terms[kTermsTogether] = {};
+  double terms[kTermsTogether];
   for (std::size_t begin = 0; begin < weights.size() && sum < limit; begin += kTermsTogether) {
     const std::size_t count = std::min(std::size_t{kTermsTogether}, weights.size() - begin);
     for (std::size_t i = 0; i < count; ++i) {
@@ -46,7 +46,7 @@ constexpr GroupParams RefitToCodes(std::span<const float> weights, std::span<con
                                    const GroupParams& params) noexcept {
   const GroupParams own = params;
   RefitSums sums;
-  float values[kTermsTogether] = {};
+  float values[kTermsTogether];
   for (std::size_t begin = 0; begin < weights.size(); begin += kTermsTogether) {
     const std::size_t count = std::min(std::size_t{kTermsTogether}, weights.size() - begin);
     for (std::size_t i = 0; i < count; ++i) values[i] = NearestValueOf<F>(weights[begin + i], own);
