@@ -216,7 +216,9 @@ TEST_P(CudaProducts, AgreeWithDoubleOnLargerShapes) {
     Check(m, 128, 8192, false);
     if (HasFatalFailure()) return;
   }
-  Check(5, 33024, 256, true);  // many tiles for each block
+  for (const std::size_t m : {5, 13}) Check(m, 4352, 2600, true);  // clusters of two with tiles of 128 rows
+  Check(6, 9088, 2600, true);                                      // tiles of 128 rows, and blocks without work
+  Check(5, 33024, 256, true);                                      // many tiles for each block
   Check(16, 17000, 300, false);
 }
 

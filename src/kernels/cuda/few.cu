@@ -11,8 +11,8 @@
 namespace marlin::cuda {
 namespace {
 
-// The division whose busiest block has the least to read. Where that is equal, the largest tiles of which a
-// multiprocessor holds two, so that one of the next kernel fits beside them.
+// The division whose busiest block has the least to read. Where that is equal, the largest tiles, and the fewest blocks
+// of a cluster.
 FewDivision Divide(const FewArgs& args, int processors) {
   FewDivision best;
   double least = 0;
@@ -20,8 +20,9 @@ FewDivision Divide(const FewArgs& args, int processors) {
     const auto divides = [&](const FewMatrix& matrix) { return matrix.panels % (tiles / 4) == 0; };
     if (!std::all_of(args.matrices, args.matrices + args.count, divides)) continue;
     const int count = args.panels / (tiles / 4);
-    for (const int log2 : {0, 1}) {
-      if (log2 > 0 && (tiles == 16 || count << log2 > processors || args.blocks < 8)) continue;
+    for (const int log2 : {0, 1, 2}) {
+      if (log2 > 0 && (tiles == 16 || count << log2 > processors || args.blocks < 4 << log2)) continue;
+      if (log2 == 2 && tiles != 4) continue;  // was slower where clusters of two fill the device
       const int most = std::min(count, processors >> log2), rounds = (count + most - 1) / most;
       const double work = static_cast<double>(rounds * tiles) / (1 << log2);
       if (best.blocks != 0 && work >= least) continue;

@@ -9,7 +9,7 @@
 // - Two blocks fit a multiprocessor, and the next kernel of the stream may start before this one has ended
 //   (programmatic dependent launch): its ring fills while this one drains. It starts late, when few copies are left.
 // - Matrices with the same input are multiplied by one kernel: its rows are those of all.
-// - Few rows: two blocks of a cluster divide the columns. Each sends its sums to the block that owns the rows.
+// - Few rows: two or four blocks of a cluster divide the columns. Each sends its sums to the block that owns the rows.
 //   The order of sums is fixed, so results have the same bits from run to run.
 #pragma once
 
@@ -27,8 +27,8 @@ namespace marlin::cuda {
 // Blocks without work keep a place of every multiprocessor until the next kernel has put its blocks there. Without them
 // some multiprocessors would have two free places and others one, and two blocks of the next kernel would share one.
 // The kernel after that would find the same, and so on. Cycles were found by trying (H200).
-inline constexpr long long kHeldCycles = 2000;        // after the next kernel may start
-inline constexpr long long kMostHeldCycles = 60000;   // before that
+inline constexpr long long kHeldCycles = 2000;        // after all blocks let the next kernel start
+inline constexpr long long kMostHeldCycles = 100000;  // before that
 inline constexpr int kAtOnce = 1 << 30;               // copies_left of a kernel that lets the next one start at once
 inline constexpr long long kHeldAtOnceCycles = 4000;  // of such a kernel
 
@@ -83,14 +83,12 @@ struct FewWork {
   int first_tile, tiles, begin_block, count;
 };
 
-// How many kernels of this file let the next one start. Blocks without work watch it.
-static __device__ unsigned few_starts;
+// Blocks of the running kernel: how many of those that work let the next kernel start, and how many of those without
+// work have seen that all did. Kernels that let it start at once do not count.
+static __device__ unsigned few_started, few_seen;
 
-__device__ inline unsigned FewStarts() { return *const_cast<const volatile unsigned*>(&few_starts); }
-
-// The block whose copies come last tells the blocks without work.
-__device__ inline void LetNextStart(const FewWork& work) {
-  if (work.first_tile == 0 && work.begin_block == 0) atomicAdd(&few_starts, 1u);
+__device__ inline void LetNextStart(const FewArgs& args) {
+  if (args.held > 0 && args.copies_left != kAtOnce) atomicAdd(&few_started, 1u);
   LaunchNext();
 }
 
@@ -99,12 +97,18 @@ template <class Condition>
 __device__ void HoldWhile(Condition condition, long long cycles) {
   for (const long long start = clock64(); condition() && clock64() - start < cycles;) __nanosleep(100);
 }
-__device__ inline void HoldPlace(bool at_once) {
-  const unsigned starts = FewStarts();
+__device__ inline void HoldPlace(const FewArgs& args) {
+  if (threadIdx.x != 0) return;
   LaunchNext();
   WaitForPrevious();
-  if (!at_once) HoldWhile([&] { return FewStarts() == starts; }, kMostHeldCycles);
-  HoldWhile([] { return true; }, at_once ? kHeldAtOnceCycles : kHeldCycles);
+  if (args.copies_left == kAtOnce) return HoldWhile([] { return true; }, kHeldAtOnceCycles);
+  const auto working = static_cast<unsigned>(args.clusters << args.cluster_log2);
+  const volatile unsigned& started = few_started;
+  HoldWhile([&] { return started < working; }, kMostHeldCycles);
+  // The last one clears the counter: blocks of the next kernel count after this kernel has ended.
+  const auto last = static_cast<unsigned>(args.held - 1);
+  if (atomicInc(&few_seen, last) == last) few_started = 0;
+  HoldWhile([] { return true; }, kHeldCycles);
 }
 
 // The matrix of a tile, whose number becomes that in the matrix.
@@ -174,7 +178,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
   if (args.cluster_log2 > 0) ClusterArrive();
   __syncthreads();
   if (lane == 0) {
-    if (total - ahead <= args.copies_left) LetNextStart(work);
+    if (total - ahead <= args.copies_left) LetNextStart(args);
     WaitForPrevious();
     int of_block = 0;
     for (int stage = 0; stage < ahead; ++stage) {
@@ -188,7 +192,7 @@ __device__ void Copy(const FewArgs& args, std::uint32_t shared, const FewWork& w
       const int this_block = block;
       weights(stage);
       input(stage, this_block);
-      if (total - 1 - copied == args.copies_left) LetNextStart(work);
+      if (total - 1 - copied == args.copies_left) LetNextStart(args);
       if (++stage == kStages) {
         stage = 0;
         phase ^= 1;
@@ -558,7 +562,7 @@ __global__ void __launch_bounds__((kWorkers + 1) * kWarp, FewShape<Type, kTokenB
   work.begin_block = (args.blocks * rank) >> args.cluster_log2;
   work.count = ((args.blocks * (rank + 1)) >> args.cluster_log2) - work.begin_block;
   if (work.first_tile >= args.clusters) {
-    HoldPlace(args.copies_left == kAtOnce);
+    HoldPlace(args);
     return;
   }
   if (threadIdx.x / kWarp == kWorkers) {
@@ -573,7 +577,7 @@ __global__ void __launch_bounds__((kWorkers + 1) * kWarp, FewShape<Type, kTokenB
 #endif
 }
 
-// copies_left: found by trying (H200).
+// copies_left: found by trying (H200); no more than the ring has places.
 template <class Type, int kTokenBlocks, int kTiles>
 void LaunchFew(FewArgs args, const FewDivision& division, int copies_left, cudaStream_t stream) {
   using Shape = FewShape<Type, kTokenBlocks, kTiles>;
@@ -581,16 +585,17 @@ void LaunchFew(FewArgs args, const FewDivision& division, int copies_left, cudaS
   static const cudaError_t kAllowed =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shape::kBytes);
   static_cast<void>(kAllowed);  // a launch that does not fit is an error too
+  copies_left = std::min(copies_left, Shape::kStages);
   args.cluster_log2 = division.cluster_log2;
   args.clusters = division.blocks >> division.cluster_log2;
-  args.copies_left = copies_left;
-  const int tiles = args.panels / (kTiles / 4);
-  const int copies = (tiles + args.clusters - 1) / args.clusters * (args.blocks >> division.cluster_log2);
-  const bool short_run = kTiles == 4 && copies <= Shape::kStages + 1;
-  if (short_run) args.copies_left = kAtOnce;
+  const int tiles = args.panels / (kTiles / 4), rounds = (tiles + args.clusters - 1) / args.clusters;
+  const int copies = rounds * (args.blocks >> division.cluster_log2);
+  constexpr bool kTwoPlaces = Shape::kBlocksOfProcessor == 2;
+  const bool at_once = kTwoPlaces && copies <= Shape::kStages + copies_left;
+  args.copies_left = at_once ? kAtOnce : copies_left;
   const int all = division.processors >> division.cluster_log2 << division.cluster_log2;
-  const bool keeps_places = short_run || (division.cluster_log2 > 0 && Shape::kBlocksOfProcessor == 2);
-  const auto blocks = static_cast<unsigned>(keeps_places ? std::max(division.blocks, all) : division.blocks);
+  args.held = kTwoPlaces && (at_once || rounds == 1) ? std::max(all - division.blocks, 0) : 0;
+  const auto blocks = static_cast<unsigned>(division.blocks + args.held);
   LaunchClusters(kernel, blocks, 1 << division.cluster_log2, (kWorkers + 1) * kWarp, Shape::kBytes, stream, args);
 }
 
@@ -598,7 +603,7 @@ template <class Type>
 void LaunchFewOf(const FewArgs& args, const FewDivision& division, cudaStream_t stream) {
   if (args.tokens <= 8) {
     if (division.tiles == 4) return LaunchFew<Type, 1, 4>(args, division, 4, stream);
-    if (division.tiles == 8) return LaunchFew<Type, 1, 8>(args, division, 2, stream);
+    if (division.tiles == 8) return LaunchFew<Type, 1, 8>(args, division, 4, stream);
     return LaunchFew<Type, 1, 16>(args, division, 2, stream);
   }
   if (division.tiles == 4) return LaunchFew<Type, 2, 4>(args, division, 2, stream);

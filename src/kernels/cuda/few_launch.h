@@ -30,6 +30,7 @@ struct FewArgs {
   int cluster_log2;  // blocks of a cluster divide the columns
   int clusters;      // that work side by side: the distance between the tiles of one
   int copies_left;   // when the next kernel may start
+  int held;          // blocks without work, behind the others
 };
 
 // How the rows of a weight are divided.
